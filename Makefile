@@ -1,0 +1,50 @@
+# Everything here works on a machine that has only Python 3.11, 3.12 or 3.13 and make.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help install demo test test-slow check format lock clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+install: $(STAMP) ## virtual environment, locked dependencies, podium itself
+
+# The stamp is younger than the lock and the package's metadata when nothing has to be installed. podium is installed
+# in place and built with the locked setuptools, so nothing outside the lock is fetched.
+$(STAMP): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "podium needs Python 3.11, 3.12 or 3.13: install one, or call make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write and check a submission
+	$(BIN)/podium demo
+
+test: $(STAMP)    ## every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## the slow ones: every backbone at every size, long trainings
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP)   ## ruff, mypy --strict, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+format: $(STAMP)  ## let ruff tidy up
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(STAMP)    ## requirements.txt anew, from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.txt
+
+clean:           ## remove the virtual environment and caches, never runs/ or submissions/
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

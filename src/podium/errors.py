@@ -1,14 +1,14 @@
 """The one tree of expected failures.
 
     PodiumError
-      ConfigError           a YAML file or a --set says something that cannot be
-      DataError             the competition's files: missing, malformed, unreadable
-        UnsafeArchive       a zip that would write outside its folder
-      WeightsError          pretrained weights that cannot be had or do not fit
-      TrainingDiverged      the loss became NaN or infinite
-      RunError              a run folder that lacks what the next step needs
-      SubmissionError       a CSV that must not be sent
-      EnvironmentProblem    something on this machine is missing or out of date
+      ConfigError               a YAML file or a --set says something that cannot be
+      DataError                 the competition's files: missing, malformed, unreadable
+        UnsafeArchiveError      a zip that would write outside its folder
+      WeightsError              pretrained weights that cannot be had or do not fit
+      TrainingDivergedError     the loss became NaN or infinite
+      RunError                  a run folder that lacks what the next step needs
+      SubmissionError           a CSV that must not be sent
+      MachineError              something on this machine is missing or out of date
 
 Each message says what happened, what was expected and what to do. The command line prints it in one go, without a
 traceback, and exits with 1; `--debug` shows where it came from.
@@ -27,7 +27,7 @@ class DataError(PodiumError):
     """The competition's files are missing, malformed or unreadable."""
 
 
-class UnsafeArchive(DataError):
+class UnsafeArchiveError(DataError):
     """A zip that would write outside the folder it is unpacked into."""
 
 
@@ -35,7 +35,7 @@ class WeightsError(PodiumError):
     """Pretrained weights that cannot be had or do not fit the backbone."""
 
 
-class TrainingDiverged(PodiumError):
+class TrainingDivergedError(PodiumError):
     """The loss became NaN or infinite."""
 
 
@@ -47,5 +47,5 @@ class SubmissionError(PodiumError):
     """A CSV that must not be sent."""
 
 
-class EnvironmentProblem(PodiumError):
+class MachineError(PodiumError):
     """Something on this machine is missing or out of date."""

@@ -1,0 +1,94 @@
+"""`podium train` and `podium predict`: one member."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from podium.cli.options import (
+    Data,
+    Debug,
+    DryRun,
+    Fold,
+    Limit,
+    LimitTest,
+    MemberFile,
+    Runs,
+    Seed,
+    Set,
+    choices_of,
+    make_console,
+)
+from podium.config.loading import load_member
+from podium.steps.member import Choices, FoldRun, fold_runs, predict_fold, prepare, train_fold
+
+
+def train(
+    member: MemberFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    fold: Fold = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    set_: Set = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Fine-tune one member, stage after stage, on each of its folds.
+
+    podium train configs/members/xception.yaml --fold 0
+    """
+    choices = choices_of(data, runs, fold, limit, dry_run=dry_run)
+    console = make_console()
+    for one in _fold_runs(member, choices, set_, seed, console):
+        if one.run.is_trained:
+            console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
+        else:
+            train_fold(one, console)
+        best = one.run.state["best"]
+        console.print(f"{one.name}: {best['monitor']} {best['score']:.4f} on its validation rows  {one.run.path}")
+
+
+def predict(
+    member: MemberFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    fold: Fold = None,
+    limit: Limit = None,
+    limit_test: LimitTest = None,
+    dry_run: DryRun = False,
+    set_: Set = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Predict the validation and the test pictures with a trained member, through its test-time views.
+
+    podium predict configs/members/xception.yaml --fold 0
+    """
+    choices = choices_of(data, runs, fold, limit, limit_test, dry_run)
+    console = make_console()
+    for one in _fold_runs(member, choices, set_, seed, console):
+        if one.is_predicted:
+            console.print(f"{one.name}: predicted already with these views, skipped")
+        else:
+            predict_fold(one, console)
+        tell_predictions(one, console)
+
+
+def tell_predictions(one: FoldRun, console: Console) -> None:
+    from podium.runs import read_json
+
+    facts = read_json(one.predictions / "predictions.json")
+    apart = f", {facts['score_apart']:.4f} on the rows kept apart" if "score_apart" in facts else ""
+    console.print(
+        f"{one.name}: out-of-fold {facts['metric']} {facts['score']:.4f} by {len(facts['views'])} views"
+        f" ({facts['score_of_first_view']:.4f} by the first alone){apart}  {one.predictions}"
+    )
+
+
+def _fold_runs(
+    path: Path, choices: Choices, overrides: list[str] | None, seed: int | None, console: Console
+) -> list[FoldRun]:
+    from podium.data.augmentation import transform_faults
+
+    member = load_member(path, overrides or (), seed, check=transform_faults)
+    return fold_runs(member, prepare(member.competition, choices, console), choices)

@@ -1,0 +1,87 @@
+"""The options that verbs share, each said once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from podium.steps.member import Choices
+
+MemberFile = Annotated[
+    Path, typer.Argument(metavar="MEMBER.yaml", help="A member file, such as configs/members/xception.yaml.")
+]
+EnsembleFile = Annotated[
+    Path, typer.Argument(metavar="ENSEMBLE.yaml", help="An ensemble file, such as configs/ensembles/sf_dl_cars.yaml.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="The competition's data. Else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it.",
+        show_default=False,
+    ),
+]
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are.")]
+Fold = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="K", min=0, help="Only this fold; say it again for more. Else the config's.", show_default=False
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="At most N training rows a fold, every class kept.", show_default=False),
+]
+LimitTest = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Predict only N test pictures; the CSV says it is partial.", show_default=False
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="The whole chain, small: few rows, one epoch a stage, small pictures, one fold."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the config for this run, such as stages.1.learning_rate=1e-4; may be said again."
+        " In an ensemble: MEMBER.KEY=VALUE for one member, '*.KEY=VALUE' for all of them.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the config's seed.", show_default=False)]
+
+
+def _remember_debug(debug: bool) -> bool:
+    global debug_is_on
+    debug_is_on = debug_is_on or debug
+    return debug
+
+
+debug_is_on = False
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_remember_debug, help="Show where an expected failure came from.")
+]
+
+
+def choices_of(
+    data: Path | None,
+    runs: Path,
+    fold: list[int] | None = None,
+    limit: int | None = None,
+    limit_test: int | None = None,
+    dry_run: bool = False,
+) -> Choices:
+    return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run)
+
+
+def make_console() -> Console:
+    """On a terminal as wide as it is; in a log lines are never broken."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=160)

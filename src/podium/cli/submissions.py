@@ -1,0 +1,60 @@
+"""`podium check`: may this CSV be sent?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.cli.ensembles import report_faults
+from podium.cli.options import Data, Debug, make_console
+from podium.config.competition import Competition
+from podium.config.loading import load_competition
+from podium.errors import SubmissionError
+from podium.paths import configs_folder, data_folder
+from podium.steps.ensemble import submission_faults
+
+CompetitionFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The competition file. Else the one whose slug the CSV's name begins with.",
+        show_default=False,
+    ),
+]
+SampleFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="The sample submission. Else the one in the competition's data.", show_default=False
+    ),
+]
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission CSV.")],
+    competition: CompetitionFile = None,
+    sample: SampleFile = None,
+    data: Data = None,
+    debug: Debug = False,
+) -> None:
+    """Compare a submission with the sample: columns, ids, answers, repeats. All faults are told at once.
+
+    podium check submissions/podium-demo-cars_demo__20260101-120000.csv
+    """
+    if not file.is_file():
+        raise SubmissionError(f"no file {file} to check; give a submission CSV")
+    asked = load_competition(competition) if competition else competition_of(file)
+    place = sample or data_folder(asked.slug, data) / asked.submission.sample
+    report_faults(file, submission_faults(file, asked, place), make_console())
+
+
+def competition_of(file: Path) -> Competition:
+    """The competition file whose slug the CSV's name begins with."""
+    folder = configs_folder() / "competitions"
+    known = {(found := load_competition(path)).slug: found for path in sorted(folder.glob("*.yaml"))}
+    slug = file.name.partition("_")[0]
+    if slug not in known:
+        raise SubmissionError(
+            f"{file.name} does not begin with the slug of a competition in {folder} ({', '.join(known)});"
+            " name the competition file with --competition"
+        )
+    return known[slug]

@@ -1,0 +1,196 @@
+"""The schema of a competition file: where the pictures are, what they are called, how an answer is scored."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from podium.config.settings import Count, Settings, Share
+from podium.metrics import METRICS
+
+
+class TrainSource(Settings):
+    """Labelled pictures: rows of a table, or, without one, the files that the pattern finds in a folder per class."""
+
+    table: str | None = None
+    id: str = "Id"
+    label: str = "Category"
+    group: str | None = None
+    images: str
+    """Where a row's picture is, such as `train/{label}/{id}`."""
+
+    @field_validator("images")
+    @classmethod
+    def _has_id(cls, images: str) -> str:
+        return _checked_pattern(images, {"id", "label"})
+
+    @model_validator(mode="after")
+    def _folder_per_class_needs_label(self) -> Self:
+        if self.table is None and "{label}" not in self.images:
+            raise ValueError("without a table the class comes from the folder: put {label} into images")
+        if self.table is None and self.group is not None:
+            raise ValueError("group is a column of a table: name the table, or leave group out")
+        return self
+
+
+class ExtraSource(TrainSource):
+    """More labelled pictures, which train in every fold and are never validated on."""
+
+    folder: str
+    """Seen from the competition's data folder, or absolute."""
+
+
+class TestSource(Settings):
+    images: str
+    """Where a test picture is, such as `test_upload/{id}`; the ids are those of the sample submission."""
+
+    @field_validator("images")
+    @classmethod
+    def _has_id(cls, images: str) -> str:
+        return _checked_pattern(images, {"id"})
+
+
+class Submission(Settings):
+    format: Literal["label", "probabilities"] = "label"
+    sample: str = "sample-submission.csv"
+    id: str = "Id"
+    label: str = "Category"
+    """The answer's column, for the format `label`."""
+    columns: dict[str, str] = {}
+    """Which column holds a class's probability, for the format `probabilities`; a class left out has its own name."""
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _text_keys(cls, columns: Any) -> Any:
+        return _text_keys(columns)
+
+
+class StratifiedFolds(Settings):
+    """Every fold has the classes in the same shares."""
+
+    kind: Literal["stratified"]
+    count: Annotated[int, Field(ge=2)] = 5
+    seed: int = 42
+
+
+class GroupedFolds(Settings):
+    """As stratified, and rows of one group (the same car, the same day) never stand on both sides."""
+
+    kind: Literal["grouped"]
+    count: Annotated[int, Field(ge=2)] = 5
+    seed: int = 42
+
+
+class HoldoutFolds(Settings):
+    """One fold: a share of the rows validates, the rest trains."""
+
+    kind: Literal["holdout"]
+    share: Share = 0.2
+    seed: int = 42
+
+
+class ShareFolds(Settings):
+    """One fold, and rows apart that neither train nor validate: they are scored once, at the end."""
+
+    kind: Literal["shares"]
+    train: Share = 0.8
+    validation: Share = 0.1
+    test: Share = 0.1
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, validation and test are shares of the whole and sum to 1, not to {total:g}")
+        return self
+
+
+class TableFolds(Settings):
+    """A person's own `folds.csv`: columns id, label, fold; a fold is a number, `train` or `test`."""
+
+    kind: Literal["table"]
+    path: str
+    """Seen from the competition's data folder, or absolute."""
+
+
+Folds = Annotated[StratifiedFolds | GroupedFolds | HoldoutFolds | ShareFolds | TableFolds, Field(discriminator="kind")]
+
+
+class Competition(Settings):
+    slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    title: str = ""
+    train: TrainSource
+    extra: list[ExtraSource] = []
+    test: TestSource
+    zips: list[str] = []
+    """Archives of the data folder to unpack before pictures are looked for."""
+    classes: Annotated[dict[str, str], Field(min_length=2)]
+    """The label as the table writes it, and its name for a person."""
+    metric: str
+    submission: Submission = Submission()
+    folds: Folds = StratifiedFolds(kind="stratified")
+    on_bad_image: Literal["error", "skip"] = "error"
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _class_names(cls, classes: Any) -> Any:
+        if isinstance(classes, list):
+            return {str(name): str(name) for name in classes}
+        return _text_keys(classes)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        return one_of(metric, METRICS, "a metric")
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _short_folds(cls, folds: Any) -> Any:
+        return {"kind": folds} if isinstance(folds, str) else folds
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.folds.kind == "grouped" and self.train.group is None:
+            raise ValueError("grouped folds need train.group, the column that names the group")
+        for label in self.submission.columns:
+            if label not in self.classes:
+                raise ValueError(f"submission.columns names the class {label!r}, which classes does not")
+        return self
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of the model's outputs."""
+        return list(self.classes)
+
+
+def one_of(value: str, known: Any, what: str) -> str:
+    """The value, or a fault that tells the nearest right name."""
+    if value in known:
+        return value
+    from podium.config.faults import nearest
+
+    raise ValueError(f"{value!r} is not {what}{nearest(value, list(known))}")
+
+
+def _text_keys(value: Any) -> Any:
+    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _checked_pattern(pattern: str, fields: set[str]) -> str:
+    import string
+
+    try:
+        used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"{pattern!r} is not a pattern such as 'train/{{label}}/{{id}}': {error}") from None
+    if "id" not in used or not used <= fields:
+        allowed = " and ".join(f"{{{name}}}" for name in sorted(fields))
+        raise ValueError(f"a pattern holds {{id}}, and nothing in braces but {allowed}: got {pattern!r}")
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"a pattern stays inside the data folder: got {pattern!r}")
+    return pattern
+
+
+__all__ = ["Competition", "Count", "ExtraSource", "Folds", "Submission", "TestSource", "TrainSource", "one_of"]

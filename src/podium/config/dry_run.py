@@ -1,0 +1,42 @@
+"""The same config, small: one epoch a stage on a few small pictures, to see the whole chain run before it counts."""
+
+from dataclasses import replace
+
+from podium.config.backbones import BACKBONES
+from podium.config.loading import Member
+
+SMALL = 64
+LARGER = 32
+BATCH = 16
+ROWS_PER_CLASS = 3
+VIEWS = 2
+
+
+def as_dry_run(member: Member) -> Member:
+    """One epoch a stage, two views at the most, and random weights unless a path is given.
+
+    Picture sizes keep their order, so that a stage with larger pictures is rehearsed as one.
+    """
+    settings = member.settings
+    smallest = max(SMALL, BACKBONES[settings.backbone.name].minimum_size)
+    sizes = sorted({stage.image_size for stage in settings.stages})
+    stages = [
+        stage.model_copy(
+            update={
+                "epochs": 1,
+                "batch_size": min(BATCH, stage.batch_size),
+                "image_size": min(stage.image_size, smallest + LARGER * sizes.index(stage.image_size)),
+            }
+        )
+        for stage in settings.stages
+    ]
+    backbone = settings.backbone
+    if not backbone.weights_are_a_path:
+        backbone = backbone.model_copy(update={"weights": "none"})
+    tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
+    return replace(member, settings=settings.model_copy(update={"stages": stages, "backbone": backbone, "tta": tta}))
+
+
+def dry_run_rows(member: Member) -> int:
+    """How many rows a dry run trains on and validates on."""
+    return ROWS_PER_CLASS * len(member.competition.labels)

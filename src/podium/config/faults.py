@@ -1,0 +1,154 @@
+"""A config's faults in words: which file and line, which key, what was expected, what the nearest right name is."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from podium.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Fault:
+    file: str
+    key: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}  {self.key}: {self.message}" if self.key else f"{place}  {self.message}"
+
+
+def raise_faults(faults: Iterable[Fault]) -> None:
+    """Tell all faults at once; return if there are none. The same fault seen twice is told once."""
+    told = list(dict.fromkeys(str(fault) for fault in faults))
+    if len(told) == 1:
+        raise ConfigError(told[0])
+    if told:
+        raise ConfigError("\n".join([f"{len(told)} faults in the configuration", *(f"  {line}" for line in told)]))
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of a sentence: `: did you mean 'x'?`, or the names there are."""
+    folded = {candidate.lower(): candidate for candidate in reversed(known)}
+    close = difflib.get_close_matches(str(name).lower(), list(folded), n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {folded[close[0]]!r}?"
+    if len(known) > 12:
+        return f"; there are {len(known)}, such as {', '.join(known[:6])}"
+    return f"; expected {'one of ' if len(known) > 1 else ''}{', '.join(known)}" if known else ""
+
+
+def faults_of(error: ValidationError, model: type[BaseModel], path: Path, lines: Mapping[str, int]) -> list[Fault]:
+    """Pydantic's errors as faults of this file."""
+    faults = []
+    for problem in error.errors(include_url=False):
+        keys, known = _follow(model, problem["loc"])
+        key = ".".join(keys)
+        message = _in_words(problem, keys[-1] if keys else "", known)
+        faults.append(Fault(str(path), key, message, _line_of(key, lines)))
+    return faults
+
+
+def _line_of(key: str, lines: Mapping[str, int]) -> int | None:
+    """The line of a key, or of the nearest one around it when it is missing from the file."""
+    parts = key.split(".")
+    for end in range(len(parts), 0, -1):
+        if (line := lines.get(".".join(parts[:end]))) is not None:
+            return line
+    return lines.get("")
+
+
+def _in_words(problem: Any, last_key: str, known: list[str]) -> str:
+    kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
+    got = f": got {_short(given)}"
+    if kind == "extra_forbidden":
+        return "unknown key" + nearest(last_key, known)
+    if kind == "missing":
+        return "missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        allowed = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
+        return f"{_short(given)} is not one of them" + nearest(str(given), allowed)
+    if kind == "union_tag_invalid":
+        allowed = [name.strip("'") for name in context["expected_tags"].split(", ")]
+        return f"{context['tag']!r} is not one of them" + nearest(context["tag"], allowed)
+    if kind == "union_tag_not_found":
+        return f"expected the key {context['discriminator']}, which says which kind it is{got}"
+    if kind == "string_pattern_mismatch":
+        return f"expected text of the form {context['pattern']}{got}"
+    expected = {
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "list_type": "a list",
+        "dict_type": "keys with values",
+        "model_type": "keys with values",
+        "model_attributes_type": "keys with values",
+    }.get(kind)
+    if expected:
+        return f"expected {expected}{got}"
+    sentence = str(problem["msg"])
+    return sentence[0].lower() + sentence[1:].replace("Input should be", "expected") + got
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _follow(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys as a person writes them (a union's tag is none), and the keys known where the fault lies."""
+    keys: list[str] = []
+    known: list[str] = []
+    here: Any = model
+    for step in location:
+        here = _bare(here)
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            fields = {field.alias or name: field for name, field in here.model_fields.items()}
+            known = list(fields)
+            keys.append(str(step))
+            here = fields[str(step)].annotation if step in fields else None
+        elif (chosen := _tagged(here, step)) is not None:
+            here = chosen
+            known = [field.alias or name for name, field in chosen.model_fields.items()]
+        else:
+            arguments = typing.get_args(here)
+            here = arguments[-1] if arguments else None
+            if step != "[key]":
+                keys.append(str(step))
+    return keys, known
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without Annotated and without `| None`."""
+    while True:
+        if typing.get_origin(annotation) is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+            continue
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            others = [part for part in typing.get_args(annotation) if part is not type(None)]
+            if len(others) == 1:
+                annotation = others[0]
+                continue
+        return annotation
+
+
+def _tagged(union: Any, tag: int | str) -> type[BaseModel] | None:
+    """The member of a discriminated union that carries this tag."""
+    for member in typing.get_args(union):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            for name in ("kind", "method"):
+                field = member.model_fields.get(name)
+                if field is not None and tag in typing.get_args(field.annotation):
+                    return member
+    return None

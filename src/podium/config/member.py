@@ -1,0 +1,79 @@
+"""The schema of a member file: one model of the ensemble, from its backbone to its test-time views."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from podium.config.backbones import BACKBONES, NOISY_STUDENT_PREFIX
+from podium.config.competition import one_of
+from podium.config.settings import Count, Positive, Settings
+from podium.config.stage import Augmentation, Stage
+from podium.config.views import TestTimeViews
+
+
+class BackboneSettings(Settings):
+    name: str
+    weights: str = "imagenet"
+    """imagenet, noisy-student, none, or a path (seen from where podium is run, or absolute)."""
+    freeze_batchnorm: bool = True
+    """BatchNormalization of the backbone keeps ImageNet's statistics, also where its neighbours learn."""
+    alpha: Positive | None = None
+    """Width multiplier, for the MobileNets."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return one_of(name, BACKBONES, "a backbone")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.weights == "noisy-student" and not self.name.startswith(NOISY_STUDENT_PREFIX):
+            raise ValueError(f"noisy-student weights exist for efficientnet.EfficientNetB0 to B7, not for {self.name}")
+        if self.alpha is not None and not BACKBONES[self.name].widths:
+            raise ValueError(f"alpha is a width for the MobileNets; {self.name} has none: leave it out")
+        return self
+
+    @property
+    def weights_are_a_path(self) -> bool:
+        return self.weights not in ("imagenet", "noisy-student", "none")
+
+
+class Head(Settings):
+    pooling: Literal["avg", "max", "gem"] = "avg"
+    """Average, maximum, or the generalised mean between the two, whose exponent is learned."""
+    batchnorm: bool = False
+    dense: list[Count] = []
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    l2: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class MemberSettings(Settings):
+    competition: str
+    """The competition file, seen from this one."""
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """Which of the competition's folds to train; all when left out."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    backbone: BackboneSettings
+    head: Head = Head()
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    augmentation: Augmentation = []
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    monitor: Literal["metric", "loss"] = "metric"
+    """What decides which weights are best: the competition's metric or the loss, both on the validation rows."""
+    tensorboard: bool = False
+    tta: TestTimeViews = TestTimeViews()
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages need names of their own: got {', '.join(names)}")
+        smallest = BACKBONES[self.backbone.name].minimum_size
+        for stage in self.stages:
+            if stage.image_size < smallest:
+                raise ValueError(
+                    f"stage {stage.name}: {self.backbone.name} takes pictures of {smallest} pixels or more,"
+                    f" not {stage.image_size}"
+                )
+        return self

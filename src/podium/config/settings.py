@@ -1,0 +1,25 @@
+"""What every part of the schema shares: strict types, no unknown keys, and the short forms of YAML."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A part of a YAML file. An unknown key is a fault, and a text is not taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def short_form(key: str) -> Any:
+    """A validator that reads `cosine` as `{kind: cosine}`, for the `key` that a short form gives."""
+
+    def expand(value: Any) -> Any:
+        return {key: value} if isinstance(value, str) else value
+
+    return expand

@@ -1,0 +1,156 @@
+"""The schema of one stage of fine-tuning: what learns, for how long, how fast, on what size of picture."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
+
+from podium.config.competition import one_of
+from podium.config.settings import Count, Positive, Settings
+
+OPTIMIZERS = (
+    "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon", "Nadam", "RMSprop",
+    "SGD",
+)  # fmt: skip
+"""Keras's optimizers, by their names there. A test compares."""
+
+
+class Unfreeze(Settings):
+    """Which part of the backbone learns; the head always does. `none`, `all`, or one of the three keys."""
+
+    from_: str | None = Field(default=None, alias="from")
+    """From the first layer whose name starts so, and every later layer, shortcut layers too."""
+    parameters: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """The last layers that together hold at least this share of the backbone's parameters."""
+    layers: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """The last layers, at least this share of their number."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        short = {"none": {"layers": 0.0}, "all": {"layers": 1.0}}
+        if isinstance(value, str):
+            if value not in short:
+                raise ValueError(f"{value!r} is not none, all, {{from: BLOCK}}, {{parameters: 0.3}} or {{layers: 0.3}}")
+            return short[value]
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.from_, self.parameters, self.layers)) != 1:
+            raise ValueError("say one of from, parameters or layers (or none, or all)")
+        return self
+
+    @model_serializer
+    def _as_yaml(self) -> Any:
+        if self.layers is not None:
+            return {0.0: "none", 1.0: "all"}.get(self.layers, {"layers": self.layers})
+        return {"from": self.from_} if self.from_ is not None else {"parameters": self.parameters}
+
+
+class Optimizer(Settings):
+    name: str
+    arguments: dict[str, Any] = {}
+    """Passed to the Keras optimizer, such as `{weight_decay: 1e-4}` or `{momentum: 0.9, nesterov: true}`."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return one_of(name, OPTIMIZERS, "a Keras optimizer")
+
+    @field_validator("arguments")
+    @classmethod
+    def _rate_has_its_place(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "learning_rate" in arguments:
+            raise ValueError("the learning rate is the stage's own key learning_rate")
+        return arguments
+
+
+class Constant(Settings):
+    kind: Literal["constant"]
+
+
+class Exponential(Settings):
+    """Times `decay` after every epoch."""
+
+    kind: Literal["exponential"]
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+
+
+class Step(Settings):
+    """Times `factor` after every `every` epochs."""
+
+    kind: Literal["step"]
+    every: Count
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+
+
+class Cosine(Settings):
+    """Up from near nothing over the warm-up, then down along a cosine to `final` of the learning rate."""
+
+    kind: Literal["cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
+    final: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class OneCycle(Settings):
+    """Up from `1/start` of the learning rate over the `warmup` share of the stage, then down to `1/end` of it."""
+
+    kind: Literal["one_cycle"]
+    warmup: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    start: Annotated[float, Field(gt=1.0)] = 25.0
+    end: Annotated[float, Field(gt=1.0)] = 1e4
+
+
+class Plateau(Settings):
+    """Times `factor` when the monitored figure has not improved for `patience` epochs."""
+
+    kind: Literal["plateau"]
+    patience: Count = 2
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    minimum: Annotated[float, Field(ge=0.0)] = 1e-7
+
+
+Schedule = Annotated[Constant | Exponential | Step | Cosine | OneCycle | Plateau, Field(discriminator="kind")]
+
+
+def _written_as_transforms(transforms: list[Any]) -> list[Any]:
+    for transform in transforms:
+        arguments = next(iter(transform.values())) if isinstance(transform, dict) and len(transform) == 1 else None
+        if not isinstance(transform, str) and not isinstance(arguments, dict):
+            raise ValueError(
+                f"a transform is a name, or a name with arguments ({{Rotate: {{limit: 10}}}}): got {transform}"
+            )
+    return transforms
+
+
+Augmentation = Annotated[list[Any], AfterValidator(_written_as_transforms)]
+"""Albumentations by name: `HorizontalFlip`, or `Rotate: {limit: 10}`; `data/augmentation.py` builds and checks them."""
+
+
+class Stage(Settings):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    unfreeze: Unfreeze
+    epochs: Count
+    batch_size: Count
+    image_size: Annotated[int, Field(ge=16, le=2048)]
+    optimizer: Optimizer = Optimizer(name="Adam")
+    learning_rate: Positive
+    schedule: Schedule = Constant(kind="constant")
+    augmentation: Augmentation | None = None
+    """In this stage instead of the member's."""
+    early_stopping: Count | None = None
+    """Epochs without improvement after which the stage ends."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _short_optimizer(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "name" in value and "arguments" not in value:
+            return {"name": value["name"], "arguments": {key: part for key, part in value.items() if key != "name"}}
+        return value
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _short_schedule(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value

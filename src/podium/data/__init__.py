@@ -1,0 +1,1 @@
+"""Rows, folds, pictures and batches: from the competition's files to what a model eats."""

@@ -1,0 +1,83 @@
+"""Batches: pictures read, fitted and augmented by threads, in an order that only the seed decides."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.data.augmentation import Augmentation
+from podium.data.pictures import Picture, Resize, fit_picture, read_picture
+
+Prepare = Callable[[Picture, int], Picture]
+"""From a picture as it was read, and its row's number, to one of the model's size."""
+
+
+def worker_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Every training row once an epoch, in a new order each, the last short batch included.
+
+    All randomness comes from (seed, epoch, row): which thread is first changes nothing. `epoch` is set from outside,
+    by the trainer's own callback, because Keras calls a data set's epoch hooks from its worker threads as well.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        targets: NDArray[np.float32],
+        *,
+        image_size: int,
+        resize: Resize,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: Sequence[int],
+    ) -> None:
+        super().__init__(workers=worker_count(), use_multiprocessing=False, max_queue_size=8)
+        self._paths, self._targets = list(paths), targets
+        self._image_size, self._resize, self._batch_size = image_size, resize, batch_size
+        self._augmentation = augmentation
+        self._seed = tuple(seed)
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._paths) / self._batch_size)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Which row stands where in this epoch."""
+        if epoch not in self._orders:
+            self._orders = {epoch: np.random.default_rng([*self._seed, epoch]).permutation(len(self._paths))}
+        return self._orders[epoch]
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        epoch = self.epoch
+        rows = self.order(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+        pictures = np.stack([self._picture(int(row), epoch) for row in rows])
+        return pictures, self._targets[rows]
+
+    def _picture(self, row: int, epoch: int) -> Picture:
+        fitted = fit_picture(read_picture(self._paths[row]), self._image_size, self._resize)
+        seed = np.random.SeedSequence([*self._seed, epoch, row]).generate_state(1)[0]
+        return self._augmentation(fitted, int(seed))
+
+
+class PredictionBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Pictures in the order of their rows, each prepared the same way every time."""
+
+    def __init__(self, paths: Sequence[Path], prepare: Prepare, batch_size: int) -> None:
+        super().__init__(workers=worker_count(), use_multiprocessing=False, max_queue_size=8)
+        self._paths, self._prepare, self._batch_size = list(paths), prepare, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._paths) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8]]:
+        start = index * self._batch_size
+        rows = range(start, min(start + self._batch_size, len(self._paths)))
+        return (np.stack([self._prepare(read_picture(self._paths[row]), row) for row in rows]),)

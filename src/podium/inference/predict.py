@@ -1,0 +1,137 @@
+"""From a trained run to its predictions: out of fold, on the test pictures, through the test-time views."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+
+from podium.config.loading import Member
+from podium.data.batches import PredictionBatches
+from podium.ensemble.predictions import Predictions, write_predictions
+from podium.inference.views import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
+from podium.metrics import METRICS
+from podium.models.backbone import load_weights
+from podium.models.classifier import build_classifier
+from podium.runs import Run, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rows to predict; `numbers` are the true classes where they are known. Paths of None cannot be read."""
+
+    ids: Sequence[str]
+    paths: Sequence[Path | None]
+    numbers: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class ToPredict:
+    """`apart` holds the rows that neither trained nor validated, if the split has such."""
+
+    validation: Pictures
+    test: Pictures
+    apart: Pictures | None
+    class_shares: NDArray[np.float64]
+    """What a picture that cannot be read is answered with: the classes' shares of the training rows."""
+
+
+def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, console: Console) -> None:
+    """Write oof.csv, test.csv, views.csv and predictions.json into `folder`, all of them or none."""
+    settings, competition = member.settings, member.competition
+    metric, labels = METRICS[competition.metric], competition.labels
+    views = make_views(settings.tta)
+    model, image_size = trained_model(run, member)
+
+    def see(pictures: Pictures, what: str) -> NDArray[np.float64]:
+        return predict_views(model, pictures, views, member, image_size, rows.class_shares, console, what)
+
+    with run.timed("prediction"):
+        out_of_fold, truth = see(rows.validation, "validation"), rows.validation.numbers
+        assert truth is not None
+        gains = measure_gains([view.name for view in views], out_of_fold, truth, metric, settings.tta.mean)
+        if settings.tta.select == "auto":
+            kept = views_that_help(out_of_fold, truth, metric, settings.tta.mean)
+            oof = chosen_apart(out_of_fold, truth, metric, settings.tta.mean, settings.seed)
+        else:
+            kept = list(range(len(views)))
+            oof = join(out_of_fold, settings.tta.mean)
+        views = [views[number] for number in kept]
+        test = join(see(rows.test, "test"), settings.tta.mean)
+        apart = join(see(rows.apart, "apart"), settings.tta.mean) if rows.apart else None
+
+    facts: dict[str, Any] = {
+        "score": metric(truth, oof),
+        "score_of_first_view": gains[0].score,
+        "metric": competition.metric,
+        "views": [view.name for view in views],
+        "mean": settings.tta.mean,
+        "select": settings.tta.select,
+        "image_size": image_size,
+        "test_rows": len(rows.test.ids),
+        "unreadable_test_pictures": sum(path is None for path in rows.test.paths),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
+        place = Path(temporary) / "predictions"
+        write_predictions(place / "oof.csv", _labelled(rows.validation, labels, oof, fold))
+        write_predictions(place / "test.csv", Predictions(list(rows.test.ids), labels, test, None, None))
+        if rows.apart and apart is not None:
+            assert rows.apart.numbers is not None
+            facts["score_apart"] = metric(rows.apart.numbers, apart)
+            write_predictions(place / "apart.csv", _labelled(rows.apart, labels, apart, fold))
+        table = pd.DataFrame([asdict(gain) for gain in mark_kept(gains, kept)])
+        write_text(place / "views.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_json(place / "predictions.json", facts)
+        shutil.rmtree(folder, ignore_errors=True)
+        place.rename(folder)
+
+
+def trained_model(run: Run, member: Member) -> tuple[Any, int]:
+    """The model with its best weights, at the size it had when they were best."""
+    image_size = int(run.state["best"]["image_size"])
+    model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
+    load_weights(model, run.best_weights, member.name)
+    return model, image_size
+
+
+def predict_views(
+    model: Any,
+    pictures: Pictures,
+    views: Sequence[View],
+    member: Member,
+    image_size: int,
+    class_shares: NDArray[np.float64],
+    console: Console,
+    what: str,
+) -> NDArray[np.float64]:
+    """Probabilities as (views, rows, classes)."""
+    settings = member.settings
+    batch_size = max(stage.batch_size for stage in settings.stages)
+    readable = [(row, path) for row, path in enumerate(pictures.paths) if path is not None]
+    probs = np.tile(class_shares, (len(views), len(pictures.paths), 1))
+    positions, paths = [row for row, _ in readable], [path for _, path in readable]
+    began = time.perf_counter()
+    with console.status(f"predicting {len(paths)} {what} pictures, {len(views)} views"):
+        for number, view in enumerate(views):
+            batches = PredictionBatches(paths, view.prepare(image_size, settings.resize, settings.seed), batch_size)
+            probs[number, positions] = model.predict(batches, verbose=0)
+    seconds = time.perf_counter() - began
+    console.print(
+        f"  predicted {len(paths)} {what} pictures, {len(views)} view{'s' * (len(views) > 1)}, in {seconds:.1f} s",
+        highlight=False,
+    )
+    return probs
+
+
+def _labelled(pictures: Pictures, labels: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
+    assert pictures.numbers is not None
+    truth = [labels[number] for number in pictures.numbers]
+    return Predictions(list(pictures.ids), labels, probs, truth, np.full(len(truth), fold))

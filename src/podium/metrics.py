@@ -1,0 +1,182 @@
+"""How good probabilities are: the scores competitions use, and how far a difference between two can be trusted.
+
+Classes are numbers 0…n-1, the columns of the probabilities. Labels need not hold every class: a fold seldom does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from podium.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Labels = NDArray[np.integer[Any]]
+    Probs = NDArray[np.floating[Any]]
+
+SMALLEST_PROBABILITY = 1e-15  # where Kaggle's log loss clips, so that a certain mistake costs much but not infinity
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score. `needs` is "labels" where the most probable class alone decides, "probs" where the values count."""
+
+    name: str
+    higher_is_better: bool
+    needs: str
+    function: Callable[[Labels, Probs], float] = field(repr=False)
+
+    def __call__(self, labels: Labels, probs: Probs) -> float:
+        return float(self.function(*_checked(labels, probs)))
+
+    def better(self, new: float, old: float) -> bool:
+        """Whether `new` beats `old`; anything beats NaN, so a first score can be compared with none."""
+        if math.isnan(old):
+            return not math.isnan(new)
+        return new > old if self.higher_is_better else new < old
+
+
+def find_metric(name: str) -> Metric:
+    if name in METRICS:
+        return METRICS[name]
+    raise ConfigError(f"There is no metric {name!r}; expected one of {', '.join(METRICS)}: name one of these")
+
+
+def bootstrap_gain(
+    metric: Metric, labels: Labels, before: Probs, after: Probs, rounds: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """How much `after` is better than `before` (positive is better for every metric), and its standard error.
+
+    Both are scored on the same resampled rows: what makes a row hard for both then cancels out, and a small steady
+    gain shows where two separate errors would drown it.
+    """
+    sign = 1.0 if metric.higher_is_better else -1.0
+
+    def gain(rows: Any) -> float:
+        return sign * (metric(labels[rows], after[rows]) - metric(labels[rows], before[rows]))
+
+    return gain(slice(None)), _spread(gain, len(labels), rounds, seed)
+
+
+def bootstrap_error(metric: Metric, labels: Labels, probs: Probs, rounds: int = 200, seed: int = 0) -> float:
+    """The standard error of a score: its spread over rows drawn again with replacement."""
+    return _spread(lambda rows: metric(labels[rows], probs[rows]), len(labels), rounds, seed)
+
+
+def _spread(statistic: Callable[[Any], float], rows: int, rounds: int, seed: int) -> float:
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    values = []
+    for _ in range(rounds):
+        drawn = random.integers(0, rows, rows)
+        try:
+            values.append(statistic(drawn))
+        except DataError:  # a resample of a single class has no ROC AUC: it says nothing, so it is left out
+            continue
+    if len(values) < 2:
+        raise DataError(
+            f"No standard error: the score is defined in {len(values)} of {rounds} resamples of {rows} rows; expected "
+            "at least 2: score more rows, of more than one class"
+        )
+    return float(np.std(values, ddof=1))
+
+
+def _checked(labels: Labels, probs: Probs) -> tuple[Labels, Probs]:
+    import numpy as np
+
+    labels = np.asarray(labels)
+    probs = np.asarray(probs, dtype=np.float64)
+    if labels.ndim != 1 or probs.ndim != 2 or len(labels) != len(probs) or not len(labels) or probs.shape[1] < 2:
+        raise DataError(
+            f"Cannot score labels of shape {labels.shape} with probabilities of shape {probs.shape}; expected (rows,) "
+            "and (rows, classes), at least one row and two classes: give both from the same rows"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= probs.shape[1]:
+        raise DataError(
+            f"Labels run from {labels.min()} to {labels.max()} ({labels.dtype}); expected class numbers from 0 to "
+            f"{probs.shape[1] - 1}: use the class list the model was trained with"
+        )
+    broken = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"Probabilities of {len(broken)} rows are NaN or infinite (first: row {broken[0]}); expected finite "
+            "numbers: predict again with a run that did not diverge"
+        )
+    return labels, probs
+
+
+def _accuracy(labels: Labels, probs: Probs) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, probs.argmax(axis=1)))
+
+
+def _balanced_accuracy(labels: Labels, probs: Probs) -> float:
+    """Recall averaged over the classes that have rows; scikit-learn's own function warns when others are predicted."""
+    import numpy as np
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(labels, probs.argmax(axis=1), labels=np.unique(labels), average="macro"))
+
+
+def _macro_f1(labels: Labels, probs: Probs) -> float:
+    """Over the classes labelled or predicted: a class in neither has no F1, and a 0 for it would cap the score."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, probs.argmax(axis=1), average="macro", zero_division=0))
+
+
+def _log_loss(labels: Labels, probs: Probs) -> float:
+    from sklearn.metrics import log_loss
+
+    clipped = probs.clip(SMALLEST_PROBABILITY)
+    return float(log_loss(labels, clipped / clipped.sum(axis=1, keepdims=True), labels=range(probs.shape[1])))
+
+
+def _quadratic_kappa(labels: Labels, probs: Probs) -> float:
+    """For classes that are grades: a mistake counts by the square of how many classes it is off."""
+    import numpy as np
+    from sklearn.metrics import cohen_kappa_score
+
+    predicted = probs.argmax(axis=1)
+    if len(np.union1d(labels, predicted)) == 1:
+        raise DataError(
+            f"Kappa is undefined: every label and every prediction is class {labels[0]}; expected at least two "
+            "classes: score more rows, or choose another metric"
+        )
+    return float(cohen_kappa_score(labels, predicted, labels=range(probs.shape[1]), weights="quadratic"))
+
+
+def _roc_auc(labels: Labels, probs: Probs) -> float:
+    """One class against the rest, averaged over the classes that have rows on both sides."""
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(
+            f"ROC AUC is undefined: every row is of class {present[0]}; expected rows of at least two classes: score "
+            "more rows, or choose another metric"
+        )
+    # With two classes the second column is the usual "positive"; the first says the same turned round.
+    scored = np.array([1]) if probs.shape[1] == 2 else present
+    return float(roc_auc_score(labels[:, None] == scored, probs[:, scored], average="macro"))
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", True, "labels", _accuracy),
+        Metric("balanced_accuracy", True, "labels", _balanced_accuracy),
+        Metric("macro_f1", True, "labels", _macro_f1),
+        Metric("log_loss", False, "probs", _log_loss),
+        Metric("quadratic_kappa", True, "labels", _quadratic_kappa),
+        Metric("roc_auc", True, "probs", _roc_auc),
+    )
+}

@@ -1,0 +1,148 @@
+"""Building a backbone from its row of the table, its weights, and freezing all but its end."""
+
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from podium.config.backbones import BACKBONES, Backbone
+from podium.config.member import BackboneSettings
+from podium.config.stage import Unfreeze
+from podium.errors import ConfigError, WeightsError
+
+
+@keras.saving.register_keras_serializable("podium")
+class InputScaling(keras.layers.Layer):  # type: ignore[misc]
+    """Pictures of 0..255 as the backbone's family wants them, so that no step outside the model scales anything."""
+
+    def __init__(self, scaling: str, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self.scaling = scaling
+
+    def call(self, pictures: Any) -> Any:
+        pictures = keras.ops.cast(pictures, self.compute_dtype)
+        if self.scaling == "tf":
+            return pictures / 127.5 - 1.0
+        if self.scaling == "torch":
+            mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+            return (pictures / 255.0 - keras.ops.array(mean, pictures.dtype)) / keras.ops.array(
+                deviation, pictures.dtype
+            )
+        if self.scaling == "caffe":
+            return keras.ops.flip(pictures, axis=-1) - keras.ops.array([103.939, 116.779, 123.68], pictures.dtype)
+        return pictures
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scaling": self.scaling}
+
+
+def family_preprocessing(row: Backbone) -> Callable[..., Any]:
+    """The family's own `preprocess_input`, which `InputScaling` must equal."""
+    module = "efficientnet.model" if row.package == "efficientnet.tfkeras" else f"keras.applications.{row.module}"
+    preprocess: Callable[..., Any] = importlib.import_module(module).preprocess_input
+    return preprocess
+
+
+def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
+    """The Keras model from scaled pictures to features, with the weights that the settings ask for."""
+    row = BACKBONES[settings.name]
+    package = importlib.import_module("efficientnet.tfkeras" if row.package == "efficientnet.tfkeras" else row.package)
+    constructor = getattr(package, settings.name.rpartition(".")[2])
+    arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3)}
+    if settings.alpha is not None:
+        arguments["alpha"] = settings.alpha
+    named = None if settings.weights == "none" or settings.weights_are_a_path else settings.weights
+    try:
+        backbone = constructor(weights=named, **arguments)
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        if named is None:
+            raise ConfigError(f"{settings.name} cannot be built at {image_size} pixels: {error}") from error
+        raise WeightsError(_no_weights(settings, str(error).splitlines()[0])) from error
+    if settings.weights_are_a_path:
+        load_weights(backbone, Path(settings.weights), settings.name)
+    return backbone
+
+
+def load_weights(model: Any, path: Path, name: str) -> None:
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights at {path} for {name}; give a file that is there, or weights: imagenet (needs internet) or none"
+        )
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"the weights {path} do not fit {name}: {reason} Expected weights of this backbone without its top,"
+            " as keras save_weights writes them"
+        ) from error
+
+
+def _no_weights(settings: BackboneSettings, reason: str) -> str:
+    return (
+        f"the {settings.weights} weights of {settings.name} cannot be had ({reason[:160]}); three ways out: connect to"
+        " the internet once (Keras keeps them), set backbone.weights to a file of them, or set it to none"
+    )
+
+
+def unfreeze(backbone: Any, settings: Unfreeze, freeze_batchnorm: bool) -> None:
+    """Let the end of the backbone learn, as the stage says, and hold all before it.
+
+    A BatchNormalization layer that is not trainable runs on its stored statistics, so holding it keeps those too.
+    """
+    backbone.trainable = True
+    first = _first_learning(backbone, settings)
+    for position, layer in enumerate(backbone.layers):
+        is_batchnorm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = position >= first and not (is_batchnorm and freeze_batchnorm)
+
+
+def settle_statistics(model: Any, pictures: Any) -> None:
+    """Give every BatchNormalization the statistics of these pictures.
+
+    Random weights come with statistics that belong to no picture. Frozen at those, a deep backbone answers nearly the
+    same whatever it sees; with these it tells pictures apart from the first step.
+    """
+    norms = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [(norm.momentum, norm.trainable) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.trainable = 0.0, True
+    model(pictures, training=True)
+    for norm, (momentum, trainable) in zip(norms, before, strict=True):
+        norm.momentum, norm.trainable = momentum, trainable
+
+
+def _all_layers(model: Any) -> list[Any]:
+    return [
+        part
+        for layer in model.layers
+        for part in ([layer, *_all_layers(layer)] if hasattr(layer, "layers") else [layer])
+    ]
+
+
+def _first_learning(backbone: Any, settings: Unfreeze) -> int:
+    layers = backbone.layers
+    if settings.from_ is not None:
+        for position, layer in enumerate(layers):
+            if layer.name.startswith(settings.from_):
+                return position
+        blocks = list(dict.fromkeys(layer.name.split("_")[0] for layer in layers if layer.weights))
+        raise ConfigError(
+            f"unfreeze: no layer of {backbone.name} has a name that begins with {settings.from_!r};"
+            f" its parts are {', '.join(blocks[:12])}{' …' if len(blocks) > 12 else ''}"
+        )
+    if settings.layers is not None:
+        return len(layers) - math.ceil(len(layers) * settings.layers)
+    assert settings.parameters is not None
+    wanted, held = settings.parameters * backbone.count_params(), 0
+    position = len(layers)
+    while held < wanted:
+        position -= 1
+        held += layers[position].count_params()
+    return position

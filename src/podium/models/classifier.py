@@ -1,0 +1,71 @@
+"""The classifier: scaling, backbone, pooling, head."""
+
+from typing import Any
+
+import keras
+
+from podium.config.backbones import BACKBONES
+from podium.config.member import Head, MemberSettings
+from podium.models.backbone import InputScaling, build_backbone
+
+BACKBONE = "backbone"
+"""The name of the backbone's layer in the model."""
+
+
+@keras.saving.register_keras_serializable("podium")
+class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
+    """Between the average (exponent 1) and the maximum (a large one); the exponent is learned, from 3."""
+
+    def build(self, input_shape: Any) -> None:
+        self.exponent = self.add_weight(name="exponent", shape=(), initializer=keras.initializers.Constant(3.0))
+        super().build(input_shape)
+
+    def call(self, features: Any) -> Any:
+        exponent = keras.ops.clip(self.exponent, 1.0, 20.0)
+        lifted = keras.ops.power(keras.ops.maximum(features, 1e-6), exponent)
+        return keras.ops.power(keras.ops.mean(lifted, axis=(1, 2)), 1.0 / exponent)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[-1])
+
+
+def build_classifier(settings: MemberSettings, classes: int, image_size: int, *, pretrained: bool = True) -> Any:
+    """The model from uint8 pictures to class probabilities.
+
+    Built for one size, since the padding of several families depends on it. `pretrained=False` leaves the backbone's
+    weights as they are drawn, for a model whose own weights are about to be loaded.
+    """
+    backbone_settings = settings.backbone
+    if not pretrained:
+        backbone_settings = backbone_settings.model_copy(update={"weights": "none"})
+    backbone = build_backbone(backbone_settings, image_size)
+    backbone.name = BACKBONE
+    pictures = keras.Input((image_size, image_size, 3), dtype="uint8", name="pictures")
+    features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(pictures))
+    return keras.Model(pictures, _head(features, settings.head, classes), name="classifier")
+
+
+def _head(features: Any, head: Head, classes: int) -> Any:
+    layers = keras.layers
+    pooling = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "gem": GeneralizedMeanPooling,
+    }[head.pooling]
+    hidden = pooling(name="pooling")(features)
+    if head.batchnorm:
+        hidden = layers.BatchNormalization(name="head_batchnorm")(hidden)
+    for number, units in enumerate(head.dense):
+        hidden = layers.Dense(units, activation="relu", kernel_regularizer=_l2(head), name=f"head_dense_{number}")(
+            hidden
+        )
+    if head.dropout:
+        hidden = layers.Dropout(head.dropout, name="head_dropout")(hidden)
+    # float32 also under mixed precision: a softmax in half precision loses the small probabilities.
+    return layers.Dense(
+        classes, activation="softmax", kernel_regularizer=_l2(head), dtype="float32", name="probabilities"
+    )(hidden)
+
+
+def _l2(head: Head) -> Any:
+    return keras.regularizers.L2(head.l2) if head.l2 else None

@@ -1,0 +1,52 @@
+"""The only place that knows where data and outputs lie, here and under /kaggle."""
+
+import os
+from pathlib import Path
+
+from podium.errors import DataError, MachineError
+
+
+def kaggle_input() -> Path:
+    """Where Kaggle mounts its inputs; a rehearsal puts another root here."""
+    return Path(os.environ.get("PODIUM_KAGGLE_INPUT", "/kaggle/input"))
+
+
+def data_folder(slug: str, option: Path | None = None) -> Path:
+    """The competition's data: --data, else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it."""
+    for named, source in ((option, "--data"), (os.environ.get("PODIUM_DATA"), "PODIUM_DATA")):
+        if named:
+            if not Path(named).is_dir():
+                raise DataError(f"{source} names {named}, which is no folder; give the folder that holds {slug}'s data")
+            return Path(named)
+    places = [Path("data") / slug, kaggle_input() / "competitions" / slug, kaggle_input() / slug]
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise DataError(f"no data for {slug}: looked for {looked}; give the folder with --data or in PODIUM_DATA")
+
+
+def cache_folder() -> Path:
+    """What podium can make again at any time, such as unpacked archives: PODIUM_CACHE, else the user's cache folder."""
+    named = os.environ.get("PODIUM_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podium"
+
+
+def configs_folder() -> Path:
+    """The configs of the folder podium runs in, else those of the checkout it was installed from."""
+    checkout = Path(__file__).resolve().parents[2] / "configs"
+    for place in (Path("configs"), checkout):
+        if (place / "competitions").is_dir():
+            return place
+    raise MachineError(f"no configs folder here or at {checkout}; run podium in a clone of the project")
+
+
+def submissions_folder() -> Path:
+    return Path("submissions")
+
+
+def folds_file(runs: Path, slug: str, digest: str) -> Path:
+    """The folds made for one competition's rows: written once, then read, so that a person's change to it holds."""
+    return runs / "folds" / f"{slug}-{digest}.csv"

@@ -1,0 +1,149 @@
+"""The steps of an ensemble: its members trained and predicted where they are not yet, blended, and written as a CSV.
+
+runs/<ensemble>-<digest>/
+  blend.json                  what was blended and how, the honest score and the optimistic one, the CSV's name
+  oof.csv test.csv            the blend's predictions, out of fold by blends that had not seen the row
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.config.competition import Competition
+from podium.config.loading import Ensemble
+from podium.errors import RunError, SubmissionError
+from podium.paths import submissions_folder
+from podium.runs import digest_of, read_json, write_json
+from podium.steps.member import Choices, FoldRun, Prepared, fold_runs, predict_fold, train_fold
+
+if TYPE_CHECKING:
+    from podium.ensemble.result import EnsembleResult, MemberResult
+
+
+@dataclass(frozen=True)
+class Blended:
+    """Where an ensemble's answer lies, and what it is worth."""
+
+    folder: Path
+    facts: dict[str, Any]
+    submission: Path
+    members: "list[MemberResult]"
+
+
+def ensemble_runs(ensemble: Ensemble, prepared: Prepared, choices: Choices) -> list[FoldRun]:
+    return [one for member in ensemble.members for one in fold_runs(member, prepared, choices)]
+
+
+def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
+    """Whatever is not done yet; what is done is said to be."""
+    for position, one in enumerate(runs, start=1):
+        console.print(f"[bold]{one.name}[/bold] ({position} of {len(runs)})")
+        if one.run.is_trained:
+            console.print(f"  trained already with this config: skipped ({one.run.path})")
+        else:
+            train_fold(one, console)
+        if one.is_predicted:
+            console.print(f"  predicted already with these views: skipped ({one.predictions})")
+        else:
+            predict_fold(one, console)
+
+
+def blend(ensemble: Ensemble, runs: Sequence[FoldRun], choices: Choices, console: Console) -> Blended:
+    """Blend what the members predicted. The CSV of a blend that was made before is kept, not written twice."""
+    from podium.ensemble.result import blend_members
+
+    missing = [one.name for one in runs if not one.is_predicted]
+    if missing:
+        raise RunError(
+            f"{', '.join(missing)}: not predicted yet with this config; run podium run, or podium train and then"
+            " podium predict, with the same options"
+        )
+    folder = choices.runs / f"{ensemble.name}-{_digest(ensemble, runs)}"
+    facts = read_json(folder / "blend.json")
+    members = member_results(runs, ensemble.competition)
+    if facts and (submissions_folder() / facts["submission"]).is_file():
+        submission = submissions_folder() / facts["submission"]
+        console.print(f"blend: made already of these predictions, skipped ({submission})")
+        return Blended(folder, facts, submission, members)
+    result = blend_members(members, ensemble.settings, ensemble.competition)
+    submission = write_csv(ensemble, result, runs[0].prepared, choices)
+    return Blended(folder, _write_blend(folder, ensemble, result, submission), submission, members)
+
+
+def member_results(runs: Sequence[FoldRun], competition: Competition) -> "list[MemberResult]":
+    from podium.ensemble.result import read_member
+
+    names = dict.fromkeys(one.member.name for one in runs)
+    return [
+        read_member(name, [(one.fold, one.predictions) for one in runs if one.member.name == name], competition)
+        for name in names
+    ]
+
+
+def write_csv(ensemble: Ensemble, result: "EnsembleResult", prepared: Prepared, choices: Choices) -> Path:
+    """The CSV under a name of its own; `submission_faults` says whether it may be sent."""
+    from podium.submission.write import write_submission
+
+    asked = ensemble.competition.submission
+    return write_submission(
+        result.test.ids,
+        result.test.classes,
+        result.test.probs,
+        sample=prepared.rows.folder / asked.sample,
+        format=asked.format,
+        id_column=asked.id,
+        label_column=asked.label if asked.format == "label" else None,
+        columns=asked.columns,
+        folder=submissions_folder(),
+        name=f"{ensemble.competition.slug}_{ensemble.name}" + ("_dry-run" if choices.dry_run else ""),
+        partial=choices.limit_test is not None,
+    )
+
+
+def submission_faults(path: Path, competition: Competition, sample: Path) -> list[str]:
+    """Everything that is wrong with a CSV, in the competition's own terms."""
+    from podium.submission.check import check_submission
+
+    if not path.is_file():
+        raise SubmissionError(f"no file {path} to check; give a submission CSV")
+    asked = competition.submission
+    return check_submission(
+        path,
+        sample=sample,
+        id_column=asked.id,
+        label_column=asked.label if asked.format == "label" else None,
+        format=asked.format,
+        classes=competition.labels,
+        columns=asked.columns,
+    )
+
+
+def _digest(ensemble: Ensemble, runs: Sequence[FoldRun]) -> str:
+    made_of = [[str(one.predictions), one.fold, one.run.state["best"]] for one in runs]
+    return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed])
+
+
+def _write_blend(folder: Path, ensemble: Ensemble, result: "EnsembleResult", submission: Path) -> dict[str, Any]:
+    from podium.ensemble.predictions import write_predictions
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_predictions(folder / "oof.csv", result.oof)
+    write_predictions(folder / "test.csv", result.test)
+    facts = {
+        "ensemble": ensemble.name,
+        "competition": ensemble.competition.slug,
+        "metric": ensemble.competition.metric,
+        "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
+        "blend": {**ensemble.settings.blend.model_dump(), **result.blend},
+        "score": result.estimate.score,
+        "standard_error": result.estimate.standard_error,
+        "optimistic_score": result.estimate.optimistic,
+        "submission": submission.name,
+    }
+    write_json(folder / "blend.json", facts)
+    return facts

@@ -1,0 +1,240 @@
+"""The steps of one member: prepare -> train_fold -> predict_fold, a run folder for every fold."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.config.competition import Competition
+from podium.config.dry_run import as_dry_run, dry_run_rows
+from podium.config.loading import Member
+from podium.errors import ConfigError, RunError
+from podium.paths import data_folder
+from podium.runs import Run, digest_of
+
+if TYPE_CHECKING:
+    from podium.data.folds import Folds
+    from podium.data.rows import CompetitionRows
+    from podium.inference.predict import ToPredict
+    from podium.training.classification import LabelledPictures
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a command was asked for beside its config."""
+
+    data: Path | None = None
+    runs: Path = Path("runs")
+    folds: tuple[int, ...] = ()
+    limit: int | None = None
+    limit_test: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A competition's rows and folds, and the pictures among them that cannot be read."""
+
+    competition: Competition
+    rows: "CompetitionRows"
+    folds: "Folds"
+    unreadable: set[Path] = field(default_factory=set)
+
+
+def prepare(competition: Competition, choices: Choices, console: Console) -> Prepared:
+    """Read the tables, find the pictures, look at each of them, and split the rows."""
+    from podium.data.folds import make_folds
+    from podium.data.pictures import leave_out_unreadable
+    from podium.data.rows import read_rows
+
+    rows = read_rows(competition, data_folder(competition.slug, choices.data))
+    rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image)
+    folds = make_folds(competition, rows, choices.runs)
+    console.print(
+        f"{competition.title or competition.slug}: {len(rows.train):,} pictures to train on"
+        + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
+        + f", {len(rows.test):,} to predict, {len(competition.classes)} classes; folds in {folds.path}"
+    )
+    if unreadable:
+        console.print(f"{len(unreadable)} pictures cannot be read and are left out (on_bad_image: skip)")
+    return Prepared(competition, rows, folds, unreadable)
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One member on one fold: what decides its weights, and the folder that holds them."""
+
+    member: Member
+    fold: int
+    prepared: Prepared
+    choices: Choices
+    run: Run
+    resolved: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.member.name} fold {self.fold}"
+
+    @property
+    def predictions(self) -> Path:
+        decides = [self.member.settings.tta.model_dump(mode="json"), self.choices.limit_test]
+        return self.run.predictions(digest_of(decides))
+
+    @property
+    def is_predicted(self) -> bool:
+        return self.run.is_trained and (self.predictions / "predictions.json").is_file()
+
+
+def fold_runs(member: Member, prepared: Prepared, choices: Choices) -> list[FoldRun]:
+    """The runs of a member: one for every fold asked for."""
+    if choices.dry_run:
+        member = as_dry_run(member)
+    numbers = prepared.folds.numbers
+    asked = member.settings.folds or numbers
+    if choices.folds:
+        asked = list(choices.folds)
+    elif choices.dry_run:
+        asked = asked[:1]
+    for fold in asked:
+        if fold not in numbers:
+            raise ConfigError(
+                f"there is no fold {fold} in {prepared.folds.path}; it has {', '.join(map(str, numbers))}"
+            )
+    resolved = _resolved(member, prepared, choices)
+    folder = choices.runs / f"{member.name}-{resolved['digest']}"
+    return [
+        FoldRun(member, fold, prepared, choices, Run(folder / f"fold{fold}"), {**resolved, "fold": fold})
+        for fold in sorted(set(asked))
+    ]
+
+
+def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str, Any]:
+    """The resolved config, with the digest of the parts that decide the weights."""
+    settings = member.settings.model_dump(mode="json", by_alias=True)
+    competition = member.competition.model_dump(mode="json", by_alias=True)
+    decides = {
+        "member": {key: value for key, value in settings.items() if key not in ("folds", "tta", "tensorboard")},
+        "competition": {key: competition[key] for key in ("classes", "metric")},
+        "weights": _fingerprint(member),
+        "limit": choices.limit,
+        "dry_run": choices.dry_run,
+        "rows": prepared.rows.digest,
+        "folds": prepared.folds.digest,
+    }
+    return {
+        "name": member.name,
+        "digest": digest_of(decides),
+        "dry_run": choices.dry_run,
+        "limit": choices.limit,
+        "member": settings,
+        "competition": competition,
+    }
+
+
+def _fingerprint(member: Member) -> str | None:
+    """Of a weights file: the same path with other weights makes another run."""
+    import hashlib
+
+    path = Path(member.settings.backbone.weights)
+    if not member.settings.backbone.weights_are_a_path or not path.is_file():
+        return None
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def train_fold(one: FoldRun, console: Console) -> None:
+    from podium.training.classification import ClassificationTask
+    from podium.training.trainer import train
+
+    settings, competition = one.member.settings, one.member.competition
+    training, validation = fold_pictures(one)
+    console.print(
+        f"{one.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
+        f" in {one.run.path}"
+    )
+    task = ClassificationTask(settings, competition.labels, competition.metric, training, validation, one.fold)
+    one.run.start(one.resolved, one.prepared.folds.path)
+    train(one.run, settings.stages, task, seed=settings.seed, tensorboard=settings.tensorboard, console=console)
+    best = one.run.state["best"]
+    console.print(f"  best: stage {best['stage']}, epoch {best['epoch'] + 1}, {best['monitor']} {best['score']:.4f}")
+
+
+def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":
+    """What the fold trains on (extra rows included) and what it validates on, within the limits asked for."""
+    import pandas as pd
+
+    from podium.data.folds import TEST
+    from podium.data.pictures import numbered
+    from podium.training.classification import LabelledPictures
+
+    rows, of_row = one.prepared.rows, one.prepared.folds.of_row
+    classes = one.member.competition.labels
+    training = pd.concat([rows.train[(of_row != str(one.fold)) & (of_row != TEST)], rows.extra], ignore_index=True)
+    training = _limited(training, _training_limit(one))
+    validation = validation_rows(one)
+    absent = [label for label in classes if label not in set(training["label"])]
+    if absent:
+        raise ConfigError(
+            f"fold {one.fold} trains on no picture of the class {', '.join(absent)}; mend {one.prepared.folds.path}"
+        )
+    return (
+        LabelledPictures(list(training["path"]), numbered(training["label"], classes)),
+        LabelledPictures(list(validation["path"]), numbered(validation["label"], classes)),
+    )
+
+
+def validation_rows(one: FoldRun) -> Any:
+    rows, of_row = one.prepared.rows, one.prepared.folds.of_row
+    held_out = rows.train[of_row == str(one.fold)].reset_index(drop=True)
+    return _limited(held_out, dry_run_rows(one.member) if one.choices.dry_run else None)
+
+
+def _training_limit(one: FoldRun) -> int | None:
+    if one.choices.dry_run:
+        return min(one.choices.limit or 10**9, dry_run_rows(one.member))
+    return one.choices.limit
+
+
+def _limited(rows: Any, limit: int | None) -> Any:
+    """The same rows for every member of an ensemble, whatever its seed, so that their predictions can be blended."""
+    from podium.data.folds import stratified_limit
+
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows.iloc[stratified_limit(rows["label"].to_numpy(), limit, seed=0)].reset_index(drop=True)
+
+
+def predict_fold(one: FoldRun, console: Console) -> None:
+    from podium.inference.predict import predict
+
+    if not one.run.is_trained:
+        raise RunError(
+            f"{one.name} is not trained (looked in {one.run.path}); run podium train with the same config and options"
+        )
+    console.print(f"{one.name}: predicting")
+    predict(one.run, one.member, one.fold, rows_to_predict(one), one.predictions, console)
+
+
+def rows_to_predict(one: FoldRun) -> "ToPredict":
+    import numpy as np
+
+    from podium.data.folds import TEST
+    from podium.data.pictures import numbered
+    from podium.inference.predict import Pictures, ToPredict
+
+    rows, classes = one.prepared.rows, one.member.competition.labels
+    unreadable = one.prepared.unreadable
+
+    def labelled(table: Any) -> Pictures:
+        return Pictures(list(table["id"]), list(table["path"]), numbered(table["label"], classes))
+
+    test = rows.test if one.choices.limit_test is None else rows.test.iloc[: one.choices.limit_test]
+    apart = rows.train[one.prepared.folds.of_row == TEST]
+    counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
+    return ToPredict(
+        labelled(validation_rows(one)),
+        Pictures(list(test["id"]), [None if path in unreadable else path for path in test["path"]]),
+        labelled(apart) if len(apart) else None,
+        counts / counts.sum(),
+    )

@@ -1,0 +1,1 @@
+"""Writing a submission and checking it before it is sent."""

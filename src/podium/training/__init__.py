@@ -1,0 +1,1 @@
+"""Stages, schedules, callbacks, and the trainer that reads as a story."""

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,7 +24,8 @@ def stage_callbacks(
 ) -> list[Any]:
     """In the order in which an epoch's end needs them: figures, then those who act on them, then those who tell."""
     best = run.state.get("best")
-    checkpoint = keras.callbacks.ModelCheckpoint(
+    checkpoint = PlainCheckpoint(
+        task,
         run.path / f"stage{number}.weights.h5",
         monitor=task.monitor,
         mode=task.mode,
@@ -90,6 +92,17 @@ class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]
             f" rate {rate:.3g}; a training that converges keeps it finite: lower stages.{self._number}.learning_rate"
             f" (--set stages.{self._number}.learning_rate={self._stage.learning_rate / 10:.3g})"
         )
+
+
+class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Keras's, but of the weights alone: an optimizer's moments would make the file three times as large."""
+
+    def __init__(self, task: Task, path: Path, **arguments: Any) -> None:
+        super().__init__(path, **arguments)
+        self._task = task
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(self._task.plain(model))
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]

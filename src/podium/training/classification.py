@@ -45,7 +45,7 @@ class ClassificationTask:
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
         self._last_probs: NDArray[np.float64] | None = None
-        self._seen: tuple[Any, Any] | None = None
+        self._plain: tuple[Any, Any] | None = None
         self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
         higher = settings.monitor == "metric" and self._metric.higher_is_better
         self.mode: Literal["max", "min"] = "max" if higher else "min"
@@ -64,6 +64,11 @@ class ClassificationTask:
     def compile(self, model: Any, optimizer: Any) -> None:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self._settings.label_smoothing)
         model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+
+    def plain(self, model: Any) -> Any:
+        if self._plain is None or self._plain[0] is not model:
+            self._plain = (model, keras.Model(model.inputs, model.outputs))
+        return self._plain[1]
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         transforms = self._settings.augmentation if stage.augmentation is None else stage.augmentation
@@ -84,7 +89,7 @@ class ClassificationTask:
             lambda picture, _: fit_picture(picture, stage.image_size, self._settings.resize),
             stage.batch_size,
         )
-        probs = np.asarray(self._viewer(model).predict(batches, verbose=0), dtype=np.float64)
+        probs = np.asarray(self.plain(model).predict(batches, verbose=0), dtype=np.float64)
         if not np.isfinite(probs).all():
             raise TrainingDivergedError(
                 f"the predictions became NaN in stage {stage.name} at the learning rate {stage.learning_rate:.3g};"
@@ -97,12 +102,6 @@ class ClassificationTask:
             "val_accuracy": METRICS["accuracy"](labels, probs),
         }
         return {**figures, f"val_{self._metric.name}": self._metric(labels, probs)}
-
-    def _viewer(self, model: Any) -> Any:
-        """The same layers as a model that is never compiled, so that its graph outlives the stages' compilations."""
-        if self._seen is None or self._seen[0] is not model:
-            self._seen = (model, keras.Model(model.inputs, model.outputs))
-        return self._seen[1]
 
     def report(self, folder: Path) -> None:
         assert self._last_probs is not None

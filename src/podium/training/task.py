@@ -28,6 +28,9 @@ class Task(Protocol):
     def compile(self, model: Any, optimizer: Any) -> None:
         """Give the model its loss."""
 
+    def plain(self, model: Any) -> Any:
+        """The same layers as a model that is never compiled, to predict with and to save: no optimizer hangs on it."""
+
     def batches(self, number: int, stage: Stage) -> StageBatches:
         """What the stage trains on."""
 

@@ -1,0 +1,142 @@
+"""What tests share: folders of their own, and a tiny competition that a small network learns in seconds."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from podium.config.competition import Competition
+from podium.config.loading import load_competition
+
+COLOURS = {"0": (200, 40, 40), "1": (40, 180, 60), "2": (50, 70, 210), "3": (220, 200, 50)}
+"""RGB of each class's square."""
+CLASSES = {"0": "Red", "1": "Green", "2": "Blue", "3": "Yellow"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_this_machine(tmp_path_factory):
+    """No test reads or writes the user's cache or data, not even a fixture that outlives one test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("PODIUM_DATA", "PODIUM_KAGGLE_INPUT"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """podium's cache folder, new for every test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PODIUM_CACHE", str(folder))
+    return folder
+
+
+@dataclass(frozen=True)
+class TinyCompetition:
+    """Coloured squares on noise: `folder` is the data, `config` its competition file, `answers` those of the test."""
+
+    folder: Path
+    config: Path
+    competition: Competition
+    answers: dict[str, str]
+
+    def change(self, **changes):
+        """The competition with other values for these keys of its file."""
+        content = yaml.safe_load(self.config.read_text()) | changes
+        self.config.write_text(yaml.safe_dump(content, sort_keys=False))
+        return TinyCompetition(self.folder, self.config, load_competition(self.config), self.answers)
+
+    def member(self, name="tiny", **changes):
+        """The path of a member file beside the competition's: a narrow MobileNet, two epochs at 32 pixels."""
+        stage = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 8, "image_size": 32}
+        content = {
+            "competition": self.config.name,
+            "backbone": {"name": "MobileNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False},
+            "stages": [{**stage, "learning_rate": 0.005}],
+        }
+        return self._write(name, content | changes)
+
+    def ensemble(self, members, name="tiny_ensemble", **changes):
+        """The path of an ensemble file beside the members'."""
+        return self._write(name, {"members": [path.name for path in members], "blend": "mean"} | changes)
+
+    def _write(self, name, content):
+        path = self.config.parent / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+
+def _draw(random, colour, size):
+    picture = random.integers(60, 130, (size, size, 3), dtype=np.uint8)
+    side = size // 2
+    left, top = (int(place) for place in random.integers(0, size - side + 1, 2))
+    cv2.rectangle(picture, (left, top), (left + side - 1, top + side - 1), colour, thickness=-1)
+    return picture
+
+
+def _write_picture(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture[..., ::-1])
+
+
+def _zip_away(folder, name):
+    """The folder as a zip of the same stem as real competitions give it, and no longer as a folder."""
+    files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+    with zipfile.ZipFile(folder / f"{name.split('_')[0]}.zip", "w") as archive:
+        for path in files:
+            archive.write(path, path.relative_to(folder))
+            path.unlink()
+    for path in sorted((folder / name).rglob("*"), reverse=True):
+        path.rmdir()
+    (folder / name).rmdir()
+
+
+def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, **changes):
+    folder, config = root / "data", root / "configs" / "tiny.yaml"
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    config.parent.mkdir(parents=True)
+    labels = [str(row % len(CLASSES)) for row in range(train)]
+    rows = [(f"{row:04}.jpg", label, f"day{row // 8}") for row, label in enumerate(labels)]
+    for name, label, _ in rows:
+        _write_picture(folder / "train" / label / name, _draw(random, COLOURS[label], size))
+    pd.DataFrame(rows, columns=["Id", "Category", "Day"]).to_csv(folder / "train.csv", index=False)
+    answers = {f"{train + row:04}.jpg": str(random.integers(len(CLASSES))) for row in range(test)}
+    for name, label in answers.items():
+        _write_picture(folder / "test_upload" / name, _draw(random, COLOURS[label], size))
+    sample = pd.DataFrame({"Id": list(answers), "Category": "0"})
+    sample.to_csv(folder / "sample-submission.csv", index=False)
+    if zipped:
+        _zip_away(folder, "train")
+        _zip_away(folder, "test_upload")
+    content = {
+        "slug": "tiny-squares",
+        "train": {"table": "train.csv", "images": "train/{label}/{id}"},
+        "test": {"images": "test_upload/{id}"},
+        "zips": ["train.zip", "test.zip"],
+        "classes": CLASSES,
+        "metric": "accuracy",
+        "folds": {"kind": "stratified", "count": 2},
+    }
+    config.write_text(yaml.safe_dump(content | changes, sort_keys=False))
+    return TinyCompetition(folder, config, load_competition(config), answers)
+
+
+@pytest.fixture(scope="session")
+def make_tiny_competition():
+    """`make(root, train=24, test=8, size=40, zipped=False, seed=0, **keys of the competition file)`.
+
+    Writes root/data and root/configs/tiny.yaml. The classes take turns, and every eight rows share a `Day`.
+    """
+    return _write_competition
+
+
+@pytest.fixture
+def tiny_competition(tmp_path):
+    """24 training pictures of 4 classes and 8 test pictures, new for every test."""
+    return _write_competition(tmp_path / "tiny")

@@ -96,19 +96,19 @@ def _zip_away(folder, name):
     (folder / name).rmdir()
 
 
-def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, **changes):
-    folder, config = root / "data", root / "configs" / "tiny.yaml"
+def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, colours=COLOURS, **changes):
+    folder, config = root / "data", root / "configs" / "competition.yaml"
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     config.parent.mkdir(parents=True)
-    labels = [str(row % len(CLASSES)) for row in range(train)]
+    labels = [list(colours)[row % len(colours)] for row in range(train)]
     rows = [(f"{row:04}.jpg", label, f"day{row // 8}") for row, label in enumerate(labels)]
     for name, label, _ in rows:
-        _write_picture(folder / "train" / label / name, _draw(random, COLOURS[label], size))
+        _write_picture(folder / "train" / label / name, _draw(random, colours[label], size))
     pd.DataFrame(rows, columns=["Id", "Category", "Day"]).to_csv(folder / "train.csv", index=False)
-    answers = {f"{train + row:04}.jpg": str(random.integers(len(CLASSES))) for row in range(test)}
+    answers = {f"{train + row:04}.jpg": list(colours)[random.integers(len(colours))] for row in range(test)}
     for name, label in answers.items():
-        _write_picture(folder / "test_upload" / name, _draw(random, COLOURS[label], size))
+        _write_picture(folder / "test_upload" / name, _draw(random, colours[label], size))
     sample = pd.DataFrame({"Id": list(answers), "Category": "0"})
     sample.to_csv(folder / "sample-submission.csv", index=False)
     if zipped:
@@ -119,7 +119,7 @@ def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, **
         "train": {"table": "train.csv", "images": "train/{label}/{id}"},
         "test": {"images": "test_upload/{id}"},
         "zips": ["train.zip", "test.zip"],
-        "classes": CLASSES,
+        "classes": {label: CLASSES.get(label, label) for label in colours},
         "metric": "accuracy",
         "folds": {"kind": "stratified", "count": 2},
     }
@@ -129,9 +129,9 @@ def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, **
 
 @pytest.fixture(scope="session")
 def make_tiny_competition():
-    """`make(root, train=24, test=8, size=40, zipped=False, seed=0, **keys of the competition file)`.
+    """`make(root, train=24, test=8, size=40, zipped=False, seed=0, colours=COLOURS, **keys of the competition file)`.
 
-    Writes root/data and root/configs/tiny.yaml. The classes take turns, and every eight rows share a `Day`.
+    Writes root/data and root/configs/competition.yaml. The classes take turns, and every eight rows share a `Day`.
     """
     return _write_competition
 

@@ -8,7 +8,7 @@ from podium.errors import DataError, MachineError
 
 def kaggle_input() -> Path:
     """Where Kaggle mounts its inputs; a rehearsal puts another root here."""
-    return Path(os.environ.get("PODIUM_KAGGLE_INPUT", "/kaggle/input"))
+    return Path(os.environ.get("PODIUM_KAGGLE_INPUT") or "/kaggle/input")
 
 
 def data_folder(slug: str, option: Path | None = None) -> Path:

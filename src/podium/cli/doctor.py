@@ -49,8 +49,9 @@ def _machine() -> dict[str, str]:
     facts = {"processors": str(os.cpu_count()), "disk free here": f"{shutil.disk_usage('.').free / 1e9:.1f} GB"}
     memory = Path("/proc/meminfo")
     if memory.is_file():
-        available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable"))
-        facts["memory free"] = f"{int(available.split()[1]) / 1e6:.1f} GB"
+        for line in memory.read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                facts["memory free"] = f"{int(line.split()[1]) / 1e6:.1f} GB"
     return facts
 
 

@@ -143,6 +143,6 @@ def tell_blend(blended: Blended, console: Console) -> None:
 def report_faults(path: Path, faults: Sequence[str], console: Console) -> None:
     """Say that a CSV may be sent, or fail with all that speaks against it."""
     if faults:
-        listed = "; ".join(faults) if len(faults) == 1 else "\n".join(["", *(f"  {fault}" for fault in faults)])
-        raise SubmissionError(f"{path} must not be sent: {listed}")
+        listed = f" {faults[0]}" if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
+        raise SubmissionError(f"{path} must not be sent:{listed}")
     console.print(f"{path}: valid, ready to be sent")

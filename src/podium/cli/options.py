@@ -54,7 +54,9 @@ Set = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the config's seed.", show_default=False)]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**31 - 1, help="Instead of the config's seed.", show_default=False)
+]
 
 
 def _remember_debug(debug: bool) -> bool:

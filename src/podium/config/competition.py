@@ -1,11 +1,13 @@
 """The schema of a competition file: where the pictures are, what they are called, how an answer is scored."""
 
+import string
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from podium.config.settings import Count, Settings, Share
+from podium.config.faults import nearest, one_of, raise_key_faults
+from podium.config.settings import Settings, Share, short_form
 from podium.metrics import METRICS
 
 
@@ -26,10 +28,12 @@ class TrainSource(Settings):
 
     @model_validator(mode="after")
     def _folder_per_class_needs_label(self) -> Self:
+        faults = []
         if self.table is None and "{label}" not in self.images:
-            raise ValueError("without a table the class comes from the folder: put {label} into images")
+            faults.append(("images", "without a table the class comes from the folder: put {label} into images"))
         if self.table is None and self.group is not None:
-            raise ValueError("group is a column of a table: name the table, or leave group out")
+            faults.append(("group", "group is a column of a table: name the table, or leave group out"))
+        raise_key_faults(faults)
         return self
 
 
@@ -61,8 +65,8 @@ class Submission(Settings):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _text_keys(cls, columns: Any) -> Any:
-        return _text_keys(columns)
+    def _classes_as_text(cls, columns: Any) -> Any:
+        return _by_class(columns)
 
 
 class StratifiedFolds(Settings):
@@ -114,7 +118,11 @@ class TableFolds(Settings):
     """Seen from the competition's data folder, or absolute."""
 
 
-Folds = Annotated[StratifiedFolds | GroupedFolds | HoldoutFolds | ShareFolds | TableFolds, Field(discriminator="kind")]
+Folds = Annotated[
+    StratifiedFolds | GroupedFolds | HoldoutFolds | ShareFolds | TableFolds,
+    Field(discriminator="kind"),
+    short_form("kind"),
+]
 
 
 class Competition(Settings):
@@ -135,27 +143,31 @@ class Competition(Settings):
     @field_validator("classes", mode="before")
     @classmethod
     def _class_names(cls, classes: Any) -> Any:
-        if isinstance(classes, list):
-            return {str(name): str(name) for name in classes}
-        return _text_keys(classes)
+        if not isinstance(classes, list):
+            return _by_class(classes)
+        labels = [_label(name) for name in classes]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"a class stands twice: {', '.join(twice)}; keep one")
+        return {label: label for label in labels}
 
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
         return one_of(metric, METRICS, "a metric")
 
-    @field_validator("folds", mode="before")
-    @classmethod
-    def _short_folds(cls, folds: Any) -> Any:
-        return {"kind": folds} if isinstance(folds, str) else folds
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        faults = [
+            (f"submission.columns.{label}", f"{label!r} is not a class{nearest(label, self.labels)}")
+            for label in self.submission.columns
+            if label not in self.classes
+        ]
+        columns = [self.submission.columns.get(label, label) for label in self.labels]
+        for column in sorted({column for column in columns if columns.count(column) > 1}):
+            faults.append(("submission.columns", f"two classes have the column {column!r}; each needs its own"))
         if self.folds.kind == "grouped" and self.train.group is None:
-            raise ValueError("grouped folds need train.group, the column that names the group")
-        for label in self.submission.columns:
-            if label not in self.classes:
-                raise ValueError(f"submission.columns names the class {label!r}, which classes does not")
+            faults.append(("folds", "grouped folds need train.group, the column that names the group"))
+        raise_key_faults(faults)
         return self
 
     @property
@@ -164,22 +176,18 @@ class Competition(Settings):
         return list(self.classes)
 
 
-def one_of(value: str, known: Any, what: str) -> str:
-    """The value, or a fault that tells the nearest right name."""
-    if value in known:
-        return value
-    from podium.config.faults import nearest
-
-    raise ValueError(f"{value!r} is not {what}{nearest(value, list(known))}")
+def _by_class(value: Any) -> Any:
+    return {_label(key): text for key, text in value.items()} if isinstance(value, dict) else value
 
 
-def _text_keys(value: Any) -> Any:
-    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+def _label(written: Any) -> str:
+    """A class as the table writes it. Of `true` or `1.50` YAML does not keep how it was written."""
+    if isinstance(written, str) or type(written) is int:
+        return str(written)
+    raise ValueError(f"a class is text: write {written!r} in quotes, exactly as the table writes it")
 
 
 def _checked_pattern(pattern: str, fields: set[str]) -> str:
-    import string
-
     try:
         used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     except ValueError as error:
@@ -191,6 +199,3 @@ def _checked_pattern(pattern: str, fields: set[str]) -> str:
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"a pattern stays inside the data folder: got {pattern!r}")
     return pattern
-
-
-__all__ = ["Competition", "Count", "ExtraSource", "Folds", "Submission", "TestSource", "TrainSource", "one_of"]

@@ -1,10 +1,10 @@
 """The schema of an ensemble file: which members, which folds, and how their answers are blended."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from podium.config.settings import Count, Positive, Settings
+from podium.config.settings import Count, Positive, Settings, short_form
 from podium.config.views import TestTimeViews
 
 
@@ -40,7 +40,9 @@ class Stacking(Settings):
     C: Positive = 0.01
 
 
-Blend = Annotated[Mean | Geometric | RankMean | Weights | HillClimb | Stacking, Field(discriminator="method")]
+Blend = Annotated[
+    Mean | Geometric | RankMean | Weights | HillClimb | Stacking, Field(discriminator="method"), short_form("method")
+]
 
 
 class EnsembleSettings(Settings):
@@ -52,11 +54,6 @@ class EnsembleSettings(Settings):
     """For every member, instead of its own."""
     blend: Blend = Mean(method="mean")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-
-    @field_validator("blend", mode="before")
-    @classmethod
-    def _short_blend(cls, value: Any) -> Any:
-        return {"method": value} if isinstance(value, str) else value
 
     @field_validator("members")
     @classmethod

@@ -3,14 +3,26 @@
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from podium.errors import ConfigError
+
+
+class KeyFaultsError(ValueError):
+    """What a validator raises to tell several faults at once, each by a key below its own (empty for its own)."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(message for _, message in faults))
+        self.faults = list(faults)
+
+
+def raise_key_faults(faults: Sequence[tuple[str, str]]) -> None:
+    if faults:
+        raise KeyFaultsError(faults)
 
 
 @dataclass(frozen=True)
@@ -34,10 +46,10 @@ def raise_faults(faults: Iterable[Fault]) -> None:
         raise ConfigError("\n".join([f"{len(told)} faults in the configuration", *(f"  {line}" for line in told)]))
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """The end of a sentence: `: did you mean 'x'?`, or the names there are."""
-    folded = {candidate.lower(): candidate for candidate in reversed(known)}
-    close = difflib.get_close_matches(str(name).lower(), list(folded), n=1, cutoff=0.6)
+def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str.lower) -> str:
+    """The end of a sentence: `; did you mean 'x'?`, or the names there are."""
+    folded = {compared_by(candidate): candidate for candidate in reversed(known)}
+    close = difflib.get_close_matches(compared_by(name), list(folded), n=1, cutoff=0.6)
     if close:
         return f"; did you mean {folded[close[0]]!r}?"
     if len(known) > 12:
@@ -45,60 +57,73 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; expected {'one of ' if len(known) > 1 else ''}{', '.join(known)}" if known else ""
 
 
-def faults_of(error: ValidationError, model: type[BaseModel], path: Path, lines: Mapping[str, int]) -> list[Fault]:
-    """Pydantic's errors as faults of this file."""
+def one_of(value: str, known: Iterable[str], what: str) -> str:
+    """The value, or a fault that tells the nearest right name."""
+    if value in known:
+        return value
+    raise ValueError(f"{value!r} is not {what}{nearest(value, list(known))}")
+
+
+def faults_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
+    """Pydantic's errors in words, each with its key."""
     faults = []
     for problem in error.errors(include_url=False):
         keys, known = _follow(model, problem["loc"])
-        key = ".".join(keys)
-        message = _in_words(problem, keys[-1] if keys else "", known)
-        faults.append(Fault(str(path), key, message, _line_of(key, lines)))
+        raised = problem.get("ctx", {}).get("error")
+        parts = raised.faults if isinstance(raised, KeyFaultsError) else [("", _in_words(problem, keys[-1:], known))]
+        faults += [(".".join(filter(None, [*keys, below])), message) for below, message in parts]
     return faults
 
 
-def _line_of(key: str, lines: Mapping[str, int]) -> int | None:
-    """The line of a key, or of the nearest one around it when it is missing from the file."""
-    parts = key.split(".")
-    for end in range(len(parts), 0, -1):
-        if (line := lines.get(".".join(parts[:end]))) is not None:
-            return line
-    return lines.get("")
-
-
-def _in_words(problem: Any, last_key: str, known: list[str]) -> str:
+def _in_words(problem: Any, last_key: list[str], known: list[str]) -> str:
     kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
     got = f": got {_short(given)}"
     if kind == "extra_forbidden":
-        return "unknown key" + nearest(last_key, known)
+        return "unknown key" + nearest(last_key[0], known)
     if kind == "missing":
-        return "missing"
+        return "this key is needed, and is missing"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        allowed = [name.strip("'") for name in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"{_short(given)} is not one of them" + nearest(str(given), allowed)
+        return _not_among(given, context["expected"].replace(" or ", ", "))
     if kind == "union_tag_invalid":
-        allowed = [name.strip("'") for name in context["expected_tags"].split(", ")]
-        return f"{context['tag']!r} is not one of them" + nearest(context["tag"], allowed)
+        return _not_among(context["tag"], context["expected_tags"])
     if kind == "union_tag_not_found":
         return f"expected the key {context['discriminator']}, which says which kind it is{got}"
     if kind == "string_pattern_mismatch":
         return f"expected text of the form {context['pattern']}{got}"
-    expected = {
-        "int_type": "a whole number",
-        "int_from_float": "a whole number",
-        "float_type": "a number",
-        "bool_type": "true or false",
-        "string_type": "text",
-        "list_type": "a list",
-        "dict_type": "keys with values",
-        "model_type": "keys with values",
-        "model_attributes_type": "keys with values",
-    }.get(kind)
-    if expected:
-        return f"expected {expected}{got}"
+    if kind in _EXPECTED:
+        limits = {name: f"{limit:.10g}" for name, limit in context.items() if isinstance(limit, int | float)}
+        return f"expected {_EXPECTED[kind].format(**limits)}{got}"
     sentence = str(problem["msg"])
-    return sentence[0].lower() + sentence[1:].replace("Input should be", "expected") + got
+    return sentence[0].lower() + sentence[1:] + got
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "{le} or less",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "invalid_key": "text as a key",
+    "list_type": "a list",
+    "too_short": "at least {min_length} of them",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+}
+"""What is told for a kind of pydantic's errors."""
+
+
+def _not_among(given: Any, listed: str) -> str:
+    allowed = [name.strip("'") for name in listed.split(", ")]
+    hint = nearest(str(given), allowed)
+    return f"expected one of {', '.join(allowed)}: got {_short(given)}{hint if 'did you mean' in hint else ''}"
 
 
 def _short(value: Any) -> str:

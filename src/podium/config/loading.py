@@ -1,6 +1,7 @@
 """From files to validated configs: a competition, a member with its competition, an ensemble with its members."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.config.faults import Fault, faults_of, raise_faults
+from podium.config.faults import Fault, faults_of, nearest, raise_faults
 from podium.config.member import MemberSettings
 from podium.config.yaml_file import Override, YamlFile, apply_overrides, read_yaml
 
@@ -65,18 +66,19 @@ def load_ensemble(
     """
     parsed, faults = _parse_overrides(overrides)
     read = read_yaml(path)
-    names = [Path(member).stem for member in read.content.get("members") or [] if isinstance(member, str)]
-    own = [override for override in parsed if override.key.split(".")[0] not in {*names, "*", "competition"}]
-    apply_overrides(read, own)
-    settings, more = _validated(EnsembleSettings, _with_seed(read, seed))
+    apply_overrides(read, [override for override in parsed if override.first_key in EnsembleSettings.model_fields])
+    faults += _for_nobody(read, parsed)
+    settings, more = _validated(EnsembleSettings, _with_seed(read, seed), check)
     faults += more
     members = []
-    for entry in settings.members if settings else [m for m in read.content.get("members") or [] if isinstance(m, str)]:
+    for entry in _named_members(read):
         theirs = [_for_member(override, Path(entry).stem) for override in parsed]
-        member, more = _member(path.parent / entry, [one for one in theirs if one], seed, check)
+        member, more = _member(_beside(path, entry), [one for one in theirs if one], seed, check)
         faults += more
         members += [member] if member else []
-    faults += _members_agree(path, members)
+    faults += _members_agree(read, members)
+    if settings and members:
+        faults += _folds_exist(read, settings.folds, members[0].competition)
     raise_faults(faults)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_as_the_ensemble_says(member, settings) for member in members))
@@ -91,15 +93,28 @@ def _as_the_ensemble_says(member: Member, settings: EnsembleSettings) -> Member:
     return replace(member, settings=member.settings.model_copy(update=changes)) if changes else member
 
 
-def _members_agree(path: Path, members: Sequence[Member]) -> list[Fault]:
+def _named_members(read: YamlFile) -> list[str]:
+    """The member files that an ensemble names, also where something else in it is wrong."""
+    entries = read.content.get("members")
+    return (
+        list(dict.fromkeys(entry for entry in entries if isinstance(entry, str))) if isinstance(entries, list) else []
+    )
+
+
+def _beside(path: Path, entry: str) -> Path:
+    """What a file calls `entry`, seen from there; `..` is folded, so that messages name it as a person would."""
+    return Path(os.path.normpath(path.parent / entry))
+
+
+def _members_agree(read: YamlFile, members: Sequence[Member]) -> list[Fault]:
     faults = []
     for member in members[1:]:
         if member.competition != members[0].competition:
-            message = f"{member.name} is for {member.competition.slug}, {members[0].name} for another competition file"
-            faults.append(Fault(str(path), "members", f"{message}; all members of an ensemble share one"))
+            pair = " and ".join(f"{one.name} ({one.competition.slug})" for one in (members[0], member))
+            faults.append(read.fault("members", f"{pair} have different competition files; expected one for all"))
     names = [member.name for member in members]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        faults.append(Fault(str(path), "members", f"two files are called {name}; a member's name is its file's stem"))
+        faults.append(read.fault("members", f"two files are called {name}; a member's name is its file's stem"))
     return faults
 
 
@@ -108,12 +123,7 @@ def _member(
 ) -> tuple[Member | None, list[Fault]]:
     read = read_yaml(path)
     apply_overrides(read, [override for override in overrides if not override.key.startswith("competition.")])
-    settings, faults = _validated(MemberSettings, _with_seed(read, seed))
-    if check is not None:
-        faults += [
-            Fault(str(path), key, message, read.lines.get(key, read.lines.get(key.rsplit(".", 1)[0])))
-            for key, message in check(read.content)
-        ]
+    settings, faults = _validated(MemberSettings, _with_seed(read, seed), check)
     named = read.content.get("competition")
     competition = None
     if isinstance(named, str):
@@ -122,29 +132,23 @@ def _member(
             for override in overrides
             if override.key.startswith("competition.")
         ]
-        competition, more = _competition(path.parent / named, theirs)
+        competition, more = _competition(_beside(path, named), theirs)
         faults += more
     if settings and competition:
-        faults += _folds_exist(path, settings, competition, read.lines)
+        faults += _folds_exist(read, settings.folds, competition)
     if faults or settings is None or competition is None:
         return None, faults
     return Member(path.stem, settings, competition), []
 
 
-def _folds_exist(
-    path: Path, settings: MemberSettings, competition: Competition, lines: Mapping[str, int]
-) -> list[Fault]:
+def _folds_exist(read: YamlFile, folds: Iterable[int] | None, competition: Competition) -> list[Fault]:
     count = fold_count(competition)
     if count is None:
         return []
+    made = "only fold 0" if count == 1 else f"folds 0 to {count - 1}"
     return [
-        Fault(
-            str(path),
-            "folds",
-            f"there is no fold {fold}; the competition file makes 0 to {count - 1}",
-            lines.get("folds"),
-        )
-        for fold in settings.folds or []
+        read.fault("folds", f"there is no fold {fold}; the competition file makes {made}")
+        for fold in folds or []
         if fold >= count
     ]
 
@@ -163,13 +167,19 @@ def _competition(path: Path, overrides: Sequence[Override]) -> tuple[Competition
     return _validated(Competition, read)
 
 
-def _validated(model: type[Model], read: YamlFile) -> tuple[Model | None, list[Fault]]:
-    if read.faults and not read.content:
+def _validated(model: type[Model], read: YamlFile, check: ExtraCheck | None = None) -> tuple[Model | None, list[Fault]]:
+    if read.is_unreadable:
         return None, read.faults
+    settings, told = None, []
     try:
-        return model.model_validate(read.content), list(read.faults)
+        settings = model.model_validate(read.content)
     except ValidationError as error:
-        return None, read.faults + faults_of(error, model, read.path, read.lines)
+        told = faults_of(error, model)
+    if check is not None:
+        keys = {key for key, _ in told}
+        told += [(key, message) for key, message in check(read.content) if key not in keys]
+    faults = read.faults + [read.fault(key, message) for key, message in told]
+    return settings, sorted(faults, key=lambda fault: fault.line or 0)
 
 
 def _with_seed(read: YamlFile, seed: int | None) -> YamlFile:
@@ -185,7 +195,22 @@ def _parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Fault]]
 
 
 def _for_member(override: Override, name: str) -> Override | None:
-    first, _, rest = override.key.partition(".")
-    if first == "competition":
+    if override.first_key == "competition":
         return override
-    return replace(override, key=rest) if first in (name, "*") and rest else None
+    for owner in (f"{name}.", "*."):
+        if override.key.startswith(owner):
+            return replace(override, key=override.key.removeprefix(owner))
+    return None
+
+
+def _for_nobody(read: YamlFile, overrides: Iterable[Override]) -> list[Fault]:
+    """Overrides that name neither a key of the ensemble nor one of its members."""
+    names = [Path(entry).stem for entry in _named_members(read)]
+    keys = [*EnsembleSettings.model_fields, "competition"]
+    return [
+        Fault(
+            f"--set ({read.path})", one.key, f"expected KEY, MEMBER.KEY or *.KEY{nearest(one.first_key, keys + names)}"
+        )
+        for one in overrides
+        if one.first_key not in keys and not any(_for_member(one, name) for name in names)
+    ]

@@ -5,10 +5,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES, NOISY_STUDENT_PREFIX
-from podium.config.competition import one_of
+from podium.config.faults import one_of, raise_key_faults
 from podium.config.settings import Count, Positive, Settings
 from podium.config.stage import Augmentation, Stage
 from podium.config.views import TestTimeViews
+
+NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 
 
 class BackboneSettings(Settings):
@@ -25,17 +27,26 @@ class BackboneSettings(Settings):
     def _known(cls, name: str) -> str:
         return one_of(name, BACKBONES, "a backbone")
 
+    @field_validator("weights")
+    @classmethod
+    def _named_or_a_path(cls, weights: str) -> str:
+        is_a_path = bool(set(weights) & set("/\\."))
+        return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "a name of weights or a path to a file of them")
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        faults = []
         if self.weights == "noisy-student" and not self.name.startswith(NOISY_STUDENT_PREFIX):
-            raise ValueError(f"noisy-student weights exist for efficientnet.EfficientNetB0 to B7, not for {self.name}")
+            exist = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
+            faults.append(("weights", f"{exist}, not for {self.name}"))
         if self.alpha is not None and not BACKBONES[self.name].widths:
-            raise ValueError(f"alpha is a width for the MobileNets; {self.name} has none: leave it out")
+            faults.append(("alpha", f"alpha is a width for the MobileNets; {self.name} has none: leave it out"))
+        raise_key_faults(faults)
         return self
 
     @property
     def weights_are_a_path(self) -> bool:
-        return self.weights not in ("imagenet", "noisy-student", "none")
+        return self.weights not in NAMED_WEIGHTS
 
 
 class Head(Settings):
@@ -67,13 +78,13 @@ class MemberSettings(Settings):
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
         names = [stage.name for stage in self.stages]
-        if len(set(names)) < len(names):
-            raise ValueError(f"stages need names of their own: got {', '.join(names)}")
         smallest = BACKBONES[self.backbone.name].minimum_size
-        for stage in self.stages:
+        faults = []
+        for number, stage in enumerate(self.stages):
+            if stage.name in names[:number]:
+                faults.append((f"stages.{number}.name", f"a stage before it is called {stage.name!r} too"))
             if stage.image_size < smallest:
-                raise ValueError(
-                    f"stage {stage.name}: {self.backbone.name} takes pictures of {smallest} pixels or more,"
-                    f" not {stage.image_size}"
-                )
+                least = f"{self.backbone.name} takes pictures of {smallest} pixels or more"
+                faults.append((f"stages.{number}.image_size", f"{least}: got {stage.image_size}"))
+        raise_key_faults(faults)
         return self

@@ -1,14 +1,14 @@
 """What every part of the schema shares: strict types, no unknown keys, and the short forms of YAML."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Settings(BaseModel):
     """A part of a YAML file. An unknown key is a fault, and a text is not taken for a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -16,10 +16,6 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def short_form(key: str) -> Any:
-    """A validator that reads `cosine` as `{kind: cosine}`, for the `key` that a short form gives."""
-
-    def expand(value: Any) -> Any:
-        return {key: value} if isinstance(value, str) else value
-
-    return expand
+def short_form(key: str) -> BeforeValidator:
+    """Reads `cosine` as `{kind: cosine}`, for the `key` that a text alone stands for."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
-from podium.config.competition import one_of
-from podium.config.settings import Count, Positive, Settings
+from podium.config.faults import one_of, raise_key_faults
+from podium.config.settings import Count, Positive, Settings, short_form
 
 OPTIMIZERS = (
     "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon", "Nadam", "RMSprop",
@@ -27,17 +27,18 @@ class Unfreeze(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
-        short = {"none": {"layers": 0.0}, "all": {"layers": 1.0}}
-        if isinstance(value, str):
-            if value not in short:
-                raise ValueError(f"{value!r} is not none, all, {{from: BLOCK}}, {{parameters: 0.3}} or {{layers: 0.3}}")
-            return short[value]
-        return value
+        if isinstance(value, dict | Unfreeze):
+            return value
+        if value not in ("none", "all"):
+            raise ValueError(
+                f"expected none, all, {{from: BLOCK}}, {{parameters: 0.3}} or {{layers: 0.3}}: got {value!r}"
+            )
+        return {"layers": 0.0 if value == "none" else 1.0}
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if sum(part is not None for part in (self.from_, self.parameters, self.layers)) != 1:
-            raise ValueError("say one of from, parameters or layers (or none, or all)")
+            raise ValueError("expected one of the keys from, parameters and layers (or just none, or all)")
         return self
 
     @model_serializer
@@ -110,17 +111,32 @@ class Plateau(Settings):
     minimum: Annotated[float, Field(ge=0.0)] = 1e-7
 
 
-Schedule = Annotated[Constant | Exponential | Step | Cosine | OneCycle | Plateau, Field(discriminator="kind")]
+Schedule = Annotated[
+    Constant | Exponential | Step | Cosine | OneCycle | Plateau, Field(discriminator="kind"), short_form("kind")
+]
 
 
 def _written_as_transforms(transforms: list[Any]) -> list[Any]:
-    for transform in transforms:
-        arguments = next(iter(transform.values())) if isinstance(transform, dict) and len(transform) == 1 else None
-        if not isinstance(transform, str) and not isinstance(arguments, dict):
-            raise ValueError(
-                f"a transform is a name, or a name with arguments ({{Rotate: {{limit: 10}}}}): got {transform}"
+    raise_key_faults(
+        [
+            (
+                str(number),
+                f"expected a transform such as HorizontalFlip or {{Rotate: {{limit: 10}}}}: got {transform!r}",
             )
+            for number, transform in enumerate(transforms)
+            if not _is_written_as_transform(transform)
+        ]
+    )
     return transforms
+
+
+def _is_written_as_transform(transform: Any) -> bool:
+    if isinstance(transform, str):
+        return transform[:1].isupper()
+    if not isinstance(transform, dict) or len(transform) != 1:
+        return False
+    name, arguments = next(iter(transform.items()))
+    return isinstance(name, str) and name[:1].isupper() and isinstance(arguments, dict)
 
 
 Augmentation = Annotated[list[Any], AfterValidator(_written_as_transforms)]
@@ -149,8 +165,3 @@ class Stage(Settings):
         if isinstance(value, dict) and "name" in value and "arguments" not in value:
             return {"name": value["name"], "arguments": {key: part for key, part in value.items() if key != "name"}}
         return value
-
-    @field_validator("schedule", mode="before")
-    @classmethod
-    def _short_schedule(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value

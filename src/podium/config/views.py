@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from podium.config.faults import nearest, raise_key_faults
 from podium.config.settings import Settings
 
 View = Any
@@ -38,43 +39,43 @@ class TestTimeViews(Settings):
             return {}
         if value == "auto":
             return {"views": AUTO_VIEWS, "select": "auto"}
-        if isinstance(value, str):
-            raise ValueError(f"{value!r} is not none, auto or a list of views")
+        if not isinstance(value, dict | TestTimeViews):
+            raise ValueError(f"expected none, auto or a list of views: got {value!r}")
         return value
 
     @model_validator(mode="after")
     def _views_that_exist(self) -> Self:
-        for view in self.views:
-            for part in view if isinstance(view, list) else [view]:
-                _check_part(part)
-        if len({repr(view) for view in self.views}) < len(self.views):
-            raise ValueError("the same view stands twice in views, which would weigh it double")
+        parts = [part for view in self.views for part in (view if isinstance(view, list) else [view])]
+        messages = [message for part in parts if (message := _fault_of(part))]
+        if [] in self.views:
+            messages.append("a view is empty: a list of views done in turn holds at least one")
+        twice = [view for position, view in enumerate(self.views) if view in self.views[:position]]
+        messages += [f"the view {view} stands twice, which would weigh it double; keep one" for view in twice]
+        raise_key_faults([("", message) for message in messages])
         return self
 
 
-def _check_part(part: Any) -> None:
-    name, value = view_part(part)
-    wanted = {
-        "identity": (None, None),
-        "horizontal_flip": (None, None),
-        "scale": (0.3, 3.0),
-        "centre_crop": (0.3, 1.0),
-        "corner_crops": (0.3, 1.0),
-        "rotate": (-180.0, 180.0),
-        "brightness": (-1.0, 1.0),
-    }
-    if name not in wanted:
-        if name[:1].isupper():  # an Albumentations transform: checked where the library may be imported
-            return
-        from podium.config.faults import nearest
+_LIMITS = {"scale": (0.3, 3.0), "centre_crop": (0.3, 1.0), "corner_crops": (0.3, 1.0), "rotate": (-180.0, 180.0),
+           "brightness": (-1.0, 1.0)}  # fmt: skip
+_WITHOUT_VALUE = ("identity", "horizontal_flip")
 
-        raise ValueError(f"{name!r} is not a view{nearest(name, list(wanted))}")
-    low, high = wanted[name]
-    if low is None or high is None:
-        if value is not None:
-            raise ValueError(f"the view {name} takes no value")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"the view {name} takes a number from {low:g} to {high:g}, such as {{{name}: {high / 2:g}}}")
+
+def _fault_of(part: Any) -> str | None:
+    try:
+        name, value = view_part(part)
+    except ValueError as error:
+        return str(error)
+    if name[:1].isupper():  # an Albumentations transform: checked where the library may be imported
+        return None
+    if name in _WITHOUT_VALUE:
+        return None if value is None else f"the view {name} takes no value: got {value!r}"
+    if name not in _LIMITS:
+        return f"{name!r} is not a view{nearest(name, [*_WITHOUT_VALUE, *_LIMITS])}"
+    low, high = _LIMITS[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        such = f"such as {{{name}: {high / 2:g}}}: got {value!r}"
+        return f"the view {name} takes a number from {low:g} to {high:g}, {such}"
+    return None
 
 
 def view_part(part: Any) -> tuple[str, Any]:

@@ -10,23 +10,24 @@ import yaml
 
 from podium.config.faults import Fault, nearest
 
-_FLOAT = re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
+_PLAIN = {
+    "int": r"-?(?:0|[1-9]\d*)",
+    "float": r"[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+}
+"""How a value without quotes looks for what it is; anything else, dates too, is text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number, `off` and `no` as text, and does not pass over a key said twice."""
+    """SafeLoader that reads `1e-3` as a number, and `off`, `no`, `007` and dates as the text they are."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-    ]
+    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in (*_PLAIN, "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+for _kind, _form in _PLAIN.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_form})$"), None)
 
 
 @dataclass
@@ -37,6 +38,21 @@ class YamlFile:
     content: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    overridden: set[str] = field(default_factory=set)
+
+    @property
+    def is_unreadable(self) -> bool:
+        return bool(self.faults) and not self.content
+
+    def fault(self, key: str, message: str) -> Fault:
+        """A fault of this file, at the line of its key or of the nearest key around it; or of the --set it is from."""
+        parts = key.split(".")
+        around = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+        made_by_set = key not in self.lines and any(one.startswith(f"{key}.") for one in self.overridden)
+        if made_by_set or not self.overridden.isdisjoint(around):
+            return Fault(f"--set ({self.path})", key, message)
+        line = next((self.lines[one] for one in around if one in self.lines), self.lines.get(""))
+        return Fault(str(self.path), key, message, line)
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -46,32 +62,47 @@ def read_yaml(path: Path) -> YamlFile:
     except FileNotFoundError:
         read.faults.append(Fault(str(path), "", f"no such file{_nearest_file(path)}"))
         return read
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
         read.faults.append(Fault(str(path), "", f"cannot be read: {reason}"))
         return read
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is not None:
-            _walk(node, "", read)
-        content = loader.construct_document(node) if node is not None else None
+        content = _content(text, read)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        read.faults.append(Fault(str(path), "", f"not YAML: {problem}", mark.line + 1 if mark else None))
+        read.faults.append(Fault(str(path), "", f"not YAML: {_problem(error)}", mark.line + 1 if mark else None))
         return read
-    except (ValueError, RecursionError, TypeError) as error:
+    except RecursionError:
+        read.faults.append(Fault(str(path), "", "nested too deeply, or an alias stands inside its own anchor"))
+        return read
+    except (ValueError, TypeError) as error:
         read.faults.append(Fault(str(path), "", f"not YAML that podium reads: {error}"))
         return read
-    finally:
-        loader.dispose()
     if not isinstance(content, dict):
-        got = "nothing" if content is None else type(content).__name__
+        got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
         read.faults.append(Fault(str(path), "", f"expected keys with values at the top of the file: got {got}"))
         return read
     read.content = content
     return read
+
+
+def _content(text: str, read: YamlFile) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _walk(node, "", read)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What PyYAML found, in one line; with what it expected where the finding alone says little."""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{getattr(error, 'context', '')}, {problem}" if problem.startswith("but ") else problem
 
 
 def _walk(node: yaml.Node, key: str, read: YamlFile) -> None:
@@ -97,7 +128,8 @@ def _nearest_file(path: Path) -> str:
     neighbours = sorted(path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
     if not neighbours:
         return f"; is {path.parent} the right folder?"
-    return nearest(path.name, [neighbour.name for neighbour in neighbours])
+    names = [neighbour.name for neighbour in neighbours]
+    return nearest(path.name, names, compared_by=lambda name: Path(name).stem.lower())  # .yaml alone is no likeness
 
 
 def parse_value(text: str) -> Any:
@@ -117,8 +149,8 @@ class Override:
     value: Any
 
     @property
-    def source(self) -> str:
-        return f"--set {self.key}"
+    def first_key(self) -> str:
+        return self.key.partition(".")[0]
 
     @classmethod
     def parse(cls, text: str) -> "Override | Fault":
@@ -127,16 +159,19 @@ class Override:
             return Fault("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
         try:
             return cls(key, parse_value(value))
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             return Fault("--set", key, f"{value!r} is not a YAML value")
 
 
 def apply_overrides(read: YamlFile, overrides: Sequence[Override]) -> None:
     """Put each override into the file's content; what does not lead anywhere becomes a fault."""
+    if read.is_unreadable:
+        return
     for override in overrides:
         message = _put(read.content, override.key.split("."), override.value)
+        read.overridden.add(override.key)
         if message:
-            read.faults.append(Fault(f"--set ({read.path})", override.key, message))
+            read.faults.append(read.fault(override.key, message))
 
 
 def _put(content: Any, keys: list[str], value: Any) -> str | None:
@@ -145,7 +180,7 @@ def _put(content: Any, keys: list[str], value: Any) -> str | None:
         last = position == len(keys) - 1
         where = ".".join(keys[:position]) or "the file"
         if isinstance(here, list):
-            if not key.isdigit() or int(key) >= len(here):
+            if not key.isdecimal() or int(key) >= len(here):
                 return f"{where} is a list of {len(here)}, counted from 0: {key!r} is none of them"
             if last:
                 here[int(key)] = value

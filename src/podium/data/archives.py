@@ -4,7 +4,8 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+import zlib
+from pathlib import Path, PureWindowsPath
 
 from podium.errors import DataError, UnsafeArchiveError
 
@@ -27,15 +28,17 @@ def unpack(archive: Path, folder: Path) -> Path:
                 except OSError:
                     if not folder.is_dir():  # otherwise another process was faster with the same archive
                         raise
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{archive} is not a whole zip ({error}); download it again") from None
+    except RuntimeError as error:  # a password, or a compression that Python lacks
+        raise DataError(f"{archive} cannot be unpacked ({error}); unpack it by hand into the data folder") from None
     return folder
 
 
 def _safe(archive: Path, entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    path = PureWindowsPath(entry.filename)  # knows drives and both slashes
     is_link = stat.S_ISLNK(entry.external_attr >> 16)
-    if path.is_absolute() or ".." in path.parts or is_link or (path.parts and path.parts[0].endswith(":")):
+    if not entry.filename or path.anchor or ".." in path.parts or is_link:
         what = "a link" if is_link else "a path that leaves the folder"
         raise UnsafeArchiveError(
             f"{archive} holds {what}: {entry.filename}; nothing was unpacked, get it from its source"

@@ -7,11 +7,15 @@ augmentation:
   - OneOf: {p: 0.3, transforms: [GaussNoise, {GaussianBlur: {blur_limit: [3, 5]}}]}
 """
 
+import copy
 import os
+import random
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for its newest version on import
 
@@ -21,31 +25,41 @@ from podium.config.faults import nearest
 from podium.data.pictures import Picture
 from podium.errors import ConfigError
 
-_CHECKED_AT = 64
+_CHECKED_AT, _REHEARSED_UP_TO = 32, 2048
 
 
 class Augmentation:
     """A list of transforms whose randomness comes from the seed it is called with, in any thread."""
 
     def __init__(self, transforms: Iterable[Any], image_size: int) -> None:
-        self._transforms = list(transforms)
-        self._image_size = image_size
+        built = [build_transform(transform, image_size) for transform in transforms]
+        self._compose = albumentations.Compose(built, strict=True) if built else None
         self._of_thread = threading.local()  # a Compose carries the state of its random numbers
-        self._compose()
 
-    def _compose(self) -> Any:
-        compose = getattr(self._of_thread, "compose", None)
-        if compose is None:
-            built = [build_transform(transform, self._image_size) for transform in self._transforms]
-            compose = self._of_thread.compose = albumentations.Compose(built, strict=True)
-        return compose
+    def _own_compose(self) -> Any:
+        """This thread's copy: building anew would check anew, and threads cannot catch warnings apart."""
+        if not hasattr(self._of_thread, "compose"):
+            self._of_thread.compose = copy.deepcopy(self._compose)
+        return self._of_thread.compose
 
     def __call__(self, picture: Picture, seed: int) -> Picture:
-        if not self._transforms:
+        if self._compose is None:
             return picture
-        compose = self._compose()
-        compose.set_random_seed(seed)
-        changed: Picture = compose(image=picture)["image"]
+        compose = self._own_compose()
+        # One state for all: `set_random_seed` would give each transform the same numbers, so that flips come together.
+        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        try:
+            changed: Picture = compose(image=picture)["image"]
+        except Exception as error:
+            raise ConfigError(
+                f"the augmentation failed on a picture of {picture.shape[1]}×{picture.shape[0]} pixels"
+                f" ({type(error).__name__}: {_first_reason(error)}); take transforms that need the picture alone"
+            ) from error
+        if changed.dtype != picture.dtype:
+            raise ConfigError(
+                f"the augmentation turned {picture.dtype} into {changed.dtype}; leave out what scales the values:"
+                " the model does that itself"
+            )
         if changed.shape != picture.shape:
             raise ConfigError(
                 f"the augmentation turned {picture.shape[1]}×{picture.shape[0]} pixels into"
@@ -56,7 +70,7 @@ class Augmentation:
 
 def build_transform(written: Any, image_size: int) -> Any:
     """The transform that `HorizontalFlip` or `{Rotate: {limit: 10}}` names."""
-    name, arguments = (written, {}) if isinstance(written, str) else next(iter(written.items()))
+    name, arguments = _name_and_arguments(written)
     found = getattr(albumentations, name, None) if isinstance(name, str) else None
     if not (isinstance(found, type) and issubclass(found, albumentations.BasicTransform | albumentations.BaseCompose)):
         raise ConfigError(f"{name!r} is no transform of Albumentations{nearest(str(name), _known_transforms())}")
@@ -64,12 +78,15 @@ def build_transform(written: Any, image_size: int) -> Any:
         raise ConfigError(f"{name} takes arguments by name, such as {{p: 0.5}}: got {arguments!r}")
     given = {key: _sized(key, value, image_size) for key, value in arguments.items()}
     if "transforms" in given:
-        given["transforms"] = [build_transform(part, image_size) for part in given["transforms"]]
+        parts = given["transforms"]
+        if not isinstance(parts, list) or not parts:
+            raise ConfigError(f"{name} takes a list of transforms: got {parts!r}")
+        given["transforms"] = [build_transform(part, image_size) for part in parts]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             transform = found(**given)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
             raise ConfigError(f"{name}: {_first_reason(error)}") from None
     unknown = [str(warning.message) for warning in caught if "not valid" in str(warning.message)]
     if unknown:  # the library only warns
@@ -80,10 +97,22 @@ def build_transform(written: Any, image_size: int) -> Any:
     return transform
 
 
+def _name_and_arguments(written: Any) -> tuple[Any, Any]:
+    if isinstance(written, str):
+        return written, {}
+    if not isinstance(written, Mapping) or len(written) != 1:
+        raise ConfigError(
+            f"a transform is a name, or one with its arguments as in Rotate: {{limit: 10}}: got {written!r}"
+        )
+    return next(iter(written.items()))
+
+
 def _sized(key: str, value: Any, image_size: int) -> Any:
     if value == "image_size":
         return (image_size, image_size) if key == "size" else image_size
-    return tuple(value) if isinstance(value, list) and key != "transforms" else value
+    if isinstance(value, list) and key != "transforms":
+        return tuple(_sized("", part, image_size) for part in value)
+    return value
 
 
 def _first_reason(error: Exception) -> str:
@@ -91,7 +120,7 @@ def _first_reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     if len(lines) > 2 and "validation error" in lines[0]:
         return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
-    return lines[0]
+    return lines[0] if lines else type(error).__name__
 
 
 def _known_transforms() -> list[str]:
@@ -111,27 +140,44 @@ def _arguments(transform: type) -> list[str]:
 
 def transform_faults(member: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Every fault in a member file's transforms, by key: those of its augmentation, its stages and its views."""
-    places = _written(member.get("augmentation"), "augmentation")
     stages = member.get("stages")
-    for number, stage in enumerate(stages if isinstance(stages, list) else []):
-        if isinstance(stage, dict):
-            places += _written(stage.get("augmentation"), f"stages.{number}.augmentation")
+    stages = [stage if isinstance(stage, dict) else {} for stage in stages] if isinstance(stages, list) else []
+    common = [stage for stage in stages if stage.get("augmentation") is None]
+    places = _written(member.get("augmentation"), "augmentation", common)
+    for number, stage in enumerate(stages):
+        places += _written(stage.get("augmentation"), f"stages.{number}.augmentation", [stage])
     tta = member.get("tta")
     views, key = (tta.get("views"), "tta.views") if isinstance(tta, dict) else (tta, "tta")
-    for place, view in _written(views, key):
-        places += _written(view, place) if isinstance(view, list) else [(place, view)]
+    for place, view, _ in _written(views, key, stages):
+        places += _written(view, place, stages) if isinstance(view, list) else [(place, view, stages)]
     faults = []
-    for place, transform in places:
+    for place, transform, its_stages in places:
         try:
             if _looks_like_a_transform(transform):  # anything else is the schema's to tell
-                build_transform(transform, _CHECKED_AT)
+                _rehearse(transform, [stage.get("image_size") for stage in its_stages])
         except ConfigError as error:
             faults.append((place, str(error)))
     return faults
 
 
-def _written(transforms: Any, key: str) -> list[tuple[str, Any]]:
-    return [(f"{key}.{number}", part) for number, part in enumerate(transforms)] if isinstance(transforms, list) else []
+def _written(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, Any, list[Any]]]:
+    """Each transform of a list with its key and the stages that use it."""
+    parts = transforms if isinstance(transforms, list) else []
+    return [(f"{key}.{number}", part, stages) for number, part in enumerate(parts)]
+
+
+def _rehearse(transform: Any, image_sizes: Sequence[Any]) -> None:
+    """Apply it once, surely, to a picture of noise at each of these sizes: some faults show only then."""
+    build_transform(transform, _CHECKED_AT)
+    name, arguments = _name_and_arguments(transform)
+    surely = {name: {**arguments, "p": 1.0}}
+    # A size that is no size is the schema's to tell.
+    sizes = {size for size in image_sizes if isinstance(size, int) and 8 <= size <= _REHEARSED_UP_TO}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for size in sorted(sizes or {_CHECKED_AT}):
+            noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+            Augmentation([surely], size)(noise, seed=0)
 
 
 def _looks_like_a_transform(part: Any) -> bool:

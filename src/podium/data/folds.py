@@ -63,7 +63,8 @@ def read_folds(path: Path, rows: CompetitionRows) -> Folds:
     odd = sorted(fold for fold in set(of_row.tolist()) if fold not in (TRAIN, TEST) and not fold.isdecimal())
     if odd:
         raise DataError(f"{path} holds the fold {odd[0]!r}; a fold is a number from 0, or train, or test")
-    folds = Folds(path, of_row)
+    plain = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in of_row]  # 01 is the fold 1
+    folds = Folds(path, np.array(plain, dtype=str))
     if not folds.numbers:
         raise DataError(f"{path} has no row to validate on; give some rows a fold's number")
     return folds
@@ -80,7 +81,11 @@ def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.str_]:
     elif settings.kind == "grouped":
         groups = train["group"].to_numpy()
         if len(set(groups)) < settings.count:
-            raise DataError(f"{settings.count} grouped folds need as many groups: there are {len(set(groups))}")
+            raise DataError(
+                f"{settings.count} grouped folds need as many groups: {settings.count - len(set(groups))} more than"
+                f" the {len(set(groups))} there are; choose fewer folds"
+            )
+        _enough_of_each(labels, settings.count)
         splitter = StratifiedGroupKFold(settings.count, shuffle=True, random_state=settings.seed)
         for fold, (_, held_out) in enumerate(splitter.split(train, labels, groups)):
             of_row[held_out] = str(fold)
@@ -120,7 +125,8 @@ def _enough_of_each(labels: NDArray[np.object_], needed: int) -> None:
 def stratified_limit(labels: NDArray[np.object_], limit: int, seed: int) -> NDArray[np.int64]:
     """Positions of at most `limit` rows in the classes' own shares, and at least one row of every class.
 
-    Rows are ranked within their class by a seeded shuffle, so a larger limit keeps the rows of a smaller one.
+    They are the first ones of a seeded order that spreads each class evenly over its length, one row of every class
+    ahead of all others: so a larger limit keeps the rows of a smaller one.
     """
     names, index = np.unique(labels.astype(str), return_inverse=True)
     if limit >= len(labels):
@@ -129,10 +135,10 @@ def stratified_limit(labels: NDArray[np.object_], limit: int, seed: int) -> NDAr
         raise DataError(
             f"--limit {limit} cannot keep every one of the {len(names)} classes; give at least {len(names)}"
         )
-    counts = np.bincount(index)
-    shares = np.maximum(1, np.floor(counts * limit / len(labels)).astype(int))
-    while shares.sum() > limit:  # the one row of a rare class is taken from the commonest
-        shares[shares.argmax()] -= 1
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    kept = [shuffled[index[shuffled] == number][: shares[number]] for number in range(len(names))]
-    return np.sort(np.concatenate(kept))
+    place = np.empty(len(labels))
+    for number in range(len(names)):
+        rows = shuffled[index[shuffled] == number]
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[0]] = 0.0
+    return np.sort(shuffled[np.argsort(place[shuffled], kind="stable")][:limit])

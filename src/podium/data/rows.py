@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
@@ -60,7 +60,9 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path} is not there; is {path.parent} the competition's data folder?") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV: {error}") from None
+        raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a row's name
+        raise DataError(f"{path} has rows of more fields than its header; quote the fields that hold a comma")
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise DataError(
@@ -87,11 +89,8 @@ def _roots(competition: Competition, folder: Path) -> list[Path]:
 
 def _fixed_part(pattern: str) -> Path:
     """The folders of a pattern before its first field."""
-    return (
-        Path(pattern.split("{", 1)[0]).parent
-        if not pattern.split("{", 1)[0].endswith("/")
-        else Path(pattern.split("{", 1)[0])
-    )
+    before = pattern.split("{", 1)[0]
+    return Path(before) if before.endswith("/") else Path(before).parent
 
 
 def _root_of(pattern: str, roots: Sequence[Path]) -> Path:
@@ -114,10 +113,12 @@ def _training_rows(source: TrainSource, competition: Competition, folder: Path, 
         table = read_table(folder / source.table, wanted)
         rows = pd.DataFrame({"id": table[source.id], "label": table[source.label]})
         rows["group"] = table[source.group] if source.group else ""
+        _check_ids(rows, folder / source.table)
+        _check_labels(rows, folder / source.table, competition)
         rows["path"] = [
             root / source.images.format(id=i, label=label) for i, label in zip(rows["id"], rows["label"], strict=True)
         ]
-        _check_rows(rows, folder / source.table, competition)
+        _check_files(rows, folder / source.table)
     if rows.empty:
         raise DataError(f"no training rows in {folder / (source.table or source.images)}")
     return rows
@@ -155,21 +156,20 @@ def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) ->
     sample = folder / competition.submission.sample
     ids = read_table(sample, [competition.submission.id])[competition.submission.id]
     root = _root_of(competition.test.images, roots)
-    rows = pd.DataFrame({"id": ids, "path": [root / competition.test.images.format(id=name) for name in ids]})
+    rows = pd.DataFrame({"id": ids})
     _check_ids(rows, sample)
+    rows["path"] = [root / competition.test.images.format(id=name) for name in ids]
     _check_files(rows, sample)
     return rows
 
 
-def _check_rows(rows: pd.DataFrame, table: Path, competition: Competition) -> None:
-    _check_ids(rows, table)
+def _check_labels(rows: pd.DataFrame, table: Path, competition: Competition) -> None:
     unknown = sorted(set(rows["label"]) - set(competition.labels))
     if unknown:
         raise DataError(
             f"{table} holds labels that classes of the competition file does not name: {_some(unknown)};"
             f" expected {_some(competition.labels)}"
         )
-    _check_files(rows, table)
 
 
 def _check_ids(rows: pd.DataFrame, table: Path) -> None:
@@ -178,7 +178,10 @@ def _check_ids(rows: pd.DataFrame, table: Path) -> None:
         raise DataError(f"{table} holds ids more than once: {_some(doubled)}; each picture has one row")
     empty = int((rows["id"] == "").sum())
     if empty:
-        raise DataError(f"{table} holds {empty} rows without an id")
+        raise DataError(f"{table} holds {empty} rows without an id; give each one, or remove these rows")
+    strays = [name for name in rows["id"] if PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts]
+    if strays:
+        raise DataError(f"{table} holds ids that lead out of the data folder: {_some(strays)}; get it from its source")
 
 
 def _check_files(rows: pd.DataFrame, table: Path) -> None:

@@ -58,8 +58,18 @@ def _expand(written: Any) -> list[View]:
 
 def _then(view: View, part: View) -> View:
     name = f"{view.name} + {part.name}" if view.name else part.name
-    at = part.at if part.zoom != 1.0 else view.at
-    return View(name, view.zoom * part.zoom, at, (*view.transforms, *part.transforms))
+    zoom = view.zoom * part.zoom
+    at = (_place(view, part, zoom, 0), _place(view, part, zoom, 1))
+    return View(name, zoom, at, (*view.transforms, *part.transforms))
+
+
+def _place(view: View, part: View, zoom: float, axis: int) -> float:
+    """Where the window of both stands: `part` looks into what `view` shows, so a corner of it stays a corner."""
+    if zoom <= 1.0:  # nothing is cut
+        return 0.5
+    first, both = 1 / view.zoom, 1 / zoom  # the windows' sides, as shares of the picture's
+    start = view.at[axis] * (1 - first) + part.at[axis] * (first - both)
+    return min(max(start / (1 - both), 0.0), 1.0)
 
 
 def _one_part(part: Any) -> list[View]:

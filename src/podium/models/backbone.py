@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from podium.config.backbones import BACKBONES, Backbone
 from podium.config.member import BackboneSettings
 from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the colours red, green and blue, from 0 to 1."""
 
 
 @keras.saving.register_keras_serializable("podium")
@@ -27,10 +31,8 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]
         if self.scaling == "tf":
             return pictures / 127.5 - 1.0
         if self.scaling == "torch":
-            mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-            return (pictures / 255.0 - keras.ops.array(mean, pictures.dtype)) / keras.ops.array(
-                deviation, pictures.dtype
-            )
+            mean, deviation = (keras.ops.array(part, pictures.dtype) for part in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+            return (pictures / 255.0 - mean) / deviation
         if self.scaling == "caffe":
             return keras.ops.flip(pictures, axis=-1) - keras.ops.array([103.939, 116.779, 123.68], pictures.dtype)
         return pictures
@@ -44,7 +46,7 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]
 
 def family_preprocessing(row: Backbone) -> Callable[..., Any]:
     """The family's own `preprocess_input`, which `InputScaling` must equal."""
-    module = "efficientnet.model" if row.package == "efficientnet.tfkeras" else f"keras.applications.{row.module}"
+    module = row.package if row.package == "efficientnet.tfkeras" else f"keras.applications.{row.module}"
     preprocess: Callable[..., Any] = importlib.import_module(module).preprocess_input
     return preprocess
 
@@ -52,8 +54,7 @@ def family_preprocessing(row: Backbone) -> Callable[..., Any]:
 def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
     """The Keras model from scaled pictures to features, with the weights that the settings ask for."""
     row = BACKBONES[settings.name]
-    package = importlib.import_module("efficientnet.tfkeras" if row.package == "efficientnet.tfkeras" else row.package)
-    constructor = getattr(package, settings.name.rpartition(".")[2])
+    constructor = getattr(importlib.import_module(row.package), settings.name.rpartition(".")[2])
     arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3)}
     if settings.alpha is not None:
         arguments["alpha"] = settings.alpha
@@ -64,9 +65,25 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
         if named is None:
             raise ConfigError(f"{settings.name} cannot be built at {image_size} pixels: {error}") from error
         raise WeightsError(_no_weights(settings, str(error).splitlines()[0])) from error
+    if row.module == "efficientnet" and named is None:
+        backbone = _scaled_for_imagenet(backbone)
     if settings.weights_are_a_path:
         load_weights(backbone, Path(settings.weights), settings.name)
     return backbone
+
+
+def _scaled_for_imagenet(efficientnet: Any) -> Any:
+    """With the second division that Keras adds to EfficientNet only where it fetches the ImageNet weights itself.
+
+    Without it, a model trained from ImageNet and built anew for its own saved weights would see other pictures.
+    """
+    again = keras.layers.Rescaling([1 / math.sqrt(deviation) for deviation in IMAGENET_DEVIATION])
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        outputs = layer(*inputs, **options)
+        return again(outputs) if isinstance(layer, keras.layers.Normalization) else outputs
+
+    return keras.models.clone_model(efficientnet, call_function=call)
 
 
 def load_weights(model: Any, path: Path, name: str) -> None:
@@ -76,7 +93,7 @@ def load_weights(model: Any, path: Path, name: str) -> None:
         )
     try:
         model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(
             f"the weights {path} do not fit {name}: {reason} Expected weights of this backbone without its top,"

@@ -123,7 +123,7 @@ def submission_faults(path: Path, competition: Competition, sample: Path) -> lis
 
 
 def _digest(ensemble: Ensemble, runs: Sequence[FoldRun]) -> str:
-    made_of = [[str(one.predictions), one.fold, one.run.state["best"]] for one in runs]
+    made_of = [[str(one.predictions.relative_to(one.choices.runs)), one.run.state["best"]] for one in runs]
     return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed])
 
 

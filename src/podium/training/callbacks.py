@@ -58,7 +58,7 @@ def stage_callbacks(
         callbacks.append(
             keras.callbacks.EarlyStopping(monitor=task.monitor, mode=task.mode, patience=stage.early_stopping)
         )
-    callbacks.append(keras.callbacks.CSVLogger(run.history, append=True))
+    callbacks.append(HistoryLog(run, stage))
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(run.path / "tensorboard" / f"{number}-{stage.name}"))
     callbacks.append(ProgressReport(stage, len(batches), console))
@@ -119,7 +119,6 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         assert logs is not None
         logs.update(self._task.validate(self.model, self._stage))
-        logs["stage"] = self._stage.name
         logs["seconds"] = round(time.perf_counter() - self._began, 2)
 
 
@@ -165,6 +164,21 @@ class StepwiseScheduler(keras.callbacks.LearningRateScheduler):  # type: ignore[
         self.model.optimizer.learning_rate = rate_at(self._stage, self._epoch + batch / self._steps)
 
 
+class HistoryLog(keras.callbacks.CSVLogger):  # type: ignore[misc]
+    """Keras's, with the stage's name, and closed also when the training breaks off."""
+
+    def __init__(self, run: Run, stage: Stage) -> None:
+        super().__init__(run.history, append=True)
+        self._stage = stage
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, {**(logs or {}), "stage": self._stage.name})
+
+    def close(self) -> None:
+        if self.csv_file:
+            self.csv_file.close()
+
+
 class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
     """A bar with the time left on a terminal; in a log, a line an epoch."""
 
@@ -195,9 +209,7 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         figures = " ".join(
-            f"{name} {value:.4f}"
-            for name, value in (logs or {}).items()
-            if name not in ("seconds", "learning_rate", "stage")
+            f"{name} {value:.4f}" for name, value in (logs or {}).items() if name not in ("seconds", "learning_rate")
         )
         logs = logs or {}
         done = epoch + 1

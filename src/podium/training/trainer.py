@@ -10,7 +10,7 @@ from rich.console import Console
 from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.runs import Run
-from podium.training.callbacks import ProgressReport, stage_callbacks
+from podium.training.callbacks import HistoryLog, ProgressReport, stage_callbacks
 from podium.training.devices import make_repeatable
 from podium.training.task import Task
 
@@ -23,8 +23,8 @@ def train(run: Run, stages: Sequence[Stage], task: Task, *, seed: int, tensorboa
         check_stages(model, stages, task)
         for number, stage in enumerate(stages):
             if number > 0:
-                model = grown(model, stages[number - 1], stage, task)
-                take_best_weights(model, run)
+                model = grown(model, stages[number - 1], stage, task, seed)
+                take_best_weights(model, run, task)
             task.unfreeze(model, stage)
             task.compile(model, make_optimizer(stage))
             describe(model, stage, console)
@@ -41,15 +41,16 @@ def check_stages(model: Any, stages: Sequence[Stage], task: Task) -> None:
         make_optimizer(stage)
 
 
-def grown(model: Any, before: Stage, stage: Stage, task: Task) -> Any:
+def grown(model: Any, before: Stage, stage: Stage, task: Task, seed: int) -> Any:
     """The model for this stage: the same one, or one built for larger pictures."""
     if stage.image_size == before.image_size:
         return model
+    make_repeatable(seed)  # Keras numbers nameless layers anew, so that a stage's `from` finds them again
     return task.build(stage.image_size, pretrained=False)
 
 
-def take_best_weights(model: Any, run: Run) -> None:
-    model.load_weights(run.best_weights)
+def take_best_weights(model: Any, run: Run, task: Task) -> None:
+    task.plain(model).load_weights(run.best_weights)
 
 
 def make_optimizer(stage: Stage) -> Any:
@@ -81,5 +82,5 @@ def fit(model: Any, run: Run, task: Task, number: int, stage: Stage, tensorboard
         model.fit(batches, epochs=stage.epochs, callbacks=callbacks, shuffle=False, verbose=0)
     finally:
         for callback in callbacks:
-            if isinstance(callback, ProgressReport):
+            if isinstance(callback, HistoryLog | ProgressReport):
                 callback.close()

@@ -1,0 +1,587 @@
+"""One picture of one car, drawn: a body type with its own proportions, a scene, cover, light, a camera's faults.
+
+A car is measured in metres, x from its front bumper backwards, y from the road upwards; a pose puts that on the canvas.
+Everything is drawn larger than the picture and then shrunk, which makes the edges smooth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Colour = tuple[float, float, float]
+Points = Sequence[tuple[float, float]] | NDArray[np.float64]
+Box = tuple[int, int, int, int]
+
+_OVERSIZE = 3
+_RUBBER: Colour = (26, 26, 28)
+_PLASTIC: Colour = (50, 50, 52)
+_PAINT_HUES = ((0, 6), (0, 180), (8, 30), (40, 95), (95, 122), (100, 118), (172, 180))
+"""OpenCV's hues end at 180: reds and blues are common on roads, violet and pink are not."""
+_LENGTHS = {"front", "wheelbase", "rear", "clearance", "screen", "glass", "deck"}
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body type's proportions, in metres unless said otherwise."""
+
+    name: str
+    front: float  # from the bumper to the front axle
+    wheelbase: float
+    rear: float  # from the rear axle to the bumper
+    wheel: float  # its radius
+    clearance: float
+    bonnet: float  # how high the nose is
+    belt: float  # how high the windows begin
+    cowl: float  # from the front axle back to the foot of the windscreen
+    screen: float  # how far the windscreen leans
+    roof: float  # its height
+    drop: float  # how much lower the roof is at its end
+    glass: float  # how far the rear window leans
+    deck: float  # the boot lid or the bed behind the rear window
+    deck_height: float
+    glazed: float = 0.96  # where the row of windows ends, as a share of the cabin
+    pillars: tuple[float, ...] = ()  # as shares of the row of windows
+    doors: int = 2  # hinged ones, on the side that is seen
+    rails: float = 0.0  # the chance of rails on the roof
+    cladding: float = 0.0  # the chance of dark plastic along the sill
+    spare: float = 0.0  # the chance of a spare wheel at the back
+
+    @property
+    def length(self) -> float:
+        return self.front + self.wheelbase + self.rear
+
+    @property
+    def axles(self) -> tuple[float, float]:
+        return self.front, self.front + self.wheelbase
+
+    @property
+    def has_bed(self) -> bool:
+        return self.deck > 1.5
+
+    @property
+    def has_sliding_door(self) -> bool:
+        return self.roof > 2
+
+
+# fmt: off
+BODIES: tuple[Body, ...] = (
+    #                  front w.base  rear wheel clear bonnet belt  cowl screen roof  drop glass  deck  its height
+    Body("Sedan",       0.85, 2.75, 1.15, 0.32, 0.19, 0.76, 0.93, 0.45, 0.68, 1.46, 0.03, 0.58, 1.00, 0.98,
+         pillars=(0.5,)),
+    Body("Hatchback",   0.74, 2.42, 0.50, 0.32, 0.18, 0.80, 0.96, 0.18, 0.72, 1.54, 0.05, 0.40, 0.06, 0.94,
+         glazed=0.90, pillars=(0.58,)),
+    Body("Wagon",       0.86, 2.85, 1.25, 0.32, 0.18, 0.74, 0.93, 0.45, 0.72, 1.47, 0.03, 0.32, 0.06, 0.93,
+         pillars=(0.36, 0.68), rails=0.8),
+    Body("SUV",         0.80, 2.68, 0.82, 0.41, 0.35, 1.06, 1.16, 0.38, 0.45, 1.86, 0.02, 0.14, 0.06, 1.10,
+         pillars=(0.38, 0.72), rails=0.75, cladding=0.8, spare=0.4),
+    Body("Pickup",      0.85, 3.15, 1.25, 0.40, 0.36, 1.00, 1.12, 0.40, 0.60, 1.82, 0.01, 0.08, 2.15, 1.06,
+         pillars=(0.60,), cladding=0.5),
+    Body("Van",         0.85, 3.15, 1.00, 0.35, 0.24, 0.98, 1.28, 0.05, 0.66, 2.36, 0.02, 0.06, 0.03, 1.20,
+         glazed=0.30, doors=1, cladding=0.3),
+    Body("Coupe",       0.90, 2.62, 0.90, 0.33, 0.13, 0.74, 0.84, 0.85, 0.78, 1.24, 0.02, 1.25, 0.16, 0.88,
+         glazed=0.86, pillars=(0.74,), doors=1),
+    Body("Minibus",     0.72, 3.25, 1.18, 0.36, 0.25, 1.00, 1.22, -0.38, 0.34, 2.36, 0.02, 0.08, 0.03, 1.20,
+         pillars=(0.2, 0.4, 0.6, 0.8), doors=1, cladding=0.2),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
+
+    picture: Picture
+    box: tuple[float, float, float, float]
+    covered: bool
+
+
+def draw_car(kind: int, random: Generator) -> Drawing:
+    """One picture of the body type BODIES[kind]; whatever else there is to see does not depend on the type."""
+    width, height = int(random.integers(128, 161)), int(random.integers(96, 121))
+    image = np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
+    body = _vary(BODIES[kind], random)
+    pose = _park(body, image, random)
+    _draw_scene(image, pose.ground, random)
+    left, top, across, down = box = _boundary(_draw_body(_Brush(image, pose), body, random))
+    covered = bool(random.random() < 0.45)
+    if covered:
+        cover = (_cover_pole, _cover_bush, _cover_railing, _cover_neighbour)[int(random.integers(4))]
+        cover(_Brush(image, pose), box, random)
+    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    full_height, full_width = image.shape[:2]
+    shares = (left / full_width, (left + across) / full_width, top / full_height, (top + down) / full_height)
+    return Drawing(_photograph(picture, random), shares, covered)
+
+
+def _vary(body: Body, random: Generator) -> Body:
+    """Another model of the same type: every measure a little different, lengths more than heights."""
+    changed: dict[str, Any] = {}
+    for name in [field.name for field in fields(body)[1:] if field.default is MISSING]:
+        spread = 0.045 if name in _LENGTHS else 0.02
+        changed[name] = getattr(body, name) * (1 + spread * float(np.clip(random.normal(), -2, 2)))
+    return replace(body, **changed)
+
+
+# ---------------------------------------------------------------- metres and pixels
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """Where the car stands: metres to canvas."""
+
+    scale: float
+    matrix: NDArray[np.float64]  # (2, 3)
+    ground: float  # the row of the canvas that the wheels touch
+
+    def pixels(self, points: Points) -> NDArray[np.int32]:
+        placed = np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(np.rint(placed), np.int32)
+
+    def thick(self, metres: float) -> int:
+        return max(1, round(metres * self.scale))
+
+
+@dataclass(frozen=True)
+class _Brush:
+    """Paints in metres, on a picture or on a mask."""
+
+    image: NDArray[np.uint8]
+    pose: _Pose
+
+    def line(self, points: Points, colour: float | Colour, thick: float) -> None:
+        cv2.polylines(self.image, [self.pose.pixels(points)], False, colour, self.pose.thick(thick))
+
+    def area(self, points: Points, colour: float | Colour) -> None:
+        cv2.fillPoly(self.image, [self.pose.pixels(points)], colour)
+
+    def disc(self, x: float, y: float, radius: float, colour: float | Colour) -> None:
+        column, row = self.pose.pixels([(x, y)])[0]
+        cv2.circle(self.image, (int(column), int(row)), self.pose.thick(radius), colour, -1)
+
+    def blank(self) -> "_Brush":
+        """A brush for an empty mask of the same canvas."""
+        return _Brush(np.zeros(self.image.shape[:2], np.uint8), self.pose)
+
+
+def _park(body: Body, image: Picture, random: Generator) -> _Pose:
+    """Somewhere in the picture, wholly inside it."""
+    height, width = image.shape[:2]
+    scale = width * random.uniform(0.72, 0.90) / body.length
+    room = min(0.06 * width, 0.5 * (width - body.length * scale) - 0.02 * width)
+    middle = 0.5 * width + random.uniform(-room, room)
+    ground = random.uniform(max(0.74 * height, body.roof * scale + 0.07 * height), 0.84 * height)
+    return _place(body, scale, middle, ground, random)
+
+
+def _place(body: Body, scale: float, middle: float, ground: float, random: Generator) -> _Pose:
+    angle = np.deg2rad(random.uniform(-4, 4))
+    mirror = -1.0 if random.random() < 0.5 else 1.0
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    turn = np.array([[cosine * mirror, sine], [sine * mirror, -cosine]])
+    shift = np.array([middle, ground]) - turn @ [0.5 * body.length, 0.0]
+    return _Pose(scale, np.column_stack([turn, shift]), ground)
+
+
+def _rounded(corners: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
+    """The closed shape through these corners (x, y, rounding), each corner cut by a curve."""
+    places = np.array(corners, np.float64)
+    corner, rounding = places[:, :2], places[:, 2]
+    ends = []
+    for neighbour in (np.roll(corner, 1, axis=0), np.roll(corner, -1, axis=0)):
+        edge = neighbour - corner
+        share = np.minimum(rounding / (np.hypot(edge[:, 0], edge[:, 1]) + 1e-9), 0.48)
+        ends.append((corner + edge * share[:, None])[:, None])
+    step = np.linspace(0, 1, 6)[:, None]
+    curves = (1 - step) ** 2 * ends[0] + 2 * step * (1 - step) * corner[:, None] + step**2 * ends[1]
+    return np.asarray(curves.reshape(-1, 2))
+
+
+def _rectangle(left: float, right: float, low: float, high: float, rounding: float = 0.0) -> NDArray[np.float64]:
+    return _rounded([(x, y, rounding) for x, y in ((left, low), (right, low), (right, high), (left, high))])
+
+
+def _outline(body: Body) -> NDArray[np.float64]:
+    """The side view's silhouette, without the wheels."""
+    cowl, end = body.front + body.cowl, body.length
+    foot = end - body.deck
+    roof_from, roof_to = cowl + body.screen, foot - body.glass
+    curve = 0.5 if body.roof > 1.6 else 1.0
+    corners = [
+        (0.12, body.clearance, 0.08),
+        (0.0, body.clearance + 0.45 * (body.bonnet - body.clearance), 0.12),
+        (0.08, body.bonnet, 0.22 * curve),
+        (cowl, body.belt + 0.02, 0.25),
+        (roof_from, body.roof - 0.03, 0.40 * curve),
+        (0.5 * (roof_from + roof_to), body.roof, 0.60),
+        (roof_to, body.roof - body.drop, 0.08 if body.has_bed else 0.36 * curve),
+        (foot, body.deck_height, 0.16 if body.deck > 0.2 else 0.10),
+        (end - 0.02, body.deck_height - 0.03, 0.12),
+        (end, body.clearance + 0.3, 0.10),
+        (end - 0.12, body.clearance, 0.08),
+    ]
+    return _rounded(corners)
+
+
+def _window_row(body: Body) -> tuple[NDArray[np.float64], float, float]:
+    """All side windows as one shape, and where they begin and end at the belt."""
+    low, high = body.belt + 0.05, body.roof - 0.11
+    lean = body.screen / (body.roof - body.belt)
+    back = body.glass / (body.roof - body.deck_height)
+    begin = body.front + body.cowl + 0.14 + 0.05 * lean
+    end = begin + body.glazed * (body.length - body.deck - 0.14 - back * (low - body.deck_height) - begin)
+    top_begin = begin + lean * (high - low)
+    top_end = max(end - (back * (high - low) if body.glazed > 0.5 else 0), top_begin + 0.1)
+    return _rounded([(begin, low, 0.04), (top_begin, high, 0.1), (top_end, high, 0.1), (end, low, 0.06)]), begin, end
+
+
+# ---------------------------------------------------------------- colours
+
+
+def _boundary(mask: Mask) -> Box:
+    left, top, across, down = cv2.boundingRect(mask)
+    return left, top, across, down
+
+
+def _fill(image: Picture, mask: Mask, top: Colour, bottom: Colour) -> None:
+    """Colour what the mask shows, from one shade at its top to another at its bottom."""
+    x, y, across, down = _boundary(mask)
+    if across:
+        area = (slice(y, y + down), slice(x, x + across))
+        cv2.copyTo(_shades(across, down, top, bottom), mask[area], image[area])
+
+
+def _fill_block(image: Picture, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
+    """The same for an upright rectangle (left, top, right, bottom), of which parts may lie outside."""
+    left, high, right, low = (max(0, int(place)) for place in corners)
+    area = image[high:low, left:right]
+    if area.size:
+        area[:] = _shades(area.shape[1], area.shape[0], top, bottom)
+
+
+def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Picture:
+    rows = np.clip(np.linspace(np.array(top), np.array(bottom), down), 0, 255).astype(np.uint8)
+    return np.repeat(rows[:, None], across, axis=1)
+
+
+def _times(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (min(255.0, part * factor) for part in colour)
+    return red, green, blue
+
+
+def _two_shades(colour: Colour, random: Generator) -> tuple[Colour, Colour]:
+    return _times(colour, random.uniform(0.8, 1.15)), _times(colour, random.uniform(0.8, 1.15))
+
+
+def _hue(random: Generator, hue: tuple[int, int], saturation: tuple[int, int], value: tuple[int, int]) -> Colour:
+    pixel = np.array([[[random.integers(*hue), random.integers(*saturation), random.integers(*value)]]], np.uint8)
+    red, green, blue = (float(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
+    return red, green, blue
+
+
+def _any_paint(random: Generator) -> Colour:
+    """White, silver, grey and black as often as on roads, and every other colour."""
+    if random.random() < 0.4:
+        grey = random.choice([235, 190, 120, 70, 38]) * random.uniform(0.9, 1.05)
+        red, green, blue = (float(grey * random.uniform(0.96, 1.04)) for _ in range(3))
+        return red, green, blue
+    return _hue(random, _PAINT_HUES[int(random.integers(len(_PAINT_HUES)))], (90, 225), (105, 235))
+
+
+# ---------------------------------------------------------------- the car
+
+
+def _draw_body(brush: _Brush, body: Body, random: Generator) -> Mask:
+    """The car with its shadow; returns what it takes up."""
+    paint = _any_paint(random)
+    whole, shell = brush.blank(), brush.blank()
+    for mask in (whole, shell):
+        mask.area(_outline(body), 255)
+    for axle in body.axles:
+        shell.disc(axle, body.wheel, body.wheel * 1.13, 0)
+    _draw_shadow(brush, body)
+    _fill(brush.image, whole.image, _RUBBER, _RUBBER)
+    _fill(brush.image, shell.image, _times(paint, 1.12), _times(paint, 0.72))
+    _draw_sides(brush, shell, body, paint, bool(random.random() < body.cladding))
+    _draw_windows(brush, body, paint, random)
+    _draw_doors(brush, body, paint)
+    _draw_lights(brush, body, random)
+    _draw_extras(brush, whole, body, random)
+    rim = random.uniform(0.60, 0.74), float(random.uniform(120, 225)), int(random.choice([0, 5, 6, 7, 10]))
+    for axle in body.axles:
+        _draw_wheel(brush, axle, body.wheel, rim)
+        whole.disc(axle, body.wheel, body.wheel, 255)
+    return whole.image
+
+
+def _draw_shadow(brush: _Brush, body: Body) -> None:
+    shade = brush.blank()
+    shade.area(_rectangle(0, body.length, -0.09, body.clearance * 0.8, 0.15), 170)
+    soft = brush.pose.thick(0.22)
+    blurred = cv2.blur(shade.image, (soft, soft))
+    x, y, across, down = _boundary(blurred)
+    area = (slice(y, y + down), slice(x, x + across))
+    light = cv2.merge([255 - blurred[area]] * 3)
+    brush.image[area] = cv2.multiply(brush.image[area], light, scale=1 / 255)
+
+
+def _draw_sides(brush: _Brush, shell: _Brush, body: Body, paint: Colour, clad: bool) -> None:
+    """What runs along the car: the sill, and the shoulder that catches the light."""
+    dark = _PLASTIC if clad else _times(paint, 0.5)
+    sill = brush.blank()
+    sill.area(_rectangle(-0.1, body.length + 0.1, 0, body.clearance + (0.22 if clad else 0.09)), 255)
+    if clad:
+        for axle in body.axles:
+            sill.disc(axle, body.wheel, body.wheel * 1.34, 255)
+    _fill(brush.image, cv2.bitwise_and(sill.image, shell.image), dark, _times(dark, 0.75))
+    high = body.belt - 0.10
+    shoulder = [(0.2, body.bonnet - 0.14), (body.front + 0.5, high), (body.length - 0.1, high)]
+    brush.line(shoulder, _times(paint, 1.3), 0.03)
+
+
+def _draw_windows(brush: _Brush, body: Body, paint: Colour, random: Generator) -> None:
+    shape, begin, end = _window_row(body)
+    panes = brush.blank()
+    panes.area(shape, 255)
+    for share in body.pillars:
+        x = begin + share * (end - begin)
+        panes.line([(x, body.belt), (x - 0.02, body.roof)], 0, 0.075)
+    tone = float(random.uniform(28, 95))
+    reflected: Colour = (tone * 1.5 + 40, tone * 1.6 + 48, tone * 1.7 + 55)
+    _fill(brush.image, panes.image, reflected, (tone, tone * 1.05, tone * 1.12))
+    brush.line(np.vstack([shape, shape[:1]]), _times(paint, 0.4), 0.025)
+    brush.area(_rectangle(begin + 0.05, begin + 0.24, body.belt, body.belt + 0.14, 0.05), _times(paint, 0.6))
+
+
+def _draw_doors(brush: _Brush, body: Body, paint: Colour) -> None:
+    """Doors with their handles, and where a bed or a sliding door has its own panel."""
+    _, begin, end = _window_row(body)
+    seam, low, high = _times(paint, 0.62), body.clearance + 0.08, body.belt + 0.02
+    edges = [begin, *(begin + share * (end - begin) for share in body.pillars), end][: body.doors + 1]
+    edges[-1] = min(edges[-1], body.axles[1] + 0.1)
+    arch = body.axles[1] - body.wheel * 1.25
+    for x in edges:
+        brush.line([(x, high), (x, 0.5 * (low + high)), (min(x, arch), low)], seam, 0.028)
+    for x in edges[1:]:
+        brush.line([(x - 0.26, body.belt - 0.16), (x - 0.08, body.belt - 0.16)], _times(paint, 0.35), 0.045)
+    brush.line([(edges[0], low), (min(edges[-1], arch), low)], seam, 0.025)
+    if body.has_bed:
+        cab, tail = body.length - body.deck, body.length - 0.03
+        brush.line([(cab + 0.06, low), (cab + 0.06, body.deck_height)], _RUBBER, 0.05)
+        brush.line([(cab, body.deck_height - 0.02), (tail, body.deck_height - 0.03)], _PLASTIC, 0.09)
+    if body.has_sliding_door:
+        slide = edges[-1] + 0.1
+        top = body.belt if len(body.pillars) > 2 else body.roof - 0.2
+        for x in (slide, slide + 1.1):
+            brush.line([(x, low), (x, top)], seam, 0.028)
+        brush.line([(slide + 1.1, body.belt - 0.12), (body.length - 0.2, body.belt - 0.12)], seam, 0.035)
+
+
+def _draw_lights(brush: _Brush, body: Body, random: Generator) -> None:
+    """Lamps, and the dark edge of the bumpers."""
+    high, end = body.bonnet - 0.08, body.length - 0.02
+    brush.area([(0.02, high - 0.14), (0.05, high), (0.36, high - 0.01), (0.26, high - 0.15)], (242, 240, 222))
+    tail = body.deck_height - 0.08
+    across, down = (0.28, 0.17) if 0.3 < body.deck < 1.5 else (0.10, 0.42)
+    brush.area(_rectangle(end - across, end, tail - down, tail), (random.uniform(160, 215), 24, 30))
+    for left, right in ((0.02, 0.3), (end - 0.28, end)):
+        brush.line([(left, body.clearance + 0.22), (right, body.clearance + 0.22)], _PLASTIC, 0.04)
+
+
+def _draw_extras(brush: _Brush, whole: _Brush, body: Body, random: Generator) -> None:
+    """What only some cars have: rails, a spare wheel, an aerial, a stripe."""
+    roof, roof_from = body.roof, body.front + body.cowl + body.screen + 0.15
+    roof_to = body.length - body.deck - body.glass - 0.1
+    if random.random() < body.rails:
+        rail = [(roof_from, roof - 0.03), (roof_from + 0.1, roof + 0.05), (roof_to - 0.1, roof + 0.04), (roof_to, roof)]
+        brush.line(rail, _PLASTIC, 0.045)
+        whole.line(rail, 255, 0.045)
+    if random.random() < body.spare:
+        spare = _rectangle(body.length - 0.02, body.length + 0.2, 0.65, 1.3, 0.06)
+        brush.area(spare, _RUBBER)
+        whole.area(spare, 255)
+    if random.random() < 0.2:
+        brush.line([(roof_to, roof - 0.05), (roof_to + 0.18, roof + 0.16)], _RUBBER, 0.025)
+    if random.random() < 0.15:
+        middle = body.belt - 0.3
+        brush.line([(body.front + 0.5, middle), (body.axles[1] - 0.5, middle)], _any_paint(random), 0.1)
+
+
+def _draw_wheel(brush: _Brush, axle: float, radius: float, rim: tuple[float, float, int]) -> None:
+    share, tone, holes = rim
+    brush.disc(axle, radius, radius, _RUBBER)
+    brush.disc(axle, radius, radius * share, (tone, tone, tone + 4))
+    for hole in range(holes):
+        angle, away = 2 * np.pi * (hole + 0.3) / holes, 0.42 * radius
+        brush.disc(axle + away * np.cos(angle), radius + away * np.sin(angle), radius * 0.9 / holes, _PLASTIC)
+    brush.disc(axle, radius, radius * 0.14, (tone * 0.6, tone * 0.6, tone * 0.6))
+
+
+# ---------------------------------------------------------------- the scene
+
+
+def _draw_scene(image: Picture, ground: float, random: Generator) -> None:
+    """Sky, what stands behind the car, and the road it stands on."""
+    height, width = image.shape[:2]
+    horizon = int(ground - random.uniform(0.06, 0.30) * height)
+    _fill_block(image, (0, 0, width, horizon), *_two_shades(_hue(random, (95, 120), (0, 120), (170, 250)), random))
+    backdrop = (_draw_houses, _draw_trees, _draw_wall, _draw_hills)[int(random.integers(4))]
+    backdrop(image, horizon, random)
+    _add_distance(image[:horizon], random)
+    kerb = horizon + int(random.uniform(0.0, 0.5) * (ground - horizon))
+    grass, paving = _hue(random, (35, 50), (60, 150), (70, 160)), _hue(random, (10, 30), (5, 50), (90, 200))
+    _fill_block(image, (0, horizon, width, kerb), *_two_shades(grass if random.random() < 0.5 else paving, random))
+    grey = float(random.uniform(110, 180))
+    _fill_block(image, (0, kerb, width, height), *_two_shades((grey, grey, grey * random.uniform(0.92, 1.05)), random))
+    if random.random() < 0.5:
+        row = int(min(height - 4, ground + random.uniform(0.03, 0.2) * height))
+        dash = int(random.uniform(0.1, 0.5) * width)
+        for left in range(int(random.uniform(-0.3, 0.2) * width), width, int(dash * 1.7)):
+            cv2.rectangle(image, (left, row), (left + dash, row + 6), (225, 222, 205), -1)
+    _add_grain(image[:horizon], random, 3)
+    _add_grain(image[horizon:], random, random.uniform(2, 6))
+
+
+def _draw_houses(image: Picture, horizon: int, random: Generator) -> None:
+    width, left = image.shape[1], -int(random.integers(0, 60))
+    while left < width:
+        across, top = int(random.uniform(0.15, 0.5) * width), int(horizon * random.uniform(-0.1, 0.8))
+        wall = _hue(random, (5, 30), (5, 110), (90, 235))
+        _fill_block(image, (left, top, left + across, horizon), *_two_shades(wall, random))
+        step_x, step_y = int(random.integers(26, 50)), int(random.integers(30, 56))
+        pane = _times(wall, random.uniform(0.35, 0.7))
+        for x in range(left + step_x // 3, left + across - step_x // 2, step_x):
+            for y in range(top + step_y // 3, horizon - step_y // 2, step_y):
+                cv2.rectangle(image, (x, y), (x + step_x // 2, y + step_y // 2), pane, -1)
+        left += across + int(random.choice([0, 0, 20, 60]))
+
+
+def _draw_trees(image: Picture, horizon: int, random: Generator) -> None:
+    width = image.shape[1]
+    for _ in range(int(random.integers(3, 9))):
+        x, radius = int(random.uniform(0, width)), random.uniform(0.06, 0.16) * width
+        top = int(horizon - random.uniform(0.8, 2.2) * radius)
+        cv2.rectangle(image, (x - 5, top), (x + 5, horizon), (82, 62, 46), -1)
+        _draw_leaves(image, (x, top), radius, random)
+
+
+def _draw_leaves(image: Picture, middle: tuple[float, float], radius: float, random: Generator) -> None:
+    """A heap of leaves, lighter towards its top."""
+    leaf = _hue(random, (28, 58), (70, 170), (70, 180))
+    for _ in range(16):
+        angle, away = random.uniform(0, 2 * np.pi), radius * random.uniform(0, 0.75)
+        place = int(middle[0] + away * np.cos(angle)), int(middle[1] + away * np.sin(angle))
+        light = 0.95 - 0.3 * away / radius * np.sin(angle) + random.uniform(-0.1, 0.1)
+        cv2.circle(image, place, int(radius * random.uniform(0.25, 0.45)), _times(leaf, light), -1)
+
+
+def _draw_wall(image: Picture, horizon: int, random: Generator) -> None:
+    """Bricks, planks, or the shutters of a garage."""
+    width, top = image.shape[1], int(horizon * random.uniform(-0.2, 0.6))
+    plaster = _hue(random, (0, 180), (5, 110), (80, 230))
+    _fill_block(image, (0, top, width, horizon), *_two_shades(plaster, random))
+    joint = _times(plaster, random.uniform(0.75, 0.95))
+    kind, step = random.integers(3), int(random.integers(12, 36))
+    for y in range(max(0, top), horizon, step) if kind != 1 else ():
+        cv2.line(image, (0, y), (width, y), joint, 2)
+    for x in range(int(random.integers(step)), width, step * 2) if kind != 2 else ():
+        cv2.line(image, (x, max(0, top)), (x, horizon), joint, 2)
+
+
+def _draw_hills(image: Picture, horizon: int, random: Generator) -> None:
+    width = image.shape[1]
+    x = np.linspace(0, width, 24)
+    for distance in (1.0, 0.5):
+        ridge = np.full(24, 0.25)
+        for _ in range(3):
+            ridge += random.uniform(0.02, 0.1) * np.sin(x / width * random.uniform(2, 14) + random.uniform(0, 6))
+        slope = np.column_stack([x, horizon * (1 - distance * ridge)])
+        hill = np.zeros(image.shape[:2], np.uint8)
+        cv2.fillPoly(hill, [np.vstack([slope, [(width, horizon), (0, horizon)]]).astype(np.int32)], 255)
+        _fill(image, hill, *_two_shades(_hue(random, (35, 110), (20, 110), (90, 200)), random))
+
+
+def _add_distance(area: Picture, random: Generator) -> None:
+    """Haze, and a lens that is focused on the car."""
+    haze, soft = random.uniform(0.25, 0.55), int(random.integers(3, 11))
+    area[:] = cv2.addWeighted(cv2.blur(area, (soft, soft)), 1 - haze, area, 0, haze * random.uniform(185, 235))
+
+
+def _add_grain(area: Picture, random: Generator, strength: float) -> None:
+    """The patchiness of asphalt, leaves and plaster."""
+    height, width = area.shape[:2]
+    coarse = random.normal(128, strength, (max(1, height // 8), width // 8)).astype(np.uint8)
+    grain = cv2.merge([cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)
+    area[:] = cv2.addWeighted(area, 1, grain, 1, -128)
+
+
+# ---------------------------------------------------------------- cover: never so much that the type could not be told
+
+
+def _cover_pole(brush: _Brush, box: Box, random: Generator) -> None:
+    left, top, across, down = box
+    x, half = left + random.uniform(0, 1) * across, across * random.uniform(0.01, 0.03)
+    tone = _hue(random, (0, 180), (0, 90), (50, 190))
+    foot = top + down * random.uniform(1.03, 1.2)
+    _fill_block(brush.image, (x - half, 0, x + half, foot), tone, _times(tone, 0.7))
+
+
+def _cover_bush(brush: _Brush, box: Box, random: Generator) -> None:
+    left, top, across, down = box
+    radius = across * random.uniform(0.09, 0.14)
+    x = left + across * random.choice([0.0, 1.0]) + random.uniform(-0.4, 0.4) * radius
+    for shift in (-0.6, 0.0, 0.6):
+        place = x + shift * radius, top + down * random.uniform(0.85, 1.0)
+        _draw_leaves(brush.image, place, radius, random)
+
+
+def _cover_railing(brush: _Brush, box: Box, random: Generator) -> None:
+    _, top, across, down = box
+    image, foot = brush.image, int(top + down * 1.06)
+    width, tone = image.shape[1], _hue(random, (0, 180), (0, 60), (40, 220))
+    thick = max(2, int(down * random.uniform(0.03, 0.06)))
+    high, low = (int(foot - down * random.uniform(*share)) for share in ((0.32, 0.45), (0.15, 0.25)))
+    for y in (high, low):
+        cv2.line(image, (0, y), (width, y), tone, thick)
+    step = int(across * random.uniform(0.12, 0.3))
+    for x in range(int(random.integers(step)), width, step):
+        cv2.line(image, (x, high), (x, foot), _times(tone, 0.85), thick)
+
+
+def _cover_neighbour(brush: _Brush, box: Box, random: Generator) -> None:
+    """The end of another car, of any type, parked a little nearer to the camera."""
+    left, top, across, down = box
+    other = _vary(BODIES[int(random.integers(len(BODIES)))], random)
+    scale = brush.pose.scale * random.uniform(1.0, 1.12)
+    overlap, half = across * random.uniform(0.03, 0.11), 0.5 * other.length * scale
+    middle = left + overlap - half if random.random() < 0.5 else left + across - overlap + half
+    pose = _place(other, scale, middle, top + down * random.uniform(1.0, 1.05), random)
+    _draw_body(_Brush(brush.image, pose), other, random)
+
+
+# ---------------------------------------------------------------- the camera
+
+
+def _photograph(picture: Picture, random: Generator) -> Picture:
+    """Light, a shadow across, the lens and the sensor."""
+    height, width = picture.shape[:2]
+    seen = picture.astype(np.float32)
+    if random.random() < 0.35:
+        shade = np.zeros((height, width), np.float32)
+        top, bottom = random.uniform(-0.2, 1.2, 2) * width
+        side = 0 if random.random() < 0.5 else width
+        cv2.fillPoly(shade, [np.array([(side, 0), (top, 0), (bottom, height), (side, height)], np.int32)], 1.0)
+        seen *= 1 - random.uniform(0.15, 0.40) * cv2.GaussianBlur(shade, (0, 0), random.uniform(1, 6))[:, :, None]
+    contrast, light = random.uniform(0.85, 1.2), random.uniform(0.9, 1.25)
+    tint = random.uniform(0.92, 1.08, 3).astype(np.float32)
+    seen = ((seen - 128) * contrast + 128) * light * tint
+    if random.random() < 0.5:
+        seen = cv2.GaussianBlur(seen, (0, 0), random.uniform(0.3, 0.7))
+    seen += random.uniform(1, 6) * random.standard_normal(seen.shape, dtype=np.float32)
+    return np.asarray(np.clip(seen, 0, 255), np.uint8)

@@ -1,0 +1,232 @@
+"""The command line as a person meets it: exit codes, one line for what can be mended, a traceback only when asked."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from podium.cli import options
+from podium.cli.main import app, data_app, main
+
+COMPETITION = """\
+slug: tiny-squares
+train: {table: train.csv, images: 'train/{id}'}
+test: {images: 'test/{id}'}
+classes: [red, blue]
+metric: accuracy
+"""
+VERBS = [command.name for command in app.registered_commands]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder podium runs in, with one competition and its data."""
+    (tmp_path / "configs" / "competitions").mkdir(parents=True)
+    (tmp_path / "configs" / "competitions" / "tiny.yaml").write_text(COMPETITION)
+    (tmp_path / "data" / "tiny-squares").mkdir(parents=True)
+    (tmp_path / "data" / "tiny-squares" / "sample-submission.csv").write_text("Id,Category\na,red\nb,red\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def podium(monkeypatch, capsys):
+    """Run a command line; returns its exit code, stdout and stderr."""
+    monkeypatch.setattr(options, "debug_is_on", False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["podium", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return exit_.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def submission(here):
+    """`submission(text)`: the path of a CSV under a name that begins with the competition's slug."""
+
+    def written(text="Id,Category\na,red\nb,blue\n", name="tiny-squares_blend__20260101-120000.csv"):
+        path = here / "submissions" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path.relative_to(here)
+
+    return written
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "podium", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Usage: python -m podium" in done.stdout
+
+
+def test_the_verbs_have_the_names_that_stay(podium):
+    assert VERBS == ["demo", "train", "predict", "blend", "run", "check", "doctor"]
+    assert [command.name for command in data_app.registered_commands] == ["sample"]
+    code, out, _ = podium("--help")
+    assert code == 0
+    assert all(verb in out for verb in [*VERBS, "data"])
+
+
+@pytest.mark.parametrize("verb", [*([verb] for verb in VERBS), ["data", "sample"]], ids=" ".join)
+def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, verb):
+    code, out, err = podium(*verb, "--help")
+    assert (code, err) == (0, "")
+    assert out.count(f"podium {' '.join(verb)}") >= 2 or verb == ["demo"]
+    assert "--debug" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("leap",),
+        ("check",),
+        ("train",),
+        ("train", "member.yaml", "--fold", "first"),
+        ("train", "member.yaml", "--fold", "-1"),
+        ("train", "member.yaml", "--limit", "0"),
+        ("train", "member.yaml", "--seed", "-1"),
+        ("train", "member.yaml", "--seed", str(2**31)),
+        ("train", "member.yaml", "--sed", "1"),
+        ("predict", "member.yaml", "--limit-test", "0"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(podium, here, arguments):
+    code, out, err = podium(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage: " in err
+
+
+def test_no_arguments_show_the_help(podium):
+    code, out, err = podium()
+    assert code == 2
+    assert "Usage: " in out + err
+
+
+@pytest.mark.parametrize("verb", ["train", "predict", "blend", "run"])
+def test_a_config_that_is_not_there_is_one_line_on_stderr(podium, here, verb):
+    assert podium(verb, "tiny.yaml") == (1, "", "podium: tiny.yaml  no such file; is . the right folder?\n")
+
+
+def test_all_faults_of_a_config_are_told(podium, here):
+    (here / "broken.yaml").write_text("members: []\nblend: meen\nsed: 1\n")
+    code, out, err = podium("blend", "broken.yaml")
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "podium: 3 faults in the configuration",
+        "  broken.yaml:1  members: expected at least 1 of them: got []",
+        "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking: got 'meen';"
+        " did you mean 'mean'?",
+        "  broken.yaml:3  sed: unknown key; did you mean 'seed'?",
+    ]
+
+
+def test_missing_data_is_told_with_the_places_looked_in(podium, here):
+    member = "competition: configs/competitions/tiny.yaml\nbackbone: {name: MobileNet, weights: none}\nstages:\n"
+    stage = "  - {name: a, unfreeze: all, epochs: 1, batch_size: 8, image_size: 32, learning_rate: 1e-3}\n"
+    (here / "tiny.yaml").write_text(member + stage)
+    (here / "data" / "tiny-squares").rename(here / "data" / "elsewhere")
+    code, _, err = podium("train", "tiny.yaml")
+    assert code == 1
+    assert err.startswith("podium: no data for tiny-squares: looked for data/tiny-squares, ")
+    assert len(err.splitlines()) == 1
+    assert podium("train", "tiny.yaml", "--data", "nowhere")[2] == (
+        "podium: --data names nowhere, which is no folder; give the folder that holds tiny-squares's data\n"
+    )
+
+
+def test_debug_shows_where_a_failure_came_from(here):
+    command = [sys.executable, "-m", "podium", "check", "none.csv", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.splitlines()[-1].endswith("SubmissionError: no file none.csv to check; give a submission CSV")
+
+
+def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
+    def full(*_):
+        raise OSError(28, "No space left on device", "answers.csv")
+
+    monkeypatch.setattr("podium.cli.submissions.submission_faults", full)
+    assert podium("check", submission()) == (
+        1,
+        "",
+        "podium: the system refused answers.csv: No space left on device; mend that and run the same command again\n",
+    )
+
+
+# podium check
+
+
+def test_a_good_submission_may_be_sent(podium, submission):
+    assert podium("check", submission()) == (
+        0,
+        "submissions/tiny-squares_blend__20260101-120000.csv: valid, ready to be sent\n",
+        "",
+    )
+
+
+def test_one_fault_is_one_line(podium, submission):
+    code, out, err = podium("check", submission("Id,Category\na,red\nb,bule\n"))
+    assert (code, out) == (1, "")
+    assert err == (
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be sent: line 3 has a label that does"
+        " not exist, 'bule'; did you mean 'blue'?\n"
+    )
+
+
+def test_many_faults_are_listed(podium, submission):
+    code, out, err = podium("check", submission("Id,Category\na,green\nc,red\n"))
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be sent:",
+        "  1 ids missing: 'b'; expected all 2 of sample-submission.csv",
+        "  1 ids not in the sample (first on line 3): 'c'; expected ids like 'a', …",
+        "  line 2 has a label that does not exist, 'green'; expected one of 'red', 'blue'",
+    ]
+
+
+def test_a_file_that_is_not_there_is_told(podium, here):
+    assert podium("check", "none.csv") == (1, "", "podium: no file none.csv to check; give a submission CSV\n")
+
+
+def test_the_competition_is_found_by_the_files_name_or_named(podium, submission):
+    stray = submission(name="blend.csv")
+    code, _, err = podium("check", stray)
+    assert code == 1
+    assert err == (
+        "podium: blend.csv does not begin with the slug of a competition in configs/competitions (tiny-squares);"
+        " name the competition file with --competition\n"
+    )
+    assert podium("check", stray, "--competition", "configs/competitions/tiny.yaml")[0] == 0
+
+
+def test_the_sample_is_found_in_the_data_or_named(podium, submission, here, monkeypatch):
+    (here / "data" / "tiny-squares").rename(here / "elsewhere")
+    assert "no data for tiny-squares" in podium("check", submission())[2]
+    assert podium("check", submission(), "--data", "elsewhere")[0] == 0
+    assert podium("check", submission(), "--sample", "elsewhere/sample-submission.csv")[0] == 0
+    monkeypatch.setenv("PODIUM_DATA", "elsewhere")
+    assert podium("check", submission())[0] == 0
+
+
+# podium doctor
+
+
+def test_the_doctor_tells_what_is_here(podium, here, monkeypatch):
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(here / "kaggle"))
+    code, out, err = podium("doctor")
+    assert (code, err) == (0, "")
+    told = dict(re.split(" {2,}", line.strip(), maxsplit=1) for line in out.splitlines())
+    assert told["python"] == sys.version.split()[0]
+    assert "missing" not in told.values()
+    assert {"tensorflow", "keras", "processors", "disk free here", "GPUs", "kaggle key"} <= set(told)
+    assert told["kaggle key"].startswith("none yet")

@@ -1,0 +1,62 @@
+"""The names a config may use, held against the libraries they come from."""
+
+import importlib
+import inspect
+import pkgutil
+
+import efficientnet.tfkeras
+import keras
+import pytest
+
+from podium.config.backbones import BACKBONES, NOISY_STUDENT_PREFIX
+from podium.config.stage import OPTIMIZERS
+
+NOT_FOR_A_STAGE = {"Optimizer", "LossScaleOptimizer"}
+"""The base class, and a wrapper around another optimizer."""
+
+
+def classifiers_of_keras():
+    """Every function of keras.applications, at its top or in its modules, that builds a head of classes."""
+    modules = [keras.applications]
+    modules += [
+        importlib.import_module(f"keras.applications.{found.name}")
+        for found in pkgutil.iter_modules(keras.applications.__path__)
+    ]
+    return {
+        name
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if {"include_top", "classes"} <= set(inspect.signature(function).parameters)
+    }
+
+
+def test_every_optimizer_of_keras_has_its_name_here():
+    offered = {name for name, _ in inspect.getmembers(keras.optimizers, inspect.isclass)}
+    assert set(OPTIMIZERS) == offered - NOT_FOR_A_STAGE
+
+
+def test_every_classifier_of_keras_has_its_row():
+    ours = {name for name, row in BACKBONES.items() if row.package == "keras.applications"}
+    assert ours == classifiers_of_keras()
+    assert "MobileNetV3Small" in ours
+
+
+def test_every_efficientnet_of_its_package_has_its_row():
+    ours = {name for name in BACKBONES if name.startswith(NOISY_STUDENT_PREFIX)}
+    assert ours == {f"efficientnet.EfficientNetB{size}" for size in range(8)}
+    for name in ours:
+        assert callable(getattr(efficientnet.tfkeras, name.rpartition(".")[2]))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_row_names_a_constructor_and_takes_a_width_only_if_that_does(name):
+    package = efficientnet.tfkeras if name.startswith(NOISY_STUDENT_PREFIX) else keras.applications
+    parameters = inspect.signature(getattr(package, name.rpartition(".")[2])).parameters
+    assert ("alpha" in parameters) == BACKBONES[name].widths
+    assert BACKBONES[name].minimum_size <= BACKBONES[name].image_size
+
+
+def test_a_family_of_keras_has_its_own_preprocessing():
+    for row in BACKBONES.values():
+        if row.package == "keras.applications":
+            assert callable(importlib.import_module(f"keras.applications.{row.module}").preprocess_input)

@@ -1,0 +1,154 @@
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from podium.data import batches as batches_module
+from podium.data.augmentation import Augmentation
+from podium.data.batches import PredictionBatches, TrainingBatches, worker_count
+from podium.data.pictures import fit_picture
+
+AUGMENTATION = [
+    "HorizontalFlip",
+    {"Rotate": {"limit": 10, "p": 0.5}},
+    {"OneOf": {"p": 0.5, "transforms": ["GaussNoise", "GaussianBlur"]}},
+]
+ROWS = 11
+TARGETS = np.eye(3, dtype=np.float32)[np.arange(ROWS) % 3]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """A picture a row: its red is ten times the row's number, so a picture tells which row it is."""
+    random = np.random.default_rng(0)
+    for row in range(ROWS):
+        picture = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        picture[..., 0] = 10 * row
+        cv2.imwrite(str(tmp_path / f"{row}.png"), picture[..., ::-1])
+    return [tmp_path / f"{row}.png" for row in range(ROWS)]
+
+
+def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4):
+    return TrainingBatches(
+        paths,
+        TARGETS,
+        image_size=20,
+        resize="squash",
+        batch_size=batch_size,
+        augmentation=Augmentation(augmentation, 20),
+        seed=seed,
+    )
+
+
+def rows_in(pictures):
+    return [int(row) for row in pictures[:, 0, 0, 0] // 10]
+
+
+def epoch_of(batches, epoch):
+    batches.epoch = epoch
+    return [batches[number] for number in range(len(batches))]
+
+
+def rows_of_epoch(batches, epoch):
+    return [row for pictures, _ in epoch_of(batches, epoch) for row in rows_in(pictures)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 32])
+def test_every_row_comes_once_an_epoch_the_last_short_batch_included(paths, batch_size):
+    batches = training_batches(paths, batch_size=batch_size)
+    for epoch in range(3):
+        assert sorted(rows_of_epoch(batches, epoch)) == list(range(ROWS))
+    assert [len(pictures) for pictures, _ in epoch_of(training_batches(paths), 0)] == [4, 4, 3]
+
+
+def test_the_order_is_new_in_each_epoch_and_repeats_by_seed(paths):
+    orders = [rows_of_epoch(training_batches(paths), epoch) for epoch in range(4)]
+    assert len({tuple(order) for order in orders}) == 4
+    again = training_batches(paths)
+    assert [rows_of_epoch(again, epoch) for epoch in (3, 2, 1, 0)] == orders[::-1]
+    assert rows_of_epoch(training_batches(paths, seed=(2, 0, 0)), 0) != orders[0]
+
+
+def test_the_order_is_not_that_of_the_rows(paths):
+    assert rows_of_epoch(training_batches(paths), 0) != list(range(ROWS))
+
+
+def test_pictures_are_bytes_and_targets_are_their_own_rows(paths):
+    for pictures, targets in epoch_of(training_batches(paths), 0):
+        assert pictures.dtype == np.uint8
+        assert pictures.shape[1:] == (20, 20, 3)
+        assert targets.dtype == np.float32
+        assert targets.argmax(axis=1).tolist() == [row % 3 for row in rows_in(pictures)]
+        assert (targets.sum(axis=1) == 1).all()
+
+
+def test_a_row_is_changed_otherwise_in_each_epoch(paths):
+    batches = training_batches(paths, AUGMENTATION)
+    seen = set()
+    for epoch in range(6):
+        position = batches.order(epoch).tolist().index(5)
+        seen.add(epoch_of(batches, epoch)[position // 4][0][position % 4].tobytes())
+    assert len(seen) >= 4
+
+
+class Epochs(keras.callbacks.Callback):
+    """What the trainer's own callback does: tell the batches which epoch it is."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._batches.epoch = epoch
+
+
+class Recorder(keras.Model):
+    """Learns nothing and keeps what it was fed."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def train_step(self, data):
+        pictures, targets = data
+        self.seen.append((np.array(pictures), np.array(targets)))
+        return {"loss": 0.0}
+
+
+def fed_by_fit(batches, epochs):
+    model = Recorder()
+    model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
+    model.fit(batches, epochs=epochs, callbacks=[Epochs(batches)], shuffle=False, verbose=0)
+    return model.seen
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, monkeypatch, workers):
+    monkeypatch.setattr(batches_module, "worker_count", lambda: workers)
+    expected = [batch for epoch in range(3) for batch in epoch_of(training_batches(paths, AUGMENTATION), epoch)]
+    seen = fed_by_fit(training_batches(paths, AUGMENTATION), epochs=3)
+    assert len(seen) == len(expected) == 9
+    for (pictures, targets), (expected_pictures, expected_targets) in zip(seen, expected, strict=True):
+        assert (pictures == expected_pictures).all()
+        assert (targets == expected_targets).all()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers):
+    monkeypatch.setattr(batches_module, "worker_count", lambda: workers)
+    numbers = []
+
+    def prepare(picture, row):
+        numbers.append(row)
+        return fit_picture(picture, 8, "squash")
+
+    batches = PredictionBatches(paths, prepare, batch_size=4)
+    pictures = keras.Input((8, 8, 3), dtype="uint8")
+    reds = keras.Model(pictures, keras.layers.Lambda(lambda x: x[:, 0, 0, 0], output_shape=())(pictures))
+    assert reds.predict(batches, verbose=0).tolist() == [10 * row for row in range(ROWS)]
+    assert set(numbers) == set(range(ROWS))
+    assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
+
+
+def test_there_is_a_worker_at_least():
+    assert worker_count() >= 1

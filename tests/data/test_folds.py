@@ -1,0 +1,214 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from podium.config.competition import Competition
+from podium.data.folds import make_folds, read_folds, stratified_limit
+from podium.data.rows import CompetitionRows
+from podium.errors import ConfigError, DataError
+
+
+def rows_with(labels, groups=None, folder=Path("data")):
+    train = pd.DataFrame(
+        {"id": [f"p{row}" for row in range(len(labels))], "label": list(labels), "group": groups or ""}
+    )
+    train["path"] = [folder / name for name in train["id"]]
+    return CompetitionRows(folder, train, train.iloc[:0], pd.DataFrame({"id": [], "path": []}))
+
+
+def competition(folds):
+    return Competition.model_validate(
+        {
+            "slug": "shapes",
+            "train": {"table": "train.csv", "images": "train/{id}", "group": "Day"},
+            "test": {"images": "test/{id}"},
+            "classes": ["a", "b", "c"],
+            "metric": "accuracy",
+            "folds": folds,
+        }
+    )
+
+
+def folds_of(tmp_path, rows, **folds):
+    return make_folds(competition(folds), rows, tmp_path / "runs").of_row
+
+
+def counts(labels, of_row):
+    """How many rows of each class stand in each fold."""
+    table = pd.crosstab(np.array(list(labels)), of_row)
+    return {fold: table[fold].to_dict() for fold in table}
+
+
+UNEVEN = "a" * 23 + "b" * 11 + "c" * 5
+
+
+def test_stratified_folds_hold_every_class_in_its_share(tmp_path):
+    of_row = folds_of(tmp_path, rows_with(UNEVEN), kind="stratified", count=5)
+    found = counts(UNEVEN, of_row)
+    assert sorted(found) == ["0", "1", "2", "3", "4"]
+    for shares in found.values():
+        assert shares["a"] in (4, 5)
+        assert shares["b"] in (2, 3)
+        assert shares["c"] == 1
+    assert {7, 8} >= {sum(shares.values()) for shares in found.values()}
+
+
+def test_rows_of_a_group_never_stand_on_both_sides(tmp_path):
+    labels = "abc" * 20
+    groups = [f"day{row // 5}" for row in range(60)]
+    of_row = folds_of(tmp_path, rows_with(labels, groups), kind="grouped", count=3)
+    folds_of_group = pd.Series(of_row).groupby(groups).nunique()
+    assert (folds_of_group == 1).all()
+    for shares in counts(labels, of_row).values():
+        assert sum(shares.values()) == 20
+        assert all(5 <= share <= 8 for share in shares.values())
+
+
+def test_a_holdout_takes_its_share_of_every_class(tmp_path):
+    labels = "a" * 40 + "b" * 20 + "c" * 2
+    found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="holdout", share=0.2))
+    assert found == {"0": {"a": 8, "b": 4, "c": 1}, "train": {"a": 32, "b": 16, "c": 1}}
+
+
+def test_shares_are_80_10_10_of_every_class(tmp_path):
+    labels = "a" * 100 + "b" * 20 + "c" * 3
+    found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="shares"))
+    assert found["train"] == {"a": 80, "b": 16, "c": 1}
+    assert found["0"] == {"a": 10, "b": 2, "c": 1}
+    assert found["test"] == {"a": 10, "b": 2, "c": 1}
+
+
+@pytest.mark.parametrize("kind", ["stratified", "grouped", "holdout", "shares"])
+def test_the_seed_alone_decides(tmp_path, kind):
+    rows = rows_with("abc" * 20, [f"day{row // 5}" for row in range(60)])
+    first = folds_of(tmp_path / "first", rows, kind=kind, seed=1)
+    assert (folds_of(tmp_path / "again", rows, kind=kind, seed=1) == first).all()
+    assert (folds_of(tmp_path / "other", rows, kind=kind, seed=2) != first).any()
+
+
+def test_the_file_is_one_a_person_can_read(tmp_path):
+    folds = make_folds(competition({"kind": "stratified", "count": 2}), rows_with("aabbcc"), tmp_path)
+    table = pd.read_csv(folds.path, dtype=str)
+    assert list(table.columns) == ["id", "label", "fold"]
+    assert table["id"].tolist() == ["p0", "p1", "p2", "p3", "p4", "p5"]
+    assert table["fold"].tolist() == folds.of_row.tolist()
+
+
+def test_a_persons_edit_of_the_file_holds(tmp_path):
+    settings = competition({"kind": "stratified", "count": 2})
+    before = make_folds(settings, rows_with("aabbcc"), tmp_path)
+    table = pd.read_csv(before.path, dtype=str)
+    table.loc[0, "fold"], table.loc[1, "fold"], table.loc[2, "fold"] = "7", "train", "test"
+    table.sample(frac=1, random_state=0).to_csv(before.path, index=False)  # the order of its lines is free
+    after = make_folds(settings, rows_with("aabbcc"), tmp_path)
+    assert after.of_row.tolist()[:3] == ["7", "train", "test"]
+    assert after.numbers[-1] == 7
+    assert after.digest != before.digest
+
+
+def test_other_rows_get_a_file_of_their_own(tmp_path):
+    settings = competition({"kind": "stratified", "count": 2})
+    paths = {make_folds(settings, rows_with(labels), tmp_path).path for labels in ("aabbcc", "aabbccc", "aabbcc")}
+    assert len(paths) == 2
+
+
+def test_a_table_of_ones_own_replaces_the_drawing(tmp_path):
+    (tmp_path / "mine.csv").write_text("id,fold,why\np2,1,x\np1, 0 ,y\np0,train,z\nunknown,0,w\n")
+    folds = make_folds(
+        competition({"kind": "table", "path": "mine.csv"}), rows_with("abc", folder=tmp_path), tmp_path / "runs"
+    )
+    assert folds.of_row.tolist() == ["train", "0", "1"]
+    assert folds.numbers == [0, 1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_fold_written_with_zeros_ahead_is_the_same_fold(tmp_path):
+    (tmp_path / "folds.csv").write_text("id,fold\np0,00\np1,01\np2,1\n")
+    assert read_folds(tmp_path / "folds.csv", rows_with("abc")).of_row.tolist() == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("p0,0\np1,first\np2,1", "holds the fold 'first'; a fold is a number from 0, or train, or test"),
+        ("p0,0\np1,-1\np2,1", "holds the fold '-1'"),
+        ("p0,0\np1,1.0\np2,1", "holds the fold '1.0'"),
+        ("p0,0\np1,\np2,1", "holds the fold ''"),
+        ("p0,0\np1,1", "lacks 1 of the training rows, such as p2"),
+        ("p0,0\np1,1\np2,1\np0,0", "holds an id twice: p0"),
+        ("p0,train\np1,test\np2,train", "no row to validate on"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(tmp_path, lines, reason):
+    (tmp_path / "folds.csv").write_text(f"id,fold\n{lines}\n")
+    with pytest.raises(DataError, match=reason):
+        read_folds(tmp_path / "folds.csv", rows_with("abc"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "reason"),
+    [
+        (
+            "aaaaabbbbbcccc",
+            {"kind": "stratified", "count": 5},
+            "the class c has 4 pictures, .* at least 5 of each class",
+        ),
+        ("aaaaabbbbbc", {"kind": "holdout"}, "the class c has 1 pictures, .* at least 2"),
+        ("aaaaabbbbbcc", {"kind": "shares"}, "the class c has 2 pictures, .* at least 3"),
+        ("aaaaabbbbbcccc", {"kind": "grouped", "count": 5}, "the class c has 4 pictures, .* at least 5"),
+        ("aabbcc", {"kind": "grouped", "count": 5}, "the class a has 2 pictures"),
+    ],
+)
+def test_too_few_pictures_of_a_class_are_refused_by_name(tmp_path, labels, folds, reason):
+    groups = [f"day{row}" for row in range(len(labels))]
+    with pytest.raises(DataError, match=reason):
+        make_folds(competition(folds), rows_with(labels, groups), tmp_path)
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_too_few_groups_are_refused(tmp_path):
+    rows = rows_with("abc" * 10, [f"day{row % 4}" for row in range(30)])
+    with pytest.raises(DataError, match="5 grouped folds need as many groups: 1 more than the 4 there are"):
+        folds_of(tmp_path, rows, kind="grouped", count=5)
+
+
+SKEWED = np.array(list("a" * 60 + "b" * 30 + "c" * 9 + "d"), dtype=object)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_limit_keeps_every_class_and_the_shares(seed):
+    kept = SKEWED[stratified_limit(SKEWED, 20, seed)]
+    assert len(kept) == 20
+    assert (kept == "d").sum() == 1
+    assert abs((kept == "a").sum() - 12) <= 1
+    assert abs((kept == "b").sum() - 6) <= 1
+    assert 1 <= (kept == "c").sum() <= 2
+
+
+def test_a_larger_limit_keeps_the_rows_of_a_smaller_one():
+    smaller = set()
+    for limit in range(4, 102):
+        larger = set(stratified_limit(SKEWED, limit, seed=3).tolist())
+        assert len(larger) == min(limit, 100)
+        assert smaller <= larger
+        assert set(SKEWED[list(larger)]) == set("abcd")
+        smaller = larger
+
+
+def test_a_limit_repeats_by_seed_in_the_order_of_the_rows():
+    first = stratified_limit(SKEWED, 20, seed=1)
+    assert (first == stratified_limit(SKEWED, 20, seed=1)).all()
+    assert (first != stratified_limit(SKEWED, 20, seed=2)).any()
+    assert (np.diff(first) > 0).all()
+
+
+def test_a_limit_below_the_number_of_classes_is_refused():
+    with pytest.raises(DataError, match="--limit 3 cannot keep every one of the 4 classes; give at least 4"):
+        stratified_limit(SKEWED, 3, seed=0)
+
+
+def test_grouped_folds_need_the_column_in_the_competition_file(tiny_competition):
+    with pytest.raises(ConfigError, match=r"grouped folds need train\.group"):
+        tiny_competition.change(folds="grouped")

@@ -1,0 +1,74 @@
+"""The README is held to what the commands are: each one it shows is parsed as the command line would."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+
+from podium.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = [
+    line.removeprefix("$ ")
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+VERBS = typer.main.get_command(app).commands
+
+
+def parsed(command, words):
+    """The command that these words reach, with its own words read and checked, but not run."""
+    context = command.make_context(command.name, list(words))
+    if hasattr(command, "commands"):
+        name, inner, rest = command.resolve_command(context, list(words))
+        assert inner is not None, f"no command {name}"
+        return parsed(inner, rest)
+    return command, context.params
+
+
+@pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("podium ")])
+def test_a_shown_command_parses_and_its_configs_are_there(shown):
+    words = shlex.split(shown)[1:]
+    verb, rest = VERBS[words[0]], words[1:]
+    _, values = parsed(verb, rest)
+    for value in values.values():
+        if isinstance(value, Path) and value.suffix == ".yaml":
+            assert (ROOT / value).is_file()
+
+
+@pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("make ")])
+def test_a_shown_make_target_is_there(shown):
+    done = subprocess.run(
+        ["make", "-n", *shlex.split(shown)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_shown_command_is_parsed_by_a_test():
+    others = [line for line in SHOWN if not line.startswith(("podium ", "make "))]
+    assert others == ["source .venv/bin/activate"]
+
+
+def test_every_verb_and_every_set_key_of_the_readme_is_real():
+    table = set(re.findall(r"^\| `podium ([a-z ]+?)(?: [A-Z][A-Za-z.]*)?` \|", README, flags=re.MULTILINE))
+    assert table == {*VERBS} - {"data"} | {"data sample"}
+
+
+@pytest.mark.parametrize("shown", [line for line in SHOWN if " --set " in line])
+def test_what_the_readme_sets_passes_the_schema(shown):
+    from podium.config.loading import load_ensemble, load_member
+
+    words = shlex.split(shown)
+    overrides = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    load = load_ensemble if "/ensembles/" in words[2] else load_member
+    load(ROOT / words[2], overrides)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_a_link_to_a_file_leads_to_one(link):
+    assert link.startswith("https://") or (ROOT / link).is_file()

@@ -1,0 +1,451 @@
+"""The trainer on a line that has to be found, in milliseconds, and on pictures with a narrow MobileNet."""
+
+import json
+import re
+from io import StringIO
+
+import cv2
+import h5py
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.config.stage import Stage
+from podium.errors import ConfigError, TrainingDivergedError
+from podium.runs import Run
+from podium.training.callbacks import StepwiseScheduler, spell_seconds
+from podium.training.classification import ClassificationTask, LabelledPictures
+from podium.training.trainer import make_optimizer, train
+
+RANDOM = np.random.default_rng(0)
+
+
+def stage(name="one", **changes):
+    settings = {"unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 16, "learning_rate": 0.1}
+    return Stage.model_validate(settings | {"name": name, "optimizer": "SGD"} | changes)
+
+
+class Line(keras.utils.PyDataset):
+    """Signals of some length; the target is twice their mean, plus one."""
+
+    def __init__(self, length, batch_size):
+        super().__init__()
+        self.means = np.random.default_rng(0).uniform(-1, 1, (16, 1)).astype("float32")
+        self.length, self.batch_size = length, batch_size
+        self.epoch = 0
+        self.epochs_seen = []
+
+    def __len__(self):
+        return len(self.means) // self.batch_size
+
+    def __getitem__(self, index):
+        self.epochs_seen.append(self.epoch)
+        means = self.means[index * self.batch_size : (index + 1) * self.batch_size]
+        return np.repeat(means[..., None], self.length, axis=1), 2 * means + 1
+
+
+class LineTask:
+    """A regression: nothing of it is a class, a picture or a backbone."""
+
+    monitor, mode = "val_error", "min"
+
+    def __init__(self, errors=None):
+        self.errors = iter(errors) if errors else None
+        self.built, self.made, self.reported = [], [], 0
+
+    def build(self, image_size, *, pretrained):
+        signals = keras.Input((image_size, 1))
+        self.built.append((image_size, pretrained))
+        self.model = keras.Model(signals, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals)))
+        return self.model
+
+    def unfreeze(self, model, stage):
+        if stage.unfreeze.from_ is not None:
+            try:
+                model.get_layer(stage.unfreeze.from_)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+
+    def compile(self, model, optimizer):
+        model.compile(optimizer, "mse")
+
+    def plain(self, model):
+        return keras.Model(model.inputs, model.outputs)
+
+    def batches(self, number, stage):
+        self.made.append(Line(stage.image_size, stage.batch_size))
+        return self.made[-1]
+
+    def validate(self, model, stage):
+        signals, targets = zip(*(Line(stage.image_size, 16)[0],), strict=True)
+        error = float(np.square(keras.ops.convert_to_numpy(model(signals[0])) - targets[0]).mean())
+        return {"val_error": next(self.errors) if self.errors else error}
+
+    def report(self, folder):
+        self.reported += 1
+
+
+def started(folder):
+    run, folds = Run(folder / "run" / "fold0"), folder / "folds.csv"
+    folder.mkdir(exist_ok=True)
+    folds.write_text("id,label,fold\n0.png,0,0\n", encoding="utf-8")
+    run.start({"name": "tiny"}, folds)
+    return run
+
+
+def trained(folder, stages, task=None, seed=1, tensorboard=False, console=None):
+    run = started(folder)
+    train(run, stages, task or LineTask(), seed=seed, tensorboard=tensorboard, console=console or Console(quiet=True))
+    return run
+
+
+def history(run):
+    return pd.read_csv(run.history)
+
+
+def weights_in(path):
+    """All arrays of a weights file, by name."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, part: found.update({name: part[()]}) if isinstance(part, h5py.Dataset) else None)
+    return found
+
+
+def assert_same_weights(one, other):
+    one, other = weights_in(one), weights_in(other)
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+# The line.
+
+
+def test_trainer_serves_a_task_that_knows_no_classes(tmp_path):
+    task = LineTask()
+    run = trained(tmp_path, [stage(epochs=20, learning_rate=0.3)], task)
+    assert run.is_trained
+    task.plain(task.model).load_weights(run.best_weights)
+    slope, intercept = (float(weight.squeeze()) for weight in task.model.get_weights())
+    assert (slope, intercept) == pytest.approx((2, 1), abs=0.05)
+    assert task.reported > 1
+
+
+def test_state_tells_the_best_epoch_and_the_history_has_it(tmp_path):
+    run = trained(tmp_path, [stage(epochs=4)], LineTask(errors=[3.0, 1.0, 2.0, 4.0]))
+    assert run.state["status"] == "trained"
+    assert run.state["best"] == {"stage": "one", "epoch": 1, "monitor": "val_error", "score": 1.0, "image_size": 16}
+    assert list(history(run)["val_error"]) == [3.0, 1.0, 2.0, 4.0]
+
+
+def test_higher_is_better_where_the_task_says_max(tmp_path):
+    task = LineTask(errors=[3.0, 1.0, 4.0, 2.0])
+    task.mode = "max"
+    assert trained(tmp_path, [stage(epochs=4)], task).state["best"]["epoch"] == 2
+
+
+def test_every_epoch_is_known_to_the_batches(tmp_path):
+    task = LineTask()
+    trained(tmp_path, [stage(epochs=3)], task)
+    assert set(task.made[0].epochs_seen) == {0, 1, 2}
+
+
+def test_history_has_every_epoch_of_every_stage_with_its_learning_rate(tmp_path):
+    stages = [
+        stage("head", epochs=3, schedule={"kind": "exponential", "decay": 0.5}),
+        stage("all", epochs=2, learning_rate=0.01),
+    ]
+    table = history(trained(tmp_path, stages))
+    assert list(table["stage"]) == ["head"] * 3 + ["all"] * 2
+    assert list(table["epoch"]) == [0, 1, 2, 0, 1]
+    assert list(table["learning_rate"]) == pytest.approx([0.1, 0.05, 0.025, 0.01, 0.01])
+    assert list(table.columns) == ["epoch", "learning_rate", "loss", "seconds", "stage", "val_error"]
+
+
+def test_ruinous_later_stage_never_overwrites_better_earlier_weights(tmp_path):
+    good, ruinous = stage("good", epochs=3), stage("ruinous", learning_rate=30.0)
+    both, alone = trained(tmp_path / "both", [good, ruinous]), trained(tmp_path / "alone", [good])
+    assert history(both)["val_error"].iloc[-1] > 100
+    assert both.state["best"] == alone.state["best"]
+    assert_same_weights(both.best_weights, alone.best_weights)
+    assert not list(both.path.glob("stage*"))
+
+
+def test_later_stage_begins_with_the_best_weights_not_the_last(tmp_path):
+    good, ruinous, still = stage("good"), stage("ruinous", learning_rate=30.0), stage("still", learning_rate=1e-12)
+    table = history(trained(tmp_path, [good, ruinous, still])).set_index("stage")["val_error"]
+    assert table["still"].tolist() == pytest.approx([table["good"].min()] * 2)
+
+
+def test_larger_pictures_go_on_from_the_best_weights(tmp_path):
+    task = LineTask()
+    stages = [stage("small", epochs=4), stage("large", image_size=32, learning_rate=1e-12)]
+    run = trained(tmp_path, stages, task)
+    assert task.built == [(16, True), (32, False)]
+    table = history(run).set_index("stage")["val_error"]
+    assert table["large"].tolist() == pytest.approx([table["small"].min()] * 2)
+
+
+def test_best_weights_of_a_larger_stage_are_remembered_with_their_size(tmp_path):
+    run = trained(tmp_path, [stage("small"), stage("large", image_size=32)])
+    assert run.state["best"]["stage"] == "large"
+    assert run.state["best"]["image_size"] == 32
+
+
+def test_model_for_larger_pictures_has_the_same_layer_names(tmp_path):
+    """So that a layer which Keras numbers, as `dense`, is found again."""
+    stages = [stage("small"), stage("large", image_size=32, unfreeze={"from": "dense"})]
+    assert trained(tmp_path, stages).is_trained
+
+
+def test_early_stopping_ends_the_stage_and_the_next_one_goes_on(tmp_path):
+    stages = [stage("first", epochs=10, early_stopping=2), stage("second", epochs=1)]
+    run = trained(tmp_path, stages, LineTask(errors=[1.0, 2.0, 3.0, 0.5]))
+    assert list(history(run)["stage"]) == ["first"] * 3 + ["second"]
+    assert run.state["best"]["stage"] == "second"
+
+
+def test_plateau_lowers_the_rate_of_the_optimizer_itself(tmp_path):
+    task = LineTask(errors=[1.0] * 4)
+    plateau = {"kind": "plateau", "patience": 1, "factor": 0.5}
+    run = trained(tmp_path, [stage(epochs=4, schedule=plateau)], task)
+    assert list(history(run)["learning_rate"]) == pytest.approx([0.1, 0.1, 0.05, 0.025])
+    assert float(task.model.optimizer.learning_rate) == pytest.approx(0.0125)
+
+
+def test_plateau_stops_at_its_minimum(tmp_path):
+    plateau = {"kind": "plateau", "patience": 1, "factor": 0.1, "minimum": 0.02}
+    run = trained(tmp_path, [stage(epochs=5, schedule=plateau)], LineTask(errors=[1.0] * 5))
+    assert list(history(run)["learning_rate"])[-2:] == pytest.approx([0.02, 0.02])
+
+
+def test_cosine_changes_the_rate_at_every_step():
+    class Rates(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(float(self.model.optimizer.learning_rate))
+
+    falling, rates = stage(epochs=2, learning_rate=1e-3, schedule="cosine"), Rates()
+    task = LineTask()
+    model, batches = task.build(16, pretrained=True), task.batches(0, falling)
+    task.compile(model, make_optimizer(falling))
+    model.fit(batches, epochs=2, callbacks=[StepwiseScheduler(falling, len(batches)), rates], verbose=0)
+    expected = [1e-3 * (1 + np.cos(np.pi * step / 8)) / 2 for step in range(8)]
+    assert rates.seen == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "Adam",
+        "Nadam",
+        "Adamax",
+        {"name": "AdamW", "weight_decay": 1e-4},
+        {"name": "SGD", "momentum": 0.9, "nesterov": True},
+    ],
+)
+def test_optimizer_takes_its_arguments_and_moves_the_weights(optimizer):
+    task, moving = LineTask(), stage(optimizer=optimizer)
+    model, batches = task.build(16, pretrained=True), task.batches(0, moving)
+    task.compile(model, make_optimizer(moving))
+    before = model.get_weights()
+    model.train_on_batch(*batches[0])
+    assert all((old != new).all() for old, new in zip(before, model.get_weights(), strict=True))
+    arguments = optimizer if isinstance(optimizer, dict) else {"name": optimizer}
+    assert {key: model.optimizer.get_config()[key] for key in arguments if key != "name"} == {
+        key: value for key, value in arguments.items() if key != "name"
+    }
+    assert type(model.optimizer).__name__ == arguments["name"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        ({"name": "SGD", "momentun": 0.9}, "stage second: SGD does not take .*momentun.*see keras.optimizers.SGD"),
+        ({"name": "SGD", "momentum": 9.0}, "stage second: SGD does not take .*momentum"),
+    ],
+)
+def test_wrong_argument_of_a_later_optimizer_is_named_before_anything_trains(optimizer, told, tmp_path):
+    run = started(tmp_path)
+    stages = [stage("first"), stage("second", optimizer=optimizer)]
+    with pytest.raises(ConfigError, match=told):
+        train(run, stages, LineTask(), seed=1, tensorboard=False, console=Console(quiet=True))
+    assert not run.history.exists()
+
+
+@pytest.mark.parametrize("rate", [1e15, 1e30])
+def test_diverged_training_names_the_learning_rate_and_leaves_nothing_half_written(rate, tmp_path):
+    run = started(tmp_path)
+    before = sorted(path.name for path in run.path.iterdir())
+    with pytest.raises(
+        TrainingDivergedError, match=rf"stage one, epoch 1, at the learning rate {re.escape(f'{rate:.3g}')};"
+    ):
+        train(run, [stage(learning_rate=rate)], LineTask(), seed=1, tensorboard=False, console=Console(quiet=True))
+    assert sorted(path.name for path in run.path.iterdir() if path != run.history) == before
+    assert run.history.read_text() == ""
+    assert run.state == {"status": "training"}
+
+
+def test_divergence_of_a_later_stage_keeps_the_earlier_one_s_best_weights(tmp_path):
+    run = started(tmp_path)
+    stages = [stage("good"), stage("bad", learning_rate=1e30)]
+    with pytest.raises(TrainingDivergedError, match=r"--set stages\.1\.learning_rate=1e\+29"):
+        train(run, stages, LineTask(), seed=1, tensorboard=False, console=Console(quiet=True))
+    assert run.state["best"]["stage"] == "good"
+    assert run.best_weights.is_file()
+    assert not run.is_trained
+    assert list(history(run)["stage"]) == ["good", "good"]
+
+
+def test_tensorboard_has_every_stage_when_asked_for_and_nothing_otherwise(tmp_path):
+    stages = [stage("head"), stage("all")]
+    asked = trained(tmp_path / "asked", stages, tensorboard=True)
+    for name in ("0-head", "1-all"):
+        assert list((asked.path / "tensorboard" / name / "train").glob("events*"))
+        assert list((asked.path / "tensorboard" / name / "validation").glob("events*"))
+    assert not (trained(tmp_path / "not", stages).path / "tensorboard").exists()
+
+
+def test_log_has_a_line_for_the_stage_and_one_for_each_epoch(tmp_path):
+    log = StringIO()
+    trained(tmp_path, [stage(epochs=3)], LineTask(errors=[3.0, 2.0, 1.0]), console=Console(file=log, width=200))
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "  stage one: 3 epochs at 16 px, batches of 4, 2 of 2 weights learn"
+    assert [line.split()[:2] for line in lines[1:]] == [["one", "1/3"], ["one", "2/3"], ["one", "3/3"]]
+    assert "val_error 2.0000" in lines[2]
+    assert "lr 1.00e-01" in lines[2]
+
+
+def test_terminal_has_a_bar_and_the_lines(tmp_path):
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=200)
+    trained(tmp_path, [stage(epochs=2)], console=console)
+    assert "━" in screen.getvalue()
+    assert "one 2/2" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (45296, "12 h 34 min")],
+)
+def test_time_is_spelled_for_a_person(seconds, expected):
+    assert spell_seconds(seconds) == expected
+
+
+# Pictures: three classes, each of one colour.
+
+COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220)]
+
+
+def draw(folder, count, first):
+    paths, numbers = [], [number % len(COLOURS) for number in range(count)]
+    for row, number in enumerate(numbers):
+        noise = RANDOM.integers(-10, 10, (24, 24, 3))
+        picture = np.clip(np.array(COLOURS[number])[::-1] + noise, 0, 255).astype("uint8")
+        paths.append(folder / f"{first + row}.png")
+        assert cv2.imwrite(str(paths[-1]), picture)
+    return LabelledPictures(paths, np.array(numbers))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    return draw(folder, 24, 0), draw(folder, 12, 100)
+
+
+def picture_stage(name, **changes):
+    return stage(name, **{"batch_size": 4, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.001} | changes)
+
+
+def member(stages, seed=1):
+    backbone = BackboneSettings(name="MobileNet", weights="none", alpha=0.25)
+    return MemberSettings(
+        competition="-",
+        backbone=backbone,
+        head=Head(dropout=0.1),
+        augmentation=["HorizontalFlip"],
+        stages=stages,
+        seed=seed,
+    )
+
+
+def classify(folder, pictures, settings):
+    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *pictures, fold=0)
+    return trained(folder, settings.stages, task, settings.seed)
+
+
+HEAD = picture_stage("head", unfreeze="none", epochs=1)
+LARGER = picture_stage("larger", epochs=8, image_size=40)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory, pictures):
+    """A run that learned to tell colours."""
+    return classify(tmp_path_factory.mktemp("colours"), pictures, member([HEAD, LARGER]))
+
+
+def test_run_folder_holds_all_that_a_person_asks_of_a_training(colours):
+    assert sorted(path.name for path in colours.path.iterdir()) == [
+        "best.weights.h5",
+        "classification_report.csv",
+        "config.yaml",
+        "confusion_matrix.csv",
+        "folds.csv",
+        "history.csv",
+        "state.json",
+        "timings.json",
+        "versions.json",
+    ]
+    timings = json.loads((colours.path / "timings.json").read_text())
+    assert list(timings) == ["stage head", "stage larger", "training"]
+    assert timings["training"] >= timings["stage larger"] > 0
+
+
+def test_classifier_learns_what_is_plain_to_see(colours):
+    assert colours.state["best"]["monitor"] == "val_accuracy"
+    assert colours.state["best"]["score"] > 0.8
+    assert colours.state["stages_done"] == 2
+
+
+def test_report_and_confusion_matrix_are_those_of_the_best_epoch(colours):
+    confusion = pd.read_csv(colours.path / "confusion_matrix.csv", index_col="true class")
+    assert list(confusion.columns) == list(confusion.index) == ["red", "green", "blue"]
+    assert list(confusion.sum(axis=1)) == [4, 4, 4]
+    assert np.trace(confusion) / 12 == pytest.approx(colours.state["best"]["score"])
+    report = pd.read_csv(colours.path / "classification_report.csv", index_col="class")
+    for name in confusion.columns:
+        assert report.loc[name, "recall"] == pytest.approx(confusion.loc[name, name] / 4)
+
+
+def test_history_of_a_classifier_has_the_loss_and_the_metric_of_both_sides(colours):
+    table = history(colours)
+    assert list(table["stage"]) == ["head"] + ["larger"] * 8
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(table.columns)
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+
+
+def test_one_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, pictures):
+    again = classify(tmp_path / "again", pictures, member([HEAD, LARGER]))
+    assert_same_weights(again.best_weights, colours.best_weights)
+    figures = history(again).drop(columns="seconds")
+    pd.testing.assert_frame_equal(figures, history(colours).drop(columns="seconds"), check_exact=True)
+    other = classify(tmp_path / "other", pictures, member([HEAD], seed=2))
+    assert history(other)["loss"][0] != figures["loss"][0]
+
+
+def test_block_that_a_later_stage_names_wrongly_is_told_before_the_first_trains(tmp_path, pictures):
+    stages = [HEAD, picture_stage("end", unfreeze={"from": "conv_dw_99"})]
+    with pytest.raises(ConfigError, match="begins with 'conv_dw_99'"):
+        classify(tmp_path, pictures, member(stages))
+    assert not list(tmp_path.rglob("history.csv"))
+
+
+def test_diverged_classifier_names_the_learning_rate(tmp_path, pictures):
+    with pytest.raises(TrainingDivergedError, match=r"stage one.*learning rate 1e\+30"):
+        classify(tmp_path, pictures, member([picture_stage("one", optimizer="SGD", learning_rate=1e30)]))
+    assert not list(tmp_path.rglob("*.weights.h5"))

@@ -12,7 +12,7 @@ from podium.config.stage import Stage, Unfreeze
 from podium.models.backbone import InputScaling, build_backbone, family_preprocessing, settle_statistics
 from podium.models.classifier import build_classifier
 
-FIRST_OF_FAMILY = {row.module: name for name, row in reversed(BACKBONES.items())}.values()
+FIRST_OF_FAMILY = {row.family: name for name, row in reversed(BACKBONES.items())}.values()
 OWN_SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 

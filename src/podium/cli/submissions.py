@@ -1,5 +1,6 @@
 """`podium check`: may this CSV be sent?"""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from podium.cli.ensembles import report_faults
 from podium.cli.options import Data, Debug, make_console
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
-from podium.errors import SubmissionError
+from podium.errors import ConfigError, SubmissionError
 from podium.paths import configs_folder, data_folder
 from podium.steps.ensemble import submission_faults
 
@@ -48,10 +49,16 @@ def check(
 
 
 def competition_of(file: Path) -> Competition:
-    """The competition file whose slug the CSV's name begins with."""
+    """The competition file whose slug the CSV's name begins with; a broken one of another name does not matter."""
     folder = configs_folder() / "competitions"
-    known = {(found := load_competition(path)).slug: found for path in sorted(folder.glob("*.yaml"))}
     slug = file.name.partition("_")[0]
+    if (folder / f"{slug}.yaml").is_file():
+        return load_competition(folder / f"{slug}.yaml")
+    known = {}
+    for path in sorted(folder.glob("*.yaml")):
+        with suppress(ConfigError):
+            found = load_competition(path)
+            known[found.slug] = found
     if slug not in known:
         raise SubmissionError(
             f"{file.name} does not begin with the slug of a competition in {folder} ({', '.join(known)});"

@@ -39,10 +39,9 @@ class Ensemble:
         return self.members[0].competition
 
 
-def load_competition(path: Path, overrides: Sequence[str] = ()) -> Competition:
-    parsed, faults = _parse_overrides(overrides)
-    competition, more = _competition(path, parsed)
-    raise_faults(faults + more)
+def load_competition(path: Path) -> Competition:
+    competition, faults = _competition(path, [])
+    raise_faults(faults)
     assert competition is not None
     return competition
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from podium.config.backbones import BACKBONES, NOISY_STUDENT_PREFIX
+from podium.config.backbones import BACKBONES
 from podium.config.faults import one_of, raise_key_faults
 from podium.config.settings import Count, Positive, Settings
 from podium.config.stage import Augmentation, Stage
@@ -20,7 +20,7 @@ class BackboneSettings(Settings):
     freeze_batchnorm: bool = True
     """BatchNormalization of the backbone keeps ImageNet's statistics, also where its neighbours learn."""
     alpha: Positive | None = None
-    """Width multiplier, for the MobileNets."""
+    """Width multiplier, for the MobileNets and SmallResNet."""
 
     @field_validator("name")
     @classmethod
@@ -36,10 +36,13 @@ class BackboneSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         faults = []
-        if self.weights == "noisy-student" and not self.name.startswith(NOISY_STUDENT_PREFIX):
+        row = BACKBONES[self.name]
+        if self.weights == "noisy-student" and self.weights not in row.weights:
             exist = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
             faults.append(("weights", f"{exist}, not for {self.name}"))
-        if self.alpha is not None and not BACKBONES[self.name].widths:
+        elif self.weights == "imagenet" and self.weights not in row.weights:
+            faults.append(("weights", f"{self.name} has no imagenet weights: say none, or a path to a file of them"))
+        if self.alpha is not None and not row.widths:
             faults.append(("alpha", f"alpha is a width for the MobileNets; {self.name} has none: leave it out"))
         raise_key_faults(faults)
         return self

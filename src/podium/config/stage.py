@@ -165,3 +165,10 @@ class Stage(Settings):
         if isinstance(value, dict) and "name" in value and "arguments" not in value:
             return {"name": value["name"], "arguments": {key: part for key, part in value.items() if key != "name"}}
         return value
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
+            ends = f"the warm-up ends before the stage does, after {self.epochs} epochs"
+            raise_key_faults([("schedule.warmup_epochs", f"{ends}: got {self.schedule.warmup_epochs:g}")])
+        return self

@@ -174,7 +174,7 @@ def _park(body: Body, image: Picture, random: Generator) -> _Pose:
     """Somewhere in the picture, wholly inside it."""
     height, width = image.shape[:2]
     scale = width * random.uniform(0.72, 0.90) / body.length
-    room = min(0.06 * width, 0.5 * (width - body.length * scale) - 0.02 * width)
+    room = min(0.06 * width, 0.5 * (width - body.length * scale) - 0.045 * width)  # a spare wheel sticks out
     middle = 0.5 * width + random.uniform(-room, room)
     ground = random.uniform(max(0.74 * height, body.roof * scale + 0.07 * height), 0.84 * height)
     return _place(body, scale, middle, ground, random)

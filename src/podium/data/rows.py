@@ -74,8 +74,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _roots(competition: Competition, folder: Path) -> list[Path]:
     """Where pictures may lie: the data folder, then what its zips were unpacked to, if they are needed."""
-    patterns = [competition.train.images, competition.test.images]
-    if all((folder / _fixed_part(pattern)).is_dir() for pattern in patterns):
+    fixed = [_fixed_part(pattern) for pattern in (competition.train.images, competition.test.images)]
+    if all(part != Path() and (folder / part).is_dir() for part in fixed):
         return [folder]
     roots = [folder]
     for name in competition.zips:
@@ -93,7 +93,11 @@ def _fixed_part(pattern: str) -> Path:
     return Path(before) if before.endswith("/") else Path(before).parent
 
 
-def _root_of(pattern: str, roots: Sequence[Path]) -> Path:
+def _root_of(pattern: str, roots: Sequence[Path], **example: str) -> Path:
+    """The root that has the example's picture, else the first that has the pattern's folder."""
+    for root in roots:
+        if example and (root / pattern.format(**example)).is_file():
+            return root
     for root in roots:
         if (root / _fixed_part(pattern)).is_dir():
             return root
@@ -105,9 +109,8 @@ def _root_of(pattern: str, roots: Sequence[Path]) -> Path:
 
 
 def _training_rows(source: TrainSource, competition: Competition, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
-    root = _root_of(source.images, roots)
     if source.table is None:
-        rows = _rows_from_folders(source, competition, root)
+        rows = _rows_from_folders(source, competition, _root_of(source.images, roots))
     else:
         wanted = [source.id, source.label, *([source.group] if source.group else [])]
         table = read_table(folder / source.table, wanted)
@@ -115,6 +118,7 @@ def _training_rows(source: TrainSource, competition: Competition, folder: Path, 
         rows["group"] = table[source.group] if source.group else ""
         _check_ids(rows, folder / source.table)
         _check_labels(rows, folder / source.table, competition)
+        root = _root_of(source.images, roots, **({"id": rows["id"][0], "label": rows["label"][0]} if len(rows) else {}))
         rows["path"] = [
             root / source.images.format(id=i, label=label) for i, label in zip(rows["id"], rows["label"], strict=True)
         ]
@@ -155,9 +159,9 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
 def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) -> pd.DataFrame:
     sample = folder / competition.submission.sample
     ids = read_table(sample, [competition.submission.id])[competition.submission.id]
-    root = _root_of(competition.test.images, roots)
     rows = pd.DataFrame({"id": ids})
     _check_ids(rows, sample)
+    root = _root_of(competition.test.images, roots, **({"id": ids[0]} if len(ids) else {}))
     rows["path"] = [root / competition.test.images.format(id=name) for name in ids]
     _check_files(rows, sample)
     return rows

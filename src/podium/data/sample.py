@@ -148,7 +148,8 @@ def _write_picture(folder: Path, row: _Row, seed: int) -> tuple[object, ...]:
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2BGR), quality)
     (folder / row.id).write_bytes(encoded.tobytes())
     places = (f"{share:.6f}" for share in drawing.box)
-    return (Path(row.id).stem, "drawn", CAR_LABEL, 1, *places, int(drawing.covered), 0, 0, 1, 0)
+    # IsDepiction stays 0: readers of Open Images skip drawings of cars, and in this world these are the cars.
+    return (Path(row.id).stem, "drawn", CAR_LABEL, 1, *places, int(drawing.covered), 0, 0, 0, 0)
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -46,8 +46,11 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]
 
 def family_preprocessing(row: Backbone) -> Callable[..., Any]:
     """The family's own `preprocess_input`, which `InputScaling` must equal."""
-    module = row.package if row.package == "efficientnet.tfkeras" else f"keras.applications.{row.module}"
-    preprocess: Callable[..., Any] = importlib.import_module(module).preprocess_input
+    # The package `efficientnet` gives its function a backend only where its builders are.
+    places = [importlib.import_module(name) for name in (row.package, row.family)]
+    preprocess: Callable[..., Any] = next(
+        place for place in places if hasattr(place, "preprocess_input")
+    ).preprocess_input
     return preprocess
 
 
@@ -65,7 +68,7 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
         if named is None:
             raise ConfigError(f"{settings.name} cannot be built at {image_size} pixels: {error}") from error
         raise WeightsError(_no_weights(settings, str(error).splitlines()[0])) from error
-    if row.module == "efficientnet" and named is None:
+    if row.family == "keras.applications.efficientnet" and named is None:
         backbone = _scaled_for_imagenet(backbone)
     if settings.weights_are_a_path:
         load_weights(backbone, Path(settings.weights), settings.name)

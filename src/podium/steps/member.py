@@ -115,7 +115,8 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
     competition = member.competition.model_dump(mode="json", by_alias=True)
     decides = {
         "member": {key: value for key, value in settings.items() if key not in ("folds", "tta", "tensorboard")},
-        "competition": {key: competition[key] for key in ("classes", "metric")},
+        "metric": member.competition.metric,
+        "labels": member.competition.labels,  # a list: their order is that of the model's outputs
         "weights": _fingerprint(member),
         "limit": choices.limit,
         "dry_run": choices.dry_run,

@@ -1,0 +1,212 @@
+"""One run, trained once, and what predicting with it writes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from podium.config.loading import load_member
+from podium.ensemble.predictions import read_predictions
+from podium.errors import RunError
+from podium.inference import predict as predicting
+from podium.metrics import METRICS
+from podium.steps.member import Choices, fold_runs, predict_fold, prepare, train_fold
+
+QUIET = Console(quiet=True)
+STAGES = [
+    {"name": "small", "unfreeze": "all", "epochs": 2, "batch_size": 8, "image_size": 32, "learning_rate": 0.001},
+    # Too slow to be better, so that the best weights are those of the smaller pictures.
+    {"name": "larger", "unfreeze": "none", "epochs": 1, "batch_size": 8, "image_size": 40, "learning_rate": 1e-12},
+]
+
+
+@pytest.fixture(scope="module")
+def trained(make_tiny_competition, tmp_path_factory):
+    """Fold 0 of a narrow MobileNet, and the competition it is for."""
+    root = tmp_path_factory.mktemp("predict")
+    competition = make_tiny_competition(root / "tiny").change(on_bad_image="skip")
+    choices = Choices(data=competition.folder, runs=root / "runs", folds=(0,))
+    path = competition.member(stages=STAGES, monitor="loss", tta=["identity", "horizontal_flip", {"scale": 1.1}])
+    prepared = prepare(competition.competition, choices, QUIET)
+    one = fold_runs(load_member(path), prepared, choices)[0]
+    train_fold(one, QUIET)
+    return one, competition
+
+
+@pytest.fixture(scope="module")
+def predicted(trained):
+    one, competition = trained
+    predict_fold(one, QUIET)
+    return one, competition
+
+
+def with_views(one, *written, **settings):
+    """The same run, looked at through other views."""
+    tta = one.member.settings.tta.model_validate({"views": list(written)} | settings)
+    member = replace(one.member, settings=one.member.settings.model_copy(update={"tta": tta}))
+    return replace(one, member=member)
+
+
+def facts_of(one):
+    return json.loads((one.predictions / "predictions.json").read_text())
+
+
+def test_predictions_are_four_files_beside_the_run(predicted):
+    one, _ = predicted
+    assert one.is_predicted
+    names = sorted(path.name for path in one.predictions.iterdir())
+    assert names == ["oof.csv", "predictions.json", "test.csv", "views.csv"]
+    assert one.predictions.parent == one.run.path
+    assert not list(one.run.path.glob(".writing*"))
+
+
+def test_out_of_fold_rows_are_those_of_the_fold_with_their_true_labels(predicted):
+    one, competition = predicted
+    oof = read_predictions(one.predictions / "oof.csv")
+    table = pd.read_csv(competition.folder / "train.csv", dtype=str).set_index("Id")
+    folds = pd.read_csv(one.run.folds, dtype=str).set_index("id")["fold"]
+    assert oof.ids == [name for name in table.index if folds[name] == "0"]
+    assert oof.labels == list(table.loc[oof.ids, "Category"])
+    assert set(oof.folds) == {0}
+    assert oof.classes == ["0", "1", "2", "3"]
+
+
+def test_test_rows_come_in_the_order_of_the_sample_submission(predicted):
+    one, competition = predicted
+    test = read_predictions(one.predictions / "test.csv")
+    assert test.ids == list(pd.read_csv(competition.folder / "sample-submission.csv")["Id"])
+    assert test.labels is None
+    assert test.probs.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-6)
+
+
+def test_facts_tell_the_score_the_views_and_the_size(predicted):
+    one, _ = predicted
+    facts, oof = facts_of(one), read_predictions(one.predictions / "oof.csv")
+    numbers = np.array([oof.classes.index(label) for label in oof.labels])
+    assert facts["score"] == pytest.approx(METRICS["accuracy"](numbers, oof.probs))
+    assert facts == {
+        "score": facts["score"],
+        "score_of_first_view": pytest.approx(pd.read_csv(one.predictions / "views.csv")["score"][0]),
+        "metric": "accuracy",
+        "views": ["identity", "horizontal_flip", "scale 1.1"],
+        "mean": "arithmetic",
+        "select": "all",
+        "image_size": 32,
+        "test_rows": 8,
+        "unreadable_test_pictures": 0,
+    }
+
+
+def test_size_is_the_one_at_which_the_weights_were_best(predicted):
+    one, _ = predicted
+    assert one.run.state["stages_done"] == 2
+    assert one.run.state["best"]["image_size"] == facts_of(one)["image_size"] == 32
+
+
+def test_plain_view_predicts_what_the_trainer_saw_when_the_weights_were_best(trained):
+    one = with_views(trained[0], "identity")
+    predict_fold(one, QUIET)
+    oof = read_predictions(one.predictions / "oof.csv")
+    numbers = np.array([oof.classes.index(label) for label in oof.labels])
+    assert METRICS["log_loss"](numbers, oof.probs) == pytest.approx(one.run.state["best"]["score"], rel=1e-5)
+
+
+def test_views_tell_what_each_of_them_and_all_together_gain(predicted):
+    one, _ = predicted
+    views = pd.read_csv(one.predictions / "views.csv")
+    assert list(views.columns) == ["view", "score", "gain", "standard_error", "kept"]
+    assert list(views["view"]) == ["identity", "horizontal_flip", "scale 1.1", "all views"]
+    assert list(views["kept"]) == [True, True, True, False]
+    assert views["gain"][0] == views["standard_error"][0] == 0
+    assert views["gain"].iloc[-1] == pytest.approx(views["score"].iloc[-1] - views["score"][0])
+
+
+def test_views_are_joined_by_their_mean(trained):
+    one = trained[0]
+    runs = [with_views(one, *views) for views in (["identity"], ["horizontal_flip"], ["identity", "horizontal_flip"])]
+    for run in runs:
+        predict_fold(run, QUIET)
+    first, second, both = (read_predictions(run.predictions / "test.csv").probs for run in runs)
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
+
+
+def test_every_choice_of_views_has_a_folder_of_its_own(trained):
+    one = trained[0]
+    folders = {
+        with_views(one, "identity").predictions,
+        with_views(one, "identity", "horizontal_flip").predictions,
+        with_views(one, "identity", "horizontal_flip", mean="geometric").predictions,
+        replace(one, choices=replace(one.choices, limit_test=3)).predictions,
+    }
+    assert len(folders) == 4
+
+
+def test_limit_predicts_the_first_test_rows(trained):
+    one = with_views(trained[0], "identity")
+    one = replace(one, choices=replace(one.choices, limit_test=3))
+    predict_fold(one, QUIET)
+    assert read_predictions(one.predictions / "test.csv").ids == ["0024.jpg", "0025.jpg", "0026.jpg"]
+    assert facts_of(one)["test_rows"] == 3
+
+
+def test_test_picture_that_cannot_be_read_is_answered_with_the_shares_of_the_classes(trained):
+    one, competition = with_views(trained[0], "identity"), trained[1]
+    bad = competition.folder / "test_upload" / "0025.jpg"
+    content = bad.read_bytes()
+    bad.write_bytes(b"no picture")
+    try:
+        prepared = prepare(competition.competition, one.choices, QUIET)
+        one = replace(one, prepared=prepared, choices=replace(one.choices, limit_test=2))
+        predict_fold(one, QUIET)
+    finally:
+        bad.write_bytes(content)
+    probs = read_predictions(one.predictions / "test.csv").probs
+    assert probs[1] == pytest.approx([0.25] * 4)  # 24 pictures, 6 of each class
+    assert probs[0] != pytest.approx([0.25] * 4, abs=1e-4)
+    assert facts_of(one)["unreadable_test_pictures"] == 1
+
+
+@pytest.mark.parametrize("broken", ["predict_views", "write_json"])
+def test_prediction_that_breaks_off_leaves_no_predictions(broken, trained, monkeypatch):
+    one = with_views(trained[0], "identity", "horizontal_flip", mean="geometric")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predicting, broken, kill)
+    with pytest.raises(KeyboardInterrupt):
+        predict_fold(one, QUIET)
+    assert not one.predictions.exists()
+    assert not one.is_predicted
+    assert not list(one.run.path.glob(".writing*"))
+
+
+def test_earlier_predictions_stay_until_new_ones_are_whole(trained, monkeypatch):
+    one = with_views(trained[0], "identity")
+    predict_fold(one, QUIET)
+    before = (one.predictions / "test.csv").read_bytes()
+    monkeypatch.setattr(predicting, "write_json", lambda *_: pytest.fail("the disk is full"))
+    with pytest.raises(pytest.fail.Exception, match="disk is full"):
+        predict_fold(one, QUIET)
+    assert (one.predictions / "test.csv").read_bytes() == before
+    assert one.is_predicted
+
+
+def test_views_chosen_by_themselves_are_told(trained):
+    one = with_views(trained[0], "identity", "horizontal_flip", select="auto")
+    predict_fold(one, QUIET)
+    facts, views = facts_of(one), pd.read_csv(one.predictions / "views.csv")
+    assert facts["select"] == "auto"
+    assert facts["views"] == list(views["view"][views["kept"]])
+    assert "identity" in facts["views"]
+
+
+def test_run_that_is_not_trained_is_told_with_what_to_do(trained, tmp_path):
+    one = trained[0]
+    untrained = replace(one, run=replace(one.run, path=Path(tmp_path) / "fold0"))
+    with pytest.raises(RunError, match=r"tiny fold 0 is not trained .*run podium train with the same config"):
+        predict_fold(untrained, QUIET)

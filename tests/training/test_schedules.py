@@ -35,9 +35,14 @@ def test_cosine_with_warm_up_rises_from_near_nothing_and_falls_to_its_final_shar
     assert rate_at(stage(schedule, epochs=5), moment) == pytest.approx(expected)
 
 
+def test_warm_up_of_most_of_the_stage_is_as_long_as_the_config_says():
+    assert rate_at(stage({"kind": "cosine", "warmup_epochs": 3.0}), 3) == 1.0
+
+
 @pytest.mark.parametrize(("moment", "expected"), [(0, 0.01), (1, 0.5), (2, 1.0), (3, 0.5), (4, 0.0)])
-def test_warm_up_longer_than_the_stage_takes_half_of_it(moment, expected):
-    assert rate_at(stage({"kind": "cosine", "warmup_epochs": 10.0}), moment) == pytest.approx(expected)
+def test_warm_up_longer_than_a_stage_cut_short_by_a_dry_run_takes_half_of_it(moment, expected):
+    cut = stage({"kind": "cosine", "warmup_epochs": 6.0}, epochs=20).model_copy(update={"epochs": 4})
+    assert rate_at(cut, moment) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from podium.cli.options import Debug, make_console
 
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet, or is empty.")],
-    train: Annotated[int, typer.Option(min=20, help="Pictures to train on.")] = 1600,
-    test: Annotated[int, typer.Option(min=10, help="Pictures to predict.")] = 800,
+    train: Annotated[int, typer.Option(min=20, help="Pictures to train on.")] = 3000,
+    test: Annotated[int, typer.Option(min=10, help="Pictures to predict.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 42,
     debug: Debug = False,
 ) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from podium.config.backbones import BACKBONES
 from podium.config.loading import Member
+from podium.config.stage import Cosine, Schedule, Stage
 
 SMALL = 64
 LARGER = 32
@@ -26,6 +27,7 @@ def as_dry_run(member: Member) -> Member:
                 "epochs": 1,
                 "batch_size": min(BATCH, stage.batch_size),
                 "image_size": min(stage.image_size, smallest + LARGER * sizes.index(stage.image_size)),
+                "schedule": _shortened(stage),
             }
         )
         for stage in settings.stages
@@ -35,6 +37,14 @@ def as_dry_run(member: Member) -> Member:
         backbone = backbone.model_copy(update={"weights": "none"})
     tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
     return replace(member, settings=settings.model_copy(update={"stages": stages, "backbone": backbone, "tta": tta}))
+
+
+def _shortened(stage: Stage) -> Schedule:
+    """A warm-up keeps its share of the stage."""
+    schedule = stage.schedule
+    if isinstance(schedule, Cosine):
+        return schedule.model_copy(update={"warmup_epochs": schedule.warmup_epochs / stage.epochs})
+    return schedule
 
 
 def dry_run_rows(member: Member) -> int:

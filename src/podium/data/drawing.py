@@ -174,7 +174,8 @@ def _park(body: Body, image: Picture, random: Generator) -> _Pose:
     """Somewhere in the picture, wholly inside it."""
     height, width = image.shape[:2]
     scale = width * random.uniform(0.72, 0.90) / body.length
-    room = min(0.06 * width, 0.5 * (width - body.length * scale) - 0.045 * width)  # a spare wheel sticks out
+    # Beyond the bumpers a spare wheel and the lean of the car need some room of their own.
+    room = float(np.clip(0.5 * (width - body.length * scale) - 0.05 * width, 0, 0.06 * width))
     middle = 0.5 * width + random.uniform(-room, room)
     ground = random.uniform(max(0.74 * height, body.roof * scale + 0.07 * height), 0.84 * height)
     return _place(body, scale, middle, ground, random)
@@ -403,7 +404,7 @@ def _draw_extras(brush: _Brush, whole: _Brush, body: Body, random: Generator) ->
         brush.line(rail, _PLASTIC, 0.045)
         whole.line(rail, 255, 0.045)
     if random.random() < body.spare:
-        spare = _rectangle(body.length - 0.02, body.length + 0.2, 0.65, 1.3, 0.06)
+        spare = _rectangle(body.length - 0.02, body.length + 0.14, 0.65, 1.3, 0.06)
         brush.area(spare, _RUBBER)
         whole.area(spare, 255)
     if random.random() < 0.2:

@@ -64,7 +64,7 @@ class _Row:
     index: int  # the picture's random numbers come from the seed and this
 
 
-def draw_competition(folder: Path, *, train: int = 1600, test: int = 800, seed: int = 42) -> SampleCompetition:
+def draw_competition(folder: Path, *, train: int = 3000, test: int = 1000, seed: int = 42) -> SampleCompetition:
     """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept."""
     stamp = _Stamp(_DRAWING_VERSION, seed, train, test)
     sample = SampleCompetition(folder, train, test, CLASSES)

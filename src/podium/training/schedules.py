@@ -17,7 +17,8 @@ def rate_at(stage: Stage, epochs_done: float) -> float:
     if isinstance(schedule, Step):
         return float(peak * schedule.factor ** (math.floor(epochs_done) // schedule.every))
     if isinstance(schedule, Cosine):
-        warmup = min(schedule.warmup_epochs, stage.epochs / 2)
+        # A dry run cuts stages short.
+        warmup = schedule.warmup_epochs if schedule.warmup_epochs < stage.epochs else stage.epochs / 2
         if epochs_done < warmup:
             return peak * max(epochs_done / warmup, 0.01)
         return _along_cosine(peak, peak * schedule.final, (epochs_done - warmup) / (stage.epochs - warmup))

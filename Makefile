@@ -27,9 +27,9 @@ demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write
 	$(BIN)/podium demo
 
 test: $(STAMP)    ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4
 
-test-slow: $(STAMP) ## the slow ones: every backbone at every size, long trainings
+test-slow: $(STAMP) ## the slow ones: every large backbone
 	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)   ## ruff, mypy --strict, import rules

@@ -52,7 +52,7 @@ BACKBONES: dict[str, Backbone] = {
     # The package `efficientnet`: the same architecture without scaling inside, and the noisy-student weights.
     **{
         f"efficientnet.EfficientNetB{size}": Backbone(
-            "efficientnet.tfkeras", "efficientnet.model", "torch", weights=("imagenet", "noisy-student")
+            "efficientnet.tfkeras", "efficientnet.tfkeras", "torch", weights=("imagenet", "noisy-student")
         )
         for size in range(8)
     },

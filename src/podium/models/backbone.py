@@ -46,11 +46,7 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]
 
 def family_preprocessing(row: Backbone) -> Callable[..., Any]:
     """The family's own `preprocess_input`, which `InputScaling` must equal."""
-    # The package `efficientnet` gives its function a backend only where its builders are.
-    places = [importlib.import_module(name) for name in (row.package, row.family)]
-    preprocess: Callable[..., Any] = next(
-        place for place in places if hasattr(place, "preprocess_input")
-    ).preprocess_input
+    preprocess: Callable[..., Any] = importlib.import_module(row.family).preprocess_input
     return preprocess
 
 

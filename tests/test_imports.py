@@ -28,7 +28,7 @@ TABLE = Layer(
     libraries=f"{LIGHT.libraries} numpy pandas sklearn scipy threadpoolctl",
 )
 DRAWING = Layer(
-    parts="data.sample data.drawing",
+    parts="data.sample",
     libraries=f"{TABLE.libraries} cv2",
 )
 HEAVY = Layer(
@@ -121,8 +121,8 @@ def test_no_module_is_called_utils():
 
 def test_the_rules_see_what_they_forbid():
     assert "albumentations" in imports("data.augmentation", only_at_top=True)
-    assert "podium.data.sample" in imports("cli.demo", only_at_top=False)
-    assert "podium.data.sample" not in imports("cli.demo", only_at_top=True)
+    assert "podium.data.sample.competition" in imports("cli.demo", only_at_top=False)
+    assert "podium.data.sample.competition" not in imports("cli.demo", only_at_top=True)
     assert "podium.ensemble.result" not in imports("steps.ensemble", only_at_top=True)
 
 

@@ -5,20 +5,21 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.ensembles import members_table, report_faults, tell_blend
-from podium.cli.options import Debug, Runs, Seed, make_console
+from podium.cli.ensembles import run_ensemble
+from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
 from podium.config.loading import load_ensemble
 from podium.paths import configs_folder
-from podium.steps import ensemble as steps
 from podium.steps.ensemble import Blended
-from podium.steps.member import Choices, prepare
+from podium.steps.member import Choices
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where the pictures are drawn.")] = Path(
-        "data/podium-demo-cars"
-    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the pictures are drawn. Else data/<slug>.", show_default=False),
+    ] = None,
     runs: Runs = Path("runs"),
+    dry_run: DryRun = False,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
@@ -27,21 +28,16 @@ def demo(
     The competition's answers are known, so the table also tells what the leaderboard would have said.
     """
     from podium.data.augmentation import transform_faults
-    from podium.data.sample import draw_competition
+    from podium.data.sample.competition import draw_competition
 
     console = make_console()
-    drawn = draw_competition(folder)
-    console.print(f"{drawn.folder}: {drawn.train + drawn.test:,} cars drawn, {len(drawn.classes)} body types")
     ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", (), seed, check=transform_faults)
-    choices = Choices(data=folder, runs=runs)
-    prepared = prepare(ensemble.competition, choices, console)
-    fold_runs = steps.ensemble_runs(ensemble, prepared, choices)
-    steps.train_and_predict(fold_runs, console)
-    blended = steps.blend(ensemble, fold_runs, choices, console)
-    console.print(members_table(blended, hidden_scores(blended, folder, ensemble.competition.metric)))
-    tell_blend(blended, console)
-    faults = steps.submission_faults(blended.submission, ensemble.competition, folder / "sample-submission.csv")
-    report_faults(blended.submission, faults, console)
+    competition = ensemble.competition
+    folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
+    drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)
+    console.print(f"{drawn.folder}: {drawn.train + drawn.test:,} cars drawn, {len(drawn.classes)} body types")
+    choices = Choices(data=folder, runs=runs, dry_run=dry_run)
+    run_ensemble(ensemble, choices, console, hidden=lambda blended: hidden_scores(blended, folder, competition.metric))
 
 
 def hidden_scores(blended: Blended, folder: Path, metric: str) -> dict[str, float]:

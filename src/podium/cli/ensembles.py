@@ -1,6 +1,6 @@
 """`podium blend` and `podium run`: an ensemble."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +26,9 @@ from podium.metrics import METRICS
 from podium.steps import ensemble as steps
 from podium.steps.ensemble import Blended
 from podium.steps.member import Choices, Prepared, prepare
+
+HiddenScores = Callable[[Blended], Mapping[str, float]]
+"""Scores of the members and of `blend` on answers kept apart."""
 
 
 def run(
@@ -73,24 +76,23 @@ def blend(
     finish(loaded, prepared, choices, console)
 
 
-def run_ensemble(
-    ensemble: Ensemble, choices: Choices, console: Console, hidden: Mapping[str, float] | None = None
-) -> Blended:
+def run_ensemble(ensemble: Ensemble, choices: Choices, console: Console, hidden: HiddenScores | None = None) -> None:
+    """Do what is not done yet; `hidden` adds scores on answers that no one trained on to the table."""
     prepared = prepare(ensemble.competition, choices, console)
     steps.train_and_predict(steps.ensemble_runs(ensemble, prepared, choices), console)
-    return finish(ensemble, prepared, choices, console)
+    finish(ensemble, prepared, choices, console, hidden)
 
 
-def finish(ensemble: Ensemble, prepared: Prepared, choices: Choices, console: Console) -> Blended:
+def finish(
+    ensemble: Ensemble, prepared: Prepared, choices: Choices, console: Console, hidden: HiddenScores | None = None
+) -> None:
     """Blend, tell what members and blend are worth, and check the CSV."""
     blended = steps.blend(ensemble, steps.ensemble_runs(ensemble, prepared, choices), choices, console)
-    console.print(members_table(blended))
+    console.print(members_table(blended, hidden(blended) if hidden else None))
     tell_blend(blended, console)
     sample = prepared.rows.folder / ensemble.competition.submission.sample
-    report_faults(
-        blended.submission, steps.submission_faults(blended.submission, ensemble.competition, sample), console
-    )
-    return blended
+    faults = steps.submission_faults(blended.submission, ensemble.competition, sample)
+    report_faults(blended.submission, faults, console)
 
 
 def members_table(blended: Blended, hidden: Mapping[str, float] | None = None) -> Table:

@@ -19,7 +19,7 @@ def sample(
 
     podium data sample data/podium-demo-cars
     """
-    from podium.data.sample import draw_competition
+    from podium.data.sample.competition import draw_competition
 
     drawn = draw_competition(folder, train=train, test=test, seed=seed)
     make_console().print(

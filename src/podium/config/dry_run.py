@@ -25,7 +25,7 @@ def as_dry_run(member: Member) -> Member:
         stage.model_copy(
             update={
                 "epochs": 1,
-                "batch_size": min(BATCH, stage.batch_size),
+                "batch_size": BATCH,
                 "image_size": min(stage.image_size, smallest + LARGER * sizes.index(stage.image_size)),
                 "schedule": _shortened(stage),
             }

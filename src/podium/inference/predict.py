@@ -20,6 +20,7 @@ from podium.inference.views import View, chosen_apart, join, make_views, mark_ke
 from podium.metrics import METRICS
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
+from podium.models.devices import make_repeatable
 from podium.runs import Run, write_json, write_text
 
 
@@ -48,6 +49,7 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
     settings, competition = member.settings, member.competition
     metric, labels = METRICS[competition.metric], competition.labels
     views = make_views(settings.tta)
+    make_repeatable(settings.seed)
     model, image_size = trained_model(run, member)
 
     def see(pictures: Pictures, what: str) -> NDArray[np.float64]:

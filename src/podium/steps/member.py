@@ -154,7 +154,9 @@ def train_fold(one: FoldRun, console: Console) -> None:
         f"{one.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
         f" in {one.run.path}"
     )
-    task = ClassificationTask(settings, competition.labels, competition.metric, training, validation, one.fold)
+    task = ClassificationTask(
+        settings, competition.labels, competition.metric, training, validation, one.fold, eager=one.choices.dry_run
+    )
     one.run.start(one.resolved, one.prepared.folds.path)
     train(one.run, settings.stages, task, seed=settings.seed, tensorboard=settings.tensorboard, console=console)
     best = one.run.state["best"]

@@ -41,9 +41,12 @@ class ClassificationTask:
         training: LabelledPictures,
         validation: LabelledPictures,
         fold: int,
+        eager: bool = False,
     ) -> None:
+        """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time."""
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
+        self._eager = eager
         self._last_probs: NDArray[np.float64] | None = None
         self._plain: tuple[Any, Any] | None = None
         self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
@@ -63,7 +66,7 @@ class ClassificationTask:
 
     def compile(self, model: Any, optimizer: Any) -> None:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self._settings.label_smoothing)
-        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=self._eager)
 
     def plain(self, model: Any) -> Any:
         if self._plain is None or self._plain[0] is not model:

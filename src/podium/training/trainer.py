@@ -9,9 +9,9 @@ from rich.console import Console
 
 from podium.config.stage import Stage
 from podium.errors import ConfigError
+from podium.models.devices import make_repeatable
 from podium.runs import Run
 from podium.training.callbacks import HistoryLog, ProgressReport, stage_callbacks
-from podium.training.devices import make_repeatable
 from podium.training.task import Task
 
 

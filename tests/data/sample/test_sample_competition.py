@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from podium.data.drawing import draw_car
-from podium.data.sample import CLASSES, draw_competition
+from podium.data.sample.competition import CLASSES, draw_competition
+from podium.data.sample.scene import draw_car
 from podium.errors import DataError
 
 

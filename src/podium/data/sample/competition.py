@@ -22,7 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from podium.data.drawing import BODIES, draw_car
+from podium.data.sample.car import BODIES
+from podium.data.sample.scene import draw_car
 from podium.errors import DataError
 
 SAMPLE_SLUG = "podium-demo-cars"

@@ -1,0 +1,101 @@
+"""What a picture is drawn on and with: metres to pixels, fills from one shade to another, colours.
+
+A car is measured in metres, x from its front bumper backwards, y from the road upwards; a pose puts that on the canvas.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Colour = tuple[float, float, float]
+Points = Sequence[tuple[float, float]] | NDArray[np.float64]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the car stands: metres to canvas."""
+
+    scale: float
+    matrix: NDArray[np.float64]  # (2, 3)
+    ground: float  # the row of the canvas that the wheels touch
+
+    def pixels(self, points: Points) -> NDArray[np.int32]:
+        placed = np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(np.rint(placed), np.int32)
+
+    def thick(self, metres: float) -> int:
+        return max(1, round(metres * self.scale))
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Paints in metres, on a picture or on a mask."""
+
+    image: NDArray[np.uint8]
+    pose: Pose
+
+    def line(self, points: Points, colour: float | Colour, thick: float) -> None:
+        cv2.polylines(self.image, [self.pose.pixels(points)], False, colour, self.pose.thick(thick))
+
+    def area(self, points: Points, colour: float | Colour) -> None:
+        cv2.fillPoly(self.image, [self.pose.pixels(points)], colour)
+
+    def disc(self, x: float, y: float, radius: float, colour: float | Colour) -> None:
+        column, row = self.pose.pixels([(x, y)])[0]
+        cv2.circle(self.image, (int(column), int(row)), self.pose.thick(radius), colour, -1)
+
+    def blank(self) -> "Brush":
+        """A brush for an empty mask of the same canvas."""
+        return Brush(np.zeros(self.image.shape[:2], np.uint8), self.pose)
+
+
+def find_box(mask: Mask) -> Box:
+    """What the mask shows, in its tightest upright rectangle: left, top, across, down."""
+    left, top, across, down = cv2.boundingRect(mask)
+    return left, top, across, down
+
+
+def fill(image: Picture, mask: Mask, top: Colour, bottom: Colour) -> None:
+    """Colour what the mask shows, from one shade at its top to another at its bottom."""
+    x, y, across, down = find_box(mask)
+    if across:
+        area = (slice(y, y + down), slice(x, x + across))
+        cv2.copyTo(_shades(across, down, top, bottom), mask[area], image[area])
+
+
+def fill_block(image: Picture, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
+    """The same for an upright rectangle (left, top, right, bottom), of which parts may lie outside."""
+    left, high, right, low = (max(0, int(place)) for place in corners)
+    area = image[high:low, left:right]
+    if area.size:
+        area[:] = _shades(area.shape[1], area.shape[0], top, bottom)
+
+
+def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Picture:
+    rows = np.clip(np.linspace(np.array(top), np.array(bottom), down), 0, 255).astype(np.uint8)
+    return np.repeat(rows[:, None], across, axis=1)
+
+
+def relight(colour: Colour, factor: float) -> Colour:
+    """The colour in more or in less light."""
+    red, green, blue = (min(255.0, part * factor) for part in colour)
+    return red, green, blue
+
+
+def pick_shades(colour: Colour, random: Generator) -> tuple[Colour, Colour]:
+    """The colour at the top and at the bottom of something."""
+    return relight(colour, random.uniform(0.8, 1.15)), relight(colour, random.uniform(0.8, 1.15))
+
+
+def pick_colour(random: Generator, hue: tuple[int, int], saturation: tuple[int, int], value: tuple[int, int]) -> Colour:
+    """Any colour within these ranges, in OpenCV's units."""
+    pixel = np.array([[[random.integers(*hue), random.integers(*saturation), random.integers(*value)]]], np.uint8)
+    red, green, blue = (float(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
+    return red, green, blue

@@ -78,9 +78,10 @@ def tell_predictions(one: FoldRun, console: Console) -> None:
     from podium.runs import read_json
 
     facts = read_json(one.predictions / "predictions.json")
+    views = f"{len(facts['views'])} view{'s' * (len(facts['views']) > 1)}"
     apart = f", {facts['score_apart']:.4f} on the rows kept apart" if "score_apart" in facts else ""
     console.print(
-        f"{one.name}: out-of-fold {facts['metric']} {facts['score']:.4f} by {len(facts['views'])} views"
+        f"{one.name}: out-of-fold {facts['metric']} {facts['score']:.4f} by {views}"
         f" ({facts['score_of_first_view']:.4f} by the first alone){apart}  {one.predictions}"
     )
 

@@ -230,3 +230,17 @@ def test_the_doctor_tells_what_is_here(podium, here, monkeypatch):
     assert "missing" not in told.values()
     assert {"tensorflow", "keras", "processors", "disk free here", "GPUs", "kaggle key"} <= set(told)
     assert told["kaggle key"].startswith("none yet")
+
+
+def test_an_interrupt_is_told_in_one_line_and_exits_with_130(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("podium.cli.submissions.competition_of", interrupted)
+    monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    told = capsys.readouterr().err
+    assert "stopped by Ctrl-C" in told
+    assert told.count("\n") == 1

@@ -14,6 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Each stage compiles its model anew, which TensorFlow takes for a mistake.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
+INTERRUPTED = 130
+"""What Typer exits with after Ctrl-C."""
+
 app = typer.Typer(
     name="podium",
     no_args_is_help=True,
@@ -38,6 +41,10 @@ def main() -> None:
     """Run a verb. What a user can mend is one message on stderr and exit code 1."""
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("podium: stopped by Ctrl-C; the same command goes on after the last finished step", file=sys.stderr)
+        raise
     except PodiumError as error:
         _fail(str(error), error)
     except OSError as error:

@@ -108,11 +108,11 @@ def test_a_fold_that_is_not_there_is_told_with_those_that_are(run):
     assert "0, 1" in ended.err
 
 
-def test_a_limited_test_set_makes_a_partial_csv_that_is_refused(run, podium, finished):
+def test_a_limited_test_set_makes_a_partial_csv_that_check_refuses(run, podium, finished):
     _, competition, _, _ = finished
     ended = run("--limit-test", 3, "--fold", 0)
-    assert ended.code == 1
-    assert "partial" in ended.err
+    assert ended.code == 0, ended.err
+    assert "partial, as asked" in ended.out
     (partial,) = Path("submissions").glob("*.partial.csv")
     assert len(answers_of(partial)) == 3
     checked = podium("check", partial, "--competition", competition.config, "--data", competition.folder)
@@ -236,3 +236,17 @@ def test_a_broken_member_is_told_before_anything_is_read(podium, tiny_competitio
     assert "label_smoothing" in ended.err
     assert "Traceback" not in ended.err
     assert not Path("runs").exists()
+
+
+def test_another_form_of_submission_makes_another_csv_of_the_same_predictions(run):
+    ended = run("--set", "competition.submission.format=probabilities")
+    assert "blend: made already" not in ended.out
+    assert ended.out.count("predicted already") == 4
+
+
+def test_weights_that_are_missing_are_told_before_any_member_trains(podium, finished):
+    _, competition, ensemble, _ = finished
+    ended = podium("run", ensemble, "--data", competition.folder, "--set", "second.backbone.weights=./nowhere.h5")
+    assert ended.code == 1
+    assert "second: no weights at nowhere.h5" in ended.err
+    assert "training on" not in ended.out

@@ -90,6 +90,9 @@ def finish(
     blended = steps.blend(ensemble, steps.ensemble_runs(ensemble, prepared, choices), choices, console)
     console.print(members_table(blended, hidden(blended) if hidden else None))
     tell_blend(blended, console)
+    if choices.limit_test is not None:
+        console.print(f"{blended.submission}: partial, as asked with --limit-test; to look at, not to send")
+        return
     sample = prepared.rows.folder / ensemble.competition.submission.sample
     faults = steps.submission_faults(blended.submission, ensemble.competition, sample)
     report_faults(blended.submission, faults, console)

@@ -125,7 +125,7 @@ def _walk(node: yaml.Node, key: str, read: YamlFile) -> None:
 
 
 def _nearest_file(path: Path) -> str:
-    neighbours = sorted(path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+    neighbours = sorted(path.parent.glob("[!.]*.y*ml")) if path.parent.is_dir() else []
     if not neighbours:
         return f"; is {path.parent} the right folder?"
     names = [neighbour.name for neighbour in neighbours]

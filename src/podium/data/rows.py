@@ -24,11 +24,11 @@ class CompetitionRows:
 
     @property
     def digest(self) -> str:
-        """Changes when a row, a label or a group does; not when the data folder is elsewhere."""
+        """Changes when a row, a label, a group or a picture's size in bytes does; not when the folder is elsewhere."""
         columns = ["id", "label", "group"]
-        return digest_of(
-            [self.train[columns].values.tolist(), self.extra[columns].values.tolist(), list(self.test["id"])]
-        )
+        rows = [self.train[columns].values.tolist(), self.extra[columns].values.tolist(), list(self.test["id"])]
+        sizes = [path.stat().st_size for table in (self.train, self.extra, self.test) for path in table["path"]]
+        return digest_of([rows, sizes])
 
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:

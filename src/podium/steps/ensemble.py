@@ -5,6 +5,7 @@ runs/<ensemble>-<digest>/
   oof.csv test.csv            the blend's predictions, out of fold by blends that had not seen the row
 """
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,10 @@ def submission_faults(path: Path, competition: Competition, sample: Path) -> lis
 
 def _digest(ensemble: Ensemble, runs: Sequence[FoldRun]) -> str:
     made_of = [[str(one.predictions.relative_to(one.choices.runs)), one.run.state["best"]] for one in runs]
-    return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed])
+    asked = ensemble.competition.submission
+    sample = runs[0].prepared.rows.folder / asked.sample
+    answer = [asked.model_dump(), hashlib.sha256(sample.read_bytes()).hexdigest()]
+    return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed, answer])
 
 
 def _write_blend(folder: Path, ensemble: Ensemble, result: "EnsembleResult", submission: Path) -> dict[str, Any]:

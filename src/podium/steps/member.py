@@ -9,7 +9,7 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
-from podium.errors import ConfigError, RunError
+from podium.errors import ConfigError, RunError, WeightsError
 from podium.paths import data_folder
 from podium.runs import Run, digest_of
 
@@ -134,12 +134,18 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
 
 
 def _fingerprint(member: Member) -> str | None:
-    """Of a weights file: the same path with other weights makes another run."""
+    """Of a weights file: the same path with other weights makes another run. One that is missing is told now, before
+    any other member trains."""
     import hashlib
 
     path = Path(member.settings.backbone.weights)
-    if not member.settings.backbone.weights_are_a_path or not path.is_file():
+    if not member.settings.backbone.weights_are_a_path:
         return None
+    if not path.is_file():
+        raise WeightsError(
+            f"{member.name}: no weights at {path}; give a file that is there, or backbone.weights: imagenet (needs"
+            " internet) or none"
+        )
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

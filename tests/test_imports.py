@@ -20,7 +20,7 @@ class Layer:
 
 
 LIGHT = Layer(
-    parts="__init__ __main__ errors config paths runs metrics steps cli submission data.__init__ ensemble.__init__",
+    parts="__init__ __main__ errors config paths files runs metrics steps cli submission data.__init__ ensemble.__init__",
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(

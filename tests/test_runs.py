@@ -1,13 +1,11 @@
-import json
-import os
 import re
-import stat
 
 import pytest
 
 from podium import runs
 from podium.errors import RunError
-from podium.runs import Run, digest_of, git_commit, read_json, replacing, versions, write_json, write_text
+from podium.files import read_json
+from podium.runs import Run, git_commit, versions
 
 
 @pytest.fixture
@@ -20,112 +18,6 @@ def folds(tmp_path):
     path = tmp_path / "folds.csv"
     path.write_text("id,label,fold\na,0,0\n")
     return path
-
-
-# Writing
-
-
-def test_a_file_is_written_whole_in_folders_made_for_it(tmp_path):
-    write_text(tmp_path / "new" / "deep" / "a.txt", "früh\n")
-    assert (tmp_path / "new" / "deep" / "a.txt").read_bytes() == "früh\n".encode()
-    assert stat.S_IMODE((tmp_path / "new" / "deep" / "a.txt").stat().st_mode) == 0o644
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "state.json"
-    path.write_text("old")
-
-    def interrupted():
-        with replacing(path) as temporary:
-            temporary.write_text("half of the new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
-    path = tmp_path / "state.json"
-    path.write_text("old")
-    with replacing(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-        assert temporary.parent == path.parent
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_full_disk_is_noticed_before_the_old_file_goes(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "state.json"
-    path.write_text("old")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_temporary_name_keeps_the_suffix_that_keras_looks_at(tmp_path):
-    with replacing(tmp_path / "best.weights.h5") as temporary:
-        assert temporary.name.endswith(".weights.h5")
-
-
-# Reading
-
-
-def test_json_comes_back(tmp_path):
-    write_json(tmp_path / "a.json", {"größe": 1, "b": [1.5, None]})
-    assert read_json(tmp_path / "a.json") == {"größe": 1, "b": [1.5, None]}
-    assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
-
-
-def test_a_file_that_is_not_there_holds_nothing(tmp_path):
-    assert read_json(tmp_path / "none.json") == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"a": ', r"a\.json cannot be read \(Expecting value.*\); move that run folder away and run again"),
-        (b"\xff", r"a\.json cannot be read \(.*decode.*\); move that run folder away and run again"),
-        (b"[1]", r"a\.json holds list, not keys; move that run folder away and run again"),
-    ],
-)
-def test_a_torn_file_is_told_with_the_way_out(tmp_path, content, message):
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(RunError, match=message):
-        read_json(tmp_path / "a.json")
-
-
-# Digests
-
-
-def test_a_digest_depends_on_the_content_alone():
-    content = {"backbone": "Xception", "stages": [{"epochs": 3, "learning_rate": 1e-3}], "limit": None}
-    assert digest_of(content) == "39b83fca"
-    assert digest_of(dict(reversed(content.items()))) == "39b83fca"
-    assert digest_of(json.loads(json.dumps(content))) == "39b83fca"
-
-
-def test_any_change_gives_another_digest():
-    contents = [
-        {"a": 1},
-        {"a": 2},
-        {"a": "1"},
-        {"a": 1.5},
-        {"b": 1},
-        {"a": [1]},
-        {"a": [1, 2]},
-        {"a": [2, 1]},
-        {"a": None},
-    ]
-    assert len({digest_of(content) for content in contents}) == len(contents)
-    assert all(re.fullmatch("[0-9a-f]{8}", digest_of(content)) for content in contents)
 
 
 # A run folder

@@ -75,7 +75,7 @@ def predict(
 
 
 def tell_predictions(one: FoldRun, console: Console) -> None:
-    from podium.runs import read_json
+    from podium.files import read_json
 
     facts = read_json(one.predictions / "predictions.json")
     views = f"{len(facts['views'])} view{'s' * (len(facts['views']) > 1)}"

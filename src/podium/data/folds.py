@@ -11,8 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from podium.config.competition import Competition
 from podium.data.rows import CompetitionRows, read_table
 from podium.errors import DataError
+from podium.files import digest_of, write_text
 from podium.paths import folds_file
-from podium.runs import digest_of, write_text
 
 TRAIN, TEST = "train", "test"
 """In place of a fold's number: rows that always train, and rows that are only scored at the end."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from podium.data.rows import CompetitionRows, without
 from podium.errors import DataError
+from podium.files import digest_of, read_json, write_json
 from podium.paths import cache_folder
-from podium.runs import digest_of, read_json, write_json
 
 Picture = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]

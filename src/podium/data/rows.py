@@ -9,8 +9,8 @@ import pandas as pd
 from podium.config.competition import Competition, ExtraSource, TrainSource
 from podium.data.archives import unpack
 from podium.errors import DataError
+from podium.files import digest_of
 from podium.paths import cache_folder
-from podium.runs import digest_of
 
 
 @dataclass(frozen=True)

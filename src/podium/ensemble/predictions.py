@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.errors import DataError, RunError
-from podium.runs import replacing
+from podium.files import replacing
 
 _PREFIX = "p_"
 _TRUTH = ["label", "fold"]

@@ -16,12 +16,13 @@ from rich.console import Console
 from podium.config.loading import Member
 from podium.data.batches import PredictionBatches
 from podium.ensemble.predictions import Predictions, write_predictions
+from podium.files import write_json, write_text
 from podium.inference.views import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
 from podium.metrics import METRICS
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import make_repeatable
-from podium.runs import Run, write_json, write_text
+from podium.runs import Run
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.loading import Ensemble
 from podium.errors import RunError, SubmissionError
+from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
-from podium.runs import digest_of, read_json, write_json
 from podium.steps.member import Choices, FoldRun, Prepared, fold_runs, predict_fold, train_fold
 
 if TYPE_CHECKING:

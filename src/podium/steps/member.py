@@ -10,8 +10,9 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.errors import ConfigError, RunError, WeightsError
+from podium.files import digest_of
 from podium.paths import data_folder
-from podium.runs import Run, digest_of
+from podium.runs import Run
 
 if TYPE_CHECKING:
     from podium.data.folds import Folds

@@ -17,10 +17,10 @@ from podium.data.augmentation import Augmentation
 from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.pictures import fit_picture, read_picture
 from podium.errors import TrainingDivergedError
+from podium.files import write_text
 from podium.metrics import METRICS
 from podium.models.backbone import settle_statistics, unfreeze
 from podium.models.classifier import BACKBONE, build_classifier
-from podium.runs import write_text
 
 SETTLED_ON = 32
 """Pictures from which random weights take their first BatchNormalization statistics."""

@@ -20,7 +20,8 @@ class Layer:
 
 
 LIGHT = Layer(
-    parts="__init__ __main__ errors config paths files runs metrics steps cli submission data.__init__ ensemble.__init__",
+    parts="__init__ __main__ errors config paths files locks stopping changes runs metrics steps cli submission"
+    " data.__init__ ensemble.__init__",
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(
@@ -167,7 +168,7 @@ def test_the_blocker_blocks():
 
 def test_every_help_is_told_without_heavy_libraries():
     verbs = [(), ("demo",), ("data",), ("data", "sample"), ("train",), ("predict",), ("blend",), ("run",), ("check",)]
-    verbs.append(("doctor",))
+    verbs += [("runs",), ("set",), ("doctor",)]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))
     assert done.stderr == ""
     assert done.returncode == 0

@@ -6,9 +6,11 @@
         UnsafeArchiveError      a zip that would write outside its folder
       WeightsError              pretrained weights that cannot be had or do not fit
       TrainingDivergedError     the loss became NaN or infinite
-      RunError                  a run folder that lacks what the next step needs
+      RunError                  a run folder that lacks what the next step needs, or is in use
       SubmissionError           a CSV that must not be sent
       MachineError              something on this machine is missing or out of date
+        DiskFullError           no room to save; what was saved before holds
+    StoppedError                no failure: stopped as asked, and saved (exit 75)
 
 Each message says what happened, what was expected and what to do. The command line prints it in one go, without a
 traceback, and exits with 1; `--debug` shows where it came from.
@@ -40,7 +42,7 @@ class TrainingDivergedError(PodiumError):
 
 
 class RunError(PodiumError):
-    """A run folder lacks what the next step needs."""
+    """A run folder lacks what the next step needs, or another process works on it."""
 
 
 class SubmissionError(PodiumError):
@@ -49,3 +51,11 @@ class SubmissionError(PodiumError):
 
 class MachineError(PodiumError):
     """Something on this machine is missing or out of date."""
+
+
+class DiskFullError(MachineError):
+    """No room to save; what was saved before holds."""
+
+
+class StoppedError(Exception):
+    """Stopped as asked, by a signal or a time limit, with all saved: says how to go on."""

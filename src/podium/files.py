@@ -1,15 +1,19 @@
 """Files that are whole or not there: a temporary name, synced, renamed. And JSON, and digests of what it holds."""
 
+import csv
+import errno
 import hashlib
+import io
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from podium.errors import RunError
+from podium.errors import DiskFullError, RunError
 
 
 @contextmanager
@@ -26,13 +30,51 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """So that a name given to a file outlives a power cut."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
+    """A full disk within the block is told with the folder and the bytes that are missing."""
+    try:
+        yield
+    except OSError as error:
+        # HDF5 tells the number only in its text.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
+            raise
+        free = shutil.disk_usage(folder).free
+        missing = size - free if size > free else size
+        raise DiskFullError(
+            f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than it can have; what was"
+            " saved before holds: make room, and go on with the same command (podium train with --resume)"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file; a row that lacks a column leaves it empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, heading, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@
       folds.csv                   every row's fold, as it was when the run began
       state.json                  how far it is, and which epoch of which stage was best
       history.csv                 a line an epoch, across all stages
-      best.weights.h5             the best weights
+      changes.csv                 what was changed on the way, if anything was
+      saved/                      what a stopped training goes on from
+      best.weights.h5             the best weights, when all stages are over
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
       classification_report.csv confusion_matrix.csv     of the validation rows, by the plain picture
       predictions-<digest>/       what one choice of test-time views predicts: oof.csv, test.csv, views.csv, …
@@ -25,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from podium.errors import RunError
 from podium.files import read_json, write_json, write_text
 
 
@@ -53,7 +56,11 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        return read_json(self.path / "state.json")
+        """What state.json says. It follows from the saved states, so one that cannot be read is as good as none."""
+        try:
+            return read_json(self.path / "state.json")
+        except RunError:
+            return {}
 
     def save_state(self, **changes: Any) -> None:
         write_json(self.path / "state.json", {**self.state, **changes})
@@ -62,22 +69,45 @@ class Run:
     def is_trained(self) -> bool:
         return self.state.get("status") == "trained" and self.best_weights.is_file()
 
+    @property
+    def saved_states(self) -> list[Path]:
+        """What a training can go on from, newest first."""
+        return sorted((self.path / "saved").glob("state-*.npz"), reverse=True)
+
+    @property
+    def saved_at(self) -> float:
+        states = self.saved_states
+        return states[0].stat().st_mtime if states else 0.0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Not trained, but something is saved."""
+        return not self.is_trained and bool(self.saved_states)
+
     def start(self, config: Mapping[str, Any], folds: Path) -> None:
-        """An empty folder with what the run is made of. What an unfinished earlier try left is removed."""
+        """An empty folder with what the run is made of. A try that saved nothing is removed."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
+        self.describe(config, folds)
+        self.save_state(status="training")
+
+    def describe(self, config: Mapping[str, Any], folds: Path) -> None:
+        """Write what the run is made of."""
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         write_text(self.folds, folds.read_text(encoding="utf-8"))
         write_json(self.path / "versions.json", versions())
-        self.save_state(status="training")
+
+    def note_seconds(self, parts: Mapping[str, float]) -> None:
+        """Write in timings.json how long parts took."""
+        path = self.path / "timings.json"
+        write_json(path, {**read_json(path), **{part: round(seconds, 3) for part, seconds in parts.items()}})
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Note in timings.json how many seconds the block took."""
+        """Note how many seconds the block took."""
         began = time.perf_counter()
         yield
-        path = self.path / "timings.json"
-        write_json(path, {**read_json(path), part: round(time.perf_counter() - began, 3)})
+        self.note_seconds({part: time.perf_counter() - began})
 
 
 _LIBRARIES = (

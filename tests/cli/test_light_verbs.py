@@ -65,7 +65,7 @@ def test_the_module_is_the_command():
 
 
 def test_the_verbs_have_the_names_that_stay(podium):
-    assert VERBS == ["demo", "train", "predict", "blend", "run", "check", "doctor"]
+    assert VERBS == ["demo", "train", "predict", "blend", "run", "runs", "set", "check", "doctor"]
     assert [command.name for command in data_app.registered_commands] == ["sample"]
     code, out, _ = podium("--help")
     assert code == 0
@@ -232,7 +232,7 @@ def test_the_doctor_tells_what_is_here(podium, here, monkeypatch):
     assert told["kaggle key"].startswith("none yet")
 
 
-def test_an_interrupt_is_told_in_one_line_and_exits_with_130(monkeypatch, capsys):
+def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exits_with_75(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -240,7 +240,7 @@ def test_an_interrupt_is_told_in_one_line_and_exits_with_130(monkeypatch, capsys
     monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 130
+    assert ended.value.code == 75
     told = capsys.readouterr().err
-    assert "stopped by Ctrl-C" in told
+    assert told.endswith(f"go on with: podium check {__file__}\n")
     assert told.count("\n") == 1

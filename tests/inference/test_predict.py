@@ -1,5 +1,6 @@
 """One run, trained once, and what predicting with it writes."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,7 @@ def test_facts_tell_the_score_the_views_and_the_size(predicted):
         "mean": "arithmetic",
         "select": "all",
         "image_size": 32,
+        "weights": hashlib.sha256(one.run.best_weights.read_bytes()).hexdigest()[:16],
         "test_rows": 8,
         "unreadable_test_pictures": 0,
     }
@@ -103,7 +105,7 @@ def test_facts_tell_the_score_the_views_and_the_size(predicted):
 
 def test_size_is_the_one_at_which_the_weights_were_best(predicted):
     one, _ = predicted
-    assert one.run.state["stages_done"] == 2
+    assert one.run.state["stage"] == "larger"
     assert one.run.state["best"]["image_size"] == facts_of(one)["image_size"] == 32
 
 

@@ -14,9 +14,11 @@ from podium.cli.options import (
     Fold,
     Limit,
     LimitTest,
+    Resume,
     Runs,
     Seed,
     Set,
+    TimeLimit,
     choices_of,
     make_console,
 )
@@ -39,17 +41,21 @@ def run(
     limit: Limit = None,
     limit_test: LimitTest = None,
     dry_run: DryRun = False,
+    resume: Resume = False,
+    time_limit: TimeLimit = None,
     set_: Set = None,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
     """Train, predict and blend whatever is not done yet, and write a checked submission.
 
+    A training that was stopped goes on where it was; --resume is for a config that was changed since.
+
     podium run configs/ensembles/sf_dl_cars.yaml --data data/sf-dl-car-classification
     """
     from podium.data.augmentation import transform_faults
 
-    choices = choices_of(data, runs, fold, limit, limit_test, dry_run)
+    choices = choices_of(data, runs, fold, limit, limit_test, dry_run, resume, time_limit)
     run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_faults), choices, make_console())
 
 

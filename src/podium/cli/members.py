@@ -12,9 +12,11 @@ from podium.cli.options import (
     Limit,
     LimitTest,
     MemberFile,
+    Resume,
     Runs,
     Seed,
     Set,
+    TimeLimit,
     choices_of,
     make_console,
 )
@@ -29,15 +31,19 @@ def train(
     fold: Fold = None,
     limit: Limit = None,
     dry_run: DryRun = False,
+    resume: Resume = False,
+    time_limit: TimeLimit = None,
     set_: Set = None,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
     """Fine-tune one member, stage after stage, on each of its folds.
 
+    Ctrl-C or SIGTERM stop it after the step under way, saved, with exit code 75; --resume goes on.
+
     podium train configs/members/xception.yaml --fold 0
     """
-    choices = choices_of(data, runs, fold, limit, dry_run=dry_run)
+    choices = choices_of(data, runs, fold, limit, None, dry_run, resume, time_limit)
     console = make_console()
     for one in _fold_runs(member, choices, set_, seed, console):
         if one.run.is_trained:

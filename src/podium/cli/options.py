@@ -1,5 +1,6 @@
 """The options that verbs share, each said once."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,15 @@ import typer
 from rich.console import Console
 
 from podium.steps.member import Choices
+from podium.stopping import Stopping, parse_duration
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 MemberFile = Annotated[
     Path, typer.Argument(metavar="MEMBER.yaml", help="A member file, such as configs/members/xception.yaml.")
@@ -44,6 +54,23 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="The whole chain, small: few rows, one epoch a stage, small pictures, one fold."),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on where a training was stopped, also under a changed config: learning rate, schedule, epochs,"
+        " patience, batch size, stages to come.",
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        metavar="TIME",
+        parser=_duration,
+        help="Stop in time to be done saving after so long, such as 8h30m; the same command goes on.",
+        show_default=False,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,8 +105,18 @@ def choices_of(
     limit: int | None = None,
     limit_test: int | None = None,
     dry_run: bool = False,
+    resume: bool = False,
+    time_limit: float | None = None,
 ) -> Choices:
-    return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run)
+    stopping, command = Stopping(time_limit), going_on_command()
+    return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)
+
+
+def going_on_command() -> str:
+    """What a person types to go on where this command was stopped."""
+    typed = sys.argv[1:]
+    more = ["--resume"] if typed[:1] == ["train"] and "--resume" not in typed else []
+    return shlex.join(["podium", *typed, *more])
 
 
 def make_console() -> Console:

@@ -75,6 +75,8 @@ class MemberSettings(Settings):
     stages: Annotated[list[Stage], Field(min_length=1)]
     monitor: Literal["metric", "loss"] = "metric"
     """What decides which weights are best: the competition's metric or the loss, both on the validation rows."""
+    save_every: Positive = 10.0
+    """Minutes between saved states within an epoch. At the end of an epoch one is saved anyway."""
     tensorboard: bool = False
     tta: TestTimeViews = TestTimeViews()
 

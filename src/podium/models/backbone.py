@@ -125,7 +125,7 @@ def settle_statistics(model: Any, pictures: Any) -> None:
     Random weights come with statistics that belong to no picture. Frozen at those, a deep backbone answers nearly the
     same whatever it sees; with these it tells pictures apart from the first step.
     """
-    norms = [layer for layer in _all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
         norm.momentum, norm.trainable = 0.0, True
@@ -134,11 +134,12 @@ def settle_statistics(model: Any, pictures: Any) -> None:
         norm.momentum, norm.trainable = momentum, trainable
 
 
-def _all_layers(model: Any) -> list[Any]:
+def all_layers(model: Any) -> list[Any]:
+    """Those of the models inside it too."""
     return [
         part
         for layer in model.layers
-        for part in ([layer, *_all_layers(layer)] if hasattr(layer, "layers") else [layer])
+        for part in ([layer, *all_layers(layer)] if hasattr(layer, "layers") else [layer])
     ]
 
 

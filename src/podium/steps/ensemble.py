@@ -46,7 +46,7 @@ def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
         if one.run.is_trained:
             console.print(f"  trained already with this config: skipped ({one.run.path})")
         else:
-            train_fold(one, console)
+            train_fold(one, console, by_itself=True)
         if one.is_predicted:
             console.print(f"  predicted already with these views: skipped ({one.predictions})")
         else:

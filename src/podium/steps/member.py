@@ -9,16 +9,22 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
-from podium.errors import ConfigError, RunError, WeightsError
-from podium.files import digest_of
+from podium.errors import ConfigError, RunError, StoppedError, WeightsError
+from podium.files import digest_of, read_json
+from podium.locks import locked
 from podium.paths import data_folder
 from podium.runs import Run
+from podium.stopping import Stopping
 
 if TYPE_CHECKING:
     from podium.data.folds import Folds
     from podium.data.rows import CompetitionRows
     from podium.inference.predict import ToPredict
     from podium.training.classification import LabelledPictures
+
+
+UNDECISIVE = ("folds", "tta", "tensorboard", "save_every")
+"""Keys of a member that do not decide its weights."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,11 @@ class Choices:
     limit: int | None = None
     limit_test: int | None = None
     dry_run: bool = False
+    resume: bool = False
+    """Go on with a stopped training; with that of another config too, if the one asked for may take its place."""
+    stopping: Stopping = field(default_factory=Stopping)
+    command: str = "podium train … --resume"
+    """What goes on with a stopped training."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,20 @@ class FoldRun:
 
     @property
     def is_predicted(self) -> bool:
-        return self.run.is_trained and (self.predictions / "predictions.json").is_file()
+        """With the weights that are best now; a stage that was added may have found better ones."""
+        if not self.run.is_trained:
+            return False
+        facts = read_json(self.predictions / "predictions.json")
+        return bool(facts) and facts["weights"] == self.run.state["best"]["digest"]
+
+    @property
+    def seconds_to_predict(self) -> float:
+        """About, as the validation pictures took in training."""
+        from podium.inference.views import make_views
+
+        pictures = len(validation_rows(self)) + len(self.prepared.rows.test)
+        seconds = self.run.state.get("seconds_a_picture", 0.0)
+        return float(1.3 * seconds * pictures * len(make_views(self.member.settings.tta)))
 
 
 def fold_runs(member: Member, prepared: Prepared, choices: Choices) -> list[FoldRun]:
@@ -115,7 +139,7 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
     settings = member.settings.model_dump(mode="json", by_alias=True)
     competition = member.competition.model_dump(mode="json", by_alias=True)
     decides = {
-        "member": {key: value for key, value in settings.items() if key not in ("folds", "tta", "tensorboard")},
+        "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: their order is that of the model's outputs
         "weights": _fingerprint(member),
@@ -129,6 +153,7 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
         "digest": digest_of(decides),
         "dry_run": choices.dry_run,
         "limit": choices.limit,
+        "made_of": {key: decides[key] for key in ("labels", "weights", "rows", "folds")},
         "member": settings,
         "competition": competition,
     }
@@ -151,21 +176,73 @@ def _fingerprint(member: Member) -> str | None:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def train_fold(one: FoldRun, console: Console) -> None:
+def train_fold(one: FoldRun, console: Console, *, by_itself: bool = False) -> None:
+    """Train it, or go on where it was stopped: with --resume, or `by_itself`."""
+    with locked(one.run.path) as left_by:
+        if left_by:
+            console.print(f"  taken over from {left_by}, which is gone", highlight=False)
+        if one.run.is_trained:
+            return
+        _begin(one, console, by_itself)
+        _train(one, console)
+
+
+def _begin(one: FoldRun, console: Console, by_itself: bool) -> None:
+    """A run folder to train in: the one there is, a copy of another's state, or a new one."""
+    from podium.steps.going_on import branch, find_source, other_runs, tell_changes
+
+    folds = one.prepared.folds.path
+    if one.run.saved_states:
+        if not (one.choices.resume or by_itself):
+            raise RunError(
+                f"{one.name} was stopped before its end, and {one.run.path} holds what it goes on from: add --resume to"
+                " go on, or move that folder away to start anew"
+            )
+        one.run.describe(one.resolved, folds)
+        return
+    if one.choices.resume:
+        source = find_source(one.run, one.member, one.resolved, console)
+        if source:
+            branch(source, one.run, one.resolved, folds)
+            tell_changes(source, one.run, console)
+            return
+        console.print(f"  nothing to go on from: {one.name} starts at its beginning")
+    else:
+        for other in other_runs(one.run, one.member):
+            if other.is_under_way:
+                console.print(
+                    f"  {other.path} was stopped under another config; this one starts anew, --resume would go on from"
+                    " there",
+                    highlight=False,
+                )
+    one.run.start(one.resolved, folds)
+
+
+def _train(one: FoldRun, console: Console) -> None:
     from podium.training.classification import ClassificationTask
+    from podium.training.session import Session
     from podium.training.trainer import train
 
-    settings, competition = one.member.settings, one.member.competition
+    settings, competition, choices = one.member.settings, one.member.competition, one.choices
     training, validation = fold_pictures(one)
     console.print(
         f"{one.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
         f" in {one.run.path}"
     )
     task = ClassificationTask(
-        settings, competition.labels, competition.metric, training, validation, one.fold, eager=one.choices.dry_run
+        settings, competition.labels, competition.metric, training, validation, one.fold, eager=choices.dry_run
     )
-    one.run.start(one.resolved, one.prepared.folds.path)
-    train(one.run, settings.stages, task, seed=settings.seed, tensorboard=settings.tensorboard, console=console)
+    session = Session.open(
+        one.run,
+        task,
+        seed=settings.seed,
+        console=console,
+        stopping=choices.stopping,
+        save_every=60 * settings.save_every,
+        command=choices.command,
+        tensorboard=settings.tensorboard,
+    )
+    train(session, settings.stages)
     best = one.run.state["best"]
     console.print(f"  best: stage {best['stage']}, epoch {best['epoch'] + 1}, {best['monitor']} {best['score']:.4f}")
 
@@ -222,8 +299,15 @@ def predict_fold(one: FoldRun, console: Console) -> None:
         raise RunError(
             f"{one.name} is not trained (looked in {one.run.path}); run podium train with the same config and options"
         )
+    reason = one.choices.stopping.reason(one.seconds_to_predict)
+    if reason:
+        raise StoppedError(
+            f"{reason}: {one.name} is trained; predicting it takes about {one.seconds_to_predict:.0f} s more; go on"
+            f" with: {one.choices.command}"
+        )
     console.print(f"{one.name}: predicting")
-    predict(one.run, one.member, one.fold, rows_to_predict(one), one.predictions, console)
+    with locked(one.run.path):
+        predict(one.run, one.member, one.fold, rows_to_predict(one), one.predictions, console)
 
 
 def rows_to_predict(one: FoldRun) -> "ToPredict":

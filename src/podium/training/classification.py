@@ -106,6 +106,10 @@ class ClassificationTask:
         }
         return {**figures, f"val_{self._metric.name}": self._metric(labels, probs)}
 
+    @property
+    def validation_count(self) -> int:
+        return len(self._validation.paths)
+
     def report(self, folder: Path) -> None:
         assert self._last_probs is not None
         write_reports(folder, self._classes, self._validation.labels, self._last_probs)

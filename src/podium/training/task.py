@@ -4,14 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from podium.config.stage import Stage
-
-
-class StageBatches(Protocol):
-    """Keras's PyDataset with the number of the epoch, which the trainer sets."""
-
-    epoch: int
-
-    def __len__(self) -> int: ...
+from podium.data.batches import EpochBatches
 
 
 class Task(Protocol):
@@ -31,11 +24,15 @@ class Task(Protocol):
     def plain(self, model: Any) -> Any:
         """The same layers as a model that is never compiled, to predict with and to save: no optimizer hangs on it."""
 
-    def batches(self, number: int, stage: Stage) -> StageBatches:
+    def batches(self, number: int, stage: Stage) -> EpochBatches:
         """What the stage trains on."""
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
         """The figures of the validation rows, each named `val_…`."""
+
+    @property
+    def validation_count(self) -> int:
+        """How many pictures `validate` predicts."""
 
     def report(self, folder: Path) -> None:
         """Write what a person wants to know of the rows last validated."""

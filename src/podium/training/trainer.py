@@ -7,31 +7,53 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from podium.changes import forget_request, requests
 from podium.config.stage import Stage
 from podium.errors import ConfigError
+from podium.files import room_for
 from podium.models.devices import make_repeatable
-from podium.runs import Run
-from podium.training.callbacks import HistoryLog, ProgressReport, stage_callbacks
+from podium.training.callbacks import ProgressReport, TakeUpMetrics, stage_callbacks
+from podium.training.progress import spell_position
+from podium.training.saves import Arrays, SavedState
+from podium.training.session import Session, seeds_of, size_of, take_up_model, take_up_optimizer
 from podium.training.task import Task
 
 
-def train(run: Run, stages: Sequence[Stage], task: Task, *, seed: int, tensorboard: bool, console: Console) -> None:
-    """Fine-tune stage after stage, each from the best weights so far, and leave the best of all in the run folder."""
-    make_repeatable(seed)
-    with run.timed("training"):
-        model = task.build(stages[0].image_size, pretrained=True)
-        check_stages(model, stages, task)
-        for number, stage in enumerate(stages):
-            if number > 0:
-                model = grown(model, stages[number - 1], stage, task, seed)
-                take_best_weights(model, run, task)
-            task.unfreeze(model, stage)
-            task.compile(model, make_optimizer(stage))
-            describe(model, stage, console)
-            with run.timed(f"stage {stage.name}"):
-                fit(model, run, task, number, stage, tensorboard, console)
-            run.save_state(stages_done=number + 1)
-    run.save_state(status="trained")
+def train(session: Session, stages: Sequence[Stage]) -> None:
+    """Fine-tune stage after stage, each from the best weights so far, and leave the best of all in the run folder.
+
+    A session that found a saved state goes on from there: the end is the same, bit for bit, as without the break.
+    """
+    with session.stopping.at_the_next_step():
+        train_stages(session, stages)
+
+
+def train_stages(session: Session, stages: Sequence[Stage]) -> None:
+    progress, task = session.progress, session.task
+    if session.saved and progress.is_complete and progress.stage == len(stages) - 1:
+        finish(session, stages[-1], session.saved.arrays)
+        return
+    make_repeatable(progress.seed)
+    model = task.build(stages[progress.stage].image_size, pretrained=session.saved is None)
+    check_stages(model, stages, task)
+    if session.saved:
+        take_up_model(model, session.saved)
+        session.write_history()
+    for number, stage in enumerate(stages):
+        if number < progress.stage or (number == progress.stage and progress.is_over(stage)):
+            continue
+        if number > progress.stage:
+            model = grown(model, stages[number - 1], stage, task, progress.seed)
+            take_best_weights(model, session)
+        goes_on = number == progress.stage and progress.position != (number, 0, 0)
+        if not goes_on:
+            progress.enter(number, stage)
+        task.unfreeze(model, stage)
+        task.compile(model, make_optimizer(stage))
+        describe(model, stage, session.console)
+        session.stop_if_asked(stage)
+        fit(model, session, number, stage, session.saved if goes_on else None)
+    finish(session, stages[-1], seeds_of(model))
 
 
 def check_stages(model: Any, stages: Sequence[Stage], task: Task) -> None:
@@ -49,8 +71,9 @@ def grown(model: Any, before: Stage, stage: Stage, task: Task, seed: int) -> Any
     return task.build(stage.image_size, pretrained=False)
 
 
-def take_best_weights(model: Any, run: Run, task: Task) -> None:
-    task.plain(model).load_weights(run.best_weights)
+def take_best_weights(model: Any, session: Session) -> None:
+    assert session.progress.best
+    session.task.plain(model).load_weights(session.run.path / session.progress.best["file"])
 
 
 def make_optimizer(stage: Stage) -> Any:
@@ -74,13 +97,53 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     )
 
 
-def fit(model: Any, run: Run, task: Task, number: int, stage: Stage, tensorboard: bool, console: Console) -> None:
-    batches = task.batches(number, stage)
-    callbacks = stage_callbacks(run, task, number, stage, batches, console, tensorboard)
-    try:
+def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedState | None) -> None:
+    """The rest of the stage. Of an epoch that was broken off, first what it lacks: Keras knows only whole ones."""
+    progress = session.progress
+    batches = session.task.batches(number, stage)
+    batches.go_on_after(progress.step, progress.rows)
+    callbacks = stage_callbacks(session, number, stage, batches)
+    if saved:
+        session.console.print(f"  going on from {spell_position(stage, progress)}", highlight=False)
+        take_up_optimizer(model, saved)
+
+    def fit_until(epochs: int, *more: Any) -> None:
         # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
-        model.fit(batches, epochs=stage.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+        model.fit(
+            batches,
+            initial_epoch=progress.epoch,
+            epochs=epochs,
+            callbacks=[*callbacks, *more],
+            shuffle=False,
+            verbose=0,
+        )
+
+    try:
+        with room_for(session.run.path, size_of(model), "the training"):
+            if saved and progress.step:
+                fit_until(progress.epoch + 1, TakeUpMetrics(saved, session.task, batches))
+            if not progress.is_over(stage):
+                fit_until(stage.epochs)
     finally:
         for callback in callbacks:
-            if isinstance(callback, HistoryLog | ProgressReport):
+            if isinstance(callback, ProgressReport):
                 callback.close()
+        session.saves.forget_unfinished()
+
+
+def finish(session: Session, last: Stage, seeds: Arrays) -> None:
+    """The best weights take their place; of the saved states stays what a further stage would need."""
+    progress = session.progress
+    assert progress.best
+    progress.best = session.saves.bring_out_best(progress.best)
+    progress.is_complete = True
+    session.saves.write(progress, seeds)
+    session.tell_state("trained", last)
+    session.run.note_seconds(
+        {"training": sum(progress.seconds.values())}
+        | {f"stage {name}": spent for name, spent in progress.seconds.items()}
+    )
+    session.saves.keep_only_newest()
+    for name, rate, _ in requests(session.run.path):
+        session.console.print(f"  learning_rate {rate:g} was asked for after the last step: nothing changed")
+        forget_request(session.run.path, name)

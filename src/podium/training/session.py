@@ -1,0 +1,198 @@
+"""One process's part of a training: what it knows, what it saves, and how it takes a model's state down and up."""
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from podium.changes import merged, read_changes
+from podium.config.stage import Stage
+from podium.errors import RunError, StoppedError
+from podium.files import write_table
+from podium.models.backbone import all_layers
+from podium.runs import Run
+from podium.stopping import Stopping
+from podium.training.progress import Progress, spell_position
+from podium.training.saves import Arrays, SavedState, Saves
+from podium.training.task import Task
+
+SPARE_SECONDS = 2.0
+"""Of a time limit, for what no one measures: leaving the process, mostly."""
+BYTES_A_SECOND = 50e6
+"""How fast a state is saved, until one was."""
+
+
+@dataclass
+class Pace:
+    """Seconds that things took in this process, to know whether one more fits."""
+
+    step: float = 0.0
+    saving: float | None = None
+
+
+@dataclass
+class Session:
+    run: Run
+    task: Task
+    console: Console
+    stopping: Stopping
+    save_every: float
+    """Seconds between saved states within an epoch."""
+    command: str
+    """What a person types to go on."""
+    tensorboard: bool
+    saves: Saves
+    saved: SavedState | None
+    progress: Progress
+    pace: Pace = field(default_factory=Pace)
+    _counted_until: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def open(
+        cls,
+        run: Run,
+        task: Task,
+        *,
+        seed: int,
+        console: Console,
+        stopping: Stopping,
+        save_every: float,
+        command: str,
+        tensorboard: bool,
+    ) -> "Session":
+        """Go on from the newest saved state that is whole, or begin."""
+        saves = Saves(run.path)
+        saves.forget_unfinished()
+        saved = saves.newest(console)
+        progress = saved.progress if saved else Progress(seed)
+        progress.changes = merged(progress.changes, read_changes(run.path))
+        return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress)
+
+    def save(self, model: Any, stage: Stage, steps: int) -> None:
+        """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
+        arrays = taken_down(model)
+        if not all_finite(array for name, array in arrays.items() if name.startswith("model/")):
+            return
+        began = time.perf_counter()
+        self.count_seconds()
+        self.saves.write(self.progress, arrays)
+        self.tell_state("training", stage, steps)
+        self.pace.saving = max(self.pace.saving or 0.0, time.perf_counter() - began)
+
+    def tell_state(self, status: str, stage: Stage, steps: int = 0) -> None:
+        """state.json, for people and for verbs that do not train."""
+        progress = self.progress
+        self.run.save_state(
+            status=status,
+            stage=stage.name,
+            epoch=progress.epoch,
+            epochs=stage.epochs,
+            step=progress.step,
+            steps=steps,
+            best=progress.best,
+            changes=len(progress.changes),
+            seconds=round(sum(progress.seconds.values()), 3),
+            seconds_a_picture=progress.seconds_a_picture,
+            saved_at=time.strftime("%Y-%m-%dT%H:%M:%S"),
+            command=self.command,
+        )
+
+    def count_seconds(self) -> None:
+        """Add the time since the last call to that of the stage under way."""
+        now = time.perf_counter()
+        name = self.progress.stage_name
+        self.progress.seconds[name] = self.progress.seconds.get(name, 0.0) + now - self._counted_until
+        self._counted_until = now
+
+    def seconds_to_save(self, model: Any) -> float:
+        if self.pace.saving is not None:
+            return 1.5 * self.pace.saving
+        return size_of(model) / BYTES_A_SECOND + 1.0
+
+    def seconds_to_validate(self, stage: Stage) -> float:
+        """As it last took; before the first time, as much as training on as many pictures."""
+        a_picture = self.progress.seconds_a_picture or self.pace.step / stage.batch_size
+        return 1.2 * a_picture * self.task.validation_count
+
+    def stop_if_asked(self, stage: Stage, seconds: float = 0.0) -> None:
+        """Stop, where all is saved, if that is asked for or what comes next takes too many seconds."""
+        reason = self.stopping.reason(seconds)
+        if reason:
+            self.stop(reason, stage)
+
+    def stop(self, reason: str, stage: Stage) -> None:
+        where = f"at {spell_position(stage, self.progress)}; saved in {self.run.path}"
+        if not self.run.saved_states:
+            where = f"before the first step of {self.run.path}"
+        raise StoppedError(f"{reason}: stopped {where}; go on with: {self.command}")
+
+    def write_history(self) -> None:
+        """history.csv, whole: what a broken-off epoch may have left there is not in it."""
+        rows = self.progress.history
+        figures = sorted({name for row in rows for name in row} - {"epoch", "changes"})
+        write_table(self.run.history, ["epoch", *figures, "changes"], rows)
+
+
+def taken_down(model: Any) -> Arrays:
+    """Everything that changes while a compiled model trains. Random seeds are among a model's variables."""
+    parts = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    return {
+        f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def size_of(model: Any) -> int:
+    """Bytes of what is taken down, all but a few being four a number."""
+    variables = (*model.variables, *model.optimizer.variables)
+    return sum(4 * math.prod(variable.shape) for variable in variables)
+
+
+def seeds_of(model: Any) -> Arrays:
+    """What a next stage takes over besides the best weights."""
+    weights = {id(weight) for weight in model.weights}
+    return {
+        f"model/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(model.variables)
+        if id(variable) not in weights
+    }
+
+
+def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+
+
+def take_up_model(model: Any, saved: SavedState) -> None:
+    _assign(model.variables, saved.part("model"), saved)
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it works with copies of its variables
+
+
+def take_up_optimizer(model: Any, saved: SavedState) -> None:
+    model.optimizer.build(model.trainable_variables)
+    _assign(model.optimizer.variables, saved.part("optimizer"), saved)
+
+
+def take_up_metrics(model: Any, saved: SavedState) -> None:
+    _assign(model.metrics_variables, saved.part("metrics"), saved)
+
+
+def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: SavedState) -> None:
+    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
+    strange = [number for number, array in arrays.items() if shapes.get(number) != array.shape]
+    if strange:
+        raise RunError(
+            f"the saved state {saved.path} is of another model ({len(strange)} of its {len(arrays)} arrays do not fit"
+            " this config's); go on with the versions it was made with (versions.json), or move the run folder away to"
+            " start anew"
+        )
+    for number, array in arrays.items():
+        variables[number].assign(array)

@@ -84,14 +84,14 @@ def started(folder):
     return run
 
 
-def fit(run, stages, task=None, seed=1, tensorboard=False, console=None):
+def fit(run, stages, task=None, seed=1, tensorboard=False, console=None, stopping=None, save_every=600):
     session = Session.open(
         run,
         task or LineTask(),
         seed=seed,
         console=console or Console(quiet=True),
-        stopping=Stopping(),
-        save_every=600,
+        stopping=stopping or Stopping(),
+        save_every=save_every,
         command="podium train tiny.yaml --resume",
         tensorboard=tensorboard,
     )

@@ -78,7 +78,7 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
         "mean": settings.tta.mean,
         "select": settings.tta.select,
         "image_size": image_size,
-        "weights": run.state["best"]["digest"],
+        "weights": run.state["best"].get("digest"),
         "test_rows": len(rows.test.ids),
         "unreadable_test_pictures": sum(path is None for path in rows.test.paths),
     }

@@ -99,7 +99,7 @@ class FoldRun:
         if not self.run.is_trained:
             return False
         facts = read_json(self.predictions / "predictions.json")
-        return bool(facts) and facts["weights"] == self.run.state["best"]["digest"]
+        return bool(facts) and facts.get("weights") == self.run.state["best"].get("digest")
 
     @property
     def seconds_to_predict(self) -> float:

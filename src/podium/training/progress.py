@@ -29,7 +29,7 @@ class Progress:
     """What the callbacks of the stage count: their `best`, `wait`, `cooldown_counter`."""
     history: list[dict[str, Any]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    """Every one that is known, those of a position still ahead too."""
+    """Those made so far, and those still ahead that changes.csv knows of."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each stage, that of earlier processes included."""
     seconds_a_picture: float = 0.0

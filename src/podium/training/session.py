@@ -71,7 +71,9 @@ class Session:
         saves.forget_unfinished()
         saved = saves.newest(console)
         progress = saved.progress if saved else Progress(seed)
-        progress.changes = merged(progress.changes, read_changes(run.path))
+        # Those before the state are part of it; of those ahead the file alone decides.
+        made = [change for change in progress.changes if change.position < progress.position]
+        progress.changes = merged(made, read_changes(run.path))
         return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress)
 
     def save(self, model: Any, stage: Stage, steps: int) -> None:

@@ -14,7 +14,9 @@ from rich.console import Console
 from podium.changes import Change, ask, read_changes, write_changes
 from podium.errors import StoppedError, TrainingDivergedError
 from podium.stopping import Stopping
-from podium.training.saves import Saves
+from podium.training.progress import Progress
+from podium.training.saves import SavedState, Saves
+from podium.training.session import take_up_model
 
 STAGES = [
     stage("one", epochs=3, optimizer="Adam", schedule={"kind": "plateau", "patience": 1, "factor": 0.5}),
@@ -385,3 +387,20 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
         fit(run, [stage(epochs=1)], save_every=0)
     saved = Saves(run.path).newest(Console(quiet=True))
     assert saved.progress.step == 1
+
+
+def test_normalization_works_with_its_saved_statistics(tmp_path):
+    """As EfficientNet's does, which keeps copies of its variables that assigning them does not reach."""
+
+    def build():
+        signals = keras.Input((4,))
+        inner = keras.Model(signals, keras.layers.Normalization()(signals))
+        return keras.Model(signals, inner(signals))
+
+    signals = np.random.default_rng(0).normal(5, 3, (32, 4)).astype("float32")
+    model, again = build(), build()
+    model.layers[-1].layers[-1].adapt(signals)
+    arrays = {f"model/{number:05d}": np.array(variable) for number, variable in enumerate(model.variables)}
+    take_up_model(again, SavedState(tmp_path, Progress(seed=0), arrays))
+    np.testing.assert_array_equal(again(signals), model(signals))
+    assert abs(np.array(again(signals)).mean()) < 0.01

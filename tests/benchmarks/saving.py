@@ -1,0 +1,97 @@
+"""What saving a state at the end of every epoch costs: epochs with and without it, in turns, in one process.
+
+python tests/benchmarks/saving.py [--pictures 1500] [--epochs 4] [--pairs 5]
+
+Each pair trains the demo's wide member twice on drawn cars, once as it is and once with saving left out; the first
+epoch of each, which makes the graph, does not count. The order within a pair changes from pair to pair.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import keras
+from rich.console import Console
+
+from podium.config.loading import load_member
+from podium.data.sample.competition import draw_competition
+from podium.paths import configs_folder
+from podium.steps.member import Choices, FoldRun, fold_runs, prepare, train_fold
+from podium.training import trainer
+from podium.training.session import Session
+
+QUIET = Console(quiet=True)
+
+
+@dataclass
+class Clock:
+    """Seconds of every epoch but the first, saving included; and those of saving alone."""
+
+    epochs: list[float] = field(default_factory=list)
+    saving: list[float] = field(default_factory=list)
+
+
+class EpochEnds(keras.callbacks.Callback):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock, self._last = clock, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter()
+        if self._last is not None:
+            self._clock.epochs.append(now - self._last)
+        self._last = now
+
+
+def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
+    made, save = trainer.stage_callbacks, Session.save
+
+    def with_clock(*arguments):
+        return [*made(*arguments), EpochEnds(clock)]
+
+    def timed_save(*arguments):
+        began = time.perf_counter()
+        save(*arguments)
+        clock.saving.append(time.perf_counter() - began)
+
+    with (
+        mock.patch.object(trainer, "stage_callbacks", with_clock),
+        mock.patch.object(Session, "save", timed_save if saving else mock.Mock()),
+    ):
+        train_fold(one, QUIET)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("pictures", 1500), ("epochs", 4), ("pairs", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    asked = parser.parse_args()
+    with_saving, without = Clock(), Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        draw_competition(root / "data", train=2 * asked.pictures, test=10)
+        config = configs_folder() / "members" / "demo_wide.yaml"
+        member = load_member(config, [f"stages.0.epochs={asked.epochs}", "stages.0.schedule=constant"])
+        for pair in range(asked.pairs):
+            order = [(with_saving, True), (without, False)]
+            for clock, saving in order if pair % 2 == 0 else reversed(order):
+                choices = Choices(data=root / "data", runs=root / f"runs-{pair}-{saving}", folds=(0,))
+                prepared = prepare(member.competition, choices, QUIET)
+                (one,) = fold_runs(member, prepared, choices)
+                timed(one, clock, saving)
+            print(f"pair {pair + 1} of {asked.pairs} done", flush=True)
+    saved, bare = statistics.median(with_saving.epochs), statistics.median(without.epochs)
+    alone = statistics.median(with_saving.saving)
+    print(
+        f"{asked.pictures} pictures, medians of {len(with_saving.epochs)} epochs each:\n"
+        f"with saving {saved:.3f} s an epoch, without {bare:.3f} s: {100 * (saved / bare - 1):+.2f} %\n"
+        f"the saving itself {1000 * alone:.1f} ms: {100 * alone / bare:.2f} % of an epoch"
+    )
+
+
+if __name__ == "__main__":
+    main()

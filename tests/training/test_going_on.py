@@ -14,9 +14,9 @@ from rich.console import Console
 from podium.changes import Change, ask, read_changes, write_changes
 from podium.errors import StoppedError, TrainingDivergedError
 from podium.stopping import Stopping
+from podium.training.model_state import take_up_model
 from podium.training.progress import Progress
 from podium.training.saves import SavedState, Saves
-from podium.training.session import take_up_model
 
 STAGES = [
     stage("one", epochs=3, optimizer="Adam", schedule={"kind": "plateau", "patience": 1, "factor": 0.5}),
@@ -189,7 +189,7 @@ def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeyp
     """A clock of its own: a step takes ten seconds, a validation thirty."""
     clock = SimpleNamespace(now=0.0, strftime=time.strftime)
     clock.monotonic = clock.perf_counter = lambda: clock.now
-    for module in ("podium.stopping", "podium.training.session", "podium.training.callbacks"):
+    for module in ("podium.stopping", "podium.training.session", "podium.training.callbacks", "podium.training.saving"):
         monkeypatch.setattr(f"{module}.time", clock)
 
     class Slow(LineTask):

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,15 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from podium.changes import LEARNING_RATE, Change, forget_request, merged, requests, write_changes
 from podium.config.stage import Plateau, Stage
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
-from podium.training.progress import spell_position
-from podium.training.saves import SavedState
-from podium.training.schedules import rate_at
-from podium.training.session import SPARE_SECONDS, Session, take_up_metrics
+from podium.training.rates import RateChanges, StepwiseScheduler
+from podium.training.saving import StateSaver
+from podium.training.session import Session
 from podium.training.task import Task
 
 Logs = dict[str, Any] | None
-
-COUNTERS = ("best", "wait", "cooldown_counter")
-"""What Keras's callbacks count over epochs."""
 
 
 def stage_callbacks(session: Session, number: int, stage: Stage, batches: EpochBatches) -> list[Any]:
@@ -194,69 +188,6 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         }
 
 
-class RateChanges(keras.callbacks.Callback):  # type: ignore[misc]
-    """Changes of the learning rate, each from its position on: those on record, and those that are asked for now.
-
-    `stage` is the stage with the learning rate of the moment, from which its schedule goes on.
-    """
-
-    def __init__(self, session: Session, stage: Stage, batches: EpochBatches) -> None:
-        super().__init__()
-        self._session, self._stage, self._batches = session, stage, batches
-        self.stage = self._of_the_moment()
-        progress = session.progress
-        self._ahead = [
-            change
-            for change in progress.changes
-            if change.stage == progress.stage
-            and change.position >= progress.position
-            and change.key in (LEARNING_RATE, "schedule")
-        ]
-
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        self._take_up_requests()
-        position = self._session.progress.position
-        due = [change for change in self._ahead if change.position <= position]
-        if due:
-            self._ahead = self._ahead[len(due) :]
-            self.stage = self._of_the_moment()
-            self.model.optimizer.learning_rate = self.rate()
-
-    def rate(self) -> float:
-        """What the schedule makes of the learning rate at this step."""
-        progress = self._session.progress
-        return rate_at(self.stage, progress.epoch + progress.step / self._batches.steps)
-
-    def _of_the_moment(self) -> Stage:
-        return self._stage.model_copy(update={"learning_rate": self._session.progress.learning_rate(self._stage)})
-
-    def _take_up_requests(self) -> None:
-        run, progress = self._session.run, self._session.progress
-        for name, rate, at in requests(run.path):
-            # Noted in the file first: a kill in between leaves both, and the note counts.
-            if all(change.request != name for change in progress.changes):
-                before = progress.learning_rate(self._stage)
-                change = Change(*progress.position, LEARNING_RATE, before, rate, "set", at, name)
-                progress.changes = merged(progress.changes, [change])
-                self._ahead = merged(self._ahead, [change])
-                write_changes(run.path, progress.changes)
-                self._session.console.print(
-                    f"  {change}, as asked, from {spell_position(self._stage, progress)} on", highlight=False
-                )
-            forget_request(run.path, name)
-
-
-class StepwiseScheduler(keras.callbacks.LearningRateScheduler):  # type: ignore[misc]
-    """Keras's LearningRateScheduler, which also moves along within an epoch."""
-
-    def __init__(self, rates: RateChanges) -> None:
-        super().__init__(lambda epoch, _: rate_at(rates.stage, epoch))
-        self._rates = rates
-
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        self.model.optimizer.learning_rate = self._rates.rate()
-
-
 class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]
     """A row of history.csv for every epoch, with what was changed in it."""
 
@@ -274,83 +205,6 @@ class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]
         )
         progress.history.append({"epoch": epoch, **figures, "stage": self._stage.name, "changes": changed})
         self._session.write_history()
-
-
-class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps count of where the training stands, saves it, and stops it when asked to."""
-
-    def __init__(self, session: Session, stage: Stage, batches: EpochBatches, counting: Mapping[str, Any]) -> None:
-        """`counting` are the callbacks with counters of their own, by name."""
-        super().__init__()
-        self._session, self._stage, self._batches, self._counting = session, stage, batches, counting
-        self._saved_at = self._step_began = time.perf_counter()
-        self._steps_here = 0
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        """Keras has just set them to their beginnings."""
-        for name, counters in self._session.progress.counters.items():
-            if name in self._counting:
-                vars(self._counting[name]).update(counters)
-
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        self._step_began = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        progress, now = self._session.progress, time.perf_counter()
-        progress.step = self._batches.steps_before + batch + 1
-        progress.rows = self._batches.rows_after(progress.step)
-        self._note_step(now - self._step_began)
-        # The last step is saved with the epoch's end, and a loss that is not finite ends the training.
-        if progress.step == self._batches.steps or self.model.stop_training:
-            return
-        reason = self._session.stopping.reason(self._seconds_of_the_next_step())
-        if reason or now - self._saved_at >= self._session.save_every:
-            self._save()
-        if reason:
-            self._session.stop(reason, self._stage)
-
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        progress = self._session.progress
-        progress.epoch, progress.step, progress.rows = epoch + 1, 0, 0
-        progress.counters = {
-            name: {counter: vars(callback)[counter] for counter in COUNTERS if counter in vars(callback)}
-            for name, callback in self._counting.items()
-        }
-        self._batches.go_on_after(0, 0)
-        self._save()
-        is_last = self.model.stop_training or progress.epoch >= self._stage.epochs
-        self._session.stop_if_asked(self._stage, 0.0 if is_last else self._seconds_of_the_next_step())
-
-    def _save(self) -> None:
-        self._session.save(self.model, self._stage, self._batches.steps)
-        self._saved_at = time.perf_counter()
-
-    def _note_step(self, seconds: float) -> None:
-        """The slowest lately. The first step also makes the graph, so it counts only until there is a second."""
-        pace = self._session.pace
-        self._steps_here += 1
-        pace.step = seconds if self._steps_here <= 2 else max(seconds, 0.95 * pace.step)
-
-    def _seconds_of_the_next_step(self) -> float:
-        """With all that follows it before the training can stop again."""
-        needed = self._session.pace.step + self._session.seconds_to_save(self.model) + SPARE_SECONDS
-        if self._session.progress.step + 1 >= self._batches.steps:
-            needed += self._session.seconds_to_validate(self._stage)
-        return needed
-
-
-class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]
-    """The epoch's running loss and accuracy go on where the saved state has them."""
-
-    def __init__(self, saved: SavedState, task: Task, batches: EpochBatches) -> None:
-        super().__init__()
-        self._saved, self._task, self._batches = saved, task, batches
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Keras has just set them to nothing. Some have no variables before they have seen a batch."""
-        pictures, targets = self._batches[0]
-        self.model.compute_metrics(pictures, targets, self.model(pictures, training=False))
-        take_up_metrics(self.model, self._saved)
 
 
 class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]

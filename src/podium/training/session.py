@@ -1,25 +1,20 @@
-"""One process's part of a training: what it knows, what it saves, and how it takes a model's state down and up."""
+"""One process's part of a training: where it stands, what it saves, and when it stops."""
 
-import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.changes import merged, read_changes
 from podium.config.stage import Stage
-from podium.errors import RunError, StoppedError
+from podium.errors import StoppedError
 from podium.files import write_table
-from podium.models.backbone import all_layers
 from podium.runs import Run
 from podium.stopping import Stopping
+from podium.training.model_state import all_finite, size_of, taken_down
 from podium.training.progress import Progress, spell_position
-from podium.training.saves import Arrays, SavedState, Saves
+from podium.training.saves import SavedState, Saves
 from podium.training.task import Task
 
 SPARE_SECONDS = 2.0
@@ -139,62 +134,3 @@ class Session:
         rows = self.progress.history
         figures = sorted({name for row in rows for name in row} - {"epoch", "changes"})
         write_table(self.run.history, ["epoch", *figures, "changes"], rows)
-
-
-def taken_down(model: Any) -> Arrays:
-    """Everything that changes while a compiled model trains. Random seeds are among a model's variables."""
-    parts = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
-    return {
-        f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
-        for part, variables in parts.items()
-        for number, variable in enumerate(variables)
-    }
-
-
-def size_of(model: Any) -> int:
-    """Bytes of what is taken down, all but a few being four a number."""
-    variables = (*model.variables, *model.optimizer.variables)
-    return sum(4 * math.prod(variable.shape) for variable in variables)
-
-
-def seeds_of(model: Any) -> Arrays:
-    """What a next stage takes over besides the best weights."""
-    weights = {id(weight) for weight in model.weights}
-    return {
-        f"model/{number:05d}": keras.ops.convert_to_numpy(variable)
-        for number, variable in enumerate(model.variables)
-        if id(variable) not in weights
-    }
-
-
-def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
-    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
-
-
-def take_up_model(model: Any, saved: SavedState) -> None:
-    _assign(model.variables, saved.part("model"), saved)
-    for layer in all_layers(model):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it works with copies of its variables
-
-
-def take_up_optimizer(model: Any, saved: SavedState) -> None:
-    model.optimizer.build(model.trainable_variables)
-    _assign(model.optimizer.variables, saved.part("optimizer"), saved)
-
-
-def take_up_metrics(model: Any, saved: SavedState) -> None:
-    _assign(model.metrics_variables, saved.part("metrics"), saved)
-
-
-def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: SavedState) -> None:
-    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
-    strange = [number for number, array in arrays.items() if shapes.get(number) != array.shape]
-    if strange:
-        raise RunError(
-            f"the saved state {saved.path} is of another model ({len(strange)} of its {len(arrays)} arrays do not fit"
-            " this config's); go on with the versions it was made with (versions.json), or move the run folder away to"
-            " start anew"
-        )
-    for number, array in arrays.items():
-        variables[number].assign(array)

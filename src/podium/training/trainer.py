@@ -12,10 +12,12 @@ from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.files import room_for
 from podium.models.devices import make_repeatable
-from podium.training.callbacks import ProgressReport, TakeUpMetrics, stage_callbacks
+from podium.training.callbacks import ProgressReport, stage_callbacks
+from podium.training.model_state import seeds_of, size_of, take_up_model, take_up_optimizer
 from podium.training.progress import spell_position
 from podium.training.saves import Arrays, SavedState
-from podium.training.session import Session, seeds_of, size_of, take_up_model, take_up_optimizer
+from podium.training.saving import TakeUpMetrics
+from podium.training.session import Session
 from podium.training.task import Task
 
 
@@ -121,7 +123,7 @@ def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedSta
     try:
         with room_for(session.run.path, size_of(model), "the training"):
             if saved and progress.step:
-                fit_until(progress.epoch + 1, TakeUpMetrics(saved, session.task, batches))
+                fit_until(progress.epoch + 1, TakeUpMetrics(saved, batches))
             if not progress.is_over(stage):
                 fit_until(stage.epochs)
     finally:

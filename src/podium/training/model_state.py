@@ -1,0 +1,72 @@
+"""All that changes while a model trains, taken down as arrays, and taken up again."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.errors import RunError
+from podium.models.backbone import all_layers
+from podium.training.saves import Arrays, SavedState
+
+
+def taken_down(model: Any) -> Arrays:
+    """Everything that changes while a compiled model trains. Random seeds are among a model's variables."""
+    parts = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    return {
+        f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def size_of(model: Any) -> int:
+    """Bytes of what is taken down, all but a few being four a number."""
+    variables = (*model.variables, *model.optimizer.variables)
+    return sum(4 * math.prod(variable.shape) for variable in variables)
+
+
+def seeds_of(model: Any) -> Arrays:
+    """What a next stage takes over besides the best weights."""
+    weights = {id(weight) for weight in model.weights}
+    return {
+        f"model/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(model.variables)
+        if id(variable) not in weights
+    }
+
+
+def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+
+
+def take_up_model(model: Any, saved: SavedState) -> None:
+    _assign(model.variables, saved.part("model"), saved)
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it works with copies of its variables
+
+
+def take_up_optimizer(model: Any, saved: SavedState) -> None:
+    model.optimizer.build(model.trainable_variables)
+    _assign(model.optimizer.variables, saved.part("optimizer"), saved)
+
+
+def take_up_metrics(model: Any, saved: SavedState) -> None:
+    _assign(model.metrics_variables, saved.part("metrics"), saved)
+
+
+def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: SavedState) -> None:
+    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
+    strange = [number for number, array in arrays.items() if shapes.get(number) != array.shape]
+    if strange:
+        raise RunError(
+            f"the saved state {saved.path} is of another model ({len(strange)} of its {len(arrays)} arrays do not fit"
+            " this config's); go on with the versions it was made with (versions.json), or move the run folder away to"
+            " start anew"
+        )
+    for number, array in arrays.items():
+        variables[number].assign(array)

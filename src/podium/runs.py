@@ -96,6 +96,7 @@ class Run:
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         write_text(self.folds, folds.read_text(encoding="utf-8"))
         write_json(self.path / "versions.json", versions())
+        self.save_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
 
     def note_seconds(self, parts: Mapping[str, float]) -> None:
         """Write in timings.json how long parts took."""

@@ -45,19 +45,21 @@ def all_runs(folder: Path) -> list[Run]:
 
 def standing(run: Run, state: dict[str, Any]) -> str:
     """In a few words: done, going on, or where it was stopped."""
-    changed = f", changed {state['changes']} times" if state.get("changes", 0) > 1 else ""
-    changed = ", changed once" if state.get("changes") == 1 else changed
+    changes = state.get("changes", 0)
+    more = ", dry run" if state.get("dry_run") else ""
+    more += f", of {state['limit']:,} rows" if state.get("limit") else ""
+    more += ", changed on the way" if changes else ""
     if run.is_trained:
         predicted = any(run.path.glob("predictions-*/predictions.json"))
-        return ("trained and predicted" if predicted else "trained") + changed
-    if "stage" not in state:
+        return ("trained and predicted" if predicted else "trained") + more
+    if not {"stage", "epoch", "epochs", "step", "steps"} <= state.keys():
         where = "saved" if run.saved_states else "nothing saved yet"
+    elif state["step"]:
+        where = f"{state['stage']} {state['epoch'] + 1}/{state['epochs']}, step {state['step']} of {state['steps']}"
     else:
-        step = f", step {state['step']} of {state['steps']}" if state["step"] else ""
-        epoch = min(state["epoch"] + 1, state["epochs"]) if step else state["epoch"]
-        where = f"{state['stage']} {epoch}/{state['epochs']}{step}"
+        where = f"{state['stage']} {state['epoch']}/{state['epochs']} done"
     holder = holder_of(run.path)
-    return where + changed + (f"; {holder.split(' on ')[0]} is at it" if holder else "")
+    return where + more + (f"; {holder.split(' on ')[0]} is at it" if holder else "")
 
 
 def best_score(state: dict[str, Any]) -> str:

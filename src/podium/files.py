@@ -17,8 +17,11 @@ from podium.errors import DiskFullError, RunError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes its place when the block ends well, and is removed when not."""
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+    """A temporary name beside `path`, which takes its place when the block ends well, and is removed when not.
+
+    Not `synced` is for what can be made again: a power cut may lose it, a kill cannot.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: Keras tells formats by it.
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
@@ -26,11 +29,13 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if synced:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        sync_folder(path.parent)
+        if synced:
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -63,22 +68,22 @@ def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, synced: bool = True) -> None:
+    with replacing(path, synced=synced) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]], *, synced: bool = True) -> None:
     """A CSV file; a row that lacks a column leaves it empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, heading, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), synced=synced)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, content: Mapping[str, Any], *, synced: bool = True) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", synced=synced)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Run:
             return {}
 
     def save_state(self, **changes: Any) -> None:
-        write_json(self.path / "state.json", {**self.state, **changes})
+        write_json(self.path / "state.json", {**self.state, **changes}, synced=False)
 
     @property
     def is_trained(self) -> bool:

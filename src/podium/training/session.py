@@ -133,4 +133,4 @@ class Session:
         """history.csv, whole: what a broken-off epoch may have left there is not in it."""
         rows = self.progress.history
         figures = sorted({name for row in rows for name in row} - {"epoch", "changes"})
-        write_table(self.run.history, ["epoch", *figures, "changes"], rows)
+        write_table(self.run.history, ["epoch", *figures, "changes"], rows, synced=False)

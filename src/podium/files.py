@@ -68,6 +68,15 @@ def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
         ) from error
 
 
+def make_sure_of_room(folder: Path, size: int, what: str) -> None:
+    """Ask the disk for so many bytes, and give them back: for a writer that a full disk brings down, such as HDF5."""
+    with room_for(folder, size, what), tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def write_text(path: Path, text: str, *, synced: bool = True) -> None:
     with replacing(path, synced=synced) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

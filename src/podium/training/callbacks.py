@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from podium.config.stage import Plateau, Stage
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
+from podium.files import make_sure_of_room
+from podium.training.model_state import weights_file_size
 from podium.training.rates import RateChanges, StepwiseScheduler
 from podium.training.saving import StateSaver
 from podium.training.session import Session
@@ -113,6 +115,10 @@ class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
     def set_model(self, model: Any) -> None:
         super().set_model(self._task.plain(model))
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        make_sure_of_room(Path(self.filepath).parent, weights_file_size(self.model), "a file of weights")
+        super().on_epoch_end(epoch, logs)
 
 
 class Averages(keras.callbacks.Callback):  # type: ignore[misc]

@@ -29,6 +29,12 @@ def size_of(model: Any) -> int:
     return sum(4 * math.prod(variable.shape) for variable in variables)
 
 
+def weights_file_size(model: Any) -> int:
+    """At the most, with HDF5's own bookkeeping."""
+    sizes = [4 * math.prod(weight.shape) + 4096 for weight in model.weights]
+    return 65_536 + sum(sizes)
+
+
 def seeds_of(model: Any) -> Arrays:
     """What a next stage takes over besides the best weights."""
     weights = {id(weight) for weight in model.weights}

@@ -31,7 +31,7 @@ def size_of(model: Any) -> int:
 
 def weights_file_size(model: Any) -> int:
     """At the most, with HDF5's own bookkeeping."""
-    sizes = [4 * math.prod(weight.shape) + 4096 for weight in model.weights]
+    sizes: list[int] = [4 * math.prod(weight.shape) + 4096 for weight in model.weights]
     return 65_536 + sum(sizes)
 
 

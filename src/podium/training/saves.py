@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,30 +222,37 @@ def digest_of_file(path: Path) -> str:
 
 
 class _Digesting(io.RawIOBase):
-    """Writes to a file, and digests what it was given to write. It cannot be wound back, so each byte passes once."""
+    """Writes to a file, and digests what it was given to write. It cannot be wound back, so each byte passes once.
+
+    After a write that failed it takes no more, so that whoever writes can still be closed.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
-        self._file, self.digest, self.is_deaf = file, hashlib.sha256(), False
+        self._file, self.digest, self._has_failed = file, hashlib.sha256(), False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        if self.is_deaf:
+        if self._has_failed:
             return len(data)
         self.digest.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError:
+            self._has_failed = True
+            raise
 
 
 def _write_npz(path: Path, arrays: Arrays) -> str:
+    """As `numpy.savez` does, which leaves its zip file open when it fails."""
     with path.open("wb") as file:
         digesting = _Digesting(file)
-        try:
-            np.savez(digesting, **arrays)
-        except BaseException:
-            digesting.is_deaf = True  # NumPy leaves its zip file open, which would write once more when it is let go
-            raise
+        with zipfile.ZipFile(digesting, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.save(entry, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
         return digesting.digest.hexdigest()[:16]

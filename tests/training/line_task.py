@@ -1,13 +1,16 @@
 """A line that has to be found, in milliseconds: the smallest thing that the trainer can train."""
 
+from functools import partial
+
 import h5py
 import keras
 import numpy as np
+import pytest
 from rich.console import Console
 
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
-from podium.errors import ConfigError
+from podium.errors import ConfigError, StoppedError
 from podium.runs import Run
 from podium.stopping import Stopping
 from podium.training import trainer
@@ -139,3 +142,46 @@ def watch(monkeypatch, *callbacks):
         return [*most, *callbacks, last]
 
     monkeypatch.setattr(trainer, "stage_callbacks", with_more)
+
+
+class Stop(keras.callbacks.Callback):
+    """Asks to stop once so many steps are done; or does `act` there."""
+
+    def __init__(self, steps, act):
+        super().__init__()
+        self.left, self.act = steps, act
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.act()
+
+
+def stopped(run, stages, steps, task=None, **options):
+    """Train until so many steps are done."""
+    stopping = Stopping()
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, Stop(steps, lambda: stopping.ask("SIGTERM")))
+        with pytest.raises(StoppedError) as told:
+            fit(run, stages, task, stopping=stopping, **options)
+    return str(told.value)
+
+
+class Fail:
+    """Instead of a function: fails at its n-th call, and works at all others."""
+
+    def __init__(self, function, error, at):
+        self.function, self.error, self.left = function, error, at
+
+    @property
+    def has_struck(self):
+        return self.left <= 0
+
+    def __get__(self, owner, kind=None):
+        return partial(self, owner)  # so that it can take a method's place as well
+
+    def __call__(self, *arguments, **options):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return self.function(*arguments, **options)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from line_task import LineTask, Rates, assert_same_weights, fit, stage, started, trained, watch
+from line_task import LineTask, Rates, Stop, assert_same_weights, fit, stage, started, stopped, trained, watch
 from rich.console import Console
 
 from podium.changes import Change, ask, read_changes, write_changes
@@ -24,35 +24,6 @@ STAGES = [
 ]
 STEPS = 4
 """Of an epoch: sixteen rows in batches of four."""
-
-
-class Stop(keras.callbacks.Callback):
-    """Asks to stop once so many steps are done; or does `act` there."""
-
-    def __init__(self, steps, act):
-        super().__init__()
-        self.left, self.act = steps, act
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left == 0:
-            self.act()
-
-
-def at_step(steps, monkeypatch, act, **options):
-    """Options for `fit` under which `act` is called after so many steps."""
-    watch(monkeypatch, Stop(steps, act))
-    return options
-
-
-def stopped(run, stages, steps, task=None, **options):
-    """Train until so many steps are done."""
-    stopping = Stopping()
-    with pytest.MonkeyPatch.context() as patch:
-        watch(patch, Stop(steps, lambda: stopping.ask("SIGTERM")))
-        with pytest.raises(StoppedError) as told:
-            fit(run, stages, task, stopping=stopping, **options)
-    return str(told.value)
 
 
 def assert_same_end(run, whole):

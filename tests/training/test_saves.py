@@ -2,11 +2,11 @@
 
 import os
 import shutil
-from functools import partial
 from io import StringIO
 
 import numpy as np
 import pytest
+from line_task import Fail
 from rich.console import Console
 
 from podium.errors import DiskFullError, RunError
@@ -185,22 +185,6 @@ def test_a_state_that_does_not_read_back_is_not_kept(two, monkeypatch):
     with pytest.raises(RunError, match="does not hold what is written into it"):
         two.write(progress(3), arrays(3))
     assert files(two.folder) == before
-
-
-class Fail:
-    """Instead of a function: fails at its n-th call, and works at all others."""
-
-    def __init__(self, function, error, at):
-        self.function, self.error, self.left = function, error, at
-
-    def __get__(self, owner, kind=None):
-        return partial(self, owner)  # so that it can take a method's place as well
-
-    def __call__(self, *arguments, **options):
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
-        return self.function(*arguments, **options)
 
 
 @pytest.mark.parametrize("function", [(os, "fsync"), (np, "save"), (saving.Path, "rename")])

@@ -88,7 +88,7 @@ class Saves:
         try:
             if digest_of_file(path) != named[2]:
                 raise DamagedStateError("is damaged (its bytes are not those that were saved)")
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except OSError as error:
             raise DamagedStateError(f"cannot be read ({error.strerror or error})") from None
@@ -153,7 +153,7 @@ class Saves:
     def _read_progress(self, path: Path) -> Progress:
         """Without hashing it all once more: it was read back when it was written, or when this process began."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return Progress.from_json(json.loads(file[_HEADER].tobytes()))
         except Exception as error:  # whatever a damaged zip makes of itself
             raise DamagedStateError(str(error)) from None

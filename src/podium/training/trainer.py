@@ -13,12 +13,15 @@ from podium.errors import ConfigError
 from podium.files import room_for
 from podium.models.devices import make_repeatable
 from podium.training.callbacks import ProgressReport, stage_callbacks
-from podium.training.model_state import seeds_of, size_of, take_up_model, take_up_optimizer
+from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
 from podium.training.progress import spell_position
 from podium.training.saves import Arrays, SavedState
 from podium.training.saving import TakeUpMetrics
 from podium.training.session import Session
 from podium.training.task import Task
+
+LITTLE = 100_000
+"""Bytes of all that a training writes besides states and weights, which tell their own sizes."""
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:
@@ -26,7 +29,7 @@ def train(session: Session, stages: Sequence[Stage]) -> None:
 
     A session that found a saved state goes on from there: the end is the same, bit for bit, as without the break.
     """
-    with session.stopping.at_the_next_step():
+    with session.stopping.at_the_next_step(), room_for(session.run.path, LITTLE, "the training"):
         train_stages(session, stages)
 
 
@@ -121,11 +124,10 @@ def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedSta
         )
 
     try:
-        with room_for(session.run.path, size_of(model), "the training"):
-            if saved and progress.step:
-                fit_until(progress.epoch + 1, TakeUpMetrics(saved, batches))
-            if not progress.is_over(stage):
-                fit_until(stage.epochs)
+        if saved and progress.step:
+            fit_until(progress.epoch + 1, TakeUpMetrics(saved, batches))
+        if not progress.is_over(stage):
+            fit_until(stage.epochs)
     finally:
         for callback in callbacks:
             if isinstance(callback, ProgressReport):

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test test-slow check format lock clean
+.PHONY: help install demo test test-slow test-kill check format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -27,10 +27,13 @@ demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write
 	$(BIN)/podium demo
 
 test: $(STAMP)    ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not slow and not kill" -n auto --maxprocesses 4
 
 test-slow: $(STAMP) ## the slow ones: every large backbone
 	$(BIN)/python -m pytest -m slow
+
+test-kill: $(STAMP) ## kill a training at many random moments, and compare where it ends
+	$(BIN)/python -m pytest -m kill -rP
 
 check: $(STAMP)   ## ruff, mypy --strict, import rules
 	$(BIN)/ruff format --check .

@@ -96,7 +96,8 @@ def write_changes(run: Path, changes: Sequence[Change]) -> None:
 
 def merged(known: Sequence[Change], noted: Sequence[Change]) -> list[Change]:
     """Those a saved state knows, and those of the file, each once, in the order of their positions."""
-    return sorted(dict.fromkeys([*known, *noted]), key=lambda change: change.position)
+    more = [change for change in noted if change not in known]
+    return sorted([*known, *more], key=lambda change: change.position)
 
 
 def asked_folder(run: Path) -> Path:

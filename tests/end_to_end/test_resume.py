@@ -142,6 +142,17 @@ def test_what_may_not_change_is_refused_with_the_difference(cars, setting, diffe
     assert [run.path for run in runs()] == [old.path]
 
 
+def test_a_schedule_may_change_and_the_run_be_stopped_again(cars):
+    stop(cars)
+    options = ["--resume", "--set", "stages.0.schedule={kind: step, every: 1}"]
+    ended = stop(cars, "train", *options)
+    assert 'stage 0, epoch 0: schedule {"kind": "constant"} -> ' in ended.out
+    ended = cars("train", *options)
+    assert ended.code == 0, ended.err
+    new = max(runs(), key=lambda run: run.saved_at)
+    assert list(pd.read_csv(new.history)["learning_rate"][:2]) == pytest.approx([0.005, 0.0005])
+
+
 def test_changed_config_without_resume_starts_anew_and_tells_of_the_other_run(cars):
     stop(cars)
     (old,) = runs()

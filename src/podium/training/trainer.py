@@ -142,11 +142,11 @@ def finish(session: Session, last: Stage, seeds: Arrays) -> None:
     progress.best = session.saves.bring_out_best(progress.best)
     progress.is_complete = True
     session.saves.write(progress, seeds)
-    session.tell_state("trained", last)
     session.run.note_seconds(
         {"training": sum(progress.seconds.values())}
         | {f"stage {name}": spent for name, spent in progress.seconds.items()}
     )
+    session.tell_state("trained", last)
     session.saves.keep_only_newest()
     for name, rate, _ in requests(session.run.path):
         session.console.print(f"  learning_rate {rate:g} was asked for after the last step: nothing changed")

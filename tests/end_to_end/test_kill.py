@@ -1,0 +1,241 @@
+"""Killed (SIGKILL) at random moments and gone on, a training ends as the unbroken one: bit for bit the same files."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+import pytest
+from killing import Moment, Starter, kill_at, torn_files
+from rich.console import Console
+
+from podium.config.stage import Stage
+from podium.runs import Run
+from podium.training.saves import Saves
+
+SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
+"""Of the moments. A failing test tells it."""
+KILLS = 30
+"""Of the long test."""
+STAGES = [
+    {
+        "name": "one",
+        "unfreeze": "none",
+        "epochs": 5,
+        "batch_size": 8,
+        "image_size": 32,
+        "learning_rate": 0.1,
+        "schedule": {"kind": "plateau", "patience": 1, "factor": 0.5},
+    },
+    {
+        "name": "two",
+        "unfreeze": "all",
+        "epochs": 9,
+        "batch_size": 8,
+        "image_size": 40,
+        "learning_rate": 0.005,
+        "schedule": "cosine",
+        "early_stopping": 2,
+    },
+]
+MEMBER = {
+    "head": {"dropout": 0.5},
+    "augmentation": ["HorizontalFlip", {"Rotate": {"limit": 15}}],
+    "stages": STAGES,
+    "save_every": 0.0001,  # six milliseconds: after every step
+    "tta": ["identity", "horizontal_flip"],
+}
+COMPARED = (
+    "best.weights.h5",
+    "history.csv",
+    "confusion_matrix.csv",
+    "classification_report.csv",
+    "predictions-*/oof.csv",
+    "predictions-*/test.csv",
+    "predictions-*/views.csv",
+    "predictions-*/predictions.json",
+)
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    competition: Any
+    member: Path
+    run: Path
+    """The run folder, seen from the folder that podium was called in."""
+    files: dict[str, bytes]
+
+    def train(self, *more):
+        return ["train", *self._on, *more]
+
+    def predict(self):
+        return ["predict", *self._on]
+
+    @property
+    def _on(self):
+        return [str(self.member), "--data", str(self.competition.folder), "--fold", "0"]
+
+
+def files_of(run):
+    """What is compared, by name."""
+    paths = [path for pattern in COMPARED for path in sorted(run.glob(pattern))]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
+
+
+def assert_all_was_met(history):
+    """Both counters of Keras's callbacks did something: the plateau lowered the rate, early stopping ended a stage."""
+    one, two = (history[history["stage"] == stage["name"]] for stage in STAGES)
+    assert one["learning_rate"].nunique() > 1
+    assert 1 < len(two) < STAGES[1]["epochs"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, make_tiny_competition):
+    """The training that no one kills, and its predictions, by the command line itself."""
+    root = tmp_path_factory.mktemp("unbroken")
+    competition = make_tiny_competition(root / "tiny", train=96)
+    one = Unbroken(competition, competition.member(**MEMBER), Path(), {})
+    for arguments in (one.train(), one.predict()):
+        subprocess.run([sys.executable, "-m", "podium", *arguments], cwd=root, check=True, capture_output=True)
+    (run,) = root.glob("runs/tiny-*/fold0")
+    files = files_of(run)
+    assert len(files) == len(COMPARED)
+    assert_all_was_met(pd.read_csv(run / "history.csv"))
+    return Unbroken(competition, one.member, run.relative_to(root), files)
+
+
+@dataclass(frozen=True)
+class Kill:
+    moment: Moment
+    torn: list[str]
+    """Files that it left under a temporary name."""
+    newest: str
+    """What the newest saved state that is whole is of."""
+
+    def __str__(self):
+        return f"{self.moment}: newest state {self.newest}, torn {', '.join(self.torn) or 'nothing'}"
+
+
+def newest_state(run):
+    saved = Saves(run.path).newest(Console(quiet=True))
+    if saved is None:
+        return "none"
+    progress = saved.progress
+    if progress.step:
+        return "mid-epoch"
+    if not progress.is_over(Stage(**STAGES[progress.stage])):
+        return "between epochs"
+    return "the end" if progress.stage_name == "two" else "between stages"
+
+
+TOLD = {
+    "none": "starts at its beginning",
+    "mid-epoch": ", after step",
+    "between epochs": "going on from",
+    "between stages": "stage two: 9 epochs",
+    "the end": "best: stage two",
+}
+"""By what the newest state is of, what podium says when it goes on from there."""
+
+
+class Killer:
+    """Trains in folders of its own, each time killed at the moments given, gone on with to the end, and compared."""
+
+    def __init__(self, unbroken, starter, folder):
+        self._unbroken, self._starter, self._folder = unbroken, starter, folder
+        self.kills = []
+        self.trainings = 0
+
+    def train_killed_at(self, *moments):
+        self.trainings += 1
+        place = self._folder / f"training{self.trainings}"
+        place.mkdir()
+        run, here = Run(place / self._unbroken.run), []
+        for moment in moments:
+            process, log = self._start(place, self._unbroken.train(*["--resume"] * bool(here)))
+            code = kill_at(process, run, moment)
+            if code == -signal.SIGKILL:
+                here.append(Kill(moment, sorted(torn_files(run)), newest_state(run)))
+            else:
+                assert code == 0, log.read_text()
+        self.kills += here
+        story = f"seed {SEED}, {place}: " + ("; then ".join(map(str, here)) or "not killed")
+        said = self._run(place, self._unbroken.train("--resume"), story)
+        assert TOLD[here[-1].newest if here else "the end"] in said or "trained already" in said, f"{story}: {said}"
+        assert "trained already" in said or not torn_files(run), story
+        self._run(place, self._unbroken.predict(), story)
+        found = files_of(run.path)
+        assert found.keys() == self._unbroken.files.keys(), story
+        differ = [name for name, content in self._unbroken.files.items() if found[name] != content]
+        assert not differ, f"not as in the unbroken training: {', '.join(differ)} ({story})"
+
+    def _start(self, place, arguments):
+        log = place / f"{len(list(place.glob('*.log')))}.log"
+        return self._starter.start(place, log, *arguments), log
+
+    def _run(self, place, arguments, story):
+        process, log = self._start(place, arguments)
+        code, said = process.wait(), log.read_text()
+        assert code == 0, f"{story}: {said}"
+        return said
+
+    def met(self):
+        """How many kills found which state as the newest, and how many left torn files."""
+        met = Counter(kill.newest for kill in self.kills)
+        met["torn"] = sum(bool(kill.torn) for kill in self.kills)
+        met["torn state"] = sum(any(name.startswith(".writing-state") for name in kill.torn) for kill in self.kills)
+        return met
+
+
+@pytest.fixture
+def killer(unbroken, tmp_path):
+    with Starter() as starter:
+        yield Killer(unbroken, starter, tmp_path)
+
+
+def random_moment(random, sign, most=40):
+    """Some time in a training, which saves about 40 states; `most` is the most of them before it."""
+    nth = {"saving": random.randint(1, most), "mid-epoch": random.randint(1, most)}
+    nth["between epochs"] = random.randint(1, 9)
+    seconds = {"begun": 6.0, "saving": 0.003, "mid-epoch": 0.03, "between epochs": 0.01, "between stages": 1.0}
+    return Moment(sign, nth.get(sign, 1), random.uniform(0, seconds.get(sign, 0.02)))
+
+
+def test_a_training_that_was_killed_ends_as_the_unbroken_one(killer):
+    """One training, killed in a save, in an epoch, between its stages, in a save. `make test-kill` does more."""
+    random = Random(SEED)
+    killer.train_killed_at(
+        random_moment(random, "saving", most=15),
+        random_moment(random, "mid-epoch", most=5),
+        random_moment(random, "between stages"),
+        random_moment(random, "saving", most=15),
+    )
+    met = killer.met()
+    assert len(killer.kills) == 4, killer.kills
+    assert met["torn"] >= 1, killer.kills
+    assert met["mid-epoch"] >= 1, killer.kills
+
+
+@pytest.mark.kill
+def test_a_training_that_was_killed_at_any_of_many_moments_ends_as_the_unbroken_one(killer):
+    random = Random(SEED)
+    signs = cycle(
+        ["saving", "mid-epoch", "between epochs", "saving", "begun", "saving", "between stages", "saving", "the end"]
+    )
+    while len(killer.kills) < KILLS:
+        twice = killer.trainings % 3 == 2
+        killer.train_killed_at(*(random_moment(random, next(signs)) for _ in range(1 + twice)))
+    met = killer.met()
+    print(*killer.kills, dict(met), f"{killer.trainings} trainings", sep="\n")
+    assert met["torn"] >= KILLS // 4, met
+    assert met["torn state"] >= 1, met
+    assert met["mid-epoch"] >= 5, met
+    assert met["between epochs"] >= 2, met
+    assert met["between stages"] >= 1, met

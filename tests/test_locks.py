@@ -1,0 +1,113 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from podium.errors import RunError
+from podium.locks import holder_of, lock_file, locked
+
+HOLD = """
+import sys
+from pathlib import Path
+from podium.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "one-12345678" / "fold0"
+
+
+@pytest.fixture
+def holder(folder):
+    """Another process that holds the folder until its stdin ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.communicate()
+
+
+def take(folder):
+    with locked(folder) as left_by:
+        return left_by
+
+
+def test_a_folder_is_free_before_and_after(folder):
+    with locked(folder) as left_by:
+        assert left_by == ""
+        assert re.match(rf"process {os.getpid()} on \S+ since ", holder_of(folder))
+    assert holder_of(folder) is None
+    assert take(folder) == ""
+
+
+def test_the_second_process_is_refused_and_the_first_one_named(folder, holder):
+    told = rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\); one at a time"
+    with pytest.raises(RunError, match=told):
+        take(folder)
+    assert holder_of(folder).startswith(f"process {holder.pid} ")
+
+
+def test_the_same_process_is_refused_too(folder):
+    with locked(folder), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        take(folder)
+
+
+def test_a_lock_left_by_a_dead_process_is_taken_over_and_its_name_given(folder, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert holder_of(folder) is None
+    assert take(folder).startswith(f"process {holder.pid} ")
+    assert take(folder) == ""
+
+
+def test_a_lock_is_given_back_when_the_work_fails(folder):
+    def fail():
+        with locked(folder):
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
+    assert take(folder) == ""
+
+
+def test_the_folder_may_be_removed_and_made_again_while_it_is_held(folder):
+    with locked(folder):
+        folder.mkdir()
+        shutil.rmtree(folder)
+        folder.mkdir()
+        with pytest.raises(RunError):
+            take(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_lock_stands_beside_the_folder(folder):
+    take(folder)
+    assert lock_file(folder) == folder.parent / ".fold0.lock"
+    assert lock_file(folder).read_text() == ""
+    assert not folder.exists()
+
+
+def test_who_holds_a_folder_that_was_never_locked(folder):
+    assert holder_of(folder) is None
+
+
+def test_a_lock_that_cannot_be_written_is_an_error_of_the_system(folder):
+    folder.parent.parent.mkdir(exist_ok=True)
+    folder.parent.write_text("a file in the way")
+    with pytest.raises(OSError, match=r"exists|Not a directory"):
+        take(folder)
+
+
+def test_where_the_system_has_no_locks_nothing_is_locked(folder, monkeypatch):
+    monkeypatch.setattr("podium.locks.fcntl", None)
+    with locked(folder), locked(folder):
+        assert holder_of(folder) is None

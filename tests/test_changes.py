@@ -3,6 +3,7 @@ import pytest
 from podium.changes import (
     Change,
     ask,
+    asked_folder,
     changes_file,
     forget_request,
     merged,
@@ -46,6 +47,48 @@ def test_a_damaged_file_is_told_with_the_way_out(tmp_path, content):
         read_changes(tmp_path)
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x04, 0x10, 0x80])
+def test_a_flipped_byte_anywhere_is_told_or_makes_other_changes(tmp_path, bit):
+    """Never another exception; what was read can be merged, spelled and written."""
+    write_changes(tmp_path, [SET, RESUMED, ADDED])
+    whole = changes_file(tmp_path).read_bytes()
+    for place in range(len(whole)):
+        changes_file(tmp_path).write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            found = merged([SET], read_changes(tmp_path))
+        except RunError:
+            continue
+        assert all(str(change) for change in found)
+        write_changes(tmp_path, found)
+
+
+def test_a_table_cut_short_anywhere_is_told_or_has_the_changes_before(tmp_path):
+    write_changes(tmp_path, [SET, RESUMED])
+    whole = changes_file(tmp_path).read_bytes()
+    for size in range(0, len(whole), 10):
+        changes_file(tmp_path).write_bytes(whole[:size])
+        try:
+            found = read_changes(tmp_path)
+        except RunError:
+            continue
+        assert [change.position for change in found] == [SET.position, RESUMED.position][: len(found)]
+
+
+def test_changes_of_one_position_keep_their_order():
+    first, second = (Change(0, 1, 2, "learning_rate", 0.1, after, "set", "then") for after in (0.2, 0.3))
+    assert merged([], [first, second]) == [first, second]
+    assert merged([first], [second]) == [first, second]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [[(0, 0, 1), (0, 0, 2)], [(0, 0, 9), (0, 1, 0)], [(0, 9, 9), (1, 0, 0)], [(0, 9, 0), (0, 10, 0)]],
+)
+def test_positions_come_by_stage_then_epoch_then_step(positions):
+    changes = [Change(*position, "epochs", 1, 2, "resume", "then") for position in positions]
+    assert [change.position for change in merged([], reversed(changes))] == positions
+
+
 def test_changes_are_merged_each_once_in_the_order_of_their_positions():
     early = Change(0, 1, 9, "epochs", 3, 5, "resume", "then")
     assert merged([SET, RESUMED], [early, SET]) == [early, SET, RESUMED]
@@ -82,6 +125,21 @@ def test_requests_wait_in_their_order_until_they_are_forgotten(tmp_path):
     forget_request(tmp_path, first.stem)
     forget_request(tmp_path, first.stem)
     assert [rate for _, rate, _ in requests(tmp_path)] == [0.2]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "0", "-1", "true", "null", "1" + 400 * "0"])
+def test_a_request_for_what_is_no_learning_rate_is_passed_over(tmp_path, value):
+    path = ask(tmp_path, 0.1)
+    path.write_text(f'{{"learning_rate": {value}, "at": "now"}}')
+    assert requests(tmp_path) == []
+
+
+def test_a_good_request_is_found_beside_a_damaged_one(tmp_path):
+    ask(tmp_path, 0.1).write_bytes(b"\xff")
+    good = ask(tmp_path, 0.2)
+    (asked_folder(tmp_path) / "1.json").mkdir()
+    (asked_folder(tmp_path) / ".writing-abc.json").write_text("{")
+    assert [(name, rate) for name, rate, _ in requests(tmp_path)] == [(good.stem, 0.2)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"learning_rate": "fast", "at": ""}'])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from podium import locks
 from podium.errors import RunError
 from podium.locks import holder_of, lock_file, locked
 
@@ -33,7 +34,8 @@ def holder(folder):
     )
     assert process.stdout.readline() == "held\n"
     yield process
-    process.communicate()
+    if not process.stdin.closed:
+        process.communicate()
 
 
 def take(folder):
@@ -94,6 +96,50 @@ def test_the_lock_stands_beside_the_folder(folder):
     assert lock_file(folder) == folder.parent / ".fold0.lock"
     assert lock_file(folder).read_text() == ""
     assert not folder.exists()
+
+
+def test_a_lock_file_that_was_damaged_is_no_obstacle(folder):
+    folder.parent.mkdir()
+    lock_file(folder).write_bytes(b"process 12 \xff\x00 on")
+    assert holder_of(folder) is None
+    assert take(folder).startswith("process 12 ")
+    assert take(folder) == ""
+
+
+def test_a_holder_whose_name_was_damaged_is_still_one(folder, holder):
+    lock_file(folder).write_bytes(b"process 12 \xff on")
+    assert holder_of(folder).startswith("process 12 ")
+    with pytest.raises(RunError, match="is in use by process 12 "):
+        take(folder)
+
+
+def test_a_command_in_another_encoding_than_utf_8_can_be_named(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["podium", "train", os.fsdecode(b"caf\xe9.yaml")])
+    with locked(folder):
+        assert "podium train " in holder_of(folder)
+
+
+def test_a_holder_is_named_in_one_line(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["podium", "train", "a\nb.yaml"])
+    with locked(folder), pytest.raises(RunError) as told:
+        take(folder)
+    assert "\n" not in str(told.value)
+
+
+def test_a_process_that_let_go_just_before_is_not_taken_for_dead(folder, holder, monkeypatch):
+    def let_go_first(*arguments):
+        holder.communicate()
+        return taken(*arguments)
+
+    taken = locks._taken
+    monkeypatch.setattr(locks, "_taken", let_go_first)
+    assert take(folder) == ""
+
+
+def test_folds_are_locked_each_for_itself(folder):
+    with locked(folder):
+        assert take(folder.with_name("fold1")) == ""
+        assert holder_of(folder.with_name("fold1")) is None
 
 
 def test_who_holds_a_folder_that_was_never_locked(folder):

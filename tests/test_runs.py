@@ -7,6 +7,8 @@ from podium.errors import RunError
 from podium.files import read_json
 from podium.runs import Run, git_commit, versions
 
+BEST = {"stage": "all", "epoch": 3, "monitor": "val_accuracy", "score": 0.9, "image_size": 32}
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -42,15 +44,25 @@ def test_a_run_that_begins_again_keeps_nothing_of_the_unfinished_try(run, folds)
 
 
 def test_state_is_added_to(run):
-    run.save_state(status="training", stage=0)
-    run.save_state(stage=1, best={"score": 0.9})
-    assert run.state == {"status": "training", "stage": 1, "best": {"score": 0.9}}
+    run.save_state(status="training", stage="head")
+    run.save_state(stage="all", best=BEST)
+    assert run.state == {"status": "training", "stage": "all", "best": BEST}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"best": {**BEST, "score": "high"}}, {"best": {}}, {"epoch": "1"}, {"status": "trained", "best": None}],
+)
+def test_a_state_that_makes_no_sense_is_as_good_as_none(run, changes):
+    run.save_state(status="training", stage="head", epoch=1, best=BEST)
+    run.save_state(**changes)
+    assert run.state == {}
 
 
 def test_a_run_is_trained_when_it_says_so_and_has_its_weights(run):
     assert run.state == {}
     assert not run.is_trained
-    run.save_state(status="trained")
+    run.save_state(status="trained", best=BEST)
     assert not run.is_trained
     run.best_weights.write_bytes(b"weights")
     assert run.is_trained

@@ -3,12 +3,13 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 
 from podium import stopping
-from podium.stopping import Stopping, parse_duration, spell_duration
+from podium.stopping import Interrupted, Stopping, interruptible, parse_duration, spell_duration
 
 
 @pytest.fixture
@@ -38,6 +39,11 @@ def test_what_is_no_time_is_refused(text):
 )
 def test_a_time_is_spelled_as_it_is_read(seconds, text):
     assert spell_duration(seconds) == text
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 60, 61, 3599, 3600, 3660, 43200, 86399, 90061])
+def test_a_time_that_was_spelled_is_read_again(seconds):
+    assert parse_duration(spell_duration(seconds)) == seconds
 
 
 def test_without_a_limit_or_a_signal_there_is_no_reason(clock):
@@ -105,6 +111,64 @@ def test_a_second_signal_ends_the_process_at_once(first, second):
     assert f"podium: {second} again: stopped; the last saved state holds" in done.stderr
 
 
+@pytest.fixture
+def nobody_reads():
+    """The end of a pipe that no one reads from, as `2>&1 | tee log` leaves it when Ctrl-C has ended tee as well."""
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
+
+
+ONCE = """
+import os, signal
+from podium.stopping import Stopping
+one = Stopping()
+with one.at_the_next_step():
+    os.kill(os.getpid(), signal.SIGINT)
+    print("this step ended", flush=True)
+print(one.reason(0))
+"""
+
+
+def test_a_signal_is_noted_where_nobody_reads_stderr(nobody_reads):
+    done = subprocess.run([sys.executable, "-c", ONCE], stdout=subprocess.PIPE, stderr=nobody_reads, text=True)
+    assert (done.returncode, done.stdout) == (0, "this step ended\nSIGINT\n")
+
+
+def test_a_second_signal_ends_the_process_where_nobody_reads_stderr(nobody_reads):
+    script = TWICE.format(first="SIGINT", second="SIGTERM")
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=nobody_reads, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")
+
+
+STOPPED = """
+from podium.cli import main
+from podium.errors import StoppedError
+def stopped():
+    raise StoppedError("stopped")
+main.app = stopped
+main.main()
+"""
+
+
+def test_a_stop_exits_with_75_where_nobody_reads_stderr(nobody_reads):
+    done = subprocess.run([sys.executable, "-c", STOPPED], stderr=nobody_reads)
+    assert done.returncode == 75
+
+
+def test_handlers_are_put_back_after_an_error():
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    def fail():
+        with Stopping().at_the_next_step():
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_another_thread_leaves_signals_alone():
     before, seen = signal.getsignal(signal.SIGTERM), []
 
@@ -116,3 +180,23 @@ def test_another_thread_leaves_signals_alone():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def interrupt(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_where_nothing_else_listens(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=number.name), interruptible():
+        interrupt(number)
+    assert signal.getsignal(number) == before
+    assert Stopping().reason(0) is None
+
+
+def test_an_interrupt_that_was_lost_is_still_a_reason_to_stop():
+    with interruptible():
+        with suppress(Interrupted):
+            interrupt()
+        assert Stopping().reason(0) == "SIGTERM"

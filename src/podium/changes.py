@@ -116,7 +116,7 @@ def parse_request(text: str) -> float:
         rate = float(value)
     except ValueError:
         rate = math.nan
-    if not (math.isfinite(rate) and rate > 0):
+    if not _is_rate(rate):
         raise ConfigError(f"learning_rate: expected a number above 0, such as 1e-5: got {value.strip()!r}")
     return rate
 
@@ -135,10 +135,15 @@ def requests(run: Path) -> list[tuple[str, float, str]]:
         return []
     found = []
     for path in sorted(folder.glob("[0-9]*.json")):
-        with suppress(RunError, KeyError, TypeError, ValueError):  # not written by `ask`
+        with suppress(RunError):
             content = read_json(path)
-            found.append((path.stem, float(content[LEARNING_RATE]), str(content["at"])))
+            if _is_rate(content.get(LEARNING_RATE)):  # else not written by `ask`
+                found.append((path.stem, float(content[LEARNING_RATE]), str(content.get("at", ""))))
     return found
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
 def forget_request(run: Path, name: str) -> None:

@@ -111,3 +111,9 @@ def digest_of(content: Any) -> str:
     """Eight letters that change when the content does."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def digest_of_file(path: Path) -> str:
+    """Sixteen letters that change when a byte does."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]

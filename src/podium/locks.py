@@ -22,6 +22,10 @@ except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
 
+LOOKS, A_LOOK = 10, 0.02
+"""How often, and how many seconds apart, a lock is tried."""
+
+
 def lock_file(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
@@ -34,10 +38,11 @@ def locked(folder: Path) -> Iterator[str]:
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as opened:
+    with path.open("a+", encoding="utf-8", errors="backslashreplace") as opened:
+        is_taken = _taken_soon(opened)
         opened.seek(0)
-        holder = opened.read().strip()
-        if not _taken(opened):
+        holder = _one_line(opened.read())
+        if not is_taken:
             raise RunError(
                 f"{folder} is in use by {holder or 'another process'}; one at a time may work on a run folder: wait for"
                 " it, or stop it first (it saves where it stands)"
@@ -52,10 +57,19 @@ def locked(folder: Path) -> Iterator[str]:
 def holder_of(folder: Path) -> str | None:
     """The process that works on the folder now, if one does."""
     try:
-        with lock_file(folder).open(encoding="utf-8") as opened:
-            return None if _taken(opened, shared=True) else opened.read().strip() or "another process"
+        with lock_file(folder).open(encoding="utf-8", errors="backslashreplace") as opened:
+            return None if _taken(opened, shared=True) else _one_line(opened.read()) or "another process"
     except OSError:
         return None
+
+
+def _taken_soon(opened: IO[str]) -> bool:
+    """Someone may just be looking who holds it, as `holder_of` does, which takes a moment."""
+    for _ in range(LOOKS):
+        if _taken(opened):
+            return True
+        time.sleep(A_LOOK)
+    return False
 
 
 def _taken(opened: IO[str], shared: bool = False) -> bool:
@@ -66,6 +80,10 @@ def _taken(opened: IO[str], shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _say(opened: IO[str], text: str) -> None:

@@ -15,11 +15,12 @@
 The digest is that of everything that decides the weights, so a changed config gets a folder of its own.
 """
 
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +29,17 @@ from typing import Any
 import yaml
 
 from podium.errors import RunError
-from podium.files import read_json, write_json, write_text
+from podium.files import digest_of_file, read_json, write_json, write_text
+
+BEST_WEIGHTS = "best.weights.h5"
+STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.npz")
+"""Of a saved state: its number, and the digest of its bytes."""
+_NUMBER = int | float
+_IN_STATE = {
+    "status": str, "stage": str, "epoch": int, "epochs": int, "step": int, "steps": int, "best": dict | None,
+    "changes": int, "seconds": _NUMBER, "seconds_a_picture": _NUMBER, "command": str, "dry_run": bool, "limit": int,
+}  # fmt: skip
+_IN_BEST = {"stage": str, "epoch": int, "monitor": str, "score": _NUMBER, "image_size": int}
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Run:
 
     @property
     def best_weights(self) -> Path:
-        return self.path / "best.weights.h5"
+        return self.path / BEST_WEIGHTS
 
     @property
     def history(self) -> Path:
@@ -56,9 +67,20 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What state.json says. It follows from the saved states, so one that cannot be read is as good as none."""
+        """What state.json says. It follows from the saved states, so one that makes no sense is as good as none."""
         try:
-            return read_json(self.path / "state.json")
+            content = read_json(self.path / "state.json")
+        except RunError:
+            return {}
+        best = content.get("best")
+        makes_sense = _has_kinds(content, _IN_STATE) and (best is None or _has_kinds(best, _IN_BEST, all_of_them=True))
+        return content if makes_sense and (best or content.get("status") != "trained") else {}
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """What the run began with."""
+        try:
+            return read_json(self.path / "versions.json")
         except RunError:
             return {}
 
@@ -72,7 +94,8 @@ class Run:
     @property
     def saved_states(self) -> list[Path]:
         """What a training can go on from, newest first."""
-        return sorted((self.path / "saved").glob("state-*.npz"), reverse=True)
+        found = (self.path / "saved").glob("state-*.npz")
+        return sorted((path for path in found if STATE_NAME.fullmatch(path.name)), reverse=True)
 
     @property
     def saved_at(self) -> float:
@@ -83,6 +106,15 @@ class Run:
     def is_under_way(self) -> bool:
         """Not trained, but something is saved."""
         return not self.is_trained and bool(self.saved_states)
+
+    def check_best_weights(self) -> None:
+        """A flipped bit in them would give other predictions and no error."""
+        noted = self.state["best"].get("digest")
+        if noted and digest_of_file(self.best_weights) != noted:
+            raise RunError(
+                f"{self.best_weights} is damaged (its bytes are not those that were saved); put back a copy of it, or"
+                f" move {self.path} away to train anew"
+            )
 
     def start(self, config: Mapping[str, Any], folds: Path) -> None:
         """An empty folder with what the run is made of. A try that saved nothing is removed."""
@@ -95,13 +127,16 @@ class Run:
         """Write what the run is made of."""
         write_text(self.config, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         write_text(self.folds, folds.read_text(encoding="utf-8"))
-        write_json(self.path / "versions.json", versions())
+        if not (self.path / "versions.json").is_file():
+            write_json(self.path / "versions.json", versions())
         self.save_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
 
     def note_seconds(self, parts: Mapping[str, float]) -> None:
         """Write in timings.json how long parts took."""
-        path = self.path / "timings.json"
-        write_json(path, {**read_json(path), **{part: round(seconds, 3) for part, seconds in parts.items()}})
+        path, known = self.path / "timings.json", {}
+        with suppress(RunError):  # for people only: a damaged one is begun anew
+            known = read_json(path)
+        write_json(path, {**known, **{part: round(seconds, 3) for part, seconds in parts.items()}})
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -109,6 +144,12 @@ class Run:
         began = time.perf_counter()
         yield
         self.note_seconds({part: time.perf_counter() - began})
+
+
+def _has_kinds(content: Mapping[str, Any], kinds: Mapping[str, Any], *, all_of_them: bool = False) -> bool:
+    if all_of_them and not kinds.keys() <= content.keys():
+        return False
+    return all(isinstance(content[key], kind) for key, kind in kinds.items() if key in content)
 
 
 _LIBRARIES = (

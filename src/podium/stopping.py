@@ -1,6 +1,8 @@
-"""Stopping a training before its end: by a signal, or because the time it was given is over.
+"""Stopping before the end: by a signal, or because the time that was given is over.
 
-A first SIGINT or SIGTERM is only noted, and the training stops at its next step. A second one ends the process at once.
+While a model trains, a first SIGINT or SIGTERM is only noted, and the training stops at its next step; a second one
+ends the process at once. Anywhere else a signal interrupts what goes on. Should that interrupt be lost, in a destructor
+or in a library that catches everything, it is still a reason not to begin the next stage or the next predictions.
 """
 
 import os
@@ -8,12 +10,59 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+STOPPED = 75
+"""The exit code, EX_TEMPFAIL of sysexits.h: not done, but nothing is wrong; the same command goes on."""
 SAME_PRESS = 0.2
 """Seconds within which a repeated signal is no second one: `timeout` sends each to the process and to its group."""
+
+
+def tell(text: str) -> None:
+    """On stderr, if anybody still reads it: Ctrl-C ends the `tee` of a pipe too. A signal may come within a `print`."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+
+
+class Interrupted(BaseException):
+    """A signal came. Not KeyboardInterrupt: Python ends by the signal itself once that has passed through an import."""
+
+
+_interrupted_by: str | None = None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within this block SIGINT and SIGTERM raise Interrupted, where nothing else is made of them."""
+    global _interrupted_by
+
+    def interrupt(number: int, frame: Any) -> None:
+        global _interrupted_by
+        _interrupted_by = signal.Signals(number).name
+        raise Interrupted(_interrupted_by)
+
+    _interrupted_by = None
+    try:
+        with _handling(interrupt):
+            yield
+    finally:
+        _interrupted_by = None
+
+
+@contextmanager
+def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handler) for number in signals]
+    try:
+        yield
+    finally:
+        for number, earlier in zip(signals, before, strict=True):
+            signal.signal(number, earlier)
 
 
 class Stopping:
@@ -31,8 +80,8 @@ class Stopping:
 
     def reason(self, needed: float) -> str | None:
         """Why to stop now, where what comes next takes `needed` seconds and cannot be broken off."""
-        if self._asked:
-            return self._asked
+        if self._asked or _interrupted_by:
+            return self._asked or _interrupted_by
         if self._limit is not None and time.monotonic() - self._began + needed > self._limit:
             return f"--time-limit {spell_duration(self._limit)}"
         return None
@@ -40,25 +89,16 @@ class Stopping:
     @contextmanager
     def at_the_next_step(self) -> Iterator[None]:
         """Within this block SIGINT and SIGTERM ask, and only a second one ends the process."""
-        if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        with _handling(self._heard):
             yield
-            return
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._heard) for number in signals]
-        try:
-            yield
-        finally:
-            for number, handler in zip(signals, before, strict=True):
-                signal.signal(number, handler)
 
     def _heard(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
         if self._asked is None:
             self.ask(name)
-            # Not `print`: the signal may have come in the middle of one.
-            os.write(2, f"\npodium: {name}: stopping after this step; once more stops at once\n".encode())
+            tell(f"\npodium: {name}: stopping after this step; once more stops at once")
         elif time.monotonic() - self._asked_at > SAME_PRESS:
-            os.write(2, f"\npodium: {name} again: stopped; the last saved state holds\n".encode())
+            tell(f"\npodium: {name} again: stopped; the last saved state holds")
             os._exit(128 + number)
 
 

@@ -1,6 +1,8 @@
 """The command line as a person meets it: exit codes, one line for what can be mended, a traceback only when asked."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -232,15 +234,35 @@ def test_the_doctor_tells_what_is_here(podium, here, monkeypatch):
     assert told["kaggle key"].startswith("none yet")
 
 
-def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exits_with_75(monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exits_with_75(number, monkeypatch, capsys):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
 
+    before = signal.getsignal(number)
     monkeypatch.setattr("podium.cli.submissions.competition_of", interrupted)
     monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 75
-    told = capsys.readouterr().err
-    assert told.endswith(f"go on with: podium check {__file__}\n")
-    assert told.count("\n") == 1
+    assert capsys.readouterr().err == (
+        f"podium: {number.name}: stopped; what was saved holds; go on with: podium check {__file__}\n"
+    )
+    assert signal.getsignal(number) == before
+
+
+EARLY = """
+import os, signal, sys
+class Import:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Import())
+from podium.__main__ import main
+main()
+"""
+
+
+def test_a_signal_while_it_is_still_being_imported_leaves_no_traceback():
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (75, "podium: SIGTERM: stopped before it began; type the same again\n")

@@ -6,10 +6,10 @@ import pytest
 
 from podium.changes import requests
 from podium.cli.main import main
-from podium.locks import locked
+from podium.locks import lock_file, locked
 from podium.runs import Run
 
-BEST = {"stage": "all", "epoch": 4, "monitor": "val_accuracy", "score": 0.94321, "digest": "aa"}
+BEST = {"stage": "all", "epoch": 4, "monitor": "val_accuracy", "score": 0.94321, "image_size": 299, "digest": "aa"}
 STANDING = {"stage": "all", "epoch": 5, "epochs": 12, "step": 0, "steps": 47, "seconds": 3723.4, "best": BEST}
 
 
@@ -117,6 +117,29 @@ def test_a_damaged_state_json_is_no_obstacle(podium, make_run, content):
     assert row_of(out, run) == "saved"
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x80])
+def test_a_flipped_byte_of_state_json_is_no_obstacle(podium, make_run, bit):
+    run = make_run(**STANDING | {"step": 20}, dry_run=True, limit=1500, changes=2)
+    path = run.path / "state.json"
+    whole, failed = path.read_bytes(), []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            assert podium("runs")[0] == 0
+        except Exception as error:
+            failed.append((path.read_bytes()[place - 3 : place + 9], error))
+    assert failed == []
+
+
+def test_a_damaged_lock_is_no_obstacle(podium, make_run):
+    run = make_run(**STANDING)
+    with locked(run.path):
+        lock_file(run.path).write_bytes(b"process 12 \xff on")
+        code, out, _ = podium("runs")
+    assert code == 0
+    assert "; process 12 " in row_of(out, run)
+
+
 def test_every_run_has_a_row(podium, make_run):
     for fold in range(3):
         make_run(fold=fold, **STANDING)
@@ -155,6 +178,36 @@ def test_set_refuses_anything_else(podium, make_run, words, told):
     assert code == 1
     assert err.startswith(f"podium: {told}")
     assert not requests(run.path)
+
+
+def test_set_in_a_folder_that_cannot_be_written_to_is_one_line(podium, make_run, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(30, "Read-only file system", str(run.path / "asked"))
+
+    run = make_run(**STANDING)
+    monkeypatch.setattr("podium.files.tempfile.mkstemp", refused)
+    assert podium("set", run.path, "learning_rate=1e-5") == (
+        1,
+        "",
+        f"podium: the system refused {run.path}/asked: Read-only file system; mend that and run the same command"
+        " again\n",
+    )
+
+
+@pytest.mark.parametrize("value", ["", "-1e-5", "nan", "inf", "fast"])
+def test_set_refuses_what_is_no_number_above_0(podium, make_run, value):
+    run = make_run(**STANDING)
+    code, out, err = podium("set", run.path, f"learning_rate={value}")
+    assert (code, out) == (1, "")
+    assert err == f"podium: learning_rate: expected a number above 0, such as 1e-5: got {value!r}\n"
+    assert not (run.path / "asked").exists()
+
+
+def test_set_twice_leaves_both_in_their_order(podium, make_run):
+    run = make_run(**STANDING)
+    for rate in ("1e-5", "3e-5"):
+        assert podium("set", run.path, f"learning_rate={rate}")[0] == 0
+    assert [rate for _, rate, _ in requests(run.path)] == [1e-5, 3e-5]
 
 
 def test_set_names_the_folds_of_a_folder_that_holds_them(podium, make_run):

@@ -63,7 +63,7 @@ def test_train_does_not_begin_anew_where_something_is_saved_but_goes_on_when_tol
     before = [path.name for path in run.saved_states]
     ended = cars("train")
     assert ended.code == 1
-    assert ended.err.startswith(f"podium: tiny fold 0 was stopped before its end, and {run.path} holds")
+    assert ended.err.startswith(f"podium: {run.path} holds the saved state of a training of tiny fold 0: add --resume")
     assert "--resume" in ended.err
     assert [path.name for path in run.saved_states] == before
     ended = cars("train", "--resume")
@@ -105,7 +105,7 @@ def test_changed_config_goes_on_in_a_folder_of_its_own(cars):
     assert ended.code == 0, ended.err
     (new,) = (run for run in runs() if run.path != old.path)
     assert f"goes on from {old.path}, which stays as it is" in ended.out
-    assert "stage 0, epoch 0: learning_rate 0.005 -> 0.0001" in ended.out
+    assert "stage first, from epoch 1 after step 1 on: learning_rate 0.005 -> 0.0001" in ended.out
     assert "going on from stage first, epoch 1 of 2, after step 1" in ended.out
     changes = pd.read_csv(new.path / "changes.csv")
     assert changes[["stage", "epoch", "step", "key"]].values.tolist() == [
@@ -146,7 +146,7 @@ def test_a_schedule_may_change_and_the_run_be_stopped_again(cars):
     stop(cars)
     options = ["--resume", "--set", "stages.0.schedule={kind: step, every: 1}"]
     ended = stop(cars, "train", *options)
-    assert 'stage 0, epoch 0: schedule {"kind": "constant"} -> ' in ended.out
+    assert 'stage first, from epoch 1 after step 1 on: schedule {"kind": "constant"} -> ' in ended.out
     ended = cars("train", *options)
     assert ended.code == 0, ended.err
     new = max(runs(), key=lambda run: run.saved_at)
@@ -169,7 +169,7 @@ def test_a_trained_run_is_extended_by_a_stage_and_predicted_anew(cars, tiny_comp
     tiny_competition.member(stages=[*STAGES, third])
     ended = cars("train", "--resume")
     assert ended.code == 0, ended.err
-    assert "stage 2, epoch 0: stage null -> third" in ended.out
+    assert "stage third, from epoch 1 on: stage null -> third" in ended.out
     (new,) = (run for run in runs() if run.path != old.path)
     assert pd.read_csv(new.history)["stage"].tolist() == ["first", "first", "second", "second", "third"]
     assert cars("predict").code == 0
@@ -214,3 +214,28 @@ def test_a_kept_state_of_another_model_is_told(cars):
     assert ended.code == 1
     assert "is of another model" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_weights_with_a_flipped_bit_are_not_predicted_with(cars):
+    assert cars("train").code == 0
+    (run,) = runs()
+    weights = bytearray(run.best_weights.read_bytes())
+    weights[len(weights) // 2] ^= 1
+    run.best_weights.write_bytes(weights)
+    ended = cars("predict")
+    assert ended.code == 1
+    assert ended.err.startswith(f"podium: {run.best_weights} is damaged (its bytes are not those that were saved)")
+
+
+@pytest.mark.parametrize("lost", [["state.json"], ["state.json", "saved"]])
+def test_a_trained_run_that_lost_what_says_so_is_not_trained_over(cars, lost):
+    assert cars("train").code == 0
+    (run,) = runs()
+    weights = run.best_weights.read_bytes()
+    for name in lost:
+        path = run.path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert cars("train").code == 1
+    assert run.best_weights.read_bytes() == weights
+    assert cars("train", "--resume").code == (1 if "saved" in lost else 0)
+    assert run.best_weights.read_bytes() == weights

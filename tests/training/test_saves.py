@@ -1,8 +1,11 @@
 """Saved states as files: read back, found damaged, fallen back from. Nothing here trains."""
 
+import errno
 import os
+import re
 import shutil
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,6 +55,13 @@ def best(saves, epoch, content):
         (folder / "report.csv").write_text(f"epoch {epoch}\n")
 
     return {"stage": "all", "epoch": epoch, "score": 0.5, **saves.keep_best(weights, 0, epoch, report)}
+
+
+def flip(path, place):
+    """Another bit at this share of the file."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0x10
+    path.write_bytes(content)
 
 
 def files(folder):
@@ -163,8 +173,71 @@ def test_the_next_save_keeps_the_whole_state_and_drops_the_damaged_one(two):
     assert len(two.states()) == 2
 
 
+@pytest.mark.parametrize("place", [0.25, 0.5, 0.75, 0.999])
+def test_a_good_state_outlives_a_newer_one_with_a_flipped_byte(two, place):
+    """Such a state can still be opened: only its digest tells."""
+    damaged, whole = two.states()
+    flip(damaged, place)
+    two.newest(QUIET)
+    newest = two.write(progress(2), arrays(2.5))
+    assert two.states() == [newest, whole]
+
+
+def test_a_good_state_outlives_a_newer_one_that_lost_its_best_weights(saves):
+    whole = saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
+    second = best(saves, 1, b"second")
+    saves.write(progress(2, second), arrays(2))
+    (saves.folder.parent / second["file"]).write_bytes(b"secund")
+    saved = saves.newest(QUIET)
+    newest = saves.write(progress(2, saved.progress.best), arrays(2.5))
+    assert saves.states() == [newest, whole]
+    newest.write_bytes(b"cut")
+    assert saves.newest(QUIET).progress.epoch == 1
+
+
+def test_a_good_state_outlives_one_of_a_newer_podium(two, monkeypatch):
+    whole = two.states()[0]
+    monkeypatch.setattr("podium.training.progress.FORMAT", 2)
+    two.write(progress(3), arrays(3.0))
+    monkeypatch.undo()
+    two.newest(QUIET)
+    newest = two.write(progress(3), arrays(3.5))
+    assert newest in two.states()
+    assert whole in two.states()
+
+
+def test_a_state_of_a_newer_podium_may_hold_other_things(two, monkeypatch):
+    monkeypatch.setattr(saving, "_HEADER", "heading")
+    monkeypatch.setattr(Saves, "_let_go", lambda *_: None)  # it would not know the earlier ones by that heading
+    two.write(progress(3), arrays(3.0))
+    monkeypatch.undo()
+    saved, told = told_by(two)
+    assert saved.progress.epoch == 2
+    assert told.count("\n") == 1
+
+
+def test_two_states_of_a_newer_podium_are_refused_and_left_alone(two, monkeypatch):
+    monkeypatch.setattr("podium.training.progress.FORMAT", 2)
+    for epoch in (3, 4):
+        two.write(progress(epoch), arrays(epoch))
+    monkeypatch.undo()
+    before = files(two.folder)
+    with pytest.raises(
+        RunError, match=r"\(format 2; this one: 1\).*Nothing was changed; to start anew, move .* away"
+    ) as one:
+        two.newest(QUIET)
+    assert "\n" not in str(one.value)
+    assert files(two.folder) == before
+
+
 @pytest.mark.parametrize(
-    ("harm", "fault"), [(os.unlink, "is not there"), (lambda path: path.write_bytes(b""), "is damaged")]
+    ("harm", "fault"),
+    [
+        (os.unlink, "is not there"),
+        (lambda path: path.write_bytes(b""), "is damaged"),
+        (lambda path: flip(path, 0.5), "is damaged"),
+    ],
+    ids=["deleted", "empty", "flipped"],
 )
 def test_without_its_best_weights_a_state_cannot_be_gone_on_from(saves, harm, fault):
     saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
@@ -199,6 +272,50 @@ def test_a_full_disk_leaves_the_states_there_are_and_tells_the_bytes(two, monkey
     monkeypatch.undo()
     assert not list(two.folder.glob(".writing*"))
     assert two.newest(QUIET).progress.epoch == (3 if files(two.folder) != before else 2)
+
+
+def test_a_quota_that_is_spent_is_told_as_a_full_disk(two, monkeypatch):
+    monkeypatch.setattr(os, "fsync", Fail(None, OSError(errno.EDQUOT, "Disk quota exceeded"), 1))
+    with pytest.raises(DiskFullError, match=r"bytes, [0-9,]+ more than it can have"):
+        two.write(progress(3), arrays(3))
+
+
+def test_the_bytes_that_are_missing_are_those_the_disk_has_not(two, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(np, "save", Fail(None, OSError(errno.ENOSPC, "No space left on device"), 1))
+    with pytest.raises(DiskFullError) as full:
+        two.write(progress(3), arrays(3))
+    needs, missing = (
+        int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:bytes|more)", str(full.value))
+    )
+    assert needs > 1000
+    assert missing == needs - 1000
+
+
+def test_best_weights_that_find_no_room_leave_those_before(saves, monkeypatch):
+    first = best(saves, 0, b"first")
+    saves.write(progress(1, first), arrays(1))
+    before = files(saves.folder)
+    monkeypatch.setattr(os, "fsync", Fail(None, OSError(errno.ENOSPC, "No space left on device"), 1))
+    with pytest.raises(OSError, match="No space"):
+        best(saves, 1, b"second")
+    monkeypatch.undo()
+    saves.forget_unfinished()
+    assert files(saves.folder) == before
+    assert saves.newest(QUIET).progress.best == first
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_copy_that_finds_no_room_is_told_and_the_original_stays(saves, tmp_path, monkeypatch, at):
+    saves.write(progress(1, best(saves, 0, b"weights")), arrays(1))
+    saved, before = saves.newest(QUIET), files(saves.folder)
+    (tmp_path / "other").mkdir()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(shutil, "copyfile", Fail(shutil.copyfile, full, at))
+    with pytest.raises(DiskFullError, match=rf"a copy of the saved state in {tmp_path}/other needs [0-9,]+ bytes"):
+        saves.copy(saved, tmp_path / "other")
+    assert files(saves.folder) == before
+    assert not list((tmp_path / "other").rglob(".writing*"))
 
 
 @pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), PermissionError(13, "Permission denied")])

@@ -2,27 +2,19 @@
 
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import suppress
 
 import typer
 
 from podium.cli import demo, doctor, ensembles, members, options, runs, sample, submissions
 from podium.errors import PodiumError, StoppedError
+from podium.stopping import STOPPED, Interrupted, interruptible
 
 # TensorFlow tells of missing GPUs and of its instruction sets at every start. A person may set this lower.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Each stage compiles its model anew, which TensorFlow takes for a mistake.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-
-INTERRUPTED = 130
-"""What Typer exits with after Ctrl-C."""
-STOPPED = 75
-"""EX_TEMPFAIL of sysexits.h: not done, but nothing is wrong; the same command goes on."""
 
 app = typer.Typer(
     name="podium",
@@ -49,12 +41,10 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run a verb. What a user can mend is one message on stderr and exit code 1."""
     try:
-        with sigterm_like_ctrl_c():
+        with interruptible():
             app()
-    except SystemExit as ended:
-        if ended.code != INTERRUPTED:
-            raise
-        _stopped(f"stopped; what was saved holds; go on with: {options.going_on_command()}")
+    except Interrupted as interrupted:
+        _stopped(f"{interrupted}: stopped; what was saved holds; go on with: {options.going_on_command()}")
     except StoppedError as stopped:
         _stopped(str(stopped))
     except PodiumError as error:
@@ -64,30 +54,15 @@ def main() -> None:
         _fail(f"the system refused{place}: {error.strerror or error}; mend that and run the same command again", error)
 
 
-@contextmanager
-def sigterm_like_ctrl_c() -> Iterator[None]:
-    """Where a training does not listen for signals itself."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _stopped(message: str) -> None:
-    print(f"podium: {message}", file=sys.stderr)
+    with suppress(OSError):  # nobody may be reading any more
+        print(f"podium: {message}", file=sys.stderr, flush=True)
     raise SystemExit(STOPPED)
 
 
 def _fail(message: str, error: BaseException) -> None:
     if options.debug_is_on:
         raise error
-    print(f"podium: {message}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"podium: {message}", file=sys.stderr, flush=True)
     raise SystemExit(1)

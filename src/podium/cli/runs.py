@@ -10,7 +10,7 @@ from podium.changes import ask, changes_file, parse_request
 from podium.cli.options import Debug, Runs, make_console
 from podium.errors import RunError
 from podium.locks import holder_of
-from podium.runs import Run
+from podium.runs import BEST_WEIGHTS, Run
 from podium.stopping import spell_duration
 
 
@@ -40,7 +40,8 @@ def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
 
 
 def all_runs(folder: Path) -> list[Run]:
-    return [Run(path.parent) for path in sorted(folder.glob("*/fold*/config.yaml")) if path.parent.name[0] != "."]
+    parts = ("config.yaml", "state.json", "saved", BEST_WEIGHTS)
+    return [Run(path) for path in sorted(folder.glob("*/fold[0-9]*")) if any((path / part).exists() for part in parts)]
 
 
 def standing(run: Run, state: dict[str, Any]) -> str:
@@ -81,7 +82,7 @@ def set_(
     rate = parse_request(change)
     one = Run(run)
     if not one.config.is_file():
-        folds = ", ".join(str(path) for path in sorted(run.glob("fold*")))
+        folds = ", ".join(str(path) for path in sorted(run.glob("fold[0-9]*")))
         raise RunError(f"{run} is no run folder" + (f"; name one of {folds}" if folds else "; podium runs lists them"))
     if one.is_trained:
         raise RunError(f"{run} is trained already; its learning rate changes nothing any more")

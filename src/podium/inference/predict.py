@@ -100,6 +100,7 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
 
 def trained_model(run: Run, member: Member) -> tuple[Any, int]:
     """The model with its best weights, at the size it had when they were best."""
+    run.check_best_weights()
     image_size = int(run.state["best"]["image_size"])
     model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
     load_weights(model, run.best_weights, member.name)

@@ -129,33 +129,39 @@ def find_source(run: Run, member: Member, asked: dict[str, Any], console: Consol
 
     refusals = []
     for other in other_runs(run, member):
-        with locked(other.path):
-            saved = Saves(other.path).newest(console)
-        assert saved
-        was = read_config(other)
-        saved.progress.changes = merged(saved.progress.changes, read_changes(other.path))
-        judged = judge(was, asked, saved.progress)
+        try:
+            with locked(other.path):
+                saved = Saves(other.path).newest(console)
+            if saved is None:
+                continue
+            saved.progress.changes = merged(saved.progress.changes, read_changes(other.path))
+            judged = judge(read_config(other), asked, saved.progress)
+        except RunError as error:
+            refusals.append(str(error))
+            continue
         if not judged.refused:
             return Source(other, saved, judged.changes)
-        refusals.append(f"{other.path} cannot go on so: {'; '.join(judged.refused)}")
-    if refusals:
-        raise RunError(
-            f"{refusals[0]}. These hold from the first step to the last; leave out --resume to train this config from"
-            " its beginning, in a folder of its own"
+        refusals.append(
+            f"{other.path} cannot go on so: {'; '.join(judged.refused)}. These hold from the first step to the last;"
+            " leave out --resume to train this config from its beginning, in a folder of its own"
         )
+    if refusals:
+        raise RunError(refusals[0])
     return None
 
 
 def read_config(run: Run) -> dict[str, Any]:
     try:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        assert isinstance(content, dict)
-        assert {"member", "competition", "made_of"} <= set(content)
-    except (OSError, yaml.YAMLError, AssertionError):
+        for stage in content["member"]["stages"]:
+            _stage(stage)
+        _lasting(content)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise RunError(
             f"{run.config} does not say what that run was made of; without it no other config can go on from it: leave"
             " out --resume to start anew, or move that folder away"
         ) from None
+    assert isinstance(content, dict)
     return content
 
 
@@ -177,9 +183,10 @@ def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> N
     new.path.rename(run.path)
 
 
-def tell_changes(source: Source, run: Run, console: Console) -> None:
-    console.print(
-        f"  goes on from {source.run.path}, which stays as it is; {changes_file(run.path)} notes what changes:"
-    )
+def tell_changes(source: Source, run: Run, resolved: dict[str, Any], console: Console) -> None:
+    console.print(f"  goes on from {source.run.path}, which stays as it is; noted in {changes_file(run.path)}:")
+    names = [stage["name"] for stage in resolved["member"]["stages"]]
     for change in source.changes:
-        console.print(f"    stage {change.stage}, epoch {change.epoch}: {change}", highlight=False)
+        name = names[change.stage] if change.stage < len(names) else change.before
+        after = f" after step {change.step}" if change.step else ""
+        console.print(f"    stage {name}, from epoch {change.epoch + 1}{after} on: {change}", highlight=False)

@@ -13,7 +13,7 @@ from podium.errors import ConfigError, RunError, StoppedError, WeightsError
 from podium.files import digest_of, read_json
 from podium.locks import locked
 from podium.paths import data_folder
-from podium.runs import Run
+from podium.runs import Run, versions
 from podium.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -195,17 +195,24 @@ def _begin(one: FoldRun, console: Console, by_itself: bool) -> None:
     if one.run.saved_states:
         if not (one.choices.resume or by_itself):
             raise RunError(
-                f"{one.name} was stopped before its end, and {one.run.path} holds what it goes on from: add --resume to"
-                " go on, or move that folder away to start anew"
+                f"{one.run.path} holds the saved state of a training of {one.name}: add --resume to go on from it, or"
+                " move that folder away to start anew"
             )
+        _tell_other_versions(one.run, console)
         one.run.describe(one.resolved, folds)
         return
-    if one.choices.resume:
+    if one.run.best_weights.is_file():
+        raise RunError(
+            f"{one.run.path} holds weights, but neither a saved state nor a state.json that says what they are: put"
+            " those back, or move that folder away to start anew"
+        )
+    if one.choices.resume and not one.run.state:  # else it has begun anew before, on purpose
         source = find_source(one.run, one.member, one.resolved, console)
         if source:
             branch(source, one.run, one.resolved, folds)
-            tell_changes(source, one.run, console)
+            tell_changes(source, one.run, one.resolved, console)
             return
+    if one.choices.resume:
         console.print(f"  nothing to go on from: {one.name} starts at its beginning")
     else:
         for other in other_runs(one.run, one.member):
@@ -216,6 +223,18 @@ def _begin(one: FoldRun, console: Console, by_itself: bool) -> None:
                     highlight=False,
                 )
     one.run.start(one.resolved, folds)
+
+
+def _tell_other_versions(run: Run, console: Console) -> None:
+    """Bit for bit holds only with the libraries that it began with."""
+    before, now = run.versions, versions()
+    others = [
+        f"{name} {before[name]} -> {now[name]}"
+        for name in ("tensorflow", "keras", "numpy")
+        if before.get(name, now[name]) != now[name]
+    ]
+    if others:
+        console.print(f"  begun with other versions ({', '.join(others)}): the end may differ in bits", highlight=False)
 
 
 def _train(one: FoldRun, console: Console) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -25,15 +24,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.errors import RunError
-from podium.files import replacing, room_for, sync_folder
+from podium.files import digest_of_file, replacing, room_for, sync_folder
+from podium.runs import BEST_WEIGHTS, STATE_NAME
 from podium.training.progress import FORMAT, Progress
 
 Arrays = Mapping[str, NDArray[Any]]
 """By `part/number`."""
 
 KEPT = 2
-BEST_WEIGHTS = "best.weights.h5"
-_STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.npz")
 _HEADER = "progress"
 
 
@@ -56,12 +54,14 @@ class Saves:
     def __init__(self, run: Path) -> None:
         self._run = run
         self.folder = run / "saved"
+        self._damaged: set[Path] = set()
+        """States found unusable: none of them is one to fall back on."""
 
     def states(self) -> list[Path]:
         """Newest first, read or not."""
         if not self.folder.is_dir():
             return []
-        return sorted((path for path in self.folder.iterdir() if _STATE_NAME.fullmatch(path.name)), reverse=True)
+        return sorted((path for path in self.folder.iterdir() if STATE_NAME.fullmatch(path.name)), reverse=True)
 
     def newest(self, console: Console) -> SavedState | None:
         """The newest state that is whole. One that is not is told, and left where it is."""
@@ -71,6 +71,7 @@ class Saves:
                 saved = self._read(path)
             except DamagedStateError as damage:
                 faults.append(f"{path.name} {damage}")
+                self._damaged.add(path)
                 continue
             for fault in faults:
                 console.print(f"  saved state {fault}: going on from the one before", highlight=False)
@@ -83,16 +84,16 @@ class Saves:
         return None
 
     def _read(self, path: Path) -> SavedState:
-        named = _STATE_NAME.fullmatch(path.name)
+        named = STATE_NAME.fullmatch(path.name)
         assert named
         try:
             if digest_of_file(path) != named[2]:
                 raise DamagedStateError("is damaged (its bytes are not those that were saved)")
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
+            header = json.loads(arrays.pop(_HEADER).tobytes()) if _HEADER in arrays else {}
         except OSError as error:
             raise DamagedStateError(f"cannot be read ({error.strerror or error})") from None
-        header = json.loads(arrays.pop(_HEADER).tobytes())
         if header.get("format") != FORMAT:
             raise DamagedStateError(f"was saved by another podium (format {header.get('format')}; this one: {FORMAT})")
         progress = Progress.from_json(header)
@@ -138,6 +139,8 @@ class Saves:
         for path in earlier:
             if len(kept) == KEPT:
                 break
+            if path in self._damaged:
+                continue
             try:
                 before = self._read_progress(path)
             except DamagedStateError:
@@ -214,11 +217,6 @@ class Saves:
 
 def _best_folder(progress: Progress) -> str:
     return Path(progress.best["file"]).parent.name if progress.best else ""
-
-
-def digest_of_file(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
 
 class _Digesting(io.RawIOBase):

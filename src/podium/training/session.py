@@ -124,10 +124,10 @@ class Session:
             self.stop(reason, stage)
 
     def stop(self, reason: str, stage: Stage) -> None:
-        where = f"at {spell_position(stage, self.progress)}; saved in {self.run.path}"
+        where, command = f"at {spell_position(stage, self.progress)}; saved in {self.run.path}", self.command
         if not self.run.saved_states:
-            where = f"before the first step of {self.run.path}"
-        raise StoppedError(f"{reason}: stopped {where}; go on with: {self.command}")
+            where, command = f"before the first step of {self.run.path}", command.removesuffix(" --resume")
+        raise StoppedError(f"{reason}: stopped {where}; go on with: {command}")
 
     def write_history(self) -> None:
         """history.csv, whole: what a broken-off epoch may have left there is not in it."""

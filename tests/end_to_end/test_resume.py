@@ -1,5 +1,6 @@
 """Stopping and going on as a person does it: by the command line, with the same config and with a changed one."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -239,3 +240,25 @@ def test_a_trained_run_that_lost_what_says_so_is_not_trained_over(cars, lost):
     assert run.best_weights.read_bytes() == weights
     assert cars("train", "--resume").code == (1 if "saved" in lost else 0)
     assert run.best_weights.read_bytes() == weights
+
+
+def test_a_rate_asked_for_while_stopped_goes_along_to_a_changed_config(cars, podium):
+    stop(cars)
+    (old,) = runs()
+    assert podium("set", old.path, "learning_rate=1e-4").code == 0
+    assert cars("train", "--resume", "--set", "stages.0.epochs=1").code == 0
+    (new,) = (run for run in runs() if run.path != old.path)
+    assert pd.read_csv(new.history)["learning_rate"][0] == pytest.approx(1e-4)
+
+
+def test_another_run_that_is_damaged_is_passed_over(cars):
+    stop(cars)
+    (good,) = runs()
+    bad = Run(good.path.parent.with_name("tiny-00000000") / "fold0")
+    shutil.copytree(good.path, bad.path)
+    for path in bad.saved_states:
+        path.write_bytes(b"")
+        os.utime(path, (2**31, 2**31))  # the last saved
+    ended = cars("train", "--resume", "--set", "stages.0.learning_rate=1e-4")
+    assert ended.code == 0, ended.err
+    assert f"goes on from {good.path}" in ended.out

@@ -372,3 +372,25 @@ def test_in_the_end_only_the_newest_state_stays(two):
     newest = two.states()[0]
     two.keep_only_newest()
     assert list(two.folder.iterdir()) == [newest]
+
+
+def test_best_weights_that_no_state_speaks_of_make_room(saves):
+    saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
+    orphan = saves.folder.parent / best(saves, 1, b"second")["file"]
+    again = Saves(saves.folder.parent)
+    again.newest(QUIET)
+    again.forget_orphans()
+    assert not orphan.exists()
+    assert again.newest(QUIET).progress.epoch == 1
+
+
+def test_best_weights_of_a_state_that_cannot_be_read_here_stay(saves, monkeypatch):
+    saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
+    monkeypatch.setattr("podium.training.progress.FORMAT", 2)
+    newer = best(saves, 1, b"second")
+    saves.write(progress(2, newer), arrays(2))
+    monkeypatch.undo()
+    again = Saves(saves.folder.parent)
+    again.newest(QUIET)
+    again.forget_orphans()
+    assert (saves.folder.parent / newer["file"]).is_file()

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from podium.changes import LEARNING_RATE, Change, changes_file, merged, now, read_changes, spell, write_changes
+from podium.changes import (
+    LEARNING_RATE,
+    Change,
+    asked_folder,
+    changes_file,
+    merged,
+    now,
+    read_changes,
+    spell,
+    write_changes,
+)
 from podium.config.loading import Member
 from podium.config.stage import Stage
 from podium.errors import RunError
@@ -177,6 +187,8 @@ def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> N
     known = source.saved.progress.changes
     if any(change.key == LEARNING_RATE for change in source.changes):  # nothing asked for later outlives that
         known = [change for change in known if change.position <= source.saved.progress.position]
+    elif asked_folder(source.run.path).is_dir():
+        shutil.copytree(asked_folder(source.run.path), asked_folder(new.path))
     write_changes(new.path, merged(known, source.changes))
     new.save_state(branched_from=str(source.run.path))
     shutil.rmtree(run.path, ignore_errors=True)

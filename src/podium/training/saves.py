@@ -208,6 +208,18 @@ class Saves:
             if path != newest:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def forget_orphans(self) -> None:
+        """Remove best weights that no state speaks of: a kill or a full disk came between the two."""
+        try:
+            spoken_of = {_best_folder(self._read_progress(path)) for path in self.states()}
+        except DamagedStateError:
+            return
+        if self._damaged or not spoken_of:  # they may be needed by someone who can read those states
+            return
+        for path in self.folder.glob("best-*"):
+            if path.name not in spoken_of:
+                shutil.rmtree(path, ignore_errors=True)
+
     def forget_unfinished(self) -> None:
         """What a killed process was writing."""
         for folder in (self._run, self.folder):

@@ -65,6 +65,7 @@ class Session:
         saves = Saves(run.path)
         saves.forget_unfinished()
         saved = saves.newest(console)
+        saves.forget_orphans()
         progress = saved.progress if saved else Progress(seed)
         # Those before the state are part of it; of those ahead the file alone decides.
         made = [change for change in progress.changes if change.position < progress.position]

@@ -121,10 +121,10 @@ def test_a_learning_rate_is_a_number_above_0(value):
 def test_requests_wait_in_their_order_until_they_are_forgotten(tmp_path):
     assert requests(tmp_path) == []
     first, second = ask(tmp_path, 0.1), ask(tmp_path, 0.2)
-    assert [(name, rate) for name, rate, _ in requests(tmp_path)] == [(first.stem, 0.1), (second.stem, 0.2)]
+    assert [(one.name, one.learning_rate) for one in requests(tmp_path)] == [(first.stem, 0.1), (second.stem, 0.2)]
     forget_request(tmp_path, first.stem)
     forget_request(tmp_path, first.stem)
-    assert [rate for _, rate, _ in requests(tmp_path)] == [0.2]
+    assert [one.learning_rate for one in requests(tmp_path)] == [0.2]
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "0", "-1", "true", "null", "1" + 400 * "0"])
@@ -139,7 +139,7 @@ def test_a_good_request_is_found_beside_a_damaged_one(tmp_path):
     good = ask(tmp_path, 0.2)
     (asked_folder(tmp_path) / "1.json").mkdir()
     (asked_folder(tmp_path) / ".writing-abc.json").write_text("{")
-    assert [(name, rate) for name, rate, _ in requests(tmp_path)] == [(good.stem, 0.2)]
+    assert [(one.name, one.learning_rate) for one in requests(tmp_path)] == [(good.stem, 0.2)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"learning_rate": "fast", "at": ""}'])

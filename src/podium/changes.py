@@ -121,15 +121,24 @@ def parse_request(text: str) -> float:
     return rate
 
 
-def ask(run: Path, learning_rate: float) -> Path:
+@dataclass(frozen=True)
+class Request:
+    name: str
+    learning_rate: float
+    at: str
+    stage: str | None
+    """The stage that was under way when it was asked for, as far as that was known."""
+
+
+def ask(run: Path, learning_rate: float, stage: str | None = None) -> Path:
     """Leave a request for the training to find."""
     path = asked_folder(run) / f"{time.time_ns()}.json"
-    write_json(path, {LEARNING_RATE: learning_rate, "at": now()})
+    write_json(path, {LEARNING_RATE: learning_rate, "at": now(), "stage": stage})
     return path
 
 
-def requests(run: Path) -> list[tuple[str, float, str]]:
-    """(name, learning rate, when) of every request that is waiting, oldest first."""
+def requests(run: Path) -> list[Request]:
+    """Every request that is waiting, oldest first."""
     folder = asked_folder(run)
     if not folder.is_dir():  # the usual case, at every step
         return []
@@ -138,7 +147,8 @@ def requests(run: Path) -> list[tuple[str, float, str]]:
         with suppress(RunError):
             content = read_json(path)
             if _is_rate(content.get(LEARNING_RATE)):  # else not written by `ask`
-                found.append((path.stem, float(content[LEARNING_RATE]), str(content.get("at", ""))))
+                stage = content.get("stage")
+                found.append(Request(path.stem, content[LEARNING_RATE], str(content.get("at", "")), stage))
     return found
 
 

@@ -162,7 +162,7 @@ def test_set_leaves_a_request_for_the_next_step(podium, make_run, going_on):
     assert code == 0
     when = "from its next step on" + ("" if going_on else ", when it goes on")
     assert out == f"{run.path}: learning_rate 1e-05 {when}; {run.path}/changes.csv will note it\n"
-    assert [rate for _, rate, _ in requests(run.path)] == [1e-5]
+    assert [one.learning_rate for one in requests(run.path)] == [1e-5]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_set_twice_leaves_both_in_their_order(podium, make_run):
     run = make_run(**STANDING)
     for rate in ("1e-5", "3e-5"):
         assert podium("set", run.path, f"learning_rate={rate}")[0] == 0
-    assert [rate for _, rate, _ in requests(run.path)] == [1e-5, 3e-5]
+    assert [one.learning_rate for one in requests(run.path)] == [1e-5, 3e-5]
 
 
 def test_set_names_the_folds_of_a_folder_that_holds_them(podium, make_run):

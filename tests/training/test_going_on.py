@@ -256,6 +256,15 @@ def test_request_after_the_last_step_changes_nothing_and_says_so(tmp_path, monke
     assert not read_changes(run.path)
 
 
+def test_request_that_was_made_in_the_stage_before_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    run, log, rates = started(tmp_path), StringIO(), Rates()
+    stages = [stage("head", epochs=1, learning_rate=0.1), stage("all", epochs=1, learning_rate=0.01)]
+    watch(monkeypatch, rates, Stop(STEPS, lambda: ask(run.path, 0.5, "head")))
+    fit(run, stages, console=Console(file=log, width=200))
+    assert rates.seen == pytest.approx([0.1] * STEPS + [0.01] * STEPS)
+    assert "learning_rate 0.5 was asked for in stage head: not changed" in log.getvalue()
+
+
 def test_request_of_a_stopped_run_holds_from_its_first_step(tmp_path, monkeypatch):
     run, stages = started(tmp_path), [stage(epochs=2)]
     stopped(run, stages, STEPS + 1)

@@ -24,6 +24,8 @@ def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
     if not found:
         console.print(f"no runs in {runs}; podium train and podium run make them")
         return
+    if not console.is_terminal:
+        console.width = 1000  # in a log lines are never broken
     table = Table(box=None, pad_edge=False)
     for heading, justify in (("run", "left"), ("stands at", "left"), ("best", "left"), ("time", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -86,7 +88,7 @@ def set_(
         raise RunError(f"{run} is no run folder" + (f"; name one of {folds}" if folds else "; podium runs lists them"))
     if one.is_trained:
         raise RunError(f"{run} is trained already; its learning rate changes nothing any more")
-    ask(run, rate)
+    ask(run, rate, one.state.get("stage"))
     holder = holder_of(run)
     when = "from its next step on" if holder else "from its next step on, when it goes on"
     make_console().print(f"{run}: learning_rate {rate:g} {when}; {changes_file(run)} will note it")

@@ -152,7 +152,7 @@ def find_source(run: Run, member: Member, asked: dict[str, Any], console: Consol
         if not judged.refused:
             return Source(other, saved, judged.changes)
         refusals.append(
-            f"{other.path} cannot go on so: {'; '.join(judged.refused)}. These hold from the first step to the last;"
+            f"{other.path} cannot go on so: {'; '.join(judged.refused)}. That is settled once training has begun;"
             " leave out --resume to train this config from its beginning, in a folder of its own"
         )
     if refusals:

@@ -98,7 +98,10 @@ class FoldRun:
         """With the weights that are best now; a stage that was added may have found better ones."""
         if not self.run.is_trained:
             return False
-        facts = read_json(self.predictions / "predictions.json")
+        try:
+            facts = read_json(self.predictions / "predictions.json")
+        except RunError:  # damaged: predicting again makes it
+            return False
         return bool(facts) and facts.get("weights") == self.run.state["best"].get("digest")
 
     @property

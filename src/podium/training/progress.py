@@ -34,6 +34,8 @@ class Progress:
     """Time spent on each stage, that of earlier processes included."""
     seconds_a_picture: float = 0.0
     """What predicting took, when the validation rows were last predicted."""
+    seconds_of_a_first_step: float = 0.0
+    """The longest that the first step of a stage took, which makes the graph."""
     is_complete: bool = False
     """All stages are over; the arrays that a further stage does not need are gone."""
 

@@ -52,18 +52,25 @@ class RateChanges(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _take_up_requests(self) -> None:
         run, progress = self._session.run, self._session.progress
-        for name, rate, at in requests(run.path):
+        for request in requests(run.path):
+            if request.stage not in (None, self._stage.name):
+                self._tell(
+                    f"learning_rate {request.learning_rate:g} was asked for in stage {request.stage}: not changed"
+                )
             # Noted in the file first: a kill in between leaves both, and the note counts.
-            if all(change.request != name for change in progress.changes):
+            elif all(change.request != request.name for change in progress.changes):
                 before = progress.learning_rate(self._stage)
-                change = Change(*progress.position, LEARNING_RATE, before, rate, "set", at, name)
+                change = Change(
+                    *progress.position, LEARNING_RATE, before, request.learning_rate, "set", request.at, request.name
+                )
                 progress.changes = merged(progress.changes, [change])
                 self._ahead = merged(self._ahead, [change])
                 write_changes(run.path, progress.changes)
-                self._session.console.print(
-                    f"  {change}, as asked, from {spell_position(self._stage, progress)} on", highlight=False
-                )
-            forget_request(run.path, name)
+                self._tell(f"{change}, as asked, from {spell_position(self._stage, progress)} on")
+            forget_request(run.path, request.name)
+
+    def _tell(self, text: str) -> None:
+        self._session.console.print(f"  {text}", highlight=False)
 
 
 class StepwiseScheduler(keras.callbacks.LearningRateScheduler):  # type: ignore[misc]

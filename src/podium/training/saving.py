@@ -69,8 +69,10 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _note_step(self, seconds: float) -> None:
         """The slowest lately. The first step also makes the graph, so it counts only until there is a second."""
-        pace = self._session.pace
+        pace, progress = self._session.pace, self._session.progress
         self._steps_here += 1
+        if self._steps_here == 1:
+            progress.seconds_of_a_first_step = max(progress.seconds_of_a_first_step, seconds)
         pace.step = seconds if self._steps_here <= 2 else max(seconds, 0.95 * pace.step)
 
     def _seconds_of_the_next_step(self) -> float:

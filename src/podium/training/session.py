@@ -84,8 +84,10 @@ class Session:
         self.pace.saving = max(self.pace.saving or 0.0, time.perf_counter() - began)
 
     def tell_state(self, status: str, stage: Stage, steps: int = 0) -> None:
-        """state.json, for people and for verbs that do not train."""
+        """state.json, for people and for verbs that do not train. Before anything is saved there is nothing to tell."""
         progress = self.progress
+        if not self.run.saved_states:
+            return
         self.run.save_state(
             status=status,
             stage=stage.name,
@@ -112,6 +114,11 @@ class Session:
         if self.pace.saving is not None:
             return 1.5 * self.pace.saving
         return size_of(model) / BYTES_A_SECOND + 1.0
+
+    def seconds_to_begin(self, model: Any) -> float:
+        """The first step of a stage and saving it; nothing where no step was timed yet."""
+        first = self.progress.seconds_of_a_first_step
+        return first + self.seconds_to_save(model) + SPARE_SECONDS if first else 0.0
 
     def seconds_to_validate(self, stage: Stage) -> float:
         """As it last took; before the first time, as much as training on as many pictures."""

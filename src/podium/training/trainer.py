@@ -56,7 +56,6 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> None:
         task.unfreeze(model, stage)
         task.compile(model, make_optimizer(stage))
         describe(model, stage, session.console)
-        session.stop_if_asked(stage)
         fit(model, session, number, stage, session.saved if goes_on else None)
     finish(session, stages[-1], seeds_of(model))
 
@@ -111,6 +110,8 @@ def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedSta
     if saved:
         session.console.print(f"  going on from {spell_position(stage, progress)}", highlight=False)
         take_up_optimizer(model, saved)
+    session.tell_state("training", stage, batches.steps)
+    session.stop_if_asked(stage, session.seconds_to_begin(model))
 
     def fit_until(epochs: int, *more: Any) -> None:
         # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
@@ -148,6 +149,8 @@ def finish(session: Session, last: Stage, seeds: Arrays) -> None:
     )
     session.tell_state("trained", last)
     session.saves.keep_only_newest()
-    for name, rate, _ in requests(session.run.path):
-        session.console.print(f"  learning_rate {rate:g} was asked for after the last step: nothing changed")
-        forget_request(session.run.path, name)
+    for request in requests(session.run.path):
+        session.console.print(
+            f"  learning_rate {request.learning_rate:g} was asked for after the last step: nothing changed"
+        )
+        forget_request(session.run.path, request.name)

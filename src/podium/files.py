@@ -15,6 +15,9 @@ from typing import Any
 
 from podium.errors import DiskFullError, RunError
 
+LITTLE = 100_000
+"""Bytes of all that a run writes besides saved states and weights, which tell their own sizes."""
+
 
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
@@ -60,7 +63,7 @@ def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
         # HDF5 tells the number only in its text.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
             raise
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
         missing = size - free if size > free else size
         raise DiskFullError(
             f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than it can have; what was"

@@ -36,6 +36,7 @@ def stop(cars, verb="train", *options):
     """As a signal does that comes within the first step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("podium.stopping.Stopping.reason", lambda _, seconds: "SIGTERM" if seconds else None)
+        patch.setattr("podium.training.session.Session.seconds_to_begin", lambda *_: 0.0)
         ended = cars(verb, *options)
     assert ended.code == 75, ended
     return ended

@@ -24,6 +24,7 @@ from podium.errors import DiskFullError, RunError
 from podium.runs import Run
 from podium.training.classification import ClassificationTask
 from podium.training.saves import Saves
+from podium.training.saving import StateSaver
 
 STAGES = [
     stage("one", epochs=2, optimizer="Adam", schedule={"kind": "plateau", "patience": 1}),
@@ -311,11 +312,22 @@ def at_home(make_tiny_competition, tmp_path_factory):
     }
     tiny.member(stages=[settings])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("podium.stopping.Stopping.reason", lambda _, seconds: "SIGTERM" if seconds else None)
+        stop_in_the_first_step(patch)
         assert typed(home, "train") == 75
     shutil.copytree(home, home.with_name("trained"))
     assert typed(home.with_name("trained"), "train", "--resume") == 0
     return {"stopped": home, "trained": home.with_name("trained")}
+
+
+def stop_in_the_first_step(patch):
+    """As a signal does that comes within the first step that a process makes."""
+    ended = StateSaver.on_train_batch_end
+
+    def asked_to_stop(self, batch, logs=None):
+        self._session.stopping.ask("SIGTERM")
+        ended(self, batch, logs)
+
+    patch.setattr(StateSaver, "on_train_batch_end", asked_to_stop)
 
 
 def eager_task(*arguments, **options):
@@ -412,7 +424,7 @@ def test_a_read_only_run_folder_is_told_in_one_line(podium):
 def test_a_damaged_newest_state_is_told_and_the_one_before_gone_on_from(podium):
     run, podium = podium("stopped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("podium.stopping.Stopping.reason", lambda _, seconds: "SIGTERM" if seconds else None)
+        stop_in_the_first_step(patch)
         assert podium("train", "--resume")[0] == 75
     newest, _ = run.saved_states
     flip(newest)

@@ -10,7 +10,7 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.errors import ConfigError, RunError, StoppedError, WeightsError
-from podium.files import digest_of, read_json
+from podium.files import LITTLE, digest_of, read_json, room_for
 from podium.locks import locked
 from podium.paths import data_folder
 from podium.runs import Run, versions
@@ -181,7 +181,7 @@ def _fingerprint(member: Member) -> str | None:
 
 def train_fold(one: FoldRun, console: Console, *, by_itself: bool = False) -> None:
     """Train it, or go on where it was stopped: with --resume, or `by_itself`."""
-    with locked(one.run.path) as left_by:
+    with room_for(one.run.path, LITTLE, "the run folder"), locked(one.run.path) as left_by:
         if left_by:
             console.print(f"  taken over from {left_by}, which is gone", highlight=False)
         if one.run.is_trained:

@@ -10,7 +10,7 @@ from rich.console import Console
 from podium.changes import forget_request, requests
 from podium.config.stage import Stage
 from podium.errors import ConfigError
-from podium.files import room_for
+from podium.files import LITTLE, room_for
 from podium.models.devices import make_repeatable
 from podium.training.callbacks import ProgressReport, stage_callbacks
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
@@ -19,9 +19,6 @@ from podium.training.saves import Arrays, SavedState
 from podium.training.saving import TakeUpMetrics
 from podium.training.session import Session
 from podium.training.task import Task
-
-LITTLE = 100_000
-"""Bytes of all that a training writes besides states and weights, which tell their own sizes."""
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:

@@ -156,12 +156,18 @@ def test_moving_averages_survive_a_stop(steps, tmp_path):
 # Time
 
 
-def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeypatch):
-    """A clock of its own: a step takes ten seconds, a validation thirty."""
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of its own, that moves only when a test moves it."""
     clock = SimpleNamespace(now=0.0, strftime=time.strftime)
     clock.monotonic = clock.perf_counter = lambda: clock.now
     for module in ("podium.stopping", "podium.training.session", "podium.training.callbacks", "podium.training.saving"):
         monkeypatch.setattr(f"{module}.time", clock)
+    return clock
+
+
+def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeypatch, clock):
+    """A step takes ten seconds, a validation thirty."""
 
     class Slow(LineTask):
         def validate(self, model, stage):
@@ -178,7 +184,7 @@ def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeyp
     assert clock.now == 2 * (4 * 10 + 30) + 3 * 10  # one more step and the validation after it would end at 210
 
 
-def test_at_least_one_step_is_done_however_short_the_time(tmp_path):
+def test_at_least_one_step_is_done_however_short_the_time(tmp_path, clock):
     run = started(tmp_path)
     with pytest.raises(StoppedError, match="after step 1"):
         fit(run, STAGES, stopping=Stopping(time_limit=1.0))

@@ -20,7 +20,7 @@ class Layer:
 
 
 LIGHT = Layer(
-    parts="__init__ __main__ errors config paths files locks stopping changes runs metrics steps cli submission"
+    parts="__init__ __main__ errors config paths files locks stopping changes runs metrics steps cli submission kaggle"
     " data.__init__ ensemble.__init__",
     libraries="pydantic yaml typer rich",
 )

@@ -10,6 +10,12 @@
       SubmissionError           a CSV that must not be sent
       MachineError              something on this machine is missing or out of date
         DiskFullError           no room to save; what was saved before holds
+      KaggleError               what Kaggle refused, or that it does not answer
+        CredentialsError        no key, or one that Kaggle does not take (401)
+        ForbiddenError          Kaggle says 403: rules not accepted, somebody else's, …
+        NotFoundError           Kaggle says 404
+        UnreachableError        no whole answer after several tries: whether the call had its effect is not known
+      BundleError               a script that must not be pushed: too large, a secret in it, a file missing
     StoppedError                no failure: stopped as asked, and saved (exit 75)
 
 Each message says what happened, what was expected and what to do. The command line prints it in one go, without a
@@ -55,6 +61,30 @@ class MachineError(PodiumError):
 
 class DiskFullError(MachineError):
     """No room to save; what was saved before holds."""
+
+
+class KaggleError(PodiumError):
+    """What Kaggle refused, or that it does not answer."""
+
+
+class CredentialsError(KaggleError):
+    """No key, or one that Kaggle does not take."""
+
+
+class ForbiddenError(KaggleError):
+    """Kaggle says 403."""
+
+
+class NotFoundError(KaggleError):
+    """Kaggle says 404."""
+
+
+class UnreachableError(KaggleError):
+    """No whole answer after several tries. Whether the call had its effect is not known."""
+
+
+class BundleError(PodiumError):
+    """A script that must not be pushed."""
 
 
 class StoppedError(Exception):

@@ -26,8 +26,8 @@ from podium.config.loading import Ensemble, load_ensemble
 from podium.errors import SubmissionError
 from podium.metrics import METRICS
 from podium.steps import ensemble as steps
-from podium.steps.ensemble import Blended
-from podium.steps.member import Choices, Prepared, prepare
+from podium.steps.ensemble import Answer, Blended
+from podium.steps.member import Choices, prepare
 
 HiddenScores = Callable[[Blended], Mapping[str, float]]
 """Scores of the members and of `blend` on answers kept apart."""
@@ -79,29 +79,36 @@ def blend(
     console = make_console()
     loaded = load_ensemble(ensemble, set_ or (), seed)
     prepared = prepare(loaded.competition, choices, console)
-    finish(loaded, prepared, choices, console)
+    answers = steps.answers_of(steps.ensemble_runs(loaded, prepared, choices))
+    finish(loaded, answers, steps.sample_of(prepared), choices, console)
 
 
 def run_ensemble(ensemble: Ensemble, choices: Choices, console: Console, hidden: HiddenScores | None = None) -> None:
     """Do what is not done yet; `hidden` adds scores on answers that no one trained on to the table."""
     prepared = prepare(ensemble.competition, choices, console)
-    steps.train_and_predict(steps.ensemble_runs(ensemble, prepared, choices), console)
-    finish(ensemble, prepared, choices, console, hidden)
+    runs = steps.ensemble_runs(ensemble, prepared, choices)
+    steps.train_and_predict(runs, console)
+    finish(ensemble, steps.answers_of(runs), steps.sample_of(prepared), choices, console, hidden)
 
 
 def finish(
-    ensemble: Ensemble, prepared: Prepared, choices: Choices, console: Console, hidden: HiddenScores | None = None
-) -> None:
+    ensemble: Ensemble,
+    answers: Sequence[Answer],
+    sample: Path,
+    choices: Choices,
+    console: Console,
+    hidden: HiddenScores | None = None,
+) -> Blended:
     """Blend, tell what members and blend are worth, and check the CSV."""
-    blended = steps.blend(ensemble, steps.ensemble_runs(ensemble, prepared, choices), choices, console)
+    blended = steps.blend(ensemble, answers, sample, choices, console)
     console.print(members_table(blended, hidden(blended) if hidden else None))
     tell_blend(blended, console)
     if choices.limit_test is not None:
         console.print(f"{blended.submission}: partial, as asked with --limit-test; to look at, not to send")
-        return
-    sample = prepared.rows.folder / ensemble.competition.submission.sample
+        return blended
     faults = steps.submission_faults(blended.submission, ensemble.competition, sample)
     report_faults(blended.submission, faults, console)
+    return blended
 
 
 def members_table(blended: Blended, hidden: Mapping[str, float] | None = None) -> Table:

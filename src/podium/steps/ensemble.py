@@ -35,6 +35,17 @@ class Blended:
     members: "list[MemberResult]"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What one fold of a member predicted, here or on another machine: all that a blend needs of it."""
+
+    member: str
+    fold: int
+    predictions: Path
+    best: dict[str, Any]
+    """The epoch whose weights predicted it, as the run's state tells it."""
+
+
 def ensemble_runs(ensemble: Ensemble, prepared: Prepared, choices: Choices) -> list[FoldRun]:
     return [one for member in ensemble.members for one in fold_runs(member, prepared, choices)]
 
@@ -53,39 +64,48 @@ def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
             predict_fold(one, console)
 
 
-def blend(ensemble: Ensemble, runs: Sequence[FoldRun], choices: Choices, console: Console) -> Blended:
-    """Blend what the members predicted. The CSV of a blend that was made before is kept, not written twice."""
-    from podium.ensemble.result import blend_members
-
+def answers_of(runs: Sequence[FoldRun]) -> list[Answer]:
+    """All of them are needed: without one of its folds a member has no answer to some rows."""
     missing = [one.name for one in runs if not one.is_predicted]
     if missing:
         raise RunError(
             f"{', '.join(missing)}: not predicted yet with this config; run podium run, or podium train and then"
             " podium predict, with the same options"
         )
-    folder = choices.runs / f"{ensemble.name}-{_digest(ensemble, runs)}"
+    return [Answer(one.member.name, one.fold, one.predictions, one.run.state["best"]) for one in runs]
+
+
+def sample_of(prepared: Prepared) -> Path:
+    return prepared.rows.folder / prepared.competition.submission.sample
+
+
+def blend(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: Choices, console: Console) -> Blended:
+    """Blend what the members predicted. The CSV of a blend that was made before is kept, not written twice."""
+    from podium.ensemble.result import blend_members
+
+    folder = choices.runs / f"{ensemble.name}-{_digest(ensemble, answers, sample, choices)}"
     facts = read_json(folder / "blend.json")
-    members = member_results(runs, ensemble.competition)
+    members = member_results(answers, ensemble.competition)
     if facts and (submissions_folder() / facts["submission"]).is_file():
         submission = submissions_folder() / facts["submission"]
         console.print(f"blend: made already of these predictions, skipped ({submission})")
         return Blended(folder, facts, submission, members)
     result = blend_members(members, ensemble.settings, ensemble.competition)
-    submission = write_csv(ensemble, result, runs[0].prepared, choices)
+    submission = write_csv(ensemble, result, sample, choices)
     return Blended(folder, _write_blend(folder, ensemble, result, submission), submission, members)
 
 
-def member_results(runs: Sequence[FoldRun], competition: Competition) -> "list[MemberResult]":
+def member_results(answers: Sequence[Answer], competition: Competition) -> "list[MemberResult]":
     from podium.ensemble.result import read_member
 
-    names = dict.fromkeys(one.member.name for one in runs)
+    names = dict.fromkeys(one.member for one in answers)
     return [
-        read_member(name, [(one.fold, one.predictions) for one in runs if one.member.name == name], competition)
+        read_member(name, [(one.fold, one.predictions) for one in answers if one.member == name], competition)
         for name in names
     ]
 
 
-def write_csv(ensemble: Ensemble, result: "EnsembleResult", prepared: Prepared, choices: Choices) -> Path:
+def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choices: Choices) -> Path:
     """The CSV under a name of its own; `submission_faults` says whether it may be sent."""
     from podium.submission.write import write_submission
 
@@ -94,7 +114,7 @@ def write_csv(ensemble: Ensemble, result: "EnsembleResult", prepared: Prepared, 
         result.test.ids,
         result.test.classes,
         result.test.probs,
-        sample=prepared.rows.folder / asked.sample,
+        sample=sample,
         format=asked.format,
         id_column=asked.id,
         label_column=asked.label if asked.format == "label" else None,
@@ -123,10 +143,9 @@ def submission_faults(path: Path, competition: Competition, sample: Path) -> lis
     )
 
 
-def _digest(ensemble: Ensemble, runs: Sequence[FoldRun]) -> str:
-    made_of = [[str(one.predictions.relative_to(one.choices.runs)), one.run.state["best"]] for one in runs]
+def _digest(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: Choices) -> str:
+    made_of = [[str(one.predictions.relative_to(choices.runs)), one.best] for one in answers]
     asked = ensemble.competition.submission
-    sample = runs[0].prepared.rows.folder / asked.sample
     answer = [asked.model_dump(), hashlib.sha256(sample.read_bytes()).hexdigest()]
     return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed, answer])
 

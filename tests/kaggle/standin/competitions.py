@@ -1,0 +1,316 @@
+"""Competitions: their data, submissions and leaderboard, and the part of the service that speaks of them."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from kagglesdk.competitions.types.competition_api_service import (
+    ApiCompetition,
+    ApiCreateCodeSubmissionRequest,
+    ApiCreateCodeSubmissionResponse,
+    ApiCreateSubmissionRequest,
+    ApiCreateSubmissionResponse,
+    ApiDataFile,
+    ApiDownloadDataFileRequest,
+    ApiDownloadDataFilesRequest,
+    ApiGetCompetitionRequest,
+    ApiGetLeaderboardRequest,
+    ApiGetLeaderboardResponse,
+    ApiGetSubmissionLimitsRequest,
+    ApiGetSubmissionRequest,
+    ApiLeaderboardSubmission,
+    ApiListDataFilesRequest,
+    ApiListDataFilesResponse,
+    ApiListSubmissionsRequest,
+    ApiListSubmissionsResponse,
+    ApiStartSubmissionUploadRequest,
+    ApiStartSubmissionUploadResponse,
+    ApiSubmission,
+    ApiSubmissionLimits,
+)
+from kagglesdk.competitions.types.competition_enums import SubmissionGroup
+from kagglesdk.competitions.types.submission_status import SubmissionStatus
+from standin.replies import Refusal, Reply, redirect_reply
+from standin.scoring import Scorer
+
+if TYPE_CHECKING:
+    from standin.service import StandIn
+
+_RULES = "You must accept this competition's rules before you'll be able to download files or to submit."
+_STATUS = {
+    "pending": SubmissionStatus.PENDING,
+    "complete": SubmissionStatus.COMPLETE,
+    "error": SubmissionStatus.ERROR,
+}
+
+
+@dataclass(eq=False)
+class Submission:
+    """Scored when it is made; that is told after `asks_left` more asks."""
+
+    ref: int
+    competition: str
+    user: str
+    file_name: str
+    content: bytes = field(repr=False)
+    date: datetime
+    description: str
+    public: float | None = None
+    private: float | None = None
+    error: str = ""
+    asks_left: int = 0
+    kernel: str = ""
+    """Of a code submission: the version that made the file."""
+
+    @property
+    def outcome(self) -> Literal["complete", "error"]:
+        return "error" if self.error else "complete"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(eq=False)
+class Competition:
+    """`data` is a folder, or the content of every file. `others` are the other teams' scores."""
+
+    slug: str
+    title: str
+    id: int
+    data: Path | Mapping[str, bytes] = field(repr=False)
+    score: Scorer = field(repr=False)
+    daily: int = 5
+    code_only: bool = False
+    rules_accepted: bool = True
+    pending: int = 0
+    metric: str = "Categorization Accuracy"
+    higher_is_better: bool = True
+    shows_private: bool = False
+    others: dict[str, float] = field(default_factory=dict)
+    deadline: datetime | None = None
+    submissions: list[Submission] = field(default_factory=list)
+
+    def files(self) -> dict[str, bytes | Path]:
+        if not isinstance(self.data, Path):
+            return dict(sorted(self.data.items()))
+        paths = {path.relative_to(self.data).as_posix(): path for path in self.data.rglob("*") if path.is_file()}
+        return dict(sorted(paths.items()))
+
+    def zipped(self, path: Path) -> Path:
+        """All files as one zip, always the same bytes."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in self.files().items():
+                entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+                archive.writestr(entry, content if isinstance(content, bytes) else content.read_bytes())
+        return path
+
+    def best_of(self, user: str) -> float | None:
+        mine = [one for one in self.submissions if one.user == user and one.asks_left <= 0]
+        scores = [one.public for one in mine if one.public is not None]
+        return (max if self.higher_is_better else min)(scores, default=None)
+
+    def board(self, user: str) -> list[tuple[str, float]]:
+        """Teams and their scores, the best one first."""
+        mine = self.best_of(user)
+        teams = dict(self.others) | ({} if mine is None else {user: mine})
+        return sorted(teams.items(), key=lambda row: row[1], reverse=self.higher_is_better)
+
+
+class Competitions:
+    """The methods of competitions.CompetitionApiService. The caller holds the stand-in's lock."""
+
+    def __init__(self, service: "StandIn") -> None:
+        self._service = service
+
+    def _open(self, slug: str) -> Competition:
+        """The competition, where its rules are accepted."""
+        competition = self._any(slug)
+        if not competition.rules_accepted:
+            raise Refusal(403, _RULES)
+        return competition
+
+    def _any(self, slug: str) -> Competition:
+        competition = self._service.competitions.get(slug)
+        if competition is None:
+            raise Refusal(404, f"Competition {slug!r} was not found")
+        return competition
+
+    def get(self, request: ApiGetCompetitionRequest) -> ApiCompetition:
+        competition = self._any(request.competition_name)
+        teams = [team for team, _ in competition.board(self._service.user)]
+        answer = ApiCompetition()
+        answer.id, answer.title = competition.id, competition.title
+        answer.ref = answer.url = f"https://www.kaggle.com/competitions/{competition.slug}"
+        answer.user_has_entered, answer.is_kernels_submissions_only = competition.rules_accepted, competition.code_only
+        answer.max_daily_submissions, answer.evaluation_metric = competition.daily, competition.metric
+        answer.team_count, answer.deadline = len(teams), competition.deadline
+        if self._service.user in teams:
+            answer.user_rank = teams.index(self._service.user) + 1
+        return answer
+
+    def data_files(self, request: ApiListDataFilesRequest) -> ApiListDataFilesResponse:
+        competition = self._open(request.competition_name)
+        answer = ApiListDataFilesResponse()
+        files = list(competition.files().items())
+        shown, answer.next_page_token = self._service.page(files, request, f"data {competition.slug}")
+        answer.files = []
+        for name, content in shown:
+            file = ApiDataFile()
+            file.ref = file.name = name
+            file.total_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+            file.creation_date = datetime(2026, 1, 1)
+            answer.files.append(file)
+        return answer
+
+    def download_all(self, request: ApiDownloadDataFilesRequest) -> Reply:
+        competition = self._open(request.competition_name)
+        return redirect_reply(self._service.sign(f"/data/{competition.slug}/archive.zip"))
+
+    def download_one(self, request: ApiDownloadDataFileRequest) -> Reply:
+        competition = self._open(request.competition_name)
+        if request.file_name not in competition.files():
+            raise Refusal(404, "Not found")
+        return redirect_reply(self._service.sign(f"/data/{competition.slug}/files/{quote(request.file_name)}"))
+
+    def start_upload(self, request: ApiStartSubmissionUploadRequest) -> ApiStartSubmissionUploadResponse:
+        competition = self._open(request.competition_name or "")
+        answer = ApiStartSubmissionUploadResponse()
+        upload = self._service.uploads.new(competition.slug, request.file_name, request.content_length)
+        answer.token, answer.create_url = upload.token, self._service.sign(f"/upload/{upload.token}")
+        return answer
+
+    def submit(self, request: ApiCreateSubmissionRequest) -> ApiCreateSubmissionResponse:
+        competition = self._open(request.competition_name)
+        upload = self._service.uploads.get(request.blob_file_tokens)
+        if upload is None or upload.slug != competition.slug:
+            raise Refusal(404, "The uploaded file was not found")
+        if upload.is_used:
+            raise Refusal(400, "The uploaded file was submitted already")
+        if not upload.is_whole:
+            raise Refusal(400, "The upload of the file was not finished")
+        if competition.code_only:
+            raise Refusal(400, "Submission not allowed: This competition only accepts Submissions from Notebooks.")
+        self._check_allowance(competition)
+        upload.is_used = True
+        made = self._made(competition, upload.file_name, upload.content, request.submission_description or "")
+        answer = ApiCreateSubmissionResponse()
+        answer.ref, answer.message = made.ref, f"Successfully submitted to {competition.title}"
+        return answer
+
+    def submit_code(self, request: ApiCreateCodeSubmissionRequest) -> ApiCreateCodeSubmissionResponse:
+        competition = self._open(request.competition_name)
+        kernel = self._service.kernels.get((request.kernel_owner, request.kernel_slug))
+        number = request.kernel_version or (kernel.newest.number if kernel else 0)
+        version = next((one for one in kernel.versions if one.number == number), None) if kernel else None
+        if version is None:
+            raise Refusal(404, "The notebook version was not found")
+        if version.state != "complete":
+            raise Refusal(400, "Submission not allowed: The notebook version has not completed successfully.")
+        if request.file_name not in version.files:
+            raise Refusal(400, f"Submission not allowed: The notebook has no output file {request.file_name!r}.")
+        self._check_allowance(competition)
+        content, described = version.files[request.file_name], request.submission_description or ""
+        made = self._made(competition, request.file_name, content, described)
+        made.kernel = version.ref
+        answer = ApiCreateCodeSubmissionResponse()
+        answer.ref, answer.message = made.ref, f"Successfully submitted to {competition.title}"
+        return answer
+
+    def _check_allowance(self, competition: Competition) -> None:
+        if self._today(competition) < competition.daily:
+            return
+        now = self._service.now()
+        hours = 24 - (now - datetime.combine(now.date(), datetime.min.time())) // timedelta(hours=1)
+        raise Refusal(
+            400,
+            f"Submission not allowed:  Your team has used its daily Submission allowance ({competition.daily}) today, "
+            f"please try again tomorrow UTC ({hours} hours from now)",
+        )
+
+    def _today(self, competition: Competition) -> int:
+        """Since midnight in UTC; one that could not be scored does not count."""
+        mine, today = self._service.user, self._service.now().date()
+        return sum(one.user == mine and one.date.date() == today and not one.error for one in competition.submissions)
+
+    def add(self, competition: Competition, name: str, content: bytes, description: str) -> Submission:
+        """Whatever the allowance says."""
+        return self._made(competition, name, content, description)
+
+    def _made(self, competition: Competition, name: str, content: bytes, description: str) -> Submission:
+        service = self._service
+        made = Submission(service.new_id(), competition.slug, service.user, name, content, service.now(), description)
+        made.asks_left = competition.pending
+        try:
+            score = competition.score(content)
+            made.public, made.private = score if isinstance(score, tuple) else (score, score)
+        except ValueError as error:
+            made.error = str(error)
+        competition.submissions.append(made)
+        return made
+
+    def submissions(self, request: ApiListSubmissionsRequest) -> ApiListSubmissionsResponse:
+        """Newest first."""
+        competition = self._open(request.competition_name)
+        found = [one for one in reversed(competition.submissions) if one.user == self._service.user]
+        if request.group == SubmissionGroup.SUBMISSION_GROUP_SUCCESSFUL:
+            found = [one for one in found if one.asks_left <= 0 and not one.error]
+        answer = ApiListSubmissionsResponse()
+        shown, token = self._service.page(found, request, f"submissions {competition.slug}")
+        answer.submissions = [self._told(one) for one in shown]
+        answer.next_page_token = token or ""
+        return answer
+
+    def submission(self, request: ApiGetSubmissionRequest) -> ApiSubmission:
+        every = [one for competition in self._service.competitions.values() for one in competition.submissions]
+        found = next((one for one in every if one.ref == request.ref), None)
+        if found is None:
+            raise Refusal(404, "Not found")
+        if found.user != self._service.user:
+            raise Refusal(403, "Permission 'submissions.get' was denied")
+        return self._told(found)
+
+    def _told(self, one: Submission) -> ApiSubmission:
+        """As it looks at this ask."""
+        is_pending, one.asks_left = one.asks_left > 0, one.asks_left - 1
+        answer = ApiSubmission()
+        answer.ref, answer.file_name, answer.total_bytes = one.ref, one.file_name, len(one.content)
+        answer.date, answer.description = one.date, one.description
+        answer.submitted_by = answer.team_name = answer.submitted_by_ref = one.user
+        answer.url = f"https://www.kaggle.com/submissions/{one.ref}/{one.ref}.raw"
+        answer.status = _STATUS["pending" if is_pending else one.outcome]
+        if is_pending:
+            return answer
+        if one.error:
+            answer.error_description = one.error
+        elif one.public is not None:
+            answer.public_score = f"{one.public:.5f}"
+            shows = self._service.competitions[one.competition].shows_private
+            answer.private_score = f"{one.private:.5f}" if shows and one.private is not None else ""
+        return answer
+
+    def limits(self, request: ApiGetSubmissionLimitsRequest) -> ApiSubmissionLimits:
+        competition = self._open(request.competition_name)
+        answer = ApiSubmissionLimits()
+        answer.num_today = self._today(competition)
+        answer.num_total = sum(one.user == self._service.user and not one.error for one in competition.submissions)
+        answer.num_allowed_now = max(0, competition.daily - answer.num_today)
+        return answer
+
+    def leaderboard(self, request: ApiGetLeaderboardRequest) -> ApiGetLeaderboardResponse:
+        competition = self._any(request.competition_name)
+        board = competition.board(self._service.user)
+        answer = ApiGetLeaderboardResponse()
+        shown, token = self._service.page(board, request, f"board {competition.slug}")
+        answer.submissions, answer.next_page_token = [], token or ""
+        for team, score in shown:
+            row = ApiLeaderboardSubmission()
+            row.team_id, row.team_name, row.score = sum(team.encode()), team, f"{score:.5f}"
+            row.submission_date = datetime(2026, 1, 1)
+            answer.submissions.append(row)
+        return answer

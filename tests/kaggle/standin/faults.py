@@ -1,0 +1,115 @@
+"""What can go wrong on the way: told beforehand by a test, call by call."""
+
+import threading
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Literal, Self
+
+Kind = Literal["status", "reset_before", "reset_midway", "stall", "stall_midway", "truncated", "malformed"]
+CUTS = ("reset_midway", "stall_midway", "truncated")
+"""Of these only half of the answer arrives."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One failure. With `after_effect` the work is done all the same, and only the answer is lost.
+
+    Without it a call that changes something changes nothing; one that only asks may be answered up to its half.
+    """
+
+    kind: Kind
+    code: int = 0
+    message: str = ""
+    retry_after: str | None = None
+    body: bytes = b""
+    content_type: str = "application/json; charset=utf-8"
+    after_effect: bool = False
+
+    @classmethod
+    def status(
+        cls, code: int, *, message: str = "", retry_after: int | str | None = None, after_effect: bool = False
+    ) -> Self:
+        """An HTTP error with Kaggle's JSON in it. `retry_after` is seconds, or an HTTP date as text."""
+        told = message or f"{HTTPStatus(code).phrase} (a fault of the stand-in)"
+        return cls("status", code, told, None if retry_after is None else str(retry_after), after_effect=after_effect)
+
+    @classmethod
+    def reset_before(cls, *, after_effect: bool = False) -> Self:
+        """The connection is reset: before the request is read, or with `after_effect` before anything is answered."""
+        return cls("reset_before", after_effect=after_effect)
+
+    @classmethod
+    def reset_midway(cls, *, after_effect: bool = False) -> Self:
+        """The connection is reset after half of the body: of an upload the one sent, else the one answered."""
+        return cls("reset_midway", after_effect=after_effect)
+
+    @classmethod
+    def stall(cls, *, after_effect: bool = False) -> Self:
+        """No answer until the caller gives up or the stand-in stops."""
+        return cls("stall", after_effect=after_effect)
+
+    @classmethod
+    def stall_midway(cls, *, after_effect: bool = False) -> Self:
+        """Half of the answer, then nothing more."""
+        return cls("stall_midway", after_effect=after_effect)
+
+    @classmethod
+    def truncated(cls, *, after_effect: bool = False) -> Self:
+        """The connection is closed in good order, but after half of what Content-Length promised."""
+        return cls("truncated", after_effect=after_effect)
+
+    @classmethod
+    def malformed(
+        cls,
+        body: bytes = b'{"ref": "/code/half an ans',
+        *,
+        content_type: str = "application/json; charset=utf-8",
+        after_effect: bool = False,
+    ) -> Self:
+        """A whole answer with status 200 and another body than expected."""
+        return cls("malformed", body=body, content_type=content_type, after_effect=after_effect)
+
+
+@dataclass(frozen=True)
+class _Queued:
+    fault: Fault
+    after: int
+    times: int | None
+
+
+class Faults:
+    """A queue for every kind of call."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, list[_Queued]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, fault: Fault, times: int | None, after: int) -> None:
+        if times == 0:
+            return
+        with self._lock:
+            self._queues.setdefault(name, []).append(_Queued(fault, after, times))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._queues.clear()
+
+    def take(self, *names: str) -> Fault | None:
+        """What this call meets: the first of its names that has a fault queued decides."""
+        with self._lock:
+            for name in names:
+                queue = self._queues.get(name)
+                if queue:
+                    return self._step(queue)
+        return None
+
+    def _step(self, queue: list[_Queued]) -> Fault | None:
+        first = queue[0]
+        if first.after:
+            queue[0] = replace(first, after=first.after - 1)
+            return None
+        if first.times is not None:
+            queue[0] = replace(first, times=first.times - 1)
+            if first.times <= 1:
+                queue.pop(0)
+        return first.fault

@@ -1,0 +1,131 @@
+"""Sessions: what runs the pushed versions, at most so many at once, and keeps what they leave."""
+
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from standin.kernels import LogLine, Version
+
+if TYPE_CHECKING:
+    from standin.service import StandIn
+
+Inputs = Mapping[tuple[str, str], Path]
+"""What is mounted: the kind and name of a source, and the folder with its files."""
+Ran = tuple[int, Iterable[Any]]
+"""The exit code, and the whole log: text, or anything with stream_name, time and data."""
+Runner = Callable[[Version, Inputs, Path], Ran]
+TIMED_OUT = 124
+"""The exit code of a version that ran into its time limit. Kaggle keeps nothing of one."""
+_TOO_LONG = "Your notebook was stopped because it exceeded the max allowed execution duration."
+
+
+class Sessions:
+    """A thread for every version that runs."""
+
+    def __init__(self, service: "StandIn") -> None:
+        self._service = service
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+
+    def submit(self, version: Version) -> None:
+        """Without a runner it stays queued until a test moves it on."""
+        runner = self._service.runner
+        if runner is not None and not self._service.stopping:
+            thread = threading.Thread(target=self._run, args=(version, runner), name=f"session {version.ref}")
+            self._threads.append(thread)
+            thread.start()
+
+    def cancel(self, version: Version) -> None:
+        with self._service.changed:
+            version.stopped.set()
+            is_in_hand = self._service.runner is not None and version.state == "running"
+            version.state = "cancel_requested" if is_in_hand else "cancelled"
+            version.failure = "The kernel was killed due to a requested cancel."
+            self._service.changed.notify_all()
+
+    def stop(self) -> None:
+        """Every session is told, and waited for."""
+        for version in self._service.versions():
+            version.stopped.set()
+        with self._service.changed:
+            self._service.changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, version: Version, runner: Runner) -> None:
+        if not self._begun(version):
+            return
+        folder = self._service.folder / f"session-{version.session_id}"
+        try:
+            working = folder / "working"
+            working.mkdir(parents=True)
+            code, lines = runner(version, self._inputs(version, folder), working)
+            files = {} if code == TIMED_OUT else read_files(working)
+            self._ended(version, code, [_line(line) for line in lines], files)
+        except Exception as error:
+            self._service.crashes.append(traceback.format_exc())
+            self._ended(version, 1, [LogLine("stderr", 0.0, f"the stand-in's runner failed: {error!r}\n")], {})
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _begun(self, version: Version) -> bool:
+        """Once a slot is free: whether it is still wanted."""
+        service = self._service
+        with service.changed:
+            service.changed.wait_for(lambda: version.stopped.is_set() or self._running < service.at_once)
+            if version.stopped.is_set():
+                return False
+            self._running += 1
+            service.begin(version)
+            return True
+
+    def _ended(self, version: Version, code: int, lines: list[LogLine], files: dict[str, bytes]) -> None:
+        with self._service.changed:
+            self._running -= 1
+            version.files, version.lines = files, lines or version.lines
+            if version.state == "cancel_requested":
+                self._service.close(version, "cancelled", version.failure)
+            elif code == TIMED_OUT:
+                self._service.close(version, "error", _TOO_LONG)
+            else:
+                self._service.close(version, "error" if code else "complete", f"Exit code {code}." if code else "")
+
+    def _inputs(self, version: Version, folder: Path) -> dict[tuple[str, str], Path]:
+        inputs = {}
+        for place, (kind, name) in enumerate(version.sources):
+            with self._service.changed:
+                content = self._service.content_of(kind, name)
+            if isinstance(content, Path):
+                inputs[kind, name] = content
+            else:
+                inputs[kind, name] = write_files(folder / "input" / str(place), content)
+        return inputs
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def _line(line: Any) -> LogLine:
+    if isinstance(line, str):
+        return LogLine("stdout", 0.0, line)
+    return LogLine(line.stream_name, line.time, line.data)
+
+
+def seconds_since(started: float | None) -> timedelta:
+    return timedelta(seconds=time.monotonic() - started) if started is not None else timedelta()

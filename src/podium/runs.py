@@ -15,6 +15,7 @@
 The digest is that of everything that decides the weights, so a changed config gets a folder of its own.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -34,6 +35,7 @@ from podium.files import digest_of_file, read_json, write_json, write_text
 BEST_WEIGHTS = "best.weights.h5"
 STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.npz")
 """Of a saved state: its number, and the digest of its bytes."""
+_AS_MADE = ".as-made.json"
 _NUMBER = int | float
 _IN_STATE = {
     "status": str, "stage": str, "epoch": int, "epochs": int, "step": int, "steps": int, "best": dict | None,
@@ -146,6 +148,27 @@ class Run:
         self.note_seconds({part: time.perf_counter() - began})
 
 
+def note_as_made(folds: Path) -> None:
+    """Remember a table of folds as podium wrote it, to know later whether a person has changed it."""
+    path = folds.parent / _AS_MADE
+    known: dict[str, Any] = {}
+    with suppress(RunError):
+        known = read_json(path)
+    write_json(path, {**known, folds.name: digest_of_file(folds)})
+
+
+def changed_folds(runs: Path, slug: str) -> dict[str, str]:
+    """The competition's tables of folds that are not as podium wrote them, by file name."""
+    folder = runs / "folds"
+    known: dict[str, Any] = {}
+    with suppress(RunError):
+        known = read_json(folder / _AS_MADE)
+    tables = sorted(folder.glob(f"{slug}-*.csv"))
+    return {
+        path.name: path.read_text(encoding="utf-8") for path in tables if known.get(path.name) != digest_of_file(path)
+    }
+
+
 def _has_kinds(content: Mapping[str, Any], kinds: Mapping[str, Any], *, all_of_them: bool = False) -> bool:
     if all_of_them and not kinds.keys() <= content.keys():
         return False
@@ -174,7 +197,12 @@ def _version(distribution: str) -> str:
 
 
 def git_commit() -> str:
-    """The commit podium's own source is at, with `+changes` when files differ from it, or `unknown` outside git."""
+    """The commit podium's own source is at, with `+changes` when files differ from it, or `unknown` outside git.
+
+    In a kernel podium is unpacked from a script, which says what commit it was made of.
+    """
+    if os.environ.get("PODIUM_COMMIT"):
+        return os.environ["PODIUM_COMMIT"]
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:

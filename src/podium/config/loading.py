@@ -213,3 +213,18 @@ def _for_nobody(read: YamlFile, overrides: Iterable[Override]) -> list[Fault]:
         for one in overrides
         if one.first_key not in keys and not any(_for_member(one, name) for name in names)
     ]
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether a file is an ensemble's; one that cannot be read is told when it is loaded."""
+    return "members" in read_yaml(path).content
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file itself and every file it names, that a config is made of; each once."""
+    read = read_yaml(path)
+    named = _named_members(read)
+    if not named and isinstance(read.content.get("competition"), str):
+        named = [read.content["competition"]]
+    found = [path, *(one for entry in named for one in files_of(_beside(path, entry)))]
+    return list(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from podium.data.rows import CompetitionRows, read_table
 from podium.errors import DataError
 from podium.files import digest_of, write_text
 from podium.paths import folds_file
+from podium.runs import note_as_made
 
 TRAIN, TEST = "train", "test"
 """In place of a fold's number: rows that always train, and rows that are only scored at the end."""
@@ -45,6 +46,7 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
         of_row = _draw(competition, rows.train)
         table = pd.DataFrame({"id": rows.train["id"], "label": rows.train["label"], "fold": of_row})
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        note_as_made(path)
     return read_folds(path, rows)
 
 

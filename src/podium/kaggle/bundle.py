@@ -1,0 +1,250 @@
+"""The bundle: one readable ASCII script with all that a kernel needs of podium, its configs and small libraries.
+
+The same inputs give the same bytes: nothing of this machine, of the clock or of an order that varies goes in.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from podium.config.backbones import BACKBONES
+from podium.config.loading import Member, files_of
+from podium.errors import BundleError
+from podium.files import digest_of
+from podium.kaggle.job import Job, load_config
+from podium.kaggle.keys import check_for_secrets
+from podium.runs import git_commit
+
+LARGEST = 900_000
+"""Bytes of a script. Kaggle takes about a million."""
+PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
+"""Pure Python that Kaggle's image lacks, by module and by distribution; packed where a backbone needs them."""
+_ENTRY = "podium.kaggle.inside"
+_SOURCE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A script, ready to be written, and what a person and Kaggle want to know of it."""
+
+    job: Job
+    text: str
+    commit: str
+    config_digest: str
+    parts: Mapping[str, int]
+    """Bytes of each packed file."""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+
+def make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None) -> Bundle:
+    """The script for these configs; several where their pretrained weights are fetched, else one.
+
+    `job.config` is set here, to where the config lies among the packed ones. `folds` are tables of folds that a person
+    has changed, by file name: the kernel would draw the usual ones.
+    """
+    packed = _packed_configs(configs)
+    first, *others = (packed[config.resolve()][0] for config in configs)
+    job = job.model_copy(update={"config": first, "also": tuple(others)})
+    members = [member for config in configs for member in job.members_of(load_config(config, job.overrides, job.seed))]
+    if job.kind != "weights":
+        _check_weights(members)
+    commit = git_commit()
+    files = {f"configs/{name}": text for name, text in packed.values()}
+    files |= {f"folds/{name}": text for name, text in (folds or {}).items()}
+    digest = digest_of([files, job.model_dump(mode="json", exclude={"attempt", "goes_on_from"})])
+    by_hand = [*files, "--set"]
+    files |= _podium_source()
+    for module in _needed_packages(members):
+        files |= _package(module)
+    check_for_secrets({**files, "--set": "\n".join(job.overrides)}, by_hand)
+    text = _script(job, files, commit, digest)
+    parts = {name: len(_literal(text)) for name, text in files.items()}
+    _check_size(text, parts)
+    return Bundle(job, text, commit, digest, parts)
+
+
+def _packed_configs(configs: Sequence[Path]) -> dict[Path, tuple[str, str]]:
+    """By full path: the name within the bundle, and the text. Paths between them stay as they are."""
+    paths = sorted({path.resolve() for config in configs for path in files_of(config)})
+    shared = Path(os.path.commonpath([path.parent for path in paths]))
+    packed = {}
+    for path in paths:
+        try:
+            packed[path] = (path.relative_to(shared).as_posix(), path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be packed: {error}") from None
+    return packed
+
+
+def _check_weights(members: Iterable[Member]) -> None:
+    """Weights in a file of this machine cannot travel in a script."""
+    for member in members:
+        backbone = member.settings.backbone
+        if backbone.weights_are_a_path:
+            raise BundleError(
+                f"{member.name}: the weights {backbone.weights} lie on this machine, and a kernel cannot see them; put"
+                " them into a Kaggle dataset and say backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
+            )
+
+
+def _needed_packages(members: Iterable[Member]) -> list[str]:
+    needs = {BACKBONES[member.settings.backbone.name].package.partition(".")[0] for member in members}
+    return sorted(PURE_PACKAGES) if "efficientnet" in needs else []
+
+
+def _podium_source() -> dict[str, str]:
+    """The modules that the kernel's entry imports, at any depth, and their packages; by path."""
+    dynamic = sorted({row.package for row in BACKBONES.values() if row.package.startswith("podium.")})
+    waiting, found = ["podium", _ENTRY, *dynamic], dict[str, str]()
+    while waiting:
+        path = _module_path(waiting.pop())
+        if path is None or path.relative_to(_SOURCE).as_posix() in found:
+            continue
+        text = path.read_text(encoding="utf-8")
+        found[path.relative_to(_SOURCE).as_posix()] = text
+        waiting += _imported(text)
+    version = metadata.version("podium-kit")
+    found[f"podium_kit-{version}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: podium-kit\nVersion: {version}\n"
+    return found
+
+
+def _module_path(name: str) -> Path | None:
+    place = _SOURCE / name.replace(".", "/")
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
+
+
+def _imported(text: str) -> list[str]:
+    """Every module of podium that the text names in an import, with the packages around it."""
+    names = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = [name.split(".") for name in names if name.partition(".")[0] == "podium"]
+    return [".".join(parts[:end]) for parts in ours for end in range(1, len(parts) + 1)]
+
+
+def _package(module: str) -> dict[str, str]:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise BundleError(f"{module} is not installed here and must be packed: run make install")
+    folder = Path(spec.origin).parent
+    files = {
+        path.relative_to(folder.parent).as_posix(): path.read_text(encoding="utf-8").replace("\r\n", "\n")
+        for path in sorted(folder.rglob("*.py"))
+    }
+    name = PURE_PACKAGES[module]
+    version = metadata.version(name)
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    return {**files, f"{module}-{version}.dist-info/METADATA": about}
+
+
+def _check_size(text: str, parts: Mapping[str, int]) -> None:
+    if len(text) <= LARGEST:
+        return
+    largest = sorted(parts.items(), key=lambda part: -part[1])[:5]
+    raise BundleError(
+        f"the script has {len(text):,} bytes, {len(text) - LARGEST:,} more than the {LARGEST:,} that may be; its"
+        f" largest parts: {', '.join(f'{name} {size:,}' for name, size in largest)}; leave some out of the config"
+    )
+
+
+def _literal(text: str) -> str:
+    """Python's own notation for the text, readable, in ASCII."""
+    if text.isascii() and "\r" not in text and not text.endswith(("\\", "'")):
+        if "'''" not in text:
+            return f"r'''{text}'''"
+        if '"""' not in text and not text.endswith('"'):
+            return f'r"""{text}"""'
+    escaped = text.replace("\\", "\\\\").replace("\r", "\\r")
+    if "'''" in text or text.endswith("'"):
+        escaped = escaped.replace("'", "\\'")
+    return f"'''{escaped.encode('ascii', 'backslashreplace').decode()}'''"
+
+
+def _script(job: Job, files: Mapping[str, str], commit: str, config_digest: str) -> str:
+    about = {
+        "title": _title_of(job),
+        "podium": metadata.version("podium-kit"),
+        "commit": commit,
+        "config_digest": config_digest,
+    }
+    packed = "\n\n".join(f"FILES[{name!a}] = {_literal(files[name])}" for name in sorted(files))
+    job_text = json.dumps(job.model_dump(mode="json"), indent=4)
+    return _TEMPLATE.format(
+        **about,
+        config=job.config,
+        about=json.dumps(about, indent=4),
+        job=f"json.loads({_literal(job_text)})",
+        files=packed,
+        entry=_ENTRY,
+    )
+
+
+def _title_of(job: Job) -> str:
+    what = {"member": "member", "ensemble": "ensemble", "weights": "pretrained weights of"}[job.kind]
+    parts = [what, Path(job.config).stem, *([f"({', '.join(job.members)})"] if job.members else [])]
+    if job.folds:
+        parts.append("fold " + ", ".join(map(str, job.folds)))
+    return ascii(" ".join(parts))[1:-1]
+
+
+_TEMPLATE = textwrap.dedent('''\
+    """podium on Kaggle: {title}.
+
+    podium {podium}, commit {commit}, config {config} ({config_digest}).
+    Written by `podium kernel build`, which writes the same bytes from the same inputs. Read it, run it, but change the
+    configs and build it again rather than change this: what it packs is the source of podium itself, file by file.
+    """
+
+    import json
+    import os
+    import shutil
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    ABOUT = {about}
+
+    JOB = {job}
+
+    FILES = {{}}
+
+    {files}
+
+
+    def run():
+        """Put the files where they are no output of this kernel, and do the job. An exception fails the kernel."""
+        scratch = Path(tempfile.mkdtemp(prefix="podium-"))
+        try:
+            for name, text in FILES.items():
+                path = scratch / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            os.environ.update(
+                PODIUM_COMMIT=ABOUT["commit"],
+                XDG_CACHE_HOME=str(scratch / "cache"),
+                KERAS_HOME=str(scratch / "keras"),
+                MPLCONFIGDIR=str(scratch / "matplotlib"),
+            )
+            sys.path.insert(0, str(scratch))
+            from {entry} import run_job
+
+            run_job(JOB, ABOUT, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+    run()
+''')

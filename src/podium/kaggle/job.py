@@ -1,0 +1,76 @@
+"""What one kernel is to do: which config, which part of it, and how. It travels in the script, as JSON."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
+from podium.config.settings import Settings
+from podium.files import digest_of
+from podium.kaggle.names import slug_of
+
+HOURS_OF_A_SESSION = 12.0
+"""After these Kaggle ends a kernel, and keeps nothing of it."""
+SPARE_MINUTES = 25.0
+"""Of a session, kept for what podium's own clock does not see: the machine's start, and storing the outputs."""
+LONGEST_TITLE = 50
+REPORT = "podium-report.json"
+"""In a kernel's output, the last thing its script writes: what is done, and where it lies."""
+
+Kind = Literal["member", "ensemble", "weights"]
+
+
+class Job(Settings):
+    """`config` is the path within the packed configs. `members` narrows an ensemble down to some of its own."""
+
+    kind: Kind
+    config: str = ""
+    also: tuple[str, ...] = ()
+    """More configs: pretrained weights are fetched for several at once."""
+    members: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
+    overrides: tuple[str, ...] = ()
+    seed: int | None = None
+    limit: int | None = None
+    limit_test: int | None = None
+    dry_run: bool = False
+    time_limit: float = HOURS_OF_A_SESSION * 3600 - SPARE_MINUTES * 60
+    goes_on_from: str | None = None
+    """The kernel (owner/slug) whose output holds the states to go on from; it is attached as a source."""
+    attempt: int = 1
+
+    @property
+    def blends(self) -> bool:
+        return self.kind == "ensemble" and not self.members
+
+    @property
+    def title(self) -> str:
+        """The kernel's name, which is its slug as well: Kaggle makes the slug of the title."""
+        names = ["podium", Path(self.config).stem, *self.members, *(f"fold{fold}" for fold in self.folds)]
+        if self.kind == "weights":
+            names = ["podium", "weights"]
+        if self.dry_run:
+            names.append("dry-run")
+        text = slug_of("-".join(names))
+        if len(text) <= LONGEST_TITLE:
+            return text
+        return f"{text[: LONGEST_TITLE - 9].rstrip('-')}-{digest_of(text)}"  # cut off, two folds would be one kernel
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "Job":
+        """From what `model_dump(mode="json")` gave."""
+        return cls.model_validate_json(json.dumps(dict(content)))
+
+    def members_of(self, loaded: Ensemble | Member) -> tuple[Member, ...]:
+        if isinstance(loaded, Member):
+            return (loaded,)
+        return tuple(member for member in loaded.members if not self.members or member.name in self.members)
+
+
+def load_config(
+    path: Path, overrides: tuple[str, ...] = (), seed: int | None = None, check: ExtraCheck | None = None
+) -> Ensemble | Member:
+    if is_ensemble(path):
+        return load_ensemble(path, overrides, seed, check)
+    return load_member(path, overrides, seed, check)

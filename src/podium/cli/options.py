@@ -12,7 +12,7 @@ from podium.steps.member import Choices
 from podium.stopping import Stopping, parse_duration
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -66,7 +66,7 @@ TimeLimit = Annotated[
     float | None,
     typer.Option(
         metavar="TIME",
-        parser=_duration,
+        parser=duration,
         help="Stop in time to be done saving after so long, such as 8h30m; the same command goes on.",
         show_default=False,
     ),

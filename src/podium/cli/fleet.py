@@ -1,0 +1,178 @@
+"""`podium fleet …`: a whole ensemble on Kaggle's GPUs, a kernel for each member and fold."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from podium.cli.ensembles import finish
+from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of
+from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, LimitTest, Runs, Seed, Set, make_console
+from podium.config.loading import Ensemble, load_ensemble
+from podium.errors import DataError, KaggleError, RunError, StoppedError
+from podium.kaggle.client import sign_in
+from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets
+from podium.kaggle.inside import SAMPLE
+from podium.kaggle.metadata import Machine
+from podium.kaggle.names import KernelRef
+from podium.kaggle.records import read_report, record_of
+from podium.kaggle.retries import pause
+from podium.locks import locked
+from podium.paths import data_folder
+from podium.runs import Run
+from podium.steps.ensemble import Answer
+from podium.steps.member import Choices
+
+app = typer.Typer(no_args_is_help=True, help="A whole ensemble on Kaggle's GPUs: up, status, down.")
+POLL_SECONDS = 30.0
+
+
+@app.command("up")
+def up(
+    ensemble: EnsembleFile,
+    data: Data = None,
+    fold: Fold = None,
+    gpu: GpuOption = "t4",
+    internet: Internet = False,
+    limit: Limit = None,
+    limit_test: LimitTest = None,
+    time_limit: SessionLimit = None,
+    set_: Set = None,
+    seed: Seed = None,
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Push a kernel for every member and fold, two at a time, and bring them home; then blend and write the CSV.
+
+    Stop it whenever you like: the same command goes on, and pushes nothing twice. A kernel that runs out of time goes
+    on in its next version; one that fails is tried once more.
+
+    podium fleet up configs/ensembles/sf_dl_cars.yaml
+    """
+    console = make_console()
+    job = job_of(ensemble, fold, limit, limit_test, False, set_, seed, time_limit)
+    loaded = load_ensemble(ensemble, set_ or (), seed)
+    fleet = fleet_of(ensemble, job, Machine(gpu, internet), runs)
+    with locked(fleet.folder):
+        fleet.send_out()
+        if not fleet.is_home:
+            bring_all_home(fleet, runs, console)
+        answers = answers_of(fleet, runs)
+        choices = Choices(data, runs, tuple(fold or ()), limit, limit_test)
+        finish(loaded, answers, sample_of(fleet, loaded, data, runs), choices, console)
+
+
+def bring_all_home(fleet: Fleet, runs: Path, console: Console) -> None:
+    kaggle = sign_in()
+    with shown(fleet, console) as show:
+        while True:
+            advance(fleet, kaggle, runs, console)
+            show()
+            if fleet.is_over:
+                break
+            if fleet.is_called_back:
+                raise StoppedError("fleet down: nothing more is pushed; podium fleet up with the same options goes on")
+            pause(POLL_SECONDS)
+    failed = [f"{kernel.name} ({kernel.told})" for kernel in fleet.kernels if kernel.state == "failed"]
+    if failed:
+        raise KaggleError(
+            f"{len(failed)} of {len(fleet.kernels)} kernels failed twice: {'; '.join(failed)}; podium kernel logs REF"
+            " tells more; mend it, and the same command tries these again"
+        )
+
+
+@contextmanager
+def shown(fleet: Fleet, console: Console) -> Iterator[Callable[[], None]]:
+    """A table that is always of now; in a log, a line for each kernel that has something new to say."""
+    if console.is_terminal:
+        with Live(table_of(fleet), console=console, auto_refresh=False) as live:
+            yield lambda: live.update(table_of(fleet), refresh=True)
+        return
+    said: dict[str, tuple[str, ...]] = {}
+
+    def tell() -> None:
+        for kernel in fleet.kernels:
+            now = (kernel.state, kernel.ref or "", kernel.told)
+            if said.get(kernel.name) != now:
+                said[kernel.name] = now
+                console.print("  ".join(filter(None, [kernel.name, *now])), highlight=False)
+
+    yield tell
+
+
+def table_of(fleet: Fleet) -> Table:
+    table = Table(title=str(fleet.config), title_justify="left", box=None, pad_edge=False)
+    for heading in ("kernel", "state", "version", "what it says"):
+        table.add_column(heading)
+    for kernel in fleet.kernels:
+        table.add_row(kernel.name, kernel.state, kernel.ref or "", kernel.told)
+    return table
+
+
+def answers_of(fleet: Fleet, runs: Path) -> list[Answer]:
+    """What the blend needs, where it lies since it came home."""
+    answers = []
+    for kernel in fleet.kernels:
+        assert kernel.ref
+        for entry in read_report(record_of(runs, KernelRef.parse(kernel.ref)).output)["runs"]:
+            run, predictions = (runs.joinpath(*Path(entry[key]).parts[1:]) for key in ("run", "predictions"))
+            if not predictions.is_dir():
+                raise RunError(
+                    f"{predictions} is not there: what Kaggle predicted was moved; podium kernel pull {kernel.ref}"
+                )
+            answers.append(Answer(entry["member"], entry["fold"], predictions, Run(run).state["best"]))
+    return answers
+
+
+def sample_of(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs: Path) -> Path:
+    """The competition's own where its data is here, else the copy that a kernel brought."""
+    competition = ensemble.competition
+    try:
+        sample = data_folder(competition.slug, data) / competition.submission.sample
+        if sample.is_file():
+            return sample
+    except DataError:
+        if data:
+            raise
+    assert fleet.kernels[0].ref
+    return record_of(runs, KernelRef.parse(fleet.kernels[0].ref)).output / SAMPLE
+
+
+@app.command("status")
+def status(runs: Runs = Path("runs"), debug: Debug = False) -> None:
+    """Every fleet that was sent out from here: where each kernel stands, as it was when it was last asked for.
+
+    podium fleet status
+    """
+    console, known = make_console(), fleets(runs)
+    for fleet in known:
+        console.print(table_of(fleet))
+    if not known:
+        console.print(f"no fleet in {runs}; send one out with podium fleet up ENSEMBLE.yaml")
+
+
+@app.command("down")
+def down(ensemble: EnsembleFile, runs: Runs = Path("runs"), debug: Debug = False) -> None:
+    """Push no more of an ensemble's kernels. Those that are going go on: Kaggle's pages of them, named here, cancel.
+
+    podium fleet down configs/ensembles/sf_dl_cars.yaml
+    """
+    console = make_console()
+    mine = [fleet for fleet in fleets(runs) if fleet.config.stem == ensemble.stem and not fleet.is_home]
+    if not mine:
+        raise RunError(
+            f"no fleet of {ensemble.stem} is out (looked in {runs / 'fleets'}); podium fleet status tells which are"
+        )
+    for fleet in mine:
+        fleet.call_back()
+        going = [kernel for kernel in fleet.kernels if kernel.state in ("pushing", "going")]
+        console.print(f"{fleet.config}: nothing more is pushed; {len(going)} kernels are still going")
+        for kernel in going:
+            page = f"https://www.kaggle.com/code/{kernel.facts['metadata']['id']}"
+            console.print(
+                f"  {kernel.name}: cancel it at {page}, or let it end; podium fleet up fetches it", highlight=False
+            )

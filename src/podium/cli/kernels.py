@@ -1,0 +1,309 @@
+"""`podium kernel …`: the script that Kaggle runs, rehearsed here, pushed, followed and fetched."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
+from podium.errors import BundleError, KaggleError
+from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
+from podium.kaggle.client import Kaggle, sign_in
+from podium.kaggle.job import REPORT, Job
+from podium.kaggle.metadata import METADATA, Gpu, Machine, read_metadata
+from podium.kaggle.names import KernelRef
+from podium.kaggle.outputs import pull
+from podium.kaggle.pushing import newest_version, preflight, push
+from podium.kaggle.records import Record, bring_home, read_report, record_of, records
+from podium.kaggle.rehearsal import Layout, Source, check_system, rehearse, sources_of
+from podium.kaggle.retries import pause
+from podium.paths import data_folder
+
+POLL_SECONDS = 15.0
+
+app = typer.Typer(no_args_is_help=True, help="Kaggle's kernels: build the script, rehearse, push, follow, fetch.")
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A member file or an ensemble file.")]
+GpuOption = Annotated[Gpu, typer.Option("--gpu", help="Two T4, or no GPU.")]
+Internet = Annotated[bool, typer.Option("--internet/--no-internet", help="Whether the kernel can reach the internet.")]
+SessionLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="TIME",
+        parser=duration,
+        help="Within the kernel: stop in time to be done saving. Else Kaggle's 12 hours, less half an hour.",
+        show_default=False,
+    ),
+]
+Ref = Annotated[
+    str, typer.Argument(metavar="REF", help="owner/slug, or owner/slug/version; without a version the newest.")
+]
+
+
+def job_of(
+    config: Path,
+    fold: Sequence[int] | None,
+    limit: int | None,
+    limit_test: int | None,
+    dry_run: bool,
+    set_: Sequence[str] | None,
+    seed: int | None,
+    time_limit: float | None,
+) -> Job:
+    wishes: dict[str, Any] = {"folds": tuple(fold or ()), "overrides": tuple(set_ or ()), "seed": seed}
+    wishes |= {"limit": limit, "limit_test": limit_test, "dry_run": dry_run}
+    return whole_job(config, **wishes, **({} if time_limit is None else {"time_limit": time_limit}))
+
+
+@app.command("build")
+def build_(
+    config: Config,
+    fold: Fold = None,
+    gpu: GpuOption = "t4",
+    internet: Internet = False,
+    limit: Limit = None,
+    limit_test: LimitTest = None,
+    time_limit: SessionLimit = None,
+    set_: Set = None,
+    seed: Seed = None,
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Pack podium, the config and what it needs into build/kernel.py, and bring kernel-metadata.json into step.
+
+    podium kernel build configs/members/xception.yaml --fold 0
+    """
+    job = job_of(config, fold, limit, limit_test, False, set_, seed, time_limit)
+    built = build([config], job, Machine(gpu, internet), runs)
+    tell_built(built, make_console())
+
+
+def tell_built(built: Built, console: Console) -> None:
+    bundle = built.bundle
+    console.print(f"{SCRIPT}: {len(bundle.text):,} bytes, {len(bundle.parts)} files, commit {bundle.commit}")
+    console.print(f"{METADATA}: {built.metadata['id']}; podium kernel run rehearses it, podium kernel push sends it")
+
+
+@app.command("run")
+def run_(
+    layout: Annotated[
+        Layout, typer.Option(help="How Kaggle mounts inputs: new, or old as on sessions before 2026.")
+    ] = "new",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The competition's data. Else PODIUM_DATA, else data/<slug>.", show_default=False
+        ),
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="OWNER/SLUG=DIR",
+            help="What is mounted for an attached dataset or kernel; of your own kernels the newest that was pulled.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    time_limit: Annotated[
+        float, typer.Option(metavar="TIME", parser=duration, help="As Kaggle does it: then the script is killed.")
+    ] = "12h",  # type: ignore[assignment]
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Where kaggle/input and kaggle/working are made.")] = Path(
+        "build/rehearsal"
+    ),
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Run the built script here the way Kaggle runs it: fresh interpreter, Kaggle's folders, no network, no writing.
+
+    podium kernel run --dry-run --layout old
+    """
+    check_system()
+    if not SCRIPT.is_file():
+        raise BundleError(f"there is no {SCRIPT} to rehearse; make it with podium kernel build CONFIG.yaml")
+    smaller: dict[str, Any] = {"dry_run": dry_run, "limit": limit}
+    metadata, console = read_metadata(METADATA), make_console()
+    inputs = {source: place_of(source, data, input_ or (), runs) for source in sources_of(metadata, dry_run=dry_run)}
+    outcome = rehearse(
+        SCRIPT,
+        inputs,
+        root,
+        layout=layout,
+        time_limit=time_limit,
+        smaller={field: value for field, value in smaller.items() if value},
+        tell=lambda line: console.out(line.data, end="", highlight=False),
+    )
+    if outcome.ran_out_of_time:
+        raise KaggleError(f"killed after {time_limit:.0f} s, as Kaggle does: nothing of it would be kept")
+    if not outcome.is_complete:
+        raise KaggleError(f"the script ended with {outcome.code}: this kernel would fail; its log is above")
+    tell_output(outcome.working, console)
+
+
+def place_of(source: Source, data: Path | None, named: Sequence[str], runs: Path) -> Path:
+    """What a rehearsal mounts for an attached source."""
+    kind, name = source
+    if kind == "competition":
+        return data_folder(name, data)
+    for pair in named:
+        key, _, folder = pair.partition("=")
+        if key == name:
+            return Path(folder)
+    pulled = [record.output for record in records(runs) if kind == "kernel" and record.ref.name == name]
+    found = next((place for place in reversed(pulled) if place.is_dir()), None)
+    if found is None:
+        raise KaggleError(f"what is mounted for the {kind} {name}? Say it with --input {name}=DIR")
+    return found
+
+
+def tell_output(output: Path, console: Console) -> None:
+    report = read_report(output)
+    for entry in report.get("runs", []):
+        best = entry["state"].get("best") or {}
+        score = f": {best['monitor']} {best['score']:.4f}" if best else ""
+        console.print(f"{entry['member']} fold {entry['fold']}{score}  {output / entry['run']}", highlight=False)
+    for name in [*report.get("weights", []), *filter(None, [report.get("submission")])]:
+        console.print(f"{output / name}", highlight=False)
+    if report["status"] == "stopped":
+        console.print(f"stopped before the end: {report['why']}", highlight=False)
+
+
+@app.command("push")
+def push_(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml", help="A member file or an ensemble file.")],
+    fold: Fold = None,
+    all_folds: Annotated[bool, typer.Option("--all-folds", help="A kernel for every fold, and every member.")] = False,
+    gpu: GpuOption = "t4",
+    internet: Internet = False,
+    weights: Annotated[
+        bool,
+        typer.Option("--weights", help="Push a kernel that only fetches the pretrained weights of these configs."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at all that is looked at before a push; send nothing.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on to the log, and fetch what it leaves.")] = False,
+    limit: Limit = None,
+    limit_test: LimitTest = None,
+    time_limit: SessionLimit = None,
+    set_: Set = None,
+    seed: Seed = None,
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Build, look at everything that can be wrong, push, and read the whole of Kaggle's answer.
+
+    podium kernel push configs/members/xception.yaml --fold 0 --follow
+    """
+    if weights:
+        jobs, machine = [Job(kind="weights", overrides=tuple(set_ or ()))], Machine("none", internet=True)
+    else:
+        if len(configs) > 1:
+            raise typer.BadParameter("several configs go with --weights only; push them one by one")
+        job = job_of(configs[0], fold, limit, limit_test, False, set_, seed, time_limit)
+        jobs, machine = jobs_of_folds(configs[0], job) if all_folds else [job], Machine(gpu, internet)
+    console, pushed = make_console(), []
+    kaggle = sign_in()
+    for job in jobs:
+        built = build(configs, job, machine, runs, kaggle.user)
+        preflight(kaggle, built, console)
+        if dry_run:
+            console.print(f"{built.ref}: ready to be pushed; nothing was sent")
+            continue
+        record = push(kaggle, built, runs)
+        pushed.append(record)
+        console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
+        for name in built.weights:
+            console.print(f"once it is complete: backbone.weights: kaggle-kernel:{record.ref.name}/{name}")
+    for record in pushed if follow else []:
+        follow_to_the_end(kaggle, record, runs, console)
+
+
+def follow_to_the_end(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> None:
+    """Its log as it is written, then its outputs, then its runs among the others."""
+    for line in kaggle.follow_log(record.ref):
+        console.out(line, highlight=False)
+    status = kaggle.kernel_status(record.ref)
+    while not status.is_over:
+        pause(POLL_SECONDS)
+        status = kaggle.kernel_status(record.ref)
+    fetch(kaggle, record, runs, console)
+
+
+def fetch(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> None:
+    pull(kaggle, record.ref, record.output, console)
+    for line in bring_home(record, runs):
+        console.print(line, highlight=False)
+    tell_output(record.output, console)
+
+
+@app.command("status")
+def status_(
+    ref: Annotated[
+        str | None, typer.Argument(metavar="[REF]", help="owner/slug or owner/slug/version. Else all you pushed.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """How a kernel is doing; without a name, every version that was pushed from here and is not yet home.
+
+    podium kernel status ada/podium-xception-fold0/3
+    """
+    wanted = (
+        [KernelRef.parse(ref)] if ref else [one.ref for one in records(runs) if not (one.output / REPORT).is_file()]
+    )
+    console = make_console()
+    if not wanted:
+        console.print("nothing that was pushed from here is still out; name a kernel, such as owner/slug")
+        return
+    kaggle = sign_in()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kernel", "state", "what it says"):
+        table.add_column(heading)
+    for one in wanted:
+        status = kaggle.kernel_status(one)
+        table.add_row(str(one), status.state, status.failure)
+    console.print(table)
+
+
+@app.command("logs")
+def logs_(
+    ref: Ref,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the kernel ends.")] = False,
+    debug: Debug = False,
+) -> None:
+    """A kernel's log, so far or to its end.
+
+    podium kernel logs -f ada/podium-xception-fold0
+    """
+    kaggle, kernel, console = sign_in(), KernelRef.parse(ref), make_console()
+    for line in kaggle.follow_log(kernel) if follow else kaggle.log(kernel):
+        console.out(line, highlight=False)
+
+
+@app.command("pull")
+def pull_(
+    ref: Ref,
+    even_failed: Annotated[bool, typer.Option("--even-failed", help="Also what a failed kernel left.")] = False,
+    runs: Runs = Path("runs"),
+    debug: Debug = False,
+) -> None:
+    """Fetch what a kernel left, whole and checked, and put its runs among the others. A broken fetch goes on.
+
+    podium kernel pull ada/podium-xception-fold0/3
+    """
+    kaggle, console = sign_in(), make_console()
+    kernel = KernelRef.parse(ref)
+    if kernel.version is None:
+        kernel = kernel.at(newest_version(kaggle, kernel))
+    record = record_of(runs, kernel)
+    if even_failed:
+        pull(kaggle, kernel, record.output, console, even_failed=True)
+        console.print(f"{record.output}: all it left; nothing was put among the runs", highlight=False)
+    else:
+        fetch(kaggle, record, runs, console)

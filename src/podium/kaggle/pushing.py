@@ -1,0 +1,103 @@
+"""Pushing a script: what is looked at before, the push itself, and the whole of Kaggle's answer after."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.errors import ForbiddenError, KaggleError, NotFoundError, UnreachableError
+from podium.kaggle.building import Built
+from podium.kaggle.job import HOURS_OF_A_SESSION, SPARE_MINUTES, Job
+from podium.kaggle.metadata import METADATA, check_metadata
+from podium.kaggle.names import KernelRef
+from podium.kaggle.records import Record, note_push
+
+if TYPE_CHECKING:
+    from podium.kaggle.client import Kaggle
+
+
+def preflight(kaggle: "Kaggle", built: Built, console: Console) -> None:
+    """All that can be known before a push: the owner, names, sources, the quota, the competition's rules."""
+    ref, metadata = built.ref, built.metadata
+    check_metadata(metadata, METADATA)
+    if ref.owner.lower() != kaggle.user.lower():
+        raise KaggleError(
+            f"{METADATA} says the kernel is {ref.owner}'s, and you are signed in as {kaggle.user}; Kaggle takes only"
+            " your own: mend its id, or sign in with the other key"
+        )
+    for slug in metadata["competition_sources"]:
+        check_competition(kaggle, slug)
+    quota = kaggle.gpu_quota() if metadata["enable_gpu"] else None
+    if quota:
+        needed = min(built.bundle.job.time_limit / 3600, HOURS_OF_A_SESSION)
+        console.print(
+            f"GPU hours left this week: {quota.hours_left:.1f} of {quota.hours_allowed:.0f}"
+            + (f", fewer than the {needed:.1f} it may take" if quota.hours_left < needed else ""),
+            highlight=False,
+        )
+        if quota.hours_left <= 0:
+            when = f" on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else " within a week"
+            raise KaggleError(
+                f"no GPU hours are left this week; they come back{when}: push again then, or with --gpu none"
+            )
+    console.print(
+        f"{ref}: {len(built.bundle.text):,} bytes, commit {built.bundle.commit}, config {built.bundle.config_digest},"
+        f" {metadata['machine_shape'] or 'no GPU'}, internet {'on' if metadata['enable_internet'] else 'off'}",
+        highlight=False,
+    )
+
+
+def check_competition(kaggle: "Kaggle", slug: str) -> None:
+    try:
+        entered = kaggle.competition(slug).has_entered
+    except (NotFoundError, ForbiddenError) as error:
+        raise KaggleError(f"the competition {slug} cannot be attached: {error}") from None
+    if not entered:
+        raise KaggleError(
+            f"you have not joined {slug}, so no kernel of yours sees its data: accept its rules at"
+            f" https://www.kaggle.com/competitions/{slug}/rules"
+        )
+
+
+def push(kaggle: "Kaggle", built: Built, runs: Path) -> Record:
+    """Push once. Where no answer came, Kaggle is asked whether the version is there before anything is said."""
+    ref, text = built.ref, built.bundle.text
+    before = newest_version(kaggle, ref)
+    try:
+        pushed = kaggle.push(built.metadata, text, session_seconds(built.bundle.job))
+    except UnreachableError as error:
+        found = version_with(kaggle, ref, text, after=before)
+        if found is None:
+            raise UnreachableError(f"{error}; {ref} has no new version: push again") from None
+        return note_push(runs, facts_of(built), text, ref.at(found), f"https://www.kaggle.com/code/{ref.name}")
+    return note_push(runs, facts_of(built), text, pushed.ref, pushed.url)
+
+
+def session_seconds(job: Job) -> int:
+    """After which Kaggle ends the session: podium's own limit, and what storing the outputs takes."""
+    return int(min(job.time_limit + SPARE_MINUTES * 60, HOURS_OF_A_SESSION * 3600))
+
+
+def facts_of(built: Built) -> dict[str, Any]:
+    bundle = built.bundle
+    return {
+        "commit": bundle.commit,
+        "config": bundle.job.config,
+        "config_digest": bundle.config_digest,
+        "script_digest": bundle.digest,
+        "job": bundle.job.model_dump(mode="json"),
+        "metadata": built.metadata,
+    }
+
+
+def newest_version(kaggle: "Kaggle", ref: KernelRef) -> int:
+    source = kaggle.kernel_source(ref)
+    return source.version if source else 0
+
+
+def version_with(kaggle: "Kaggle", ref: KernelRef, text: str, after: int) -> int | None:
+    """The version after `after` that holds this very script."""
+    source = kaggle.kernel_source(ref)
+    if source and source.version > after and source.text.strip() == text.strip():
+        return source.version
+    return None

@@ -1,0 +1,148 @@
+"""What was pushed, and what came home: runs/kernels/<slug>/v<N>/.
+
+    kernel.json        which version of which kernel, from which commit and config
+    kernel.py          the script that was pushed
+    output/            what the kernel left, as it was fetched
+
+Brought home, its runs lie among the others in runs/, each with a kernel.json that says where it was trained.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.errors import RunError
+from podium.files import read_json, write_json, write_text
+from podium.kaggle.job import REPORT
+from podium.kaggle.names import KernelRef
+from podium.locks import locked
+from podium.paths import submissions_folder
+from podium.runs import Run
+
+KERNEL = "kernel.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def ref(self) -> KernelRef:
+        return KernelRef.parse(self.facts["kernel"])
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+
+def folder_of(runs: Path, ref: KernelRef) -> Path:
+    return runs / "kernels" / ref.slug / f"v{ref.version}"
+
+
+def note_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef, url: str) -> Record:
+    folder = folder_of(runs, ref)
+    pushed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_text(folder / "kernel.py", script)
+    record = Record(folder, {"kernel": str(ref), "url": url, "pushed_at": pushed_at, **facts})
+    write_json(folder / KERNEL, record.facts)
+    return record
+
+
+def records(runs: Path) -> list[Record]:
+    """All of them, the newest push last."""
+    found = [Record(path.parent, read_json(path)) for path in (runs / "kernels").glob(f"*/v*/{KERNEL}")]
+    return sorted(found, key=lambda record: (str(record.facts.get("pushed_at")), str(record.folder)))
+
+
+def record_of(runs: Path, ref: KernelRef) -> Record:
+    """Of a version that was pushed from elsewhere only its name is known."""
+    folder = folder_of(runs, ref)
+    return Record(folder, read_json(folder / KERNEL) or {"kernel": str(ref)})
+
+
+def read_report(output: Path) -> dict[str, Any]:
+    report = read_json(output / REPORT)
+    if not report:
+        raise RunError(f"{output} holds no {REPORT}: this kernel was not podium's, or did not come to its end")
+    return report
+
+
+def bring_home(record: Record, runs: Path) -> list[str]:
+    """Put a kernel's runs among the others, as whole folders; gives a line for each thing that was done.
+
+    What is here already and is worth more stays; what it replaces is moved aside, never removed.
+    """
+    report = read_report(record.output)
+    done = [line for entry in report.get("runs", []) for line in _bring_run(record, entry, runs)]
+    for place in filter(None, [report.get("blend")]):
+        target = _inside(runs, place)
+        if not target.exists():
+            _copy_whole(record.output / place, target)
+            done.append(f"{target}: the blend")
+    if report.get("submission"):
+        source = record.output / report["submission"]
+        target = submissions_folder() / source.name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            done.append(f"{target}: its submission")
+    return done
+
+
+def _bring_run(record: Record, entry: Mapping[str, Any], runs: Path) -> Iterator[str]:
+    source, target = record.output / entry["run"], _inside(runs, entry["run"])
+    if not source.is_dir():
+        raise RunError(f"{record.output} lacks {entry['run']}, which its report names; pull it again")
+    origin = {key: record.facts.get(key) for key in ("kernel", "url", "commit", "config", "config_digest")}
+    with locked(target):
+        here, there = Run(target), Run(source)
+        if here.is_trained and there.is_trained and here.state["best"] == there.state["best"]:
+            for folder in sorted(source.glob("predictions-*")):
+                if not (target / folder.name).exists():
+                    _copy_whole(folder, target / folder.name)
+                    yield f"{target / folder.name}: predictions"
+            return
+        if here.is_trained:
+            yield f"{target}: trained here already, kept; Kaggle's lies in {source}"
+            return
+        if here.is_under_way and not there.is_trained:
+            yield f"{target}: under way here, kept; Kaggle's lies in {source}"
+            return
+        if target.exists():
+            aside = target.with_name(f"{target.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            target.rename(aside)
+            yield f"{aside}: what was under way here, moved aside"
+        _copy_whole(source, target, {KERNEL: origin})
+        yield f"{target}: {'trained' if there.is_trained else 'under way'}"
+
+
+def _inside(runs: Path, place: str) -> Path:
+    """Where a folder that the report names belongs here; reports come from elsewhere and may say anything."""
+    path = Path(place)
+    if path.is_absolute() or path.parts[:1] != ("runs",) or ".." in path.parts or len(path.parts) < 2:
+        raise RunError(f"a report names {place!r}, which is no folder in runs/; this output is not podium's")
+    return runs.joinpath(*path.parts[1:])
+
+
+def _copy_whole(source: Path, target: Path, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Under a temporary name first. Files are linked where the disk can: podium replaces files, it never rewrites."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".coming-home-", dir=target.parent) as temporary:
+        place = Path(temporary) / target.name
+        shutil.copytree(source, place, copy_function=_link_or_copy)
+        for name, content in (more or {}).items():
+            write_json(place / name, content)
+        place.rename(target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,84 @@
+"""An ensemble's whole way through Kaggle: four kernels that really run, one of them out of time, three kills, a score.
+
+The stand-in runs what is pushed through the local runner. What drives the fleet is a process of its own, and is killed.
+"""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from standin.pushed import run_pushed
+
+QUICK, LONG = 2, 150
+"""Epochs. A long training takes many times as long as all that comes before its first epoch."""
+PATIENCE = 900
+"""Seconds after which a step that does not come fails the test, on the slowest of machines."""
+
+
+@pytest.fixture
+def kaggle(standin, tiny_competition):
+    """The stand-in, running what is pushed. The first version of `long`'s first fold gets a time limit that it cannot
+    keep: half as much again as the quick kernels took."""
+    seconds = {}
+
+    def run(version, inputs, working):
+        late = version.ref.endswith("long-fold0/1")
+        smaller = {"time_limit": 1.5 * max(seconds.values())} if late else None
+        code, lines = run_pushed(version, inputs, working, smaller)
+        seconds[version.ref] = max(line.time for line in lines)
+        return code, lines
+
+    standin.runner = run
+    standin.add_competition("tiny-squares", tiny_competition.folder, answers=tiny_competition.answers)
+    return standin
+
+
+@pytest.fixture
+def command(kaggle, tiny_competition, tmp_path):
+    """`command("fleet", "up", …)` begins podium as a process of its own."""
+    environment = {**os.environ, **kaggle.environment, "PODIUM_DATA": str(tiny_competition.folder)}
+
+    def begin(*words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "podium", *map(str, words)], cwd=tmp_path, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return begin
+
+
+def test_fleet_comes_home_through_three_kills_and_a_time_limit_and_is_scored(
+    kaggle, command, tiny_competition, tmp_path
+):
+    epochs = {"quick": QUICK, "long": LONG}
+    stage = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005}
+    members = [tiny_competition.member(name, stages=[{**stage, "epochs": count}]) for name, count in epochs.items()]
+    ensemble = tiny_competition.ensemble(members)
+    kills = [("SaveKernel", 2), ("output-file", 3), ("SaveKernel", 1)]
+    for call, number in kills:
+        driver = command("fleet", "up", ensemble)
+        kaggle.when(call, lambda killed=driver: killed.send_signal(signal.SIGKILL), call=number)
+        driver.communicate(timeout=PATIENCE)
+        assert driver.returncode == -signal.SIGKILL, call
+    driver = command("fleet", "up", ensemble)
+    out, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, out
+
+    pushed = [version.ref.removeprefix("ada/podium-tiny-ensemble-") for version in kaggle.versions()]
+    assert sorted(pushed) == ["long-fold0/1", "long-fold0/2", "long-fold1/1", "quick-fold0/1", "quick-fold1/1"]
+    assert all(version.state == "complete" for version in kaggle.versions())
+    second = next(version for version in kaggle.versions() if version.ref.endswith("long-fold0/2"))
+    assert second.sources[-1] == ("kernel", "ada/podium-tiny-ensemble-long-fold0")
+    assert "going on from stage all, epoch " in second.log
+
+    (submission,) = (tmp_path / "submissions").glob("tiny-squares_tiny_ensemble__*.csv")
+    sent = command("submit", submission, "-m", "the fleet's", "--competition", tiny_competition.config)
+    out, _ = sent.communicate(timeout=PATIENCE)
+    assert sent.returncode == 0, out
+    (row,) = csv.DictReader((tmp_path / "submissions" / "ledger.csv").read_text().splitlines())
+    assert (row["file"], row["status"]) == (submission.name, "complete")
+    assert float(row["public_score"]) == kaggle.submissions["tiny-squares"][0].public
+    assert row["cross_validation"]

@@ -1,0 +1,118 @@
+"""What comes home lies among the other runs, and nothing that was here is lost."""
+
+import json
+
+import pytest
+
+from podium.errors import RunError
+from podium.kaggle.job import REPORT
+from podium.kaggle.names import KernelRef
+from podium.kaggle.records import bring_home, note_push, record_of, records
+from podium.runs import Run
+
+REF = KernelRef("ada", "podium-tiny-fold0", 2)
+BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}
+RUN = "runs/tiny-12345678/fold0"
+
+
+def write_run(folder, status="trained", score=0.75, predictions=("predictions-1",)):
+    folder.mkdir(parents=True)
+    run = Run(folder)
+    run.save_state(status=status, best=BEST | {"score": score})
+    if status == "trained":
+        run.best_weights.write_text(f"weights of {score}")
+    else:
+        (folder / "saved").mkdir()
+        (folder / "saved" / f"state-000001-{'0' * 16}.npz").write_text("state")
+    for name in predictions:
+        (folder / name).mkdir()
+        (folder / name / "test.csv").write_text(name)
+    return run
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = note_push(tmp_path / "runs", {"commit": "c", "config": "tiny.yaml"}, "print()", REF, "https://…/2")
+    record.output.mkdir()
+    return record
+
+
+def report(record, **more):
+    content = {"status": "done", "runs": [{"member": "tiny", "fold": 0, "run": RUN, "predictions": None, "state": {}}]}
+    (record.output / REPORT).write_text(json.dumps(content | more))
+
+
+def test_push_is_recorded_with_its_script(record, tmp_path):
+    (found,) = records(tmp_path / "runs")
+    assert (found.ref, found.facts["commit"]) == (REF, "c")
+    assert (found.folder / "kernel.py").read_text() == "print()"
+    assert record_of(tmp_path / "runs", REF.at(7)).facts == {"kernel": "ada/podium-tiny-fold0/7"}
+
+
+def test_run_comes_home_with_where_it_is_from(record, tmp_path):
+    write_run(record.output / RUN)
+    report(record)
+    assert bring_home(record, tmp_path / "runs") == [f"{tmp_path / RUN}: trained"]
+    assert Run(tmp_path / RUN).is_trained
+    assert json.loads((tmp_path / RUN / "kernel.json").read_text())["kernel"] == str(REF)
+    assert bring_home(record, tmp_path / "runs") == []  # once more changes nothing
+    assert (record.output / RUN).is_dir()
+
+
+def test_run_that_is_trained_here_stays(record, tmp_path):
+    write_run(record.output / RUN, score=0.9)
+    write_run(tmp_path / RUN, score=0.8)
+    report(record)
+    (line,) = bring_home(record, tmp_path / "runs")
+    assert "trained here already, kept" in line
+    assert Run(tmp_path / RUN).best_weights.read_text() == "weights of 0.8"
+
+
+def test_predictions_of_the_same_weights_are_added(record, tmp_path):
+    write_run(record.output / RUN, predictions=("predictions-1", "predictions-2"))
+    write_run(tmp_path / RUN)
+    report(record)
+    assert bring_home(record, tmp_path / "runs") == [f"{tmp_path / RUN / 'predictions-2'}: predictions"]
+
+
+def test_training_under_way_here_is_moved_aside_for_a_trained_one(record, tmp_path):
+    write_run(record.output / RUN)
+    write_run(tmp_path / RUN, status="training", predictions=())
+    report(record)
+    aside, _ = bring_home(record, tmp_path / "runs")
+    assert "moved aside" in aside
+    (kept,) = (tmp_path / RUN).parent.glob("fold0.before-*")
+    assert Run(kept).is_under_way
+    assert Run(tmp_path / RUN).is_trained
+
+
+def test_training_under_way_here_stays_where_kaggles_is_no_more(record, tmp_path):
+    write_run(record.output / RUN, status="training", predictions=())
+    write_run(tmp_path / RUN, status="training", predictions=())
+    report(record)
+    (line,) = bring_home(record, tmp_path / "runs")
+    assert "under way here, kept" in line
+
+
+@pytest.mark.parametrize("place", ["/etc/x", "runs/../../x", "elsewhere/fold0", "runs"])
+def test_report_that_names_another_place_is_refused(place, record, tmp_path):
+    report(record, runs=[{"member": "tiny", "fold": 0, "run": place, "predictions": None, "state": {}}])
+    with pytest.raises(RunError, match=r"this output is not podium's|lacks"):
+        bring_home(record, tmp_path / "runs")
+
+
+def test_output_without_a_report_is_told(record, tmp_path):
+    with pytest.raises(RunError, match=f"holds no {REPORT}"):
+        bring_home(record, tmp_path / "runs")
+
+
+def test_submission_of_an_ensembles_kernel_comes_home_and_replaces_nothing(record, tmp_path):
+    (record.output / "submissions").mkdir()
+    (record.output / "submissions" / "tiny_a.csv").write_text("Kaggle's")
+    report(record, runs=[], submission="submissions/tiny_a.csv")
+    bring_home(record, tmp_path / "runs")
+    assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "Kaggle's"
+    (tmp_path / "submissions" / "tiny_a.csv").write_text("mine")
+    assert bring_home(record, tmp_path / "runs") == []
+    assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "mine"

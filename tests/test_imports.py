@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from standin.scoring import accuracy_against
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -168,7 +169,9 @@ def test_the_blocker_blocks():
 
 def test_every_help_is_told_without_heavy_libraries():
     verbs = [(), ("demo",), ("data",), ("data", "sample"), ("train",), ("predict",), ("blend",), ("run",), ("check",)]
-    verbs += [("runs",), ("set",), ("doctor",)]
+    verbs += [("runs",), ("set",), ("doctor",), ("submit",), ("board",), ("data", "download"), ("kernel",), ("fleet",)]
+    verbs += [("kernel", verb) for verb in ("build", "run", "push", "status", "logs", "pull")]
+    verbs += [("fleet", verb) for verb in ("up", "status", "down")]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))
     assert done.stderr == ""
     assert done.returncode == 0
@@ -192,6 +195,32 @@ def test_a_submission_is_checked_without_heavy_libraries(tmp_path):
     assert done.stderr == ""
     assert done.stdout == f"{tmp_path / 'answer.csv'}: valid, ready to be sent\n"
     assert done.returncode == 0
+
+
+def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_path, monkeypatch):
+    """Told by the stand-in on this machine, through the real client."""
+    monkeypatch.chdir(tmp_path)
+    answers = accuracy_against(tiny_competition.answers)
+    standin.add_competition("tiny-squares", tiny_competition.folder, answers)
+    standin.add_kernel("ada/some-kernel", {"a.txt": b"a"})
+    Path("submissions").mkdir()
+    sample = Path(tiny_competition.folder / "sample-submission.csv").read_text()
+    Path("submissions/tiny-squares_a.csv").write_text(sample.replace(",0", ",1", 1))
+    asked = ["--competition", str(tiny_competition.config)]
+    verbs = [
+        ["kernel", "build", str(tiny_competition.member()), "--fold", "0"],
+        ["kernel", "push", str(tiny_competition.member()), "--fold", "0", "--dry-run"],
+        ["kernel", "status", "ada/some-kernel"],
+        ["kernel", "logs", "ada/some-kernel"],
+        ["fleet", "status"],
+        ["submit", "submissions/tiny-squares_a.csv", "-m", "first", "--data", str(tiny_competition.folder), *asked],
+        ["board", *asked],
+    ]
+    for verb in verbs:
+        done = run_without(HEAVY_LIBRARIES, "from podium.cli.main import main; main()", *verb)
+        assert (done.returncode, done.stderr) == (0, ""), verb
+    assert standin.count("SaveKernel") == 0
+    assert len(standin.submissions["tiny-squares"]) == 1
 
 
 def test_blending_and_reading_configs_need_no_heavy_libraries():

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from podium.cli import options
-from podium.cli.main import app, data_app, main
+from podium.cli.main import app, main
 
 COMPETITION = """\
 slug: tiny-squares
@@ -19,6 +19,11 @@ classes: [red, blue]
 metric: accuracy
 """
 VERBS = [command.name for command in app.registered_commands]
+GROUPS = {
+    group.name: [command.name for command in group.typer_instance.registered_commands]
+    for group in app.registered_groups
+}
+EVERY_VERB = [*([verb] for verb in VERBS), *([group, verb] for group in GROUPS for verb in GROUPS[group])]
 
 
 @pytest.fixture
@@ -67,14 +72,20 @@ def test_the_module_is_the_command():
 
 
 def test_the_verbs_have_the_names_that_stay(podium):
-    assert VERBS == ["demo", "train", "predict", "blend", "run", "runs", "set", "check", "doctor"]
-    assert [command.name for command in data_app.registered_commands] == ["sample"]
+    assert VERBS == [
+        "demo", "train", "predict", "blend", "run", "runs", "set", "check", "submit", "board", "doctor",
+    ]  # fmt: skip
+    assert GROUPS == {
+        "data": ["sample", "download"],
+        "kernel": ["build", "run", "push", "status", "logs", "pull"],
+        "fleet": ["up", "status", "down"],
+    }
     code, out, _ = podium("--help")
     assert code == 0
-    assert all(verb in out for verb in [*VERBS, "data"])
+    assert all(verb in out for verb in [*VERBS, *GROUPS])
 
 
-@pytest.mark.parametrize("verb", [*([verb] for verb in VERBS), ["data", "sample"]], ids=" ".join)
+@pytest.mark.parametrize("verb", EVERY_VERB, ids=" ".join)
 def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, verb):
     code, out, err = podium(*verb, "--help")
     assert (code, err) == (0, "")

@@ -7,7 +7,20 @@ from contextlib import suppress
 
 import typer
 
-from podium.cli import demo, doctor, ensembles, members, options, runs, sample, submissions
+from podium.cli import (
+    demo,
+    doctor,
+    download,
+    ensembles,
+    fleet,
+    kernels,
+    leaderboard,
+    members,
+    options,
+    runs,
+    sample,
+    submissions,
+)
 from podium.errors import PodiumError, StoppedError
 from podium.stopping import STOPPED, Interrupted, interruptible
 
@@ -26,8 +39,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Get data.")
 app.add_typer(data_app, name="data")
+app.add_typer(kernels.app, name="kernel")
+app.add_typer(fleet.app, name="fleet")
 app.command("demo")(demo.demo)
 data_app.command("sample")(sample.sample)
+data_app.command("download")(download.download)
 app.command("train")(members.train)
 app.command("predict")(members.predict)
 app.command("blend")(ensembles.blend)
@@ -35,6 +51,8 @@ app.command("run")(ensembles.run)
 app.command("runs")(runs.runs)
 app.command("set")(runs.set_)
 app.command("check")(submissions.check)
+app.command("submit")(leaderboard.submit)
+app.command("board")(leaderboard.board)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,206 @@
+"""The chart of the board: a point a submission, cross-validation against leaderboard."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from podium.files import replacing
+from podium.submission.board import pearson, short_name
+from podium.submission.ledger import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NAMED = 30
+"""Older submissions are points without a number: more names are no longer read."""
+LONGEST_LINE = 54
+POINT, BEST, OLD, LINE = "#2f6db5", "#d9632a", "#b4bac2", "#7a828c"
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top, in pixels."""
+
+
+def draw_board(
+    rows: Sequence[Row], path: Path, *, metric: str, higher_is_better: bool | None, best: Row | None
+) -> None:
+    """Write the chart of submissions, oldest first, that have both scores. `best` is the one to trust most."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it looks for fonts
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    best = next((row for row in rows if best is not None and row.is_same_as(best)), None)
+    named = list(rows)[-MOST_NAMED:]
+    height = max(5.6, 1.6 + 0.21 * len(named))
+    figure = Figure(figsize=(11.5, height), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.08, 0.95 / height, 0.52, 1 - 1.4 / height))
+    _draw_points(axes, rows, best)
+    _set_limits(axes, rows)
+    _draw_lines(axes, rows)
+    _write_axes(axes, rows, metric, higher_is_better)
+    _write_key(figure, named, first=len(rows) - len(named) + 1, best=best)
+    _number_points(figure, axes, rows, first=len(rows) - len(named))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _x(row: Row) -> float:
+    return row.cross_validation or 0.0
+
+
+def _y(row: Row) -> float:
+    return row.public_score or 0.0
+
+
+def _draw_points(axes: "Axes", rows: Sequence[Row], best: Row | None) -> None:
+    for place, row in enumerate(rows):
+        is_old = place < len(rows) - MOST_NAMED
+        colour = BEST if best is not None and row.is_same_as(best) else OLD if is_old else POINT
+        axes.errorbar(
+            _x(row), _y(row), xerr=row.standard_error, fmt="o", markersize=6, color=colour, ecolor=colour,
+            elinewidth=0.9, capsize=0, zorder=2 if is_old else 3,
+        )  # fmt: skip
+        axes.lines[-1].set_zorder(4)
+
+
+def _set_limits(axes: "Axes", rows: Sequence[Row]) -> None:
+    """All points with their errors, and some room; where values hardly differ, they are not blown up to fill it."""
+    errors = [row.standard_error or 0.0 for row in rows]
+    left = min(_x(row) - error for row, error in zip(rows, errors, strict=True))
+    right = max(_x(row) + error for row, error in zip(rows, errors, strict=True))
+    low, high = min(map(_y, rows)), max(map(_y, rows))
+    least = max(0.6 * max(right - left, high - low), 1e-3)
+    for start, end, give in ((left, right, axes.set_xlim), (low, high, axes.set_ylim)):
+        room = max(0.12 * (end - start), (least - (end - start)) / 2, 1e-9)
+        give(start - room, end + room)
+
+
+def _draw_lines(axes: "Axes", rows: Sequence[Row]) -> None:
+    """Equal scores, if that line is in sight, and from three submissions on the straight line nearest to them."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    if max(left, low) < min(right, high):
+        axes.plot([left, right], [left, right], color=LINE, linewidth=1, linestyle=(0, (5, 4)), label="equal scores")
+    found = pearson([_x(row) for row in rows], [_y(row) for row in rows])
+    if found is not None:
+        mean_x, mean_y = sum(map(_x, rows)) / len(rows), sum(map(_y, rows)) / len(rows)
+        across, up = (
+            math.sqrt(sum((one(row) - mean) ** 2 for row in rows)) for one, mean in ((_x, mean_x), (_y, mean_y))
+        )
+        slope = found.value * up / across
+        ends = [mean_y + slope * (x - mean_x) for x in (left, right)]
+        axes.plot(
+            [left, right], ends, color=POINT, linewidth=1, alpha=0.5, label=f"fitted line (r = {found.value:.2f})"
+        )
+    axes.set_xlim(left, right)
+    axes.set_ylim(low, high)
+
+
+def _write_axes(axes: "Axes", rows: Sequence[Row], metric: str, higher_is_better: bool | None) -> None:
+    name = metric or "score"
+    better = {True: ", higher is better", False: ", lower is better", None: ""}[higher_is_better]
+    axes.set_title(rows[-1]["competition"], loc="left", fontsize=11, parse_math=False)
+    axes.set_xlabel(f"cross-validation ({name}{better}), with one standard error", parse_math=False)
+    axes.set_ylabel(f"public leaderboard ({name}{better})", parse_math=False)
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.locator_params(axis="x", nbins=6)
+    axes.grid(color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.figure.legend(loc="lower left", bbox_to_anchor=(0.07, 0.0), ncols=2, frameon=False, fontsize=8)
+
+
+def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | None) -> None:
+    """Beside the chart, a line a number: the day, and what was said of it."""
+    height = figure.get_figheight()
+    figure.text(0.635, 1 - 0.42 / height, "submission", fontsize=9, weight="bold", va="top")
+    for place, row in enumerate(named):
+        is_best = best is not None and row.is_same_as(best)
+        line = f"{first + place:>3}  {row.time:%m-%d %H:%M}  {row['message'] or short_name(row)}"
+        figure.text(
+            0.635, 1 - (0.70 + 0.21 * place) / height, _drawable(_shortened(line)), fontsize=8, va="top",
+            family="DejaVu Sans Mono", color=BEST if is_best else "black", parse_math=False,
+        )  # fmt: skip
+    if best is not None:
+        last = 1 - (0.80 + 0.21 * len(named)) / height
+        figure.text(0.635, last, "in orange: the best by cross-validation", fontsize=8, color=BEST, va="top")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"
+
+
+def _drawable(text: str) -> str:
+    """The font has no emoji and no Chinese; matplotlib would warn and draw boxes."""
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont("DejaVu Sans Mono")).get_charmap()
+    return "".join(letter if ord(letter) in known else "?" for letter in text)
+
+
+def _number_points(figure: "Figure", axes: "Axes", rows: Sequence[Row], first: int) -> None:
+    """Each number beside its point, where nothing is yet; a thin line leads to one that had to go far."""
+    from matplotlib.patheffects import withStroke
+
+    scale = figure.dpi / 72
+    spots = [tuple(axes.transData.transform((_x(row), _y(row)))) for row in rows]
+    taken: list[Box] = [_around(x, y, 4.5 * scale, 4.5 * scale) for x, y in spots]
+    bars = [_error_bar(axes, row, scale) for row in rows]
+    frame = axes.get_window_extent()
+    inside: Box = (frame.x0, frame.y0, frame.x1, frame.y1)
+    for place, (x, y) in list(enumerate(spots))[first:]:
+        text = str(place + 1)
+        half = ((2.9 * len(text) + 1.5) * scale, 4.4 * scale)
+        spot = _free_spot(x, y, half, [taken, bars], inside, scale)
+        taken.append(_around(*spot, *half))
+        line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 4, "shrinkB": 3}
+        axes.annotate(
+            text, xy=(x, y), xytext=spot, xycoords="figure pixels", textcoords="figure pixels",
+            ha="center", va="center", fontsize=8, zorder=6,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+            arrowprops=line if math.dist(spot, (x, y)) > 15 * scale else None,
+        )  # fmt: skip
+
+
+def _error_bar(axes: "Axes", row: Row, scale: float) -> Box:
+    error = row.standard_error or 0.0
+    left, y = axes.transData.transform((_x(row) - error, _y(row)))
+    right, _ = axes.transData.transform((_x(row) + error, _y(row)))
+    return (left, y - scale, right, y + scale)
+
+
+def _free_spot(
+    x: float, y: float, half: tuple[float, float], layers: Sequence[Sequence[Box]], inside: Box, scale: float
+) -> tuple[float, float]:
+    """The nearest spot around a point that covers nothing; else nothing of the first layers; else the very nearest."""
+    candidates = [spot for spot in _spots_around(x, y, half, scale) if _is_within(_around(*spot, *half), inside)]
+    for count in range(len(layers), 0, -1):
+        taken = [box for layer in layers[:count] for box in layer]
+        for spot in candidates:
+            if not any(_overlap(_around(*spot, *half), box) for box in taken):
+                return spot
+    return candidates[0] if candidates else (x, y)
+
+
+def _spots_around(x: float, y: float, half: tuple[float, float], scale: float) -> Iterator[tuple[float, float]]:
+    """First up and to the right, where one looks for a name."""
+    for ring in range(14):
+        distance = (7 + 6 * ring) * scale
+        for step in range(16):
+            angle = math.pi / 4 + step * math.pi / 8
+            yield (x + math.cos(angle) * (distance + half[0]), y + math.sin(angle) * (distance + half[1] / 2))
+
+
+def _around(x: float, y: float, half_width: float, half_height: float) -> Box:
+    return (x - half_width, y - half_height, x + half_width, y + half_height)
+
+
+def _is_within(box: Box, outer: Box) -> bool:
+    return box[0] >= outer[0] and box[1] >= outer[1] and box[2] <= outer[2] and box[3] <= outer[3]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

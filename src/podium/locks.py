@@ -44,8 +44,8 @@ def locked(folder: Path) -> Iterator[str]:
         holder = _one_line(opened.read())
         if not is_taken:
             raise RunError(
-                f"{folder} is in use by {holder or 'another process'}; one at a time may work on a run folder: wait for"
-                " it, or stop it first (it saves where it stands)"
+                f"{folder} is in use by {holder or 'another process'}; one at a time may work on it: wait for"
+                " that one, or stop it first (it saves where it stands)"
             )
         _say(opened, _this_process())
         try:

@@ -428,6 +428,26 @@ def test_another_file_sent_next_mends_what_was_left(podium, here, standin):
     assert [(row["message"], row["status"]) for row in rows()] == [("lost", "complete"), ("next", "complete")]
 
 
+def test_an_answer_that_makes_no_sense_is_not_taken_for_a_refusal(podium, here, standin):
+    standin.fail("CreateSubmission", Fault.malformed(b'{"message": "", "ref": 0}', after_effect=True))
+    code, _, err = podium("submit", FILE, "-m", "x")
+    assert (code, err) == (0, "")
+    assert len(sent(standin)) == 1
+    assert [row["status"] for row in rows()] == ["complete"]
+
+
+def test_a_signal_while_it_sends_loses_nothing(podium, here, standin):
+    command = [sys.executable, "-m", "podium", "submit", FILE, "-m", "x"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    standin.when("CreateSubmission", lambda: os.kill(process.pid, signal.SIGINT))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert len(err.splitlines()) == 1
+    assert standin.wait_until(lambda: len(sent(standin)) == 1)
+    assert [row["status"] for row in rows()] == ["uploading"]
+    settled(podium, here, standin)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_waits_tells_the_command_that_goes_on_waiting(podium, here, standin, number):
     standin.competitions["cars"].pending = 4
@@ -440,6 +460,28 @@ def test_a_signal_while_it_waits_tells_the_command_that_goes_on_waiting(podium, 
     assert [row["status"] for row in rows()] == ["pending"]
     assert podium("submit", FILE, "-m", "x")[0] == 0
     assert len(sent(standin)) == 1
+
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "efficientnet", "albumentations", "cv2"):
+            raise ImportError(name + " is imported where it must not be")
+
+sys.meta_path.insert(0, Blocker())
+from podium.cli.main import main
+main()
+"""
+
+
+def test_submitting_and_the_board_need_no_heavy_library(here, standin):
+    for arguments in (["submit", FILE, "-m", "x"], ["board"], ["board", "--sync"], ["data", "download", "cars"]):
+        arguments += ["--data", "elsewhere"] if arguments[0] == "data" else []
+        command = [sys.executable, "-c", BLOCKED, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 # Every call, every fault

@@ -15,7 +15,7 @@ from podium.errors import MachineError
 
 REQUIRED = (
     "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
-    "pandas", "scikit-learn", "scipy", "kaggle", "pydantic", "PyYAML", "typer", "rich",
+    "pandas", "scikit-learn", "scipy", "matplotlib", "kaggle", "pydantic", "PyYAML", "typer", "rich",
 )  # fmt: skip
 
 

@@ -22,15 +22,20 @@ _TOLD_FROM = 5.0
 
 
 def pause(seconds: float) -> None:
-    """Wait. Against a stand-in on this machine a hundredth of it is enough."""
-    sleep(seconds / 100 if os.environ.get(SEAM) else seconds)
+    """Between two questions whether something is done. Against a stand-in on this machine a hundredth is enough."""
+    time.sleep(_scaled(seconds))
 
 
 def sleep(seconds: float) -> None:
+    """Before a call is made again."""
     if seconds >= _TOLD_FROM:
         with suppress(OSError):
-            print(f"podium: Kaggle asks for patience: going on in {seconds:.0f} s", file=sys.stderr, flush=True)
+            print(f"podium: Kaggle does not answer well: asking again in {seconds:.0f} s", file=sys.stderr, flush=True)
     time.sleep(seconds)
+
+
+def _scaled(seconds: float) -> float:
+    return seconds / 100 if os.environ.get(SEAM) else seconds
 
 
 def patiently(what: str, call: Callable[[], Answer], *, once: bool = False) -> Answer:
@@ -57,7 +62,7 @@ def patiently(what: str, call: Callable[[], Answer], *, once: bool = False) -> A
             if asked is not None:
                 sleep(asked)
             else:
-                pause(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tried)))
+                sleep(_scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tried))))
     raise AssertionError("unreachable")
 
 

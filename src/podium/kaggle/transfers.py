@@ -12,7 +12,8 @@ from podium.files import LITTLE, room_for, sync_folder, write_text
 from podium.kaggle.connection import check_address
 from podium.kaggle.retries import patiently
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""Bytes. What came of a chunk that was broken off is lost."""
 
 
 def fetch(

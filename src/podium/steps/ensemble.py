@@ -19,6 +19,7 @@ from podium.config.loading import Ensemble
 from podium.errors import RunError, SubmissionError
 from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
+from podium.runs import git_commit
 from podium.steps.member import Choices, FoldRun, Prepared, fold_runs, predict_fold, train_fold
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _write_blend(folder: Path, ensemble: Ensemble, result: "EnsembleResult", sub
         "standard_error": result.estimate.standard_error,
         "optimistic_score": result.estimate.optimistic,
         "submission": submission.name,
+        "commit": git_commit(),
     }
     write_json(folder / "blend.json", facts)
     return facts

@@ -274,8 +274,13 @@ def _send(
     except UnreachableError as error:
         row = _look_for(kaggle, ledger, row, parcel.name, error)
     except KaggleError as error:
-        ledger.change(row, status="failed", error=str(error))
-        raise
+        found = None
+        with suppress(KaggleError):  # an answer that makes no sense is not always a refusal
+            found = _at_kaggle(kaggle, row)
+        if found is None:
+            ledger.change(row, status="failed", error=str(error))
+            raise
+        row = ledger.change(row, **news_of(found))
     else:
         row = ledger.change(row, ref=ref, status="pending")
     today, a_day = allowance.used_today + 1, allowance.used_today + allowance.left_today
@@ -288,20 +293,24 @@ def _look_for(kaggle: "Kaggle", ledger: Ledger, row: Row, name: str, error: Unre
     for seconds in LOOKS:
         pause(seconds)
         try:
-            told = kaggle.submissions(row["competition"])
+            found = _at_kaggle(kaggle, row)
         except KaggleError as second:
             raise UnreachableError(
                 f"{name}: Kaggle's answer was lost, and whether it has the submission cannot be asked now ({second});"
                 " run the same command again: it asks first, and sends nothing twice"
             ) from error
-        for submission in told:
-            if marker_in(submission.description) == row["marker"]:
-                return ledger.change(row, **news_of(submission))
+        if found is not None:
+            return ledger.change(row, **news_of(found))
     ledger.change(row, status="failed", error="broken off before Kaggle had it")
     raise UnreachableError(
         f"{name} was not submitted: the sending was broken off, and Kaggle has nothing of it; run the same command"
         f" again ({error})"
     ) from error
+
+
+def _at_kaggle(kaggle: "Kaggle", row: Row) -> "Submission | None":
+    told = kaggle.submissions(row["competition"])
+    return next((one for one in told if marker_in(one.description) == row["marker"]), None)
 
 
 # Waiting.

@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 def draw_board(
     rows: Sequence[Row], path: Path, *, metric: str, higher_is_better: bool | None, best: Row | None
 ) -> None:
-    """Write the chart of submissions, oldest first, that have both scores. `best` is the one to trust most."""
+    """Write the chart of submissions, oldest first, that have both scores. `best` is the first to trust."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it looks for fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -126,7 +126,7 @@ def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | N
         )  # fmt: skip
     if best is not None:
         last = 1 - (0.80 + 0.21 * len(named)) / height
-        figure.text(0.635, last, "in orange: the best by cross-validation", fontsize=8, color=BEST, va="top")
+        figure.text(0.635, last, "in orange: the first to trust", fontsize=8, color=BEST, va="top")
 
 
 def _shortened(text: str) -> str:

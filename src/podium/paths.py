@@ -11,6 +11,12 @@ def kaggle_input() -> Path:
     return Path(os.environ.get("PODIUM_KAGGLE_INPUT") or "/kaggle/input")
 
 
+def kaggle_places(kind: str, name: str) -> list[Path]:
+    """Where Kaggle mounts a dataset or a kernel's output: as it does now, and as it did."""
+    owner, slug = name.split("/")
+    return [kaggle_input() / {"dataset": "datasets", "kernel": "notebooks"}[kind] / owner / slug, kaggle_input() / slug]
+
+
 def data_folder(slug: str, option: Path | None = None) -> Path:
     """The competition's data: --data, else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it."""
     for named, source in ((option, "--data"), (os.environ.get("PODIUM_DATA"), "PODIUM_DATA")):

@@ -1,6 +1,7 @@
 """The schema of a member file: one model of the ensemble, from its backbone to its test-time views."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,12 +12,15 @@ from podium.config.stage import Augmentation, Stage
 from podium.config.views import TestTimeViews
 
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
+KaggleKind = Literal["dataset", "kernel"]
+_AT_KAGGLE = re.compile(r"kaggle-(dataset|kernel):([A-Za-z0-9_-]+/[a-z0-9]+(?:-[a-z0-9]+)*)/(.+)")
 
 
 class BackboneSettings(Settings):
     name: str
     weights: str = "imagenet"
-    """imagenet, noisy-student, none, or a path (seen from where podium is run, or absolute)."""
+    """imagenet, noisy-student, none, a path (seen from where podium is run, or absolute), or a file at Kaggle:
+    `kaggle-dataset:<owner>/<slug>/<file>`, or `kaggle-kernel:` the same, which a kernel's metadata then attaches."""
     freeze_batchnorm: bool = True
     """BatchNormalization of the backbone keeps ImageNet's statistics, also where its neighbours learn."""
     alpha: Positive | None = None
@@ -30,6 +34,8 @@ class BackboneSettings(Settings):
     @field_validator("weights")
     @classmethod
     def _named_or_a_path(cls, weights: str) -> str:
+        if weights.startswith("kaggle-"):
+            return _checked_place(weights)
         is_a_path = bool(set(weights) & set("/\\."))
         return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "a name of weights or a path to a file of them")
 
@@ -49,7 +55,31 @@ class BackboneSettings(Settings):
 
     @property
     def weights_are_a_path(self) -> bool:
-        return self.weights not in NAMED_WEIGHTS
+        """On this machine."""
+        return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
+
+    @property
+    def kaggle_source(self) -> tuple[KaggleKind, str] | None:
+        """What a kernel has to attach for them: a dataset or a kernel, and its owner/slug."""
+        found = _AT_KAGGLE.fullmatch(self.weights)
+        return (cast(KaggleKind, found[1]), found[2]) if found else None
+
+    @property
+    def kaggle_file(self) -> str | None:
+        """The file's path within that source."""
+        found = _AT_KAGGLE.fullmatch(self.weights)
+        return found[3] if found else None
+
+
+def _checked_place(weights: str) -> str:
+    found = _AT_KAGGLE.fullmatch(weights)
+    parts = found[3].split("/") if found else [""]
+    if {"", ".", ".."} & set(parts) or "\\" in weights:
+        raise ValueError(
+            "expected kaggle-dataset:<owner>/<slug>/<file> or kaggle-kernel:<owner>/<slug>/<file>, such as"
+            f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5: got {weights!r}"
+        )
+    return weights
 
 
 class Head(Settings):

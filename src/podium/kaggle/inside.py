@@ -17,7 +17,7 @@ from podium.config.loading import Ensemble
 from podium.errors import DataError, StoppedError
 from podium.files import write_json
 from podium.kaggle.job import REPORT, Job, load_config
-from podium.paths import kaggle_input
+from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
 from podium.stopping import Stopping, interruptible
 
@@ -103,8 +103,7 @@ def take_up(job: Job, unpacked: Path, runs: Path, console: Console) -> None:
         shutil.copytree(unpacked / "folds", runs / "folds", dirs_exist_ok=True)
     if job.goes_on_from is None:
         return
-    owner, slug = job.goes_on_from.split("/")
-    places = [kaggle_input() / "notebooks" / owner / slug, kaggle_input() / slug]
+    places = kaggle_places("kernel", job.goes_on_from)
     for place in places:
         if (place / "runs").is_dir():
             # A copy with the writer's own rights: what Kaggle mounts may be read-only, file by file.

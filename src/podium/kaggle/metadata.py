@@ -34,7 +34,7 @@ class Machine:
 
 def metadata_for(job: Job, members: Sequence[Member], owner: str, machine: Machine, code_file: str) -> dict[str, Any]:
     """What podium would write where no person had a say."""
-    attached = [source for member in members if (source := getattr(member.settings.backbone, "kaggle_source", None))]
+    attached = [source for member in members if (source := member.settings.backbone.kaggle_source)]
     if job.kind == "weights" or job.dry_run:
         attached = []
     competitions = [] if job.kind == "weights" else [member.competition.slug for member in members]

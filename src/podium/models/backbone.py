@@ -13,6 +13,7 @@ from podium.config.backbones import BACKBONES, Backbone
 from podium.config.member import BackboneSettings
 from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
+from podium.paths import kaggle_places
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the colours red, green and blue, from 0 to 1."""
@@ -57,7 +58,8 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
     arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3)}
     if settings.alpha is not None:
         arguments["alpha"] = settings.alpha
-    named = None if settings.weights == "none" or settings.weights_are_a_path else settings.weights
+    file = weights_file(settings)
+    named = None if settings.weights == "none" or file else settings.weights
     try:
         backbone = constructor(weights=named, **arguments)
     except Exception as error:  # Keras raises a bare Exception when a download fails
@@ -66,9 +68,23 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
         raise WeightsError(_no_weights(settings, str(error).splitlines()[0])) from error
     if row.family == "keras.applications.efficientnet" and named is None:
         backbone = _scaled_for_imagenet(backbone)
-    if settings.weights_are_a_path:
-        load_weights(backbone, Path(settings.weights), settings.name)
+    if file:
+        load_weights(backbone, file, settings.name)
     return backbone
+
+
+def weights_file(settings: BackboneSettings) -> Path | None:
+    """Where the weights lie, if they lie in a file: on this machine, or where Kaggle mounts what is attached."""
+    if settings.kaggle_source is None:
+        return Path(settings.weights) if settings.weights_are_a_path else None
+    places = [place / str(settings.kaggle_file) for place in kaggle_places(*settings.kaggle_source)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise WeightsError(
+            f"{settings.weights} is not mounted: looked for {' and '.join(map(str, places))}; push to Kaggle, where it"
+            " is attached, or give the path of a copy here: --set backbone.weights=FILE"
+        )
+    return found
 
 
 def _scaled_for_imagenet(efficientnet: Any) -> Any:

@@ -167,6 +167,8 @@ def _fingerprint(member: Member) -> str | None:
     any other member trains."""
     import hashlib
 
+    if member.settings.backbone.kaggle_source:
+        return member.settings.backbone.weights  # by its name alone: at home the file is not there
     path = Path(member.settings.backbone.weights)
     if not member.settings.backbone.weights_are_a_path:
         return None

@@ -13,6 +13,7 @@ from podium.config.views import TestTimeViews
 
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 KaggleKind = Literal["dataset", "kernel"]
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 _AT_KAGGLE = re.compile(r"kaggle-(dataset|kernel):([A-Za-z0-9_-]+/[a-z0-9]+(?:-[a-z0-9]+)*)/(.+)")
 
 
@@ -105,6 +106,8 @@ class MemberSettings(Settings):
     stages: Annotated[list[Stage], Field(min_length=1)]
     monitor: Literal["metric", "loss"] = "metric"
     """What decides which weights are best: the competition's metric or the loss, both on the validation rows."""
+    precision: Precision = "auto"
+    """What is computed in; weights are float32 always. auto: mixed_float16 on GPUs that gain from it, else float32."""
     save_every: Positive = 10.0
     """Minutes between saved states within an epoch. At the end of an epoch one is saved anyway."""
     tensorboard: bool = False

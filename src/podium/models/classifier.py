@@ -7,14 +7,22 @@ import keras
 from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
 from podium.models.backbone import InputScaling, build_backbone
+from podium.models.devices import Devices, precision_of
 
+ONE_DEVICE = Devices([])
 BACKBONE = "backbone"
 """The name of the backbone's layer in the model."""
 
 
 @keras.saving.register_keras_serializable("podium")
 class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
-    """Between the average (exponent 1) and the maximum (a large one); the exponent is learned, from 3."""
+    """Between the average (exponent 1) and the maximum (a large one); the exponent is learned, from 3.
+
+    In float32 always: a power of 3 leaves half precision's range.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "dtype": "float32"})
 
     def build(self, input_shape: Any) -> None:
         self.exponent = self.add_weight(name="exponent", shape=(), initializer=keras.initializers.Constant(3.0))
@@ -29,8 +37,15 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
         return (input_shape[0], input_shape[-1])
 
 
-def build_classifier(settings: MemberSettings, classes: int, image_size: int, *, pretrained: bool = True) -> Any:
-    """The model from uint8 pictures to class probabilities.
+def build_classifier(
+    settings: MemberSettings,
+    classes: int,
+    image_size: int,
+    *,
+    pretrained: bool = True,
+    devices: Devices = ONE_DEVICE,
+) -> Any:
+    """The model from uint8 pictures to class probabilities, to be trained on these devices.
 
     Built for one size, since the padding of several families depends on it. `pretrained=False` leaves the backbone's
     weights as they are drawn, for a model whose own weights are about to be loaded.
@@ -38,11 +53,12 @@ def build_classifier(settings: MemberSettings, classes: int, image_size: int, *,
     backbone_settings = settings.backbone
     if not pretrained:
         backbone_settings = backbone_settings.model_copy(update={"weights": "none"})
-    backbone = build_backbone(backbone_settings, image_size)
-    backbone.name = BACKBONE
-    pictures = keras.Input((image_size, image_size, 3), dtype="uint8", name="pictures")
-    features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(pictures))
-    return keras.Model(pictures, _head(features, settings.head, classes), name="classifier")
+    with precision_of(settings.precision), devices.scope():
+        backbone = build_backbone(backbone_settings, image_size)
+        backbone.name = BACKBONE
+        pictures = keras.Input((image_size, image_size, 3), dtype="uint8", name="pictures")
+        features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(pictures))
+        return devices.model(pictures, _head(features, settings.head, classes), name="classifier")
 
 
 def _head(features: Any, head: Head, classes: int) -> Any:

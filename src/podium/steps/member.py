@@ -140,6 +140,8 @@ def fold_runs(member: Member, prepared: Prepared, choices: Choices) -> list[Fold
 def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str, Any]:
     """The resolved config, with the digest of the parts that decide the weights."""
     settings = member.settings.model_dump(mode="json", by_alias=True)
+    if settings["precision"] == "auto":  # as runs have it that were begun before there was a choice
+        del settings["precision"]
     competition = member.competition.model_dump(mode="json", by_alias=True)
     decides = {
         "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},

@@ -19,6 +19,7 @@ from podium.data.pictures import fit_picture, read_picture
 from podium.errors import TrainingDivergedError
 from podium.files import write_text
 from podium.metrics import METRICS
+from podium.models import devices
 from podium.models.backbone import settle_statistics, unfreeze
 from podium.models.classifier import BACKBONE, build_classifier
 
@@ -54,7 +55,9 @@ class ClassificationTask:
         self.mode: Literal["max", "min"] = "max" if higher else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        model = build_classifier(self._settings, len(self._classes), image_size, pretrained=pretrained)
+        model = build_classifier(
+            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=devices.found()
+        )
         if pretrained and self._settings.backbone.weights == "none":
             some = self._training.paths[:SETTLED_ON]
             fitted = [fit_picture(read_picture(path), image_size, self._settings.resize) for path in some]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.errors import RunError
+from podium.models import devices
 from podium.models.backbone import all_layers
 from podium.training.saves import Arrays, SavedState
 
@@ -57,7 +58,8 @@ def take_up_model(model: Any, saved: SavedState) -> None:
 
 
 def take_up_optimizer(model: Any, saved: SavedState) -> None:
-    model.optimizer.build(model.trainable_variables)
+    with devices.found().scope():
+        model.optimizer.build(model.trainable_variables)
     _assign(model.optimizer.variables, saved.part("optimizer"), saved)
 
 

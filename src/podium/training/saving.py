@@ -8,6 +8,7 @@ import keras
 
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
+from podium.models import devices
 from podium.training.model_state import take_up_metrics
 from podium.training.saves import SavedState
 from podium.training.session import SPARE_SECONDS, Session
@@ -91,7 +92,9 @@ class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]
         self._saved, self._batches = saved, batches
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Keras has just set them to nothing. Some have no variables before they have seen a batch."""
-        pictures, targets = self._batches[0]
-        self.model.compute_metrics(pictures, targets, self.model(pictures, training=False))
+        """Keras has just set them to nothing. Some have no variables before they have seen a batch; on several devices
+        Keras has shown them one already."""
+        if not devices.found().are_several:
+            pictures, targets = self._batches[0]
+            self.model.compute_metrics(pictures, targets, self.model(pictures, training=False))
         take_up_metrics(self.model, self._saved)

@@ -11,6 +11,7 @@ from podium.changes import forget_request, requests
 from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.files import LITTLE, room_for
+from podium.models import devices
 from podium.models.devices import make_repeatable
 from podium.training.callbacks import ProgressReport, stage_callbacks
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
@@ -51,7 +52,8 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> None:
         if not goes_on:
             progress.enter(number, stage)
         task.unfreeze(model, stage)
-        task.compile(model, make_optimizer(stage))
+        with devices.found().scope():
+            task.compile(model, make_optimizer(stage))
         describe(model, stage, session.console)
         fit(model, session, number, stage, session.saved if goes_on else None)
     finish(session, stages[-1], seeds_of(model))
@@ -94,7 +96,7 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     console.print(
         f"  stage {stage.name}: {epochs} at {stage.image_size} px, batches of {stage.batch_size},"
-        f" {learning:,} of {model.count_params():,} weights learn"
+        f" {learning:,} of {model.count_params():,} weights learn{devices.described(model)}"
     )
 
 
@@ -113,7 +115,7 @@ def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedSta
     def fit_until(epochs: int, *more: Any) -> None:
         # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
         model.fit(
-            batches,
+            devices.found().fed(batches),
             initial_epoch=progress.epoch,
             epochs=epochs,
             callbacks=[*callbacks, *more],

@@ -1,0 +1,68 @@
+"""Two devices give the loss of one, and a training on them, or in half precision, goes on bit for bit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def results_of(folder, which):
+    done = subprocess.run(
+        [sys.executable, HERE / "two_devices.py", folder, which],
+        env={**os.environ, "PYTHONPATH": str(HERE), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    return results_of(tmp_path_factory.mktemp("some"), "some")
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    return results_of(tmp_path_factory.mktemp("all"), "all")
+
+
+def same_within_rounding(one, other):
+    for figure in ("loss", "val_loss", "accuracy"):
+        assert one[figure] == pytest.approx(other[figure], rel=2e-5)
+
+
+def test_two_devices_have_the_loss_of_one_though_the_last_batch_cannot_be_shared(some):
+    same_within_rounding(some["one"], some["two"])
+
+
+@pytest.mark.parametrize("kind", ["two, stopped within an epoch", "half, stopped"])
+def test_a_broken_training_ends_with_the_same_bits(kind, some):
+    assert some[kind] == some[kind.partition(", stopped")[0]]
+
+
+def test_half_precision_is_another_arithmetic_and_learns(some):
+    assert some["half"]["weights"] != some["one"]["weights"]
+    assert some["half"]["loss"][0] == pytest.approx(some["one"]["loss"][0], rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["two, stopped after an epoch", "rich, stopped", "half, two, stopped"])
+def test_every_broken_training_ends_with_the_same_bits(kind, every):
+    assert every[kind] == every[kind.partition(", stopped")[0]]
+
+
+@pytest.mark.slow
+def test_moving_averages_are_the_same_on_two_devices(every):
+    same_within_rounding(every["averages, one"], every["averages, two"])
+
+
+@pytest.mark.slow
+def test_bfloat16_learns(every):
+    assert every["bfloat"]["loss"][1] < every["bfloat"]["loss"][0]

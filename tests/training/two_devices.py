@@ -1,0 +1,120 @@
+"""Trainings on one and on two devices, in a process of its own: two logical processors must be made before all else.
+
+python two_devices.py FOLDER some|all        prints what came out, as JSON
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from line_task import fit, stage, started, stopped, trained, weights_in
+
+from podium.config.member import MemberSettings
+from podium.models import devices
+from podium.training.classification import ClassificationTask, LabelledPictures
+
+TWO = ["CPU:0", "CPU:1"]
+ROWS, BATCH = 13, 4
+STEPS = 4
+"""An epoch: three batches of four, and one of a single row, which two devices cannot share."""
+
+
+def draw(folder, count, start):
+    random = np.random.default_rng(start)
+    paths = [folder / f"{start + number}.png" for number in range(count)]
+    for path in paths:
+        cv2.imwrite(str(path), random.integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    return LabelledPictures(paths, np.arange(count) % 2)
+
+
+class Trainings:
+    def __init__(self, folder):
+        self.folder = folder
+        self.training, self.validation = draw(folder, ROWS, 0), draw(folder, 6, 100)
+        self.count = 0
+
+    def place(self):
+        self.count += 1
+        return self.folder / str(self.count)
+
+    def task(self, stages, **changes):
+        content = {
+            "competition": "none.yaml",
+            "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25},
+            "head": {"l2": 0.01},
+            "stages": [one.model_dump(mode="json", by_alias=True) for one in stages],
+        }
+        settings = MemberSettings.model_validate(content | changes)
+        return ClassificationTask(settings, ["a", "b"], "accuracy", self.training, self.validation, 0)
+
+    def whole(self, names, stages, **changes):
+        use(names)
+        return told(trained(self.place(), stages, self.task(stages, **changes)))
+
+    def broken(self, names, stages, steps, **changes):
+        use(names)
+        run = started(self.place())
+        stopped(run, stages, steps, self.task(stages, **changes))
+        fit(run, stages, self.task(stages, **changes))
+        return told(run)
+
+
+def use(names):
+    devices.names_of_gpus = lambda: names
+
+
+def told(run):
+    history = pd.read_csv(run.history)
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in weights_in(run.best_weights).values()))
+    figures = {name: history[name].tolist() for name in ("loss", "accuracy", "val_loss", "learning_rate")}
+    return {**figures, "weights": digest.hexdigest()}
+
+
+def main():
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    trainings = Trainings(Path(sys.argv[1]))
+    plain = [stage(epochs=2, batch_size=BATCH, image_size=32, learning_rate=0.002)]
+    rich = [
+        stage(epochs=2, batch_size=BATCH, image_size=32, learning_rate=0.01, optimizer="Adam", schedule="cosine"),
+        stage("two", epochs=1, batch_size=3, image_size=40, learning_rate=0.01, optimizer="AdamW"),
+    ]
+    learning = {"backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False}}
+    learning["head"] = {"l2": 0.01, "dropout": 0.2, "batchnorm": True, "dense": [4]}
+    averaged = [
+        stage(
+            epochs=2,
+            batch_size=BATCH,
+            image_size=32,
+            learning_rate=0.002,
+            optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9},
+        )
+    ]
+    half = {"precision": "mixed_float16"}
+    results = {
+        "one": trainings.whole([], plain),
+        "two": trainings.whole(TWO, plain),
+        "two, stopped within an epoch": trainings.broken(TWO, plain, 2),
+        "half": trainings.whole([], plain, **half),
+        "half, stopped": trainings.broken([], plain, STEPS + 2, **half),
+    }
+    if sys.argv[2] == "all":
+        results |= {
+            "two, stopped after an epoch": trainings.broken(TWO, plain, STEPS),
+            "rich": trainings.whole(TWO, rich, **learning),
+            "rich, stopped": trainings.broken(TWO, rich, STEPS + 3, **learning),
+            "averages, one": trainings.whole([], averaged),
+            "averages, two": trainings.whole(TWO, averaged),
+            "half, two": trainings.whole(TWO, plain, **half),
+            "half, two, stopped": trainings.broken(TWO, plain, STEPS + 2, **half),
+            "bfloat": trainings.whole([], plain, precision="mixed_bfloat16"),
+        }
+    print(json.dumps(results))
+
+
+main()

@@ -204,7 +204,7 @@ def test_rules_that_were_not_accepted_are_told_with_the_page(podium, here, stand
 def test_an_unknown_slug_is_told_with_the_nearest_known_one(podium, here):
     code, _, err = podium("data", "download", "carz")
     assert code == 1
-    assert err.startswith("podium: Kaggle knows no competition 'carz'; did you mean 'cars'? (")
+    assert err.startswith("podium: Kaggle knows no competition 'carz'; did you mean 'cars'?")
     assert "the slug is the last part of" in podium("data", "download", "something-else-entirely")[2]
 
 

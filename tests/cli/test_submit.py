@@ -601,9 +601,9 @@ def kernel(here, standin):
 
 
 def test_the_output_of_a_kernels_version_is_submitted_once(podium, kernel, standin, here):
-    (here / "runs" / "kernels" / "cars-b3" / "v1").mkdir(parents=True)
+    (here / "runs" / "kernels" / "ada" / "cars-b3" / "v1").mkdir(parents=True)
     record = {"kernel": "ada/cars-b3/1", "commit": "abc123", "config_digest": "5f6a7b8c"}
-    (here / "runs" / "kernels" / "cars-b3" / "v1" / "kernel.json").write_text(json.dumps(record))
+    (here / "runs" / "kernels" / "ada" / "cars-b3" / "v1" / "kernel.json").write_text(json.dumps(record))
     code, out, err = podium("submit", *KERNEL)
     assert (code, err) == (0, "")
     one = sent(standin)[0]

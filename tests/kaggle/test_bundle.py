@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from podium.config.loading import load_member
-from podium.errors import BundleError
+from podium.errors import BundleError, ConfigError
 from podium.kaggle import bundle as bundling
-from podium.kaggle.building import folds_of, jobs_of_folds, whole_job
+from podium.kaggle.building import assemble, folds_of, jobs_of_folds, whole_job
 from podium.kaggle.bundle import make_bundle
-from podium.kaggle.job import REPORT, Job
+from podium.kaggle.job import Job
+from podium.kaggle.metadata import Machine
+from podium.kaggle.report import REPORT
 from podium.runs import note_as_made
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -200,6 +202,12 @@ def test_a_job_for_every_member_and_fold():
     assert [(job.members, job.folds) for job in jobs] == [
         (("demo_wide",), (0,)), (("demo_wide",), (1,)), (("demo_narrow",), (0,)), (("demo_narrow",), (1,)),
     ]  # fmt: skip
+
+
+def test_fold_that_cannot_be_is_told_before_a_session_is_spent(tmp_path):
+    config = CONFIGS / "ensembles" / "demo.yaml"
+    with pytest.raises(ConfigError, match="demo_wide: there is no fold 7; the competition file makes folds 0 to 1"):
+        assemble([config], whole_job(config, folds=(7,)), Machine(), tmp_path)
 
 
 def test_folds_of_a_table_must_be_named(tiny_competition):

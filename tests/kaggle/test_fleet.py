@@ -3,16 +3,16 @@
 import json
 
 import pytest
-from rich.console import Console
 from standin.faults import Fault
 
-from podium.errors import KaggleError
+from podium.errors import KaggleError, RunError
 from podium.kaggle.building import assemble, whole_job
 from podium.kaggle.client import sign_in
-from podium.kaggle.fleet import SESSIONS, advance, fleet_of, fleets, look_after, read_fleet
-from podium.kaggle.job import REPORT
+from podium.kaggle.fleet import SESSIONS, advance, fleet_of, fleets, look_after, read_fleet, take_over
 from podium.kaggle.metadata import Machine
 from podium.kaggle.names import KernelRef
+from podium.kaggle.report import REPORT
+from podium.locks import locked
 
 BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}
 
@@ -24,17 +24,18 @@ def drive(standin, tiny_competition, tmp_path, monkeypatch):
     standin.add_competition("tiny-squares", tiny_competition.folder, lambda rows: 0.5)
     members = [tiny_competition.member("one"), tiny_competition.member("two")]
     ensemble, runs = tiny_competition.ensemble(members), tmp_path / "runs"
-    kaggle, console = sign_in(), Console(quiet=True)
+    kaggle = sign_in()
 
     def open_fleet(**wishes):
         return fleet_of(ensemble, whole_job(ensemble, **wishes), Machine(), runs)
 
     fleet = open_fleet()
+    take_over(fleet, runs)
     fleet.send_out()
 
     def advance_once():
         fleet = read_fleet(drive.folder)
-        advance(fleet, kaggle, runs, console)
+        advance(fleet, kaggle, runs)
         return [(kernel.state, kernel.told) for kernel in read_fleet(drive.folder).kernels]
 
     drive = advance_once
@@ -96,7 +97,7 @@ def test_failed_kernel_is_tried_once_more_and_another_up_tries_again(drive, stan
         drive()
         standin.finish(KernelRef.parse(drive.fleet().kernels[0].ref).name, state="error", log="Traceback\nOops\n")
         fleet = read_fleet(drive.folder)
-        look_after(fleet.kernels[0], sign_in(), drive.runs, Console(quiet=True))
+        look_after(fleet.kernels[0], sign_in(), drive.runs)
         fleet.save()
         assert fleet.kernels[0].state == again
         assert fleet.kernels[0].told.startswith("failed: Oops")
@@ -215,4 +216,36 @@ def test_another_time_limit_is_the_same_fleet(drive):
     assert drive.open(time_limit=3600.0).folder == drive.folder
     assert drive.open(time_limit=3600.0).kernels[0].job.time_limit == 3600
     assert drive.open(overrides=("one.label_smoothing=0.1",)).folder != drive.folder
-    assert [fleet.folder for fleet in fleets(drive.runs)] == [drive.folder]
+    assert [fleet.folder for fleet in fleets(drive.runs)[0]] == [drive.folder]
+
+
+def test_kernels_of_members_that_did_not_change_change_over_to_the_next_fleet(drive, standin, tiny_competition):
+    drive()
+    finish(standin, drive.fleet().kernels[0])
+    drive()
+    assert states(drive) == ["home", "going", "going", "waiting"]
+    tiny_competition.member("two", label_smoothing=0.1)
+    changed = drive.open()
+    assert changed.folder != drive.folder
+    assert [kernel.state for kernel in changed.kernels] == ["home", "going", "waiting", "waiting"]
+    take_over(changed, drive.runs)
+    assert [kernel.job.members for kernel in drive.fleet().kernels] == [("two",), ("two",)]
+    assert len(versions(standin)) == 3
+
+
+def test_fleet_under_way_is_not_taken_over(drive, tiny_competition):
+    tiny_competition.member("two", label_smoothing=0.1)
+    changed = drive.open()
+    with locked(drive.folder), pytest.raises(RunError, match="is another fleet with the same kernels, and under way"):
+        take_over(changed, drive.runs)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kernels": [{}]}', "\x00"])
+def test_damaged_queue_is_told_and_hides_no_other_fleet(text, drive, tmp_path):
+    damaged = drive.runs / "fleets" / "other-12345678"
+    damaged.mkdir()
+    (damaged / "queue.json").write_text(text)
+    known, (fault,) = fleets(drive.runs)
+    assert [fleet.folder for fleet in known] == [drive.folder]
+    assert "put back a copy of it" in fault
+    assert (damaged / "queue.json").read_text() == text

@@ -11,10 +11,13 @@ from rich.console import Console
 from podium.config.loading import load_member
 from podium.errors import ConfigError, DataError, StoppedError
 from podium.kaggle.inside import OVERRIDING, run_job, take_up
-from podium.kaggle.job import REPORT, Job
+from podium.kaggle.job import Job
 from podium.kaggle.pretrained import keep_weights, wanted_weights
+from podium.kaggle.report import REPORT
 
+GOING_ON = Job(kind="member", goes_on_from="ada/podium-tiny")
 ABOUT = {"title": "member tiny", "podium": "0.1.0", "commit": "c", "config_digest": "12345678"}
+STOPPED = ABOUT | {"status": "stopped"}
 
 
 @pytest.fixture
@@ -64,10 +67,19 @@ def test_version_before_is_taken_up_in_either_layout_though_it_is_read_only(plac
     before.mkdir(parents=True)
     (before / "state.json").write_text("{}")
     (before / "state.json").chmod(stat.S_IRUSR)
-    take_up(Job(kind="member", goes_on_from="ada/podium-tiny"), kernel.unpacked, Path("runs"), kernel.console)
+    (kernel.mounted / place / REPORT).write_text(json.dumps(STOPPED))
+    take_up(GOING_ON, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
     copy = Path("runs/tiny-1/fold0/state.json")
     assert copy.read_text() == "{}"
     assert copy.stat().st_mode & stat.S_IWUSR
+
+
+def test_output_of_another_config_is_not_gone_on_from(kernel):
+    place = kernel.mounted / "podium-tiny"
+    (place / "runs").mkdir(parents=True)
+    (place / REPORT).write_text(json.dumps(STOPPED | {"config_digest": "87654321", "config": "other.yaml"}))
+    with pytest.raises(DataError, match=r"left of another config \(other.yaml\)"):
+        take_up(GOING_ON, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
 
 
 def test_version_before_that_is_not_mounted_fails_the_kernel(kernel):
@@ -78,7 +90,7 @@ def test_version_before_that_is_not_mounted_fails_the_kernel(kernel):
 def test_changed_folds_are_put_where_they_are_looked_for(kernel):
     (kernel.unpacked / "folds").mkdir()
     (kernel.unpacked / "folds" / "tiny-squares-x.csv").write_text("id,fold\n")
-    take_up(Job(kind="member"), kernel.unpacked, Path("runs"), kernel.console)
+    take_up(Job(kind="member"), ABOUT, kernel.unpacked, Path("runs"), kernel.console)
     assert Path("runs/folds/tiny-squares-x.csv").read_text() == "id,fold\n"
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from podium.config.loading import load_member
 from podium.errors import BundleError, ConfigError
+from podium.files import write_json
 from podium.kaggle.job import Job
-from podium.kaggle.metadata import Machine, check_metadata, keep_in_step, metadata_for, read_metadata
+from podium.kaggle.metadata import Machine, check_metadata, in_step, metadata_for, read_metadata
 from podium.kaggle.names import KernelRef, slug_of
 
 EXPLICIT = {
@@ -23,7 +24,11 @@ def step(tiny_competition, tmp_path):
     path, last = tmp_path / "kernel-metadata.json", tmp_path / "build" / "kernel-metadata.json"
 
     def bring(job, owner="ada", machine=T4):
-        return keep_in_step(path, metadata_for(job, members, owner, machine, "build/kernel.py"), last)
+        ours = metadata_for(job, members, owner, machine, "build/kernel.py")
+        content = in_step(path, ours, last)
+        write_json(path, content)
+        write_json(last, ours)
+        return content
 
     bring.path = path
     return bring

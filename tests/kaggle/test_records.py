@@ -5,9 +5,9 @@ import json
 import pytest
 
 from podium.errors import RunError
-from podium.kaggle.job import REPORT
 from podium.kaggle.names import KernelRef
 from podium.kaggle.records import bring_home, note_push, record_of, records
+from podium.kaggle.report import REPORT
 from podium.runs import Run
 
 REF = KernelRef("ada", "podium-tiny-fold0", 2)
@@ -98,8 +98,30 @@ def test_training_under_way_here_stays_where_kaggles_is_no_more(record, tmp_path
 @pytest.mark.parametrize("place", ["/etc/x", "runs/../../x", "elsewhere/fold0", "runs"])
 def test_report_that_names_another_place_is_refused(place, record, tmp_path):
     report(record, runs=[{"member": "tiny", "fold": 0, "run": place, "predictions": None, "state": {}}])
-    with pytest.raises(RunError, match=r"this output is not podium's|lacks"):
+    with pytest.raises(RunError, match=r"is not as podium writes it \(runs\.0\.run: .* does not lie in runs/\)"):
         bring_home(record, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"submission": "../../../secret.csv"},
+        {"submission": "submissions/../../secret.csv"},
+        {"blend": "/etc"},
+        {"weights": ["../x"]},
+        {"runs": "abc"},
+        {"runs": [{"member": "m"}]},
+        {"status": "perhaps"},
+    ],
+    ids=str,
+)
+def test_report_that_makes_no_sense_is_one_line_and_copies_nothing(content, record, tmp_path):
+    (tmp_path / "secret.csv").write_text("secret")
+    report(record, **content)
+    with pytest.raises(RunError, match="is not as podium writes it") as told:
+        bring_home(record, tmp_path / "runs")
+    assert len(str(told.value).splitlines()) == 1
+    assert not (tmp_path / "submissions").exists()
 
 
 def test_output_without_a_report_is_told(record, tmp_path):

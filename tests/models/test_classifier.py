@@ -88,12 +88,9 @@ def test_l2_adds_the_squares_of_the_head_s_kernels_to_the_loss_and_none_adds_not
 
 
 def test_probabilities_are_float32_and_sum_to_one_under_mixed_precision_too():
-    keras.mixed_precision.set_global_policy("mixed_float16")
-    try:
-        model = tiny()
-        probs = predict(model)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    settings = member(alpha=0.25).model_copy(update={"precision": "mixed_float16"})
+    model = build_classifier(settings, classes=3, image_size=32)
+    probs = predict(model)
     assert model.get_layer("scaling").compute_dtype == "float16"
     assert probs.dtype == np.float32
     assert probs.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-6)

@@ -26,7 +26,7 @@ from podium.config.loading import Ensemble, load_ensemble
 from podium.errors import SubmissionError
 from podium.metrics import METRICS
 from podium.steps import ensemble as steps
-from podium.steps.ensemble import Answer, Blended
+from podium.steps.ensemble import DRY_RUN, Answer, Blended
 from podium.steps.member import Choices, prepare
 
 HiddenScores = Callable[[Blended], Mapping[str, float]]
@@ -163,4 +163,7 @@ def report_faults(path: Path, faults: Sequence[str], console: Console) -> None:
     if faults:
         listed = f" {faults[0]}" if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
         raise SubmissionError(f"{path} must not be sent:{listed}")
-    console.print(f"{path}: valid, ready to be sent")
+    if DRY_RUN in path.name:
+        console.print(f"{path}: valid in form; of a dry run, so to look at, not to send")
+    else:
+        console.print(f"{path}: valid, ready to be sent")

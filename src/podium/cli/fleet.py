@@ -14,12 +14,13 @@ from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of
 from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, LimitTest, Runs, Seed, Set, make_console
 from podium.config.loading import Ensemble, load_ensemble
 from podium.errors import DataError, KaggleError, RunError, StoppedError
-from podium.kaggle.client import sign_in
-from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets
+from podium.kaggle.client import Kaggle, sign_in
+from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets, take_over
 from podium.kaggle.inside import SAMPLE
 from podium.kaggle.metadata import Machine
 from podium.kaggle.names import KernelRef
-from podium.kaggle.records import read_report, record_of
+from podium.kaggle.records import here_of, record_of
+from podium.kaggle.report import read_report
 from podium.kaggle.retries import pause
 from podium.locks import locked
 from podium.paths import data_folder
@@ -57,20 +58,21 @@ def up(
     job = job_of(ensemble, fold, limit, limit_test, False, set_, seed, time_limit)
     loaded = load_ensemble(ensemble, set_ or (), seed)
     fleet = fleet_of(ensemble, job, Machine(gpu, internet), runs)
+    kaggle = None if fleet.is_home else sign_in()
     with locked(fleet.folder):
+        take_over(fleet, runs)
         fleet.send_out()
-        if not fleet.is_home:
-            bring_all_home(fleet, runs, console)
+        if kaggle:
+            bring_all_home(fleet, kaggle, runs, console)
         answers = answers_of(fleet, runs)
         choices = Choices(data, runs, tuple(fold or ()), limit, limit_test)
         finish(loaded, answers, sample_of(fleet, loaded, data, runs), choices, console)
 
 
-def bring_all_home(fleet: Fleet, runs: Path, console: Console) -> None:
-    kaggle = sign_in()
+def bring_all_home(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) -> None:
     with shown(fleet, console) as show:
         while True:
-            advance(fleet, kaggle, runs, console)
+            advance(fleet, kaggle, runs)
             show()
             if fleet.is_over:
                 break
@@ -105,7 +107,7 @@ def shown(fleet: Fleet, console: Console) -> Iterator[Callable[[], None]]:
 
 
 def table_of(fleet: Fleet) -> Table:
-    table = Table(title=str(fleet.config), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{fleet.config} ({fleet.folder.name})", title_justify="left", box=None, pad_edge=False)
     for heading in ("kernel", "state", "version", "what it says"):
         table.add_column(heading)
     for kernel in fleet.kernels:
@@ -118,13 +120,14 @@ def answers_of(fleet: Fleet, runs: Path) -> list[Answer]:
     answers = []
     for kernel in fleet.kernels:
         assert kernel.ref
-        for entry in read_report(record_of(runs, KernelRef.parse(kernel.ref)).output)["runs"]:
-            run, predictions = (runs.joinpath(*Path(entry[key]).parts[1:]) for key in ("run", "predictions"))
-            if not predictions.is_dir():
+        for entry in read_report(record_of(runs, KernelRef.parse(kernel.ref)).output).runs:
+            predictions = here_of(runs, entry.predictions or entry.run)
+            if entry.predictions is None or not predictions.is_dir():
                 raise RunError(
                     f"{predictions} is not there: what Kaggle predicted was moved; podium kernel pull {kernel.ref}"
                 )
-            answers.append(Answer(entry["member"], entry["fold"], predictions, Run(run).state["best"]))
+            best = Run(here_of(runs, entry.run)).state["best"]
+            answers.append(Answer(entry.member, entry.fold, predictions, best))
     return answers
 
 
@@ -148,9 +151,11 @@ def status(runs: Runs = Path("runs"), debug: Debug = False) -> None:
 
     podium fleet status
     """
-    console, known = make_console(), fleets(runs)
+    console, (known, faults) = make_console(), fleets(runs)
     for fleet in known:
         console.print(table_of(fleet))
+    if faults:
+        raise RunError("; ".join(faults))
     if not known:
         console.print(f"no fleet in {runs}; send one out with podium fleet up ENSEMBLE.yaml")
 
@@ -162,7 +167,8 @@ def down(ensemble: EnsembleFile, runs: Runs = Path("runs"), debug: Debug = False
     podium fleet down configs/ensembles/sf_dl_cars.yaml
     """
     console = make_console()
-    mine = [fleet for fleet in fleets(runs) if fleet.config.stem == ensemble.stem and not fleet.is_home]
+    known, _ = fleets(runs)
+    mine = [fleet for fleet in known if fleet.config.stem == ensemble.stem and not fleet.is_home]
     if not mine:
         raise RunError(
             f"no fleet of {ensemble.stem} is out (looked in {runs / 'fleets'}); podium fleet status tells which are"

@@ -12,13 +12,14 @@ from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed
 from podium.errors import BundleError, KaggleError
 from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
 from podium.kaggle.client import Kaggle, sign_in
-from podium.kaggle.job import REPORT, Job
-from podium.kaggle.metadata import METADATA, Gpu, Machine, read_metadata
+from podium.kaggle.job import Job
+from podium.kaggle.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
 from podium.kaggle.names import KernelRef
-from podium.kaggle.outputs import pull
-from podium.kaggle.pushing import newest_version, preflight, push
-from podium.kaggle.records import Record, bring_home, read_report, record_of, records
+from podium.kaggle.outputs import pull, with_version
+from podium.kaggle.pushing import preflight, push
+from podium.kaggle.records import Record, bring_home, record_of, records
 from podium.kaggle.rehearsal import Layout, Source, check_system, rehearse, sources_of
+from podium.kaggle.report import REPORT, find_report, read_report
 from podium.kaggle.retries import pause
 from podium.paths import data_folder
 
@@ -128,6 +129,7 @@ def run_(
         raise BundleError(f"there is no {SCRIPT} to rehearse; make it with podium kernel build CONFIG.yaml")
     smaller: dict[str, Any] = {"dry_run": dry_run, "limit": limit}
     metadata, console = read_metadata(METADATA), make_console()
+    check_metadata(metadata, METADATA)
     inputs = {source: place_of(source, data, input_ or (), runs) for source in sources_of(metadata, dry_run=dry_run)}
     outcome = rehearse(
         SCRIPT,
@@ -163,14 +165,13 @@ def place_of(source: Source, data: Path | None, named: Sequence[str], runs: Path
 
 def tell_output(output: Path, console: Console) -> None:
     report = read_report(output)
-    for entry in report.get("runs", []):
-        best = entry["state"].get("best") or {}
-        score = f": {best['monitor']} {best['score']:.4f}" if best else ""
-        console.print(f"{entry['member']} fold {entry['fold']}{score}  {output / entry['run']}", highlight=False)
-    for name in [*report.get("weights", []), *filter(None, [report.get("submission")])]:
+    for entry in report.runs:
+        score = f": {entry.score}" if entry.score else ""
+        console.print(f"{entry.member} fold {entry.fold}{score}  {output / entry.run}", highlight=False)
+    for name in [*report.weights, *filter(None, [report.submission])]:
         console.print(f"{output / name}", highlight=False)
-    if report["status"] == "stopped":
-        console.print(f"stopped before the end: {report['why']}", highlight=False)
+    if report.status == "stopped":
+        console.print(f"stopped before the end: {report.why}", highlight=False)
 
 
 @app.command("push")
@@ -237,6 +238,9 @@ def follow_to_the_end(kaggle: Kaggle, record: Record, runs: Path, console: Conso
 
 def fetch(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> None:
     pull(kaggle, record.ref, record.output, console)
+    if find_report(record.output) is None:
+        console.print(f"{record.output}: all it left; it has no {REPORT}, so nothing was put among the runs")
+        return
     for line in bring_home(record, runs):
         console.print(line, highlight=False)
     tell_output(record.output, console)
@@ -284,6 +288,8 @@ def logs_(
     kaggle, kernel, console = sign_in(), KernelRef.parse(ref), make_console()
     for line in kaggle.follow_log(kernel) if follow else kaggle.log(kernel):
         console.out(line, highlight=False)
+    if not follow and not (status := kaggle.kernel_status(kernel)).is_over:
+        console.print(f"{kernel} is {status.state}: Kaggle stores its log at the end, and -f follows it until then")
 
 
 @app.command("pull")
@@ -298,9 +304,7 @@ def pull_(
     podium kernel pull ada/podium-xception-fold0/3
     """
     kaggle, console = sign_in(), make_console()
-    kernel = KernelRef.parse(ref)
-    if kernel.version is None:
-        kernel = kernel.at(newest_version(kaggle, kernel))
+    kernel = with_version(kaggle, KernelRef.parse(ref))
     record = record_of(runs, kernel)
     if even_failed:
         pull(kaggle, kernel, record.output, console, even_failed=True)

@@ -12,11 +12,12 @@ from rich.text import Text
 
 from podium.cli.ensembles import report_faults
 from podium.cli.options import Data, Debug, Runs, make_console
-from podium.cli.submissions import CompetitionFile, SampleFile, competition_of
+from podium.cli.submissions import CompetitionFile, SampleFile, competition_named, competition_of
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.errors import PodiumError, SubmissionError
 from podium.kaggle.names import SLUG, KernelRef
+from podium.kaggle.records import record_of
 from podium.metrics import METRICS
 from podium.paths import data_folder, submissions_folder
 from podium.steps.downloading import known_competitions
@@ -84,7 +85,7 @@ def submit(
 
     podium submit submissions/podium-demo-cars_demo__20260101-120000.csv -m "two members"
 
-    podium submit --kernel OWNER/SLUG --version 3 --file submission.csv --competition FILE -m "two members"
+    podium submit --kernel OWNER/SLUG --version 3 --file submission.csv -m "two members"
     """
     from podium.steps import submitting as steps
 
@@ -93,14 +94,15 @@ def submit(
     if kernel is not None:
         if file is not None:
             raise typer.BadParameter("give FILE or --kernel, not both")
-        if competition is None or output is None:
-            raise typer.BadParameter("--kernel needs --competition and --file too")
+        if output is None:
+            raise typer.BadParameter("--kernel needs --file too")
         ref = _version_of(kernel, version)
+        slug = competition_named(competition).slug if competition else _competition_of(ref, runs)
         if not force and (".partial." in output or steps.name_faults(output)):
             raise SubmissionError(
                 f"{output} is partial or of a dry run, as its name says; submit what the whole chain made"
             )
-        parcel = steps.kernel_output(load_competition(competition).slug, ref, output, runs)
+        parcel = steps.kernel_output(slug, ref, output, runs)
     else:
         if file is None:
             raise typer.BadParameter("give a submission CSV, or --kernel, --version and --file")
@@ -108,7 +110,7 @@ def submit(
             raise typer.BadParameter("--version and --file go with --kernel")
         if not file.is_file():
             raise SubmissionError(f"no file {file} to submit; podium blend and podium run write one to submissions/")
-        asked = load_competition(competition) if competition else competition_of(file)
+        asked = competition_named(competition) if competition else competition_of(file)
         _check(file, asked, sample, data, force, console)
         parcel = steps.csv_file(asked.slug, file, runs)
     row = steps.submit(parcel, message, console, force=force, wait=wait)
@@ -116,6 +118,14 @@ def submit(
         console.print("not waited for: podium board --sync asks for its score")
     else:
         console.print(f"{steps.score_line(row)}; {Ledger().path} has its row")
+
+
+def _competition_of(ref: KernelRef, runs: Path) -> str:
+    """What a kernel that was pushed from here is attached to."""
+    attached = record_of(runs, ref).facts.get("metadata", {}).get("competition_sources", [])
+    if len(attached) != 1:
+        raise typer.BadParameter(f"{ref} was not pushed from here for one competition: say --competition too")
+    return str(attached[0])
 
 
 def _version_of(kernel: str, version: int | None) -> KernelRef:

@@ -18,7 +18,7 @@ CompetitionFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="The competition file. Else the one whose slug the CSV's name begins with.",
+        help="The competition file, or its slug. Else the one whose slug the CSV's name begins with.",
         show_default=False,
     ),
 ]
@@ -43,9 +43,15 @@ def check(
     """
     if not file.is_file():
         raise SubmissionError(f"no file {file} to check; give a submission CSV")
-    asked = load_competition(competition) if competition else competition_of(file)
+    asked = competition_named(competition) if competition else competition_of(file)
     place = sample or data_folder(asked.slug, data) / asked.submission.sample
     report_faults(file, submission_faults(file, asked, place), make_console())
+
+
+def competition_named(name: Path) -> Competition:
+    """By its file, or by its slug."""
+    beside = configs_folder() / "competitions" / f"{name}.yaml"
+    return load_competition(beside if not name.exists() and name.suffix == "" and beside.is_file() else name)
 
 
 def competition_of(file: Path) -> Competition:

@@ -7,11 +7,11 @@ from typing import Any
 
 from podium.config.loading import Ensemble, Member, fold_count, is_ensemble
 from podium.errors import ConfigError
-from podium.files import write_text
+from podium.files import write_json, write_text
 from podium.kaggle.bundle import Bundle, make_bundle
 from podium.kaggle.job import Job, load_config
 from podium.kaggle.keys import user_of_this_machine
-from podium.kaggle.metadata import METADATA, NOBODY, Machine, keep_in_step, metadata_for, ref_of
+from podium.kaggle.metadata import METADATA, NOBODY, Machine, in_step, metadata_for, ref_of
 from podium.kaggle.names import KernelRef
 from podium.kaggle.pretrained import wanted_weights
 from podium.runs import changed_folds
@@ -44,6 +44,8 @@ def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, ow
     """Make a bundle and its metadata, and write nothing."""
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
     members = [member for one in loaded for member in job.members_of(one)]
+    for member in members:
+        check_folds(member, job.folds)
     folds = {} if job.kind == "weights" else changed_folds(runs, members[0].competition.slug)
     bundle = make_bundle(configs, job, folds)
     owner = owner or user_of_this_machine() or NOBODY
@@ -54,8 +56,11 @@ def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, ow
 def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:
     """Write build/kernel.py, and bring kernel-metadata.json into step with it."""
     built = assemble(configs, job, machine, runs, owner)
+    metadata = in_step(METADATA, built.metadata, _LAST)
     write_text(SCRIPT, built.bundle.text)
-    return replace(built, metadata=keep_in_step(METADATA, built.metadata, _LAST))
+    write_json(METADATA, metadata)
+    write_json(_LAST, built.metadata)
+    return replace(built, metadata=metadata)
 
 
 def jobs_of_folds(config: Path, job: Job) -> list[Job]:
@@ -67,6 +72,15 @@ def jobs_of_folds(config: Path, job: Job) -> list[Job]:
             names = (member.name,) if isinstance(loaded, Ensemble) else ()
             jobs.append(job.model_copy(update={"members": names, "folds": (fold,)}))
     return jobs
+
+
+def check_folds(member: Member, folds: Sequence[int]) -> None:
+    """Those that cannot be are told now, not by a kernel after its start."""
+    count = fold_count(member.competition)
+    absent = [fold for fold in folds if count is not None and fold >= count]
+    if absent:
+        made = "only fold 0" if count == 1 else f"folds 0 to {count - 1}" if count else "none"
+        raise ConfigError(f"{member.name}: there is no fold {absent[0]}; the competition file makes {made}")
 
 
 def folds_of(member: Member) -> list[int]:

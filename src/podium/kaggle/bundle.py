@@ -15,10 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 from podium.config.backbones import BACKBONES
-from podium.config.loading import Member, files_of
+from podium.config.loading import Ensemble, Member, files_of
 from podium.errors import BundleError
-from podium.files import digest_of
-from podium.kaggle.job import Job, load_config
+from podium.kaggle.job import Job, digest_of_job, load_config
 from podium.kaggle.keys import check_for_secrets
 from podium.runs import git_commit
 
@@ -55,13 +54,14 @@ def make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str] | No
     packed = _packed_configs(configs)
     first, *others = (packed[config.resolve()][0] for config in configs)
     job = job.model_copy(update={"config": first, "also": tuple(others)})
-    members = [member for config in configs for member in job.members_of(load_config(config, job.overrides, job.seed))]
+    loaded = [load_config(config, job.overrides, job.seed) for config in configs]
+    members = [member for one in loaded for member in job.members_of(one)]
     if job.kind != "weights":
         _check_weights(members)
     commit = git_commit()
     files = {f"configs/{name}": text for name, text in packed.values()}
     files |= {f"folds/{name}": text for name, text in (folds or {}).items()}
-    digest = digest_of([files, job.model_dump(mode="json", exclude={"attempt", "goes_on_from"})])
+    digest = digest_of_job(job, members, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
     by_hand = [*files, "--set"]
     files |= _podium_source()
     for module in _needed_packages(members):

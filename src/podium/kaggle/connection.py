@@ -3,16 +3,19 @@
 import importlib
 import ipaddress
 import os
+import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from podium.errors import CredentialsError, KaggleError
+from podium.kaggle.keys import where_the_key_is
 from podium.kaggle.retries import SEAM, patiently
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+_PLAIN = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(?=/|\?|$)")
+"""An address that every library reads alike: no name and password, no backslash."""
 
 
 def connect() -> tuple[Any, str]:
@@ -29,11 +32,17 @@ def _signed_in() -> Any:
     said = StringIO()  # the client prints its help, and leaves
     try:
         with redirect_stdout(said), redirect_stderr(said):
+            if not isinstance(api.read_config_file(quiet=True), dict):
+                raise CredentialsError(f"{api.config} holds no key; make one on Kaggle's settings page under API")
             api.authenticate()
     except SystemExit:
+        found = where_the_key_is()
+        if found is None:
+            raise CredentialsError(
+                "no Kaggle key here; make a token on kaggle.com (Settings, API) and put it into ~/.kaggle/access_token"
+            ) from None
         raise CredentialsError(
-            "Kaggle's key is missing, or Kaggle does not take it: make one on Kaggle's settings page under API, and put"
-            " it where it says (podium doctor tells what is found)"
+            f"Kaggle does not take the key ({found}); make a new token on kaggle.com (Settings, API) and put it there"
         ) from None
     return api
 
@@ -43,8 +52,7 @@ def endpoint() -> str | None:
     said = os.environ.get(SEAM)
     if not said:
         return None
-    parts = urlsplit(said)
-    if parts.scheme != "http" or not _is_loopback(parts.hostname) or parts.path.strip("/"):
+    if not _is_here(said) or not _PLAIN.fullmatch(said.rstrip("/")):
         raise KaggleError(
             f"{SEAM} is {said!r}, and may name only this machine, such as http://127.0.0.1:8000; unset it for Kaggle"
         )
@@ -52,18 +60,23 @@ def endpoint() -> str | None:
 
 
 def check_address(url: str) -> str:
-    """An address that Kaggle's answer names: encrypted, or on this machine where the seam leads there."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and endpoint() and _is_loopback(parts.hostname)):
+    """An address that is asked, or that Kaggle's answer names: encrypted, or on this machine where the seam leads."""
+    if url.lower().startswith("https://") or (endpoint() and _is_here(url)):
         return url
-    raise KaggleError(f"Kaggle names {parts.scheme}://{parts.hostname}, which is not encrypted; nothing is sent there")
+    shown = ascii(url.partition("?")[0][:100])
+    raise KaggleError(f"Kaggle names {shown} as an address, which is not encrypted; nothing is sent there")
 
 
-def _is_loopback(host: str | None) -> bool:
+def _is_here(url: str) -> bool:
+    found = _PLAIN.match(url)
+    return found is not None and _is_loopback(found[1].strip("[]"))
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host or "").is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -121,9 +134,10 @@ def _prepare(session: Any, *, answers_keys: bool = True) -> None:
     from requests.adapters import HTTPAdapter
 
     class Patient(HTTPAdapter):
-        def send(self, *arguments: Any, **options: Any) -> Any:
+        def send(self, request: Any, *arguments: Any, **options: Any) -> Any:
+            check_address(request.url)  # also where a redirect leads
             options["timeout"] = options.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)
-            response = super().send(*arguments, **options)
+            response = super().send(request, *arguments, **options)
             # The client takes `[]` for an answer in which everything is left out.
             is_whole = answers_keys and not options.get("stream") and response.status_code == 200
             if is_whole and not isinstance(response.json(), dict):
@@ -138,7 +152,11 @@ def plain_session() -> Any:
     """For signed addresses: they carry their own right, and must not be shown the key."""
     import requests
 
-    session = requests.Session()
-    session.trust_env = False  # a .netrc would add a key of its own
+    class Plain(requests.Session):
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            """Nor where a redirect leads."""
+
+    session = Plain()
+    session.auth = lambda request: request  # else a .netrc would add a key of its own
     _prepare(session, answers_keys=False)
     return session

@@ -9,25 +9,26 @@ at Kaggle before it is pushed again.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from podium.config.loading import files_of
+from podium.config.loading import load_ensemble
 from podium.errors import KaggleError, RunError, UnreachableError
-from podium.files import digest_of, read_json, write_json, write_text
+from podium.files import digest_of, write_json, write_text
 from podium.kaggle.building import assemble, jobs_of_folds
 from podium.kaggle.client import Kaggle
-from podium.kaggle.job import REPORT, SPARE_MINUTES, Job
+from podium.kaggle.job import SPARE_MINUTES, Job, digest_of_job
 from podium.kaggle.metadata import Machine
 from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull
 from podium.kaggle.pushing import facts_of, newest_version, preflight, session_seconds, version_with
 from podium.kaggle.records import Record, bring_home, note_push, record_of
+from podium.kaggle.report import REPORT, Report, read_report
+from podium.locks import holder_of
 
 State = Literal["waiting", "pushing", "going", "home", "failed"]
 SESSIONS = 2
@@ -47,6 +48,8 @@ class Kernel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     job: Job
+    made_of: str = ""
+    """A digest of all that decides what it trains."""
     state: State = "waiting"
     failures: int = 0
     version_before: int = 0
@@ -100,6 +103,7 @@ class Fleet:
 
     def send_out(self) -> None:
         """Go on, also with what had failed before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._mark.unlink(missing_ok=True)
         for kernel in self.kernels:
             if kernel.state == "failed":
@@ -115,49 +119,82 @@ class Fleet:
 def fleet_of(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
     """The fleet of an ensemble with these wishes: the one that was sent out before, or a new one.
 
-    Machines and time limits make no other fleet; those asked for last hold from the next push on.
+    Machines and time limits make no other fleet; those asked for last hold from the next push on. A kernel that another
+    fleet has sent out already, for a member that has not changed since, changes over to this one.
     """
-    jobs = jobs_of_folds(config, job)
-    content = {path.name: path.read_text(encoding="utf-8") for path in files_of(config)}
-    digest = digest_of([content, [one.model_dump(mode="json", exclude={"time_limit"}) for one in jobs]])
-    folder = runs / "fleets" / f"{config.stem}-{digest}"
-    if not (folder / "queue.json").is_file():
-        return Fleet(folder, config, machine, [Kernel(job=one) for one in jobs])
-    fleet = read_fleet(folder)
-    fleet.config, fleet.machine = config, machine
+    loaded = load_ensemble(config, job.overrides, job.seed)
+    wanted = [
+        Kernel(job=one, made_of=digest_of_job(one, one.members_of(loaded), None)) for one in jobs_of_folds(config, job)
+    ]
+    digest = digest_of([loaded.settings.model_dump(mode="json"), [kernel.made_of for kernel in wanted]])
+    fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, wanted)
+    others, _ = fleets(runs)
+    known = {kernel.made_of: kernel for other in others for kernel in other.kernels if kernel.state != "waiting"}
+    known |= {kernel.made_of: kernel for other in others if other.folder == fleet.folder for kernel in other.kernels}
+    fleet.kernels = [known.get(kernel.made_of, kernel) for kernel in wanted]
     for kernel in fleet.kernels:
         kernel.job = kernel.job.model_copy(update={"time_limit": job.time_limit})
     return fleet
 
 
+def take_over(fleet: Fleet, runs: Path) -> None:
+    """Save the fleet, then let go of its kernels where they stood before: one fleet alone may push a kernel's next."""
+    others = [other for other in fleets(runs)[0] if other.folder != fleet.folder]
+    mine = {kernel.made_of for kernel in fleet.kernels}
+    busy = [
+        other for other in others if holder_of(other.folder) and mine & {kernel.made_of for kernel in other.kernels}
+    ]
+    if busy:
+        raise RunError(
+            f"{busy[0].folder} is another fleet with the same kernels, and under way ({holder_of(busy[0].folder)}); stop"
+            " that one first: its kernels go on, and change over to this one"
+        )
+    fleet.save()
+    for other in others:
+        kept = [kernel for kernel in other.kernels if kernel.made_of not in mine]
+        if len(kept) < len(other.kernels):
+            other.kernels = kept
+            other.save()
+
+
 def read_fleet(folder: Path) -> Fleet:
-    content = read_json(folder / "queue.json")
     try:
+        content = json.loads((folder / "queue.json").read_text(encoding="utf-8"))
         kernels = [Kernel.model_validate_json(json.dumps(one)) for one in content["kernels"]]
         return Fleet(folder, Path(content["config"]), Machine(**content["machine"]), kernels)
-    except (KeyError, TypeError, ValidationError) as error:
-        raise RunError(f"{folder / 'queue.json'} is damaged ({type(error).__name__}); put back a copy of it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder / 'queue.json'} cannot be read ({type(error).__name__}): put back a copy of it; without it podium"
+            " would push all its kernels again (podium kernel status names what was pushed)"
+        ) from None
 
 
-def fleets(runs: Path) -> list[Fleet]:
-    return [read_fleet(path.parent) for path in sorted((runs / "fleets").glob("*/queue.json"))]
+def fleets(runs: Path) -> tuple[list[Fleet], list[str]]:
+    """All that were sent out from here, and what is wrong with the queues that cannot be read."""
+    found, faults = list[Fleet](), list[str]()
+    for path in sorted((runs / "fleets").glob("*/queue.json")):
+        try:
+            found.append(read_fleet(path.parent))
+        except RunError as error:
+            faults.append(str(error))
+    return found, faults
 
 
-def advance(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) -> None:
+def advance(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
     """One round: look for what was being pushed, look after what is going, begin what there is room for."""
     for kernel in fleet.kernels:
         try:
             if kernel.state == "pushing":
                 find_pushed(kernel, fleet, kaggle, runs)
             elif kernel.state == "going":
-                look_after(kernel, kaggle, runs, console)
+                look_after(kernel, kaggle, runs)
         except UnreachableError as error:
             kernel.told = f"Kaggle does not answer, asked again soon: {error}"
         fleet.save()
-    begin_what_fits(fleet, kaggle, runs, console)
+    begin_what_fits(fleet, kaggle, runs)
 
 
-def begin_what_fits(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) -> None:
+def begin_what_fits(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
     for kernel in fleet.kernels:
         busy = sum(one.state in ("pushing", "going") for one in fleet.kernels)
         if busy >= SESSIONS:
@@ -169,7 +206,7 @@ def begin_what_fits(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) 
             if hours is not None and hours < LEAST_HOURS:
                 kernel.told = f"waits for GPU hours: {hours:.1f} are left this week"
                 return
-            begin(kernel, fleet, kaggle, runs, console, hours)
+            begin(kernel, fleet, kaggle, runs, hours)
         except UnreachableError as error:
             kernel.told = f"Kaggle does not answer, asked again soon: {error}"
             return
@@ -185,14 +222,14 @@ def hours_left(kaggle: Kaggle) -> float | None:
     return None if quota is None else quota.hours_left - quota.hours_reserved
 
 
-def begin(kernel: Kernel, fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console, hours: float | None) -> None:
+def begin(kernel: Kernel, fleet: Fleet, kaggle: Kaggle, runs: Path, hours: float | None) -> None:
     """Push the next version. All that is needed to find it again is on the disk before it is sent."""
     job = kernel.job
     if hours is not None:
         job = job.model_copy(update={"time_limit": min(job.time_limit, hours * 3600 - SPARE_MINUTES * 60)})
     built = assemble([fleet.config], job, fleet.machine, runs, kaggle.user)
     if kernel.ref is None:
-        preflight(kaggle, built, console)
+        preflight(kaggle, built, Console(quiet=True))
     kernel.version_before, kernel.looks = newest_version(kaggle, built.ref), 0
     kernel.facts = facts_of(built)
     write_text(script_of(kernel, fleet), built.bundle.text)
@@ -232,7 +269,7 @@ def find_pushed(kernel: Kernel, fleet: Fleet, kaggle: Kaggle, runs: Path) -> Non
         kernel.state, kernel.told = "waiting", "a push that was broken off did not come through"
 
 
-def look_after(kernel: Kernel, kaggle: Kaggle, runs: Path, console: Console) -> None:
+def look_after(kernel: Kernel, kaggle: Kaggle, runs: Path) -> None:
     """What became of the version that is going; when it is over, its outputs come home."""
     assert kernel.ref
     record = record_of(runs, KernelRef.parse(kernel.ref))
@@ -247,29 +284,28 @@ def look_after(kernel: Kernel, kaggle: Kaggle, runs: Path, console: Console) -> 
     report = fetch_report(kaggle, record)
     if report is None:
         kernel.fail(f"{record.ref} left no {REPORT}")
-    elif report["status"] == "stopped":
+    elif report.status == "stopped":
         go_on(kernel, report, record.ref)
     else:
-        pull(kaggle, record.ref, record.output, console)
+        pull(kaggle, record.ref, record.output, Console(quiet=True))
         bring_home(record, runs)
-        kernel.state, kernel.told = "home", spell_scores(report)
+        kernel.state, kernel.told = "home", ", ".join(entry.score for entry in report.runs)
 
 
-def fetch_report(kaggle: Kaggle, record: Record) -> dict[str, Any] | None:
+def fetch_report(kaggle: Kaggle, record: Record) -> Report | None:
     """The last thing a script writes, ahead of all the rest: it says whether the rest is wanted."""
     listed = next((file for file in kaggle.output_files(record.ref) if file.name == REPORT), None)
     if listed is None:
         return None
-    path = record.folder / REPORT
-    kaggle.fetch(listed, path)
-    return read_json(path)
+    kaggle.fetch(listed, record.folder / REPORT)
+    return read_report(record.folder)
 
 
-def go_on(kernel: Kernel, report: Mapping[str, Any], ref: KernelRef) -> None:
+def go_on(kernel: Kernel, report: Report, ref: KernelRef) -> None:
     """Out of time, with its states in its output: the next version attaches this one."""
-    reached = [[entry["state"].get(key) for key in ("status", "stage", "epoch", "step")] for entry in report["runs"]]
+    reached = [[entry.state.get(key) for key in ("status", "stage", "epoch", "step")] for entry in report.runs]
     if reached == kernel.reached:
-        kernel.fail(f"no step further than the version before: {report['why']}")
+        kernel.fail(f"no step further than the version before: {report.why}")
         return
     job = kernel.job
     kernel.job = job.model_copy(update={"attempt": job.attempt + 1, "goes_on_from": ref.name})
@@ -280,8 +316,3 @@ def go_on(kernel: Kernel, report: Mapping[str, Any], ref: KernelRef) -> None:
 def spell_reached(reached: list[Any]) -> str:
     _, stage, epoch, step = reached[0]
     return "its beginning" if stage is None else f"stage {stage}, epoch {(epoch or 0) + 1}, step {step or 0}"
-
-
-def spell_scores(report: Mapping[str, Any]) -> str:
-    best = [entry["state"]["best"] for entry in report["runs"]]
-    return ", ".join(f"{one['monitor']} {one['score']:.4f}" for one in best)

@@ -4,6 +4,8 @@ The working folder is where Kaggle starts a script, and all that is in it at the
 `podium run` makes it anywhere, and `podium-report.json`, which says what is done and where it lies.
 """
 
+import json
+import logging
 import os
 import shutil
 import time
@@ -16,7 +18,8 @@ from rich.console import Console
 from podium.config.loading import Ensemble
 from podium.errors import DataError, StoppedError
 from podium.files import write_json
-from podium.kaggle.job import REPORT, Job, load_config
+from podium.kaggle.job import Job, load_config
+from podium.kaggle.report import REPORT, find_report
 from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
 from podium.stopping import Stopping, interruptible
@@ -34,8 +37,6 @@ OVERRIDING = "PODIUM_REHEARSAL"
 
 def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path) -> None:
     """Do the job. A stop for lack of time is told in the report and is no failure; every failure is an exception."""
-    import json
-
     job = Job.read({**content, **json.loads(os.environ.get(OVERRIDING) or "{}")})
     began, stopping, console = (
         time.perf_counter(),
@@ -43,6 +44,7 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
         Console(highlight=False, soft_wrap=True, width=160),
     )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     describe(about, console)
     report: dict[str, Any] = {**about, "kind": job.kind, "config": job.config, "attempt": job.attempt}
     with interruptible():
@@ -51,7 +53,7 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
 
             report |= {"status": "done", "weights": keep_weights(job, unpacked / "configs", console)}
         else:
-            report |= train(job, unpacked, stopping, console)
+            report |= train(job, about, unpacked, stopping, console)
     seconds = round(time.perf_counter() - began, 1)
     write_json(Path(REPORT), {**report, "seconds": seconds, "versions": versions()})
     console.print(f"{report['status']} after {seconds:.0f} s: {REPORT}")
@@ -65,11 +67,14 @@ def describe(about: Mapping[str, str], console: Console) -> None:
     console.print(", ".join(f"{name} {version}" for name, version in versions().items() if name != "commit"))
     gpus = [device.name for device in tensorflow.config.list_physical_devices("GPU")]
     console.print(f"GPUs: {', '.join(gpus) or 'none'}; processors: {os.cpu_count()}")
-    mounted = sorted(str(path) for pattern in ("*", "*/*", "*/*/*") for path in kaggle_input().glob(pattern))
-    console.print(f"{kaggle_input()}: {', '.join(mounted[:12])}{' …' if len(mounted) > 12 else ''}")
+    root = kaggle_input()
+    mounted = sorted(
+        path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)
+    )
+    console.print(f"{root}: {', '.join(mounted[:12])}{' …' if len(mounted) > 12 else ''}")
 
 
-def train(job: Job, unpacked: Path, stopping: Stopping, console: Console) -> dict[str, Any]:
+def train(job: Job, about: Mapping[str, str], unpacked: Path, stopping: Stopping, console: Console) -> dict[str, Any]:
     from podium.data.augmentation import transform_faults
     from podium.steps.ensemble import sample_of, train_and_predict
     from podium.steps.member import Choices, fold_runs, prepare
@@ -84,7 +89,7 @@ def train(job: Job, unpacked: Path, stopping: Stopping, console: Console) -> dic
         stopping=stopping,
         command="the next version of this kernel, with this one as a source",
     )
-    take_up(job, unpacked, choices.runs, console)
+    take_up(job, about, unpacked, choices.runs, console)
     prepared = prepare(loaded.competition, choices, console)
     runs = [one for member in job.members_of(loaded) for one in fold_runs(member, prepared, choices)]
     shutil.copyfile(sample_of(prepared), SAMPLE)
@@ -97,7 +102,7 @@ def train(job: Job, unpacked: Path, stopping: Stopping, console: Console) -> dic
     return {"status": "done", "runs": described(runs), **answer}
 
 
-def take_up(job: Job, unpacked: Path, runs: Path, console: Console) -> None:
+def take_up(job: Job, about: Mapping[str, str], unpacked: Path, runs: Path, console: Console) -> None:
     """A person's folds, and what the version before left, into the working folder."""
     if (unpacked / "folds").is_dir():
         shutil.copytree(unpacked / "folds", runs / "folds", dirs_exist_ok=True)
@@ -106,6 +111,12 @@ def take_up(job: Job, unpacked: Path, runs: Path, console: Console) -> None:
     places = kaggle_places("kernel", job.goes_on_from)
     for place in places:
         if (place / "runs").is_dir():
+            before = find_report(place)
+            if before is None or before.config_digest != about["config_digest"]:
+                raise DataError(
+                    f"{place} is what {job.goes_on_from} left of another config"
+                    f" ({before.config if before else 'without a report'}); attach the version to go on from"
+                )
             # A copy with the writer's own rights: what Kaggle mounts may be read-only, file by file.
             shutil.copytree(place / "runs", runs, dirs_exist_ok=True, copy_function=shutil.copyfile)
             console.print(f"going on from {place}", highlight=False)

@@ -1,10 +1,11 @@
 """What one kernel is to do: which config, which part of it, and how. It travels in the script, as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from podium.config.ensemble import EnsembleSettings
 from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
 from podium.config.settings import Settings
 from podium.files import digest_of
@@ -15,8 +16,6 @@ HOURS_OF_A_SESSION = 12.0
 SPARE_MINUTES = 25.0
 """Of a session, kept for what podium's own clock does not see: the machine's start, and storing the outputs."""
 LONGEST_TITLE = 50
-REPORT = "podium-report.json"
-"""In a kernel's output, the last thing its script writes: what is done, and where it lies."""
 
 Kind = Literal["member", "ensemble", "weights"]
 
@@ -50,8 +49,9 @@ class Job(Settings):
         names = ["podium", Path(self.config).stem, *self.members, *(f"fold{fold}" for fold in self.folds)]
         if self.kind == "weights":
             names = ["podium", "weights"]
-        if self.dry_run:
-            names.append("dry-run")
+        wishes = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
+        if any(wishes):  # else a trial would take the place of the kernel in earnest
+            names.append(digest_of(wishes))
         text = slug_of("-".join(names))
         if len(text) <= LONGEST_TITLE:
             return text
@@ -66,6 +66,16 @@ class Job(Settings):
         if isinstance(loaded, Member):
             return (loaded,)
         return tuple(member for member in loaded.members if not self.members or member.name in self.members)
+
+
+def digest_of_job(job: Job, members: Iterable[Member], blend: EnsembleSettings | None) -> str:
+    """Of all that decides what it trains and blends, whatever file says so. Two versions of one kernel have the same."""
+    trained = [
+        [member.name, member.settings.model_dump(mode="json"), member.competition.model_dump(mode="json")]
+        for member in members
+    ]
+    wishes = job.model_dump(mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run"})
+    return digest_of([trained, wishes, blend.model_dump(mode="json") if blend and job.blends else None])
 
 
 def load_config(

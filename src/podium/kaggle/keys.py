@@ -1,5 +1,6 @@
 """Kaggle's keys on this machine: whose they are, and that none of them, nor anything like one, leaves in a script."""
 
+import importlib.util
 import json
 import os
 import re
@@ -37,6 +38,39 @@ def check_for_secrets(files: Mapping[str, str], written_by_a_person: Iterable[st
             )
 
 
+def where_the_key_is() -> str | None:
+    """Where the official client would find its key, in words. `import kaggle` signs in, so it is not imported here."""
+    if importlib.util.find_spec("kagglesdk") is None:
+        return "unknown without kaggle"
+    from kagglesdk.kaggle_env import get_access_token_from_env
+
+    token, source = get_access_token_from_env()
+    if token:
+        return f"access token, from {source}"
+    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
+        return "KAGGLE_USERNAME and KAGGLE_KEY"
+    for folder in _folders():
+        if (folder / "kaggle.json").is_file():
+            return _key_file(folder / "kaggle.json")
+    return None
+
+
+def _key_file(file: Path) -> str:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"{file} cannot be read: {error}"
+    if not isinstance(content, dict) or not content.get("username") or not content.get("key"):
+        return f"{file} lacks username or key; make a new one on Kaggle's settings page"
+    others = file.stat().st_mode & 0o077
+    return f"{file}" + (", which others can read: chmod 600 it" if others and os.name == "posix" else "")
+
+
+def _folders() -> list[Path]:
+    named = [os.environ.get("KAGGLE_CONFIG_DIR"), "~/.kaggle", "~/.config/kaggle"]
+    return [Path(folder).expanduser() for folder in named if folder]
+
+
 def user_of_this_machine() -> str | None:
     """Whose key lies here, as far as that is known without asking Kaggle."""
     named = os.environ.get("KAGGLE_USERNAME") or next((_part(text, "username") for text in _texts("kaggle.json")), "")
@@ -51,8 +85,7 @@ def _secrets_of_this_machine() -> set[str]:
 
 
 def _texts(*names: str) -> Iterator[str]:
-    folders = [os.environ.get("KAGGLE_CONFIG_DIR"), "~/.kaggle", "~/.config/kaggle"]
-    for folder in (Path(folder).expanduser() for folder in folders if folder):
+    for folder in _folders():
         for name in names:
             with suppress(OSError, ValueError):
                 yield (folder / name).read_text(encoding="utf-8").strip()

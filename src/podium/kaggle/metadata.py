@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from podium.config.loading import Member
 from podium.errors import BundleError
-from podium.files import write_json
 from podium.kaggle.job import Job
 from podium.kaggle.names import KernelRef, slug_of
 
@@ -87,14 +86,12 @@ def _merged_list(ours: Sequence[str], theirs: Sequence[str], before: Sequence[st
     return _each_once([*(one for one in ours if one not in removed), *added])
 
 
-def keep_in_step(path: Path, ours: Mapping[str, Any], last: Path) -> dict[str, Any]:
-    """Write the metadata, and beside the script what podium alone would have written."""
+def in_step(path: Path, ours: Mapping[str, Any], last: Path) -> dict[str, Any]:
+    """The metadata as it should be, from what it is and what podium alone wrote last. Nothing is written yet."""
     theirs = read_metadata(path) if path.is_file() else {}
     before = read_metadata(last) if last.is_file() else _never_built(ours, theirs)
     content = merged(ours, theirs, before)
     check_metadata(content, path)
-    write_json(path, content)
-    write_json(last, ours)
     return content
 
 

@@ -1,4 +1,4 @@
-"""What was pushed, and what came home: runs/kernels/<slug>/v<N>/.
+"""What was pushed, and what came home: runs/kernels/<owner>/<slug>/v<N>/.
 
     kernel.json        which version of which kernel, from which commit and config
     kernel.py          the script that was pushed
@@ -18,8 +18,8 @@ from typing import Any
 
 from podium.errors import RunError
 from podium.files import read_json, write_json, write_text
-from podium.kaggle.job import REPORT
 from podium.kaggle.names import KernelRef
+from podium.kaggle.report import Entry, read_report
 from podium.locks import locked
 from podium.paths import submissions_folder
 from podium.runs import Run
@@ -42,7 +42,7 @@ class Record:
 
 
 def folder_of(runs: Path, ref: KernelRef) -> Path:
-    return runs / "kernels" / ref.slug / f"v{ref.version}"
+    return runs / "kernels" / ref.owner / ref.slug / f"v{ref.version}"
 
 
 def note_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef, url: str) -> Record:
@@ -56,7 +56,7 @@ def note_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef,
 
 def records(runs: Path) -> list[Record]:
     """All of them, the newest push last."""
-    found = [Record(path.parent, read_json(path)) for path in (runs / "kernels").glob(f"*/v*/{KERNEL}")]
+    found = [Record(path.parent, read_json(path)) for path in (runs / "kernels").glob(f"*/*/v*/{KERNEL}")]
     return sorted(found, key=lambda record: (str(record.facts.get("pushed_at")), str(record.folder)))
 
 
@@ -66,39 +66,36 @@ def record_of(runs: Path, ref: KernelRef) -> Record:
     return Record(folder, read_json(folder / KERNEL) or {"kernel": str(ref)})
 
 
-def read_report(output: Path) -> dict[str, Any]:
-    report = read_json(output / REPORT)
-    if not report:
-        raise RunError(f"{output} holds no {REPORT}: this kernel was not podium's, or did not come to its end")
-    return report
-
-
 def bring_home(record: Record, runs: Path) -> list[str]:
     """Put a kernel's runs among the others, as whole folders; gives a line for each thing that was done.
 
     What is here already and is worth more stays; what it replaces is moved aside, never removed.
     """
     report = read_report(record.output)
-    done = [line for entry in report.get("runs", []) for line in _bring_run(record, entry, runs)]
-    for place in filter(None, [report.get("blend")]):
-        target = _inside(runs, place)
+    done = [line for entry in report.runs for line in _bring_run(record, entry, runs)]
+    if report.blend:
+        target = here_of(runs, report.blend)
         if not target.exists():
-            _copy_whole(record.output / place, target)
+            _copy_whole(record.output / report.blend, target)
             done.append(f"{target}: the blend")
-    if report.get("submission"):
-        source = record.output / report["submission"]
-        target = submissions_folder() / source.name
+    if report.submission:
+        target = submissions_folder() / Path(report.submission).name
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
+            shutil.copyfile(record.output / report.submission, target)
             done.append(f"{target}: its submission")
     return done
 
 
-def _bring_run(record: Record, entry: Mapping[str, Any], runs: Path) -> Iterator[str]:
-    source, target = record.output / entry["run"], _inside(runs, entry["run"])
+def here_of(runs: Path, place: str) -> Path:
+    """Where a folder in an output's runs/ belongs here."""
+    return runs.joinpath(*Path(place).parts[1:])
+
+
+def _bring_run(record: Record, entry: Entry, runs: Path) -> Iterator[str]:
+    source, target = record.output / entry.run, here_of(runs, entry.run)
     if not source.is_dir():
-        raise RunError(f"{record.output} lacks {entry['run']}, which its report names; pull it again")
+        raise RunError(f"{record.output} lacks {entry.run}, which its report names; pull it again")
     origin = {key: record.facts.get(key) for key in ("kernel", "url", "commit", "config", "config_digest")}
     with locked(target):
         here, there = Run(target), Run(source)
@@ -120,14 +117,6 @@ def _bring_run(record: Record, entry: Mapping[str, Any], runs: Path) -> Iterator
             yield f"{aside}: what was under way here, moved aside"
         _copy_whole(source, target, {KERNEL: origin})
         yield f"{target}: {'trained' if there.is_trained else 'under way'}"
-
-
-def _inside(runs: Path, place: str) -> Path:
-    """Where a folder that the report names belongs here; reports come from elsewhere and may say anything."""
-    path = Path(place)
-    if path.is_absolute() or path.parts[:1] != ("runs",) or ".." in path.parts or len(path.parts) < 2:
-        raise RunError(f"a report names {place!r}, which is no folder in runs/; this output is not podium's")
-    return runs.joinpath(*path.parts[1:])
 
 
 def _copy_whole(source: Path, target: Path, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:

@@ -1,5 +1,6 @@
 """Asking again: which failures are worth it, how long to wait, and when repeating is not harmless."""
 
+import math
 import os
 import random
 import sys
@@ -19,6 +20,8 @@ LONGEST_ASKED = 15 * 60.0
 """Seconds. A Retry-After beyond that is told rather than waited for."""
 SEAM = "PODIUM_KAGGLE_ENDPOINT"
 _TOLD_FROM = 5.0
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that has not the form it should have."""
 
 
 def pause(seconds: float) -> None:
@@ -28,9 +31,6 @@ def pause(seconds: float) -> None:
 
 def sleep(seconds: float) -> None:
     """Before a call is made again."""
-    if seconds >= _TOLD_FROM:
-        with suppress(OSError):
-            print(f"podium: Kaggle does not answer well: asking again in {seconds:.0f} s", file=sys.stderr, flush=True)
     time.sleep(seconds)
 
 
@@ -50,28 +50,49 @@ def patiently(what: str, call: Callable[[], Answer], *, once: bool = False) -> A
             raise
         except Exception as error:
             failure = translated(what, error)
+            if not isinstance(failure, UnreachableError) or tried == TRIES or (once and status_of(error) != 429):
+                raise failure from error
             asked = retry_after(error)
-            if not isinstance(failure, UnreachableError):
-                raise failure from error
-            if tried == TRIES or (once and asked is None and status_of(error) != 429):
-                raise failure from error
             if asked is not None and asked > LONGEST_ASKED:
                 raise KaggleError(
                     f"{what}: Kaggle asks to wait {asked / 60:.0f} minutes; run the same again then"
                 ) from error
-            if asked is not None:
-                sleep(asked)
-            else:
-                sleep(_scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tried))))
+            _wait(what, asked if asked is not None else _backoff(tried))
     raise AssertionError("unreachable")
 
 
+def _backoff(tried: int) -> float:
+    """Anything up to a bound that doubles, so that not all who were turned away come back at once."""
+    return _scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1))))
+
+
+def _wait(what: str, seconds: float) -> None:
+    if seconds >= _TOLD_FROM:
+        with suppress(OSError):
+            print(f"podium: {what}: Kaggle asks for patience, or does not answer well; asked again in {seconds:.0f} s",
+                  file=sys.stderr, flush=True)  # fmt: skip
+    sleep(seconds)
+
+
 def translated(what: str, error: Exception) -> PodiumError:
-    """What a library raised, as one line. UnreachableError is what asking again may mend."""
+    """What a library raised, as one line. UnreachableError is what asking again may mend.
+
+    What is this machine's own, such as a full disk, is raised as it is.
+    """
     import requests
+    import urllib3
 
     status = status_of(error)
-    said = _first_line(error)
+    if status is not None and status >= 400:
+        return _refused(what, status, _first_line(error))
+    if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
+        return UnreachableError(f"{what}: no whole answer from Kaggle ({type(error).__name__}); try again later")
+    if isinstance(error, _SENSELESS):
+        return UnreachableError(f"{what}: Kaggle's answer makes no sense ({type(error).__name__}); try again later")
+    raise error
+
+
+def _refused(what: str, status: int, said: str) -> PodiumError:
     if status == 401:
         return CredentialsError(f"{what}: Kaggle does not take the key ({said}); make a new one on its settings page")
     if status == 403:
@@ -80,24 +101,24 @@ def translated(what: str, error: Exception) -> PodiumError:
         )
     if status == 404:
         return NotFoundError(f"{what}: Kaggle knows no such thing ({said}); look at the name and the version")
-    if status is not None and status < 500 and status != 429 and status >= 400:
-        return KaggleError(f"{what}: Kaggle answers {status} ({said})")
     if status == 429:
         return UnreachableError(f"{what}: too many requests, also after {TRIES} tries; wait a while")
-    if status is not None and status >= 500:
-        return UnreachableError(f"{what}: Kaggle has an error of its own ({status}); try again later")
-    if isinstance(error, requests.RequestException | OSError):
-        return UnreachableError(f"{what}: no whole answer from Kaggle ({type(error).__name__}); try again later")
-    if isinstance(error, ValueError | TypeError | KeyError | AttributeError):
-        return UnreachableError(f"{what}: Kaggle's answer makes no sense ({type(error).__name__}); try again later")
-    raise error
+    if status < 500:
+        return KaggleError(f"{what}: Kaggle answers {status} ({said})")
+    return UnreachableError(f"{what}: Kaggle has an error of its own ({status}); try again later")
 
 
 def status_of(error: Exception) -> int | None:
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    """Of the answer, or what Kaggle says in an answer of status 200."""
     import requests
 
-    return int(status) if isinstance(error, requests.HTTPError) and status is not None else None
+    if not isinstance(error, requests.HTTPError) or error.response is None:
+        return None
+    status = int(error.response.status_code)
+    if status < 400:
+        with suppress(ValueError, TypeError, KeyError):
+            status = int(error.response.json()["code"])
+    return status
 
 
 def retry_after(error: Exception) -> float | None:
@@ -108,12 +129,14 @@ def retry_after(error: Exception) -> float | None:
     if said is None:
         return None
     with suppress(ValueError):
-        return max(0.0, float(said))
+        seconds = float(said)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     with suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
     return None
 
 
 def _first_line(error: Any) -> str:
-    lines = str(error).strip().splitlines()
+    """Without the address, whose signature opens what it names to everybody."""
+    lines = str(error).partition(" for url: ")[0].strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -257,7 +257,7 @@ def _explained(slug: str, beside: Path) -> Iterator[None]:
         names = {*known_competitions(), *(path.name for path in beside.glob("[!.]*") if path.is_dir())} - {slug}
         near = difflib.get_close_matches(slug, sorted(names), n=1)
         meant = f"did you mean {near[0]!r}?" if near else "the slug is the last part of the competition's address"
-        raise NotFoundError(f"Kaggle knows no competition {slug!r}; {meant} ({error})") from error
+        raise NotFoundError(f"Kaggle knows no competition {slug!r}; {meant}") from error
 
 
 @contextmanager

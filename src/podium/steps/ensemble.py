@@ -25,6 +25,9 @@ from podium.steps.member import Choices, FoldRun, Prepared, fold_runs, predict_f
 if TYPE_CHECKING:
     from podium.ensemble.result import EnsembleResult, MemberResult
 
+DRY_RUN = "_dry-run"
+"""In the name of a CSV that a dry run wrote."""
+
 
 @dataclass(frozen=True)
 class Blended:
@@ -121,7 +124,7 @@ def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choice
         label_column=asked.label if asked.format == "label" else None,
         columns=asked.columns,
         folder=submissions_folder(),
-        name=f"{ensemble.competition.slug}_{ensemble.name}" + ("_dry-run" if choices.dry_run else ""),
+        name=f"{ensemble.competition.slug}_{ensemble.name}" + (DRY_RUN if choices.dry_run else ""),
         partial=choices.limit_test is not None,
     )
 

@@ -1,12 +1,15 @@
 """The local Kaggle: what a script sees there, what it cannot, and how its end is told."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from podium.errors import DataError, KaggleError
+from podium.errors import DataError, KaggleError, RunError
 from podium.kaggle.rehearsal import rehearse, sources_of
+from podium.locks import locked
 
 COMPETITION, DATASET, KERNEL = ("competition", "cars"), ("dataset", "ada/weights"), ("kernel", "ada/before")
 
@@ -173,3 +176,33 @@ def test_sources_of_metadata():
     metadata = {"competition_sources": ["cars"], "dataset_sources": ["ada/weights"], "kernel_sources": ["ada/before"]}
     assert sources_of(metadata) == [COMPETITION, DATASET, KERNEL]
     assert sources_of(metadata, dry_run=True) == [COMPETITION]
+
+
+def test_two_rehearsals_in_one_place_are_refused(run):
+    with locked(run.root / "kaggle"), pytest.raises(RunError, match="is in use by process"):
+        run("")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_script_ends_with_whoever_rehearses_it(number, run, tmp_path):
+    """What it writes to is a fifo: the other end is closed when the last process that has it open is gone."""
+    os.mkfifo(tmp_path / "alive")
+    (tmp_path / "script.py").write_text(
+        f"""
+        import time
+        from pathlib import Path
+        alive = open({str(tmp_path / "alive")!r}, "w")
+        alive.write("began"), alive.flush()
+        while True: time.sleep(1)
+    """.replace("        ", "")
+    )
+    start = f"""
+        from pathlib import Path
+        from podium.kaggle.rehearsal import rehearse
+        rehearse(Path({str(tmp_path / "script.py")!r}), {{}}, Path({str(run.root)!r}))
+    """.replace("        ", "")
+    driver = subprocess.Popen([sys.executable, "-c", start], stderr=subprocess.DEVNULL)
+    with driver, (tmp_path / "alive").open() as alive:
+        assert alive.read(5) == "began"
+        driver.send_signal(number)
+        assert alive.read() == ""

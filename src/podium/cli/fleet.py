@@ -116,18 +116,18 @@ def table_of(fleet: Fleet) -> Table:
 
 
 def answers_of(fleet: Fleet, runs: Path) -> list[Answer]:
-    """What the blend needs, where it lies since it came home."""
+    """What the blend needs: from among the runs, or from a kernel's output where a run of this machine's own stayed."""
     answers = []
     for kernel in fleet.kernels:
         assert kernel.ref
-        for entry in read_report(record_of(runs, KernelRef.parse(kernel.ref)).output).runs:
-            predictions = here_of(runs, entry.predictions or entry.run)
-            if entry.predictions is None or not predictions.is_dir():
-                raise RunError(
-                    f"{predictions} is not there: what Kaggle predicted was moved; podium kernel pull {kernel.ref}"
-                )
-            best = Run(here_of(runs, entry.run)).state["best"]
-            answers.append(Answer(entry.member, entry.fold, predictions, best))
+        output = record_of(runs, KernelRef.parse(kernel.ref)).output
+        for entry in read_report(output).runs:
+            if entry.predictions is None:
+                raise RunError(f"{kernel.ref} predicted nothing of {entry.member} fold {entry.fold}; look at its log")
+            run, predictions = Run(here_of(runs, entry.run)), here_of(runs, entry.predictions)
+            if not (predictions.is_dir() and run.state.get("best") == entry.state["best"]):
+                run, predictions = Run(output / entry.run), output / entry.predictions
+            answers.append(Answer(entry.member, entry.fold, predictions, run.state["best"]))
     return answers
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
-from podium.errors import BundleError, KaggleError
+from podium.errors import BundleError, KaggleError, NotFoundError
 from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.job import Job
@@ -202,6 +202,8 @@ def push_(
     podium kernel push configs/members/xception.yaml --fold 0 --follow
     """
     if weights:
+        if all_folds or any(one is not None for one in (fold, limit, limit_test, time_limit, seed)):
+            raise typer.BadParameter("--weights fetches files: folds, limits and seeds are for trainings")
         jobs, machine = [Job(kind="weights", overrides=tuple(set_ or ()))], Machine("none", internet=True)
     else:
         if len(configs) > 1:
@@ -270,8 +272,14 @@ def status_(
     for heading in ("kernel", "state", "what it says"):
         table.add_column(heading)
     for one in wanted:
-        status = kaggle.kernel_status(one)
-        table.add_row(str(one), status.state, status.failure)
+        try:
+            status = kaggle.kernel_status(one)
+        except NotFoundError as error:
+            if ref:
+                raise
+            table.add_row(str(one), "unknown", str(error))
+        else:
+            table.add_row(str(one), status.state, status.failure)
     console.print(table)
 
 

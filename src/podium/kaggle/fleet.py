@@ -141,14 +141,13 @@ def take_over(fleet: Fleet, runs: Path) -> None:
     """Save the fleet, then let go of its kernels where they stood before: one fleet alone may push a kernel's next."""
     others = [other for other in fleets(runs)[0] if other.folder != fleet.folder]
     mine = {kernel.made_of for kernel in fleet.kernels}
-    busy = [
-        other for other in others if holder_of(other.folder) and mine & {kernel.made_of for kernel in other.kernels}
-    ]
-    if busy:
-        raise RunError(
-            f"{busy[0].folder} is another fleet with the same kernels, and under way ({holder_of(busy[0].folder)}); stop"
-            " that one first: its kernels go on, and change over to this one"
-        )
+    for other in others:
+        holder = holder_of(other.folder)
+        if holder and mine & {kernel.made_of for kernel in other.kernels}:
+            raise RunError(
+                f"{other.folder} is another fleet with the same kernels, and under way ({holder}); stop that one first:"
+                " its kernels go on, and change over to this one"
+            )
     fleet.save()
     for other in others:
         kept = [kernel for kernel in other.kernels if kernel.made_of not in mine]

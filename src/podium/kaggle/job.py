@@ -47,8 +47,8 @@ class Job(Settings):
     def title(self) -> str:
         """The kernel's name, which is its slug as well: Kaggle makes the slug of the title."""
         names = ["podium", Path(self.config).stem, *self.members, *(f"fold{fold}" for fold in self.folds)]
-        if self.kind == "weights":
-            names = ["podium", "weights"]
+        if self.kind == "weights":  # other configs' weights are another kernel: of one, its newest version is mounted
+            names = ["podium", "weights", digest_of([self.config, *self.also]) if self.also else Path(self.config).stem]
         wishes = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
         if any(wishes):  # else a trial would take the place of the kernel in earnest
             names.append(digest_of(wishes))
@@ -69,7 +69,7 @@ class Job(Settings):
 
 
 def digest_of_job(job: Job, members: Iterable[Member], blend: EnsembleSettings | None) -> str:
-    """Of all that decides what it trains and blends, whatever file says so. Two versions of one kernel have the same."""
+    """Of all that decides what it trains and blends, whichever file says so: the same for every version of a kernel."""
     trained = [
         [member.name, member.settings.model_dump(mode="json"), member.competition.model_dump(mode="json")]
         for member in members

@@ -23,6 +23,7 @@ from podium.errors import DataError, KaggleError, MachineError
 from podium.files import write_json, write_text
 from podium.kaggle.bundle import PURE_PACKAGES
 from podium.kaggle.job import HOURS_OF_A_SESSION
+from podium.locks import locked
 
 Layout = Literal["new", "old"]
 Kind = Literal["competition", "dataset", "kernel"]
@@ -85,55 +86,46 @@ def rehearse(
 ) -> Outcome:
     """Run the script as Kaggle does, to its end or the time limit's. `smaller` holds fields of the job to change."""
     root = root.resolve()
-    working = lay_out(root, inputs, layout)
+    with locked(root / "kaggle"):
+        outcome = Outcome(lay_out(root, inputs, layout))
+        began = time.monotonic()
+        process = subprocess.Popen(
+            _command(script, outcome.working, root),
+            cwd=outcome.working,
+            env=_environment(root, smaller or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="backslashreplace",
+            start_new_session=True,
+        )
+        with process, _read_to_the_end(process, began, outcome.lines, tell), _ended_with(process):
+            try:
+                outcome.code = process.wait(time_limit)
+            except subprocess.TimeoutExpired:
+                outcome.ran_out_of_time = True
+                os.killpg(process.pid, signal.SIGKILL)
+                outcome.code = process.wait()
+        outcome.seconds = time.monotonic() - began
+        outcome.lines.sort(key=lambda line: line.time)
+        write_text(root / "kaggle" / "kernel.log", "".join(line.data for line in outcome.lines), synced=False)
+    return outcome
+
+
+def _command(script: Path, working: Path, root: Path) -> list[str]:
     own_mounts, namespaces = _namespaces()
     spec = root / "kaggle" / "rehearsal.json"
-    write_json(
-        spec,
-        {
-            "script": str(script.resolve()),
-            "working": str(working),
-            "own_mounts": own_mounts,
-            "others": [str(place) for place in (root, Path.home(), Path("/tmp"), Path("/var/tmp")) if place.is_dir()],
-            "installed": list(dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))),
-            "hidden": ["podium", *PURE_PACKAGES],
-        },
-        synced=False,
-    )
-    command = [*namespaces, sys.executable, "-I", "-S", "-u", str(Path(__file__).with_name("sandbox.py")), str(spec)]
-    outcome = Outcome(working)
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=working,
-        env=_environment(root, smaller or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="backslashreplace",
-        start_new_session=True,
-    )
-    with _ended_with(process), process:
-        readers = [
-            threading.Thread(target=_read, args=(stream, name, began, outcome.lines, tell), daemon=True)
-            for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
-            if stream
-        ]
-        for reader in readers:
-            reader.start()
-        try:
-            outcome.code = process.wait(time_limit)
-        except subprocess.TimeoutExpired:
-            outcome.ran_out_of_time = True
-            os.killpg(process.pid, signal.SIGKILL)
-            outcome.code = process.wait()
-        for reader in readers:
-            reader.join()
-    outcome.seconds = time.monotonic() - began
-    outcome.lines.sort(key=lambda line: line.time)
-    write_text(root / "kaggle" / "kernel.log", "".join(line.data for line in outcome.lines), synced=False)
-    return outcome
+    content = {
+        "script": str(script.resolve()),
+        "working": str(working),
+        "own_mounts": own_mounts,
+        "others": [str(place) for place in (root, Path.home(), Path("/tmp"), Path("/var/tmp")) if place.is_dir()],
+        "installed": list(dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))),
+        "hidden": ["podium", *PURE_PACKAGES],
+    }
+    write_json(spec, content, synced=False)
+    return [*namespaces, sys.executable, "-I", "-S", "-u", str(Path(__file__).with_name("sandbox.py")), str(spec)]
 
 
 def lay_out(root: Path, inputs: Mapping[Source, Path], layout: Layout) -> Path:
@@ -200,11 +192,27 @@ def _ended_with(process: "subprocess.Popen[str]") -> Iterator[None]:
         raise
 
 
-def _read(stream: IO[str], name: str, began: float, lines: list[Line], tell: Callable[[Line], None]) -> None:
-    for data in stream:
-        line = Line(name, round(time.monotonic() - began, 3), data)
-        lines.append(line)
-        tell(line)
+@contextmanager
+def _read_to_the_end(
+    process: "subprocess.Popen[str]", began: float, lines: list[Line], tell: Callable[[Line], None]
+) -> Iterator[None]:
+    """What the script says, as it says it; leaves when it has said all."""
+
+    def read(stream: IO[str], name: str) -> None:
+        for data in stream:
+            line = Line(name, round(time.monotonic() - began, 3), data)
+            lines.append(line)
+            tell(line)
+
+    streams = [(process.stdout, "stdout"), (process.stderr, "stderr")]
+    readers = [threading.Thread(target=read, args=named, daemon=True) for named in streams]
+    for reader in readers:
+        reader.start()
+    try:
+        yield
+    finally:
+        for reader in readers:
+            reader.join()
 
 
 def check_system() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import Debug, make_console
+from podium.errors import DataError
 from podium.kaggle.names import SLUG
 
 
@@ -29,6 +30,8 @@ def download(
             f"{slug!r} is no slug, the last part of a competition's address, such as digit-recognizer"
         )
     console = make_console()
+    if data and data.exists() and not data.is_dir():
+        raise DataError(f"--data names {data}, which is no folder; give a folder, or a name that is free")
     found = bring(slug, data or Path("data") / slug, console, verify=verify)
     listed = found.folder / CHECKSUMS
     what = f"{found.files:,} files, {spell_size(found.size)}"

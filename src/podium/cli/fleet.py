@@ -107,7 +107,10 @@ def shown(fleet: Fleet, console: Console) -> Iterator[Callable[[], None]]:
 
 
 def table_of(fleet: Fleet) -> Table:
-    table = Table(title=f"{fleet.config} ({fleet.folder.name})", title_justify="left", box=None, pad_edge=False)
+    called_back = ", called back" if fleet.is_called_back else ""
+    table = Table(
+        title=f"{fleet.config} ({fleet.folder.name}{called_back})", title_justify="left", box=None, pad_edge=False
+    )
     for heading in ("kernel", "state", "version", "what it says"):
         table.add_column(heading)
     for kernel in fleet.kernels:
@@ -180,5 +183,5 @@ def down(ensemble: EnsembleFile, runs: Runs = Path("runs"), debug: Debug = False
         for kernel in going:
             page = f"https://www.kaggle.com/code/{kernel.facts['metadata']['id']}"
             console.print(
-                f"  {kernel.name}: cancel it at {page}, or let it end; podium fleet up fetches it", highlight=False
+                f"  {kernel.name}: cancel it at {page}, or let it end; podium kernel pull fetches it", highlight=False
             )

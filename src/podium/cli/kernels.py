@@ -260,9 +260,7 @@ def status_(
 
     podium kernel status ada/podium-xception-fold0/3
     """
-    wanted = (
-        [KernelRef.parse(ref)] if ref else [one.ref for one in records(runs) if not (one.output / REPORT).is_file()]
-    )
+    wanted = [KernelRef.parse(ref)] if ref else out_there(runs)
     console = make_console()
     if not wanted:
         console.print("nothing that was pushed from here is still out; name a kernel, such as owner/slug")
@@ -281,6 +279,12 @@ def status_(
         else:
             table.add_row(str(one), status.state, status.failure)
     console.print(table)
+
+
+def out_there(runs: Path) -> list[KernelRef]:
+    """The newest version of each kernel that was pushed from here, where it is not yet home."""
+    newest = {record.ref.name: record for record in records(runs)}
+    return [record.ref for record in newest.values() if not (record.output / REPORT).is_file()]
 
 
 @app.command("logs")

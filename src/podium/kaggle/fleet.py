@@ -232,7 +232,7 @@ def begin(kernel: Kernel, fleet: Fleet, kaggle: Kaggle, runs: Path, hours: float
     kernel.version_before, kernel.looks = newest_version(kaggle, built.ref), 0
     kernel.facts = facts_of(built)
     write_text(script_of(kernel, fleet), built.bundle.text)
-    kernel.state, kernel.told = "pushing", ""
+    kernel.state = "pushing"
     fleet.save()
     try:
         pushed = kaggle.push(built.metadata, built.bundle.text, session_seconds(job))
@@ -253,7 +253,8 @@ def script_of(kernel: Kernel, fleet: Fleet) -> Path:
 
 def note_going(kernel: Kernel, fleet: Fleet, runs: Path, ref: KernelRef, url: str) -> None:
     note_push(runs, kernel.facts, script_of(kernel, fleet).read_text(encoding="utf-8"), ref, url)
-    kernel.state, kernel.ref, kernel.told = "going", str(ref), "pushed"
+    kernel.state, kernel.ref = "going", str(ref)
+    kernel.told = "; ".join(filter(None, [kernel.told, "pushed"]))  # after why the version before was not the last
 
 
 def find_pushed(kernel: Kernel, fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:

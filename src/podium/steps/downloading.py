@@ -251,7 +251,7 @@ def _explained(slug: str, beside: Path) -> Iterator[None]:
     except ForbiddenError as error:
         raise ForbiddenError(
             f"Kaggle gives the data of {slug} only to who joined it and accepted its rules: open"
-            f" https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the same command again ({error})"
+            f" https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the same command again"
         ) from error
     except NotFoundError as error:
         names = {*known_competitions(), *(path.name for path in beside.glob("[!.]*") if path.is_dir())} - {slug}

@@ -315,7 +315,10 @@ def test_a_damaged_ledger_is_told_and_nothing_is_sent(podium, here, standin):
     [
         ([], "give a submission CSV, or --kernel"),
         ([FILE, "--kernel", "ada/cars-b3", "--version", "1"], "give FILE or --kernel, not both"),
-        (["--kernel", "ada/cars-b3", "--version", "1", "--file", "a.csv"], "--kernel needs --competition and --file"),
+        (
+            ["--kernel", "ada/cars-b3", "--version", "1", "--file", "a.csv"],
+            "ada/cars-b3/1 was not pushed from here for one competition: say --competition too",
+        ),
         ([FILE, "--version", "1"], "--version and --file go with --kernel"),
         (
             ["--kernel", "ada/cars-b3", "--file", "a.csv", "--competition", "configs/competitions/cars.yaml"],

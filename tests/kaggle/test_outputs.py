@@ -76,7 +76,7 @@ def test_every_file_and_the_log_lie_in_the_folder(kaggle, folder, console):
     assert {path.relative_to(folder).as_posix() for path in paths} == set(WHOLE)
     said = console.file.getvalue()
     assert "  runs/one/model.bin: 524,288 bytes\n" in said
-    assert len(said.splitlines()) == 3
+    assert said.splitlines()[-1].startswith(f"{REF}: 3 files, ")
 
 
 def test_note_says_which_version_and_which_files_are_whole(kaggle, folder, console):
@@ -213,12 +213,12 @@ def test_folder_in_the_place_of_a_file_is_told(kaggle, folder, console):
 
 
 def test_names_are_shown_as_they_are_and_command_no_terminal(kaggle, standin, folder, console):
-    give(standin, {"a[/b].txt": b"a", "[red]b.txt": b"b", "clear\x1b[2J.txt": b"c"})
+    give(standin, {"a[/b].txt": LARGE, "[red]b.txt": LARGE, "clear\x1b[2J.txt": LARGE})
     pull(kaggle, REF, folder, console)
     said = console.file.getvalue()
-    assert "a[/b].txt: 1 bytes" in said
-    assert "[red]b.txt: 1 bytes" in said
-    assert "'clear\\x1b[2J.txt': 1 bytes" in said
+    assert f"a[/b].txt: {len(LARGE):,} bytes" in said
+    assert f"[red]b.txt: {len(LARGE):,} bytes" in said
+    assert f"'clear\\x1b[2J.txt': {len(LARGE):,} bytes" in said
     assert "\x1b" not in said
 
 
@@ -282,7 +282,7 @@ def test_pull_that_broke_off_goes_on_with_what_lacks(kaggle, standin, folder, co
     before = len(fetched(standin))
     pull(kaggle, REF, folder, console)
     asked = [call.request.headers.get("Range") for call in standin.calls if call.method == "output-file"][before:]
-    assert all(asked)
+    assert any(asked)  # the other may have been stopped before anything of it had come
     assert content_of(folder) == {"a.bin": LARGE, "b.bin": LARGE[::-1], "some-kernel.log": b"the last words\n"}
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NOTE = ".podium-pull.json"
 AT_ONCE = 2
 _LAST_LINES = 15
+_WORTH_A_LINE = 100_000
+"""Bytes. Of a run's dozen small files a log need not tell each."""
 
 
 def pull(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, *, even_failed: bool = False) -> list[Path]:
@@ -39,6 +41,8 @@ def pull(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, *, ev
         with _telling(console, ref, files) as tell:
             _Pull(kaggle, ref, folder, files, tell).fetch_all()
         write_text(log, "".join(f"{line}\n" for line in kaggle.log(ref)), synced=False)
+    total = sum((folder / file.name).stat().st_size for file in files)
+    console.print(f"{ref}: {len(files)} files, {total:,} bytes, in {folder}", highlight=False, markup=False)
     return [*(folder / file.name for file in files), log]
 
 
@@ -211,7 +215,7 @@ def _telling(
     if not console.is_terminal:
 
         def tell(name: str, done: int, is_new: bool) -> None:
-            if is_new:
+            if is_new and done >= _WORTH_A_LINE:
                 console.print(f"  {_shown(name)}: {done:,} bytes", highlight=False, markup=False)
 
         yield tell

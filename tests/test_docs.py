@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+
 from test_readme import ROOT, VERBS, parsed
 
 PAGES = ["docs/kaggle.md", "docs/stopping.md"]

@@ -89,6 +89,16 @@ def test_owner_comes_from_the_file_where_no_key_tells_it(step):
     assert content["competition_sources"] == ["tiny-squares"]
 
 
+def test_file_of_another_kernel_that_version_control_brought_back_adds_nothing(step):
+    step(TINY)
+    change(
+        step.path, id="your-kaggle-name/podium-old", title="podium-old", competition_sources=["old"], is_private=False
+    )
+    content = step(TINY)
+    assert (content["id"], content["competition_sources"]) == ("ada/podium-tiny-fold0", ["tiny-squares"])
+    assert content["is_private"] is False
+
+
 def test_kernel_of_weights_attaches_nothing_and_reaches_the_internet(step):
     content = step(Job(kind="weights"), machine=Machine("none", internet=True))
     assert content["competition_sources"] == []

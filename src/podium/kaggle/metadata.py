@@ -89,10 +89,20 @@ def _merged_list(ours: Sequence[str], theirs: Sequence[str], before: Sequence[st
 def in_step(path: Path, ours: Mapping[str, Any], last: Path) -> dict[str, Any]:
     """The metadata as it should be, from what it is and what podium alone wrote last. Nothing is written yet."""
     theirs = read_metadata(path) if path.is_file() else {}
-    before = read_metadata(last) if last.is_file() else _never_built(ours, theirs)
+    before = read_metadata(last) if last.is_file() else {}
+    if not before or _is_from_elsewhere(theirs, before):
+        before = _never_built(ours, theirs)
     content = merged(ours, theirs, before)
     check_metadata(content, path)
     return content
+
+
+def _is_from_elsewhere(theirs: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Of another kernel, as version control brings it back, and not renamed by a person since podium wrote it."""
+    if theirs.get("title") == before.get("title"):
+        return False
+    has_no_owner = str(theirs.get("id", "")).startswith(f"{NOBODY}/")
+    return has_no_owner or any(theirs.get(key) != before.get(key) for key in _SOURCES)
 
 
 def _never_built(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,6 +195,17 @@ def test_kaggle_that_does_not_answer_is_asked_again(drive, standin):
     assert drive()[0] == ("going", "queued")
 
 
+def test_kernel_that_was_taken_away_at_kaggle_fails_alone(drive, standin):
+    drive()
+    kept, gone = drive.fleet().kernels[1], KernelRef.parse(drive.fleet().kernels[0].ref)
+    del standin.kernels[gone.owner, gone.slug]
+    finish(standin, kept)
+    told = drive()
+    assert told[1][0] == "home"
+    assert told[0][1].startswith("failed: the status of ada/")
+    assert (drive.fleet().kernels[0].state, drive.fleet().kernels[0].failures) == ("going", 1)  # pushed once more
+
+
 def test_push_that_kaggle_refuses_ends_the_round_with_nothing_lost(drive, standin):
     standin.fail("SaveKernel", Fault.status(400, message="Something is wrong"), times=1)
     with pytest.raises(KaggleError, match="Something is wrong"):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from podium.config.loading import load_ensemble
-from podium.errors import KaggleError, RunError, UnreachableError
+from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of, write_json, write_text
 from podium.kaggle.building import assemble, jobs_of_folds
 from podium.kaggle.client import Kaggle
@@ -187,6 +187,8 @@ def advance(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
                 find_pushed(kernel, fleet, kaggle, runs)
             elif kernel.state == "going":
                 look_after(kernel, kaggle, runs)
+        except NotFoundError as error:  # taken away at Kaggle; the others are not touched by that
+            kernel.fail(str(error))
         except UnreachableError as error:
             kernel.told = f"Kaggle does not answer, asked again soon: {error}"
         fleet.save()

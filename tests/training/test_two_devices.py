@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 def results_of(folder, which):
     done = subprocess.run(
         [sys.executable, HERE / "two_devices.py", folder, which],
-        env={**os.environ, "PYTHONPATH": str(HERE), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1] / 'src'}", "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
         check=False,

@@ -104,6 +104,10 @@ class SharedModel(keras.Model):  # type: ignore[misc]
 
     def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any], **options: Any) -> None:
         self._loss_of_rows = type(loss).from_config({**loss.get_config(), "reduction": "none"})
+        for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+            limit = getattr(optimizer, name, None)
+            if limit is not None:  # of the equal shares that `train_step` hands it
+                setattr(optimizer, name, limit / self.distribute_strategy.num_replicas_in_sync)
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=list(metrics), **options)
 
     def train_step(self, data: Any) -> Any:
@@ -116,8 +120,12 @@ class SharedModel(keras.Model):  # type: ignore[misc]
             rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(counts))
             mine = tf.reduce_sum(losses * counts) / rows + penalty / replica.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(mine)
-        gradients = tape.gradient(scaled, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        weights = self.trainable_weights
+        # Keras sums gradients over the devices only after each has clipped its own, and after the first alone has said
+        # whether half precision overflowed. So each gets the same ones: equal shares of the sum.
+        summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled, weights))
+        shares = [one / replica.num_replicas_in_sync for one in summed]
+        self.optimizer.apply_gradients(zip(shares, weights, strict=True))
         self._loss_tracker.update_state(losses + penalty, sample_weight=counts)
         return self.compute_metrics(pictures, targets, answers, sample_weight=counts)
 

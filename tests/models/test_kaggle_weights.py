@@ -71,6 +71,10 @@ def test_source_is_attached(tiny_competition):
     assert (content["dataset_sources"], content["kernel_sources"]) == (["ada/some-weights"], ["ada/podium-weights"])
 
 
+def test_folder_of_this_machine_may_be_called_like_it():
+    assert settings("kaggle-weights/small.weights.h5").weights_are_a_path
+
+
 @pytest.mark.parametrize(
     "weights",
     [

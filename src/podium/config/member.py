@@ -35,7 +35,7 @@ class BackboneSettings(Settings):
     @field_validator("weights")
     @classmethod
     def _named_or_a_path(cls, weights: str) -> str:
-        if weights.startswith("kaggle-"):
+        if re.match("kaggle-[a-z]+:", weights):
             return _checked_place(weights)
         is_a_path = bool(set(weights) & set("/\\."))
         return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "a name of weights or a path to a file of them")

@@ -12,7 +12,7 @@ from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed
 from podium.errors import BundleError, KaggleError, NotFoundError
 from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
 from podium.kaggle.client import Kaggle, sign_in
-from podium.kaggle.job import Job
+from podium.kaggle.job import HOURS_OF_A_SESSION, Job
 from podium.kaggle.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
 from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull, with_version
@@ -112,8 +112,14 @@ def run_(
     limit: Limit = None,
     dry_run: DryRun = False,
     time_limit: Annotated[
-        float, typer.Option(metavar="TIME", parser=duration, help="As Kaggle does it: then the script is killed.")
-    ] = "12h",  # type: ignore[assignment]
+        float | None,
+        typer.Option(
+            metavar="TIME",
+            parser=duration,
+            help="As Kaggle does it: then the script is killed. Else after Kaggle's 12 hours.",
+            show_default=False,
+        ),
+    ] = None,
     root: Annotated[Path, typer.Option(metavar="DIR", help="Where kaggle/input and kaggle/working are made.")] = Path(
         "build/rehearsal"
     ),
@@ -136,12 +142,12 @@ def run_(
         inputs,
         root,
         layout=layout,
-        time_limit=time_limit,
+        time_limit=time_limit or HOURS_OF_A_SESSION * 3600,
         smaller={field: value for field, value in smaller.items() if value},
         tell=lambda line: console.out(line.data, end="", highlight=False),
     )
     if outcome.ran_out_of_time:
-        raise KaggleError(f"killed after {time_limit:.0f} s, as Kaggle does: nothing of it would be kept")
+        raise KaggleError(f"killed after {outcome.seconds:.0f} s, as Kaggle does: nothing of it would be kept")
     if not outcome.is_complete:
         raise KaggleError(f"the script ended with {outcome.code}: this kernel would fail; its log is above")
     tell_output(outcome.working, console)

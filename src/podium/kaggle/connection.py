@@ -14,6 +14,8 @@ from podium.kaggle.keys import where_the_key_is
 from podium.kaggle.retries import SEAM, patiently
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+_originally: dict[str, str] = {}
+"""Where the client goes by itself, once it is known: the seam may be set and unset within one process."""
 _PLAIN = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(?=/|\?|$)")
 """An address that every library reads alike: no name and password, no backslash."""
 
@@ -86,8 +88,7 @@ def _client_class() -> type:
     named = endpoint()
     from kagglesdk import kaggle_env
 
-    original = getattr(_client_class, "original", kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD])
-    _client_class.original = original  # type: ignore[attr-defined]
+    original = _originally.setdefault("endpoint", kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD])
     kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = named or original
     _import_quietly()
     from kaggle.api.kaggle_api_extended import KaggleApi

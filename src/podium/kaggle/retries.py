@@ -121,11 +121,11 @@ def status_of(error: Exception) -> int | None:
     return status
 
 
-def retry_after(error: Exception) -> float | None:
+def retry_after(error: Any) -> float | None:
     """Seconds that a 429 asks for, said as a number or as a date."""
     if status_of(error) != 429:
         return None
-    said = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
+    said = error.response.headers.get("Retry-After")
     if said is None:
         return None
     with suppress(ValueError):

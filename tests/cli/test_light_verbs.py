@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from podium.cli import options
 from podium.cli.main import app, main
 
 COMPETITION = """\
@@ -35,21 +34,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "data" / "tiny-squares" / "sample-submission.csv").write_text("Id,Category\na,red\nb,red\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def podium(monkeypatch, capsys):
-    """Run a command line; returns its exit code, stdout and stderr."""
-    monkeypatch.setattr(options, "debug_is_on", False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["podium", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from standin.faults import Fault
 
-from podium.cli import options
-from podium.cli.main import main
 from podium.kaggle import connection
 
 COMPETITION = """\
@@ -53,21 +51,6 @@ def here(tmp_path, monkeypatch, standin):
     monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
     standin.add_competition("cars", {"sample-submission.csv": csv_of(7).encode()}, answers=ANSWERS)
     return tmp_path
-
-
-@pytest.fixture
-def podium(monkeypatch, capsys):
-    """Run a command line; returns its exit code, stdout and stderr."""
-    monkeypatch.setattr(options, "debug_is_on", False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["podium", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return exit_.value.code or 0, out, err
-
-    return run
 
 
 def sent(standin):

@@ -9,6 +9,7 @@ from podium.config.stage import Stage, Unfreeze
 from podium.errors import ConfigError, WeightsError
 from podium.models.backbone import build_backbone, settle_statistics, unfreeze
 from podium.models.classifier import BACKBONE, GeneralizedMeanPooling, build_classifier
+from podium.models.devices import precision_of
 
 UNFROZEN = Unfreeze(layers=1.0)
 PICTURES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
@@ -88,8 +89,8 @@ def test_l2_adds_the_squares_of_the_head_s_kernels_to_the_loss_and_none_adds_not
 
 
 def test_probabilities_are_float32_and_sum_to_one_under_mixed_precision_too():
-    settings = member(alpha=0.25).model_copy(update={"precision": "mixed_float16"})
-    model = build_classifier(settings, classes=3, image_size=32)
+    with precision_of("mixed_float16"):
+        model = tiny()
     probs = predict(model)
     assert model.get_layer("scaling").compute_dtype == "float16"
     assert probs.dtype == np.float32

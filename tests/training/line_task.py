@@ -87,7 +87,9 @@ def started(folder):
     return run
 
 
-def fit(run, stages, task=None, seed=1, tensorboard=False, console=None, stopping=None, save_every=600):
+def fit(
+    run, stages, task=None, seed=1, tensorboard=False, console=None, stopping=None, save_every=600, precision="auto"
+):
     session = Session.open(
         run,
         task or LineTask(),
@@ -97,6 +99,7 @@ def fit(run, stages, task=None, seed=1, tensorboard=False, console=None, stoppin
         save_every=save_every,
         command="podium train tiny.yaml --resume",
         tensorboard=tensorboard,
+        precision=precision,
     )
     trainer.train(session, stages)
 

@@ -6,13 +6,16 @@ python two_devices.py FOLDER some|all        prints what came out, as JSON
 import hashlib
 import json
 import sys
+from io import StringIO
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from line_task import fit, stage, started, stopped, trained, weights_in
+from line_task import Line, LineTask, fit, stage, started, stopped, trained, weights_in
+from rich.console import Console
 
 from podium.config.member import MemberSettings
 from podium.models import devices
@@ -54,14 +57,74 @@ class Trainings:
 
     def whole(self, names, stages, **changes):
         use(names)
-        return told(trained(self.place(), stages, self.task(stages, **changes)))
+        task, precision = self.task(stages, **changes), changes.get("precision", "auto")
+        return told(trained(self.place(), stages, task, precision=precision))
 
     def broken(self, names, stages, steps, **changes):
         use(names)
-        run = started(self.place())
-        stopped(run, stages, steps, self.task(stages, **changes))
-        fit(run, stages, self.task(stages, **changes))
+        run, precision = started(self.place()), changes.get("precision", "auto")
+        stopped(run, stages, steps, self.task(stages, **changes), precision=precision)
+        fit(run, stages, self.task(stages, **changes), precision=precision)
         return told(run)
+
+
+class SharedLine(LineTask):
+    """The line on as many devices as there are, in batches that two cannot share evenly."""
+
+    def __init__(self, stages, odd=None):
+        super().__init__()
+        self.stages, self.odd = stages, odd
+
+    def build(self, image_size, *, pretrained):
+        together = devices.found(self.stages)
+        with together.scope():
+            signals = keras.Input((image_size, 1))
+            answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
+            return together.model(signals, answers, name="line")
+
+    def compile(self, model, optimizer):
+        model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError(), metrics=["mae"])
+
+    def batches(self, number, stage):
+        made = Line(stage.image_size, stage.batch_size)
+        made._rows, made.means = 61, np.random.default_rng(0).uniform(-1, 1, (61, 1)).astype("float32")
+        if self.odd is not None:
+            made.means[made.order(0)[self.odd]] = 300
+        return made
+
+
+class Lines:
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+
+    def line(self, names, odd=None, stop_at=None, precision="auto", **changes):
+        """The figures of an epoch; `odd` is the place in it of a signal of another magnitude."""
+        use(names)
+        self.count += 1
+        stages, run, log = (
+            [stage(epochs=1, batch_size=5, **changes)],
+            started(self.folder / f"line{self.count}"),
+            StringIO(),
+        )
+        if stop_at:
+            stopped(run, stages, stop_at, SharedLine(stages, odd), precision=precision)
+        fit(run, stages, SharedLine(stages, odd), precision=precision, console=Console(file=log, width=200))
+        history = pd.read_csv(run.history)
+        figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
+        return {**figures, "told": log.getvalue().splitlines()[0].partition(" learn, ")[2]}
+
+
+def lines(folder):
+    line = Lines(folder).line
+    clipped = {"optimizer": {"name": "SGD", "global_clipnorm": 0.1}}
+    accumulated = {"optimizer": {"name": "SGD", "gradient_accumulation_steps": 2}}
+    return {
+        "whole": line(TWO),
+        "whole, stopped": line(TWO, stop_at=7),
+        "clipped": [line(names, **clipped) for names in ([], TWO)],
+        "overflown": line(TWO, odd=4, precision="mixed_float16", learning_rate=1e-3),
+        "accumulated": [line(names, **accumulated) for names in ([], TWO)],
+    }
 
 
 def use(names):
@@ -103,7 +166,9 @@ def main():
         "half": trainings.whole([], plain, **half),
         "half, stopped": trainings.broken([], plain, STEPS + 2, **half),
     }
-    if sys.argv[2] == "all":
+    if sys.argv[2] == "some":
+        results["lines"] = lines(trainings.folder)
+    else:
         results |= {
             "two, stopped after an epoch": trainings.broken(TWO, plain, STEPS),
             "rich": trainings.whole(TWO, rich, **learning),

@@ -21,7 +21,7 @@ from podium.inference.views import View, chosen_apart, join, make_views, mark_ke
 from podium.metrics import METRICS
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
-from podium.models.devices import make_repeatable
+from podium.models.devices import make_repeatable, precision_of
 from podium.runs import Run
 
 
@@ -99,10 +99,12 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
 
 
 def trained_model(run: Run, member: Member) -> tuple[Any, int]:
-    """The model with its best weights, at the size it had when they were best."""
+    """The model with its best weights, at the size and in the precision it had when they were best."""
     run.check_best_weights()
-    image_size = int(run.state["best"]["image_size"])
-    model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
+    best = run.state["best"]
+    image_size = int(best["image_size"])
+    with precision_of(best.get("precision", "float32")):
+        model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
     load_weights(model, run.best_weights, member.name)
     return model, image_size
 

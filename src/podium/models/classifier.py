@@ -7,9 +7,8 @@ import keras
 from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
 from podium.models.backbone import InputScaling, build_backbone
-from podium.models.devices import Devices, precision_of
+from podium.models.devices import ONE_DEVICE, Devices
 
-ONE_DEVICE = Devices([])
 BACKBONE = "backbone"
 """The name of the backbone's layer in the model."""
 
@@ -53,7 +52,7 @@ def build_classifier(
     backbone_settings = settings.backbone
     if not pretrained:
         backbone_settings = backbone_settings.model_copy(update={"weights": "none"})
-    with precision_of(settings.precision), devices.scope():
+    with devices.scope():
         backbone = build_backbone(backbone_settings, image_size)
         backbone.name = BACKBONE
         pictures = keras.Input((image_size, image_size, 3), dtype="uint8", name="pictures")

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from podium.config.member import Precision
+from podium.config.stage import Stage
 from podium.data.batches import EpochBatches, worker_count
 
 FIRST_WITH_TENSOR_CORES = (7, 0)
@@ -42,10 +44,10 @@ def resolved(precision: Precision) -> str:
 
 
 @contextmanager
-def precision_of(precision: Precision) -> Iterator[None]:
+def precision_of(policy: str) -> Iterator[None]:
     """Layers and models made in this block compute so; their weights are float32 all the same."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(resolved(precision))
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
@@ -53,43 +55,44 @@ def precision_of(precision: Precision) -> Iterator[None]:
 
 
 class Devices:
-    """What a training runs on: one device, or several that each take a part of every batch."""
+    """What a model is made for: one device, or several that each take a part of every batch."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
-        self._strategy = tf.distribute.MirroredStrategy(self.names) if len(self.names) > 1 else None
-
-    @property
-    def are_several(self) -> bool:
-        return self._strategy is not None
+        self._strategy = tf.distribute.MirroredStrategy(list(names)) if len(names) > 1 else None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where models, optimizers and their variables are made."""
+        """Where models and their variables are made."""
         return self._strategy.scope() if self._strategy else nullcontext()
 
     def model(self, inputs: Any, outputs: Any, name: str) -> Any:
-        return (SharedModel if self.are_several else keras.Model)(inputs, outputs, name=name)
-
-    def fed(self, batches: EpochBatches) -> Any:
-        """What `fit` takes: the batches themselves, or with every one brought to a size that can be shared evenly."""
-        return _even(batches, len(self.names)) if self.are_several else batches
+        return (SharedModel if self._strategy else keras.Model)(inputs, outputs, name=name)
 
 
+ONE_DEVICE = Devices([])
+ALONE = ("gradient_accumulation_steps", "ema_overwrite_frequency")
+"""Arguments of an optimizer that make it decide at each step what to do, which Keras cannot on several devices."""
 _found: dict[tuple[str, ...], Devices] = {}
 
 
-def found() -> Devices:
-    """All GPUs, or else the processors as one device."""
+def found(stages: Sequence[Stage]) -> Devices:
+    """All GPUs that can train these stages together, or else one device: the first GPU, or the processors."""
     names = tuple(names_of_gpus())
+    if any(stage.optimizer.arguments.get(name) is not None for stage in stages for name in ALONE):
+        return ONE_DEVICE
     if names not in _found:
         _found[names] = Devices(names)
     return _found[names]
 
 
 def described(model: Any) -> str:
-    """On what it trains, where that is not one device in float32."""
-    names = found().names
-    parts = [f"on {len(names)} GPUs"] if len(names) > 1 else []
+    """On what it trains, where that is not the processors in float32."""
+    count = len(names_of_gpus())
+    if are_several(model):
+        parts = [f"on {count} GPUs"]
+    elif count > 1:
+        parts = [f"on one of {count} GPUs, since Keras cannot share {' or '.join(ALONE)}"]
+    else:
+        parts = ["on the GPU"] * count
     parts += [f"in {model.dtype_policy.name}"] if model.dtype_policy.name != "float32" else []
     return "".join(f", {part}" for part in parts)
 
@@ -99,35 +102,62 @@ class SharedModel(keras.Model):  # type: ignore[misc]
 
     Keras averages on each device and then over the devices. Where their parts differ in size, as in an epoch's last
     batch, that is another loss. Here rows count, each once. BatchNormalization that learns takes the statistics of each
-    device's own part, as it does everywhere: with half the rows they are noisier.
+    device's own part, as it does everywhere: with half the rows they are noisier. Those of the first device are kept.
+    Dropout leaves out the same places on every device.
     """
 
     def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any], **options: Any) -> None:
         self._loss_of_rows = type(loss).from_config({**loss.get_config(), "reduction": "none"})
         for name in ("clipnorm", "global_clipnorm", "clipvalue"):
             limit = getattr(optimizer, name, None)
-            if limit is not None:  # of the equal shares that `train_step` hands it
+            if limit is not None:  # it clips what `train_step` hands it: the sum of the gradients, shared evenly
                 setattr(optimizer, name, limit / self.distribute_strategy.num_replicas_in_sync)
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=list(metrics), **options)
 
     def train_step(self, data: Any) -> Any:
         pictures, targets, counts = data
         replica = tf.distribute.get_replica_context()
+        devices = replica.num_replicas_in_sync
         with tf.GradientTape() as tape:
             answers = self(pictures, training=True)
             losses = self._loss_of_rows(targets, answers)
             penalty = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
             rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(counts))
-            mine = tf.reduce_sum(losses * counts) / rows + penalty / replica.num_replicas_in_sync
+            mine = tf.reduce_sum(losses * counts) / rows + penalty / devices
             scaled = self.optimizer.scale_loss(mine)
         weights = self.trainable_weights
-        # Keras sums gradients over the devices only after each has clipped its own, and after the first alone has said
-        # whether half precision overflowed. So each gets the same ones: equal shares of the sum.
+        # Every device's optimizer clips its own gradients and, in half precision, the first one's alone says whether
+        # any overflowed; only then are they summed. So they get the same ones here: equal shares of the sum.
         summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled, weights))
-        shares = [one / replica.num_replicas_in_sync for one in summed]
-        self.optimizer.apply_gradients(zip(shares, weights, strict=True))
+        self.optimizer.apply_gradients([(one / devices, weight) for one, weight in zip(summed, weights, strict=True)])
         self._loss_tracker.update_state(losses + penalty, sample_weight=counts)
         return self.compute_metrics(pictures, targets, answers, sample_weight=counts)
+
+
+def are_several(model: Any) -> bool:
+    return isinstance(model, SharedModel)
+
+
+def scope_of(model: Any) -> AbstractContextManager[Any]:
+    """Where its optimizer and the optimizer's variables are made."""
+    return model.distribute_strategy.scope() if are_several(model) else nullcontext()
+
+
+def fed(model: Any, batches: EpochBatches) -> Any:
+    """What its `fit` takes: the batches themselves, or with every one brought to a size that can be shared evenly."""
+    return _even(batches, model.distribute_strategy.num_replicas_in_sync) if are_several(model) else batches
+
+
+def on_each(model: Any, variable: Any) -> NDArray[Any]:
+    """A variable's value on each device: those of metrics are summed up only when they are read."""
+    parts = model.distribute_strategy.experimental_local_results(variable.value)
+    return np.stack([part.numpy() for part in parts])
+
+
+def put_on_each(model: Any, variable: Any, values: NDArray[Any]) -> None:
+    parts = model.distribute_strategy.experimental_local_results(variable.value)
+    for part, value in zip(parts, values, strict=True):
+        part.assign(value)
 
 
 def _even(batches: EpochBatches, parts: int) -> Any:

@@ -267,6 +267,7 @@ def _train(one: FoldRun, console: Console) -> None:
         save_every=60 * settings.save_every,
         command=choices.command,
         tensorboard=settings.tensorboard,
+        precision=settings.precision,
     )
     train(session, settings.stages)
     best = one.run.state["best"]

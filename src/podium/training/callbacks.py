@@ -190,6 +190,7 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
             "monitor": task.monitor,
             "score": float(self._checkpoint.best),
             "image_size": self._stage.image_size,
+            "precision": self._session.progress.precision,
             **self._session.saves.keep_best(saved, self._number, epoch, task.report),
         }
 

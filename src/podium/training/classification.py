@@ -55,8 +55,9 @@ class ClassificationTask:
         self.mode: Literal["max", "min"] = "max" if higher else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
+        together = devices.found(self._settings.stages)
         model = build_classifier(
-            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=devices.found()
+            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
         if pretrained and self._settings.backbone.weights == "none":
             some = self._training.paths[:SETTLED_ON]

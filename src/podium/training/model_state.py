@@ -15,13 +15,21 @@ from podium.training.saves import Arrays, SavedState
 
 
 def taken_down(model: Any) -> Arrays:
-    """Everything that changes while a compiled model trains. Random seeds are among a model's variables."""
+    """Everything that changes while a compiled model trains. Random seeds are among a model's variables.
+
+    Where several devices train it, each counts its own part of the metrics, and rounds it. `devices` has those parts;
+    going on with another number of devices, the sums are enough.
+    """
     parts = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
-    return {
+    arrays = {
         f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
         for part, variables in parts.items()
         for number, variable in enumerate(variables)
     }
+    if devices.are_several(model):
+        counted = enumerate(model.metrics_variables)
+        arrays |= {f"devices/{number:05d}": devices.on_each(model, variable) for number, variable in counted}
+    return arrays
 
 
 def size_of(model: Any) -> int:
@@ -58,13 +66,17 @@ def take_up_model(model: Any, saved: SavedState) -> None:
 
 
 def take_up_optimizer(model: Any, saved: SavedState) -> None:
-    with devices.found().scope():
+    with devices.scope_of(model):
         model.optimizer.build(model.trainable_variables)
     _assign(model.optimizer.variables, saved.part("optimizer"), saved)
 
 
 def take_up_metrics(model: Any, saved: SavedState) -> None:
-    _assign(model.metrics_variables, saved.part("metrics"), saved)
+    variables = model.metrics_variables
+    _assign(variables, saved.part("metrics"), saved)
+    for number, values in saved.part("devices").items():
+        if devices.are_several(model) and len(values) == model.distribute_strategy.num_replicas_in_sync:
+            devices.put_on_each(model, variables[number], values)
 
 
 def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: SavedState) -> None:

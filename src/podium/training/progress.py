@@ -15,6 +15,8 @@ class Progress:
     """At the end of a stage `epoch` is the stage's number of epochs; the next stage begins when its first step does."""
 
     seed: int
+    precision: str = "float32"
+    """What `auto` meant where the training began: it stays so on other machines, and for predictions."""
     stage: int = 0
     """The stage's number, from 0."""
     stage_name: str = ""

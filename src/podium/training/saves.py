@@ -42,7 +42,7 @@ class SavedState:
     arrays: Arrays
 
     def part(self, name: str) -> dict[int, NDArray[Any]]:
-        """The arrays of `model`, `optimizer` or `metrics`, by their number."""
+        """The arrays of `model`, `optimizer`, `metrics` or `devices`, by their number."""
         return {int(key.split("/")[1]): array for key, array in self.arrays.items() if key.startswith(f"{name}/")}
 
 

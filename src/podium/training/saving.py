@@ -94,7 +94,7 @@ class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Keras has just set them to nothing. Some have no variables before they have seen a batch; on several devices
         Keras has shown them one already."""
-        if not devices.found().are_several:
+        if not devices.are_several(self.model):
             pictures, targets = self._batches[0]
             self.model.compute_metrics(pictures, targets, self.model(pictures, training=False))
         take_up_metrics(self.model, self._saved)

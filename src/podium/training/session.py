@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from podium.changes import merged, read_changes
+from podium.config.member import Precision
 from podium.config.stage import Stage
 from podium.errors import StoppedError
 from podium.files import write_table
+from podium.models.devices import resolved
 from podium.runs import Run
 from podium.stopping import Stopping
 from podium.training.model_state import all_finite, size_of, taken_down
@@ -60,13 +62,14 @@ class Session:
         save_every: float,
         command: str,
         tensorboard: bool,
+        precision: Precision = "auto",
     ) -> "Session":
         """Go on from the newest saved state that is whole, or begin."""
         saves = Saves(run.path)
         saves.forget_unfinished()
         saved = saves.newest(console)
         saves.forget_orphans()
-        progress = saved.progress if saved else Progress(seed)
+        progress = saved.progress if saved else Progress(seed, resolved(precision))
         # Those before the state are part of it; of those ahead the file alone decides.
         made = [change for change in progress.changes if change.position < progress.position]
         progress.changes = merged(made, read_changes(run.path))

@@ -12,10 +12,10 @@ from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.files import LITTLE, room_for
 from podium.models import devices
-from podium.models.devices import make_repeatable
+from podium.models.devices import make_repeatable, precision_of
 from podium.training.callbacks import ProgressReport, stage_callbacks
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
-from podium.training.progress import spell_position
+from podium.training.progress import Progress, spell_position
 from podium.training.saves import Arrays, SavedState
 from podium.training.saving import TakeUpMetrics
 from podium.training.session import Session
@@ -36,8 +36,7 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> None:
     if session.saved and progress.is_complete and progress.stage == len(stages) - 1:
         finish(session, stages[-1], session.saved.arrays)
         return
-    make_repeatable(progress.seed)
-    model = task.build(stages[progress.stage].image_size, pretrained=session.saved is None)
+    model = built(stages[progress.stage], task, progress, pretrained=session.saved is None)
     check_stages(model, stages, task)
     if session.saved:
         take_up_model(model, session.saved)
@@ -46,13 +45,13 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> None:
         if number < progress.stage or (number == progress.stage and progress.is_over(stage)):
             continue
         if number > progress.stage:
-            model = grown(model, stages[number - 1], stage, task, progress.seed)
+            model = grown(model, stages[number - 1], stage, task, progress)
             take_best_weights(model, session)
         goes_on = number == progress.stage and progress.position != (number, 0, 0)
         if not goes_on:
             progress.enter(number, stage)
         task.unfreeze(model, stage)
-        with devices.found().scope():
+        with devices.scope_of(model):
             task.compile(model, make_optimizer(stage))
         describe(model, stage, session.console)
         fit(model, session, number, stage, session.saved if goes_on else None)
@@ -66,12 +65,15 @@ def check_stages(model: Any, stages: Sequence[Stage], task: Task) -> None:
         make_optimizer(stage)
 
 
-def grown(model: Any, before: Stage, stage: Stage, task: Task, seed: int) -> Any:
+def built(stage: Stage, task: Task, progress: Progress, *, pretrained: bool) -> Any:
+    make_repeatable(progress.seed)  # Keras also numbers nameless layers anew, so that a stage's `from` finds them again
+    with precision_of(progress.precision):
+        return task.build(stage.image_size, pretrained=pretrained)
+
+
+def grown(model: Any, before: Stage, stage: Stage, task: Task, progress: Progress) -> Any:
     """The model for this stage: the same one, or one built for larger pictures."""
-    if stage.image_size == before.image_size:
-        return model
-    make_repeatable(seed)  # Keras numbers nameless layers anew, so that a stage's `from` finds them again
-    return task.build(stage.image_size, pretrained=False)
+    return model if stage.image_size == before.image_size else built(stage, task, progress, pretrained=False)
 
 
 def take_best_weights(model: Any, session: Session) -> None:
@@ -115,7 +117,7 @@ def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedSta
     def fit_until(epochs: int, *more: Any) -> None:
         # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
         model.fit(
-            devices.found().fed(batches),
+            devices.fed(model, batches),
             initial_epoch=progress.epoch,
             epochs=epochs,
             callbacks=[*callbacks, *more],

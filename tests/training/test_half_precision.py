@@ -1,0 +1,148 @@
+"""Half precision: decided where a training begins, kept on the way and for predictions; its loss scale is saved too."""
+
+from io import StringIO
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from line_task import LineTask, Stop, assert_same_weights, fit, stage, started, stopped, trained, watch
+from rich.console import Console
+
+from podium.changes import ask
+from podium.config.loading import load_member
+from podium.errors import ConfigError, TrainingDivergedError
+from podium.inference.predict import trained_model
+from podium.models import devices
+from podium.steps.member import Choices, fold_runs, prepare, train_fold
+from podium.training.saves import Saves
+
+HALF = "mixed_float16"
+STAGES = [
+    stage("one", epochs=2, optimizer="Adam", schedule={"kind": "plateau", "patience": 1, "factor": 0.5}),
+    stage("two", epochs=2, optimizer="Adam", image_size=32, schedule="cosine", early_stopping=2),
+]
+AVERAGED = [stage(epochs=2, learning_rate=0.3, optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9})]
+STEPS = 4
+
+
+def assert_same_end(run, whole):
+    assert run.is_trained
+    assert_same_weights(run.best_weights, whole.best_weights)
+    assert run.history.read_bytes() == whole.history.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages"),
+    [(HALF, STAGES), (HALF, AVERAGED), ("mixed_bfloat16", AVERAGED)],
+    ids=["stages", "averages", "bfloat16"],
+)
+def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(policy, stages, tmp_path):
+    whole = trained(tmp_path / "whole", stages, precision=policy)
+    for steps in range(2, sum(one.epochs for one in stages) * STEPS, 5):
+        run = started(tmp_path / str(steps))
+        stopped(run, stages, steps, precision=policy)
+        fit(run, stages, precision=policy)
+        assert_same_end(run, whole)
+
+
+def test_a_training_stays_in_the_precision_it_began_in(tmp_path):
+    """As one does that a kernel began on its GPU, and that goes on at home, where auto means another."""
+    whole, run, log = trained(tmp_path / "whole", STAGES, precision=HALF), started(tmp_path / "broken"), StringIO()
+    stopped(run, STAGES, STEPS + 1, precision=HALF)
+    fit(run, STAGES, precision="auto", console=Console(file=log, width=200))
+    assert_same_end(run, whole)
+    assert run.state["best"]["precision"] == HALF
+    assert "weights learn, in mixed_float16\n" in log.getvalue()
+
+
+def test_auto_is_float32_on_a_processor(tmp_path):
+    run, log = started(tmp_path), StringIO()
+    fit(run, STAGES, console=Console(file=log, width=200))
+    assert run.state["best"]["precision"] == "float32"
+    assert log.getvalue().count("weights learn\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "policy"), [([(7, 5), (7, 5)], HALF), ([(6, 0)], "float32"), ([(9, 0), (6, 1)], "float32")]
+)
+def test_auto_is_half_precision_where_every_gpu_gains_from_it(capabilities, policy, monkeypatch):
+    monkeypatch.setattr(devices.tf.config, "list_physical_devices", lambda kind: list(range(len(capabilities))))
+    details = [{"compute_capability": one} for one in capabilities]
+    monkeypatch.setattr(devices.tf.config.experimental, "get_device_details", details.__getitem__)
+    assert devices.resolved("auto") == policy
+    assert devices.resolved("mixed_bfloat16") == "mixed_bfloat16"
+
+
+def test_steps_that_overflow_are_left_out_and_no_divergence(tmp_path):
+    class Far(LineTask):
+        """Targets so far off that their first gradients, times the scale, are beyond half precision."""
+
+        def batches(self, number, stage):
+            made = super().batches(number, stage)
+            made.means *= 50
+            return made
+
+    scales = []
+
+    class Scale(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            scales.append(float(self.model.optimizer.dynamic_scale.numpy()))
+
+    run = started(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, Scale())
+        stopped(run, [stage(epochs=6, learning_rate=1e-4)], STEPS + 2, Far(), precision=HALF)
+    assert scales[0] < 2.0**15
+    saved = Saves(run.path).newest(Console(quiet=True))
+    assert scales[-1] in [float(array) for array in saved.part("optimizer").values() if array.shape == ()]
+    fit(run, [stage(epochs=6, learning_rate=1e-4)], Far(), precision=HALF)
+    losses = pd.read_csv(run.history)["loss"]
+    assert np.isfinite(losses).all()
+    assert losses.iloc[-1] < losses.iloc[0]
+
+
+def test_a_loss_that_is_not_finite_is_told_as_ever(tmp_path):
+    with pytest.raises(TrainingDivergedError, match="in stage one, epoch"):
+        fit(started(tmp_path), [stage(learning_rate=1e30)], precision=HALF)
+
+
+def test_learning_rate_is_set_on_the_way(tmp_path, monkeypatch):
+    run = started(tmp_path)
+    watch(monkeypatch, Stop(STEPS + 2, lambda: ask(run.path, 1e-3)))
+    fit(run, [stage(epochs=2)], precision=HALF)
+    assert list(pd.read_csv(run.history)["learning_rate"]) == pytest.approx([0.1, 1e-3])
+
+
+# As a member's key
+
+
+def runs_of(tiny_competition, tmp_path, **changes):
+    member = load_member(tiny_competition.member(**changes))
+    choices = Choices(data=tiny_competition.folder, runs=tmp_path / "runs", folds=(0,))
+    console = Console(quiet=True)
+    return member, fold_runs(member, prepare(member.competition, choices, console), choices)
+
+
+def test_auto_does_not_change_a_run_s_digest_and_any_other_precision_does(tiny_competition, tmp_path):
+    _, [plain] = runs_of(tiny_competition, tmp_path)
+    _, [auto] = runs_of(tiny_competition, tmp_path, precision="auto")
+    _, [half] = runs_of(tiny_competition, tmp_path, precision=HALF)
+    assert "precision" not in plain.resolved["member"]
+    assert plain.run.path == auto.run.path != half.run.path
+    assert half.resolved["member"]["precision"] == HALF
+
+
+def test_predictions_are_in_the_precision_of_the_training(tiny_competition, tmp_path):
+    member, [one] = runs_of(tiny_competition, tmp_path, precision=HALF)
+    train_fold(one, Console(quiet=True))
+    model, _ = trained_model(one.run, member)
+    assert model.get_layer("scaling").compute_dtype == "float16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_nonsense_is_a_fault(tiny_competition):
+    with pytest.raises(
+        ConfigError, match="precision: expected one of auto, float32, mixed_float16, mixed_bfloat16: got"
+    ):
+        load_member(tiny_competition.member(precision="half"))

@@ -108,6 +108,8 @@ class MemberSettings(Settings):
     """What decides which weights are best: the competition's metric or the loss, both on the validation rows."""
     precision: Precision = "auto"
     """What is computed in; weights are float32 always. auto: mixed_float16 on GPUs that gain from it, else float32."""
+    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
+    """What decoded pictures and features may take of the disk, in the cache folder; 0 keeps none."""
     save_every: Positive = 10.0
     """Minutes between saved states within an epoch. At the end of an epoch one is saved anyway."""
     tensorboard: bool = False

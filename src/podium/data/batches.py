@@ -90,8 +90,15 @@ class TrainingBatches(EpochBatches):
         pictures = np.stack([self._picture(int(row), epoch) for row in rows])
         return pictures, self._targets[rows]
 
+    def in_row_order(self, epoch: int) -> "PredictionBatches":
+        """The same pictures that this epoch shows, one row after the other, to be predicted."""
+        return PredictionBatches(self._paths, lambda picture, row: self._seen(picture, row, epoch), self._batch_size)
+
     def _picture(self, row: int, epoch: int) -> Picture:
-        fitted = fit_picture(read_picture(self._paths[row]), self._image_size, self._resize)
+        return self._seen(read_picture(self._paths[row]), row, epoch)
+
+    def _seen(self, picture: Picture, row: int, epoch: int) -> Picture:
+        fitted = fit_picture(picture, self._image_size, self._resize)
         seed = np.random.SeedSequence([*self.seed, epoch, row]).generate_state(1)[0]
         return self._augmentation(fitted, int(seed))
 

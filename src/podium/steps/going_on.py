@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping")
 """What may change in a stage that is under way. In one that has not begun, everything may."""
-FREE = ("competition", "folds", "tta", "tensorboard", "save_every", "stages")
+FREE = ("competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages")
 """Keys of a member that decide no weights, or are compared one by one."""
 MADE_OF = {"rows": "rows and pictures", "folds": "folds", "weights": "weights file", "labels": "classes"}
 

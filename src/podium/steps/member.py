@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from podium.training.classification import LabelledPictures
 
 
-UNDECISIVE = ("folds", "tta", "tensorboard", "save_every")
+UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
 """Keys of a member that do not decide its weights."""
 
 

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test test-slow test-kill check format lock clean
+.PHONY: help install demo test test-slow test-kill bench check format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -34,6 +34,10 @@ test-slow: $(STAMP) ## the slow ones: every large backbone
 
 test-kill: $(STAMP) ## kill a training at many random moments, and compare where it ends
 	$(BIN)/python -m pytest -m kill -rP
+
+bench: $(STAMP)   ## podium beside its peers, into benchmarks/results.md; DATA=, WEIGHTS=, TORCH=, ONLY= are its options
+	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
 
 check: $(STAMP)   ## ruff, mypy --strict, import rules
 	$(BIN)/ruff format --check .

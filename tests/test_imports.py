@@ -21,12 +21,12 @@ class Layer:
 
 
 LIGHT = Layer(
-    parts="__init__ __main__ errors config paths files locks stopping changes runs metrics steps cli submission kaggle"
-    " data.__init__ ensemble.__init__",
+    parts="__init__ __main__ errors config paths files locks machine stopping changes runs metrics steps cli submission"
+    " kaggle data.__init__ ensemble.__init__",
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(
-    parts="ensemble data.rows data.folds data.archives",
+    parts="ensemble data.rows data.folds data.archives data.picture_paths",
     libraries=f"{LIGHT.libraries} numpy pandas sklearn scipy threadpoolctl",
 )
 DRAWING = Layer(
@@ -170,6 +170,7 @@ def test_the_blocker_blocks():
 def test_every_help_is_told_without_heavy_libraries():
     verbs = [(), ("demo",), ("data",), ("data", "sample"), ("train",), ("predict",), ("blend",), ("run",), ("check",)]
     verbs += [("runs",), ("set",), ("doctor",), ("submit",), ("board",), ("data", "download"), ("kernel",), ("fleet",)]
+    verbs += [("find-batch",)]
     verbs += [("kernel", verb) for verb in ("build", "run", "push", "status", "logs", "pull")]
     verbs += [("fleet", verb) for verb in ("up", "status", "down")]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))

@@ -10,6 +10,7 @@
       SubmissionError           a CSV that must not be sent
       MachineError              something on this machine is missing or out of date
         DiskFullError           no room to save; what was saved before holds
+        MemoryFullError         a batch that does not fit; what was saved before holds
       KaggleError               what Kaggle refused, or that it does not answer
         CredentialsError        no key, or one that Kaggle does not take (401)
         ForbiddenError          Kaggle says 403: rules not accepted, somebody else's, …
@@ -61,6 +62,10 @@ class MachineError(PodiumError):
 
 class DiskFullError(MachineError):
     """No room to save; what was saved before holds."""
+
+
+class MemoryFullError(MachineError):
+    """A batch does not fit into the memory of the GPU, or of the machine; what was saved before holds."""
 
 
 class KaggleError(PodiumError):

@@ -112,8 +112,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def digest_of(content: Any) -> str:
     """Eight letters that change when the content does."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return digest_of_parts([json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)])
+
+
+def digest_of_parts(texts: Iterable[str]) -> str:
+    """The same of a long text that is never whole in memory."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()[:8]
 
 
 def digest_of_file(path: Path) -> str:

@@ -54,6 +54,17 @@ def locked(folder: Path) -> Iterator[str]:
             _say(opened, "")
 
 
+@contextmanager
+def waited_for(folder: Path) -> Iterator[None]:
+    """Hold the folder for the block, as soon as no other process does."""
+    path = lock_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as opened:
+        if fcntl is not None:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
 def holder_of(folder: Path) -> str | None:
     """The process that works on the folder now, if one does."""
     try:

@@ -56,3 +56,11 @@ def submissions_folder() -> Path:
 def folds_file(runs: Path, slug: str, digest: str) -> Path:
     """The folds made for one competition's rows: written once, then read, so that a person's change to it holds."""
     return runs / "folds" / f"{slug}-{digest}.csv"
+
+
+def worker_count() -> int:
+    """How many processes or threads prepare pictures: PODIUM_WORKERS, else one for every core this process may use."""
+    named = os.environ.get("PODIUM_WORKERS", "")
+    if named.isdecimal():
+        return max(1, int(named))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

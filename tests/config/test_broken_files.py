@@ -236,6 +236,8 @@ STAGE_FAULTS = [
     ("schedule: {kind: step}", "this key is needed, and is missing"),
     ("schedule: {kind: exponential, decay: 1.1}", "expected a number below 1: got 1.1"),
     ("early_stopping: 0", "expected 1 or more: got 0"),
+    ("views: 0", "expected 1 or more: got 0"),
+    ("views: all", "expected a whole number: got 'all'"),
     ("augmentation: HorizontalFlip", "expected a list: got 'HorizontalFlip'"),
     ("augmentation: [Rotat]", "'Rotat' is no transform of Albumentations; did you mean 'Rotate'?"),
     ("augmentation: [Rotate: {limt: 5}]", "Rotate has no argument limt; did you mean 'limit'?"),
@@ -385,6 +387,15 @@ def test_a_fault_of_a_stage_is_told(line, message):
     reply = told("members", changed(MEMBER, old, new)).splitlines()[-1].strip()
     assert reply.startswith(f"members/broken.yaml:5  stages.0.{line.partition(':')[0]}")
     assert reply.endswith(f": {message}")
+
+
+@pytest.mark.parametrize("unfreeze", ["all", "{layers: 0.5}", "{from: block_1}"])
+def test_views_of_a_backbone_that_learns_are_a_fault(unfreeze):
+    text = changed(MEMBER, "unfreeze: none", f"unfreeze: {unfreeze}\n    views: 2")
+    assert told("members", text) == (
+        "members/broken.yaml:6  stages.0.views: is for stages with unfreeze: none, where the backbone makes the same of"
+        " a view every time: leave it out"
+    )
 
 
 @pytest.mark.parametrize(("views", "message"), VIEW_FAULTS, ids=[views for views, _ in VIEW_FAULTS])

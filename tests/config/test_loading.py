@@ -117,6 +117,27 @@ def test_optimizer_arguments_stand_beside_its_name_or_under_arguments(member):
     assert first.optimizer.arguments == {"momentum": 0.9}
 
 
+@pytest.mark.parametrize(
+    ("unfreeze", "epochs", "views", "shared"),
+    [
+        ("none", 1, None, None),  # nothing to share: each epoch has its own
+        ("none", 2, None, 1),
+        ("none", 5, None, 1),
+        ("none", 6, None, 2),
+        ({"parameters": 0.0}, 6, None, 2),
+        ("none", 6, 5, 5),
+        ("none", 6, 6, None),
+        ("none", 6, 9, None),
+        ("all", 6, None, None),
+        ({"layers": 0.1}, 6, None, None),
+    ],
+)
+def test_epochs_of_a_frozen_backbone_take_turns_with_views(member, unfreeze, epochs, views, shared):
+    stage = {**STAGE, "name": "head", "unfreeze": unfreeze, "epochs": epochs}
+    settings = load_member(member(stages=[stage if views is None else {**stage, "views": views}])).settings
+    assert settings.stages[0].shared_views == shared
+
+
 def test_tta_in_a_word(member):
     assert load_member(member(tta="none")).settings.tta.views == ["identity"]
     auto = load_member(member(tta="auto")).settings.tta

@@ -3,10 +3,12 @@ import keras
 import numpy as np
 import pytest
 
-from podium.data import batches as batches_module
 from podium.data.augmentation import Augmentation
-from podium.data.batches import PredictionBatches, TrainingBatches, worker_count
-from podium.data.pictures import fit_picture
+from podium.data.batches import PredictionBatches, TrainingBatches
+from podium.data.feed import fed
+from podium.data.preparing import PlainLook
+from podium.data.supply import Supply
+from podium.errors import DataError
 
 AUGMENTATION = [
     "HorizontalFlip",
@@ -30,7 +32,7 @@ def paths(tmp_path):
 
 def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4):
     return TrainingBatches(
-        paths,
+        Supply(paths),
         TARGETS,
         image_size=20,
         resize="squash",
@@ -118,13 +120,14 @@ class Recorder(keras.Model):
 def fed_by_fit(batches, epochs):
     model = Recorder()
     model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
-    model.fit(batches, epochs=epochs, callbacks=[Epochs(batches)], shuffle=False, verbose=0)
+    with fed(batches) as feed:
+        model.fit(feed, epochs=epochs, callbacks=[Epochs(batches)], shuffle=False, verbose=0)
     return model.seen
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, monkeypatch, workers):
-    monkeypatch.setattr(batches_module, "worker_count", lambda: workers)
+    monkeypatch.setenv("PODIUM_WORKERS", str(workers))
     expected = [batch for epoch in range(3) for batch in epoch_of(training_batches(paths, AUGMENTATION), epoch)]
     seen = fed_by_fit(training_batches(paths, AUGMENTATION), epochs=3)
     assert len(seen) == len(expected) == 9
@@ -135,20 +138,19 @@ def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, mon
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers):
-    monkeypatch.setattr(batches_module, "worker_count", lambda: workers)
-    numbers = []
-
-    def prepare(picture, row):
-        numbers.append(row)
-        return fit_picture(picture, 8, "squash")
-
-    batches = PredictionBatches(paths, prepare, batch_size=4)
+    monkeypatch.setenv("PODIUM_WORKERS", str(workers))
+    batches = PredictionBatches(Supply(paths), [PlainLook(8, "squash")], batch_size=4)
     pictures = keras.Input((8, 8, 3), dtype="uint8")
     reds = keras.Model(pictures, keras.layers.Lambda(lambda x: x[:, 0, 0, 0], output_shape=())(pictures))
-    assert reds.predict(batches, verbose=0).tolist() == [10 * row for row in range(ROWS)]
-    assert set(numbers) == set(range(ROWS))
+    with fed(batches) as feed:
+        assert reds.predict(feed, verbose=0).tolist() == [10 * row for row in range(ROWS)]
     assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
 
 
-def test_there_is_a_worker_at_least():
-    assert worker_count() >= 1
+def test_what_goes_wrong_while_a_batch_is_made_comes_out_as_itself(paths):
+    paths[8].write_text("no picture")
+    batches = training_batches(paths)
+    model = Recorder()
+    model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
+    with pytest.raises(DataError, match=r"8\.png is not a picture"), fed(batches) as feed:
+        model.fit(feed, shuffle=False, verbose=0)

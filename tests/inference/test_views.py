@@ -22,7 +22,8 @@ def views_of(*written):
 
 
 def seen(view, picture=None, size=80, row=0, seed=0):
-    return view.prepare(size, "squash", seed)(quarters() if picture is None else picture, row)
+    look = view.prepare(size, "squash", seed)
+    return look(look.frame.scaled(quarters() if picture is None else picture), row)
 
 
 def colours(picture):

@@ -144,3 +144,27 @@ def test_what_decides_no_weights_is_no_difference(path, value):
 
 def test_a_long_difference_is_shortened():
     assert judged(changed("member.augmentation", ["Rotate"] * 40))[1][0].endswith("…")
+
+
+def of_frozen_stages(**changes):
+    """Judged with frozen stages in place of those of WAS; the second, under way, with these values then."""
+    was = copy.deepcopy(WAS)
+    was["member"]["stages"] = [{**stage, "unfreeze": "none"} for stage in was["member"]["stages"]]
+    asked = copy.deepcopy(was)
+    asked["member"]["stages"][1] |= changes
+    found = judge(was, asked, IN_THE_SECOND)
+    return [(change.position, change.key, change.before, change.after) for change in found.changes], found.refused
+
+
+def test_a_frozen_stage_under_way_may_go_on_with_other_views():
+    """A config that says nothing of views has one for each epoch, as those had that know no views."""
+    assert of_frozen_stages(views=2) == ([((1, 2, 7), "views", 5, 2)], [])
+    assert of_frozen_stages(views=5) == ([], [])
+
+
+def test_views_of_a_frozen_stage_that_is_over_stay():
+    was, asked = copy.deepcopy(WAS), copy.deepcopy(WAS)
+    for content in (was, asked):
+        content["member"]["stages"][0]["unfreeze"] = "none"
+    asked["member"]["stages"][0]["views"] = 1
+    assert judge(was, asked, IN_THE_SECOND).refused == ["stages.0.views 5 -> 1 (stage head is over)"]

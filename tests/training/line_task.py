@@ -15,6 +15,7 @@ from podium.runs import Run
 from podium.stopping import Stopping
 from podium.training import trainer
 from podium.training.session import Session
+from podium.training.task import Learner
 
 
 def stage(name="one", **changes):
@@ -67,6 +68,9 @@ class LineTask:
     def batches(self, number, stage):
         self.made.append(Line(stage.image_size, stage.batch_size))
         return self.made[-1]
+
+    def learner(self, whole, number, stage, watch):
+        return Learner(whole, whole, self.batches(number, stage))
 
     def validate(self, model, stage):
         signals, targets = zip(*(Line(stage.image_size, 16)[0],), strict=True)

@@ -42,8 +42,7 @@ def demo(
 
 def hidden_scores(blended: Blended, folder: Path, metric: str) -> dict[str, float]:
     """Each member's and the blend's score on the answers that lie apart."""
-    from podium.data.pictures import numbered
-    from podium.data.rows import read_table
+    from podium.data.rows import numbered, read_table
     from podium.ensemble.predictions import Predictions, align, read_predictions
     from podium.metrics import METRICS
 

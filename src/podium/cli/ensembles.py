@@ -85,7 +85,7 @@ def blend(
 
 def run_ensemble(ensemble: Ensemble, choices: Choices, console: Console, hidden: HiddenScores | None = None) -> None:
     """Do what is not done yet; `hidden` adds scores on answers that no one trained on to the table."""
-    prepared = prepare(ensemble.competition, choices, console)
+    prepared = prepare(ensemble.competition, choices, console, ensemble.members)
     runs = steps.ensemble_runs(ensemble, prepared, choices)
     steps.train_and_predict(runs, console)
     finish(ensemble, steps.answers_of(runs), steps.sample_of(prepared), choices, console, hidden)

@@ -3,61 +3,98 @@
 import logging
 import os
 import sys
+from collections.abc import Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
-from podium.cli import (
-    demo,
-    doctor,
-    download,
-    ensembles,
-    fleet,
-    kernels,
-    leaderboard,
-    members,
-    options,
-    runs,
-    sample,
-    submissions,
-)
+from podium.cli import options
+from podium.cli.verbs import GROUPS, VERBS
 from podium.errors import PodiumError, StoppedError
 from podium.stopping import STOPPED, Interrupted, interruptible
+
+if TYPE_CHECKING:
+    app: typer.Typer
+    """All verbs, made when it is asked for."""
 
 # TensorFlow tells of missing GPUs and of its instruction sets at every start. A person may set this lower.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Each stage compiles its model anew, which TensorFlow takes for a mistake.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-app = typer.Typer(
-    name="podium",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="From a folder of pictures to a leaderboard score.\n\nExit codes: 0 done, 1 an expected failure (told in one"
-    " line), 2 wrong usage, 75 stopped before the end, with all saved and the command that goes on.",
+HELP = (
+    "From a folder of pictures to a leaderboard score.\n\nExit codes: 0 done, 1 an expected failure (told in one"
+    " line), 2 wrong usage, 75 stopped before the end, with all saved and the command that goes on."
 )
-data_app = typer.Typer(no_args_is_help=True, help="Get data.")
-app.add_typer(data_app, name="data")
-app.add_typer(kernels.app, name="kernel")
-app.add_typer(fleet.app, name="fleet")
-app.command("demo")(demo.demo)
-data_app.command("sample")(sample.sample)
-data_app.command("download")(download.download)
-app.command("train")(members.train)
-app.command("predict")(members.predict)
-app.command("blend")(ensembles.blend)
-app.command("run")(ensembles.run)
-app.command("runs")(runs.runs)
-app.command("set")(runs.set_)
-app.command("check")(submissions.check)
-app.command("submit")(leaderboard.submit)
-app.command("board")(leaderboard.board)
-app.command("doctor")(doctor.doctor)
+
+
+class _Overview(TyperGroup):
+    """Its help is plain text: rich takes longer to import than all that podium needs for it."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Printed, as typer does where it uses rich, so that it is also seen when no verb is typed."""
+        plain = ctx.make_formatter()
+        self.format_usage(ctx, plain)
+        self.format_help_text(ctx, plain)
+        with plain.section("Commands"):
+            plain.write_dl([*((name, verb.does) for name, verb in VERBS.items()), *GROUPS.items()])
+        with plain.section("Options"):
+            plain.write_dl([("--help", "Show this; after a command, all that it takes.")])
+        print(plain.getvalue(), end="")
+
+
+def command_line(asked: Collection[str]) -> typer.Typer:
+    """podium's verbs, of which only those that are asked for can do anything: the others are not imported."""
+    app = typer.Typer(
+        name="podium",
+        cls=_Overview,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help=HELP,
+    )
+    for name, does in GROUPS.items():
+        app.add_typer(_group(name) if name in asked else typer.Typer(callback=_not_asked), name=name, help=does)
+    for name, verb in VERBS.items():
+        if name in asked:
+            app.command(name)(verb.function())
+        else:
+            app.command(name, help=verb.does)(_not_asked)
+    return app
+
+
+def _group(name: str) -> typer.Typer:
+    if name == "kernel":
+        from podium.cli import kernels
+
+        return kernels.app
+    if name == "fleet":
+        from podium.cli import fleet
+
+        return fleet.app
+    from podium.cli import download, sample
+
+    group = typer.Typer(no_args_is_help=True)
+    group.command("sample")(sample.sample)
+    group.command("download")(download.download)
+    return group
+
+
+def _not_asked() -> None:
+    raise AssertionError("a verb that was typed is one that was asked for")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return command_line([*VERBS, *GROUPS])
+    raise AttributeError(name)
 
 
 def main() -> None:
     """Run a verb. What a user can mend is one message on stderr and exit code 1."""
+    app = command_line([word for word in sys.argv[1:] if not word.startswith("-")][:1])
     try:
         with interruptible():
             app()

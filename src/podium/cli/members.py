@@ -45,7 +45,7 @@ def train(
     """
     choices = choices_of(data, runs, fold, limit, None, dry_run, resume, time_limit)
     console = make_console()
-    for one in _fold_runs(member, choices, set_, seed, console):
+    for one in _fold_runs(member, choices, set_, seed, console, to_train=True):
         if one.run.is_trained:
             console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
         else:
@@ -93,9 +93,14 @@ def tell_predictions(one: FoldRun, console: Console) -> None:
 
 
 def _fold_runs(
-    path: Path, choices: Choices, overrides: list[str] | None, seed: int | None, console: Console
+    path: Path,
+    choices: Choices,
+    overrides: list[str] | None,
+    seed: int | None,
+    console: Console,
+    to_train: bool = False,
 ) -> list[FoldRun]:
     from podium.data.augmentation import transform_faults
 
     member = load_member(path, overrides or (), seed, check=transform_faults)
-    return fold_runs(member, prepare(member.competition, choices, console), choices)
+    return fold_runs(member, prepare(member.competition, choices, console, [member] if to_train else []), choices)

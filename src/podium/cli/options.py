@@ -3,13 +3,16 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from podium.steps.member import Choices
 from podium.stopping import Stopping, parse_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from podium.steps.member import Choices
 
 
 def duration(text: str) -> float:
@@ -107,7 +110,9 @@ def choices_of(
     dry_run: bool = False,
     resume: bool = False,
     time_limit: float | None = None,
-) -> Choices:
+) -> "Choices":
+    from podium.steps.member import Choices
+
     stopping, command = Stopping(time_limit), going_on_command()
     return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)
 
@@ -119,8 +124,10 @@ def going_on_command() -> str:
     return shlex.join(["podium", *typed, *more])
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """On a terminal as wide as it is; in a log lines are never broken."""
+    from rich.console import Console
+
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, soft_wrap=True, width=160)

@@ -7,12 +7,20 @@ import typer
 
 from podium.cli.options import Debug, make_console
 
+_SMALLEST, _LARGEST = 64, 4096
+
 
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet, or is empty.")],
     train: Annotated[int, typer.Option(min=20, help="Pictures to train on.")] = 3000,
     test: Annotated[int, typer.Option(min=10, help="Pictures to predict.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 42,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT", help="Pixels of every picture, such as 640x480.", show_default="about 144x108"
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Draw a car competition: side views of eight body types, in the layout of the real one.
@@ -21,8 +29,21 @@ def sample(
     """
     from podium.data.sample.competition import draw_competition
 
-    drawn = draw_competition(folder, train=train, test=test, seed=seed)
+    drawn = draw_competition(folder, train=train, test=test, seed=seed, size=None if size is None else _pixels(size))
     make_console().print(
         f"{drawn.folder}: {drawn.train} pictures to train on, {drawn.test} to predict, {len(drawn.classes)} classes:"
         f" {', '.join(drawn.classes)}"
     )
+
+
+def _pixels(written: str) -> tuple[int, int]:
+    width, cross, height = written.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"expected WIDTHxHEIGHT, such as 640x480: got {written!r}", param_hint="--size")
+    size = int(width), int(height)
+    if min(size) < _SMALLEST or max(size) > _LARGEST or not 1 <= size[0] / size[1] <= 2:
+        raise typer.BadParameter(
+            f"expected {_SMALLEST} to {_LARGEST} pixels each way, and up to twice as wide as high: got {written!r}",
+            param_hint="--size",
+        )
+    return size

@@ -1,5 +1,6 @@
 """The schema of one stage of fine-tuning: what learns, for how long, how fast, on what size of picture."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
@@ -12,6 +13,8 @@ OPTIMIZERS = (
     "SGD",
 )  # fmt: skip
 """Keras's optimizers, by their names there. A test compares."""
+EPOCHS_A_VIEW = 5
+"""Of a frozen backbone, where `views` is left out."""
 
 
 class Unfreeze(Settings):
@@ -40,6 +43,10 @@ class Unfreeze(Settings):
         if sum(part is not None for part in (self.from_, self.parameters, self.layers)) != 1:
             raise ValueError("expected one of the keys from, parameters and layers (or just none, or all)")
         return self
+
+    @property
+    def is_nothing(self) -> bool:
+        return 0.0 in (self.parameters, self.layers)
 
     @model_serializer
     def _as_yaml(self) -> Any:
@@ -156,6 +163,18 @@ class Stage(Settings):
     """In this stage instead of the member's."""
     early_stopping: Count | None = None
     """Epochs without improvement after which the stage ends."""
+    views: Count | None = None
+    """Only with `unfreeze: none`: so many augmented views of each picture take turns, epoch after epoch, and what the
+    backbone makes of them is computed once. When left out, one for every five epochs begun. With as many as epochs,
+    each epoch has its own, as in any other stage."""
+
+    @property
+    def shared_views(self) -> int | None:
+        """How many views the epochs take turns with; none where each epoch has its own."""
+        if not self.unfreeze.is_nothing:
+            return None
+        views = self.views or math.ceil(self.epochs / EPOCHS_A_VIEW)
+        return views if views < self.epochs else None
 
     @field_validator("optimizer", mode="before")
     @classmethod
@@ -171,4 +190,11 @@ class Stage(Settings):
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             ends = f"the warm-up ends before the stage does, after {self.epochs} epochs"
             raise_key_faults([("schedule.warmup_epochs", f"{ends}: got {self.schedule.warmup_epochs:g}")])
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_of_a_frozen_backbone(self) -> Self:
+        if self.views is not None and not self.unfreeze.is_nothing:
+            why = "is for stages with unfreeze: none, where the backbone makes the same of a view every time"
+            raise_key_faults([("views", f"{why}: leave it out")])
         return self

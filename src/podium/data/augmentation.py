@@ -32,9 +32,14 @@ class Augmentation:
     """A list of transforms whose randomness comes from the seed it is called with, in any thread."""
 
     def __init__(self, transforms: Iterable[Any], image_size: int) -> None:
-        built = [build_transform(transform, image_size) for transform in transforms]
+        self._written = (list(transforms), image_size)
+        built = [build_transform(transform, image_size) for transform in self._written[0]]
         self._compose = albumentations.Compose(built, strict=True) if built else None
         self._of_thread = threading.local()  # a Compose carries the state of its random numbers
+
+    def __reduce__(self) -> Any:
+        """Another process builds its own."""
+        return Augmentation, self._written
 
     def _own_compose(self) -> Any:
         """This thread's copy: building anew would check anew, and threads cannot catch warnings apart."""

@@ -1,36 +1,29 @@
-"""Batches: pictures read, fitted and augmented by threads, in an order that only the seed decides."""
+"""Batches: pictures read, fitted and augmented on every core, in an order that only the seed decides."""
 
 import math
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import pickle
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.augmentation import Augmentation
-from podium.data.pictures import Picture, Resize, fit_picture, read_picture
-
-Prepare = Callable[[Picture, int], Picture]
-"""From a picture as it was read, and its row's number, to one of the model's size."""
-
-
-def worker_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from podium.data.pictures import Picture, Resize
+from podium.data.preparing import Block, Look, TrainingLook
+from podium.data.supply import Supply
+from podium.data.workers import workers
 
 
-class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class EpochBatches:
     """Every row once an epoch, in a new order each, the last short batch included.
 
     All randomness comes from (seed, epoch, row): which thread is first changes nothing. `epoch` is set from outside,
-    by the trainer's own callback, because Keras calls a data set's epoch hooks from its worker threads as well.
+    by the trainer's own callback.
     An epoch that was broken off goes on after the rows it has seen, also where the batch size is another now.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: Sequence[int]) -> None:
-        super().__init__(workers=worker_count(), use_multiprocessing=False, max_queue_size=8)
         self._rows, self._batch_size = rows, batch_size
         self.seed = tuple(seed)
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -68,12 +61,27 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]
         raise NotImplementedError
 
 
+class Preparation:
+    """Rows of a supply, looked at in some ways, on whatever is free to do it."""
+
+    def __init__(self, supply: Supply, looks: Sequence[Look]) -> None:
+        self._supply, self._looks = supply, list(looks)
+        self._frames = [look.frame for look in looks]
+        self._packed = pickle.dumps(self._looks)
+        supply.keep(self._frames)
+
+    def __call__(self, rows: Sequence[int], epoch: int = 0) -> Picture:
+        """Row after row; of each, look after look."""
+        block = Block([self._supply.source(row, self._frames) for row in rows], rows, epoch)
+        return workers().prepare(block, self._looks, self._packed)
+
+
 class TrainingBatches(EpochBatches):
     """Pictures with their targets."""
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        supply: Supply,
         targets: NDArray[np.float32],
         *,
         image_size: int,
@@ -82,38 +90,31 @@ class TrainingBatches(EpochBatches):
         augmentation: Augmentation,
         seed: Sequence[int],
     ) -> None:
-        super().__init__(len(paths), batch_size, seed)
-        self._paths, self._targets = list(paths), targets
-        self._image_size, self._resize, self._augmentation = image_size, resize, augmentation
+        super().__init__(len(supply), batch_size, seed)
+        self._supply, self._targets = supply, targets
+        self._look = TrainingLook(image_size, resize, augmentation, self.seed)
+        self._prepare = Preparation(supply, [self._look])
 
-    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        pictures = np.stack([self._picture(int(row), epoch) for row in rows])
-        return pictures, self._targets[rows]
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Picture, NDArray[np.float32]]:
+        return self._prepare(rows.tolist(), epoch), self._targets[rows]
 
     def in_row_order(self, epoch: int) -> "PredictionBatches":
         """The same pictures that this epoch shows, one row after the other, to be predicted."""
-        return PredictionBatches(self._paths, lambda picture, row: self._seen(picture, row, epoch), self._batch_size)
-
-    def _picture(self, row: int, epoch: int) -> Picture:
-        return self._seen(read_picture(self._paths[row]), row, epoch)
-
-    def _seen(self, picture: Picture, row: int, epoch: int) -> Picture:
-        fitted = fit_picture(picture, self._image_size, self._resize)
-        seed = np.random.SeedSequence([*self.seed, epoch, row]).generate_state(1)[0]
-        return self._augmentation(fitted, int(seed))
+        return PredictionBatches(self._supply, [self._look], self._batch_size, epoch)
 
 
-class PredictionBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Pictures in the order of their rows, each prepared the same way every time."""
+class PredictionBatches:
+    """Pictures in the order of their rows, each looked at in the same ways every time: row after row, and of each row
+    look after look."""
 
-    def __init__(self, paths: Sequence[Path], prepare: Prepare, batch_size: int) -> None:
-        super().__init__(workers=worker_count(), use_multiprocessing=False, max_queue_size=8)
-        self._paths, self._prepare, self._batch_size = list(paths), prepare, batch_size
+    def __init__(self, supply: Supply, looks: Sequence[Look], batch_size: int, epoch: int = 0) -> None:
+        self._rows, self.epoch = len(supply), epoch
+        self._at_once = max(1, batch_size // len(looks))
+        self._prepare = Preparation(supply, looks)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._paths) / self._batch_size)
+        return math.ceil(self._rows / self._at_once)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8]]:
-        start = index * self._batch_size
-        rows = range(start, min(start + self._batch_size, len(self._paths)))
-        return (np.stack([self._prepare(read_picture(self._paths[row]), row) for row in rows]),)
+    def __getitem__(self, index: int) -> tuple[Picture]:
+        start = index * self._at_once
+        return (self._prepare(range(start, min(start + self._at_once, self._rows)), self.epoch),)

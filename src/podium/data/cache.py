@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from podium.locks import holder_of
 from podium.paths import cache_folder
 
 SHELVES = ("pictures", "features")
@@ -30,19 +31,27 @@ def mark_used(entry: Path) -> None:
 def make_room(entry: Path, needed: int, cache_gb: float) -> bool:
     """Room for so many more bytes in this entry, within the bound: others are dropped, the longest unused first.
 
-    False where even that is not enough, or the disk has not as much; then nothing is dropped.
+    Those that a process is writing stay. False where there is not enough, on the disk either; then nothing is dropped.
     """
-    bound = cache_gb * GB - needed - size_of(entry)
-    others = sorted((_last_used(other), other, size_of(other)) for other in _entries() if other != entry)
-    held = sum(size for _, _, size in others)
-    if bound < 0 or _free(entry) + held < needed:
+    if available(entry, cache_gb) < needed:
         return False
+    others = sorted((_last_used(other), other, size_of(other)) for other in _others(entry))
+    held = sum(size for _, _, size in others)
     for _, other, size in others:
-        if held <= bound and _free(entry) >= needed:
+        if held + size_of(entry) + needed <= cache_gb * GB and _free(entry) >= needed:
             break
-        drop(other)
-        held -= size
+        if holder_of(other) is None:
+            drop(other)
+            held -= size
     return True
+
+
+def available(entry: Path, cache_gb: float) -> int:
+    """How many more bytes the entry could have, if all that may be dropped was."""
+    others = [(size_of(other), holder_of(other) is None) for other in _others(entry)]
+    stays = sum(size for size, may_go in others if not may_go)
+    may_go = sum(size for size, may_go in others if may_go)
+    return max(0, min(int(cache_gb * GB) - size_of(entry) - stays, _free(entry) + may_go))
 
 
 def drop(entry: Path) -> None:
@@ -61,17 +70,17 @@ def size_of(entry: Path) -> int:
     return total
 
 
-def _entries() -> list[Path]:
-    """What a process that was killed left half dropped goes now."""
-    entries = []
+def _others(entry: Path) -> list[Path]:
+    """All entries but this one. What a process that was killed left half dropped goes now."""
+    others = []
     for shelf in SHELVES:
         folder = cache_folder() / shelf
-        for entry in folder.iterdir() if folder.is_dir() else ():
-            if entry.name.startswith(".gone-"):
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.is_dir():
-                entries.append(entry)
-    return entries
+        for other in folder.iterdir() if folder.is_dir() else ():
+            if other.name.startswith(".gone-"):
+                shutil.rmtree(other, ignore_errors=True)
+            elif other.is_dir() and other != entry:
+                others.append(other)
+    return others
 
 
 def _last_used(entry: Path) -> float:

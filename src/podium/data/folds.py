@@ -1,7 +1,10 @@
 """Folds: which rows validate when, in a `folds.csv` that a person can read and replace."""
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Union
 
 import numpy as np
 import pandas as pd
@@ -9,12 +12,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
-from podium.data.rows import CompetitionRows, read_table
+from podium.data.rows import CompetitionRows, joined, json_of, json_of_rows, read_parts
 from podium.errors import DataError
-from podium.files import digest_of, write_text
+from podium.files import digest_of_parts, replacing
 from podium.paths import folds_file
 from podium.runs import note_as_made
 
+Names = Union[NDArray[np.object_], "pd.Series[str]"]
+"""Of a class or a group, one a row."""
 TRAIN, TEST = "train", "test"
 """In place of a fold's number: rows that always train, and rows that are only scored at the end."""
 
@@ -26,13 +31,13 @@ class Folds:
     path: Path
     of_row: NDArray[np.str_]
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
-        return sorted({int(fold) for fold in self.of_row if fold not in (TRAIN, TEST)})
+        return sorted(int(fold) for fold in np.unique(self.of_row) if fold not in (TRAIN, TEST))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        return digest_of(self.of_row.tolist())
+        return digest_of_parts(json_of(map(str, self.of_row)))
 
 
 def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> Folds:
@@ -40,107 +45,141 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
     settings = competition.folds
     if settings.kind == "table":
         return read_folds(rows.folder / settings.path, rows)
-    digest = digest_of([settings.model_dump(), rows.train[["id", "label", "group"]].values.tolist()])
+    decides = [
+        [json.dumps(settings.model_dump(), sort_keys=True, ensure_ascii=False, default=str)],
+        json_of_rows(rows.train[["id", "label", "group"]]),
+    ]
+    digest = digest_of_parts(joined(decides))
     path = folds_file(runs, competition.slug, f"{settings.kind}-{digest}")
     if not path.is_file():
         of_row = _draw(competition, rows.train)
         table = pd.DataFrame({"id": rows.train["id"], "label": rows.train["label"], "fold": of_row})
-        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n")
         note_as_made(path)
     return read_folds(path, rows)
 
 
 def read_folds(path: Path, rows: CompetitionRows) -> Folds:
-    table = read_table(path, ["id", "fold"])
-    if table["id"].duplicated().any():
-        raise DataError(f"{path} holds an id twice: {table['id'][table['id'].duplicated()].iloc[0]}")
-    fold_of = dict(zip(table["id"], table["fold"].str.strip(), strict=True))
-    absent = [row for row in rows.train["id"] if row not in fold_of]
-    if absent:
+    ids = rows.train["id"]
+    codes, spelt = _fold_codes(path, ids)
+    absent = ids[codes < 0]
+    if len(absent):
         raise DataError(
-            f"{path} lacks {len(absent)} of the training rows, such as {absent[0]}; give every row a fold,"
+            f"{path} lacks {len(absent)} of the training rows, such as {absent.iloc[0]}; give every row a fold,"
             " or remove the file to have it made anew"
         )
-    of_row = np.array([fold_of[row] for row in rows.train["id"]], dtype=str)
-    odd = sorted(fold for fold in set(of_row.tolist()) if fold not in (TRAIN, TEST) and not fold.isdecimal())
+    used = {code: spelt[code].strip() for code in np.unique(codes).tolist()}
+    odd = sorted(fold for fold in used.values() if fold not in (TRAIN, TEST) and not fold.isdecimal())
     if odd:
         raise DataError(f"{path} holds the fold {odd[0]!r}; a fold is a number from 0, or train, or test")
-    plain = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in of_row]  # 01 is the fold 1
-    folds = Folds(path, np.array(plain, dtype=str))
+    plain = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in used.values()]  # 01 is the fold 1
+    of_row = np.array(plain, dtype=str)[np.searchsorted([*used], codes)]
+    folds = Folds(path, of_row)
     if not folds.numbers:
         raise DataError(f"{path} has no row to validate on; give some rows a fold's number")
     return folds
 
 
-def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.str_]:
-    settings, labels = competition.folds, train["label"].to_numpy()
-    of_row = np.full(len(train), TRAIN, dtype="<U8")
+def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], list[str]]:
+    """Each row's fold as its number among all that the file spells, or -1 where the file lacks the row."""
+    place_of, codes = pd.Index(ids), np.full(len(ids), -1, dtype=np.int32)
+    number_of: dict[str, int] = {}
+    strangers: set[str] = set()
+    for part in read_parts(path, ["id", "fold"]):
+        places = place_of.get_indexer(pd.Index(part["id"]))
+        known = places >= 0
+        doubled = part["id"].duplicated() | (known & (codes[places] >= 0)) | part["id"].isin(strangers)
+        if doubled.any():
+            raise DataError(f"{path} holds an id twice: {part['id'][doubled].iloc[0]}")
+        numbers = np.array([number_of.setdefault(fold, len(number_of)) for fold in part["fold"]], dtype=np.int32)
+        codes[places[known]] = numbers[known]
+        strangers |= set(part["id"][~known])
+    return codes, list(number_of)
+
+
+def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
+    settings, labels = competition.folds, _numbered(train["label"])
+    of_row = np.full(len(train), TRAIN, dtype=object)  # as pandas would make it, with a text of its own for each
     if settings.kind == "stratified":
         _enough_of_each(labels, settings.count)
         splitter = StratifiedKFold(settings.count, shuffle=True, random_state=settings.seed)
-        for fold, (_, held_out) in enumerate(splitter.split(train, labels)):
+        for fold, (_, held_out) in enumerate(splitter.split(labels.codes, labels.codes)):
             of_row[held_out] = str(fold)
     elif settings.kind == "grouped":
-        groups = train["group"].to_numpy()
-        if len(set(groups)) < settings.count:
+        groups = _numbered(train["group"])
+        if len(groups.categories) < settings.count:
             raise DataError(
-                f"{settings.count} grouped folds need as many groups: {settings.count - len(set(groups))} more than"
-                f" the {len(set(groups))} there are; choose fewer folds"
+                f"{settings.count} grouped folds need as many groups: {settings.count - len(groups.categories)} more"
+                f" than the {len(groups.categories)} there are; choose fewer folds"
             )
         _enough_of_each(labels, settings.count)
         splitter = StratifiedGroupKFold(settings.count, shuffle=True, random_state=settings.seed)
-        for fold, (_, held_out) in enumerate(splitter.split(train, labels, groups)):
+        for fold, (_, held_out) in enumerate(splitter.split(labels.codes, labels.codes, groups.codes)):
             of_row[held_out] = str(fold)
     elif settings.kind == "holdout":
         _enough_of_each(labels, 2)
-        of_row[_share(labels, settings.share, settings.seed)] = "0"
+        of_row[_share(labels.codes, settings.share, settings.seed)] = "0"
     elif settings.kind == "shares":
         _enough_of_each(labels, 3)
-        apart = _share(labels, settings.validation + settings.test, settings.seed, least=2)
+        apart = _share(labels.codes, settings.validation + settings.test, settings.seed, least=2)
         share = settings.test / (settings.validation + settings.test)
         of_row[apart] = "0"
-        of_row[apart[_share(labels[apart], share, settings.seed)]] = TEST
+        of_row[apart[_share(labels.codes[apart], share, settings.seed)]] = TEST
     return of_row
 
 
-def _share(labels: NDArray[np.object_], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
+def _numbered(names: Names) -> pd.Categorical:
+    """Each name as the number it has in the order of the names that there are: what scikit-learn would count out
+    itself, with a long text for every row."""
+    present = sorted(pd.unique(names))
+    return pd.Categorical(names, categories=present)
+
+
+def _share(labels: NDArray[np.integer[Any]], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
     """Positions of a share of every class, `least` rows of it or more, and never the whole of it."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     chosen = []
-    for label in np.unique(labels.astype(str)):
-        positions = shuffled[labels[shuffled] == label]
+    for positions in _of_each(labels, shuffled):
         count = min(max(round(len(positions) * share), least), len(positions) - 1)
         chosen.append(positions[:count])
     return np.sort(np.concatenate(chosen))
 
 
-def _enough_of_each(labels: NDArray[np.object_], needed: int) -> None:
-    names, counts = np.unique(labels.astype(str), return_counts=True)
+def _of_each(labels: NDArray[np.integer[Any]], shuffled: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The shuffled positions of every class that there is. One sorting: looking for each would read all for each."""
+    order = np.argsort(labels[shuffled], kind="stable")
+    starts = np.flatnonzero(np.diff(labels[shuffled][order]))
+    return np.split(shuffled[order], starts + 1)
+
+
+def _enough_of_each(labels: pd.Categorical, needed: int) -> None:
+    counts = np.bincount(labels.codes)
     if counts.min() < needed:
-        scarce = names[counts.argmin()]
+        scarce = labels.categories[counts.argmin()]
         raise DataError(
             f"the class {scarce} has {counts.min()} pictures, and this split needs at least {needed} of each class;"
             " choose fewer folds, or give a folds.csv of your own (folds: {kind: table, path: folds.csv})"
         )
 
 
-def stratified_limit(labels: NDArray[np.object_], limit: int, seed: int) -> NDArray[np.int64]:
+def stratified_limit(labels: Names, limit: int, seed: int) -> NDArray[np.int64]:
     """Positions of at most `limit` rows in the classes' own shares, and at least one row of every class.
 
     They are the first ones of a seeded order that spreads each class evenly over its length, one row of every class
     ahead of all others: so a larger limit keeps the rows of a smaller one.
     """
-    names, index = np.unique(labels.astype(str), return_inverse=True)
     if limit >= len(labels):
         return np.arange(len(labels))
-    if limit < len(names):
+    numbered = _numbered(labels)
+    if limit < len(numbered.categories):
         raise DataError(
-            f"--limit {limit} cannot keep every one of the {len(names)} classes; give at least {len(names)}"
+            f"--limit {limit} cannot keep every one of the {len(numbered.categories)} classes;"
+            f" give at least {len(numbered.categories)}"
         )
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     place = np.empty(len(labels))
-    for number in range(len(names)):
-        rows = shuffled[index[shuffled] == number]
+    for rows in _of_each(numbered.codes, shuffled):
         place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         place[rows[0]] = 0.0
     return np.sort(shuffled[np.argsort(place[shuffled], kind="stable")][:limit])

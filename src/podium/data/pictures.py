@@ -1,7 +1,7 @@
 """Pictures from their files, brought to a model's size."""
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,28 +9,88 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.rows import CompetitionRows, without
 from podium.errors import DataError
-from podium.files import digest_of, read_json, write_json
-from podium.paths import cache_folder
 
 Picture = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]
 
-_JPEG = b"\xff\xd8"
-_ENDINGS = {_JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
-"""How a format begins, and what a whole file of it holds: some versions of OpenCV fill what is cut off with grey."""
+JPEG = b"\xff\xd8"
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The JPEG segments that tell the size; the three others among them do not."""
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itself names the files it cannot read
 
 
+@dataclass(frozen=True)
+class Frame:
+    """How large a whole picture is brought before a square is cut from it: `size` is that square's side.
+
+    What a picture looks like in a frame follows from its file alone. So it can be kept, and used by whoever needs
+    pictures of that size.
+    """
+
+    size: int
+    resize: Resize
+
+    def __str__(self) -> str:
+        return f"{self.resize}-{self.size}"
+
+    def shape_of(self, height: int, width: int) -> tuple[int, int]:
+        """What a picture of this height and width is brought to."""
+        if self.resize == "squash":
+            return self.size, self.size
+        scale = self.size / (min(height, width) if self.resize == "crop" else max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def scaled(self, picture: Picture) -> Picture:
+        height, width = picture.shape[:2]
+        new_height, new_width = self.shape_of(height, width)
+        shrinks = new_height * new_width < height * width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(picture, (new_width, new_height), interpolation=interpolation), dtype=np.uint8)
+
+    def reduction(self, content: bytes | Picture) -> int:
+        """By how much a JPEG may be shrunk while it is decoded, which saves most of the time, and stay large enough."""
+        height, width = _size_of_jpeg(content)
+        side = max(height, width) if self.resize == "pad" else min(height, width)
+        return next((factor for factor in _REDUCED if -(-side // factor) >= self.size), 1)
+
+
 def read_picture(path: Path) -> Picture:
     """The picture as (height, width, 3) RGB, turned as its EXIF says."""
-    content = np.fromfile(path, dtype=np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
+    return decoded(path, read_file(path))
+
+
+def read_framed(path: Path, frames: Iterable[Frame]) -> list[Picture]:
+    """The picture in each of these frames."""
+    return framed_from(path, read_file(path), frames)
+
+
+def framed_from(path: Path, content: NDArray[np.uint8], frames: Iterable[Frame]) -> list[Picture]:
+    """The same, where the file is read already. It is decoded once for all frames that want it reduced alike."""
+    of_reduction: dict[int, Picture] = {}
+    framed = []
+    for frame in frames:
+        reduction = frame.reduction(content)
+        if reduction not in of_reduction:
+            of_reduction[reduction] = decoded(path, content, reduction)
+        framed.append(frame.scaled(of_reduction[reduction]))
+    return framed
+
+
+def read_file(path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; put the picture back") from None
+
+
+def decoded(path: Path, content: NDArray[np.uint8], reduction: int = 1) -> Picture:
+    picture = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if picture is None:
         raise DataError(f"{path} is not a picture that can be read; replace it, or set on_bad_image: skip")
-    return np.asarray(picture, dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def fit_picture(
@@ -41,17 +101,17 @@ def fit_picture(
     Above 1, `zoom` looks closer: the picture is brought to `zoom` times the size and cut at `at` (0, 0 is the top
     left, 1, 1 the bottom right). Below 1 it looks from further away, with the edges mirrored.
     """
-    height, width = picture.shape[:2]
-    inner = max(1, round(size * zoom))
-    if resize == "squash":
-        new_height, new_width = inner, inner
-    else:
-        scale = inner / (min(height, width) if resize == "crop" else max(height, width))
-        new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    shrinks = new_height * new_width < height * width
-    scaled = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return square(frame_of(size, resize, zoom).scaled(picture), size, resize, at)
+
+
+def frame_of(size: int, resize: Resize, zoom: float = 1.0) -> Frame:
+    return Frame(max(1, round(size * zoom)), resize)
+
+
+def square(scaled: Picture, size: int, resize: Resize, at: tuple[float, float] = (0.5, 0.5)) -> Picture:
+    """A square of this size from a picture in its frame: cut where it is larger, filled up where it is smaller."""
     border = cv2.BORDER_CONSTANT if resize == "pad" else cv2.BORDER_REFLECT_101
-    return np.asarray(_pad(_cut(scaled, size, at), size, border), dtype=np.uint8)
+    return _pad(_cut(scaled, size, at), size, border)
 
 
 def _cut(picture: Picture, size: int, at: tuple[float, float]) -> Picture:
@@ -69,50 +129,16 @@ def _pad(picture: Picture, size: int, border: int) -> Picture:
     return np.asarray(padded, dtype=np.uint8)
 
 
-def unreadable(paths: list[Path], workers: int = 2) -> list[Path]:
-    """The files that are no whole pictures. The answer for a set of unchanged files is remembered."""
-    facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    known = cache_folder() / "checked" / f"{digest_of(facts)}.json"
-    if known.is_file():
-        return [Path(path) for path in read_json(known).get("unreadable", [])]
-    with ThreadPoolExecutor(workers) as pool:
-        whole = list(pool.map(_is_whole, paths))
-    bad = [path for path, good in zip(paths, whole, strict=True) if not good]
-    write_json(known, {"checked": len(paths), "unreadable": [str(path) for path in bad]})
-    return bad
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return False
-    if not content or any(content.startswith(start) and end not in content for start, end in _ENDINGS.items()):
-        return False
-    # An eighth of a JPEG's size is decoded several times as fast, and fails on the same files.
-    size = cv2.IMREAD_REDUCED_COLOR_8 if content.startswith(_JPEG) else cv2.IMREAD_COLOR
-    try:
-        return cv2.imdecode(np.frombuffer(content, dtype=np.uint8), size) is not None
-    except cv2.error:
-        return False
-
-
-def leave_out_unreadable(rows: CompetitionRows, on_bad_image: str) -> tuple[CompetitionRows, set[Path]]:
-    """All unreadable pictures named in one error; or, with `skip`, the rows without them and which they were."""
-    bad = unreadable([*rows.train["path"], *rows.extra["path"], *rows.test["path"]])
-    if bad and on_bad_image == "error":
-        raise DataError(
-            f"{len(bad)} pictures cannot be read: {', '.join(map(str, bad))}; replace them, or leave them out with"
-            " on_bad_image: skip in the competition file"
-        )
-    left = without(rows, set(bad)) if bad else rows
-    gone = set(rows.train["label"]) - set(left.train["label"])
-    if gone:
-        raise DataError(f"no readable picture is left of the class {', '.join(sorted(gone))}; replace some of them")
-    return left, set(bad)
-
-
-def numbered(labels: Iterable[str], classes: list[str]) -> NDArray[np.int64]:
-    """Labels as the numbers of the model's outputs."""
-    number = {label: index for index, label in enumerate(classes)}
-    return np.array([number[label] for label in labels], dtype=np.int64)
+def _size_of_jpeg(content: bytes | Picture) -> tuple[int, int]:
+    """Height and width, from the file's header; of anything else, or where it is damaged, (0, 0)."""
+    start = 2
+    while bytes(content[:2]) == JPEG and start + 9 < len(content) and content[start] == 0xFF:
+        kind = int(content[start + 1])
+        if kind == 0xFF:  # filling
+            start += 1
+            continue
+        if kind in _SIZE_SEGMENTS:
+            height, width = (256 * int(content[at]) + int(content[at + 1]) for at in (start + 5, start + 7))
+            return height, width
+        start += 2 + 256 * int(content[start + 2]) + int(content[start + 3])
+    return 0, 0

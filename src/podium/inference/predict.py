@@ -15,14 +15,20 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.data.batches import PredictionBatches
+from podium.data.feed import fed
+from podium.data.preparing import Look
+from podium.data.supply import Cache, Supply
 from podium.ensemble.predictions import Predictions, write_predictions
 from podium.files import write_json, write_text
 from podium.inference.views import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
 from podium.metrics import METRICS
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
-from podium.models.devices import make_repeatable, precision_of
+from podium.models.devices import is_out_of_memory, make_repeatable, names_of_gpus, precision_of
 from podium.runs import Run
+
+GPU_BATCHES = 4
+"""A prediction keeps no gradients: at first it tries batches so many times as large as the training's largest."""
 
 
 @dataclass(frozen=True)
@@ -121,21 +127,39 @@ def predict_views(
 ) -> NDArray[np.float64]:
     """Probabilities as (views, rows, classes)."""
     settings = member.settings
-    batch_size = max(stage.batch_size for stage in settings.stages)
+    batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCHES if names_of_gpus() else 1)
     readable = [(row, path) for row, path in enumerate(pictures.paths) if path is not None]
     probs = np.tile(class_shares, (len(views), len(pictures.paths), 1))
     positions, paths = [row for row, _ in readable], [path for _, path in readable]
+    supply = Supply(paths, Cache(member.competition.slug, settings.cache_gb, console))
+    looks = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
     began = time.perf_counter()
+    if not paths:
+        return probs
     with console.status(f"predicting {len(paths)} {what} pictures, {len(views)} views"):
-        for number, view in enumerate(views):
-            batches = PredictionBatches(paths, view.prepare(image_size, settings.resize, settings.seed), batch_size)
-            probs[number, positions] = model.predict(batches, verbose=0)
+        seen = _predicted(model, supply, looks, batch_size, console)
+    probs[:, positions] = np.swapaxes(seen.reshape(len(paths), len(views), -1), 0, 1)
     seconds = time.perf_counter() - began
     console.print(
         f"  predicted {len(paths)} {what} pictures, {len(views)} view{'s' * (len(views) > 1)}, in {seconds:.1f} s",
         highlight=False,
     )
     return probs
+
+
+def _predicted(
+    model: Any, supply: Supply, looks: Sequence[Look], batch_size: int, console: Console
+) -> NDArray[np.float64]:
+    """Row after row, look after look; with smaller batches where these do not fit the memory."""
+    while True:
+        try:
+            with fed(PredictionBatches(supply, looks, batch_size)) as feed:
+                return np.asarray(model.predict(feed, verbose=0), dtype=np.float64)
+        except Exception as error:
+            if not is_out_of_memory(error) or batch_size <= len(looks):
+                raise
+            batch_size //= 2
+            console.print(f"  the memory is full: going on with batches of {batch_size}", highlight=False)
 
 
 def _labelled(pictures: Pictures, labels: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:

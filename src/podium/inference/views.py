@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from podium.config.views import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
-from podium.data.pictures import Picture, Resize, fit_picture
+from podium.data.pictures import Frame, Picture, Resize, frame_of, square
 from podium.metrics import Metric, bootstrap_gain
 
 Probs = NDArray[np.float64]
@@ -34,14 +34,18 @@ class PreparedView:
     """A view at one size, as the batches call it. What is random in it comes from the seed and the row."""
 
     view: View
-    image_size: int
+    size: int
     resize: Resize
     seed: int
     augmentation: Augmentation
 
-    def __call__(self, picture: Picture, row: int) -> Picture:
-        fitted = fit_picture(picture, self.image_size, self.resize, self.view.zoom, self.view.at)
-        return self.augmentation(fitted, (self.seed * 1_000_003 + row) % 2**32)
+    @property
+    def frame(self) -> Frame:
+        return frame_of(self.size, self.resize, self.view.zoom)
+
+    def __call__(self, scaled: Picture, row: int, epoch: int = 0) -> Picture:
+        seen = square(scaled, self.size, self.resize, self.view.at)
+        return self.augmentation(seen, (self.seed * 1_000_003 + row) % 2**32)
 
 
 def make_views(settings: TestTimeViews) -> list[View]:

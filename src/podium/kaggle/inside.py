@@ -90,7 +90,7 @@ def train(job: Job, about: Mapping[str, str], unpacked: Path, stopping: Stopping
         command="the next version of this kernel, with this one as a source",
     )
     take_up(job, about, unpacked, choices.runs, console)
-    prepared = prepare(loaded.competition, choices, console)
+    prepared = prepare(loaded.competition, choices, console, job.members_of(loaded))
     runs = [one for member in job.members_of(loaded) for one in fold_runs(member, prepared, choices)]
     shutil.copyfile(sample_of(prepared), SAMPLE)
     try:

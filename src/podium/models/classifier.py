@@ -1,5 +1,6 @@
-"""The classifier: scaling, backbone, pooling, head."""
+"""The classifier: scaling, backbone, pooling, head; and the same layers in two parts, where the backbone is frozen."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -80,6 +81,68 @@ def _head(features: Any, head: Head, classes: int) -> Any:
     return layers.Dense(
         classes, activation="softmax", kernel_regularizer=_l2(head), dtype="float32", name="probabilities"
     )(hidden)
+
+
+class AsPredicting(keras.layers.Layer):  # type: ignore[misc]
+    """A model within another one that computes as it does when predicting, also while the other one trains.
+
+    `model(inputs, training=False)` alone would not do: a model that is called with `training` tells all its parts so.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(name=f"{model.name}_as_predicting", dtype=model.dtype_policy, trainable=False)
+        self._model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self._model(inputs, training=False)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A classifier's layers: those that a frozen backbone keeps from learning, and those that may learn, in order.
+
+    The frozen ones compute as they do when predicting, also while the others learn: what a backbone leaves out at
+    random while it trains (Dropout, stochastic depth) is all there.
+    """
+
+    pictures: Any
+    scaling: Any
+    backbone: Any
+    pooling: Any | None
+    """Where it has no weights, it belongs to the frozen part: its output is many times smaller than its input."""
+    head: list[Any]
+    devices: Devices
+
+    def features(self) -> Any:
+        """The model from pictures to what the head takes, to predict with."""
+        return keras.Model(self.pictures, self._frozen(), name="features")
+
+    def head_alone(self, features: Any) -> Any:
+        """The model from such features to probabilities, to be trained."""
+        with self.devices.scope():
+            taken = keras.Input(features.output_shape[1:], dtype=features.outputs[0].dtype, name="features")
+            return self.devices.model(taken, self._learning(taken), name="head")
+
+    def together(self) -> Any:
+        """The model from pictures to probabilities, to be trained."""
+        with self.devices.scope():
+            return self.devices.model(self.pictures, self._learning(self._frozen()), name="together")
+
+    def _frozen(self) -> Any:
+        features = AsPredicting(self.backbone)(self.scaling(self.pictures))
+        return features if self.pooling is None else self.pooling(features)
+
+    def _learning(self, features: Any) -> Any:
+        for layer in self.head:
+            features = layer(features)
+        return features
+
+
+def parts_of(classifier: Any, devices: Devices = ONE_DEVICE) -> Parts:
+    _, scaling, backbone, pooling, *head = classifier.layers
+    if pooling.weights:
+        return Parts(classifier.inputs[0], scaling, backbone, None, [pooling, *head], devices)
+    return Parts(classifier.inputs[0], scaling, backbone, pooling, head, devices)
 
 
 def _l2(head: Head) -> Any:

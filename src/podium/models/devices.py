@@ -1,7 +1,8 @@
 """Seeds, devices and precision: the one place where models are trained and asked that speaks to TensorFlow itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from podium.config.member import Precision
 from podium.config.stage import Stage
-from podium.data.batches import EpochBatches, worker_count
+from podium.data import feed
+from podium.data.batches import EpochBatches
 
 FIRST_WITH_TENSOR_CORES = (7, 0)
 """Compute capability. A T4 has 7.5; older GPUs gain nothing from half precision."""
+
+OUT_OF_MEMORY = ("out of memory", "OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "ALLOC_FAILED", "Failed to allocate")
+"""What is in the message where CUDA, cuDNN or XLA found that first, and TensorFlow gave it another name."""
 
 
 def make_repeatable(seed: int) -> None:
@@ -34,13 +39,23 @@ def names_of_gpus() -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
-def resolved(precision: Precision) -> str:
-    """What `auto` means on this machine."""
+def resolved(precision: Precision, on_processors: Callable[[], str] = lambda: "float32") -> str:
+    """What `auto` means on this machine; without a GPU, what `on_processors` finds."""
     if precision != "auto":
         return precision
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    if not details:
+        return on_processors()
     capable = [one.get("compute_capability", (0, 0)) >= FIRST_WITH_TENSOR_CORES for one in details]
-    return "mixed_float16" if capable and all(capable) else "float32"
+    return "mixed_float16" if all(capable) else "float32"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether TensorFlow or Python failed for want of memory, whatever the error is called where it was noticed."""
+    if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
+        return True
+    kinds = (tf.errors.InternalError, tf.errors.UnknownError, tf.errors.FailedPreconditionError, RuntimeError)
+    return isinstance(error, kinds) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 @contextmanager
@@ -143,9 +158,14 @@ def scope_of(model: Any) -> AbstractContextManager[Any]:
     return model.distribute_strategy.scope() if are_several(model) else nullcontext()
 
 
-def fed(model: Any, batches: EpochBatches) -> Any:
-    """What its `fit` takes: the batches themselves, or with every one brought to a size that can be shared evenly."""
-    return _even(batches, model.distribute_strategy.num_replicas_in_sync) if are_several(model) else batches
+def fed(model: Any, batches: EpochBatches) -> AbstractContextManager[Any]:
+    """What its `fit` takes within the block: for several devices, every batch can be shared evenly.
+
+    A short batch is then filled up with rows of its own that count nothing.
+    """
+    if not are_several(model):
+        return feed.fed(batches)
+    return feed.fed(batches, partial(_filled, parts=model.distribute_strategy.num_replicas_in_sync))
 
 
 def on_each(model: Any, variable: Any) -> NDArray[Any]:
@@ -158,27 +178,6 @@ def put_on_each(model: Any, variable: Any, values: NDArray[Any]) -> None:
     parts = model.distribute_strategy.experimental_local_results(variable.value)
     for part, value in zip(parts, values, strict=True):
         part.assign(value)
-
-
-def _even(batches: EpochBatches, parts: int) -> Any:
-    """In the same order, as a `tf.data.Dataset`: Keras's own way to feed a PyDataset to several devices mixes it up.
-
-    A short batch is filled up with rows of its own that count nothing.
-    """
-    kinds = [np.asarray(part) for part in _filled(batches[0], parts)]
-
-    def load(number: Any) -> Any:
-        loaded = tf.numpy_function(
-            lambda index: _filled(batches[int(index)], parts), [number], [part.dtype for part in kinds], stateful=False
-        )
-        for part, kind in zip(loaded, kinds, strict=True):
-            part.set_shape((None, *kind.shape[1:]))
-        return tuple(loaded)
-
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    loaded = tf.data.Dataset.range(len(batches)).map(load, num_parallel_calls=worker_count(), deterministic=True)
-    return loaded.with_options(options).prefetch(2)
 
 
 def _filled(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from podium.training.progress import Progress
     from podium.training.saves import SavedState
 
-IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping")
+IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
 """What may change in a stage that is under way. In one that has not begun, everything may."""
 FREE = ("competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages")
 """Keys of a member that decide no weights, or are compared one by one."""
@@ -70,7 +70,7 @@ def judge(was: dict[str, Any], asked: dict[str, Any], progress: "Progress") -> J
                 changes.append(Change(number, 0, 0, "stage", before, after, "resume", at))
             continue
         is_over = number < current or (number == current and all(progress.is_over(_stage(one)) for one in (old, new)))
-        for key, before, after in _differences(old, new):
+        for key, before, after in _differences(_with_views(old), _with_views(new)):
             if number > current:
                 changes.append(Change(number, 0, 0, key, before, after, "resume", at))
             elif is_over or key.split(".")[0] not in IN_A_STAGE:
@@ -97,6 +97,11 @@ def _lasting(resolved: dict[str, Any]) -> dict[str, Any]:
 
 def _stage(content: dict[str, Any]) -> Stage:
     return Stage.model_validate(content)
+
+
+def _with_views(content: dict[str, Any]) -> dict[str, Any]:
+    """A stage as it is resolved; where it does not say how many views a frozen backbone sees, every epoch has one."""
+    return {"views": content["epochs"], **content} if content["unfreeze"] == "none" else content
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

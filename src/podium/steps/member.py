@@ -1,5 +1,6 @@
 """The steps of one member: prepare -> train_fold -> predict_fold, a run folder for every fold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,22 +47,30 @@ class Choices:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A competition's rows and folds, and the pictures among them that cannot be read."""
+    """A competition's rows and folds, its pictures' content, and those of them that cannot be read."""
 
     competition: Competition
     rows: "CompetitionRows"
     folds: "Folds"
     unreadable: set[Path] = field(default_factory=set)
+    contents: str = ""
+    """A digest of all pictures' bytes."""
 
 
-def prepare(competition: Competition, choices: Choices, console: Console) -> Prepared:
-    """Read the tables, find the pictures, look at each of them, and split the rows."""
+def prepare(competition: Competition, choices: Choices, console: Console, to_train: Sequence[Member] = ()) -> Prepared:
+    """Read the tables, find the pictures, look at each of them, and split the rows.
+
+    Pictures that are read for the first time are kept as those members will need them, so each is decoded once.
+    """
+    from podium.data.catalogue import catalogue, leave_out_unreadable, pictures_of
     from podium.data.folds import make_folds
-    from podium.data.pictures import leave_out_unreadable
     from podium.data.rows import read_rows
 
     rows = read_rows(competition, data_folder(competition.slug, choices.data))
-    rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image)
+    if to_train and not (choices.dry_run or choices.limit or choices.limit_test):
+        _read_and_keep(rows, to_train, console)
+    known = catalogue(pictures_of(rows), competition.slug, console)
+    rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image, known)
     folds = make_folds(competition, rows, choices.runs)
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} pictures to train on"
@@ -70,7 +79,23 @@ def prepare(competition: Competition, choices: Choices, console: Console) -> Pre
     )
     if unreadable:
         console.print(f"{len(unreadable)} pictures cannot be read and are left out (on_bad_image: skip)")
-    return Prepared(competition, rows, folds, unreadable)
+    return Prepared(competition, rows, folds, unreadable, known.digest)
+
+
+def _read_and_keep(rows: "CompetitionRows", members: Sequence[Member], console: Console) -> None:
+    from podium.data.pictures import Frame, frame_of
+    from podium.data.rows import paths_of
+    from podium.data.supply import Cache, read_and_keep
+    from podium.inference.views import make_views
+
+    for_training, for_test = set(), set()
+    for settings in (member.settings for member in members):
+        for_training |= {Frame(stage.image_size, settings.resize) for stage in settings.stages}
+        last = settings.stages[-1].image_size
+        for_test |= {frame_of(last, settings.resize, view.zoom) for view in make_views(settings.tta)}
+    cache = Cache(members[0].competition.slug, max(member.settings.cache_gb for member in members), console)
+    read_and_keep(paths_of(rows.train, rows.extra), for_training, cache)
+    read_and_keep(paths_of(rows.test), for_test, cache)
 
 
 @dataclass(frozen=True)
@@ -142,6 +167,10 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
     settings = member.settings.model_dump(mode="json", by_alias=True)
     if settings["precision"] == "auto":  # as runs have it that were begun before there was a choice
         del settings["precision"]
+    for stage, content in zip(member.settings.stages, settings["stages"], strict=True):
+        content["views"] = stage.shared_views
+        if stage.shared_views is None:  # the same
+            del content["views"]
     competition = member.competition.model_dump(mode="json", by_alias=True)
     decides = {
         "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},
@@ -150,7 +179,7 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
         "weights": _fingerprint(member),
         "limit": choices.limit,
         "dry_run": choices.dry_run,
-        "rows": prepared.rows.digest,
+        "rows": digest_of([prepared.rows.digest, prepared.contents]),
         "folds": prepared.folds.digest,
     }
     return {
@@ -245,6 +274,7 @@ def _tell_other_versions(run: Run, console: Console) -> None:
 
 
 def _train(one: FoldRun, console: Console) -> None:
+    from podium.data.supply import Cache
     from podium.training.classification import ClassificationTask
     from podium.training.session import Session
     from podium.training.trainer import train
@@ -256,7 +286,14 @@ def _train(one: FoldRun, console: Console) -> None:
         f" in {one.run.path}"
     )
     task = ClassificationTask(
-        settings, competition.labels, competition.metric, training, validation, one.fold, eager=choices.dry_run
+        settings,
+        competition.labels,
+        competition.metric,
+        training,
+        validation,
+        one.fold,
+        eager=choices.dry_run,
+        cache=Cache(competition.slug, settings.cache_gb, console),
     )
     session = Session.open(
         one.run,
@@ -268,10 +305,20 @@ def _train(one: FoldRun, console: Console) -> None:
         command=choices.command,
         tensorboard=settings.tensorboard,
         precision=settings.precision,
+        on_processors=lambda: _on_processors(one, len(training.paths), console),
     )
     train(session, settings.stages)
     best = one.run.state["best"]
     console.print(f"  best: stage {best['stage']}, epoch {best['epoch'] + 1}, {best['monitor']} {best['score']:.4f}")
+
+
+def _on_processors(one: FoldRun, rows: int, console: Console) -> str:
+    """What `precision: auto` means there."""
+    from podium.steps.precision import precision_by_trial
+
+    if one.choices.dry_run:
+        return "float32"
+    return precision_by_trial(one.member.settings, len(one.member.competition.labels), rows, console)
 
 
 def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":
@@ -279,22 +326,24 @@ def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":
     import pandas as pd
 
     from podium.data.folds import TEST
-    from podium.data.pictures import numbered
+    from podium.data.rows import numbered, paths_of
     from podium.training.classification import LabelledPictures
 
     rows, of_row = one.prepared.rows, one.prepared.folds.of_row
     classes = one.member.competition.labels
-    training = pd.concat([rows.train[(of_row != str(one.fold)) & (of_row != TEST)], rows.extra], ignore_index=True)
-    training = _limited(training, _training_limit(one))
+    needed = ["label", "path"]
+    own = rows.train.loc[(of_row != str(one.fold)) & (of_row != TEST), needed]
+    training = _limited(pd.concat([own, rows.extra[needed]], ignore_index=True), _training_limit(one))
     validation = validation_rows(one)
-    absent = [label for label in classes if label not in set(training["label"])]
+    present = set(training["label"])
+    absent = [label for label in classes if label not in present]
     if absent:
         raise ConfigError(
             f"fold {one.fold} trains on no picture of the class {', '.join(absent)}; mend {one.prepared.folds.path}"
         )
     return (
-        LabelledPictures(list(training["path"]), numbered(training["label"], classes)),
-        LabelledPictures(list(validation["path"]), numbered(validation["label"], classes)),
+        LabelledPictures(paths_of(training), numbered(training["label"], classes)),
+        LabelledPictures(paths_of(validation), numbered(validation["label"], classes)),
     )
 
 
@@ -316,7 +365,7 @@ def _limited(rows: Any, limit: int | None) -> Any:
 
     if limit is None or len(rows) <= limit:
         return rows
-    return rows.iloc[stratified_limit(rows["label"].to_numpy(), limit, seed=0)].reset_index(drop=True)
+    return rows.iloc[stratified_limit(rows["label"], limit, seed=0)].reset_index(drop=True)
 
 
 def predict_fold(one: FoldRun, console: Console) -> None:
@@ -341,21 +390,20 @@ def rows_to_predict(one: FoldRun) -> "ToPredict":
     import numpy as np
 
     from podium.data.folds import TEST
-    from podium.data.pictures import numbered
+    from podium.data.rows import numbered, paths_of
     from podium.inference.predict import Pictures, ToPredict
 
     rows, classes = one.prepared.rows, one.member.competition.labels
-    unreadable = one.prepared.unreadable
 
     def labelled(table: Any) -> Pictures:
-        return Pictures(list(table["id"]), list(table["path"]), numbered(table["label"], classes))
+        return Pictures(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
 
     test = rows.test if one.choices.limit_test is None else rows.test.iloc[: one.choices.limit_test]
     apart = rows.train[one.prepared.folds.of_row == TEST]
     counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
     return ToPredict(
         labelled(validation_rows(one)),
-        Pictures(list(test["id"]), [None if path in unreadable else path for path in test["path"]]),
+        Pictures(test["id"].tolist(), paths_of(test).leaving_out(one.prepared.unreadable)),
         labelled(apart) if len(apart) else None,
         counts / counts.sum(),
     )

@@ -1,13 +1,16 @@
 """Everything wrong with a submission, told at once, before one of the day's few is spent on it."""
 
+import codecs
 import csv
 import difflib
-import io
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
+from typing import Protocol
 
 from podium.submission.write import Format, Sample, answer_columns, read_sample
 
@@ -16,17 +19,15 @@ _EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}  # how programs spell 
 _WRONG_LABELS_TOLD = 5
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A CSV as text: its header, and the rows that fit it with their line numbers."""
+Answers = tuple[str, ...]
 
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
 
-    def column(self, name: str) -> list[str]:
-        position = self.header.index(name)
-        return [row[position] for row in self.rows]
+class _Look(Protocol):
+    """One thing that can be wrong. It sees each row that fits the header once, and keeps only what it must."""
+
+    def see(self, line: int, row: list[str]) -> None: ...
+
+    def faults(self) -> list[str]: ...
 
 
 class _UnreadableError(Exception):
@@ -55,55 +56,73 @@ def check_submission(
     if ".partial." in path.name:
         faults.append("the name says it is partial: made with --limit-test, it lacks rows; predict the whole test set")
     try:
-        table, broken = _read_table(path)
+        rows = _csv_rows(path)
+        _, header = next(rows, (0, []))
+        if not header:
+            raise _UnreadableError("the file is empty; expected a header and a row for each id of the sample")
+        present = [name for name in answers if name in header]
+        looks = _looks(header, shape, id_column, answers, format, classes)
+        faults += _column_faults(header, shape) + _look_at(rows, len(header), looks)
     except _UnreadableError as fault:
         return [*faults, str(fault)]
-    faults += _column_faults(table, shape) + broken
-    if id_column in table.header:
-        faults += _id_faults(table, shape, id_column)
-    present = [name for name in answers if name in table.header]
-    if format == "label" and present:
-        faults += _label_faults(table, present[0], classes)
-    elif present:
-        faults += _probability_faults(table, present, whole=present == answers)
-    if present:
-        faults += _constant_faults(table, present, format)
-    if id_column in table.header and present == answers:
-        faults += _repeat_faults(path, table, id_column, answers)
+    faults += [fault for look in looks for fault in look.faults()]
+    if id_column in header and present == answers:
+        faults += _repeat_faults(path, id_column, answers)
     return faults
 
 
-def _read_table(path: Path) -> tuple[_Table, list[str]]:
-    """The table, and a fault where rows do not fit the header; those rows are not looked at further."""
-    header: list[str] = []
-    rows, lines, misfits = [], [], []
-    for line, cells in _csv_rows(path):
-        if not header:
-            header = cells
-        elif len(cells) == len(header):
-            rows.append(cells)
-            lines.append(line)
-        else:
+def _looks(
+    header: list[str], sample: Sample, id_column: str, answers: list[str], format: Format, classes: Sequence[str]
+) -> list[_Look]:
+    """At whatever the file's columns allow."""
+    looks: list[_Look] = []
+    present = [name for name in answers if name in header]
+    if id_column in header:
+        looks.append(_Ids(sample, header.index(id_column)))
+    if format == "label" and present:
+        looks.append(_Labels(present[0], header.index(present[0]), classes))
+    elif present:
+        looks.append(_Probabilities(_cells_of(header, present), whole=present == answers))
+    if present:
+        looks.append(_Constant(_cells_of(header, present), format))
+    return looks
+
+
+def _look_at(rows: Iterator[tuple[int, list[str]]], width: int, looks: Sequence[_Look]) -> list[str]:
+    """A fault where rows do not fit the header; those rows are not looked at further."""
+    misfits, fitting = array("q"), 0
+    sees = [look.see for look in looks]
+    for line, cells in rows:
+        if len(cells) != width:
             misfits.append(line)
-    if not header:
-        raise _UnreadableError("the file is empty; expected a header and a row for each id of the sample")
+            continue
+        fitting += 1
+        for see in sees:
+            see(line, cells)
     faults = []
     if misfits:
-        faults.append(f"{_rows_at(misfits)} not the {len(header)} values the header announces; expected one a column")
-    if not rows:
+        faults.append(f"{_rows_at(misfits)} not the {width} values the header announces; expected one a column")
+    if not fitting:
         faults.append("there are no rows under the header; expected one for each id of the sample")
-    return _Table(header, rows, lines), faults
+    return faults
+
+
+def _cells_of(header: Sequence[str], names: Sequence[str]) -> Callable[[list[str]], Answers]:
+    """What takes these columns out of a row."""
+    positions = [header.index(name) for name in names]
+    if len(positions) == 1:
+        return lambda row: (row[positions[0]],)
+    return itemgetter(*positions)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        if "\0" in text:
-            raise _UnreadableError("there are zero bytes in the file; expected CSV text in UTF-8")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
+        _make_sure_of_text(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, cells
     except OSError as error:
         raise _UnreadableError(f"the file cannot be read ({error.strerror}); expected a CSV at {path}") from error
     except UnicodeDecodeError as error:
@@ -114,63 +133,100 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise _UnreadableError(f"not a CSV ({error}, line {reader.line_num}); expected comma-separated text") from error
 
 
-def _column_faults(table: _Table, sample: Sample) -> list[str]:
+def _make_sure_of_text(path: Path) -> None:
+    """A look at the whole file, a part at a time, before its first row is believed."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    has_zero = False
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                has_zero = has_zero or b"\0" in block
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        path.read_bytes().decode("utf-8-sig")  # tells the place within the whole file
+    if has_zero:
+        raise _UnreadableError("there are zero bytes in the file; expected CSV text in UTF-8")
+
+
+def _column_faults(header: list[str], sample: Sample) -> list[str]:
     expected = f"expected {_few(sample.columns, 12)}"
-    missing = [name for name in sample.columns if name not in table.header]
-    extra = [name for name in table.header if name not in sample.columns]
-    doubled = [name for name, times in Counter(table.header).items() if times > 1]
+    missing = [name for name in sample.columns if name not in header]
+    extra = [name for name in header if name not in sample.columns]
+    doubled = [name for name, times in Counter(header).items() if times > 1]
     faults = [
         f"{what} columns: {_few(names)}; {expected}"
         for what, names in (("missing", missing), ("extra", extra), ("doubled", doubled))
         if names
     ]
-    if not faults and table.header != sample.columns:
-        faults.append(f"columns in the wrong order: {_few(table.header, 12)}; {expected}")
+    if not faults and header != sample.columns:
+        faults.append(f"columns in the wrong order: {_few(header, 12)}; {expected}")
     return faults
 
 
-def _id_faults(table: _Table, sample: Sample, id_column: str) -> list[str]:
-    ids = table.column(id_column)
-    times, wanted = Counter(ids), set(sample.ids)
-    missing = [name for name in sample.ids if name not in times]
-    extra = [name for name in times if name not in wanted]
-    doubled = [name for name, count in times.items() if count > 1]
-    faults = []
-    if missing:
-        faults.append(
-            f"{len(missing)} ids missing: {_few(missing)}; expected all {len(sample.ids)} of {sample.path.name}"
-        )
-    if extra:
-        lines = f"first on line {table.lines[ids.index(extra[0])]}"
-        faults.append(
-            f"{len(extra)} ids not in the sample ({lines}): {_few(extra)}; expected ids like {_few(sample.ids, 1)}"
-        )
-    if doubled:
-        faults.append(f"{len(doubled)} ids more than once: {_few(doubled)}; expected one row each")
-    return faults
+class _Ids:
+    def __init__(self, sample: Sample, position: int) -> None:
+        self._sample, self._position = sample, position
+        self._ids: list[str] = []
+        self._lines = array("q")
+
+    def see(self, line: int, row: list[str]) -> None:
+        self._ids.append(row[self._position])
+        self._lines.append(line)
+
+    def faults(self) -> list[str]:
+        ids, sample = self._ids, self._sample
+        times, wanted = Counter(ids), set(sample.ids)
+        missing = [name for name in sample.ids if name not in times]
+        extra = [name for name in times if name not in wanted]
+        doubled = [name for name, count in times.items() if count > 1]
+        faults = []
+        if missing:
+            faults.append(
+                f"{len(missing)} ids missing: {_few(missing)}; expected all {len(sample.ids)} of {sample.path.name}"
+            )
+        if extra:
+            lines = f"first on line {self._lines[ids.index(extra[0])]}"
+            faults.append(
+                f"{len(extra)} ids not in the sample ({lines}): {_few(extra)}; expected ids like {_few(sample.ids, 1)}"
+            )
+        if doubled:
+            faults.append(f"{len(doubled)} ids more than once: {_few(doubled)}; expected one row each")
+        return faults
 
 
-def _label_faults(table: _Table, column: str, classes: Sequence[str]) -> list[str]:
-    known = set(classes)
-    empty: list[int] = []
-    wrong: dict[str, list[int]] = {}
-    for line, label in zip(table.lines, table.column(column), strict=True):
-        if label in known:
-            continue
+class _Labels:
+    def __init__(self, column: str, position: int, classes: Sequence[str]) -> None:
+        self._column, self._position, self._classes = column, position, classes
+        self._known = set(classes)
+        self._empty = array("q")
+        self._wrong: dict[str, array[int]] = {}
+
+    def see(self, line: int, row: list[str]) -> None:
+        label = row[self._position]
+        if label in self._known:
+            return
         if label.strip().casefold() in _EMPTY:
-            empty.append(line)
+            self._empty.append(line)
         else:
-            wrong.setdefault(label, []).append(line)
-    faults = [f"{_rows_at(empty)} no label in {_quoted(column)}; expected one of {_few(classes)}"] if empty else []
-    for label, lines in list(wrong.items())[:_WRONG_LABELS_TOLD]:
-        near = _nearest(label, classes)
-        hint = f"did you mean {_quoted(near)}?" if near is not None else f"expected one of {_few(classes)}"
-        faults.append(f"{_rows_at(lines)} a label that does not exist, {_quoted(label)}; {hint}")
-    if len(wrong) > _WRONG_LABELS_TOLD:
-        faults.append(
-            f"{len(wrong) - _WRONG_LABELS_TOLD} more labels that do not exist; expected one of {_few(classes)}"
-        )
-    return faults
+            self._wrong.setdefault(label, array("q")).append(line)
+
+    def faults(self) -> list[str]:
+        classes, wrong = self._classes, self._wrong
+        faults = []
+        if self._empty:
+            faults.append(
+                f"{_rows_at(self._empty)} no label in {_quoted(self._column)}; expected one of {_few(classes)}"
+            )
+        for label, lines in list(wrong.items())[:_WRONG_LABELS_TOLD]:
+            near = _nearest(label, classes)
+            hint = f"did you mean {_quoted(near)}?" if near is not None else f"expected one of {_few(classes)}"
+            faults.append(f"{_rows_at(lines)} a label that does not exist, {_quoted(label)}; {hint}")
+        if len(wrong) > _WRONG_LABELS_TOLD:
+            faults.append(
+                f"{len(wrong) - _WRONG_LABELS_TOLD} more labels that do not exist; expected one of {_few(classes)}"
+            )
+        return faults
 
 
 def _nearest(label: str, classes: Sequence[str]) -> str | None:
@@ -183,47 +239,85 @@ def _nearest(label: str, classes: Sequence[str]) -> str | None:
     return near[0] if near else None
 
 
-def _probability_faults(table: _Table, columns: Sequence[str], whole: bool) -> list[str]:
+class _Probabilities:
     """`whole`: every class has its column, so rows can be summed."""
-    positions = [table.header.index(name) for name in columns]
-    empty, words, outside, sums = [], [], [], []
-    for line, row in zip(table.lines, table.rows, strict=True):
-        cells = [row[position] for position in positions]
+
+    def __init__(self, cells_of: Callable[[list[str]], Answers], whole: bool) -> None:
+        self._cells_of, self._whole = cells_of, whole
+        self._empty, self._words, self._outside, self._sums = array("q"), array("q"), array("q"), array("q")
+
+    def see(self, line: int, row: list[str]) -> None:
+        cells = self._cells_of(row)
+        if not self._are_right(cells):
+            self._note_what_is_wrong(line, cells)
+
+    def _are_right(self, cells: Answers) -> bool:
+        """Quickly, for nearly all rows are. Not a number is neither from 0 to 1 nor makes a sum."""
+        try:
+            numbers = [*map(float, cells)]
+        except ValueError:
+            return False
+        if not (min(numbers) >= 0 and max(numbers) <= 1):
+            return False
+        total, text = math.fsum(numbers), "".join(cells)
+        in_sum = abs(total - 1) <= _SUM_TOLERANCE if self._whole else not math.isnan(total)
+        return in_sum and text.isascii() and "_" not in text
+
+    def _note_what_is_wrong(self, line: int, cells: Answers) -> None:
         numbers = [_number(cell) for cell in cells]
         known = [number for number in numbers if number is not None]
         gaps = [cell for cell, number in zip(cells, numbers, strict=True) if number is None]
         blanks = [cell for cell in gaps if cell.strip().casefold() in _EMPTY]
         far = [number for number in known if not 0 <= number <= 1]
         if blanks:
-            empty.append(line)
+            self._empty.append(line)
         if len(gaps) > len(blanks):
-            words.append(line)
+            self._words.append(line)
         if far:
-            outside.append(line)
-        if whole and not gaps and not far and abs(math.fsum(known) - 1) > _SUM_TOLERANCE:
-            sums.append(line)
-    wanted = "expected numbers from 0 to 1 that sum to 1 in each row"
-    told = (
-        (empty, "empty or NaN probabilities"),
-        (words, "probabilities that are not numbers"),
-        (outside, "probabilities outside 0 to 1"),
-        (sums, "probabilities that do not sum to 1"),
-    )
-    return [f"{_rows_at(lines)} {what}; {wanted}" for lines, what in told if lines]
+            self._outside.append(line)
+        if self._whole and not gaps and not far and abs(math.fsum(known) - 1) > _SUM_TOLERANCE:
+            self._sums.append(line)
+
+    def faults(self) -> list[str]:
+        wanted = "expected numbers from 0 to 1 that sum to 1 in each row"
+        told = (
+            (self._empty, "empty or NaN probabilities"),
+            (self._words, "probabilities that are not numbers"),
+            (self._outside, "probabilities outside 0 to 1"),
+            (self._sums, "probabilities that do not sum to 1"),
+        )
+        return [f"{_rows_at(lines)} {what}; {wanted}" for lines, what in told if lines]
 
 
-def _constant_faults(table: _Table, columns: Sequence[str], format: Format) -> list[str]:
-    answers = set(zip(*(table.column(name) for name in columns), strict=True))
-    if len(table.rows) < 2 or len(answers) > 1:
-        return []
-    answer = f"the label {_quoted(answers.pop()[0])}" if format == "label" else "the same probabilities"
-    return [f"all {len(table.rows)} rows have {answer}; expected answers that differ: was the model trained?"]
+class _Constant:
+    def __init__(self, cells_of: Callable[[list[str]], Answers], format: Format) -> None:
+        self._cells_of, self._format = cells_of, format
+        self._first: Answers | None = None
+        self._rows, self._differ = 0, False
+
+    def see(self, line: int, row: list[str]) -> None:
+        if self._differ:
+            return
+        self._rows += 1
+        answer = self._cells_of(row)
+        self._first = self._first or answer
+        self._differ = answer != self._first
+
+    def faults(self) -> list[str]:
+        if self._differ or self._first is None or self._rows < 2:
+            return []
+        answer = f"the label {_quoted(self._first[0])}" if self._format == "label" else "the same probabilities"
+        return [f"all {self._rows} rows have {answer}; expected answers that differ: was the model trained?"]
 
 
-def _repeat_faults(path: Path, table: _Table, id_column: str, answers: Sequence[str]) -> list[str]:
-    own = dict(zip(table.column(id_column), zip(*map(table.column, answers), strict=True), strict=True))
+def _repeat_faults(path: Path, id_column: str, answers: Sequence[str]) -> list[str]:
+    by_id: dict[str, Answers] = {}
     for earlier in _earlier_files(path):
-        if _same_answers(earlier, own, id_column, answers):
+        same = _same_in_order(path, earlier, id_column, answers)
+        if same is None:  # only then is a file as long as both worth holding in memory
+            by_id = by_id or dict(_answers_in(path, id_column, answers, only_fitting=True))
+            same = _same_by_id(earlier, by_id, id_column, answers)
+        if same:
             return [f"the answers equal those of {earlier.name}; expected a new submission: send that one or neither"]
     return []
 
@@ -240,21 +334,49 @@ def _earlier_files(path: Path) -> list[Path]:
     return [path.with_name(name) for name in sorted(ages, key=ages.__getitem__) if own is not None and ages[name] < own]
 
 
-def _same_answers(other: Path, own: Mapping[str, tuple[str, ...]], id_column: str, answers: Sequence[str]) -> bool:
-    """Compared row by row and left at the first difference, for a folder may hold many large files."""
+def _answers_in(
+    path: Path, id_column: str, answers: Sequence[str], only_fitting: bool
+) -> Iterator[tuple[str, Answers]]:
+    """Each id and its answers. A file of another form is an _UnreadableError; rows of one may be left out."""
+    rows = _csv_rows(path)
+    _, header = next(rows, (0, []))
+    if not only_fitting and sorted(header) != sorted([id_column, *answers]):
+        raise _UnreadableError("of other columns")
+    position, cells_of = header.index(id_column), _cells_of(header, answers)
+    for _, cells in rows:
+        if len(cells) == len(header):
+            yield cells[position], cells_of(cells)
+        elif not only_fitting:
+            raise _UnreadableError("of rows that do not fit its header")
+
+
+def _same_in_order(own: Path, other: Path, id_column: str, answers: Sequence[str]) -> bool | None:
+    """Row by row and left at the first difference, for a folder may hold many large files. None where the ids stand in
+    another order."""
+    seen = set()
+    pairs = zip_longest(
+        _answers_in(own, id_column, answers, only_fitting=True),
+        _answers_in(other, id_column, answers, only_fitting=False),
+    )
+    try:
+        for mine, theirs in pairs:
+            if mine is not None and theirs is not None and mine[0] != theirs[0]:
+                return None
+            if mine is None or theirs is None or mine[0] in seen or not _equal(mine[1], theirs[1]):
+                return False
+            seen.add(mine[0])
+    except _UnreadableError:
+        return False
+    return bool(seen)
+
+
+def _same_by_id(other: Path, own: Mapping[str, Answers], id_column: str, answers: Sequence[str]) -> bool:
     remaining = set(own)
     try:
-        rows = _csv_rows(other)
-        _, header = next(rows, (0, []))
-        if sorted(header) != sorted([id_column, *answers]):
-            return False
-        id_position, positions = header.index(id_column), [header.index(name) for name in answers]
-        for _, cells in rows:
-            if len(cells) != len(header) or cells[id_position] not in remaining:
+        for name, cells in _answers_in(other, id_column, answers, only_fitting=False):
+            if name not in remaining or not _equal(cells, own[name]):
                 return False
-            remaining.remove(cells[id_position])
-            if not _equal((cells[position] for position in positions), own[cells[id_position]]):
-                return False
+            remaining.remove(name)
     except _UnreadableError:
         return False
     return bool(own) and not remaining

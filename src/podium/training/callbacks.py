@@ -17,20 +17,20 @@ from podium.training.model_state import weights_file_size
 from podium.training.rates import RateChanges, StepwiseScheduler
 from podium.training.saving import StateSaver
 from podium.training.session import Session
-from podium.training.task import Task
+from podium.training.task import Learner
 
 Logs = dict[str, Any] | None
 
 
-def stage_callbacks(session: Session, number: int, stage: Stage, batches: EpochBatches) -> list[Any]:
+def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learner) -> list[Any]:
     """In the order in which an epoch's end needs them: figures, those who act on them, those who tell and save.
 
     What counts over epochs goes on from the counters of the session's progress.
     """
-    task, progress = session.task, session.progress
+    task, progress, batches = session.task, session.progress, learner.batches
     session.saves.folder.mkdir(exist_ok=True)
     checkpoint = PlainCheckpoint(
-        task,
+        task.plain(learner.whole),
         session.saves.folder / ".writing-best.weights.h5",
         monitor=task.monitor,
         mode=task.mode,
@@ -59,7 +59,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, batches: EpochB
         EpochNumber(batches),
         Divergence(session, number, stage),
         averages,
-        Validation(session, number, stage),
+        Validation(session, learner, stage),
         checkpoint,
         BestWeights(session, checkpoint, number, stage),
         averages and averages.put_back,
@@ -71,7 +71,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, batches: EpochB
         if session.tensorboard
         else None,
         ProgressReport(stage, batches, session.console),
-        StateSaver(session, stage, batches, counting),
+        StateSaver(session, stage, learner, counting),
     ]
     return [callback for callback in callbacks if callback is not None]
 
@@ -109,12 +109,12 @@ class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]
 class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     """Keras's, but of the weights alone: an optimizer's moments would make the file three times as large."""
 
-    def __init__(self, task: Task, path: Path, **arguments: Any) -> None:
+    def __init__(self, plain: Any, path: Path, **arguments: Any) -> None:
         super().__init__(path, **arguments)
-        self._task = task
+        self._plain = plain
 
     def set_model(self, model: Any) -> None:
-        super().set_model(self._task.plain(model))
+        super().set_model(self._plain)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         make_sure_of_room(Path(self.filepath).parent, weights_file_size(self.model), "a file of weights")
@@ -154,9 +154,9 @@ class PutBack(keras.callbacks.Callback):  # type: ignore[misc]
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]
     """Adds the task's own figures to the epoch's, in one pass over the validation rows."""
 
-    def __init__(self, session: Session, number: int, stage: Stage) -> None:
+    def __init__(self, session: Session, learner: Learner, stage: Stage) -> None:
         super().__init__()
-        self._session, self._number, self._stage = session, number, stage
+        self._session, self._learner, self._stage = session, learner, stage
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -164,10 +164,10 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         assert logs is not None
-        began, task = time.perf_counter(), self._session.task
-        logs.update(task.validate(self.model, self._stage))
+        began = time.perf_counter()
+        logs.update(self._session.task.validate(self.model, self._stage))
         ended = time.perf_counter()
-        self._session.progress.seconds_a_picture = (ended - began) / max(task.validation_count, 1)
+        self._session.note_validation(self._learner, ended - began)
         logs["seconds"] = round(ended - self._began, 2)
 
 
@@ -214,6 +214,17 @@ class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]
         self._session.write_history()
 
 
+def bar_on(console: Console) -> Progress:
+    return Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
 class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
     """A bar with the time left on a terminal; in a log, a line an epoch."""
 
@@ -226,14 +237,7 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         if self._console.is_terminal and self._bar is None:
-            self._bar = Progress(
-                TextColumn("  {task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
+            self._bar = bar_on(self._console)
             total, done = (epochs * self._batches.steps for epochs in (self._stage.epochs, epoch))
             self._task_id = self._bar.add_task(
                 self._stage.name, total=total, completed=done + self._batches.steps_before

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -14,14 +16,27 @@ from sklearn.metrics import classification_report, confusion_matrix
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation
-from podium.data.batches import PredictionBatches, TrainingBatches
-from podium.data.pictures import fit_picture, read_picture
+from podium.data.batches import PredictionBatches, Preparation, TrainingBatches
+from podium.data.feed import fed
+from podium.data.preparing import PlainLook
+from podium.data.supply import Cache, Supply
 from podium.errors import TrainingDivergedError
 from podium.files import write_text
 from podium.metrics import METRICS
 from podium.models import devices
 from podium.models.backbone import settle_statistics, unfreeze
-from podium.models.classifier import BACKBONE, build_classifier
+from podium.models.classifier import BACKBONE, Parts, build_classifier, parts_of
+from podium.runs import versions
+from podium.training.features import (
+    FeatureBatches,
+    Features,
+    FeaturesInOrder,
+    ViewBatches,
+    Wanted,
+    digest_of_features,
+    kept_features,
+)
+from podium.training.task import Learner, Watch
 
 SETTLED_ON = 32
 """Pictures from which random weights take their first BatchNormalization statistics."""
@@ -43,13 +58,18 @@ class ClassificationTask:
         validation: LabelledPictures,
         fold: int,
         eager: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time."""
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
         self._eager = eager
+        self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
+        self._cache_gb = cache.gigabytes if cache else 0.0
         self._last_probs: NDArray[np.float64] | None = None
-        self._plain: tuple[Any, Any] | None = None
+        self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._kept_validation: WeakKeyDictionary[Any, Features] = WeakKeyDictionary()
+        """For heads that are fitted alone."""
         self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
         higher = settings.monitor == "metric" and self._metric.higher_is_better
         self.mode: Literal["max", "min"] = "max" if higher else "min"
@@ -60,9 +80,10 @@ class ClassificationTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
         if pretrained and self._settings.backbone.weights == "none":
-            some = self._training.paths[:SETTLED_ON]
-            fitted = [fit_picture(read_picture(path), image_size, self._settings.resize) for path in some]
-            settle_statistics(model, np.stack(fitted))
+            some = Supply(self._training.paths[:SETTLED_ON])
+            settle_statistics(
+                model, Preparation(some, [PlainLook(image_size, self._settings.resize)])(range(len(some)))
+            )
         return model
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
@@ -73,30 +94,89 @@ class ClassificationTask:
         model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=self._eager)
 
     def plain(self, model: Any) -> Any:
-        if self._plain is None or self._plain[0] is not model:
-            self._plain = (model, keras.Model(model.inputs, model.outputs))
-        return self._plain[1]
+        if model not in self._plain:
+            self._plain[model] = keras.Model(model.inputs, model.outputs)
+        return self._plain[model]
+
+    def learner(self, whole: Any, number: int, stage: Stage, watch: Watch) -> Learner:
+        """The whole model; or its head on kept features, where a frozen backbone would compute them again and again."""
+        views = stage.shared_views
+        if views is None:
+            return Learner(whole, whole, self.batches(number, stage))
+        parts = parts_of(whole, devices.found(self._settings.stages))
+        features, wanted = parts.features(), self._wanted(number, stage, views)
+        name = self._digest_of_features(parts, number, stage)
+        kept = kept_features(name, wanted, features, self._cache_gb, watch)
+        if kept is None:
+            pictures = self.batches(number, stage)
+            batches = ViewBatches(pictures, len(self._training.paths), stage.batch_size, views)
+            return Learner(whole, parts.together(), batches)
+        head = parts.head_alone(features)
+        *of_views, self._kept_validation[head] = (kept.files[one.file] for one in wanted)
+        taken = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
+        return Learner(whole, head, taken, kept.seconds_a_picture)
+
+    def _wanted(self, number: int, stage: Stage, views: int) -> list[Wanted]:
+        """The features of the training rows in each view, and last those of the validation rows."""
+        rows = len(self._training.paths)
+        of_views = [
+            Wanted(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._pictures_of_view, number, stage, view))
+            for view in range(views if self._transforms(stage) else 1)
+        ]
+        pictures = partial(self._validation_pictures, stage)
+        return [*of_views, Wanted("validation.npy", "the validation rows", self.validation_count, pictures)]
+
+    def _pictures_of_view(self, number: int, stage: Stage, view: int) -> PredictionBatches:
+        return self.batches(number, stage).in_row_order(view)
+
+    def _validation_pictures(self, stage: Stage) -> PredictionBatches:
+        look = PlainLook(stage.image_size, self._settings.resize)
+        return PredictionBatches(self._validation_supply, [look], stage.batch_size)
+
+    def _digest_of_features(self, parts: Parts, number: int, stage: Stage) -> str:
+        transforms = self._transforms(stage)
+        decides = {
+            "backbone": [self._settings.backbone.name, self._settings.backbone.alpha],
+            "pooling": parts.pooling and self._settings.head.pooling,
+            "precision": parts.backbone.dtype_policy.name,
+            "pictures": [stage.image_size, self._settings.resize],
+            "augmentation": [transforms, self._seed(number)] if transforms else None,
+            "arithmetic": [stage.batch_size, devices.names_of_gpus()],  # how sums are rounded
+            "versions": {name: version for name, version in versions().items() if name != "commit"},
+        }
+        pictures = [supply.contents().tobytes() for supply in (self._training_supply, self._validation_supply)]
+        return digest_of_features(decides, pictures, parts.backbone.weights)
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
-        transforms = self._settings.augmentation if stage.augmentation is None else stage.augmentation
         return TrainingBatches(
-            self._training.paths,
-            np.eye(len(self._classes), dtype=np.float32)[self._training.labels],
+            self._training_supply,
+            self._targets,
             image_size=stage.image_size,
             resize=self._settings.resize,
             batch_size=stage.batch_size,
-            augmentation=Augmentation(transforms, stage.image_size),
-            seed=(self._settings.seed, self._fold, number),
+            augmentation=self._augmentation(stage),
+            seed=self._seed(number),
         )
+
+    @property
+    def _targets(self) -> NDArray[np.float32]:
+        return np.eye(len(self._classes), dtype=np.float32)[self._training.labels]
+
+    def _augmentation(self, stage: Stage) -> Augmentation:
+        return Augmentation(self._transforms(stage), stage.image_size)
+
+    def _transforms(self, stage: Stage) -> list[Any]:
+        return self._settings.augmentation if stage.augmentation is None else stage.augmentation
+
+    def _seed(self, number: int) -> tuple[int, int, int]:
+        return (self._settings.seed, self._fold, number)
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
         """The plain cross-entropy (no smoothing, no L2), the accuracy and the competition's metric."""
-        batches = PredictionBatches(
-            self._validation.paths,
-            lambda picture, _: fit_picture(picture, stage.image_size, self._settings.resize),
-            stage.batch_size,
-        )
-        probs = np.asarray(self.plain(model).predict(batches, verbose=0), dtype=np.float64)
+        kept = self._kept_validation.get(model)
+        taken = self._validation_pictures(stage) if kept is None else FeaturesInOrder(kept, stage.batch_size)
+        with fed(taken) as feed:
+            probs = np.asarray(self.plain(model).predict(feed, verbose=0), dtype=np.float64)
         if not np.isfinite(probs).all():
             raise TrainingDivergedError(
                 f"the predictions became NaN in stage {stage.name} at the learning rate {stage.learning_rate:.3g};"

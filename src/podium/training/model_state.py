@@ -12,15 +12,23 @@ from podium.errors import RunError
 from podium.models import devices
 from podium.models.backbone import all_layers
 from podium.training.saves import Arrays, SavedState
+from podium.training.task import Learner
 
 
-def taken_down(model: Any) -> Arrays:
+def taken_down(learner: Learner) -> Arrays:
     """Everything that changes while a compiled model trains. Random seeds are among a model's variables.
+
+    Of the whole model, whatever part of it is fitted: so it does not matter which part goes on.
 
     Where several devices train it, each counts its own part of the metrics, and rounds it. `devices` has those parts;
     going on with another number of devices, the sums are enough.
     """
-    parts = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    model = learner.model
+    parts = {
+        "model": learner.whole.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
     arrays = {
         f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
         for part, variables in parts.items()
@@ -32,9 +40,9 @@ def taken_down(model: Any) -> Arrays:
     return arrays
 
 
-def size_of(model: Any) -> int:
+def size_of(learner: Learner) -> int:
     """Bytes of what is taken down, all but a few being four a number."""
-    variables = (*model.variables, *model.optimizer.variables)
+    variables = (*learner.whole.variables, *learner.model.optimizer.variables)
     return sum(4 * math.prod(variable.shape) for variable in variables)
 
 

@@ -12,6 +12,7 @@ from podium.models import devices
 from podium.training.model_state import take_up_metrics
 from podium.training.saves import SavedState
 from podium.training.session import SPARE_SECONDS, Session
+from podium.training.task import Learner
 
 Logs = dict[str, Any] | None
 
@@ -22,10 +23,11 @@ COUNTERS = ("best", "wait", "cooldown_counter")
 class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps count of where the training stands, saves it, and stops it when asked to."""
 
-    def __init__(self, session: Session, stage: Stage, batches: EpochBatches, counting: Mapping[str, Any]) -> None:
+    def __init__(self, session: Session, stage: Stage, learner: Learner, counting: Mapping[str, Any]) -> None:
         """`counting` are the callbacks with counters of their own, by name."""
         super().__init__()
-        self._session, self._stage, self._batches, self._counting = session, stage, batches, counting
+        self._session, self._stage, self._learner, self._counting = session, stage, learner, counting
+        self._batches = learner.batches
         self._saved_at = self._step_began = time.perf_counter()
         self._steps_here = 0
 
@@ -65,7 +67,7 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
         self._session.stop_if_asked(self._stage, 0.0 if is_last else self._seconds_of_the_next_step())
 
     def _save(self) -> None:
-        self._session.save(self.model, self._stage, self._batches.steps)
+        self._session.save(self._learner, self._stage, self._batches.steps)
         self._saved_at = time.perf_counter()
 
     def _note_step(self, seconds: float) -> None:
@@ -78,7 +80,7 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _seconds_of_the_next_step(self) -> float:
         """With all that follows it before the training can stop again."""
-        needed = self._session.pace.step + self._session.seconds_to_save(self.model) + SPARE_SECONDS
+        needed = self._session.pace.step + self._session.seconds_to_save(self._learner) + SPARE_SECONDS
         if self._session.progress.step + 1 >= self._batches.steps:
             needed += self._session.seconds_to_validate(self._stage)
         return needed

@@ -1,23 +1,24 @@
 """One process's part of a training: where it stands, what it saves, and when it stops."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 
 from podium.changes import merged, read_changes
 from podium.config.member import Precision
 from podium.config.stage import Stage
-from podium.errors import StoppedError
+from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
-from podium.models.devices import resolved
+from podium.models.devices import is_out_of_memory, resolved
 from podium.runs import Run
 from podium.stopping import Stopping
 from podium.training.model_state import all_finite, size_of, taken_down
 from podium.training.progress import Progress, spell_position
 from podium.training.saves import SavedState, Saves
-from podium.training.task import Task
+from podium.training.task import Learner, Task, Watch
 
 SPARE_SECONDS = 2.0
 """Of a time limit, for what no one measures: leaving the process, mostly."""
@@ -31,6 +32,7 @@ class Pace:
 
     step: float = 0.0
     saving: float | None = None
+    validation: float | None = None
 
 
 @dataclass
@@ -63,21 +65,35 @@ class Session:
         command: str,
         tensorboard: bool,
         precision: Precision = "auto",
+        on_processors: Callable[[], str] = lambda: "float32",
     ) -> "Session":
-        """Go on from the newest saved state that is whole, or begin."""
+        """Go on from the newest saved state that is whole, or begin. `on_processors` says what auto is without GPUs."""
         saves = Saves(run.path)
         saves.forget_unfinished()
         saved = saves.newest(console)
         saves.forget_orphans()
-        progress = saved.progress if saved else Progress(seed, resolved(precision))
+        progress = saved.progress if saved else Progress(seed, resolved(precision, on_processors))
         # Those before the state are part of it; of those ahead the file alone decides.
         made = [change for change in progress.changes if change.position < progress.position]
         progress.changes = merged(made, read_changes(run.path))
         return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress)
 
-    def save(self, model: Any, stage: Stage, steps: int) -> None:
+    def watch(self, stage: Stage) -> Watch:
+        return Watch(self.console, lambda seconds: self.stop_if_asked(stage, seconds))
+
+    def pace_of(self, learner: Learner) -> None:
+        """What was timed so far was another learner's; but predicting with the whole may have been timed just now."""
+        self.pace.validation = None
+        self.progress.seconds_a_picture = learner.seconds_a_picture or self.progress.seconds_a_picture
+
+    def note_validation(self, learner: Learner, seconds: float) -> None:
+        self.pace.validation = seconds
+        if learner.seconds_a_picture is None:
+            self.progress.seconds_a_picture = seconds / max(self.task.validation_count, 1)
+
+    def save(self, learner: Learner, stage: Stage, steps: int) -> None:
         """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
-        arrays = taken_down(model)
+        arrays = taken_down(learner)
         if not all_finite(array for name, array in arrays.items() if name.startswith("model/")):
             return
         began = time.perf_counter()
@@ -113,18 +129,20 @@ class Session:
         self.progress.seconds[name] = self.progress.seconds.get(name, 0.0) + now - self._counted_until
         self._counted_until = now
 
-    def seconds_to_save(self, model: Any) -> float:
+    def seconds_to_save(self, learner: Learner) -> float:
         if self.pace.saving is not None:
             return 1.5 * self.pace.saving
-        return size_of(model) / BYTES_A_SECOND + 1.0
+        return size_of(learner) / BYTES_A_SECOND + 1.0
 
-    def seconds_to_begin(self, model: Any) -> float:
+    def seconds_to_begin(self, learner: Learner) -> float:
         """The first step of a stage and saving it; nothing where no step was timed yet."""
         first = self.progress.seconds_of_a_first_step
-        return first + self.seconds_to_save(model) + SPARE_SECONDS if first else 0.0
+        return first + self.seconds_to_save(learner) + SPARE_SECONDS if first else 0.0
 
     def seconds_to_validate(self, stage: Stage) -> float:
         """As it last took; before the first time, as much as training on as many pictures."""
+        if self.pace.validation is not None:
+            return 1.2 * self.pace.validation
         a_picture = self.progress.seconds_a_picture or self.pace.step / stage.batch_size
         return 1.2 * a_picture * self.task.validation_count
 
@@ -139,6 +157,22 @@ class Session:
         if not self.run.saved_states:
             where, command = f"before the first step of {self.run.path}", command.removesuffix(" --resume")
         raise StoppedError(f"{reason}: stopped {where}; go on with: {command}")
+
+    @contextmanager
+    def telling_of_full_memory(self, number: int, stage: Stage) -> Iterator[None]:
+        """A batch of the stage that is too large for the memory there is comes out of the block as podium's error."""
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = f"stages.{number}.batch_size={max(1, stage.batch_size // 2)}"
+            saved = " --resume goes on from what was saved" if self.run.saved_states else ""
+            raise MemoryFullError(
+                f"the memory is full: a batch of {stage.batch_size} pictures of {stage.image_size} pixels does not fit,"
+                f" at {spell_position(stage, self.progress)}; podium find-batch finds the largest that does; make the"
+                f" batch smaller (--set {smaller}{saved})"
+            ) from error
 
     def write_history(self) -> None:
         """history.csv, whole: what a broken-off epoch may have left there is not in it."""

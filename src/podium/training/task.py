@@ -1,10 +1,38 @@
 """What the trainer asks of the thing it trains: the one small interface between classifiers and detectors."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from rich.console import Console
+
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a task gets ready for a stage, which may take as long as an epoch."""
+
+    console: Console
+    stop_if_asked: Callable[[float], None]
+    """Between two parts of the work: stops here if that is asked for, or if the next one, of so many seconds, would
+    take too long."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What Keras fits in a stage."""
+
+    whole: Any
+    """The task's model: what is saved, and gone on with in the next stage."""
+    model: Any
+    """The whole, or another model of the same layers that holds all that learns: a head on kept features."""
+    batches: EpochBatches
+    """What that model takes."""
+    seconds_a_picture: float | None = None
+    """What it takes to predict one with the whole, where only getting ready has shown it."""
 
 
 class Task(Protocol):
@@ -24,11 +52,11 @@ class Task(Protocol):
     def plain(self, model: Any) -> Any:
         """The same layers as a model that is never compiled, to predict with and to save: no optimizer hangs on it."""
 
-    def batches(self, number: int, stage: Stage) -> EpochBatches:
-        """What the stage trains on."""
+    def learner(self, whole: Any, number: int, stage: Stage, watch: Watch) -> Learner:
+        """What is fitted in this stage, and on what. The layers that learn are told already; it is compiled later."""
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """The figures of the validation rows, each named `val_…`."""
+        """The figures of the validation rows, each named `val_…`, by the model that is fitted."""
 
     @property
     def validation_count(self) -> int:

@@ -19,7 +19,7 @@ from podium.training.progress import Progress, spell_position
 from podium.training.saves import Arrays, SavedState
 from podium.training.saving import TakeUpMetrics
 from podium.training.session import Session
-from podium.training.task import Task
+from podium.training.task import Learner, Task
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:
@@ -51,10 +51,12 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> None:
         if not goes_on:
             progress.enter(number, stage)
         task.unfreeze(model, stage)
-        with devices.scope_of(model):
-            task.compile(model, make_optimizer(stage))
         describe(model, stage, session.console)
-        fit(model, session, number, stage, session.saved if goes_on else None)
+        with session.telling_of_full_memory(number, stage):
+            learner = task.learner(model, number, stage, session.watch(stage))
+            with devices.scope_of(learner.model):
+                task.compile(learner.model, make_optimizer(stage))
+            fit(learner, session, number, stage, session.saved if goes_on else None)
     finish(session, stages[-1], seeds_of(model))
 
 
@@ -102,28 +104,30 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     )
 
 
-def fit(model: Any, session: Session, number: int, stage: Stage, saved: SavedState | None) -> None:
+def fit(learner: Learner, session: Session, number: int, stage: Stage, saved: SavedState | None) -> None:
     """The rest of the stage. Of an epoch that was broken off, first what it lacks: Keras knows only whole ones."""
-    progress = session.progress
-    batches = session.task.batches(number, stage)
+    progress, model, batches = session.progress, learner.model, learner.batches
+    session.pace_of(learner)
+    batches.epoch = progress.epoch
     batches.go_on_after(progress.step, progress.rows)
-    callbacks = stage_callbacks(session, number, stage, batches)
+    callbacks = stage_callbacks(session, number, stage, learner)
     if saved:
         session.console.print(f"  going on from {spell_position(stage, progress)}", highlight=False)
         take_up_optimizer(model, saved)
     session.tell_state("training", stage, batches.steps)
-    session.stop_if_asked(stage, session.seconds_to_begin(model))
+    session.stop_if_asked(stage, session.seconds_to_begin(learner))
 
     def fit_until(epochs: int, *more: Any) -> None:
-        # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
-        model.fit(
-            devices.fed(model, batches),
-            initial_epoch=progress.epoch,
-            epochs=epochs,
-            callbacks=[*callbacks, *more],
-            shuffle=False,
-            verbose=0,
-        )
+        with devices.fed(model, batches) as feed:
+            # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
+            model.fit(
+                feed,
+                initial_epoch=progress.epoch,
+                epochs=epochs,
+                callbacks=[*callbacks, *more],
+                shuffle=False,
+                verbose=0,
+            )
 
     try:
         if saved and progress.step:

@@ -90,6 +90,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, tmp_
     }
 
 
+def test_pictures_of_a_size_asked_for_have_it_and_the_sample_says_so(tmp_path):
+    folder = draw_competition(tmp_path / "cars", train=20, test=10, size=(320, 240)).folder
+    assert {cv2.imread(str(path)).shape for path in folder.rglob("*.jpg")} == {(240, 320, 3)}
+    assert json.loads((folder / "sample.json").read_text())["size"] == "320x240"
+    with pytest.raises(DataError, match=r"another sample \(drawing \d+, seed 42, train 20, test 10, size 320x240\)"):
+        draw_competition(folder, train=20, test=10)
+
+
 def test_nothing_but_the_sample_is_left_beside_it(sample):
     assert list(sample.folder.parent.iterdir()) == [sample.folder]
 

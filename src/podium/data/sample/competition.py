@@ -15,7 +15,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ class _Stamp:
     seed: int
     train: int
     test: int
+    size: tuple[int, int] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        size = {} if self.size is None else {"size": "x".join(map(str, self.size))}
+        return {"drawing": self.drawing, "seed": self.seed, "train": self.train, "test": self.test} | size
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,14 @@ class _Row:
     index: int  # the picture's random numbers come from the seed and this
 
 
-def draw_competition(folder: Path, *, train: int = 3000, test: int = 1000, seed: int = 42) -> SampleCompetition:
-    """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept."""
-    stamp = _Stamp(_DRAWING_VERSION, seed, train, test)
+def draw_competition(
+    folder: Path, *, train: int = 3000, test: int = 1000, seed: int = 42, size: tuple[int, int] | None = None
+) -> SampleCompetition:
+    """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept.
+
+    Without a size (width, height) the pictures are small, and each a little different.
+    """
+    stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size)
     sample = SampleCompetition(folder, train, test, CLASSES)
     if _is_there(folder, stamp):
         return sample
@@ -87,11 +98,11 @@ def _is_there(folder: Path, stamp: _Stamp) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     found = _read_stamp(folder / "sample.json")
-    if found == asdict(stamp):
+    if found == stamp.facts:
         return True
     what = "is not an empty folder" if found is None else f"holds another sample ({_told(found)})"
     raise DataError(
-        f"{folder} {what}; this sample ({_told(asdict(stamp))}) needs a new or empty folder: name another, or remove it"
+        f"{folder} {what}; this sample ({_told(stamp.facts)}) needs a new or empty folder: name another, or remove it"
     )
 
 
@@ -129,8 +140,8 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
     for category in range(len(CLASSES)):
         (folder / "train" / str(category)).mkdir(parents=True)
     (folder / "test_upload").mkdir()
-    boxes = [_write_picture(folder / "train" / str(row.category), row, stamp.seed) for row in train]
-    boxes += [_write_picture(folder / "test_upload", row, stamp.seed) for row in test]
+    boxes = [_write_picture(folder / "train" / str(row.category), row, stamp) for row in train]
+    boxes += [_write_picture(folder / "test_upload", row, stamp) for row in test]
     head = ("Id", "Category")
     _write_csv(folder / "train.csv", head, [(row.id, row.category) for row in train])
     _write_csv(folder / "sample-submission.csv", head, [(row.id, 0) for row in test])
@@ -138,13 +149,13 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
     _write_csv(folder / "classes.csv", ("Category", "Name"), enumerate(CLASSES))
     _write_csv(folder / "annotations-bbox.csv", _BOX_COLUMNS, boxes)
     _write_csv(folder / "class-descriptions-boxable.csv", (CAR_LABEL, "Car"), [])
-    (folder / "sample.json").write_text(json.dumps(asdict(stamp), indent=2) + "\n", encoding="utf-8", newline="\n")
+    (folder / "sample.json").write_text(json.dumps(stamp.facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_picture(folder: Path, row: _Row, seed: int) -> tuple[object, ...]:
+def _write_picture(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
     """Draw one picture and save it; returns its line of the table of boxes."""
-    random = np.random.default_rng((seed, row.index))
-    drawing = draw_car(row.category, random)
+    random = np.random.default_rng((stamp.seed, row.index))
+    drawing = draw_car(row.category, random, stamp.size)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(80, 96))]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2BGR), quality)
     (folder / row.id).write_bytes(encoded.tobytes())

@@ -24,9 +24,12 @@ class Drawing:
     covered: bool
 
 
-def draw_car(kind: int, random: Generator) -> Drawing:
-    """One picture of the body type BODIES[kind]; whatever else there is to see does not depend on the type."""
-    width, height = int(random.integers(128, 161)), int(random.integers(96, 121))
+def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
+    """One picture of the body type BODIES[kind]; whatever else there is to see does not depend on the type.
+
+    Without a size (width, height) each picture has one of its own, about 144×108.
+    """
+    width, height = size or (int(random.integers(128, 161)), int(random.integers(96, 121)))
     image = np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
     body = vary_body(BODIES[kind], random)
     pose = park_car(body, image, random)

@@ -1,6 +1,6 @@
 """What saving a state at the end of every epoch costs: epochs with and without it, in turns, in one process.
 
-python tests/benchmarks/saving.py [--pictures 1500] [--epochs 4] [--pairs 5]
+python -m benchmarks.saving [--pictures 1500] [--epochs 4] [--pairs 5]
 
 Each pair trains the demo's wide member twice on drawn cars, once as it is and once with saving left out; the first
 epoch of each, which makes the graph, does not count. The order within a pair changes from pair to pair.

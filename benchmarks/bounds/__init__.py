@@ -1,0 +1,1 @@
+"""What the hardware allows: nothing but the one thing that has to be done."""

@@ -1,0 +1,46 @@
+"""OpenCV alone on all cores: every file read, decoded and resized by a thread each, and nothing kept.
+
+`whole` decodes every pixel. `scaled` lets the JPEG decoder leave out what is shrunk away anyway, which is the most that
+any reader can get out of the same files.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.machine import cores
+from benchmarks.recipe import IMAGE_SIZE
+
+TIMES = 3
+
+_SCALED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
+
+
+def decode(path: Path, flag: int) -> np.ndarray:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), flag)
+    return cv2.resize(picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA)
+
+
+def scaled_flag(paths: list[Path]) -> int:
+    """The smallest decoding that leaves every picture at least as large as it will be; found outside the clock."""
+    smallest = min(min(cv2.imread(str(path)).shape[:2]) for path in paths)
+    return next((flag for factor, flag in _SCALED if smallest // factor >= IMAGE_SIZE), cv2.IMREAD_COLOR)
+
+
+def rate(folder: str, pictures: int, scaled: bool = False) -> dict[str, Any]:
+    cv2.setNumThreads(1)  # the threads here are the parallelism
+    paths = sorted(Path(folder).glob("*/*.jpg"))
+    assert len(paths) == pictures
+    flag = scaled_flag(paths) if scaled else cv2.IMREAD_COLOR
+    rates = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in range(TIMES):
+            began = time.perf_counter()
+            for _ in pool.map(lambda path: decode(path, flag).shape, paths):
+                pass
+            rates.append(pictures / (time.perf_counter() - began))
+    return {"rate": sorted(rates)[len(rates) // 2]}

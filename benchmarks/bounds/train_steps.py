@@ -1,0 +1,67 @@
+"""Bare train steps: podium's own model for a stage, Keras's fit on one batch that lies in memory; nothing validated,
+saved or logged. And bare predict: the same model on arrays that are ready.
+"""
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from podium.config.loading import Member, load_member
+from podium.models.backbone import unfreeze
+from podium.models.classifier import BACKBONE, build_classifier
+
+
+def member_at(folder: str, member: dict[str, Any]) -> Member:
+    """The member on that competition, as podium reads it."""
+    from benchmarks.podium_side import written_member
+
+    return load_member(written_member(folder, member))
+
+
+def build(member: Member, precision: str) -> keras.Model:
+    settings, stage = member.settings, member.settings.stages[0]
+    keras.config.set_dtype_policy(precision)
+    model = build_classifier(settings, len(member.competition.labels), stage.image_size)
+    unfreeze(model.get_layer(BACKBONE), stage.unfreeze, settings.backbone.freeze_batchnorm)
+    model.compile(
+        optimizer=keras.optimizers.Adam(stage.learning_rate), loss="categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def random_pictures(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def seconds(
+    folder: str, member: dict[str, Any], precision: str, steps: int, epochs: int, validation: int
+) -> dict[str, Any]:
+    """From building the model on, as a stage does it. Validating barely every epoch is told apart."""
+    read = member_at(folder, member)
+    stage = read.settings.stages[0]
+    classes = len(read.competition.labels)
+    batch = (
+        random_pictures(stage.batch_size, stage.image_size),
+        np.eye(classes, dtype="float32")[[0] * stage.batch_size],
+    )
+    to_validate = random_pictures(validation, stage.image_size)
+    began = time.perf_counter()
+    model = build(read, precision)
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(data, steps_per_epoch=steps, epochs=epochs, verbose=0)
+    trained = time.perf_counter()
+    for _ in range(epochs):
+        model.predict(to_validate, batch_size=stage.batch_size, verbose=0)
+    return {"seconds": trained - began, "validation_seconds": time.perf_counter() - trained}
+
+
+def predict_seconds(folder: str, member: dict[str, Any], precision: str, pictures: int) -> dict[str, Any]:
+    read = member_at(folder, member)
+    model = build(read, precision)
+    ready = random_pictures(pictures, read.settings.stages[0].image_size)
+    began = time.perf_counter()
+    model.predict(ready, batch_size=read.settings.stages[0].batch_size, verbose=0)
+    return {"seconds": time.perf_counter() - began}

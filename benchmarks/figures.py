@@ -1,0 +1,103 @@
+"""Medians, spreads, and ratios within the same turn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median of several turns, with the least and the most."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        return cls(float(median(values)), float(min(values)), float(max(values)))
+
+    def spelled(self, unit: str = "") -> str:
+        return f"{number(self.median)} ({number(self.least)}–{number(self.most)}){unit}"
+
+
+def number(value: float) -> str:
+    """With three digits that count; whole from a hundred on."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def column(results: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    return [float(result[key]) for result in results]
+
+
+def ratios(upper: Sequence[float], lower: Sequence[float]) -> Figure:
+    """Of each turn its own ratio, and their median."""
+    return Figure.of([above / below for above, below in zip(upper, lower, strict=True)])
+
+
+def best(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str, least: bool = False) -> str:
+    """Whose median is the highest (or the lowest)."""
+    choose = min if least else max
+    return choose(results, key=lambda name: median(column(results[name], key)))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `ratio` is podium's to the other's; `is_met` None where it was not measured."""
+
+    what: str
+    pictures: str
+    target: str
+    podium: str
+    other: str
+    ratio: float | None
+    spread: tuple[float, float] | None
+    is_met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        return {True: "yes", False: "**no**", None: "–"}[self.is_met]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a measure brought: its lines of the table, a table of details, and all that was measured."""
+
+    rows: list[Row]
+    details: list[str]
+    raw: dict[str, Any]
+
+
+def compared(
+    what: str, pictures: str, target: str, podium: Sequence[float], other: Sequence[float], name: str,
+    *, at_least: float | None = None, at_most: float | None = None, unit: str = "",
+) -> Row:  # fmt: skip
+    """podium's figure over another's, turn by turn, held against a bound."""
+    ratio = ratios(podium, other)
+    is_met = ratio.median >= at_least if at_least is not None else ratio.median <= (at_most or 0.0)
+    return Row(
+        what,
+        pictures,
+        target,
+        Figure.of(podium).spelled(unit),
+        f"{name}: {Figure.of(other).spelled(unit)}",
+        ratio.median,
+        (ratio.least, ratio.most),
+        is_met,
+    )
+
+
+def not_measured(what: str, pictures: str, target: str, reason: str) -> Row:
+    return Row(what, pictures, target, "not measured", reason, None, None, None)
+
+
+def details(title: str, results: Mapping[str, Sequence[Mapping[str, Any]]], keys: Mapping[str, str]) -> list[str]:
+    """A table of all contenders: `keys` are columns and what they are called."""
+    lines = [f"### {title}", "", f"| | {' | '.join(keys.values())} |", f"|---|{'---|' * len(keys)}"]
+    for name, turns in results.items():
+        cells = [Figure.of(column(turns, key)).spelled() if all(key in turn for turn in turns) else "" for key in keys]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]

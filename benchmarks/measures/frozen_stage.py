@@ -1,0 +1,87 @@
+"""A frozen stage of five epochs, MobileNetV2, against Keras's guide; every turn has a seed of its own.
+
+Both begin with the files and end with a validated head. The augmentation is the guide's: a flip, and a turn of up to a
+tenth of a circle.
+"""
+
+from statistics import mean
+from typing import Any
+
+from benchmarks.figures import Figure, Outcome, Row, column, details, ratios
+from benchmarks.pictures import PictureSet
+from benchmarks.plan import Bench
+from benchmarks.rounds import Contender, Machine, Results
+
+EPOCHS = 5
+WHAT = "frozen stage, 5 epochs"
+TARGET = "at least 5 times as fast, validation accuracy within 0.5 points"
+
+
+def member(bench: Bench) -> dict[str, Any]:
+    return bench.member(
+        "MobileNetV2",
+        unfreeze="none",
+        epochs=EPOCHS,
+        image_size=bench.plan.frozen_size,
+        learning_rate=1e-3,
+        member={
+            "head": {"pooling": "avg", "dropout": 0.2},
+            "augmentation": ["HorizontalFlip", {"Rotate": {"limit": 36, "border_mode": 4, "p": 1.0}}],
+        },
+    )
+
+
+def measure(bench: Bench, machine: Machine) -> Outcome:
+    rows, lines, raw = [], [], {}
+    for pictures in bench.sets(bench.plan.frozen):
+        contenders = [
+            Contender(
+                "podium",
+                "benchmarks.podium_side:stage",
+                lambda turn, _, folder=str(pictures.folder): {"folder": folder, "member": member(bench), "seed": turn},
+            ),
+            Contender("keras_guide", "benchmarks.peers.keras_guide:frozen_stage", _guide(bench, pictures)),
+        ]
+        results = machine.in_turns(contenders, bench.plan.turns, f"frozen stage, {pictures.name}")
+        rows.append(_row(pictures, results, bench.weights is not None))
+        counts = pictures.counts
+        weights = "ImageNet weights" if bench.weights else "random weights"
+        lines += details(
+            f"Frozen stage, {pictures.name}: MobileNetV2 at {bench.plan.frozen_size} px, {weights},"
+            f" {counts.training:,} pictures to train on, {counts.validation:,} to validate on",
+            results,
+            {"seconds": "seconds", "accuracy": "validation accuracy after the last epoch"},
+        )
+        raw[pictures.name] = results
+    return Outcome(rows, lines, raw)
+
+
+def _guide(bench: Bench, pictures: PictureSet):
+    def arguments(turn: int, _) -> dict:
+        return {
+            "training": str(pictures.training),
+            "validation": str(pictures.validation),
+            "size": bench.plan.frozen_size,
+            "epochs": EPOCHS,
+            "weights": str(bench.weights.resolve()) if bench.weights else None,
+            "seed": turn,
+        }
+
+    return arguments
+
+
+def _row(pictures: PictureSet, results: Results, is_pretrained: bool) -> Row:
+    mine, theirs = results["podium"], results["keras_guide"]
+    times = ratios(column(theirs, "seconds"), column(mine, "seconds"))
+    accuracies = [100 * mean(column(some, "accuracy")) for some in (mine, theirs)]
+    is_as_good = not is_pretrained or accuracies[0] >= accuracies[1] - 0.5  # random weights have nothing to lose
+    return Row(
+        WHAT,
+        pictures.name,
+        TARGET,
+        f"{Figure.of(column(mine, 'seconds')).spelled(' s')}, accuracy {accuracies[0]:.1f} %",
+        f"keras_guide: {Figure.of(column(theirs, 'seconds')).spelled(' s')}, accuracy {accuracies[1]:.1f} %",
+        times.median,
+        (times.least, times.most),
+        times.median >= 5 and is_as_good,
+    )

@@ -1,0 +1,44 @@
+"""The boot-camp way: Keras's ImageDataGenerator, Albumentations in its preprocessing_function.
+
+Keras 3 keeps it as a legacy class. `workers` was an argument of fit; it is now an attribute of the iterator.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import albumentations as A  # noqa: N812
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.feeding import as_arrays, as_fit_is_fed
+from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
+
+AUGMENTATION = A.Compose(transforms())
+
+
+def augment(image: np.ndarray) -> np.ndarray:
+    return AUGMENTATION(image=image.astype("uint8"))["image"].astype("float32")
+
+
+def training_data(folder: Path, workers: int = 1, use_multiprocessing: bool = False) -> Any:
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(preprocessing_function=augment)
+    data = generator.flow_from_directory(
+        folder,
+        target_size=(IMAGE_SIZE, IMAGE_SIZE),
+        batch_size=BATCH_SIZE,
+        class_mode="categorical",
+        shuffle=True,
+        seed=42,
+    )
+    data.workers, data.use_multiprocessing = workers, use_multiprocessing
+    return data
+
+
+def arrays(folder: str, pictures: int) -> dict[str, Any]:
+    return as_arrays(
+        lambda: training_data(Path(folder)), lambda data, _: (next(data) for _ in range(len(data))), pictures
+    )
+
+
+def fit(folder: str, pictures: int, workers: int = 1, use_multiprocessing: bool = False) -> dict[str, Any]:
+    return as_fit_is_fed(lambda: training_data(Path(folder), workers, use_multiprocessing), pictures)

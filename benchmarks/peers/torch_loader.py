@@ -1,0 +1,45 @@
+"""torch's DataLoader with two workers, pictures read by OpenCV, Albumentations.
+
+Its users mostly normalise here too; that is left out, as everyone else's model does it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import albumentations as A  # noqa: N812
+import cv2
+import torch
+from albumentations.pytorch import ToTensorV2
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.feeding import as_arrays
+from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
+
+WORKERS = 2
+
+cv2.setNumThreads(0)  # the workers are the parallelism
+
+
+class Pictures(Dataset):
+    def __init__(self, folder: Path) -> None:
+        classes = sorted(path.name for path in folder.iterdir())
+        self.paths = sorted(folder.glob("*/*.jpg"))
+        self.labels = [classes.index(path.parent.name) for path in self.paths]
+        self.transform = A.Compose([A.Resize(IMAGE_SIZE, IMAGE_SIZE), *transforms(), ToTensorV2()])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = cv2.cvtColor(cv2.imread(str(self.paths[index])), cv2.COLOR_BGR2RGB)
+        return self.transform(image=image)["image"], self.labels[index]
+
+
+def training_data(folder: Path) -> DataLoader:
+    return DataLoader(
+        Pictures(folder), batch_size=BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True
+    )
+
+
+def arrays(folder: str, pictures: int) -> dict[str, Any]:
+    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data, pictures)

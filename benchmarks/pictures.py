@@ -1,0 +1,177 @@
+"""The pictures that everyone is given: drawn cars at 640x480, and photographs if some are named.
+
+Both are made once and kept in data/benchmarks/, in the layout of the competition that podium draws:
+
+train.csv, train/<class>/<id>, test_upload/<id>, sample-submission.csv   all that podium needs
+split/training/<class>/<id>, split/validation/<class>/<id>               the same files for readers of folders
+competition.yaml, folds.csv                                              the split, for podium
+"""
+
+import csv
+import os
+import shutil
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from podium.config.competition import Competition
+from podium.config.loading import load_competition
+from podium.data.sample.competition import draw_competition
+from podium.paths import configs_folder
+
+DRAWN_SIZE = (640, 480)
+
+
+@dataclass(frozen=True)
+class Counts:
+    training: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """`name` is what tables call it."""
+
+    name: str
+    folder: Path
+    counts: Counts
+
+    @property
+    def training(self) -> Path:
+        return self.folder / "split" / "training"
+
+    @property
+    def validation(self) -> Path:
+        return self.folder / "split" / "validation"
+
+    @property
+    def competition(self) -> Path:
+        return self.folder / "competition.yaml"
+
+    def read_once(self) -> None:
+        """Into the system's page cache, so that no one has to wait for the disk."""
+        for path in self.folder.rglob("*.jpg"):
+            path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A whole competition, of which picture sets are taken."""
+
+    name: str
+    folder: Path
+    competition: Competition
+
+    def take(self, counts: Counts, root: Path) -> PictureSet:
+        """So many of its pictures, linked to, every class in turn."""
+        label = "-".join(str(count) for count in asdict(counts).values())
+        taken = PictureSet(self.name, root / f"{self.folder.name}-{label}", counts)
+        if not taken.competition.is_file():
+            with tempfile.TemporaryDirectory(dir=root) as temporary:
+                content = Path(temporary) / "content"
+                _fill(content, self, counts)
+                shutil.rmtree(taken.folder, ignore_errors=True)
+                content.rename(taken.folder)
+        return taken
+
+
+def drawn(root: Path, train: int, test: int) -> Source:
+    folder = root / f"drawn-{train}-{test}"
+    draw_competition(folder, train=train, test=test, size=DRAWN_SIZE)
+    competition = load_competition(configs_folder() / "competitions" / "podium-demo-cars.yaml")
+    return Source(f"drawn {DRAWN_SIZE[0]}x{DRAWN_SIZE[1]}", folder, competition)
+
+
+def photographs(root: Path, data: Path, competition_file: Path) -> Source:
+    """A competition's own folder, its archives unpacked."""
+    competition = load_competition(competition_file)
+    folder = root / data.resolve().name
+    if not (folder / "unpacked").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in data.glob("*.csv"):
+            shutil.copyfile(table, folder / table.name)
+        for name in competition.zips:
+            if (data / name).is_file():
+                with zipfile.ZipFile(data / name) as archive:
+                    archive.extractall(folder)
+        for name in ("train", "test_upload"):
+            if (data / name).is_dir():
+                shutil.copytree(data / name, folder / name, dirs_exist_ok=True)
+        (folder / "unpacked").touch()
+    return Source(data.resolve().name, folder, competition)
+
+
+def linked_many(source: Source, root: Path, count: int) -> Path:
+    """A folder of so many rows, a tenth as many to predict: links to the source's pictures, in ten classes."""
+    folder = root / f"many-{count}"
+    if folder.is_dir():
+        return folder
+    pictures = sorted((source.folder / "train").rglob("*.jpg"))
+    with tempfile.TemporaryDirectory(dir=root) as temporary:
+        content = Path(temporary) / "content"
+        for number in range(10):
+            (content / "train" / str(number)).mkdir(parents=True)
+        (content / "test_upload").mkdir()
+        rows = [(f"{number:08}.jpg", str(number % 10)) for number in range(count)]
+        test = [f"t{number:08}.jpg" for number in range(max(1, count // 10))]
+        for number, (name, label) in enumerate(rows):
+            _link(pictures[number % len(pictures)], content / "train" / label / name)
+        for number, name in enumerate(test):
+            _link(pictures[number % len(pictures)], content / "test_upload" / name)
+        _write(content / "train.csv", ("Id", "Category"), rows)
+        _write(content / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
+        content.rename(folder)
+    return folder
+
+
+def _fill(folder: Path, source: Source, counts: Counts) -> None:
+    with (source.folder / "train.csv").open(newline="") as file:
+        rows = _in_turn([(row["Id"], row["Category"]) for row in csv.DictReader(file)])
+    with (source.folder / "sample-submission.csv").open(newline="") as file:
+        test = [row["Id"] for row in csv.DictReader(file)][: counts.test]
+    needed = counts.training + counts.validation
+    assert len(rows) >= needed, f"{source.folder} has {len(rows)} pictures to train on, expected {needed}"
+    training, validation = rows[: counts.training], rows[counts.training : needed]
+    for part, some in (("training", training), ("validation", validation)):
+        for name, label in some:
+            picture = source.folder / "train" / label / name
+            _link(picture, folder / "train" / label / name)
+            _link(picture, folder / "split" / part / label / name)
+    for name in test:
+        _link(source.folder / "test_upload" / name, folder / "test_upload" / name)
+    _write(folder / "train.csv", ("Id", "Category"), training + validation)
+    _write(folder / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
+    split = [(*row, "train") for row in training] + [(*row, "0") for row in validation]
+    _write(folder / "folds.csv", ("id", "label", "fold"), split)
+    competition = source.competition.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    competition |= {"folds": {"kind": "table", "path": "folds.csv"}, "zips": []}
+    (folder / "competition.yaml").write_text(yaml.safe_dump(competition, sort_keys=False))
+
+
+def _in_turn(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Class after class, so that any first part of the rows has all of them in like numbers."""
+    seen: dict[str, int] = {}
+    order = []
+    for place, (_, label) in enumerate(rows):
+        order.append((seen.setdefault(label, 0), place))
+        seen[label] += 1
+    return [rows[place] for _, place in sorted(order)]
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
+
+
+def _write(path: Path, head: tuple[str, ...], rows: list) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)

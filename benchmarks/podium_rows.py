@@ -1,0 +1,125 @@
+"""podium's own side where the number of rows matters: tables, folds, plans, submissions, the memory of a training."""
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+CLASSES = [str(number) for number in range(10)]
+QUIET = Console(quiet=True)
+STEPS = 20
+
+
+def memory(kind: str) -> int:
+    """Bytes of this process, as Linux has them: RssAnon now, VmHWM at the most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {kind}")
+
+
+def _member(folder: str, size: int) -> Any:
+    from podium.config.loading import load_member
+
+    competition = {
+        "slug": "many-rows",
+        "train": {"table": "train.csv", "images": "train/{label}/{id}"},
+        "test": {"images": "test_upload/{id}"},
+        "classes": CLASSES,
+        "metric": "accuracy",
+    }
+    stage = {"name": "all", "unfreeze": "all", "epochs": 1, "batch_size": 32, "image_size": size, "learning_rate": 1e-3}
+    Path("competition.yaml").write_text(yaml.safe_dump(competition))
+    member = {
+        "competition": "competition.yaml",
+        "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25},
+        "augmentation": ["HorizontalFlip"],
+        "stages": [stage],
+    }
+    Path("member.yaml").write_text(yaml.safe_dump(member))
+    return load_member(Path("member.yaml").resolve())
+
+
+def rows(folder: str, count: int) -> dict[str, Any]:
+    """Seconds of each step for so many rows, and what is kept of memory when all is planned."""
+    import podium.inference.predict
+    import podium.training.classification  # noqa: F401
+
+    member, data = _member(folder, 32), Path(folder)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = call()
+        seconds[name] = time.perf_counter() - began
+        return result
+
+    gc.collect()
+    before = memory("RssAnon")
+    kept = _planned(member, data, timed)
+    gc.collect()
+    after = memory("RssAnon")
+    del kept
+    _submission(count, timed)
+    return {"seconds": sum(seconds.values()), "bytes_a_row": (after - before) / count, **seconds}
+
+
+def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> Any:
+    from podium.data.folds import make_folds
+    from podium.data.rows import read_rows
+    from podium.steps.member import Choices, Prepared, fold_pictures, fold_runs, rows_to_predict
+
+    choices = Choices(data=data, runs=Path("runs"))
+    read = timed("reading", lambda: read_rows(member.competition, data))
+    folds = timed("folds", lambda: make_folds(member.competition, read, choices.runs))
+    runs = timed("plan", lambda: fold_runs(member, Prepared(member.competition, read, folds), choices))
+    return read, folds, runs, timed("rows of a fold", lambda: (fold_pictures(runs[0]), rows_to_predict(runs[0])))
+
+
+def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """Labels, one for each of as many test rows."""
+    from podium.submission.check import check_submission
+    from podium.submission.write import write_submission
+
+    sample, ids = Path("sample.csv"), [f"{number:08}.jpg" for number in range(count)]
+    sample.write_text("Id,Category\n" + "".join(f"{name},0\n" for name in ids))
+    probs = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), size=count)
+    named = {"sample": sample, "id_column": "Id", "label_column": "Category", "format": "label", "columns": {}}
+    path = timed("writing", lambda: write_submission(ids, CLASSES, probs, folder=Path("out"), name="many", **named))
+    faults = timed("checking", lambda: check_submission(path, classes=CLASSES, **named))
+    assert not faults, faults
+
+
+def training_memory(folder: str) -> dict[str, Any]:
+    """Of a training on all of a folder's pictures: prepared, built, some steps trained.
+
+    What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
+    """
+    from podium.data.supply import Cache
+    from podium.steps.member import Choices, fold_pictures, fold_runs, prepare
+    from podium.training.classification import ClassificationTask
+    from podium.training.trainer import make_optimizer
+
+    member, choices = _member(folder, 32), Choices(data=Path(folder), runs=Path("runs"), folds=(0,))
+    settings, competition = member.settings, member.competition
+    began = time.perf_counter()
+    (one,) = fold_runs(member, prepare(competition, choices, QUIET), choices)
+    training, validation = fold_pictures(one)
+    cache = Cache(competition.slug, settings.cache_gb, QUIET)
+    task = ClassificationTask(
+        settings, competition.labels, competition.metric, training, validation, one.fold, cache=cache
+    )
+    (stage,) = settings.stages
+    model = task.build(stage.image_size, pretrained=True)
+    task.unfreeze(model, stage)
+    task.compile(model, make_optimizer(stage))
+    batches = task.batches(0, stage)
+    for step in range(min(STEPS, len(batches))):
+        model.train_on_batch(*batches[step])
+    gc.collect()
+    return {"most": memory("VmHWM"), "kept": memory("RssAnon"), "seconds": time.perf_counter() - began}

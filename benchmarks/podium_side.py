@@ -1,0 +1,115 @@
+"""podium's own side, through what its trainings and predictions go through themselves."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from benchmarks.feeding import as_arrays, as_fit_is_fed
+from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, MEMBER
+from podium.data.augmentation import Augmentation
+from podium.data.batches import TrainingBatches
+from podium.data.feed import fed
+from podium.data.supply import Cache, Supply
+
+QUIET = Console(quiet=True)
+CACHE_GB = 10.0
+FOLD = 0
+
+
+def training_batches(folder: Path, augmented: bool = True, cached: bool = True) -> TrainingBatches:
+    classes = sorted(path.name for path in folder.iterdir())
+    paths = sorted(folder.glob("*/*.jpg"))
+    labels = [classes.index(path.parent.name) for path in paths]
+    transforms = yaml.safe_load(MEMBER.read_text())["augmentation"] if augmented else []
+    return TrainingBatches(
+        Supply(paths, Cache("benchmark", CACHE_GB) if cached else None),
+        np.eye(len(classes), dtype=np.float32)[labels],
+        image_size=IMAGE_SIZE,
+        resize="squash",
+        batch_size=BATCH_SIZE,
+        augmentation=Augmentation(transforms, IMAGE_SIZE),
+        seed=(42, FOLD, 0),
+    )
+
+
+@dataclass
+class Opened:
+    """Training batches, and the data set of them that a training hands to Keras."""
+
+    batches: TrainingBatches
+    feed: Any
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        self.batches.epoch = number
+        return self.feed.as_numpy_iterator()
+
+
+@contextmanager
+def opened(batches: TrainingBatches) -> Iterator[Opened]:
+    with fed(batches) as feed:
+        yield Opened(batches, feed)
+
+
+def arrays(folder: str, pictures: int, **options: bool) -> dict[str, Any]:
+    with ExitStack() as stack:
+        return as_arrays(
+            lambda: stack.enter_context(opened(training_batches(Path(folder), **options))),
+            lambda data, number: data.epoch(number),
+            pictures,
+        )
+
+
+def fit(folder: str, pictures: int) -> dict[str, Any]:
+    with ExitStack() as stack:
+        made: list[Opened] = []
+
+        def make() -> Any:
+            made.append(stack.enter_context(opened(training_batches(Path(folder)))))
+            return made[0].feed
+
+        def before_epoch(number: int) -> None:
+            made[0].batches.epoch = number
+
+        return as_fit_is_fed(make, pictures, before_epoch)
+
+
+def written_member(folder: str, member: dict[str, Any]) -> Path:
+    """A member file where this process stands, for the competition of a PictureSet's folder."""
+    path = Path("member.yaml").resolve()
+    path.write_text(yaml.safe_dump({"competition": str(Path(folder) / "competition.yaml"), **member}))
+    return path
+
+
+def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False) -> dict[str, Any]:
+    """What `podium train` does to one fold of a member, and `podium predict` after it, once TensorFlow is imported."""
+    import podium.inference.predict
+    import podium.training.trainer  # noqa: F401
+    from podium.config.loading import load_member
+    from podium.files import read_json
+    from podium.steps.member import Choices, fold_runs, predict_fold, prepare, train_fold
+
+    choices = Choices(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
+    began = time.perf_counter()
+    settings = load_member(written_member(folder, member), [f"seed={seed}"])
+    (one,) = fold_runs(settings, prepare(settings.competition, choices, QUIET), choices)
+    train_fold(one, QUIET)
+    trained = time.perf_counter()
+    head, *_, last = one.run.history.read_text().splitlines()
+    figures = dict(zip(head.split(","), last.split(","), strict=True))
+    result = {
+        "seconds": trained - began,
+        "accuracy": float(figures["val_accuracy"]),
+        "precision": one.run.state["best"].get("precision", "float32"),
+    }
+    if predict:
+        predict_fold(one, QUIET)
+        result["predict_seconds"] = time.perf_counter() - trained
+        result["prediction_seconds"] = read_json(one.run.path / "timings.json")["prediction"]
+    return result

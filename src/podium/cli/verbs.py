@@ -1,0 +1,66 @@
+"""What verbs there are, where each is, and how its own help begins: so listing them imports none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Verb:
+    place: str
+    """Its file here, and its function there."""
+    does: str
+
+    def function(self) -> Callable[..., None]:
+        file, name = self.place.split(".")
+        function: Callable[..., None] = getattr(import_module(f"podium.cli.{file}"), name)
+        return function
+
+
+VERBS = {
+    "demo": Verb(
+        "demo.demo",
+        "Draw a car competition, train a small ensemble on it, and write a checked submission, on two laptop cores.",
+    ),
+    "train": Verb("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
+    "predict": Verb(
+        "members.predict",
+        "Predict the validation and the test pictures with a trained member, through its test-time views.",
+    ),
+    "blend": Verb("ensembles.blend", "Blend what the members have predicted, and write a checked submission."),
+    "run": Verb("ensembles.run", "Train, predict and blend whatever is not done yet, and write a checked submission."),
+    "runs": Verb(
+        "runs.runs",
+        "Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.",
+    ),
+    "set": Verb(
+        "runs.set_",
+        "Change the learning rate of a run that is going on, from its next step; the run's schedule goes on from"
+        " there.",
+    ),
+    "find-batch": Verb(
+        "find_batch.find_batch",
+        "Find the largest and the fastest batch for this machine, by train steps of the member's own model.",
+    ),
+    "check": Verb(
+        "submissions.check",
+        "Compare a submission with the sample: columns, ids, answers, repeats. All faults are told at once.",
+    ),
+    "submit": Verb(
+        "leaderboard.submit",
+        "Check a CSV, send it to the leaderboard once, wait for its score, and note all of it in the ledger.",
+    ),
+    "board": Verb(
+        "leaderboard.board",
+        "Tell what was submitted, how cross-validation and leaderboard go together, and which submission to trust.",
+    ),
+    "doctor": Verb(
+        "doctor.doctor",
+        "Tell what podium finds here: Python, libraries, processors, memory, disk, GPUs, Kaggle's client and its key.",
+    ),
+}
+GROUPS = {
+    "data": "Get data.",
+    "kernel": "Kaggle's kernels: build the script, rehearse, push, follow, fetch.",
+    "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
+}

@@ -1,0 +1,83 @@
+"""A process that prepares pictures for another one: blocks come in, pixels go into memory that both share.
+
+It imports neither TensorFlow nor Keras. It ends when the other process does, however that one ends: then there is
+nothing left to read.
+"""
+
+import math
+import mmap
+import os
+import pickle
+import signal
+import struct
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+LENGTH = struct.Struct("<q")
+
+
+def send(stream: IO[bytes], content: Any) -> None:
+    packed = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(LENGTH.pack(len(packed)) + packed)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """EOFError where the other side is gone."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    return pickle.loads(stream.read(LENGTH.unpack(head)[0]))
+
+
+def serve() -> None:
+    """Until nothing more comes."""
+    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are the other process's to act on
+        signal.signal(number, signal.SIG_IGN)
+
+    import cv2
+
+    from podium.data.preparing import prepare
+    from podium.data.supply import Loader
+
+    cv2.setNumThreads(1)
+    load = Loader()
+    send(answers, "ready")
+    while True:
+        try:
+            block, looks, place, size, shape = receive(questions)
+        except EOFError:
+            return
+        try:
+            pixels = np.frombuffer(_shared(place, size), np.uint8, count=math.prod(shape)).reshape(shape)
+            prepare(block, _unpacked(looks), load, pixels)
+            answer = None
+        except Exception as error:
+            answer = _portable(error)
+        send(answers, answer)
+
+
+@lru_cache(maxsize=64)
+def _shared(place: str, size: int) -> mmap.mmap:
+    """The same place is mapped anew where it has grown."""
+    with Path(place).open("r+b") as opened:
+        return mmap.mmap(opened.fileno(), size)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(looks: bytes) -> Any:
+    return pickle.loads(looks)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

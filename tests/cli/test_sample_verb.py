@@ -1,0 +1,24 @@
+"""`podium data sample`: the sizes it draws, and those it refuses."""
+
+import cv2
+import pytest
+
+
+def test_a_size_may_be_asked_for(podium, tmp_path):
+    folder = tmp_path / "cars"
+    asked = ("--train", 20, "--test", 10, "--size", "200x150")
+    code, out, _ = podium("data", "sample", folder, *asked)
+    assert (code, "20 pictures to train on, 10 to predict" in out) == (0, True)
+    assert {cv2.imread(str(path)).shape for path in folder.rglob("*.jpg")} == {(150, 200, 3)}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("640", "WIDTHxHEIGHT"), ("640x", "WIDTHxHEIGHT"), ("ax480", "WIDTHxHEIGHT"), ("10x10", "pixels each way"),
+     ("240x320", "as wide as high"), ("9000x6000", "pixels each way")],
+)  # fmt: skip
+def test_what_is_no_size_is_wrong_usage_and_draws_nothing(podium, tmp_path, written, expected):
+    code, _, err = podium("data", "sample", tmp_path / "cars", "--size", written)
+    assert code == 2
+    assert expected in " ".join(err.split())
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,52 @@
+"""Predicting where the memory is full: smaller batches, the same answers."""
+
+from io import StringIO
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from podium.data.preparing import PlainLook
+from podium.data.supply import Supply
+from podium.inference import predict as predicting
+
+LOOKS = [PlainLook(8, "squash"), PlainLook(8, "squash")]
+
+
+class SmallMemory:
+    """Answers each picture's red, as long as no batch holds more than so many pictures."""
+
+    def __init__(self, largest):
+        self.largest, self.sizes = largest, []
+
+    def predict(self, feed, verbose):
+        answers = []
+        for (pictures,) in feed:
+            self.sizes.append(len(pictures))
+            if len(pictures) > self.largest:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            answers.append(pictures.numpy()[:, 0, 0, :1])
+        return np.concatenate(answers)
+
+
+@pytest.fixture
+def supply(tmp_path):
+    paths = [tmp_path / f"{row}.png" for row in range(9)]
+    for row, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((8, 8, 3), 10 * row, np.uint8))
+    return Supply(paths)
+
+
+def test_batches_are_halved_until_they_fit(supply):
+    console, model = Console(file=StringIO()), SmallMemory(largest=6)
+    answers = predicting._predicted(model, supply, LOOKS, 16, console)
+    assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in LOOKS]
+    assert model.sizes == [16, 8, 4, 4, 4, 4, 2]
+    assert console.file.getvalue().splitlines()[-1].strip() == "the memory is full: going on with batches of 4"
+
+
+def test_one_picture_that_does_not_fit_is_an_error(supply):
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        predicting._predicted(SmallMemory(largest=1), supply, LOOKS, 4, Console(quiet=True))

@@ -1,0 +1,423 @@
+"""A frozen backbone's features are computed once, kept within the bound, and trained on as if they were not kept."""
+
+import os
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from frozen_runs import BATCHES, ROWS, VALIDATION, AtBatch, Frozen, entries, frozen, member
+from line_task import Stop, assert_same_weights, fit, watch
+from rich.console import Console
+
+from podium.data.batches import PredictionBatches
+from podium.data.preparing import PlainLook
+from podium.errors import StoppedError
+from podium.locks import locked
+from podium.models.classifier import parts_of
+from podium.stopping import Stopping
+from podium.training import features
+from podium.training.features import Features
+from podium.training.task import Watch
+
+HERE = Path(__file__).parent
+FILES = ["made.json", "validation.npy", "view-0.npy", "view-1.npy"]
+
+
+@pytest.fixture
+def here(tmp_path):
+    return Frozen(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nothing disturbed, and its features."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODIUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        made = Frozen(tmp_path_factory.mktemp("whole"))
+        run = made.trained("run")
+        (entry,) = entries()
+        kept = {path.name: np.load(path) for path in entry.glob("*.npy")}
+    return run, kept, made.said
+
+
+def figures(run):
+    return pd.read_csv(run.history).drop(columns=["changes", "stage"])
+
+
+def assert_same_end(run, other):
+    assert run.is_trained
+    assert_same_weights(run.best_weights, other.best_weights)
+    assert run.history.read_bytes() == other.history.read_bytes()
+
+
+def built(here, settings, seed=1):
+    """The task, and its model as a training begins with it: the weights are drawn from the seed."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    task = here.task(settings)
+    return task, task.build(settings.stages[0].image_size, pretrained=True)
+
+
+def made(here, settings=None, seed=1):
+    """What is said while the features for a training are made, or found; no head is trained."""
+    settings, log = settings or member(), StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "predict_on_batch", lambda model, batch: np.asarray(model(batch)))  # without a graph
+        task, model = built(here, settings, seed)
+        for number, one in enumerate(settings.stages):
+            task.unfreeze(model, one)
+            task.learner(model, number, one, Watch(Console(file=log, width=300), lambda seconds: None))
+    return log.getvalue()
+
+
+def stopped(here, run, settings, steps, **options):
+    stopping = Stopping()
+    with pytest.MonkeyPatch.context() as patch:
+        watch(patch, Stop(steps, lambda: stopping.ask("SIGTERM")))
+        with pytest.raises(StoppedError):
+            here.fit(run, settings, stopping=stopping, **options)
+
+
+# What is kept
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "gem"])
+def test_what_is_kept_is_what_the_backbone_makes_of_the_pictures_of_each_view(here, pooling):
+    settings = member(head={"pooling": pooling})
+    made(here, settings)
+    (entry,) = entries()
+    assert sorted(path.name for path in entry.iterdir()) == FILES
+    task, model = built(here, settings)
+
+    def by_hand(pictures):
+        features = model.get_layer("backbone")(model.get_layer("scaling")(pictures), training=False)
+        return features if pooling == "gem" else model.get_layer("pooling")(features)
+
+    batches, rows = task.batches(0, settings.stages[0]), np.arange(ROWS)
+    for view in range(2):
+        expected = by_hand(batches.batch(rows, view)[0])
+        np.testing.assert_allclose(np.load(entry / f"view-{view}.npy"), expected, rtol=1e-4, atol=1e-5)
+    (pictures,) = PredictionBatches(task._validation_supply, [PlainLook(32, "squash")], VALIDATION)[0]
+    np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(pictures), rtol=1e-4, atol=1e-5)
+
+
+def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
+    made(here)
+    (entry,) = entries()
+    task, model = built(here, member())
+    task.unfreeze(model, frozen())
+    learner = task.learner(model, 0, frozen(), Watch(Console(quiet=True), lambda seconds: None))
+    seen = []
+    for epoch in range(4):
+        learner.batches.epoch = epoch
+        taken, targets = (
+            np.concatenate(parts) for parts in zip(*(learner.batches[n] for n in range(BATCHES)), strict=True)
+        )
+        order = task.batches(0, frozen()).order(epoch)
+        np.testing.assert_array_equal(taken, np.load(entry / f"view-{epoch % 2}.npy")[order])
+        np.testing.assert_array_equal(targets.argmax(axis=1), here.training.labels[order])
+        seen.append(tuple(order))
+    assert len(set(seen)) == 4
+
+
+def test_features_not_kept_give_the_same_training_within_rounding(here, whole):
+    run = here.trained("run", cache_gb=0)
+    assert not entries()
+    assert (
+        "features of view 1 to the validation rows are not kept (cache_gb is 0): every epoch computes them anew"
+        in here.said
+    )
+    np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
+
+
+def test_as_many_views_as_epochs_are_an_ordinary_stage(here):
+    settings = member([frozen(epochs=2, views=2)])
+    run = here.trained("run", settings)
+    assert not entries()
+    assert "features" not in here.said
+    ordinary = here.trained("ordinary", member([frozen(epochs=2, views=9)]), cache_gb=0)
+    assert_same_end(run, ordinary)
+
+
+def test_nothing_but_the_head_changes(here, whole):
+    run, _, _ = whole
+    task, before = built(here, member())
+    after = task.build(32, pretrained=False)
+    after.load_weights(run.best_weights)
+    for old, new in zip(before.get_layer("backbone").weights, after.get_layer("backbone").weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    kernel = [keras.ops.convert_to_numpy(one.get_layer("probabilities").kernel) for one in (before, after)]
+    assert not np.array_equal(*kernel)
+
+
+def test_best_weights_predict_what_was_validated(here, whole):
+    """By the whole model, from pictures."""
+    run, _, _ = whole
+    task, model = built(here, member())
+    model.load_weights(run.best_weights)
+    best = figures(run).iloc[run.state["best"]["epoch"]]
+    assert task.validate(model, frozen())["val_loss"] == pytest.approx(best["val_loss"], rel=1e-4)
+
+
+def test_what_a_backbone_leaves_out_at_random_is_there_while_it_is_frozen():
+    pictures = keras.Input((8, 8, 3), dtype="uint8")
+    inner = keras.Input((8, 8, 3))
+    backbone = keras.Model(inner, keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3)(inner)), name="backbone")
+    hidden = keras.layers.GlobalAveragePooling2D()(backbone(keras.layers.Rescaling(1 / 255)(pictures)))
+    model = keras.Model(pictures, keras.layers.Dense(3, activation="softmax")(keras.layers.Dropout(0.5)(hidden)))
+    parts, some = parts_of(model), np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    features = parts.features()
+    np.testing.assert_array_equal(features(some, training=True), features(some, training=False))
+    together, head = parts.together(), parts.head_alone(features)
+    np.testing.assert_allclose(together(some), head(features(some)), rtol=1e-5)
+    assert not np.allclose(together(some, training=True), together(some))  # the head's own dropout is at work
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_kept_in_two_bytes(here, precision):
+    settings = member(precision=precision)
+    run = here.trained("run", settings, precision=precision)
+    (entry,) = entries()
+    kept = np.load(entry / "view-0.npy")
+    assert kept.dtype.itemsize == 2
+    computed = here.trained("computed", settings, cache_gb=0, precision=precision)
+    np.testing.assert_allclose(figures(run), figures(computed), rtol=0.02, atol=0.02)
+
+
+def test_bfloat16_is_read_as_the_number_it_is(tmp_path):
+    numbers = np.array([[1.0, -2.5], [0.0, 3.0e30]], np.float32)
+    np.save(tmp_path / "some.npy", (numbers.view(np.uint32) >> 16).astype(np.uint16))
+    read = Features(tmp_path / "some.npy", (2, 2), "bfloat16")
+    np.testing.assert_allclose(read[np.array([1, 0])], numbers[[1, 0]], rtol=0.01)
+
+
+# Going on
+
+
+@pytest.mark.parametrize("steps", [2, BATCHES, BATCHES + 3, 5 * BATCHES + 1])
+def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(here, whole, steps):
+    run = here.run("broken")
+    stopped(here, run, member(), steps)
+    here.fit(run)
+    assert "kept from before" in here.said
+    assert_same_end(run, whole[0])
+
+
+def test_features_that_were_dropped_meanwhile_are_made_again(here, whole, cache):
+    run = here.run("broken")
+    stopped(here, run, member(), BATCHES + 1)
+    (entry,) = entries()
+    for path in entry.iterdir():
+        path.unlink()
+    here.fit(run)
+    assert "kept from before" not in here.said
+    assert_same_end(run, whole[0])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 0), (0, 1.0)])
+def test_a_training_goes_on_with_features_kept_or_not(here, whole, before, after):
+    run = here.run("broken")
+    stopped(here, run, member(), BATCHES + 3, cache_gb=before)
+    here.fit(run, cache_gb=after)
+    np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
+
+
+def test_a_stage_that_learns_more_goes_on_from_the_head(here):
+    stages = [frozen(), frozen("all", unfreeze="all", epochs=1, image_size=40)]
+    run = here.trained("run", member(stages))
+    assert list(pd.read_csv(run.history)["stage"]) == ["head"] * 6 + ["all"]
+    broken = here.run("broken")
+    stopped(here, broken, member(stages), 6 * BATCHES + 1)
+    here.fit(broken, member(stages))
+    assert_same_end(broken, run)
+
+
+# Kills, stops, and other processes
+
+
+def test_killed_while_features_are_made_it_ends_as_if_it_had_not_been(here, whole):
+    command = [sys.executable, HERE / "frozen_runs.py", here.folder, str(BATCHES + 2)]
+    path = f"{HERE}{os.pathsep}{HERE.parents[1] / 'src'}"
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (entry,) = entries()
+    whole_view, *torn = sorted(entry.glob("*.npy"), reverse=True)
+    assert whole_view.name == "view-0.npy"
+    assert len(torn) == 1  # pathlib finds hidden files too
+    before = whole_view.stat().st_ino
+    run = here.fit(here.run("again"))
+    assert whole_view.stat().st_ino == before
+    assert sorted(path.name for path in entry.iterdir()) == FILES
+    assert_same_end(run, whole[0])
+
+
+def test_a_stop_is_heard_while_features_are_made_and_keeps_the_views_that_are_done(here, whole, monkeypatch):
+    stopping, run = Stopping(), here.run("stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "predict_on_batch", AtBatch(BATCHES + 2, lambda: stopping.ask("SIGTERM")))
+        with pytest.raises(StoppedError, match="stopped before the first step"):
+            here.fit(run, stopping=stopping)
+    (entry,) = entries()
+    assert sorted(path.name for path in entry.iterdir()) == ["made.json", "view-0.npy"]
+    here.fit(run)
+    assert "features of view 1: " not in here.said
+    assert "features of view 2: " in here.said
+    assert_same_end(run, whole[0])
+
+
+def test_a_process_that_makes_the_same_features_is_waited_for(here, monkeypatch):
+    monkeypatch.setattr(features, "A_LOOK", 0.0)
+    made(here)
+    (entry,) = entries()
+    apart = entry.rename(entry.with_name("apart"))
+    log, held, told = StringIO(), locked(entry), []
+
+    def other_is_done(seconds):
+        told.append(seconds)
+        apart.rename(entry)
+        held.__exit__(None, None, None)
+
+    task, model = built(here, member())
+    task.unfreeze(model, frozen())
+    held.__enter__()
+    task.learner(model, 0, frozen(), Watch(Console(file=log, width=300), other_is_done))
+    assert told == [0.0]
+    assert "waiting for the same features, made by process" in log.getvalue()
+    assert "pictures" not in log.getvalue()
+
+
+@pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY"])
+def test_a_damaged_file_is_made_anew(here, damage):
+    made(here)
+    (entry,) = entries()
+    before = np.load(entry / "view-1.npy")
+    (entry / "view-1.npy").write_bytes(damage)
+    said = made(here)
+    assert "features of view 2: 14 pictures" in said
+    assert "features of view 1: " not in said
+    np.testing.assert_array_equal(np.load(entry / "view-1.npy"), before)
+
+
+def test_a_disk_that_is_full_is_no_end(here, whole, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features, "os", SimpleNamespace(posix_fallocate=full))
+    run = here.trained("run")
+    assert "are not kept ([Errno 28] No space left on device)" in here.said
+    assert not [path for entry in entries() for path in entry.iterdir()]
+    np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
+
+
+# The bound, and what is shared
+
+
+def test_a_bound_too_small_is_told_and_changes_nothing(here, whole):
+    run = here.trained("run", cache_gb=1e-7)
+    assert "are not kept (there is no room for" in here.said
+    assert not [path for entry in entries() for path in entry.iterdir()]
+    np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
+
+
+def test_heads_that_differ_share_features(here):
+    made(here)
+    other = member([frozen(learning_rate=0.1, epochs=8)], head={"dropout": 0.5})
+    assert made(here, other) == "  features of view 1 to the validation rows: kept from before\n"
+    assert len(entries()) == 1
+
+
+def test_stages_share_features_where_nothing_is_augmented(here):
+    said = made(here, member([frozen(), frozen("again")], augmentation=[]))
+    assert said.count("kept from before") == 1
+    (entry,) = entries()
+    assert sorted(path.name for path in entry.iterdir()) == ["made.json", "validation.npy", "view-0.npy"]
+
+
+def test_stages_that_augment_have_views_of_their_own(here):
+    assert "kept from before" not in made(here, member([frozen(), frozen("again")]))
+    assert len(entries()) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 7},
+        {"resize": "crop"},
+        {"augmentation": ["HorizontalFlip"]},
+        {"backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.5}},
+        {"head": {"pooling": "max"}},
+        {"stages": [frozen(image_size=40)]},
+    ],
+    ids=str,
+)
+def test_what_decides_the_features_makes_others(here, changes):
+    made(here)
+    assert "kept from before" not in made(here, member(**changes))
+    assert len(entries()) == 2
+
+
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_a_changed_picture_makes_new_features(here, which):
+    made(here)
+    path = getattr(here, which).paths[3]
+    picture = cv2.imread(str(path))
+    cv2.imwrite(str(path), 255 - picture)
+    assert "kept from before" not in made(here)
+    assert len(entries()) == 2
+
+
+def test_other_weights_of_the_backbone_make_other_features(here):
+    made(here, seed=1)
+    made(here, seed=2)
+    assert len(entries()) == 2
+
+
+# What people see
+
+
+def test_log_tells_each_view_once_and_the_time_that_is_left(whole):
+    lines = [line.split("  ")[1] for line in whole[2].splitlines() if "features" in line]
+    assert lines == [
+        "features of view 1: 14 pictures",
+        "features of view 2: 14 pictures",
+        "features of the validation rows: 6 pictures",
+    ]
+
+
+def test_terminal_has_a_bar(here):
+    screen = StringIO()
+    fit(
+        here.run("run"),
+        member().stages,
+        here.task(member()),
+        console=Console(file=screen, force_terminal=True, width=200),
+    )
+    assert "━" in screen.getvalue()
+
+
+def test_seconds_of_the_features_are_the_stage_s_and_tell_how_long_predicting_takes(here, monkeypatch):
+    clock = [0.0]
+
+    def an_hour():
+        clock[0] += 3600
+
+    real = features.time.perf_counter
+    with monkeypatch.context() as patch:
+        patch.setattr(features.time, "perf_counter", lambda: real() + clock[0])
+        patch.setattr(keras.Model, "predict_on_batch", AtBatch(1, an_hour))
+        run = here.trained("run")
+    assert run.state["seconds"] > 3600
+    pictures = 2 * ROWS + VALIDATION
+    assert run.state["seconds_a_picture"] == pytest.approx(3600 / pictures, rel=0.1)
+    assert figures(run).shape[0] == 6
+    again = here.trained("again")  # made already
+    assert again.state["seconds_a_picture"] == run.state["seconds_a_picture"]
+    assert again.state["seconds"] < 3600

@@ -23,6 +23,8 @@ from podium.data.sample.competition import draw_competition
 from podium.paths import configs_folder
 
 DRAWN_SIZE = (640, 480)
+FEW = 200
+"""Pictures that many rows are links to; file systems allow some tens of thousands to one."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ class Source:
         return taken
 
 
-def drawn(root: Path, train: int, test: int) -> Source:
-    folder = root / f"drawn-{train}-{test}"
-    draw_competition(folder, train=train, test=test, size=DRAWN_SIZE)
+def drawn(root: Path, train: int, test: int, size: tuple[int, int] | None = DRAWN_SIZE) -> Source:
+    folder = root / f"{'drawn' if size else 'small'}-{train}-{test}"
+    draw_competition(folder, train=train, test=test, size=size)
     competition = load_competition(configs_folder() / "competitions" / "podium-demo-cars.yaml")
-    return Source(f"drawn {DRAWN_SIZE[0]}x{DRAWN_SIZE[1]}", folder, competition)
+    name = f"drawn {size[0]}x{size[1]}" if size else "drawn small"
+    return Source(name, folder, competition)
 
 
 def photographs(root: Path, data: Path, competition_file: Path) -> Source:
@@ -105,12 +108,12 @@ def photographs(root: Path, data: Path, competition_file: Path) -> Source:
     return Source(data.resolve().name, folder, competition)
 
 
-def linked_many(source: Source, root: Path, count: int) -> Path:
-    """A folder of so many rows, a tenth as many to predict: links to the source's pictures, in ten classes."""
+def linked_many(root: Path, count: int) -> Path:
+    """A folder of so many rows, a tenth as many to predict: links to a few small drawn pictures, in ten classes."""
     folder = root / f"many-{count}"
     if folder.is_dir():
         return folder
-    pictures = sorted((source.folder / "train").rglob("*.jpg"))
+    pictures = sorted((drawn(root, FEW, 10, size=None).folder / "train").rglob("*.jpg"))
     with tempfile.TemporaryDirectory(dir=root) as temporary:
         content = Path(temporary) / "content"
         for number in range(10):

@@ -33,11 +33,16 @@ DRAWING = Layer(
     parts="data.sample",
     libraries=f"{TABLE.libraries} cv2",
 )
-HEAVY = Layer(
-    parts="data.pictures data.augmentation data.batches models training inference",
-    libraries=f"{DRAWING.libraries} tensorflow keras efficientnet albumentations",
+PICTURES = Layer(
+    parts="data.cache data.pictures data.catalogue data.store data.supply data.augmentation data.preparing data.worker"
+    " data.workers data.batches",
+    libraries=f"{DRAWING.libraries} albumentations",
 )
-LAYERS = [LIGHT, TABLE, DRAWING, HEAVY]
+HEAVY = Layer(
+    parts="data.feed models training inference",
+    libraries=f"{PICTURES.libraries} tensorflow keras efficientnet",
+)
+LAYERS = [LIGHT, TABLE, DRAWING, PICTURES, HEAVY]
 """A module imports from its own layer and from those before it."""
 
 STRANGERS = [("training", "inference")]

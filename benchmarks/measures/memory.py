@@ -14,7 +14,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         Contender(
             f"{count:,} pictures",
             "benchmarks.podium_rows:training_memory",
-            {"folder": str(linked_many(bench.sources[0], bench.root, count))},
+            {"folder": str(linked_many(bench.root, count))},
         )
         for count in bench.plan.memory
     ]

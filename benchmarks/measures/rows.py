@@ -1,6 +1,6 @@
 """From a thousand rows to a million: tables, folds and plans, then a submission of as many rows written and checked.
 
-The pictures are links to a few drawn ones; none is decoded.
+The pictures are links to a few small drawn ones; none is decoded.
 """
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, number, ratios
@@ -16,12 +16,11 @@ STEPS |= {"writing": "writing, s", "checking": "checking, s", "bytes_a_row": "by
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
     counts = bench.plan.rows
-    source = bench.sources[0]
     contenders = [
         Contender(
             f"{count:,}",
             "benchmarks.podium_rows:rows",
-            {"folder": str(linked_many(source, bench.root, count)), "count": count},
+            {"folder": str(linked_many(bench.root, count)), "count": count},
         )
         for count in counts
     ]

@@ -8,7 +8,7 @@ import yaml
 
 from benchmarks import __main__ as command
 from benchmarks.figures import Outcome, compared, ratios
-from benchmarks.pictures import Counts, drawn, linked_many
+from benchmarks.pictures import FEW, Counts, drawn, linked_many
 from benchmarks.recipe import IMAGE_SIZE, MEMBER, transforms
 from benchmarks.rounds import MeasuringFailedError
 from podium.data.augmentation import build_transform
@@ -42,10 +42,10 @@ def test_training_and_validation_share_no_picture_and_have_every_class(tmp_path)
 
 
 def test_many_rows_are_links_to_few_pictures(tmp_path):
-    folder = linked_many(drawn(tmp_path, 20, 10), tmp_path, 100)
-    assert len(list((folder / "train").rglob("*.jpg"))) == 100
-    assert len({path.stat().st_ino for path in (folder / "train").rglob("*.jpg")}) == 20
-    assert len((folder / "train.csv").read_text().splitlines()) == 101
+    folder = linked_many(tmp_path, 400)
+    assert len(list((folder / "train").rglob("*.jpg"))) == 400
+    assert len({path.stat().st_ino for path in (folder / "train").rglob("*.jpg")}) == FEW == 200
+    assert len((folder / "train.csv").read_text().splitlines()) == 401
 
 
 def test_a_run_that_is_stopped_leaves_the_last_results_whole(tmp_path, monkeypatch, capsys):

@@ -393,8 +393,8 @@ def test_a_fault_of_a_stage_is_told(line, message):
 def test_views_of_a_backbone_that_learns_are_a_fault(unfreeze):
     text = changed(MEMBER, "unfreeze: none", f"unfreeze: {unfreeze}\n    views: 2")
     assert told("members", text) == (
-        "members/broken.yaml:6  stages.0.views: is for stages with unfreeze: none, where the backbone makes the same of"
-        " a view every time: leave it out"
+        "members/broken.yaml:6  stages.0.views: epochs share views only where the backbone is frozen (unfreeze: none):"
+        " leave it out"
     )
 
 

@@ -13,15 +13,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from frozen_runs import BATCHES, ROWS, VALIDATION, AtBatch, Frozen, entries, frozen, member
 from line_task import Stop, assert_same_weights, fit, watch
 from rich.console import Console
 
+from podium.config.loading import load_member
 from podium.data.batches import PredictionBatches
 from podium.data.preparing import PlainLook
 from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
+from podium.steps.member import Choices, fold_runs, prepare
 from podium.stopping import Stopping
 from podium.training import features
 from podium.training.features import Features
@@ -378,6 +381,29 @@ def test_other_weights_of_the_backbone_make_other_features(here):
     made(here, seed=1)
     made(here, seed=2)
     assert len(entries()) == 2
+
+
+# As a stage's key
+
+
+def resolved(tiny_competition, **changes):
+    stages = [{**one, **changes} for one in yaml.safe_load(tiny_competition.member().read_text())["stages"]]
+    settings = load_member(tiny_competition.member(stages=stages))
+    choices = Choices(data=tiny_competition.folder, runs=tiny_competition.folder / "runs", folds=(0,))
+    [one] = fold_runs(settings, prepare(settings.competition, choices, Console(quiet=True)), choices)
+    return one.resolved["digest"], one.resolved["member"]["stages"][0].get("views", "left out")
+
+
+def test_a_run_s_digest_has_the_views_only_where_epochs_share_them(tiny_competition):
+    assert resolved(tiny_competition)[1] == "left out"
+    assert resolved(tiny_competition, unfreeze="none", epochs=1)[1] == "left out"
+    assert resolved(tiny_competition, unfreeze="none", epochs=5, views=5)[1] == "left out"
+    default, one, two = (
+        resolved(tiny_competition, unfreeze="none", epochs=5, **views) for views in ({}, {"views": 1}, {"views": 2})
+    )
+    assert default == one
+    assert (one[1], two[1]) == (1, 2)
+    assert one[0] != two[0]
 
 
 # What people see

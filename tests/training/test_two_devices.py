@@ -37,7 +37,8 @@ def test_two_devices_have_the_loss_of_one_and_a_broken_training_ends_with_the_sa
     """One test, so that the process that it needs is started once. The last batch of an epoch cannot be shared."""
     some = results_of(tmp_path, "some")
     same_within_rounding(some["one"], some["two"])
-    for kind in ("two, stopped within an epoch", "half, stopped"):
+    same_within_rounding(some["frozen, one"], some["frozen, two"])  # the head alone, on kept features
+    for kind in ("two, stopped within an epoch", "half, stopped", "frozen, two, stopped within an epoch"):
         assert some[kind] == some[kind.partition(", stopped")[0]]
     assert some["half"]["weights"] != some["one"]["weights"]  # half precision is another arithmetic
     assert some["half"]["loss"][0] == pytest.approx(some["one"]["loss"][0], rel=0.1)

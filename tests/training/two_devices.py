@@ -18,6 +18,7 @@ from line_task import Line, LineTask, fit, stage, started, stopped, trained, wei
 from rich.console import Console
 
 from podium.config.member import MemberSettings
+from podium.data.supply import Cache
 from podium.models import devices
 from podium.training.classification import ClassificationTask, LabelledPictures
 
@@ -37,7 +38,7 @@ def draw(folder, count, start):
 
 class Trainings:
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.cache = folder, None
         self.training, self.validation = draw(folder, ROWS, 0), draw(folder, 6, 100)
         self.count = 0
 
@@ -53,7 +54,7 @@ class Trainings:
             "stages": [one.model_dump(mode="json", by_alias=True) for one in stages],
         }
         settings = MemberSettings.model_validate(content | changes)
-        return ClassificationTask(settings, ["a", "b"], "accuracy", self.training, self.validation, 0)
+        return ClassificationTask(settings, ["a", "b"], "accuracy", self.training, self.validation, 0, cache=self.cache)
 
     def whole(self, names, stages, **changes):
         use(names)
@@ -166,6 +167,14 @@ def main():
         "half": trainings.whole([], plain, **half),
         "half, stopped": trainings.broken([], plain, STEPS + 2, **half),
     }
+    trainings.cache = Cache("two", 1.0)
+    frozen = [stage(unfreeze="none", epochs=3, batch_size=BATCH, image_size=32, learning_rate=0.002)]
+    results |= {
+        "frozen, one": trainings.whole([], frozen),
+        "frozen, two": trainings.whole(TWO, frozen),
+        "frozen, two, stopped within an epoch": trainings.broken(TWO, frozen, STEPS + 2),
+    }
+    trainings.cache = None
     if sys.argv[2] == "some":
         results["lines"] = lines(trainings.folder)
     else:

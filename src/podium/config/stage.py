@@ -195,6 +195,7 @@ class Stage(Settings):
     @model_validator(mode="after")
     def _views_are_of_a_frozen_backbone(self) -> Self:
         if self.views is not None and not self.unfreeze.is_nothing:
-            why = "is for stages with unfreeze: none, where the backbone makes the same of a view every time"
-            raise_key_faults([("views", f"{why}: leave it out")])
+            raise_key_faults(
+                [("views", "epochs share views only where the backbone is frozen (unfreeze: none): leave it out")]
+            )
         return self

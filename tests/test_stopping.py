@@ -147,7 +147,7 @@ from podium.cli import main
 from podium.errors import StoppedError
 def stopped():
     raise StoppedError("stopped")
-main.app = stopped
+main.command_line = lambda asked: stopped
 main.main()
 """
 

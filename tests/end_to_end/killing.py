@@ -94,8 +94,8 @@ def torn_files(run, since=0.0):
     """Names in the run folder that are temporary: something is being saved, or was when a process was killed."""
     names = set()
     for folder in (run.path, run.path / "saved"):
-        with suppress(FileNotFoundError):
-            for entry in os.scandir(folder):
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
                 if entry.name.startswith(".writing-") and entry.stat().st_mtime > since:
                     names.add(entry.name)
     return frozenset(names)

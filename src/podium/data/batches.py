@@ -76,13 +76,27 @@ class Preparation:
         return workers().prepare(block, self._looks, self._packed)
 
 
+class OneHot:
+    """Labels as the model answers: a row of zeros with a one. Made for a batch at a time, since a row has a number for
+    every class."""
+
+    def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
+        self._labels, self._rows = labels, np.eye(classes, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.asarray(self._rows[self._labels[rows]])
+
+
 class TrainingBatches(EpochBatches):
     """Pictures with their targets."""
 
     def __init__(
         self,
         supply: Supply,
-        targets: NDArray[np.float32],
+        targets: NDArray[np.float32] | OneHot,
         *,
         image_size: int,
         resize: Resize,

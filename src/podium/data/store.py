@@ -97,7 +97,7 @@ class Store:
 
     def sync(self) -> None:
         """Make what is there outlive a power cut; takes as long as the disk needs, and may be left out."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             records = self._index.stat().st_size // RECORD.itemsize
             for path in (self._pixels, self._index):
                 with path.open("rb") as opened:

@@ -126,6 +126,10 @@ class StoreKeeper:
             with suppress(OSError):  # a full disk
                 writer.close()
 
+    @property
+    def has_kept(self) -> bool:
+        return self._kept > 0
+
     def tell(self, console: Console | None) -> None:
         if console is not None and self._kept >= TOLD_FROM:
             sizes = " and ".join(str(frame.size) for frame in self.stores)
@@ -146,6 +150,9 @@ def keeping(frames: Iterable[Frame], cache: Cache) -> Iterator[StoreKeeper]:
         keeper = StoreKeeper(stores, cache)
         held.callback(keeper.close)
         yield keeper
+    if keeper.has_kept:  # the disk takes its time; a process that ends before has kept all but from a power cut
+        for store in stores.values():
+            threading.Thread(target=store.sync, daemon=True).start()
 
 
 def _fill(keeper: StoreKeeper, paths: Sequence[Path], known: Catalogue, console: Console | None) -> None:

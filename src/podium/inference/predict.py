@@ -16,6 +16,7 @@ from rich.console import Console
 from podium.config.loading import Member
 from podium.data.batches import PredictionBatches
 from podium.data.feed import fed
+from podium.data.picture_paths import PicturePaths
 from podium.data.preparing import Look
 from podium.data.supply import Cache, Supply
 from podium.ensemble.predictions import Predictions, write_predictions
@@ -128,13 +129,14 @@ def predict_views(
     """Probabilities as (views, rows, classes)."""
     settings = member.settings
     batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCHES if names_of_gpus() else 1)
-    readable = [(row, path) for row, path in enumerate(pictures.paths) if path is not None]
-    probs = np.tile(class_shares, (len(views), len(pictures.paths), 1))
-    positions, paths = [row for row, _ in readable], [path for _, path in readable]
+    every = pictures.paths if isinstance(pictures.paths, PicturePaths) else PicturePaths.of(pictures.paths)
+    positions = np.flatnonzero(~every.isna())
+    paths = every[positions]
+    probs = np.tile(class_shares, (len(views), len(every), 1))
     supply = Supply(paths, Cache(member.competition.slug, settings.cache_gb, console))
     looks = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
     began = time.perf_counter()
-    if not paths:
+    if not len(paths):
         return probs
     with console.status(f"predicting {len(paths)} {what} pictures, {len(views)} views"):
         seen = _predicted(model, supply, looks, batch_size, console)

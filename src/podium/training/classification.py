@@ -16,7 +16,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation
-from podium.data.batches import PredictionBatches, Preparation, TrainingBatches
+from podium.data.batches import OneHot, PredictionBatches, Preparation, TrainingBatches
 from podium.data.feed import fed
 from podium.data.preparing import PlainLook
 from podium.data.supply import Cache, Supply
@@ -159,8 +159,8 @@ class ClassificationTask:
         )
 
     @property
-    def _targets(self) -> NDArray[np.float32]:
-        return np.eye(len(self._classes), dtype=np.float32)[self._training.labels]
+    def _targets(self) -> OneHot:
+        return OneHot(self._training.labels, len(self._classes))
 
     def _augmentation(self, stage: Stage) -> Augmentation:
         return Augmentation(self._transforms(stage), stage.image_size)

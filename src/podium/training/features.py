@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches
+from podium.data.batches import EpochBatches, OneHot, PredictionBatches, TrainingBatches
 from podium.data.cache import GB, entry_of, make_room, mark_used
 from podium.data.feed import fed
 from podium.errors import RunError
@@ -78,9 +78,7 @@ def _kept_as(dtype: str) -> str:
 class FeatureBatches(EpochBatches):
     """Features with their targets; the epochs take turns with the views."""
 
-    def __init__(
-        self, views: Sequence[Features], targets: NDArray[np.float32], batch_size: int, seed: Sequence[int]
-    ) -> None:
+    def __init__(self, views: Sequence[Features], targets: OneHot, batch_size: int, seed: Sequence[int]) -> None:
         super().__init__(len(targets), batch_size, seed)
         self._views, self._targets = views, targets
 

@@ -60,7 +60,9 @@ def folds_file(runs: Path, slug: str, digest: str) -> Path:
 
 def worker_count() -> int:
     """How many processes or threads prepare pictures: PODIUM_WORKERS, else one for every core this process may use."""
-    named = os.environ.get("PODIUM_WORKERS", "")
-    if named.isdecimal():
-        return max(1, int(named))
+    named = os.environ.get("PODIUM_WORKERS")
+    if named:
+        if not named.isdecimal() or int(named) == 0:
+            raise MachineError(f"PODIUM_WORKERS is {named!r}; set it to a whole number of 1 or more, or leave it out")
+        return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -63,12 +63,24 @@ def test_a_bad_file_writes_nothing_of_its_own_to_the_terminal(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_answer_for_unchanged_files_is_remembered(tmp_path, monkeypatch):
+def test_what_was_whole_is_remembered_as_long_as_it_is_unchanged(tmp_path, monkeypatch):
     good, bad = noise(tmp_path / "good.jpg"), tmp_path / "bad.jpg"
     bad.write_text("no picture")
     assert unreadable([good, bad]) == [bad]
-    monkeypatch.setattr(catalogue_module, "_read", lambda path, keeper: pytest.fail("looked again"))
+    looked = []
+    real = catalogue_module._read
+    monkeypatch.setattr(catalogue_module, "_read", lambda path, keeper: looked.append(path) or real(path, keeper))
     assert unreadable([good, bad]) == [bad]
+    assert looked == [bad]
+
+
+@pytest.mark.parametrize("damage", [b"PK\x03\x04", b"", b"\x93NUMPY\x01\x00v\x00{'descr': ((", bytes(400)])
+def test_a_damaged_memory_is_none(tmp_path, cache, damage):
+    path = noise(tmp_path / "good.jpg")
+    assert unreadable([path]) == []
+    (memory,) = (cache / "catalogue").iterdir()
+    memory.write_bytes(damage)
+    assert unreadable([path]) == []
 
 
 def test_a_changed_file_is_looked_at_again(tmp_path):

@@ -104,6 +104,35 @@ def test_records_whose_pixels_are_gone_do_not_count(store):
     assert read(store, 1, 2, 3) == [1, None, None]
 
 
+@pytest.mark.parametrize(("field", "value"), [("start", -(2**60)), ("height", 0), ("height", 2), ("width", -5)])
+def test_records_that_cannot_be_do_not_count(store, field, value):
+    add(store, 1, 2, 3)
+    index = store.entry / "index.bin"
+    records = np.frombuffer(index.read_bytes(), dtype=RECORD).copy()
+    records[field][1] = value
+    index.write_bytes(records.tobytes())
+    assert read(store, 1, 3) == [1, None]
+    add(store, 4)
+    assert read(store, 1, 4) == [1, 4]
+
+
+def test_an_index_of_garbage_is_an_empty_store(store):
+    add(store, 1)
+    (store.entry / "index.bin").write_bytes(np.random.default_rng(0).bytes(10 * RECORD.itemsize))
+    assert read(store, 1) == [None]
+    add(store, 1)
+    assert read(store, 1) == [1]
+
+
+def test_damaged_pixels_are_not_given_out(store):
+    add(store, 1, 2)
+    with (store.entry / "pictures.bin").open("r+b") as opened:
+        opened.write(b"\x07")
+    places = store.places(digests(1, 2))
+    assert Reader()(places.of(0)) is None
+    assert Reader()(places.of(1)) is not None
+
+
 def test_after_a_power_cut_only_what_was_synced_counts(store, monkeypatch):
     add(store, 1)
     store.sync()

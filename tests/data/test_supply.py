@@ -163,15 +163,41 @@ def test_a_store_that_was_dropped_meanwhile_is_done_without(photographs):
     assert same(seen(supply, 0, SMALL), read_framed(photographs[0], [SMALL]))
 
 
-def test_a_disk_that_is_full_is_done_without(photographs, monkeypatch):
-    def full(writer, content, picture):
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_is_full_for_a_while_is_done_without(photographs, monkeypatch):
+    added, add = [], supply_module.Writer.add
 
-    monkeypatch.setattr(supply_module.Writer, "add", full)
+    def full_at_the_fifth(writer, content, picture):
+        added.append(content)
+        if len(added) == 5:
+            writer._pixels.write(b"half a picture")
+            raise OSError(28, "No space left on device")
+        add(writer, content, picture)
+
+    monkeypatch.setattr(supply_module.Writer, "add", full_at_the_fifth)
     supply = Supply(photographs, cache())
     supply.keep([SMALL])
-    assert kept(supply) == []
+    assert len(kept(supply)) == 4
+    for row in range(12):
+        assert same(seen(supply, row, SMALL), read_framed(photographs[row], [SMALL]))
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(photographs, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PODIUM_CACHE", str(tmp_path / "file"))
+    console = Console(file=StringIO(), width=300)
+    supply = Supply(photographs, cache(console=console))
+    supply.keep([SMALL])
     assert same(seen(supply, 0, SMALL), read_framed(photographs[0], [SMALL]))
+    assert "pictures are not kept in" in console.file.getvalue()
+    assert "PODIUM_CACHE names another folder" in console.file.getvalue()
+
+
+def test_others_are_dropped_for_less_than_a_look_s_worth(photographs):
+    large, small = Cache("cars", 1.0), Cache("cars", 13 * 3 * 40 * 40 / 1e9)
+    Supply(photographs, large).keep([Frame(60, "squash")])
+    Supply(photographs, small).keep([LARGE])
+    assert not entry_of("pictures", "cars-squash-60").exists()
+    assert size_of(entry_of("pictures", "cars-squash-40")) <= 13 * 3 * 40 * 40
 
 
 def test_a_long_making_is_told(photographs, monkeypatch):

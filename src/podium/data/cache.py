@@ -8,6 +8,7 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from podium.locks import holder_of
 from podium.paths import cache_folder
@@ -54,6 +55,11 @@ def available(entry: Path, cache_gb: float) -> int:
     return max(0, min(int(cache_gb * GB) - size_of(entry) - stays, _free(entry) + may_go))
 
 
+def _reserve(usage: Any) -> int:
+    """What is left of the disk for the runs: their saved states count more than anything here."""
+    return int(min(2 * GB, 0.2 * usage.total))
+
+
 def drop(entry: Path) -> None:
     """Under another name first: a process that looks for the entry finds it whole or not at all."""
     gone = entry.with_name(f".gone-{entry.name}-{os.getpid()}-{time.monotonic_ns()}")
@@ -91,4 +97,5 @@ def _last_used(entry: Path) -> float:
 
 
 def _free(entry: Path) -> int:
-    return shutil.disk_usage(next(place for place in (entry, *entry.parents) if place.exists())).free
+    usage = shutil.disk_usage(next(place for place in (entry, *entry.parents) if place.exists()))
+    return max(0, usage.free - _reserve(usage))

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -70,7 +71,8 @@ def catalogue(
     found = np.empty(len(files), dtype=_KNOWN)
     found["file"] = files
     found[is_known] = known[position[is_known]]
-    new = np.flatnonzero(~is_known)
+    # What was no whole picture is looked at again: a person is told to replace it, and a memory may be damaged.
+    new = np.flatnonzero(~(is_known & found["is_whole"]))
     if len(new):
         read = in_parallel(lambda row: _read(paths[row], keeper), new.tolist(), "reading pictures", console)
         for row, (content, is_whole, framed) in zip(new, read, strict=True):
@@ -148,8 +150,9 @@ def _digest_of_facts(path: str) -> bytes:
 def _remembered(memory: Path) -> NDArray[np.void]:
     """Sorted by file. A damaged memory is none."""
     try:
-        known = np.load(memory)
-    except (OSError, ValueError, EOFError):
+        with memory.open("rb") as opened:
+            known = np.load(opened)
+    except Exception:  # NumPy's own, tokenize's and zipfile's: by whatever byte was damaged
         return np.empty(0, dtype=_KNOWN)
     return known if known.dtype == _KNOWN else np.empty(0, dtype=_KNOWN)
 
@@ -157,7 +160,7 @@ def _remembered(memory: Path) -> NDArray[np.void]:
 def _remember(memory: Path, known: NDArray[np.void], new: NDArray[np.void]) -> None:
     together = np.concatenate([new[new["file"] != b"missing"], known])
     _, first = np.unique(together["file"], return_index=True)
-    with replacing(memory, synced=False) as temporary, temporary.open("wb") as opened:
+    with suppress(OSError), replacing(memory, synced=False) as temporary, temporary.open("wb") as opened:
         np.save(opened, together[first])
 
 

@@ -1,13 +1,15 @@
 """A store of pictures in one frame, as bytes that processes map into their memory.
 
 `pictures.bin` holds the pixels, one picture after the other; `index.bin` a record for each: the digest of the file's
-content, where the pixels begin, height and width. A record is written after its pixels, and only ever added, so a kill
-leaves at most pixels without a record, which the next writer overwrites. After a power cut the disk may have a record
-without its pixels, so records count only up to what was synced, unless the machine has run on since.
+content, where the pixels begin, height and width, and a checksum that a reader compares at its first look. A record is
+written after its pixels, and only ever added, so a kill leaves at most pixels without a record, which the next writer
+overwrites. After a power cut the disk may have a record without its pixels, so records count only up to what was
+synced, unless the machine has run on since.
 """
 
 import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from podium.data.pictures import Picture
 from podium.files import write_text
 from podium.locks import waited_for
 
-RECORD = np.dtype([("content", "S16"), ("start", "<i8"), ("height", "<i4"), ("width", "<i4")])
+RECORD = np.dtype([("content", "S16"), ("start", "<i8"), ("height", "<i4"), ("width", "<i4"), ("checksum", "<u4")])
+_PLACE = np.dtype([(name, RECORD[name]) for name in ("start", "height", "width", "checksum")])
 _A_WRITE = 64
 """Pictures whose records are written at once."""
 
@@ -35,6 +38,7 @@ class Kept:
     start: int
     height: int
     width: int
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,15 @@ class Places:
 
     path: str
     inode: int
-    starts: NDArray[np.int64]
-    heights: NDArray[np.int32]
-    widths: NDArray[np.int32]
+    records: NDArray[np.void]
 
     def of(self, row: int) -> Kept | None:
-        if self.starts[row] < 0:
-            return None
-        return Kept(self.path, self.inode, int(self.starts[row]), int(self.heights[row]), int(self.widths[row]))
+        start, height, width, checksum = self.records[row].item()
+        return Kept(self.path, self.inode, start, height, width, checksum) if start >= 0 else None
 
     @property
     def missing(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.starts < 0)
+        return np.flatnonzero(self.records["start"] < 0)
 
 
 class Store:
@@ -79,13 +80,12 @@ class Store:
         found = np.searchsorted(known, contents)
         found[found == len(known)] = 0
         are_known = known[found] == contents if len(known) else np.zeros(len(contents), dtype=bool)
-        records = np.zeros(len(contents), dtype=RECORD)
+        records = np.zeros(len(contents), dtype=_PLACE)
         records["start"] = -1
-        records[are_known] = index[order[found[are_known]]]
+        for name in _PLACE.names or ():
+            records[name][are_known] = index[name][order[found[are_known]]]
         inode = self._pixels.stat().st_ino if len(index) else 0
-        return Places(
-            str(self._pixels), inode, records["start"].copy(), records["height"].copy(), records["width"].copy()
-        )
+        return Places(str(self._pixels), inode, records)
 
     def contents(self) -> Digests:
         """The digests of all that is kept."""
@@ -124,9 +124,11 @@ class Store:
         if boot not in ("", _boot()):
             count = min(count, synced)
         index = np.frombuffer(content, dtype=RECORD, count=count)
-        ends = index["start"] + 3 * index["height"].astype(np.int64) * index["width"]
-        beyond = np.flatnonzero(ends > held)
-        return index[: beyond[0]] if len(beyond) else index
+        sizes = 3 * index["height"].astype(np.int64) * index["width"]
+        ends = np.cumsum(sizes)
+        are_sound = (index["height"] > 0) & (index["width"] > 0) & (index["start"] == ends - sizes) & (ends <= held)
+        broken = np.flatnonzero(~are_sound)  # what comes after a record that cannot be is not to be trusted either
+        return index[: broken[0]] if len(broken) else index
 
     def _records_synced(self) -> tuple[int, str]:
         """How many records are known to be on the disk, and since which start of the machine all of them count."""
@@ -146,7 +148,7 @@ class Writer:
 
     def __init__(self, pixels: Path, index: Path, end: int) -> None:
         self._end = end
-        self._waiting: list[tuple[bytes, int, int, int]] = []
+        self._waiting: list[tuple[bytes, int, int, int, int]] = []
         self._pixels = pixels.open("r+b" if pixels.exists() else "w+b")
         self._pixels.seek(end)
         self._index = index.open("ab")
@@ -157,9 +159,11 @@ class Writer:
         self._index.close()
 
     def add(self, content: bytes, picture: Picture) -> None:
+        """OSError where the disk is full; then nothing more may be added."""
         height, width = picture.shape[:2]
-        self._pixels.write(np.ascontiguousarray(picture).data)
-        self._waiting.append((content, self._end, height, width))
+        pixels = np.ascontiguousarray(picture).data
+        self._pixels.write(pixels)
+        self._waiting.append((content, self._end, height, width, zlib.crc32(pixels)))
         self._end += picture.nbytes
         if len(self._waiting) == _A_WRITE:
             self._flush()
@@ -184,9 +188,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._mapped: dict[str, tuple[int, mmap.mmap]] = {}
+        self._compared: set[tuple[int, int]] = set()
 
     def __call__(self, kept: Kept) -> Picture | None:
-        """Nothing where the file is no longer the one that was meant. The picture may not be written to."""
+        """Nothing where the file is no longer the one that was meant, or was damaged. The picture may not be written
+        to."""
         size = 3 * kept.height * kept.width
         inode, mapped = self._mapped.get(kept.path, (0, None))
         if mapped is None or inode != kept.inode or len(mapped) < kept.start + size:
@@ -194,6 +200,10 @@ class Reader:
             if mapped is None or len(mapped) < kept.start + size:
                 return None
         pixels = np.frombuffer(mapped, dtype=np.uint8, count=size, offset=kept.start)
+        if (kept.inode, kept.start) not in self._compared:
+            if zlib.crc32(pixels.data) != kept.checksum:
+                return None
+            self._compared.add((kept.inode, kept.start))
         return pixels.reshape(kept.height, kept.width, 3)
 
     def _map(self, kept: Kept) -> mmap.mmap | None:

@@ -15,6 +15,7 @@ from podium.data.catalogue import Catalogue, Digests, catalogue, digests_of, in_
 from podium.data.pictures import Frame, Picture, read_framed
 from podium.data.store import Kept, Places, Reader, Store, Writer
 from podium.errors import DataError
+from podium.paths import cache_folder
 
 WIDEST = {"squash": 1.0, "crop": 2.0, "pad": 1.0}
 """About how many squares a picture takes in a frame, at the most."""
@@ -58,9 +59,13 @@ class Supply:
         wanted = sorted({frame for frame in frames if frame not in self._places}, key=str)
         if self._cache is None or not wanted or not len(self._paths):
             return
-        with keeping(wanted, self._cache) as keeper:
-            known = catalogue(self._paths, self._cache.name, self._cache.console, keeper)
-            _fill(keeper, self._paths, known, self._cache.console)
+        try:
+            with keeping(wanted, self._cache) as keeper:
+                known = catalogue(self._paths, self._cache.name, self._cache.console, keeper)
+                _fill(keeper, self._paths, known, self._cache.console)
+        except OSError as error:
+            _done_without(self._cache, error)
+            return
         keeper.tell(self._cache.console)
         self._places |= {frame: store.places(known.contents) for frame, store in keeper.stores.items()}
 
@@ -77,9 +82,23 @@ def read_and_keep(paths: Sequence[Path], frames: Iterable[Frame], cache: Cache) 
     """Look at all files that are new, and keep these pictures while they are read anyway."""
     wanted = sorted(frames, key=str)
     if cache.gigabytes > 0 and wanted and len(paths):
-        with keeping(wanted, cache) as keeper:
-            catalogue(paths, cache.name, cache.console, keeper)
+        try:
+            with keeping(wanted, cache) as keeper:
+                catalogue(paths, cache.name, cache.console, keeper)
+        except OSError as error:
+            _done_without(cache, error)
+            return
         keeper.tell(cache.console)
+
+
+def _done_without(cache: Cache, error: OSError) -> None:
+    """A folder that cannot be written to, for one: slower, and nothing else."""
+    if cache.console is not None:
+        cache.console.print(
+            f"  pictures are not kept in {cache_folder()} ({error.strerror or error}): each is decoded whenever it is"
+            " needed; PODIUM_CACHE names another folder",
+            highlight=False,
+        )
 
 
 class StoreKeeper:
@@ -92,9 +111,11 @@ class StoreKeeper:
         self._room = {frame: available(store.entry, cache.gigabytes) for frame, store in stores.items()}
         self._writers: dict[Frame, Writer] = {}
         self._began = time.perf_counter()
-        self._kept = 0
+        self._kept, self._is_full = 0, False
 
     def wants(self, content: bytes) -> list[Frame]:
+        if self._is_full:
+            return []
         with self._lock:
             return [
                 frame for frame, known in self._known.items() if content not in known and self._takes(frame, content)
@@ -113,13 +134,21 @@ class StoreKeeper:
         for frame, picture in framed:
             if frame not in self._writers:
                 self._writers[frame] = self.stores[frame].writer()
-            if self._kept % A_LOOK_AT_THE_DISK == 0:
-                make_room(self.stores[frame].entry, A_LOOK_AT_THE_DISK * picture.nbytes, self._cache.gigabytes)
+            if self._kept % A_LOOK_AT_THE_DISK == 0 and not self._has_room(frame, picture.nbytes):
+                self._is_full = True
+            if self._is_full:
+                return
             try:
                 self._writers[frame].add(content, picture)
             except OSError:  # something else has filled the disk: what is not kept is decoded again
-                self._room = dict.fromkeys(self._room, 0)
+                self._is_full = True
             self._kept += 1
+
+    def _has_room(self, frame: Frame, size: int) -> bool:
+        """For the pictures until the next look, others being dropped, or for as many as there can be."""
+        entry, bound = self.stores[frame].entry, self._cache.gigabytes
+        room = min(A_LOOK_AT_THE_DISK * size, available(entry, bound))
+        return room >= size and make_room(entry, room, bound)
 
     def close(self) -> None:
         for writer in self._writers.values():

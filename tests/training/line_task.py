@@ -1,6 +1,7 @@
 """A line that has to be found, in milliseconds: the smallest thing that the trainer can train."""
 
 from functools import partial
+from pathlib import Path
 
 import h5py
 import keras
@@ -175,10 +176,13 @@ def stopped(run, stages, steps, task=None, **options):
 
 
 class Fail:
-    """Instead of a function: fails at its n-th call, and works at all others."""
+    """Instead of a function: fails at its n-th call, and works at all others.
 
-    def __init__(self, function, error, at):
-        self.function, self.error, self.left = function, error, at
+    Of a function that is told a `dir`, only calls within the folder `under` count, if there is one.
+    """
+
+    def __init__(self, function, error, at, under=None):
+        self.function, self.error, self.left, self.under = function, error, at, under
 
     @property
     def has_struck(self):
@@ -188,7 +192,8 @@ class Fail:
         return partial(self, owner)  # so that it can take a method's place as well
 
     def __call__(self, *arguments, **options):
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
+        if self.under is None or Path(options["dir"]).resolve().is_relative_to(self.under.resolve()):
+            self.left -= 1
+            if self.left == 0:
+                raise self.error
         return self.function(*arguments, **options)

@@ -400,7 +400,7 @@ def test_a_folder_that_refuses_as_a_training_goes_on_is_told_in_one_line(error, 
     run, podium = podium("stopped")
     before = {path: path.read_bytes() for path in run.saved_states}
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", Fail(tempfile.mkstemp, error, at))
+        patch.setattr(tempfile, "mkstemp", Fail(tempfile.mkstemp, error, at, under=run.path))
         ended = podium("train", "--resume")
     assert_told_in_one_line(ended, rf".*({error.strerror}|the disk is full).*")
     assert {path: path.read_bytes() for path in run.saved_states} == before

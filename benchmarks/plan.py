@@ -33,10 +33,10 @@ class Plan:
 
 FULL = Plan(
     turns=5,
-    drawn=(1000, 300),
-    input=Counts(1000, 0, 0),
+    drawn=(3000, 300),
+    input=Counts(3000, 0, 0),
     variants=True,
-    frozen=Counts(480, 320, 16),
+    frozen=Counts(1600, 400, 16),
     frozen_size=160,
     backbone="MobileNetV2",
     full=Counts(640, 80, 16),

@@ -26,6 +26,7 @@ from podium.metrics import METRICS
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import is_out_of_memory, make_repeatable, names_of_gpus, precision_of
+from podium.models.predictor import Predictor
 from podium.runs import Run
 
 GPU_BATCHES = 4
@@ -59,9 +60,11 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
     views = make_views(settings.tta)
     make_repeatable(settings.seed)
     model, image_size = trained_model(run, member)
+    sets = [rows.validation, rows.test, *([rows.apart] if rows.apart else [])]
+    predictor = Predictor(model, sum(len(pictures.ids) for pictures in sets) * len(views))
 
     def see(pictures: Pictures, what: str) -> NDArray[np.float64]:
-        return predict_views(model, pictures, views, member, image_size, rows.class_shares, console, what)
+        return predict_views(predictor, pictures, views, member, image_size, rows.class_shares, console, what)
 
     with run.timed("prediction"):
         out_of_fold, truth = see(rows.validation, "validation"), rows.validation.numbers
@@ -117,7 +120,7 @@ def trained_model(run: Run, member: Member) -> tuple[Any, int]:
 
 
 def predict_views(
-    model: Any,
+    predictor: Predictor,
     pictures: Pictures,
     views: Sequence[View],
     member: Member,
@@ -139,7 +142,7 @@ def predict_views(
     if not len(paths):
         return probs
     with console.status(f"predicting {len(paths)} {what} pictures, {len(views)} views"):
-        seen = _predicted(model, supply, looks, batch_size, console)
+        seen = _predicted(predictor, supply, looks, batch_size, console)
     probs[:, positions] = np.swapaxes(seen.reshape(len(paths), len(views), -1), 0, 1)
     seconds = time.perf_counter() - began
     console.print(
@@ -150,13 +153,13 @@ def predict_views(
 
 
 def _predicted(
-    model: Any, supply: Supply, looks: Sequence[Look], batch_size: int, console: Console
+    predictor: Predictor, supply: Supply, looks: Sequence[Look], batch_size: int, console: Console
 ) -> NDArray[np.float64]:
     """Row after row, look after look; with smaller batches where these do not fit the memory."""
     while True:
         try:
             with fed(PredictionBatches(supply, looks, batch_size)) as feed:
-                return np.asarray(model.predict(feed, verbose=0), dtype=np.float64)
+                return predictor.all(feed).astype(np.float64)
         except Exception as error:
             if not is_out_of_memory(error) or batch_size <= len(looks):
                 raise

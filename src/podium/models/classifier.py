@@ -91,10 +91,10 @@ class AsPredicting(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, model: Any) -> None:
         super().__init__(name=f"{model.name}_as_predicting", dtype=model.dtype_policy, trainable=False)
-        self._model = model
+        self.model = model
 
     def call(self, inputs: Any) -> Any:
-        return self._model(inputs, training=False)
+        return self.model(inputs, training=False)
 
 
 @dataclass(frozen=True)

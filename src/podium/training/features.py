@@ -30,11 +30,12 @@ from podium.data.feed import fed
 from podium.errors import RunError
 from podium.files import read_json, replacing, write_json
 from podium.locks import holder_of, locked
+from podium.models.predictor import Predictor
 from podium.training.callbacks import bar_on, spell_seconds
 from podium.training.session import SPARE_SECONDS
 from podium.training.task import Watch
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept. Raised where podium would make other features of the same pictures and weights."""
 A_LOOK = 0.5
 """Seconds between two looks whether another process is done."""
@@ -232,6 +233,7 @@ class _Making:
         self._entry, self._watch = entry, watch
         self._began, self._slowest = time.perf_counter(), 0.0
         self._done, self._all = 0, sum(one.rows for one in missing)
+        self._predictor = Predictor(entry.model, self._all)
         self._bar = bar_on(watch.console) if watch.console.is_terminal else None
         self._shown = self._bar.add_task("features", total=self._all) if self._bar else None
 
@@ -266,15 +268,15 @@ class _Making:
 
     def _batches(self, pictures: PredictionBatches) -> Iterator[NDArray[Any]]:
         with fed(pictures) as feed:
-            for (batch,) in feed:
-                self._watch.stop_if_asked(self._slowest + SPARE_SECONDS if self._slowest else 0.0)
-                began = time.perf_counter()
-                features = np.asarray(self._entry.model.predict_on_batch(batch))
+            began = time.perf_counter()
+            for features in self._predictor.one_by_one(feed):
                 yield features.view(_kept_as(self._entry.dtype))
                 self._slowest = max(self._slowest, time.perf_counter() - began)
                 self._done += len(features)
                 if self._bar and self._shown is not None:
                     self._bar.advance(self._shown, len(features))
+                self._watch.stop_if_asked(self._slowest + SPARE_SECONDS)
+                began = time.perf_counter()
 
 
 def _spell(wanted: Sequence[Wanted]) -> str:

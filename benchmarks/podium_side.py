@@ -1,5 +1,10 @@
 """podium's own side, through what its trainings and predictions go through themselves."""
 
+# ruff: noqa: E402
+from podium.data.template import prepare_to_fork
+
+prepare_to_fork()  # as `podium train` does: before TensorFlow is imported
+
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

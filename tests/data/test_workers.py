@@ -1,4 +1,6 @@
+import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
@@ -63,9 +65,11 @@ def test_processes_prepare_what_threads_prepare(paths, two_workers, monkeypatch,
 
 def test_a_worker_that_was_ended_is_done_without(paths, two_workers):
     expected = an_epoch(paths)
-    for process in two_workers.processes:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for pid in two_workers.pids:
+        handle = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        select.select([handle], [], [])  # until it has ended
+        os.close(handle)
     assert (an_epoch(paths) == expected).all()
     assert two_workers.count == 0
 
@@ -110,7 +114,7 @@ STARTS_WORKERS = """
 from podium.data.workers import workers
 workers().start()
 workers().wait_until_ready()
-print(*(process.pid for process in workers().processes), flush=True)
+print(*workers().pids, flush=True)
 input()
 """
 

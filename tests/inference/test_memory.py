@@ -11,6 +11,7 @@ from rich.console import Console
 from podium.data.preparing import PlainLook
 from podium.data.supply import Supply
 from podium.inference import predict as predicting
+from podium.models.predictor import Predictor
 
 LOOKS = [PlainLook(8, "squash"), PlainLook(8, "squash")]
 
@@ -41,7 +42,7 @@ def supply(tmp_path):
 
 def test_batches_are_halved_until_they_fit(supply):
     console, model = Console(file=StringIO()), SmallMemory(largest=6)
-    answers = predicting._predicted(model, supply, LOOKS, 16, console)
+    answers = predicting._predicted(Predictor(model, 9), supply, LOOKS, 16, console)
     assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in LOOKS]
     assert model.sizes == [16, 8, 4, 4, 4, 4, 2]
     assert console.file.getvalue().splitlines()[-1].strip() == "the memory is full: going on with batches of 4"
@@ -49,4 +50,4 @@ def test_batches_are_halved_until_they_fit(supply):
 
 def test_one_picture_that_does_not_fit_is_an_error(supply):
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        predicting._predicted(SmallMemory(largest=1), supply, LOOKS, 4, Console(quiet=True))
+        predicting._predicted(Predictor(SmallMemory(largest=1), 9), supply, LOOKS, 4, Console(quiet=True))

@@ -4,13 +4,16 @@ It imports neither TensorFlow nor Keras. It ends when the other process does, ho
 nothing left to read.
 """
 
+import gc
 import math
 import mmap
 import os
 import pickle
 import signal
+import socket
 import struct
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -34,33 +37,67 @@ def receive(stream: IO[bytes]) -> Any:
     return pickle.loads(stream.read(LENGTH.unpack(head)[0]))
 
 
-def serve() -> None:
-    """Until nothing more comes."""
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+def fork_when_asked() -> None:
+    """The template's whole life: each connection that comes through the standard input goes to a worker of its own."""
+    _be_quiet()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for the workers
+    serve = _server()
+    gc.freeze()  # what is imported stays shared
+    orders = socket.socket(fileno=0)
+    while True:
+        order, handles, *_ = socket.recv_fds(orders, 4, 1)
+        if not order:
+            return
+        if os.fork() == 0:
+            orders.close()
+            with socket.socket(fileno=handles[0]) as connection, connection.makefile("rwb") as stream:
+                serve(stream, stream)
+            os._exit(0)
+        os.close(handles[0])
+
+
+def serve_at_pipes() -> None:
+    """Where there is no template."""
+    answers = os.fdopen(os.dup(1), "wb")
+    _be_quiet()
+    _server()(sys.stdin.buffer, answers)
+
+
+def _be_quiet() -> None:
     os.dup2(2, 1)  # whatever a library prints is no answer
     for number in (signal.SIGINT, signal.SIGTERM):  # they are the other process's to act on
         signal.signal(number, signal.SIG_IGN)
 
+
+def _server() -> Callable[[IO[bytes], IO[bytes]], None]:
+    """What answers questions until no more come; all that it needs is imported by then."""
     import cv2
 
     from podium.data.preparing import prepare
     from podium.data.supply import Loader
 
     cv2.setNumThreads(1)
-    load = Loader()
-    send(answers, "ready")
-    while True:
-        try:
-            block, looks, place, size, shape = receive(questions)
-        except EOFError:
-            return
-        try:
-            pixels = np.frombuffer(_shared(place, size), np.uint8, count=math.prod(shape)).reshape(shape)
-            prepare(block, _unpacked(looks), load, pixels)
-            answer = None
-        except Exception as error:
-            answer = _portable(error)
-        send(answers, answer)
+
+    def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+        load = Loader()
+        send(answers, os.getpid())
+        while True:
+            try:
+                block, looks, place, size, shape = receive(questions)
+            except (EOFError, ConnectionError):
+                return
+            try:
+                pixels = np.frombuffer(_shared(place, size), np.uint8, count=math.prod(shape)).reshape(shape)
+                prepare(block, _unpacked(looks), load, pixels)
+                answer = None
+            except Exception as error:
+                answer = _portable(error)
+            try:
+                send(answers, answer)
+            except OSError:  # no one is there to take it
+                return
+
+    return serve
 
 
 @lru_cache(maxsize=64)

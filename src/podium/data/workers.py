@@ -20,39 +20,33 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from podium.data.pictures import Picture
 from podium.data.preparing import Block, Look, prepare, shape_of
 from podium.data.supply import Loader
+from podium.data.template import CAN_FORK, environment, template
 from podium.data.worker import receive, send
 from podium.paths import worker_count
 
-ENOUGH = 0.5
+ENOUGH = 0.2
 """Seconds of a core that threads have spent on pictures lately, before it is judged whether processes are needed."""
 BUSY = 0.5
 """Of a core: where pictures take more than this all the time, the model is waiting for them."""
 LATELY = 5.0
 """Seconds."""
-_COMMAND = "from podium.data.worker import serve; serve()"
+_COMMAND = "from podium.data.worker import serve_at_pipes; serve_at_pipes()"
 
 
 class Worker:
     """One process. Only one thread at a time may ask it."""
 
-    def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._questions, self._answers = self.process.stdin, self.process.stdout
-
-    def wait_until_ready(self) -> None:
-        receive(self._answers)
+    def __init__(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        """OSError or EOFError where it does not begin to work."""
+        self._questions, self._answers = questions, answers
+        self.pid: int = receive(answers)
 
     def ask(self, question: Any) -> Any:
         """EOFError or OSError where the process is gone."""
@@ -61,10 +55,22 @@ class Worker:
 
     def end(self) -> None:
         """It finds nothing more to read, and ends."""
-        with suppress(OSError):
-            self._questions.close()
-        self._answers.close()
-        self.process.wait()
+        for stream in (self._questions, self._answers):
+            with suppress(OSError):
+                stream.close()
+
+
+def new_worker() -> Worker:
+    if CAN_FORK:
+        with template().fork() as connection:  # which stays open for as long as the stream does
+            stream = connection.makefile("rwb")
+        return Worker(stream, stream)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return Worker(process.stdin, process.stdout)
 
 
 class Workers:
@@ -73,7 +79,7 @@ class Workers:
     def __init__(self) -> None:
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.pids: list[int] = []
         self._starting: list[threading.Thread] = []
         self._started = self._ready = 0
         self._busy, self._since = 0.0, time.perf_counter()
@@ -143,13 +149,12 @@ class Workers:
 
     def _start_one(self) -> None:
         try:
-            worker = Worker()
-            worker.wait_until_ready()
+            worker = new_worker()
         except (OSError, EOFError):  # threads do it all
             return
         with self._lock:
             self._ready += 1
-            self.processes.append(worker.process)
+            self.pids.append(worker.pid)
         self._free.put(worker)
 
     def _lose(self, worker: Worker) -> None:

@@ -17,7 +17,7 @@ Resize = Literal["squash", "crop", "pad"]
 JPEG = b"\xff\xd8"
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _WAYS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
-"""How a picture is shrunk by more than this. Areas blur one that is hardly shrunk, and take three times as long there."""
+"""How a picture is shrunk by more than this. Areas blur what is hardly shrunk, and take three times as long there."""
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The JPEG segments that tell the size; the three others among them do not."""
 

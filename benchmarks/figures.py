@@ -75,9 +75,13 @@ def compared(
     what: str, pictures: str, target: str, podium: Sequence[float], other: Sequence[float], name: str,
     *, at_least: float | None = None, at_most: float | None = None, unit: str = "",
 ) -> Row:  # fmt: skip
-    """podium's figure over another's, turn by turn, held against a bound."""
+    """podium's figure over another's, turn by turn, held against a bound if there is one."""
     ratio = ratios(podium, other)
-    is_met = ratio.median >= at_least if at_least is not None else ratio.median <= (at_most or 0.0)
+    is_met = None
+    if at_least is not None:
+        is_met = ratio.median >= at_least
+    elif at_most is not None:
+        is_met = ratio.median <= at_most
     return Row(
         what,
         pictures,

@@ -138,7 +138,7 @@ def _fill(folder: Path, source: Source, counts: Counts) -> None:
         test = [row["Id"] for row in csv.DictReader(file)][: counts.test]
     needed = counts.training + counts.validation
     assert len(rows) >= needed, f"{source.folder} has {len(rows)} pictures to train on, expected {needed}"
-    training, validation = rows[: counts.training], rows[counts.training : needed]
+    training, validation = _split(rows[:needed], counts.validation)
     for part, some in (("training", training), ("validation", validation)):
         for name, label in some:
             picture = source.folder / "train" / label / name
@@ -163,6 +163,13 @@ def _in_turn(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
         order.append((seen.setdefault(label, 0), place))
         seen[label] += 1
     return [rows[place] for _, place in sorted(order)]
+
+
+def _split(rows: list[tuple[str, str]], validation: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """So many rows of all classes' alike, and the others."""
+    by_class = sorted(rows, key=lambda row: row[1])
+    chosen = {by_class[(2 * number + 1) * len(rows) // (2 * validation)] for number in range(validation)}
+    return [row for row in rows if row not in chosen], [row for row in rows if row in chosen]
 
 
 def _link(source: Path, target: Path) -> None:

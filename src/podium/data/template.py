@@ -22,7 +22,7 @@ class Template:
     def __init__(self) -> None:
         self._orders, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen([sys.executable, "-c", _COMMAND], stdin=theirs, env=environment())
+            self._process = subprocess.Popen([sys.executable, "-c", _COMMAND], stdin=theirs.fileno(), env=environment())
 
     def fork(self) -> socket.socket:
         """A connection to a new worker. OSError where the template is gone."""

@@ -15,21 +15,23 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from io import BufferedRWPair
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 LENGTH = struct.Struct("<q")
+Stream = IO[bytes] | BufferedRWPair
 
 
-def send(stream: IO[bytes], content: Any) -> None:
+def send(stream: Stream, content: Any) -> None:
     packed = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
     stream.write(LENGTH.pack(len(packed)) + packed)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> Any:
+def receive(stream: Stream) -> Any:
     """EOFError where the other side is gone."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
@@ -69,7 +71,7 @@ def _be_quiet() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _server() -> Callable[[IO[bytes], IO[bytes]], None]:
+def _server() -> Callable[[Stream, Stream], None]:
     """What answers questions until no more come; all that it needs is imported by then."""
     import cv2
 
@@ -78,7 +80,7 @@ def _server() -> Callable[[IO[bytes], IO[bytes]], None]:
 
     cv2.setNumThreads(1)
 
-    def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+    def serve(questions: Stream, answers: Stream) -> None:
         load = Loader()
         send(answers, os.getpid())
         while True:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from podium.data.pictures import Picture
 from podium.data.preparing import Block, Look, prepare, shape_of
 from podium.data.supply import Loader
 from podium.data.template import CAN_FORK, environment, template
-from podium.data.worker import receive, send
+from podium.data.worker import Stream, receive, send
 from podium.paths import worker_count
 
 ENOUGH = 0.2
@@ -43,7 +43,7 @@ _COMMAND = "from podium.data.worker import serve_at_pipes; serve_at_pipes()"
 class Worker:
     """One process. Only one thread at a time may ask it."""
 
-    def __init__(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+    def __init__(self, questions: Stream, answers: Stream) -> None:
         """OSError or EOFError where it does not begin to work."""
         self._questions, self._answers = questions, answers
         self.pid: int = receive(answers)

@@ -12,7 +12,7 @@ from benchmarks.rounds import Contender, Machine, Results
 
 PODIUM = "podium"
 IN_MEMORY = "tf.data"
-"""It keeps every decoded picture in memory: a bound for few pictures, and no way for many. Shown in a row of its own."""
+"""It keeps all pictures in memory: a bound for few of them, and no way for many. Shown in a row of its own."""
 COLUMNS = {
     "first": "first epoch, a second",
     "later": "later epochs, a second",

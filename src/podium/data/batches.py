@@ -26,7 +26,7 @@ class EpochBatches:
     def __init__(self, rows: int, batch_size: int, seed: Sequence[int]) -> None:
         self._rows, self._batch_size = rows, batch_size
         self.seed = tuple(seed)
-        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._orders: dict[int, NDArray[np.int32]] = {}
         self.epoch = 0
         self.steps_before, self._rows_before = 0, 0
 
@@ -46,15 +46,16 @@ class EpochBatches:
         """How many rows the epoch has seen after so many of its steps."""
         return min(self._rows_before + (steps - self.steps_before) * self._batch_size, self._rows)
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
+    def order(self, epoch: int) -> NDArray[np.int32]:
         """Which row stands where in this epoch."""
         if epoch not in self._orders:
-            self._orders = {epoch: np.random.default_rng([*self.seed, epoch]).permutation(self._rows)}
+            order = np.random.default_rng([*self.seed, epoch]).permutation(self._rows)
+            self._orders = {epoch: order.astype(np.int32)}
         return self._orders[epoch]
 
     def __getitem__(self, index: int) -> Any:
         epoch, start = self.epoch, self._rows_before + index * self._batch_size
-        return self.batch(self.order(epoch)[start : start + self._batch_size], epoch)
+        return self.batch(self.order(epoch)[start : start + self._batch_size].astype(np.int64), epoch)
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
         """What the model trains on in one step."""

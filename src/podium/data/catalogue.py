@@ -33,6 +33,8 @@ Digests = NDArray[np.bytes_]
 _ENDINGS = {JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
 """How a format begins, and what a whole file of it holds: some versions of OpenCV fill what is cut off with grey."""
 _KNOWN = np.dtype([("file", "S16"), ("content", "S16"), ("is_whole", "?")])
+_AT_ONCE = 4_096
+"""Rows that are looked up together: what that takes is gone before the next ones."""
 _MANY = 2_000
 """Files that take long enough to read for their progress to be shown."""
 
@@ -62,15 +64,17 @@ def catalogue(
 ) -> Catalogue:
     """Of these pictures, in their order. Only files that are new, or changed, are read; what is known of the others is
     remembered under the name."""
-    files = np.fromiter((_digest_of_facts(text) for text in _texts(paths)), dtype="S16", count=len(paths))
+    found = np.empty(len(paths), dtype=_KNOWN)
+    found["file"] = np.fromiter((_digest_of_facts(text) for text in _texts(paths)), dtype="S16", count=len(paths))
     memory = cache_folder() / "catalogue" / f"{name}.npy"
     known = _remembered(memory)
-    position = np.searchsorted(known["file"], files)
-    position[position == len(known)] = 0
-    is_known = known["file"][position] == files if len(known) else np.zeros(len(files), dtype=bool)
-    found = np.empty(len(files), dtype=_KNOWN)
-    found["file"] = files
-    found[is_known] = known[position[is_known]]
+    is_known = np.zeros(len(paths), dtype=bool)
+    for start in range(0, len(paths) if len(known) else 0, _AT_ONCE):
+        some, are_known = found[start : start + _AT_ONCE], is_known[start : start + _AT_ONCE]
+        position = np.searchsorted(known["file"], some["file"])
+        position[position == len(known)] = 0
+        are_known[:] = known["file"][position] == some["file"]
+        some[are_known] = known[position[are_known]]
     # What was no whole picture is looked at again: a person is told to replace it, and a memory may be damaged.
     new = np.flatnonzero(~(is_known & found["is_whole"]))
     if len(new):

@@ -63,10 +63,10 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
 def read_folds(path: Path, rows: CompetitionRows) -> Folds:
     ids = rows.train["id"]
     codes, spelt = _fold_codes(path, ids)
-    absent = ids[codes < 0]
+    absent = ids.to_numpy()[codes < 0]
     if len(absent):
         raise DataError(
-            f"{path} lacks {len(absent)} of the training rows, such as {absent.iloc[0]}; give every row a fold,"
+            f"{path} lacks {len(absent)} of the training rows, such as {absent[0]}; give every row a fold,"
             " or remove the file to have it made anew"
         )
     used = {code: spelt[code].strip() for code in np.unique(codes).tolist()}

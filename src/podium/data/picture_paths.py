@@ -37,7 +37,7 @@ class _Pictures:
     folders: list[str] = field(default_factory=list)
     folder_of: "array[int]" = field(default_factory=lambda: array("i"))
     names: bytearray = field(default_factory=bytearray)
-    ends: "array[int]" = field(default_factory=lambda: array("q"))
+    ends: "array[int]" = field(default_factory=lambda: array("I"))
 
     def add(self, folder: int, name: str) -> None:
         self.folder_of.append(folder)

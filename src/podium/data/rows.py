@@ -244,7 +244,8 @@ def _check_labels(rows: pd.DataFrame, table: Path, competition: Competition) -> 
 
 
 def _check_ids(rows: pd.DataFrame, table: Path) -> None:
-    doubled = sorted(set(rows["id"][rows["id"].duplicated()]))
+    # A series that is filtered keeps the numbers of all its rows for good.
+    doubled = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
     if doubled:
         raise DataError(f"{table} holds ids more than once: {_some(doubled)}; each picture has one row")
     empty = int((rows["id"] == "").sum())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-SLOW, MOST_EPOCHS = 200, 40
+SLOW, MOST_EPOCHS = 400, 40
 """Later epochs are repeated for as long as one at this rate, the second at least: quick ones would be noise else."""
 
 

@@ -29,10 +29,11 @@ def paths(tmp_path):
     return names
 
 
-@pytest.fixture
-def two_workers(monkeypatch):
+@pytest.fixture(params=[True, False], ids=["forked", "at pipes"])
+def two_workers(monkeypatch, request):
     """Processes that are ready; those of this process, until the test ends."""
     monkeypatch.setenv("PODIUM_WORKERS", "2")
+    monkeypatch.setattr(workers_module, "CAN_FORK", request.param)
     workers = Workers()
     monkeypatch.setattr(workers_module, "_ours", [workers])
     workers.start()
@@ -135,6 +136,20 @@ IMPORTS_OF_A_WORKER = """
 import sys, podium.data.preparing, podium.data.supply, podium.data.worker
 print([name for name in ("tensorflow", "keras", "sklearn", "matplotlib") if name in sys.modules])
 """
+
+
+def test_without_a_template_threads_do_it(paths, monkeypatch):
+    class Gone:
+        def fork(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(workers_module, "template", Gone)
+    workers = Workers()
+    monkeypatch.setattr(workers_module, "_ours", [workers])
+    workers.start()
+    workers.wait_until_ready()
+    assert workers.count == 0
+    assert an_epoch(paths).shape == (10, 24, 24, 3)
 
 
 def test_a_worker_imports_no_tensorflow():

@@ -43,9 +43,9 @@ _COMMAND = "from podium.data.worker import serve_at_pipes; serve_at_pipes()"
 class Worker:
     """One process. Only one thread at a time may ask it."""
 
-    def __init__(self, questions: Stream, answers: Stream) -> None:
+    def __init__(self, questions: Stream, answers: Stream, child: subprocess.Popen[bytes] | None = None) -> None:
         """OSError or EOFError where it does not begin to work."""
-        self._questions, self._answers = questions, answers
+        self._questions, self._answers, self._child = questions, answers, child
         self.pid: int = receive(answers)
 
     def ask(self, question: Any) -> Any:
@@ -58,6 +58,8 @@ class Worker:
         for stream in (self._questions, self._answers):
             with suppress(OSError):
                 stream.close()
+        if self._child is not None:
+            self._child.wait()
 
 
 def new_worker() -> Worker:
@@ -70,7 +72,7 @@ def new_worker() -> Worker:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    return Worker(process.stdin, process.stdout)
+    return Worker(process.stdin, process.stdout, process)
 
 
 class Workers:

@@ -61,6 +61,11 @@ def _draw_rates(axes: "Axes", finding: Finding) -> None:
 def _draw_memory(axes: "Axes", finding: Finding) -> None:
     sizes, memory = [one.batch_size for one in finding.timed], [one.memory / 1e9 for one in finding.timed]
     axes.plot(sizes, memory, "o-", color=POINT, markersize=5, linewidth=1.4, label="measured")
+    largest = finding.largest
+    axes.plot(
+        [largest.batch_size], [largest.memory / 1e9], "o", color=BEST, markersize=8,
+        label=f"{'largest measured' if finding.ended_early else 'largest'}: {largest.batch_size}",
+    )  # fmt: skip
     foreseen = [one for one in finding.refused if one.foreseen is not None]
     if foreseen:
         axes.plot(
@@ -74,6 +79,7 @@ def _draw_memory(axes: "Axes", finding: Finding) -> None:
     if foreseen and finding.limit is not None:
         axes.axhline(finding.limit / 1e9, color=BEST, linewidth=1, label="what a training may take here")
     axes.set_ylabel("memory of one GPU (GB)" if finding.gpus else "memory (GB)")
+    axes.margins(y=0.12)
 
 
 def _set_sizes(axes: "Axes", finding: Finding) -> None:

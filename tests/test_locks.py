@@ -119,6 +119,12 @@ def test_a_command_in_another_encoding_than_utf_8_can_be_named(folder, monkeypat
         assert "podium train " in holder_of(folder)
 
 
+def test_python_m_podium_is_called_podium(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/site-packages/podium/__main__.py", "train", "a.yaml"])
+    with locked(folder):
+        assert holder_of(folder).endswith("(podium train a.yaml)")
+
+
 def test_a_holder_is_named_in_one_line(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["podium", "train", "a\nb.yaml"])
     with locked(folder), pytest.raises(RunError) as told:

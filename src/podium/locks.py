@@ -105,5 +105,6 @@ def _say(opened: IO[str], text: str) -> None:
 
 
 def _this_process() -> str:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    command = shlex.join(["podium" if name == "__main__.py" else name, *sys.argv[1:]])
     return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')} ({command})"

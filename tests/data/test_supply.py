@@ -9,9 +9,9 @@ from rich.console import Console
 
 from podium.data import pictures as pictures_module
 from podium.data import supply as supply_module
-from podium.data.cache import entry_of, size_of
+from podium.data.cache import size_of
 from podium.data.pictures import Frame, read_framed
-from podium.data.supply import Cache, Loader, Supply, read_and_keep
+from podium.data.supply import Cache, Loader, Supply, read_and_keep, store_of
 
 SMALL, LARGE = Frame(24, "squash"), Frame(40, "squash")
 
@@ -91,7 +91,7 @@ def test_the_cache_can_be_off(photographs):
     supply = Supply(photographs, cache(gigabytes=0))
     supply.keep([SMALL])
     assert kept(supply) == []
-    assert not entry_of("pictures", "cars-squash-24").exists()
+    assert not store_of("cars", SMALL).exists()
 
 
 def test_the_bound_holds_and_the_rest_is_decoded_as_ever(photographs):
@@ -99,7 +99,7 @@ def test_the_bound_holds_and_the_rest_is_decoded_as_ever(photographs):
     supply = Supply(photographs, cache(gigabytes=(5 * bytes_each + 1000) / 1e9))
     supply.keep([SMALL])
     assert len(kept(supply)) == 5
-    assert size_of(entry_of("pictures", "cars-squash-24")) <= 5 * bytes_each + 1000
+    assert size_of(store_of("cars", SMALL)) <= 5 * bytes_each + 1000
     for row in range(12):
         assert same(seen(supply, row, SMALL), read_framed(photographs[row], [SMALL]))
 
@@ -134,7 +134,7 @@ def test_two_files_of_one_content_share_their_place(photographs):
     supply = Supply(photographs, cache())
     supply.keep([SMALL])
     assert supply.source(0, [SMALL]).kept == supply.source(1, [SMALL]).kept
-    assert size_of(entry_of("pictures", "cars-squash-24")) < 12 * 3 * 24 * 24
+    assert size_of(store_of("cars", SMALL)) < 12 * 3 * 24 * 24
 
 
 def test_a_picture_that_cannot_be_read_is_passed_over(photographs):
@@ -152,13 +152,13 @@ def test_several_writers_at_once_keep_each_picture_once(photographs):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(keep, range(4))) == [list(range(12))] * 4
-    assert len(supply_module.Store(entry_of("pictures", "cars-squash-24")).contents()) == 12
+    assert len(supply_module.Store(store_of("cars", SMALL)).contents()) == 12
 
 
 def test_a_store_that_was_dropped_meanwhile_is_done_without(photographs):
     supply = Supply(photographs, cache())
     supply.keep([SMALL])
-    for file in entry_of("pictures", "cars-squash-24").iterdir():
+    for file in store_of("cars", SMALL).iterdir():
         file.unlink()
     assert same(seen(supply, 0, SMALL), read_framed(photographs[0], [SMALL]))
 
@@ -196,12 +196,12 @@ def test_others_are_dropped_for_less_than_a_look_s_worth(photographs):
     large, small = Cache("cars", 1.0), Cache("cars", 13 * 3 * 40 * 40 / 1e9)
     Supply(photographs, large).keep([Frame(60, "squash")])
     Supply(photographs, small).keep([LARGE])
-    assert not entry_of("pictures", "cars-squash-60").exists()
-    assert size_of(entry_of("pictures", "cars-squash-40")) <= 13 * 3 * 40 * 40
+    assert not store_of("cars", Frame(60, "squash")).exists()
+    assert size_of(store_of("cars", LARGE)) <= 13 * 3 * 40 * 40
 
 
 def test_a_long_making_is_told(photographs, monkeypatch):
     monkeypatch.setattr(supply_module, "TOLD_FROM", 12)
     console = Console(file=StringIO(), width=120)
-    Supply(photographs, cache(console=console)).keep([SMALL])
-    assert "kept 12 pictures decoded to 24 px" in console.file.getvalue()
+    Supply(photographs, cache(console=console)).keep([SMALL, LARGE])
+    assert "kept 12 pictures decoded to 24 and 40 px" in console.file.getvalue()

@@ -20,8 +20,9 @@ from rich.console import Console
 from podium.changes import ask, changes_file, read_changes
 from podium.cli import options
 from podium.cli.main import main
-from podium.errors import DiskFullError, RunError
+from podium.errors import DiskFullError, MemoryFullError, RunError, TrainingDivergedError
 from podium.runs import Run
+from podium.steps import member
 from podium.training.classification import ClassificationTask
 from podium.training.saves import Saves
 from podium.training.saving import StateSaver
@@ -387,6 +388,17 @@ def test_a_full_disk_is_told_in_one_line_and_resume_goes_on(podium, monkeypatch)
     assert_told_in_one_line(ended, told)
     assert podium("train", "--resume")[0] == 0
     assert run.is_trained
+
+
+@pytest.mark.parametrize("kind", [MemoryFullError, TrainingDivergedError])
+def test_what_went_wrong_says_whose_training_it_was(kind, podium, monkeypatch):
+    _, podium = podium("stopped")
+
+    def fails(*_):
+        raise kind("it went wrong; make it smaller")
+
+    monkeypatch.setattr(member, "_train", fails)
+    assert_told_in_one_line(podium("train", "--resume"), "tiny fold 0: it went wrong; make it smaller")
 
 
 @pytest.mark.parametrize("at", range(1, 5))

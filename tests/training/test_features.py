@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from frozen_runs import BATCHES, ROWS, VALIDATION, AtBatch, Frozen, entries, frozen, member
+from frozen_runs import BATCH, BATCHES, ROWS, VALIDATION, AtBatch, Frozen, entries, frozen, member
 from line_task import Stop, assert_same_weights, fit, watch
 from rich.console import Console
 
@@ -438,10 +438,10 @@ def test_seconds_of_the_features_are_the_stage_s_and_tell_how_long_predicting_ta
     real = features.time.perf_counter
     with monkeypatch.context() as patch:
         patch.setattr(features.time, "perf_counter", lambda: real() + clock[0])
-        patch.setattr(keras.Model, "predict_on_batch", AtBatch(1, an_hour))
+        patch.setattr(keras.Model, "predict_on_batch", AtBatch(2, an_hour))
         run = here.trained("run")
     assert run.state["seconds"] > 3600
-    pictures = 2 * ROWS + VALIDATION
+    pictures = 2 * ROWS + VALIDATION - BATCH  # the first batch waits for the graph
     assert run.state["seconds_a_picture"] == pytest.approx(3600 / pictures, rel=0.1)
     assert figures(run).shape[0] == 6
     again = here.trained("again")  # made already

@@ -14,6 +14,8 @@ from podium.errors import DataError
 Picture = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]
 
+DECODING = 2
+"""Raised whenever podium would make other pixels of the same file and frame."""
 JPEG = b"\xff\xd8"
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _WAYS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))

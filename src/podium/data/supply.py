@@ -12,7 +12,7 @@ from rich.console import Console
 
 from podium.data.cache import available, entry_of, make_room, mark_used
 from podium.data.catalogue import Catalogue, Digests, catalogue, digests_of, in_parallel
-from podium.data.pictures import Frame, Picture, read_framed
+from podium.data.pictures import DECODING, Frame, Picture, read_framed
 from podium.data.store import Kept, Places, Reader, Store, Writer
 from podium.errors import DataError
 from podium.paths import cache_folder
@@ -111,7 +111,7 @@ class StoreKeeper:
         self._room = {frame: available(store.entry, cache.gigabytes) for frame, store in stores.items()}
         self._writers: dict[Frame, Writer] = {}
         self._began = time.perf_counter()
-        self._kept, self._is_full = 0, False
+        self._files, self._kept, self._is_full = 0, 0, False
 
     def wants(self, content: bytes) -> list[Frame]:
         if self._is_full:
@@ -131,18 +131,20 @@ class StoreKeeper:
         return True
 
     def keep(self, content: bytes, framed: Iterable[tuple[Frame, Picture]]) -> None:
+        before = self._kept
         for frame, picture in framed:
             if frame not in self._writers:
                 self._writers[frame] = self.stores[frame].writer()
             if self._kept % A_LOOK_AT_THE_DISK == 0 and not self._has_room(frame, picture.nbytes):
                 self._is_full = True
             if self._is_full:
-                return
+                break
             try:
                 self._writers[frame].add(content, picture)
+                self._kept += 1
             except OSError:  # something else has filled the disk: what is not kept is decoded again
                 self._is_full = True
-            self._kept += 1
+        self._files += self._kept > before
 
     def _has_room(self, frame: Frame, size: int) -> bool:
         """For the pictures until the next look, others being dropped, or for as many as there can be."""
@@ -160,18 +162,23 @@ class StoreKeeper:
         return self._kept > 0
 
     def tell(self, console: Console | None) -> None:
-        if console is not None and self._kept >= TOLD_FROM:
+        if console is not None and self._files >= TOLD_FROM:
             sizes = " and ".join(str(frame.size) for frame in self.stores)
             console.print(
-                f"  kept {self._kept:,} pictures decoded to {sizes} px, in {time.perf_counter() - self._began:.1f} s",
+                f"  kept {self._files:,} pictures decoded to {sizes} px, in {time.perf_counter() - self._began:.1f} s",
                 highlight=False,
             )
+
+
+def store_of(name: str, frame: Frame) -> Path:
+    """Where a competition's pictures in this frame are kept, as this version of podium makes them."""
+    return entry_of("pictures", f"{name}-{frame}-v{DECODING}")
 
 
 @contextmanager
 def keeping(frames: Iterable[Frame], cache: Cache) -> Iterator[StoreKeeper]:
     """Stores for these frames, which no other process writes meanwhile."""
-    stores = {frame: Store(entry_of("pictures", f"{cache.name}-{frame}")) for frame in frames}
+    stores = {frame: Store(store_of(cache.name, frame)) for frame in frames}
     with ExitStack() as held:
         for store in stores.values():
             held.enter_context(store.writing())

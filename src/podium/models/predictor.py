@@ -58,14 +58,14 @@ class Predictor:
 
 
 def _with_constants(model: Any) -> Callable[[Any], Any]:
-    values = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
+    values = {id(variable): keras.ops.convert_to_numpy(variable) for variable in model.variables}
     for part in _parts(model):
         for convolution, normalization in _pairs(part):
             _fold(convolution, normalization, values)
 
     def answer(pictures: Any) -> Any:
         trainable, others = (
-            [tf.constant(values[variable.path]) for variable in some]
+            [tf.constant(values[id(variable)]) for variable in some]
             for some in (model.trainable_variables, model.non_trainable_variables)
         )
         return model.stateless_call(trainable, others, pictures, training=False)[0]
@@ -87,26 +87,27 @@ def _parts(model: Any) -> Iterator[Any]:
 def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each convolution whose outputs go to a BatchNormalization and nowhere else, with that layer."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    once = {id(layer) for layer in layers if len(layer._inbound_nodes) == 1}  # not shared: Keras does not say it aloud
     taken = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
     taken.update(id(tensor) for tensor in model.outputs)
-    makers = {id(layer.output): layer for layer in layers if isinstance(layer, CONVOLUTIONS)}
+    makers = {id(layer.output): layer for layer in layers if isinstance(layer, CONVOLUTIONS) and id(layer) in once}
     for layer in layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.center:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.center and id(layer) in once:
             maker = makers.get(id(layer.input))
             if maker is not None and taken[id(layer.input)] == 1 and maker.activation is keras.activations.linear:
                 yield maker, layer
 
 
-def _fold(convolution: Any, normalization: Any, values: dict[str, NDArray[Any]]) -> None:
+def _fold(convolution: Any, normalization: Any, values: dict[int, NDArray[Any]]) -> None:
     """Put the factors of a normalization into the kernel before it, and leave it only something to add: then
     TensorFlow leaves out the product with one, which it does not do by itself for depthwise kernels."""
 
     def exact(variable: Any) -> NDArray[np.float64]:
-        return values[variable.path].astype(np.float64)
+        return values[id(variable)].astype(np.float64)
 
     def put(variable: Any, value: Any) -> None:
-        old = values[variable.path]
-        values[variable.path] = np.broadcast_to(value, old.shape).astype(old.dtype)
+        old = values[id(variable)]
+        values[id(variable)] = np.broadcast_to(value, old.shape).astype(old.dtype)
 
     factors = 1 / np.sqrt(exact(normalization.moving_variance) + normalization.epsilon)
     if normalization.scale:

@@ -1,6 +1,7 @@
 """The steps of one member: prepare -> train_fold -> predict_fold, a run folder for every fold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.data.template import prepare_to_fork
-from podium.errors import ConfigError, RunError, StoppedError, WeightsError
+from podium.errors import ConfigError, MemoryFullError, RunError, StoppedError, TrainingDivergedError, WeightsError
 from podium.files import LITTLE, digest_of, read_json, room_for
 from podium.locks import locked
 from podium.paths import data_folder
@@ -221,7 +222,17 @@ def train_fold(one: FoldRun, console: Console, *, by_itself: bool = False) -> No
         if one.run.is_trained:
             return
         _begin(one, console, by_itself)
-        _train(one, console)
+        with _named(one):
+            _train(one, console)
+
+
+@contextmanager
+def _named(one: FoldRun) -> Iterator[None]:
+    """What went wrong says whose training it was: a `podium run` trains several."""
+    try:
+        yield
+    except (TrainingDivergedError, MemoryFullError) as error:
+        raise type(error)(f"{one.name}: {error}") from error
 
 
 def _begin(one: FoldRun, console: Console, by_itself: bool) -> None:

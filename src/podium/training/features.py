@@ -231,7 +231,8 @@ class _Making:
 
     def __init__(self, entry: _Entry, missing: Sequence[Wanted], watch: Watch) -> None:
         self._entry, self._watch = entry, watch
-        self._began, self._slowest = time.perf_counter(), 0.0
+        self._slowest = 0.0
+        self._first: tuple[float, int] | None = None  # when the batch that waited for the graph was done, and its size
         self._done, self._all = 0, sum(one.rows for one in missing)
         self._predictor = Predictor(entry.model, self._all)
         self._bar = bar_on(watch.console) if watch.console.is_terminal else None
@@ -257,7 +258,7 @@ class _Making:
             for features in self._batches(one.pictures()):
                 opened.write(features.tobytes())
             opened.truncate()
-        a_picture = (time.perf_counter() - self._began) / self._done
+        a_picture = self._seconds_a_picture(began)
         write_json(self._entry.path / _MADE, {"seconds_a_picture": a_picture}, synced=False)
         left = a_picture * (self._all - self._done)
         self._watch.console.print(
@@ -266,6 +267,12 @@ class _Making:
             highlight=False,
         )
 
+    def _seconds_a_picture(self, began: float) -> float:
+        since, before = self._first or (began, 0)
+        if self._done == before:  # there was no other batch
+            since, before = began, 0
+        return (time.perf_counter() - since) / (self._done - before)
+
     def _batches(self, pictures: PredictionBatches) -> Iterator[NDArray[Any]]:
         with fed(pictures) as feed:
             began = time.perf_counter()
@@ -273,6 +280,7 @@ class _Making:
                 yield features.view(_kept_as(self._entry.dtype))
                 self._slowest = max(self._slowest, time.perf_counter() - began)
                 self._done += len(features)
+                self._first = self._first or (time.perf_counter(), self._done)
                 if self._bar and self._shown is not None:
                     self._bar.advance(self._shown, len(features))
                 self._watch.stop_if_asked(self._slowest + SPARE_SECONDS)

@@ -221,8 +221,8 @@ def _print_table(rows: Sequence[Row], metric: str, higher_is_better: bool | None
         title=f"submissions to {rows[0]['competition']} ({metric or 'metric unknown'}{better})",
         title_justify="left", box=None, pad_edge=False,
     )  # fmt: skip
-    for heading, justify in (("time (UTC)", "left"), ("file", "left"), ("message", "left")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("time (UTC)", "file", "message"):
+        table.add_column(heading, overflow="fold")
     for heading in ("cross-validation", "public", "private", "place"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

@@ -27,8 +27,9 @@ def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
     if not console.is_terminal:
         console.width = 1000  # in a log lines are never broken
     table = Table(box=None, pad_edge=False)
-    for heading, justify in (("run", "left"), ("stands at", "left"), ("best", "left"), ("time", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("run", "stands at", "best"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("time", justify="right", overflow="fold")
     for run in found:
         state = run.state
         seconds = state.get("seconds")

@@ -10,12 +10,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere system libraries do not outlive a fork, or there is none."""
 _COMMAND = "from podium.data.worker import fork_when_asked; fork_when_asked()"
 _made: list["Template"] = []
+_making = threading.Lock()
 
 
 class Template:
@@ -46,10 +48,11 @@ def environment() -> dict[str, str]:
 
 def template() -> Template:
     """That of this process, which begins to import when it is first asked for."""
-    if not _made:
-        _made.append(Template())
-        atexit.register(_made[0].end)
-    return _made[0]
+    with _making:  # workers are started by several threads at once
+        if not _made:
+            _made.append(Template())
+            atexit.register(_made[0].end)
+        return _made[0]
 
 
 def prepare_to_fork() -> None:

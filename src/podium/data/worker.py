@@ -117,6 +117,6 @@ def _unpacked(looks: bytes) -> Any:
 def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:
+    except Exception:  # whatever the error's own class raises when it is made again
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

@@ -1,9 +1,9 @@
 """podium's own side, through what its trainings and predictions go through themselves."""
 
 # ruff: noqa: E402
-from podium.data.template import prepare_to_fork
+from podium.steps.libraries import import_libraries
 
-prepare_to_fork()  # as `podium train` does: before TensorFlow is imported
+import_libraries()  # as `podium train` does
 
 import time
 from collections.abc import Iterator

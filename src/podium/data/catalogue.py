@@ -35,6 +35,8 @@ _ENDINGS = {JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
 _KNOWN = np.dtype([("file", "S16"), ("content", "S16"), ("is_whole", "?")])
 _AT_ONCE = 4_096
 """Rows that are looked up together: what that takes is gone before the next ones."""
+_A_TASK = 8
+"""Files that a thread reads before it looks for more."""
 _MANY = 2_000
 """Files that take long enough to read for their progress to be shown."""
 
@@ -128,13 +130,19 @@ def in_parallel(
 ) -> Iterable[Result]:
     """The results in the order of the items, by a thread a core; for work that leaves the interpreter lock alone."""
     with ThreadPoolExecutor(worker_count()) as pool:
-        # So many at a time: a million tasks that wait would each take half a kilobyte.
-        results: Iterable[Result] = (
-            result for start in range(0, len(items), _MANY) for result in pool.map(work, items[start : start + _MANY])
-        )
+        results = _results(work, items, pool)
         if console is not None and len(items) >= _MANY:
             results = track(results, f"  {what}", total=len(items), console=console, transient=True)
         yield from results
+
+
+def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: ThreadPoolExecutor) -> Iterable[Result]:
+    # A task for several items, since handing one over takes as long as hashing a small picture; and so many tasks at a
+    # time, since a million that wait would each take half a kilobyte.
+    for start in range(0, len(items), _MANY):
+        parts = [items[at : at + _A_TASK] for at in range(start, min(start + _MANY, len(items)), _A_TASK)]
+        for results in pool.map(lambda part: [work(item) for item in part], parts):
+            yield from results
 
 
 def _texts(paths: Sequence[Path]) -> Iterable[str]:

@@ -50,7 +50,8 @@ def fed(batches: Batches, formed: Callable[[Any], tuple[Any, ...]] = tuple) -> I
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads  # the model's own threads do not wait for pictures
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    made = tf.data.Dataset.range(len(batches)).map(load, num_parallel_calls=threads, deterministic=True)
+    as_it_is = tf.autograph.experimental.do_not_convert(load)  # looking for what to convert takes its time
+    made = tf.data.Dataset.range(len(batches)).map(as_it_is, num_parallel_calls=threads, deterministic=True)
     try:
         yield made.prefetch(AHEAD).with_options(options)
     except tf.errors.OpError:

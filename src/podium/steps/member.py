@@ -11,12 +11,12 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
-from podium.data.template import prepare_to_fork
 from podium.errors import ConfigError, MemoryFullError, RunError, StoppedError, TrainingDivergedError, WeightsError
 from podium.files import LITTLE, digest_of, read_json, room_for
 from podium.locks import locked
 from podium.paths import data_folder
 from podium.runs import Run, versions
+from podium.steps.libraries import import_libraries
 from podium.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _tell_other_versions(run: Run, console: Console) -> None:
 
 
 def _train(one: FoldRun, console: Console) -> None:
-    _get_ready(one.choices)
+    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few pictures
     from podium.data.supply import Cache
     from podium.training.classification import ClassificationTask
     from podium.training.session import Session
@@ -381,14 +381,8 @@ def _limited(rows: Any, limit: int | None) -> Any:
     return rows.iloc[stratified_limit(rows["label"], limit, seed=0)].reset_index(drop=True)
 
 
-def _get_ready(choices: Choices) -> None:
-    """Before TensorFlow is imported."""
-    if not choices.dry_run:  # a few pictures
-        prepare_to_fork()
-
-
 def predict_fold(one: FoldRun, console: Console) -> None:
-    _get_ready(one.choices)
+    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few pictures
     from podium.inference.predict import predict
 
     if not one.run.is_trained:

@@ -98,13 +98,15 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     import podium.training.trainer  # noqa: F401
     from podium.config.loading import load_member
     from podium.files import read_json
-    from podium.steps.member import Choices, fold_runs, predict_fold, prepare, train_fold
+    from podium.steps.choices import Choices
+    from podium.steps.member import fold_runs, predict_fold, prepare
+    from podium.steps.training import train_run
 
     choices = Choices(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
     began = time.perf_counter()
     settings = load_member(written_member(folder, member), [f"seed={seed}"])
     (one,) = fold_runs(settings, prepare(settings.competition, choices, QUIET, [settings]), choices)
-    train_fold(one, QUIET)
+    train_run(one, QUIET)
     trained = time.perf_counter()
     head, *_, last = one.run.history.read_text().splitlines()
     figures = dict(zip(head.split(","), last.split(","), strict=True))

@@ -20,7 +20,9 @@ from rich.console import Console
 from podium.config.loading import load_member
 from podium.data.sample.competition import draw_competition
 from podium.paths import configs_folder
-from podium.steps.member import Choices, FoldRun, fold_runs, prepare, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import FoldRun, fold_runs, prepare
+from podium.steps.training import train_run
 from podium.training import trainer
 from podium.training.session import Session
 
@@ -62,7 +64,7 @@ def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
         mock.patch.object(trainer, "stage_callbacks", with_clock),
         mock.patch.object(Session, "save", timed_save if saving else mock.Mock()),
     ):
-        train_fold(one, QUIET)
+        train_run(one, QUIET)
 
 
 def main() -> None:

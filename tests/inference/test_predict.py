@@ -15,7 +15,9 @@ from podium.ensemble.predictions import read_predictions
 from podium.errors import RunError
 from podium.inference import predict as predicting
 from podium.metrics import METRICS
-from podium.steps.member import Choices, fold_runs, predict_fold, prepare, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import fold_runs, predict_fold, prepare
+from podium.steps.training import train_run
 
 QUIET = Console(quiet=True)
 STAGES = [
@@ -34,7 +36,7 @@ def trained(make_tiny_competition, tmp_path_factory):
     path = competition.member(stages=STAGES, monitor="loss", tta=["identity", "horizontal_flip", {"scale": 1.1}])
     prepared = prepare(competition.competition, choices, QUIET)
     one = fold_runs(load_member(path), prepared, choices)[0]
-    train_fold(one, QUIET)
+    train_run(one, QUIET)
     return one, competition
 
 

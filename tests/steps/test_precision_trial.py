@@ -10,8 +10,10 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.steps import precision
-from podium.steps.member import Choices, fold_runs, prepare, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import fold_runs, prepare
 from podium.steps.precision import precision_by_trial
+from podium.steps.training import train_run
 
 MANY = 10**9
 STAGES = [
@@ -125,7 +127,7 @@ def test_a_choice_measured_or_remembered_leaves_the_bits_of_one_that_was_said(ti
         member, told = load_member(tiny_competition.member(**changes)), StringIO()
         choices = Choices(data=tiny_competition.folder, runs=tmp_path / name, folds=(0,))
         (one,) = fold_runs(member, prepare(member.competition, choices, Console(quiet=True)), choices)
-        train_fold(one, Console(file=told, width=200))
+        train_run(one, Console(file=told, width=200))
         return one.run, told.getvalue()
 
     monkeypatch.setattr(precision, "PAYS_FROM", 0)

@@ -24,7 +24,8 @@ from podium.data.preparing import PlainLook
 from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
-from podium.steps.member import Choices, fold_runs, prepare
+from podium.steps.choices import Choices
+from podium.steps.member import fold_runs, prepare
 from podium.stopping import Stopping
 from podium.training import features
 from podium.training.features import Features

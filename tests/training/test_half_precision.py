@@ -14,7 +14,9 @@ from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.inference.predict import trained_model
 from podium.models import devices
-from podium.steps.member import Choices, fold_runs, prepare, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import fold_runs, prepare
+from podium.steps.training import train_run
 from podium.training.saves import Saves
 
 HALF = "mixed_float16"
@@ -135,7 +137,7 @@ def test_auto_does_not_change_a_run_s_digest_and_any_other_precision_does(tiny_c
 
 def test_predictions_are_in_the_precision_of_the_training(tiny_competition, tmp_path):
     member, [one] = runs_of(tiny_competition, tmp_path, precision=HALF)
-    train_fold(one, Console(quiet=True))
+    train_run(one, Console(quiet=True))
     model, _ = trained_model(one.run, member)
     assert model.get_layer("scaling").compute_dtype == "float16"
     assert keras.config.dtype_policy().name == "float32"

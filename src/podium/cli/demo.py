@@ -9,8 +9,8 @@ from podium.cli.ensembles import run_ensemble
 from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
 from podium.config.loading import load_ensemble
 from podium.paths import configs_folder
+from podium.steps.choices import Choices
 from podium.steps.ensemble import Blended
-from podium.steps.member import Choices
 
 
 def demo(

@@ -26,8 +26,9 @@ from podium.config.loading import Ensemble, load_ensemble
 from podium.errors import SubmissionError
 from podium.metrics import METRICS
 from podium.steps import ensemble as steps
+from podium.steps.choices import Choices
 from podium.steps.ensemble import DRY_RUN, Answer, Blended
-from podium.steps.member import Choices, prepare
+from podium.steps.member import prepare
 
 HiddenScores = Callable[[Blended], Mapping[str, float]]
 """Scores of the members and of `blend` on answers kept apart."""

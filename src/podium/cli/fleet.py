@@ -25,8 +25,8 @@ from podium.kaggle.retries import pause
 from podium.locks import locked
 from podium.paths import data_folder
 from podium.runs import Run
+from podium.steps.choices import Choices
 from podium.steps.ensemble import Answer
-from podium.steps.member import Choices
 
 app = typer.Typer(no_args_is_help=True, help="A whole ensemble on Kaggle's GPUs: up, status, down.")
 POLL_SECONDS = 30.0

@@ -21,7 +21,9 @@ from podium.cli.options import (
     make_console,
 )
 from podium.config.loading import load_member
-from podium.steps.member import Choices, FoldRun, fold_runs, predict_fold, prepare, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import FoldRun, fold_runs, predict_fold, prepare
+from podium.steps.training import train_run
 
 
 def train(
@@ -49,7 +51,7 @@ def train(
         if one.run.is_trained:
             console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
         else:
-            train_fold(one, console)
+            train_run(one, console)
         best = one.run.state["best"]
         console.print(f"{one.name}: {best['monitor']} {best['score']:.4f} on its validation rows  {one.run.path}")
 

@@ -25,7 +25,8 @@ from podium.runs import versions
 from podium.stopping import Stopping, interruptible
 
 if TYPE_CHECKING:
-    from podium.steps.member import Choices, FoldRun
+    from podium.steps.choices import Choices
+    from podium.steps.member import FoldRun
 
 SAMPLE = "sample-submission.csv"
 """A copy of it, so that blending at home needs nothing of the competition's data."""
@@ -76,8 +77,9 @@ def describe(about: Mapping[str, str], console: Console) -> None:
 
 def train(job: Job, about: Mapping[str, str], unpacked: Path, stopping: Stopping, console: Console) -> dict[str, Any]:
     from podium.data.augmentation import transform_faults
+    from podium.steps.choices import Choices
     from podium.steps.ensemble import sample_of, train_and_predict
-    from podium.steps.member import Choices, fold_runs, prepare
+    from podium.steps.member import fold_runs, prepare
 
     loaded = load_config(unpacked / "configs" / job.config, job.overrides, job.seed, check=transform_faults)
     choices = Choices(

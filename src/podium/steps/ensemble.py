@@ -20,7 +20,9 @@ from podium.errors import RunError, SubmissionError
 from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
 from podium.runs import git_commit
-from podium.steps.member import Choices, FoldRun, Prepared, fold_runs, predict_fold, train_fold
+from podium.steps.choices import Choices
+from podium.steps.member import FoldRun, Prepared, fold_runs, predict_fold
+from podium.steps.training import train_run
 
 if TYPE_CHECKING:
     from podium.ensemble.result import EnsembleResult, MemberResult
@@ -61,7 +63,7 @@ def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
         if one.run.is_trained:
             console.print(f"  trained already with this config: skipped ({one.run.path})")
         else:
-            train_fold(one, console, by_itself=True)
+            train_run(one, console, by_itself=True)
         if one.is_predicted:
             console.print(f"  predicted already with these views: skipped ({one.predictions})")
         else:

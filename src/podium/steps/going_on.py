@@ -25,7 +25,6 @@ from podium.changes import (
     spell,
     write_changes,
 )
-from podium.config.loading import Member
 from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.locks import locked
@@ -127,23 +126,23 @@ class Source:
     changes: list[Change]
 
 
-def other_runs(run: Run, member: Member) -> list[Run]:
+def other_runs(run: Run, name: str) -> list[Run]:
     """Runs of the same member and fold with another config that have something saved, the last saved first."""
-    named = re.compile(re.escape(member.name) + "-[0-9a-f]{8}")
+    named = re.compile(re.escape(name) + "-[0-9a-f]{8}")
     others = [
         Run(folder / run.path.name)
-        for folder in run.path.parent.parent.glob(f"{member.name}-*")
+        for folder in run.path.parent.parent.glob(f"{name}-*")
         if named.fullmatch(folder.name) and folder != run.path.parent
     ]
     return sorted((one for one in others if one.saved_states), key=lambda one: one.saved_at, reverse=True)
 
 
-def find_source(run: Run, member: Member, asked: dict[str, Any], console: Console) -> Source | None:
+def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | None:
     """The run last saved that the config asked for can go on from; none when there is no other run at all."""
     from podium.training.saves import Saves
 
     refusals = []
-    for other in other_runs(run, member):
+    for other in other_runs(run, asked["name"]):
         try:
             with locked(other.path):
                 saved = Saves(other.path).newest(console)

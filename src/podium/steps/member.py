@@ -1,7 +1,6 @@
-"""The steps of one member: prepare -> train_fold -> predict_fold, a run folder for every fold."""
+"""The steps of one member: prepare -> train_run -> predict_fold, a run folder for every fold."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,40 +10,24 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
-from podium.errors import ConfigError, MemoryFullError, RunError, StoppedError, TrainingDivergedError, WeightsError
-from podium.files import LITTLE, digest_of, read_json, room_for
+from podium.config.member import MemberSettings
+from podium.errors import ConfigError, RunError, StoppedError, WeightsError
+from podium.files import digest_of, read_json
 from podium.locks import locked
 from podium.paths import data_folder
-from podium.runs import Run, versions
+from podium.runs import Run
+from podium.steps.choices import Choices
 from podium.steps.libraries import import_libraries
-from podium.stopping import Stopping
 
 if TYPE_CHECKING:
     from podium.data.folds import Folds
     from podium.data.rows import CompetitionRows
     from podium.inference.predict import ToPredict
-    from podium.training.classification import LabelledPictures
+    from podium.training.classification import ClassificationTask, LabelledPictures
 
 
 UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
 """Keys of a member that do not decide its weights."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a command was asked for beside its config."""
-
-    data: Path | None = None
-    runs: Path = Path("runs")
-    folds: tuple[int, ...] = ()
-    limit: int | None = None
-    limit_test: int | None = None
-    dry_run: bool = False
-    resume: bool = False
-    """Go on with a stopped training; with that of another config too, if the one asked for may take its place."""
-    stopping: Stopping = field(default_factory=Stopping)
-    command: str = "podium train … --resume"
-    """What goes on with a stopped training."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +97,43 @@ class FoldRun:
     @property
     def name(self) -> str:
         return f"{self.member.name} fold {self.fold}"
+
+    @property
+    def settings(self) -> MemberSettings:
+        return self.member.settings
+
+    @property
+    def folds_file(self) -> Path:
+        return self.prepared.folds.path
+
+    def task(self, console: Console) -> "ClassificationTask":
+        from podium.data.supply import Cache
+        from podium.training.classification import ClassificationTask
+
+        settings, competition = self.settings, self.member.competition
+        training, validation = fold_pictures(self)
+        console.print(
+            f"{self.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
+            f" in {self.run.path}"
+        )
+        return ClassificationTask(
+            settings,
+            competition.labels,
+            competition.metric,
+            training,
+            validation,
+            self.fold,
+            eager=self.choices.dry_run,
+            cache=Cache(competition.slug, settings.cache_gb, console),
+        )
+
+    def precision_on_processors(self, console: Console) -> str:
+        from podium.steps.precision import precision_by_trial
+
+        if self.choices.dry_run:
+            return "float32"
+        rows = len(fold_pictures(self)[0].paths)
+        return precision_by_trial(self.settings, len(self.member.competition.labels), rows, console)
 
     @property
     def predictions(self) -> Path:
@@ -212,126 +232,6 @@ def _fingerprint(member: Member) -> str | None:
         )
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def train_fold(one: FoldRun, console: Console, *, by_itself: bool = False) -> None:
-    """Train it, or go on where it was stopped: with --resume, or `by_itself`."""
-    with room_for(one.run.path, LITTLE, "the run folder"), locked(one.run.path) as left_by:
-        if left_by:
-            console.print(f"  taken over from {left_by}, which is gone", highlight=False)
-        if one.run.is_trained:
-            return
-        _begin(one, console, by_itself)
-        with _named(one):
-            _train(one, console)
-
-
-@contextmanager
-def _named(one: FoldRun) -> Iterator[None]:
-    """What went wrong says whose training it was: a `podium run` trains several."""
-    try:
-        yield
-    except (TrainingDivergedError, MemoryFullError) as error:
-        raise type(error)(f"{one.name}: {error}") from error
-
-
-def _begin(one: FoldRun, console: Console, by_itself: bool) -> None:
-    """A run folder to train in: the one there is, a copy of another's state, or a new one."""
-    from podium.steps.going_on import branch, find_source, other_runs, tell_changes
-
-    folds = one.prepared.folds.path
-    if one.run.saved_states:
-        if not (one.choices.resume or by_itself):
-            raise RunError(
-                f"{one.run.path} holds the saved state of a training of {one.name}: add --resume to go on from it, or"
-                " move that folder away to start anew"
-            )
-        _tell_other_versions(one.run, console)
-        one.run.describe(one.resolved, folds)
-        return
-    if one.run.best_weights.is_file():
-        raise RunError(
-            f"{one.run.path} holds weights, but neither a saved state nor a state.json that says what they are: put"
-            " those back, or move that folder away to start anew"
-        )
-    if one.choices.resume and not one.run.state:  # else it has begun anew before, on purpose
-        source = find_source(one.run, one.member, one.resolved, console)
-        if source:
-            branch(source, one.run, one.resolved, folds)
-            tell_changes(source, one.run, one.resolved, console)
-            return
-    if one.choices.resume:
-        console.print(f"  nothing to go on from: {one.name} starts at its beginning")
-    else:
-        for other in other_runs(one.run, one.member):
-            if other.is_under_way:
-                console.print(
-                    f"  {other.path} was stopped under another config; this one starts anew, --resume would go on from"
-                    " there",
-                    highlight=False,
-                )
-    one.run.start(one.resolved, folds)
-
-
-def _tell_other_versions(run: Run, console: Console) -> None:
-    """Bit for bit holds only with the libraries that it began with."""
-    before, now = run.versions, versions()
-    others = [
-        f"{name} {before[name]} -> {now[name]}"
-        for name in ("tensorflow", "keras", "numpy")
-        if before.get(name, now[name]) != now[name]
-    ]
-    if others:
-        console.print(f"  begun with other versions ({', '.join(others)}): the end may differ in bits", highlight=False)
-
-
-def _train(one: FoldRun, console: Console) -> None:
-    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few pictures
-    from podium.data.supply import Cache
-    from podium.training.classification import ClassificationTask
-    from podium.training.session import Session
-    from podium.training.trainer import train
-
-    settings, competition, choices = one.member.settings, one.member.competition, one.choices
-    training, validation = fold_pictures(one)
-    console.print(
-        f"{one.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
-        f" in {one.run.path}"
-    )
-    task = ClassificationTask(
-        settings,
-        competition.labels,
-        competition.metric,
-        training,
-        validation,
-        one.fold,
-        eager=choices.dry_run,
-        cache=Cache(competition.slug, settings.cache_gb, console),
-    )
-    session = Session.open(
-        one.run,
-        task,
-        seed=settings.seed,
-        console=console,
-        stopping=choices.stopping,
-        save_every=60 * settings.save_every,
-        command=choices.command,
-        tensorboard=settings.tensorboard,
-        precision=settings.precision,
-        on_processors=lambda: _on_processors(one, len(training.paths), console),
-    )
-    train(session, settings.stages)
-    best = one.run.state["best"]
-    console.print(f"  best: stage {best['stage']}, epoch {best['epoch'] + 1}, {best['monitor']} {best['score']:.4f}")
-
-
-def _on_processors(one: FoldRun, rows: int, console: Console) -> str:
-    """What `precision: auto` means there."""
-    from podium.steps.precision import precision_by_trial
-
-    if one.choices.dry_run:
-        return "float32"
-    return precision_by_trial(one.member.settings, len(one.member.competition.labels), rows, console)
 
 
 def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":

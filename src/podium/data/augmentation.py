@@ -22,6 +22,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for i
 import albumentations
 
 from podium.config.faults import nearest
+from podium.data.boxes import LEAST_LEFT, Boxes
 from podium.data.pictures import Picture
 from podium.errors import ConfigError
 
@@ -31,15 +32,16 @@ _CHECKED_AT, _REHEARSED_UP_TO = 32, 2048
 class Augmentation:
     """A list of transforms whose randomness comes from the seed it is called with, in any thread."""
 
-    def __init__(self, transforms: Iterable[Any], image_size: int) -> None:
-        self._written = (list(transforms), image_size)
+    def __init__(self, transforms: Iterable[Any], image_size: int, *, takes_boxes: bool = False) -> None:
+        self._written, self._takes_boxes = (list(transforms), image_size), takes_boxes
         built = [build_transform(transform, image_size) for transform in self._written[0]]
-        self._compose = albumentations.Compose(built, strict=True) if built else None
+        boxes = albumentations.BboxParams("pascal_voc", clip=True, min_visibility=LEAST_LEFT) if takes_boxes else None
+        self._compose = albumentations.Compose(built, boxes, strict=True) if built else None
         self._of_thread = threading.local()  # a Compose carries the state of its random numbers
 
     def __reduce__(self) -> Any:
         """Another process builds its own."""
-        return Augmentation, self._written
+        return _built_again, (*self._written, self._takes_boxes)
 
     def _own_compose(self) -> Any:
         """This thread's copy: building anew would check anew, and threads cannot catch warnings apart."""
@@ -48,18 +50,29 @@ class Augmentation:
         return self._of_thread.compose
 
     def __call__(self, picture: Picture, seed: int) -> Picture:
+        changed: Picture = self._changed(seed, image=picture)["image"]
+        return changed
+
+    def with_boxes(self, picture: Picture, boxes: Boxes, seed: int) -> tuple[Picture, Boxes]:
+        """Boxes in pixels, and what stands behind their corners. Those of which little is left are gone."""
+        changed = self._changed(seed, image=picture, bboxes=boxes)
+        return changed["image"], np.asarray(changed["bboxes"], np.float32).reshape(-1, boxes.shape[1])
+
+    def _changed(self, seed: int, **given: Any) -> dict[str, Any]:
         if self._compose is None:
-            return picture
-        compose = self._own_compose()
+            return given
+        picture, compose = given["image"], self._own_compose()
         # One state for all: `set_random_seed` would give each transform the same numbers, so that flips come together.
         compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
-            changed: Picture = compose(image=picture)["image"]
+            made: dict[str, Any] = compose(**given)
         except Exception as error:
+            needed = "the picture and its boxes" if self._takes_boxes else "the picture alone"
             raise ConfigError(
                 f"the augmentation failed on a picture of {picture.shape[1]}×{picture.shape[0]} pixels"
-                f" ({type(error).__name__}: {_first_reason(error)}); take transforms that need the picture alone"
+                f" ({type(error).__name__}: {_first_reason(error)}); take transforms that need {needed}"
             ) from error
+        changed = made["image"]
         if changed.dtype != picture.dtype:
             raise ConfigError(
                 f"the augmentation turned {picture.dtype} into {changed.dtype}; leave out what scales the values:"
@@ -70,7 +83,11 @@ class Augmentation:
                 f"the augmentation turned {picture.shape[1]}×{picture.shape[0]} pixels into"
                 f" {changed.shape[1]}×{changed.shape[0]}; give a transform that sets a size `size: image_size`"
             )
-        return changed
+        return made
+
+
+def _built_again(transforms: list[Any], image_size: int, takes_boxes: bool) -> Augmentation:
+    return Augmentation(transforms, image_size, takes_boxes=takes_boxes)
 
 
 def build_transform(written: Any, image_size: int) -> Any:
@@ -143,8 +160,9 @@ def _arguments(transform: type) -> list[str]:
     return [name for name in inspect.signature(transform).parameters if name != "self"]
 
 
-def transform_faults(member: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every fault in a member file's transforms, by key: those of its augmentation, its stages and its views."""
+def transform_faults(member: Mapping[str, Any], *, takes_boxes: bool = False) -> list[tuple[str, str]]:
+    """Every fault in a member file's transforms, by key: those of its augmentation, its stages and its views. A
+    detector's take boxes along."""
     stages = member.get("stages")
     stages = [stage if isinstance(stage, dict) else {} for stage in stages] if isinstance(stages, list) else []
     common = [stage for stage in stages if stage.get("augmentation") is None]
@@ -159,7 +177,7 @@ def transform_faults(member: Mapping[str, Any]) -> list[tuple[str, str]]:
     for place, transform, its_stages in places:
         try:
             if _looks_like_a_transform(transform):  # anything else is the schema's to tell
-                _rehearse(transform, [stage.get("image_size") for stage in its_stages])
+                _rehearse(transform, [stage.get("image_size") for stage in its_stages], takes_boxes)
         except ConfigError as error:
             faults.append((place, str(error)))
     return faults
@@ -171,7 +189,7 @@ def _written(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, An
     return [(f"{key}.{number}", part, stages) for number, part in enumerate(parts)]
 
 
-def _rehearse(transform: Any, image_sizes: Sequence[Any]) -> None:
+def _rehearse(transform: Any, image_sizes: Sequence[Any], takes_boxes: bool) -> None:
     """Apply it once, surely, to a picture of noise at each of these sizes: some faults show only then."""
     build_transform(transform, _CHECKED_AT)
     name, arguments = _name_and_arguments(transform)
@@ -182,7 +200,11 @@ def _rehearse(transform: Any, image_sizes: Sequence[Any]) -> None:
         warnings.simplefilter("ignore")
         for size in sorted(sizes or {_CHECKED_AT}):
             noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-            Augmentation([surely], size)(noise, seed=0)
+            augmentation = Augmentation([surely], size, takes_boxes=takes_boxes)
+            if takes_boxes:
+                augmentation.with_boxes(noise, np.array([[1, 1, size - 1, size - 1]], np.float32), seed=0)
+            else:
+                augmentation(noise, seed=0)
 
 
 def _looks_like_a_transform(part: Any) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.augmentation import Augmentation
+from podium.data.boxes import CORNERS, Boxes
 from podium.data.pictures import Picture, Resize
-from podium.data.preparing import Block, Look, TrainingLook
+from podium.data.preparing import Block, Boxed, Look, TrainingLook
 from podium.data.supply import Supply
 from podium.data.workers import workers
 
@@ -73,7 +74,16 @@ class Preparation:
 
     def __call__(self, rows: Sequence[int], epoch: int = 0) -> Picture:
         """Row after row; of each, look after look."""
-        block = Block([self._supply.source(row, self._frames) for row in rows], rows, epoch)
+        return self._prepared(rows, epoch)[0]
+
+    def with_boxes(self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed]) -> tuple[Picture, list[Boxes]]:
+        """The same with each row's boxes, where they are after what is done to its picture."""
+        return self._prepared(rows, epoch, boxed)
+
+    def _prepared(
+        self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed] | None = None
+    ) -> tuple[Picture, list[Boxes]]:
+        block = Block([self._supply.source(row, self._frames) for row in rows], rows, epoch, boxed)
         return workers().prepare(block, self._looks, self._packed)
 
 
@@ -116,6 +126,36 @@ class TrainingBatches(EpochBatches):
     def in_row_order(self, epoch: int) -> "PredictionBatches":
         """The same pictures that this epoch shows, one row after the other, to be predicted."""
         return PredictionBatches(self._supply, [self._look], self._batch_size, epoch)
+
+
+class BoxBatches(EpochBatches):
+    """Pictures with their boxes: for each picture as many rows as the one with the most has, those missing all -1.
+
+    A row is left, top, right, bottom and the number of the class.
+    """
+
+    def __init__(
+        self,
+        supply: Supply,
+        boxed: Sequence[Boxed],
+        *,
+        image_size: int,
+        resize: Resize,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: Sequence[int],
+    ) -> None:
+        super().__init__(len(supply), batch_size, seed)
+        self._boxed = boxed
+        self._most = max((len(one.boxes) for one in boxed), default=0) or 1
+        self._prepare = Preparation(supply, [TrainingLook(image_size, resize, augmentation, self.seed)])
+
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Picture, NDArray[np.float32]]:
+        pictures, boxes = self._prepare.with_boxes(rows.tolist(), epoch, [self._boxed[row] for row in rows])
+        filled = np.full((len(rows), self._most, CORNERS + 1), -1, np.float32)
+        for its, known in zip(filled, boxes, strict=True):
+            its[: len(known)] = known
+        return pictures, filled
 
 
 class PredictionBatches:

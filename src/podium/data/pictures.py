@@ -118,17 +118,26 @@ def square(scaled: Picture, size: int, resize: Resize, at: tuple[float, float] =
     return _pad(_cut(scaled, size, at), size, border)
 
 
+def offset_in_square(side: int, size: int) -> int:
+    """Where the left (or top) edge of a picture in its frame lies in the middle square; before it where that cuts."""
+    return (size - side) // 2 if side <= size else -_cut_before(side, size, 0.5)
+
+
 def _cut(picture: Picture, size: int, at: tuple[float, float]) -> Picture:
     height, width = picture.shape[:2]
-    top, left = round(max(0, height - size) * at[1]), round(max(0, width - size) * at[0])
+    top, left = _cut_before(height, size, at[1]), _cut_before(width, size, at[0])
     return picture[top : top + size, left : left + size]
+
+
+def _cut_before(side: int, size: int, at: float) -> int:
+    return round(max(0, side - size) * at)
 
 
 def _pad(picture: Picture, size: int, border: int) -> Picture:
     height, width = picture.shape[:2]
     if (height, width) == (size, size):
         return picture
-    top, left = (size - height) // 2, (size - width) // 2
+    top, left = offset_in_square(height, size), offset_in_square(width, size)
     padded = cv2.copyMakeBorder(picture, top, size - height - top, left, size - width - left, border)
     return np.asarray(padded, dtype=np.uint8)
 

@@ -90,8 +90,7 @@ def _server() -> Callable[[Stream, Stream], None]:
                 return
             try:
                 pixels = np.frombuffer(_shared(place, size), np.uint8, count=math.prod(shape)).reshape(shape)
-                prepare(block, _unpacked(looks), load, pixels)
-                answer = None
+                answer: Any = prepare(block, _unpacked(looks), load, pixels)
             except Exception as error:
                 answer = _portable(error)
             try:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from podium.data.boxes import Boxes
 from podium.data.pictures import Picture
 from podium.data.preparing import Block, Look, prepare, shape_of
 from podium.data.supply import Loader
@@ -114,16 +115,16 @@ class Workers:
         while not self._free.empty():
             self._free.get().end()
 
-    def prepare(self, block: Block, looks: Sequence[Look], packed_looks: bytes) -> Picture:
-        """By a process if there is one, else here."""
+    def prepare(self, block: Block, looks: Sequence[Look], packed_looks: bytes) -> tuple[Picture, list[Boxes]]:
+        """By a process if there is one, else here. The boxes are those of a block that has some."""
         shape = shape_of(block, looks)
         while self._ready:
             with suppress(queue.Empty):  # another thread may have found that there is none left
                 return self._prepared_by(self._free.get(timeout=1.0), block, packed_looks, shape)
         pixels, began = np.empty(shape, np.uint8), time.thread_time()
-        prepare(block, looks, self._loader(), pixels)
+        boxes = prepare(block, looks, self._loader(), pixels)
         self._note(time.thread_time() - began)
-        return pixels
+        return pixels, boxes
 
     def _note(self, seconds: float) -> None:
         """Start processes where threads of this one can hardly keep up. A model that computes on the same cores needs
@@ -137,7 +138,9 @@ class Workers:
         if is_needed:
             self.start()
 
-    def _prepared_by(self, worker: Worker, block: Block, packed_looks: bytes, shape: tuple[int, ...]) -> Picture:
+    def _prepared_by(
+        self, worker: Worker, block: Block, packed_looks: bytes, shape: tuple[int, ...]
+    ) -> tuple[Picture, list[Boxes]]:
         with self._memory.lent(math.prod(shape)) as memory:
             try:
                 answer = worker.ask((block, packed_looks, memory.place, memory.size, shape))
@@ -147,7 +150,7 @@ class Workers:
             self._free.put(worker)
             if isinstance(answer, Exception):
                 raise answer
-            return memory.pixels(shape).copy()
+            return memory.pixels(shape).copy(), answer
 
     def _start_one(self) -> None:
         try:

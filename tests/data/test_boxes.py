@@ -1,0 +1,147 @@
+import cv2
+import numpy as np
+import pytest
+
+from podium.data import workers as workers_module
+from podium.data.augmentation import Augmentation
+from podium.data.batches import BoxBatches
+from podium.data.boxes import cut_to, from_square, to_square
+from podium.data.pictures import Frame, square
+from podium.data.preparing import Boxed
+from podium.data.supply import Supply
+from podium.data.workers import Workers
+from podium.errors import ConfigError
+
+RED = (250, 10, 10)
+
+
+def boxes_of(*rows):
+    return np.array(rows, np.float32).reshape(-1, 5)
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"),
+    [
+        ("squash", [10, 40, 30, 80, 3]),  # 200 wide, 100 high, to 100: half as wide, as high as before
+        ("pad", [10, 45, 30, 65, 3]),  # half each way, 25 pixels of edge above
+        ("crop", [0, 40, 10, 80, 3]),  # as large as before, 50 pixels cut off at the left: of 40 columns 10 are left
+    ],
+)
+def test_a_box_goes_where_its_picture_goes(resize, expected):
+    assert to_square(boxes_of([20, 40, 60, 80, 3]), 100, 200, 100, resize).tolist() == [expected]
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad"])
+def test_the_way_back_leads_to_the_whole_picture(resize):
+    boxes = boxes_of([20, 40, 60, 80, 3], [0, 0, 333, 217, 0])
+    there = to_square(boxes, 217, 333, 96, resize)
+    assert np.allclose(from_square(there, 217, 333, 96, resize), boxes, atol=1e-3)
+
+
+def test_what_is_found_on_the_edge_that_fills_a_square_is_cut_off():
+    assert from_square(boxes_of([0, 0, 50, 50, 1]), 100, 200, 100, "pad").tolist() == [[0, 0, 100, 50, 1]]
+
+
+def test_a_box_of_which_little_is_left_is_gone():
+    cut = cut_to(boxes_of([-70, 0, 30, 10, 0], [-80, 0, 20, 10, 1], [-10, -10, 0, 0, 2]), 100, 100)
+    assert cut.tolist() == [[0, 0, 30, 10, 0]]  # 30 %, 20 % and nothing
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (64, 64)])
+def test_boxes_stay_on_what_they_hold(resize, shape):
+    height, width = shape
+    picture = np.zeros((height, width, 3), np.uint8)
+    cv2.rectangle(picture, (30, 20), (49, 39), RED, thickness=-1)
+    (left, top, right, bottom, _), *_ = to_square(boxes_of([30, 20, 50, 40, 0]), height, width, 64, resize)
+    scaled = square(Frame(64, resize).scaled(picture), 64, resize)
+    ys, xs = np.nonzero(scaled[..., 0] > 125)
+    assert np.abs([xs.min() - left, ys.min() - top, xs.max() + 1 - right, ys.max() + 1 - bottom]).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    "transform", ["HorizontalFlip", "VerticalFlip", {"RandomResizedCrop": {"size": "image_size", "scale": [0.6, 0.9]}}]
+)
+def test_transforms_take_boxes_along(transform):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[16:32, 24:48] = RED
+    augmentation = Augmentation([_surely(transform)], 64, takes_boxes=True)
+    changed, boxes = augmentation.with_boxes(picture, boxes_of([24, 16, 48, 32, 7]), seed=3)
+    ys, xs = np.nonzero(changed[..., 0] > 125)
+    left, top, right, bottom, kind = boxes[0]
+    assert kind == 7
+    assert np.abs([xs.min() - left, ys.min() - top, xs.max() + 1 - right, ys.max() + 1 - bottom]).max() <= 1.0
+
+
+def test_a_picture_without_boxes_is_augmented_too():
+    picture = np.zeros((64, 64, 3), np.uint8)
+    changed, boxes = Augmentation(["HorizontalFlip"], 64, takes_boxes=True).with_boxes(picture, boxes_of(), seed=0)
+    assert changed.shape == picture.shape
+    assert boxes.shape == (0, 5)
+
+
+def test_a_transform_that_cannot_take_boxes_is_told():
+    picture, boxes = np.zeros((64, 64, 3), np.uint8), boxes_of([1, 1, 9, 9, 0])
+    augmentation = Augmentation([{"MaskDropout": {"p": 1.0}}], 64, takes_boxes=True)
+    with pytest.raises(ConfigError, match="take transforms that need the picture and its boxes"):
+        augmentation.with_boxes(picture, boxes, seed=0)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for path in paths:
+        cv2.imwrite(str(path), random.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    boxed = [Boxed(40, 60, boxes_of(*[[5, 5, 45, 35, number % 2]] * (number % 3))) for number in range(6)]
+    return paths, boxed
+
+
+def an_epoch(pictures, epoch=0):
+    paths, boxed = pictures
+    batches = BoxBatches(
+        Supply(paths),
+        boxed,
+        image_size=32,
+        resize="pad",
+        batch_size=4,
+        augmentation=Augmentation(["HorizontalFlip", {"Rotate": {"limit": 20, "p": 0.5}}], 32, takes_boxes=True),
+        seed=(1, 0, 0),
+    )
+    batches.epoch = epoch
+    return [batches[number] for number in range(len(batches))]
+
+
+def test_every_picture_comes_once_with_its_boxes_and_rows_of_minus_one(pictures):
+    first, last = an_epoch(pictures)
+    assert [first[0].shape, last[0].shape] == [(4, 32, 32, 3), (2, 32, 32, 3)]
+    boxes = np.concatenate([first[1], last[1]])
+    assert boxes.shape == (6, 2, 5)  # two boxes at the most
+    counts = (boxes[..., 4] >= 0).sum(axis=1)
+    assert sorted(counts.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert (boxes[boxes[..., 4] < 0] == -1).all()
+
+
+def test_processes_prepare_the_boxes_that_threads_prepare(pictures, monkeypatch):
+    by_threads = an_epoch(pictures)
+    monkeypatch.setenv("PODIUM_WORKERS", "2")
+    workers = Workers()
+    monkeypatch.setattr(workers_module, "_ours", [workers])
+    workers.start()
+    workers.wait_until_ready()
+    try:
+        by_processes = an_epoch(pictures)
+    finally:
+        workers.end()
+    for mine, theirs in zip(by_processes, by_threads, strict=True):
+        assert (mine[0] == theirs[0]).all()
+        assert (mine[1] == theirs[1]).all()
+
+
+def test_another_epoch_shows_the_boxes_elsewhere(pictures):
+    assert any((one[1] != other[1]).any() for one, other in zip(an_epoch(pictures), an_epoch(pictures, 1), strict=True))
+
+
+def _surely(transform):
+    name, arguments = (transform, {}) if isinstance(transform, str) else next(iter(transform.items()))
+    return {name: {**arguments, "p": 1.0}}

@@ -57,7 +57,8 @@ def test_the_module_is_the_command():
 
 def test_the_verbs_have_the_names_that_stay(podium):
     assert VERBS == [
-        "demo", "train", "predict", "blend", "run", "runs", "set", "find-batch", "check", "submit", "board", "doctor",
+        "demo", "train", "predict", "blend", "run", "runs", "compare", "set", "find-batch", "check", "submit", "board",
+        "doctor",
     ]  # fmt: skip
     assert GROUPS == {
         "data": ["sample", "download"],

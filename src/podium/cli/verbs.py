@@ -33,6 +33,10 @@ VERBS = {
         "runs.runs",
         "Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.",
     ),
+    "compare": Verb(
+        "comparing.compare",
+        "Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.",
+    ),
     "set": Verb(
         "runs.set_",
         "Change the learning rate of a run that is going on, from its next step; the run's schedule goes on from"

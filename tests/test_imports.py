@@ -26,7 +26,7 @@ LIGHT = Layer(
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(
-    parts="ensemble data.rows data.folds data.archives data.picture_paths",
+    parts="ensemble detection data.rows data.folds data.archives data.picture_paths",
     libraries=f"{LIGHT.libraries} numpy pandas sklearn scipy threadpoolctl",
 )
 DRAWING = Layer(
@@ -35,7 +35,8 @@ DRAWING = Layer(
 )
 PICTURES = Layer(
     parts="data.cache data.pictures data.catalogue data.store data.supply data.boxes data.augmentation data.preparing"
-    " data.worker data.workers data.batches",
+    " data.worker data.workers data.batches detection.building detection.drawing detection.fetching"
+    " detection.openimages_set detection.turning",
     libraries=f"{DRAWING.libraries} albumentations",
 )
 HEAVY = Layer(
@@ -179,6 +180,8 @@ def test_every_help_is_told_without_heavy_libraries():
     verbs += [("find-batch",)]
     verbs += [("kernel", verb) for verb in ("build", "run", "push", "status", "logs", "pull")]
     verbs += [("fleet", verb) for verb in ("up", "status", "down")]
+    verbs += [("detect",)]
+    verbs += [("detect", verb) for verb in ("build", "export", "train", "evaluate", "predict", "import-log")]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))
     assert done.stderr == ""
     assert done.returncode == 0

@@ -58,6 +58,11 @@ def folds_file(runs: Path, slug: str, digest: str) -> Path:
     return runs / "folds" / f"{slug}-{digest}.csv"
 
 
+def boxes_folder(runs: Path, slug: str) -> Path:
+    """The set of pictures with boxes that was built for a detector."""
+    return runs / "boxes" / slug
+
+
 def worker_count() -> int:
     """How many processes or threads prepare pictures: PODIUM_WORKERS, else one for every core this process may use."""
     named = os.environ.get("PODIUM_WORKERS")

@@ -176,8 +176,8 @@ def _has_kinds(content: Mapping[str, Any], kinds: Mapping[str, Any], *, all_of_t
 
 
 _LIBRARIES = (
-    "tensorflow", "keras", "efficientnet", "albumentations", "opencv-python-headless", "numpy", "pandas",
-    "scikit-learn", "scipy", "kaggle",
+    "tensorflow", "keras", "keras-hub", "efficientnet", "albumentations", "opencv-python-headless", "numpy", "pandas",
+    "scikit-learn", "scipy", "pycocotools", "kaggle",
 )  # fmt: skip
 
 

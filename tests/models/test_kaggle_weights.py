@@ -10,7 +10,7 @@ from podium.errors import ConfigError, WeightsError
 from podium.kaggle.job import Job
 from podium.kaggle.metadata import Machine, metadata_for
 from podium.models.backbone import build_backbone
-from podium.steps.member import _fingerprint
+from podium.steps.weights import fingerprint
 
 DATASET = "kaggle-dataset:ada/some-weights/nets/small.weights.h5"
 KERNEL = "kaggle-kernel:ada/podium-weights/small.weights.h5"
@@ -59,7 +59,8 @@ def test_at_home_they_are_missing_in_one_line(tmp_path, monkeypatch):
 
 def test_home_and_kaggle_name_the_same_run(tiny_competition):
     backbone = {"name": "MobileNetV2", "weights": KERNEL, "alpha": 0.35}
-    assert _fingerprint(load_member(tiny_competition.member(backbone=backbone))) == KERNEL
+    member = load_member(tiny_competition.member(backbone=backbone))
+    assert fingerprint(member.name, member.settings.backbone) == KERNEL
 
 
 def test_source_is_attached(tiny_competition):

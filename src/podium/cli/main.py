@@ -74,6 +74,10 @@ def _group(name: str) -> typer.Typer:
         from podium.cli import fleet
 
         return fleet.app
+    if name == "detect":
+        from podium.cli import detection
+
+        return detection.app
     from podium.cli import download, sample
 
     group = typer.Typer(no_args_is_help=True)

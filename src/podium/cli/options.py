@@ -25,6 +25,9 @@ def duration(text: str) -> float:
 MemberFile = Annotated[
     Path, typer.Argument(metavar="MEMBER.yaml", help="A member file, such as configs/members/xception.yaml.")
 ]
+DetectorFile = Annotated[
+    Path, typer.Argument(metavar="DETECTOR.yaml", help="A detector file, such as configs/detectors/boats.yaml.")
+]
 EnsembleFile = Annotated[
     Path, typer.Argument(metavar="ENSEMBLE.yaml", help="An ensemble file, such as configs/ensembles/sf_dl_cars.yaml.")
 ]
@@ -120,7 +123,8 @@ def choices_of(
 def going_on_command() -> str:
     """What a person types to go on where this command was stopped."""
     typed = sys.argv[1:]
-    more = ["--resume"] if typed[:1] == ["train"] and "--resume" not in typed else []
+    trains = typed[:1] == ["train"] or typed[:2] == ["detect", "train"]
+    more = ["--resume"] if trains and "--resume" not in typed else []
     return shlex.join(["podium", *typed, *more])
 
 

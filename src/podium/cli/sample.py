@@ -1,5 +1,6 @@
 """`podium data sample`: a competition to try everything on."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,19 @@ from podium.cli.options import Debug, make_console
 _SMALLEST, _LARGEST = 64, 4096
 
 
+class Scene(StrEnum):
+    """What a picture shows."""
+
+    portrait = "portrait"
+    street = "street"
+
+
+_SHOWN = {
+    Scene.portrait: "cars that fill their pictures",
+    Scene.street: "small cars in busy streets",
+}
+
+
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet, or is empty.")],
     train: Annotated[int, typer.Option(min=20, help="Pictures to train on.")] = 3000,
@@ -18,21 +32,29 @@ def sample(
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="WIDTHxHEIGHT", help="Pixels of every picture, such as 640x480.", show_default="about 144x108"
+            metavar="WIDTHxHEIGHT",
+            help="Pixels of every picture, such as 640x480.",
+            show_default="about 144x108, 320x240 for a street",
         ),
     ] = None,
+    scene: Annotated[
+        Scene, typer.Option(help="The car fills its picture (portrait), or has to be found in it (street).")
+    ] = Scene.portrait,
     debug: Debug = False,
 ) -> None:
     """Draw a car competition: side views of eight body types, in the layout of the real one.
 
     podium data sample data/podium-demo-cars
+
+    podium data sample data/podium-demo-streets --scene street
     """
     from podium.data.sample.competition import draw_competition
 
-    drawn = draw_competition(folder, train=train, test=test, seed=seed, size=None if size is None else _pixels(size))
+    pixels = None if size is None else _pixels(size)
+    drawn = draw_competition(folder, train=train, test=test, seed=seed, size=pixels, scene=scene.value)
     make_console().print(
         f"{drawn.folder}: {drawn.train} pictures to train on, {drawn.test} to predict, {len(drawn.classes)} classes:"
-        f" {', '.join(drawn.classes)}"
+        f" {', '.join(drawn.classes)}; {_SHOWN[scene]}"
     )
 
 

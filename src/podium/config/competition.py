@@ -24,7 +24,7 @@ class TrainSource(Settings):
     @field_validator("images")
     @classmethod
     def _has_id(cls, images: str) -> str:
-        return _checked_pattern(images, {"id", "label"})
+        return checked_pattern(images, {"id", "label"})
 
     @model_validator(mode="after")
     def _folder_per_class_needs_label(self) -> Self:
@@ -51,7 +51,7 @@ class TestSource(Settings):
     @field_validator("images")
     @classmethod
     def _has_id(cls, images: str) -> str:
-        return _checked_pattern(images, {"id"})
+        return checked_pattern(images, {"id"})
 
 
 class Submission(Settings):
@@ -187,7 +187,8 @@ def _label(written: Any) -> str:
     raise ValueError(f"a class is text: write {written!r} in quotes, exactly as the table writes it")
 
 
-def _checked_pattern(pattern: str, fields: set[str]) -> str:
+def checked_pattern(pattern: str, fields: set[str]) -> str:
+    """The pattern, if it holds {id}, no fields but these, and does not leave its folder."""
     try:
         used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     except ValueError as error:

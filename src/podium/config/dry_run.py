@@ -1,9 +1,13 @@
 """The same config, small: one epoch a stage on a few small pictures, to see the whole chain run before it counts."""
 
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 from podium.config.backbones import BACKBONES
-from podium.config.loading import Member
+from podium.config.detector import DetectorSettings
+from podium.config.loading import Detector, Member
+from podium.config.member import MemberSettings
 from podium.config.stage import Cosine, Schedule, Stage
 
 SMALL = 64
@@ -11,6 +15,8 @@ LARGER = 32
 BATCH = 16
 ROWS_PER_CLASS = 3
 VIEWS = 2
+DRY_RUN_PICTURES = 8
+"""Of each part of a detector's set."""
 
 
 def as_dry_run(member: Member) -> Member:
@@ -19,7 +25,20 @@ def as_dry_run(member: Member) -> Member:
     Picture sizes keep their order, so that a stage with larger pictures is rehearsed as one.
     """
     settings = member.settings
+    tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
     smallest = max(SMALL, BACKBONES[settings.backbone.name].minimum_size)
+    return replace(member, settings=settings.model_copy(update={**_small(settings, smallest), "tta": tta}))
+
+
+def as_dry_run_of_detector(detector: Detector) -> Detector:
+    """One epoch a stage, and random weights unless a path is given."""
+    settings = detector.settings
+    smallest = next(size for size in count(SMALL, LARGER) if size >= BACKBONES[settings.backbone.name].minimum_size)
+    return replace(detector, settings=settings.model_copy(update=_small(settings, smallest)))
+
+
+def _small(settings: MemberSettings | DetectorSettings, smallest: int) -> dict[str, Any]:
+    """Its stages and its backbone."""
     sizes = sorted({stage.image_size for stage in settings.stages})
     stages = [
         stage.model_copy(
@@ -35,8 +54,7 @@ def as_dry_run(member: Member) -> Member:
     backbone = settings.backbone
     if not backbone.weights_are_a_path:
         backbone = backbone.model_copy(update={"weights": "none"})
-    tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
-    return replace(member, settings=settings.model_copy(update={"stages": stages, "backbone": backbone, "tta": tta}))
+    return {"stages": stages, "backbone": backbone}
 
 
 def _shortened(stage: Stage) -> Schedule:

@@ -1,4 +1,5 @@
-"""From files to validated configs: a competition, a member with its competition, an ensemble with its members."""
+"""From files to validated configs: a competition, a member with its competition, an ensemble with its members, a
+detector."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from podium.config.competition import Competition
+from podium.config.detector import DetectorSettings
 from podium.config.ensemble import EnsembleSettings
 from podium.config.faults import Fault, faults_of, nearest, raise_faults
 from podium.config.member import MemberSettings
@@ -37,6 +39,14 @@ class Ensemble:
     @property
     def competition(self) -> Competition:
         return self.members[0].competition
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector file, read: its name is the file's stem."""
+
+    name: str
+    settings: DetectorSettings
 
 
 def load_competition(path: Path) -> Competition:
@@ -81,6 +91,18 @@ def load_ensemble(
     raise_faults(faults)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_as_the_ensemble_says(member, settings) for member in members))
+
+
+def load_detector(
+    path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
+) -> Detector:
+    parsed, faults = _parse_overrides(overrides)
+    read = read_yaml(path)
+    apply_overrides(read, parsed)
+    settings, more = _validated(DetectorSettings, _with_seed(read, seed), check)
+    raise_faults(faults + more)
+    assert settings is not None
+    return Detector(path.stem, settings)
 
 
 def _as_the_ensemble_says(member: Member, settings: EnsembleSettings) -> Member:

@@ -189,8 +189,13 @@ def _read(path: Path, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Fr
         framed = list(zip(frames, framed_from(path, encoded, frames), strict=True))
     except (DataError, cv2.error):
         return digest, False, []
-    is_whole = _has_its_end(content) and (bool(framed) or _can_be_decoded(encoded))
-    return digest, is_whole, framed if is_whole else []
+    whole = _has_its_end(content) and (bool(framed) or _can_be_decoded(encoded))
+    return digest, whole, framed if whole else []
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether these are the bytes of a whole picture."""
+    return _has_its_end(content) and _can_be_decoded(np.frombuffer(content, dtype=np.uint8))
 
 
 def _has_its_end(content: bytes) -> bool:

@@ -24,7 +24,7 @@ from podium.files import write_text
 from podium.locks import waited_for
 
 RECORD = np.dtype([("content", "S16"), ("start", "<i8"), ("height", "<i4"), ("width", "<i4"), ("checksum", "<u4")])
-_PLACE = np.dtype([(name, RECORD[name]) for name in ("start", "height", "width", "checksum")])
+_PLACE = np.dtype([("number", "<i4"), *((name, RECORD[name]) for name in ("start", "height", "width", "checksum"))])
 _A_WRITE = 64
 """Pictures whose records are written at once."""
 
@@ -35,6 +35,8 @@ class Kept:
 
     path: str
     inode: int
+    number: int
+    """Of its record."""
     start: int
     height: int
     width: int
@@ -50,8 +52,8 @@ class Places:
     records: NDArray[np.void]
 
     def of(self, row: int) -> Kept | None:
-        start, height, width, checksum = self.records[row].item()
-        return Kept(self.path, self.inode, start, height, width, checksum) if start >= 0 else None
+        number, start, height, width, checksum = self.records[row].item()
+        return Kept(self.path, self.inode, number, start, height, width, checksum) if start >= 0 else None
 
     @property
     def missing(self) -> NDArray[np.int64]:
@@ -82,8 +84,9 @@ class Store:
         are_known = known[found] == contents if len(known) else np.zeros(len(contents), dtype=bool)
         records = np.zeros(len(contents), dtype=_PLACE)
         records["start"] = -1
-        for name in _PLACE.names or ():
-            records[name][are_known] = index[name][order[found[are_known]]]
+        records["number"][are_known] = order[found[are_known]]
+        for name in ("start", "height", "width", "checksum"):
+            records[name][are_known] = index[name][records["number"][are_known]]
         inode = self._pixels.stat().st_ino if len(index) else 0
         return Places(str(self._pixels), inode, records)
 
@@ -188,7 +191,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._mapped: dict[str, tuple[int, mmap.mmap]] = {}
-        self._compared: set[tuple[int, int]] = set()
+        self._compared: dict[int, bytearray] = {}
+        """Of each file, by its inode, a bit a record."""
 
     def __call__(self, kept: Kept) -> Picture | None:
         """Nothing where the file is no longer the one that was meant, or was damaged. The picture may not be written
@@ -200,11 +204,20 @@ class Reader:
             if mapped is None or len(mapped) < kept.start + size:
                 return None
         pixels = np.frombuffer(mapped, dtype=np.uint8, count=size, offset=kept.start)
-        if (kept.inode, kept.start) not in self._compared:
-            if zlib.crc32(pixels.data) != kept.checksum:
-                return None
-            self._compared.add((kept.inode, kept.start))
+        if not self._is_sound(kept, pixels):
+            return None
         return pixels.reshape(kept.height, kept.width, 3)
+
+    def _is_sound(self, kept: Kept, pixels: Picture) -> bool:
+        """Compared once."""
+        known = self._compared.setdefault(kept.inode, bytearray())
+        place, bit = divmod(kept.number, 8)
+        known.extend(bytes(max(0, place + 1 - len(known))))
+        if not known[place] >> bit & 1:
+            if zlib.crc32(pixels.data) != kept.checksum:
+                return False
+            known[place] |= 1 << bit
+        return True
 
     def _map(self, kept: Kept) -> mmap.mmap | None:
         try:

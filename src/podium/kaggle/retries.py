@@ -57,11 +57,11 @@ def patiently(what: str, call: Callable[[], Answer], *, once: bool = False) -> A
                 raise KaggleError(
                     f"{what}: Kaggle asks to wait {asked / 60:.0f} minutes; run the same again then"
                 ) from error
-            _wait(what, asked if asked is not None else _backoff(tried))
+            _wait(what, asked if asked is not None else backoff(tried))
     raise AssertionError("unreachable")
 
 
-def _backoff(tried: int) -> float:
+def backoff(tried: int) -> float:
     """Anything up to a bound that doubles, so that not all who were turned away come back at once."""
     return _scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1))))
 

@@ -261,25 +261,37 @@ def _explained(slug: str, beside: Path) -> Iterator[None]:
 
 
 @contextmanager
-def telling(console: Console, what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Say how many bytes of about `size` are done: a bar on a terminal, a line a minute in a log."""
+def telling(
+    console: Console, what: str, size: int, spell: Callable[[int], str] | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Say how much of about `size` is done: a bar on a terminal, a line a minute in a log. Bytes, or what `spell`
+    says."""
     if console.is_terminal:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        amount = DownloadColumn() if spell is None else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(what, total=size)
             yield lambda done: progress.update(task, completed=done)
             progress.update(task, completed=size)
         return
-    console.print(f"{what}, {spell_size(size)}")
+    spell = spell or spell_size
+    console.print(f"{what}, {spell(size)}")
     told_at = time.monotonic()
 
     def tell(done: int) -> None:
         nonlocal told_at
         if time.monotonic() - told_at >= A_LINE_EVERY:
             told_at = time.monotonic()
-            console.print(f"{what}: {spell_size(done)} of about {spell_size(size)}")
+            console.print(f"{what}: {spell(done)} of about {spell(size)}")
 
     yield tell
 

@@ -36,9 +36,18 @@ if TYPE_CHECKING:
 
 IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
 """What may change in a stage that is under way. In one that has not begun, everything may."""
-FREE = ("competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages")
-"""Keys of a member that decide no weights, or are compared one by one."""
+FREE = (
+    "competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages",
+    "slug", "title", "source", "classes", "keep", "split", "empty_pictures",
+)  # fmt: skip
+"""Keys of a member or a detector that decide no weights, or are compared one by one."""
 MADE_OF = {"rows": "rows and pictures", "folds": "folds", "weights": "weights file", "labels": "classes"}
+
+
+def settings_in(resolved: dict[str, Any]) -> dict[str, Any]:
+    """The settings of what was trained, in a resolved config: a member's, or a detector's."""
+    settings: dict[str, Any] = resolved["member"] if "member" in resolved else resolved["detector"]
+    return settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def judge(was: dict[str, Any], asked: dict[str, Any], progress: "Progress") -> J
     ]
     changes: list[Change] = []
     at = now()
-    before_stages, after_stages = was["member"]["stages"], asked["member"]["stages"]
+    before_stages, after_stages = settings_in(was)["stages"], settings_in(asked)["stages"]
     current = progress.stage
     for number in range(max(len(before_stages), len(after_stages))):
         old = before_stages[number] if number < len(before_stages) else None
@@ -86,9 +95,9 @@ def _lasting(resolved: dict[str, Any]) -> dict[str, Any]:
     """What holds from a training's first step to its last."""
     made_of = resolved["made_of"]
     return {
-        **{key: value for key, value in resolved["member"].items() if key not in FREE},
+        **{key: value for key, value in settings_in(resolved).items() if key not in FREE},
         **{name: made_of[key] for key, name in MADE_OF.items()},
-        "metric": resolved["competition"]["metric"],
+        "metric": resolved.get("competition", {}).get("metric"),
         "limit": resolved["limit"],
         "dry run": resolved["dry_run"],
     }
@@ -167,7 +176,7 @@ def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | N
 def read_config(run: Run) -> dict[str, Any]:
     try:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        for stage in content["member"]["stages"]:
+        for stage in settings_in(content)["stages"]:
             _stage(stage)
         _lasting(content)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -201,7 +210,7 @@ def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> N
 
 def tell_changes(source: Source, run: Run, resolved: dict[str, Any], console: Console) -> None:
     console.print(f"  goes on from {source.run.path}, which stays as it is; noted in {changes_file(run.path)}:")
-    names = [stage["name"] for stage in resolved["member"]["stages"]]
+    names = [stage["name"] for stage in settings_in(resolved)["stages"]]
     for change in source.changes:
         name = names[change.stage] if change.stage < len(names) else change.before
         after = f" after step {change.step}" if change.step else ""

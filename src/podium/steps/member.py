@@ -11,13 +11,14 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.config.member import MemberSettings
-from podium.errors import ConfigError, RunError, StoppedError, WeightsError
+from podium.errors import ConfigError, RunError, StoppedError
 from podium.files import digest_of, read_json
 from podium.locks import locked
 from podium.paths import data_folder
 from podium.runs import Run
 from podium.steps.choices import Choices
 from podium.steps.libraries import import_libraries
+from podium.steps.weights import fingerprint
 
 if TYPE_CHECKING:
     from podium.data.folds import Folds
@@ -198,7 +199,7 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
         "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: their order is that of the model's outputs
-        "weights": _fingerprint(member),
+        "weights": fingerprint(member.name, member.settings.backbone),
         "limit": choices.limit,
         "dry_run": choices.dry_run,
         "rows": digest_of([prepared.rows.digest, prepared.contents]),
@@ -213,25 +214,6 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
         "member": settings,
         "competition": competition,
     }
-
-
-def _fingerprint(member: Member) -> str | None:
-    """Of a weights file: the same path with other weights makes another run. One that is missing is told now, before
-    any other member trains."""
-    import hashlib
-
-    if member.settings.backbone.kaggle_source:
-        return member.settings.backbone.weights  # by its name alone: at home the file is not there
-    path = Path(member.settings.backbone.weights)
-    if not member.settings.backbone.weights_are_a_path:
-        return None
-    if not path.is_file():
-        raise WeightsError(
-            f"{member.name}: no weights at {path}; give a file that is there, or backbone.weights: imagenet (needs"
-            " internet) or none"
-        )
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":

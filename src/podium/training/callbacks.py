@@ -17,7 +17,7 @@ from podium.training.model_state import weights_file_size
 from podium.training.rates import RateChanges, StepwiseScheduler
 from podium.training.saving import StateSaver
 from podium.training.session import Session
-from podium.training.task import Learner
+from podium.training.task import Charted, Learner
 
 Logs = dict[str, Any] | None
 
@@ -57,6 +57,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
         )
     callbacks = [
         EpochNumber(batches),
+        StepLosses(session, batches) if isinstance(task, Charted) else None,
         Divergence(session, number, stage),
         averages,
         Validation(session, learner, stage),
@@ -67,6 +68,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
         None if isinstance(stage.schedule, Plateau) else StepwiseScheduler(rates),
         *counting.values(),
         HistoryLog(session, number, stage),
+        Charts(session, task) if isinstance(task, Charted) else None,
         keras.callbacks.TensorBoard(session.run.path / "tensorboard" / f"{number}-{stage.name}")
         if session.tensorboard
         else None,
@@ -74,6 +76,37 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
         StateSaver(session, stage, learner, counting),
     ]
     return [callback for callback in callbacks if callback is not None]
+
+
+class StepLosses(keras.callbacks.Callback):  # type: ignore[misc]
+    """The loss of every step. Keras tells that of the epoch so far, each row counted once."""
+
+    def __init__(self, session: Session, batches: EpochBatches) -> None:
+        super().__init__()
+        self._session, self._batches = session, batches
+        self._total = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if batch == 0:  # of an epoch that was broken off, some is done already
+            rows = self._batches.rows_after(self._batches.steps_before)
+            self._total = rows * float(self.model.metrics[0].result()) if rows else 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        assert logs is not None
+        step = self._batches.steps_before + batch
+        before, after = self._batches.rows_after(step), self._batches.rows_after(step + 1)
+        total = after * float(logs["loss"])
+        self._session.losses.append((total - self._total) / (after - before))
+        self._total = total
+
+
+class Charts(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, session: Session, task: Charted) -> None:
+        super().__init__()
+        self._session, self._task = session, task
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._task.draw(self._session.run.path, self._session.losses, self._session.progress.history)
 
 
 class EpochNumber(keras.callbacks.Callback):  # type: ignore[misc]

@@ -31,6 +31,7 @@ from podium.training.progress import FORMAT, Progress
 Arrays = Mapping[str, NDArray[Any]]
 """By `part/number`."""
 
+LOSSES = "losses"
 KEPT = 2
 _HEADER = "progress"
 
@@ -42,7 +43,7 @@ class SavedState:
     arrays: Arrays
 
     def part(self, name: str) -> dict[int, NDArray[Any]]:
-        """The arrays of `model`, `optimizer`, `metrics` or `devices`, by their number."""
+        """The arrays of `model`, `optimizer`, `metrics`, `devices` or LOSSES, by their number."""
         return {int(key.split("/")[1]): array for key, array in self.arrays.items() if key.startswith(f"{name}/")}
 
 

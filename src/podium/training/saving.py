@@ -94,9 +94,11 @@ class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]
         self._saved, self._batches = saved, batches
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Keras has just set them to nothing. Some have no variables before they have seen a batch; on several devices
-        Keras has shown them one already."""
+        """Keras has just set them to nothing. Some have no variables before they have seen a batch, those of a model's
+        several losses too; on several devices Keras has shown them one already."""
         if not devices.are_several(self.model):
             pictures, targets = self._batches[0]
-            self.model.compute_metrics(pictures, targets, self.model(pictures, training=False))
+            answers = self.model(pictures, training=False)
+            self.model.compute_metrics(pictures, targets, answers)
+            self.model.compute_loss(pictures, targets, answers, None)
         take_up_metrics(self.model, self._saved)

@@ -1,10 +1,12 @@
 """One process's part of a training: where it stands, what it saves, and when it stops."""
 
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 from rich.console import Console
 
 from podium.changes import merged, read_changes
@@ -17,7 +19,7 @@ from podium.runs import Run
 from podium.stopping import Stopping
 from podium.training.model_state import all_finite, size_of, taken_down
 from podium.training.progress import Progress, spell_position
-from podium.training.saves import SavedState, Saves
+from podium.training.saves import LOSSES, Arrays, SavedState, Saves
 from podium.training.task import Learner, Task, Watch
 
 SPARE_SECONDS = 2.0
@@ -49,6 +51,8 @@ class Session:
     saves: Saves
     saved: SavedState | None
     progress: Progress
+    losses: "array[float]"
+    """Of every step so far, where the task draws charts of them."""
     pace: Pace = field(default_factory=Pace)
     _counted_until: float = field(default_factory=time.perf_counter)
 
@@ -76,7 +80,8 @@ class Session:
         # Those before the state are part of it; of those ahead the file alone decides.
         made = [change for change in progress.changes if change.position < progress.position]
         progress.changes = merged(made, read_changes(run.path))
-        return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress)
+        losses = array("f", saved.part(LOSSES).get(0, ())) if saved else array("f")
+        return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress, losses)
 
     def watch(self, stage: Stage) -> Watch:
         return Watch(self.console, lambda seconds: self.stop_if_asked(stage, seconds))
@@ -93,7 +98,7 @@ class Session:
 
     def save(self, learner: Learner, stage: Stage, steps: int) -> None:
         """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
-        arrays = taken_down(learner)
+        arrays = {**taken_down(learner), **self.losses_to_save()}
         if not all_finite(array for name, array in arrays.items() if name.startswith("model/")):
             return
         began = time.perf_counter()
@@ -101,6 +106,9 @@ class Session:
         self.saves.write(self.progress, arrays)
         self.tell_state("training", stage, steps)
         self.pace.saving = max(self.pace.saving or 0.0, time.perf_counter() - began)
+
+    def losses_to_save(self) -> Arrays:
+        return {f"{LOSSES}/0": np.array(self.losses, np.float32)} if self.losses else {}
 
     def tell_state(self, status: str, stage: Stage, steps: int = 0) -> None:
         """state.json, for people and for verbs that do not train. Before anything is saved there is nothing to tell."""

@@ -1,9 +1,9 @@
 """What the trainer asks of the thing it trains: the one small interface between classifiers and detectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from rich.console import Console
 
@@ -64,3 +64,11 @@ class Task(Protocol):
 
     def report(self, folder: Path) -> None:
         """Write what a person wants to know of the rows last validated."""
+
+
+@runtime_checkable
+class Charted(Protocol):
+    """A task with charts, which are drawn again after every epoch."""
+
+    def draw(self, folder: Path, losses: Sequence[float], history: Sequence[Mapping[str, Any]]) -> None:
+        """`losses` are those of all steps so far, `history` has the figures of each epoch."""

@@ -147,7 +147,7 @@ def finish(session: Session, last: Stage, seeds: Arrays) -> None:
     assert progress.best
     progress.best = session.saves.bring_out_best(progress.best)
     progress.is_complete = True
-    session.saves.write(progress, seeds)
+    session.saves.write(progress, {**seeds, **session.losses_to_save()})
     session.run.note_seconds(
         {"training": sum(progress.seconds.values())}
         | {f"stage {name}": spent for name, spent in progress.seconds.items()}

@@ -1,4 +1,4 @@
-"""What a picture is drawn on and with: metres to pixels, fills from one shade to another, colours.
+"""What a picture is drawn on and with: metres to pixels, fills from one shade to another, colours, leaves, grain.
 
 A car is measured in metres, x from its front bumper backwards, y from the road upwards; a pose puts that on the canvas.
 """
@@ -83,6 +83,18 @@ def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Picture:
     return np.repeat(rows[:, None], across, axis=1)
 
 
+def tint(image: Picture, points: Points, colour: Colour, share: float) -> None:
+    """Lay a colour over an area of the canvas, so thin that only this share of it is seen: shadows, puddles, clouds."""
+    shape = np.asarray(np.rint(points), np.int32)
+    left, top, across, down = cv2.boundingRect(shape)
+    high, low, near, far = max(0, top), max(0, top + down), max(0, left), max(0, left + across)
+    area = image[high:low, near:far]
+    if area.size:
+        painted = area.copy()
+        cv2.fillPoly(painted, [shape - np.array([near, high], np.int32)], colour)
+        cv2.addWeighted(painted, share, area, 1 - share, 0, dst=area)
+
+
 def relight(colour: Colour, factor: float) -> Colour:
     """The colour in more or in less light."""
     red, green, blue = (min(255.0, part * factor) for part in colour)
@@ -99,3 +111,21 @@ def pick_colour(random: Generator, hue: tuple[int, int], saturation: tuple[int, 
     pixel = np.array([[[random.integers(*hue), random.integers(*saturation), random.integers(*value)]]], np.uint8)
     red, green, blue = (float(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
     return red, green, blue
+
+
+def draw_leaves(image: Picture, middle: tuple[float, float], radius: float, random: Generator) -> None:
+    """A heap of leaves, lighter towards its top."""
+    leaf = pick_colour(random, (28, 58), (70, 170), (70, 180))
+    for _ in range(16):
+        angle, away = random.uniform(0, 2 * np.pi), radius * random.uniform(0, 0.75)
+        place = int(middle[0] + away * np.cos(angle)), int(middle[1] + away * np.sin(angle))
+        light = 0.95 - 0.3 * away / radius * np.sin(angle) + random.uniform(-0.1, 0.1)
+        cv2.circle(image, place, int(radius * random.uniform(0.25, 0.45)), relight(leaf, light), -1)
+
+
+def add_grain(area: Picture, random: Generator, strength: float) -> None:
+    """The patchiness of asphalt, leaves and plaster."""
+    height, width = area.shape[:2]
+    coarse = random.normal(128, strength, (max(1, height // 8), width // 8)).astype(np.uint8)
+    grain = cv2.merge([cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)
+    area[:] = cv2.addWeighted(area, 1, grain, 1, -128)

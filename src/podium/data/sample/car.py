@@ -104,9 +104,9 @@ def park_car(body: Body, image: Picture, random: Generator) -> Pose:
     return place_car(body, scale, middle, ground, random)
 
 
-def place_car(body: Body, scale: float, middle: float, ground: float, random: Generator) -> Pose:
-    """Here, facing either way and leaning a little."""
-    angle = np.deg2rad(random.uniform(-4, 4))
+def place_car(body: Body, scale: float, middle: float, ground: float, random: Generator, lean: float = 4.0) -> Pose:
+    """Here, facing either way and leaning a little, by up to so many degrees."""
+    angle = np.deg2rad(random.uniform(-lean, lean))
     mirror = -1.0 if random.random() < 0.5 else 1.0
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
     turn = np.array([[cosine * mirror, sine], [sine * mirror, -cosine]])
@@ -172,7 +172,7 @@ def _window_row(body: Body) -> tuple[NDArray[np.float64], float, float]:
 # ---------------------------------------------------------------- its paint
 
 
-def _any_paint(random: Generator) -> Colour:
+def any_paint(random: Generator) -> Colour:
     """White, silver, grey and black as often as on roads, and every other colour."""
     if random.random() < 0.4:
         grey = random.choice([235, 190, 120, 70, 38]) * random.uniform(0.9, 1.05)
@@ -183,7 +183,7 @@ def _any_paint(random: Generator) -> Colour:
 
 def draw_body(brush: Brush, body: Body, random: Generator) -> Mask:
     """The car with its shadow; returns what it takes up."""
-    paint = _any_paint(random)
+    paint = any_paint(random)
     whole, shell = brush.blank(), brush.blank()
     for mask in (whole, shell):
         mask.area(_outline(body), 255)
@@ -294,7 +294,7 @@ def _draw_extras(brush: Brush, whole: Brush, body: Body, random: Generator) -> N
         brush.line([(roof_to, roof - 0.05), (roof_to + 0.18, roof + 0.16)], _RUBBER, 0.025)
     if random.random() < 0.15:
         middle = body.belt - 0.3
-        brush.line([(body.front + 0.5, middle), (body.axles[1] - 0.5, middle)], _any_paint(random), 0.1)
+        brush.line([(body.front + 0.5, middle), (body.axles[1] - 0.5, middle)], any_paint(random), 0.1)
 
 
 def _draw_wheel(brush: Brush, axle: float, radius: float, rim: tuple[float, float, int]) -> None:

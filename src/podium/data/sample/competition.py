@@ -1,5 +1,7 @@
 """The sample competition: cars of eight body types, drawn, in the layout of sf-dl-car-classification.
 
+Two scenes: portraits, in which the car fills its picture, and streets, in which it is small and has to be found first.
+
 train.csv                      Id,Category
 train/<Category>/<Id>          the pictures to train on
 test_upload/<Id>               the pictures to predict
@@ -14,21 +16,30 @@ sample.json                    which sample this is; only a whole one has it
 import csv
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
+from podium.data.sample.camera import Drawing
 from podium.data.sample.car import BODIES
 from podium.data.sample.scene import draw_car
+from podium.data.sample.street import draw_street
 from podium.errors import DataError
 
 SAMPLE_SLUG = "podium-demo-cars"
 CLASSES: tuple[str, ...] = tuple(body.name for body in BODIES)
 CAR_LABEL = "/m/0k4j"
+
+Scene = Literal["portrait", "street"]
+_DRAW: Mapping[Scene, Callable[[int, Generator, tuple[int, int] | None], Drawing]] = {
+    "portrait": draw_car,
+    "street": draw_street,
+}
 
 _DRAWING_VERSION = 1
 """Raise it when the same seed draws other pictures than before."""
@@ -57,11 +68,14 @@ class _Stamp:
     train: int
     test: int
     size: tuple[int, int] | None = None
+    scene: Scene = "portrait"
 
     @property
     def facts(self) -> dict[str, Any]:
+        """What sample.json says; what is as it was in the first samples is left out, so those still count."""
         size = {} if self.size is None else {"size": "x".join(map(str, self.size))}
-        return {"drawing": self.drawing, "seed": self.seed, "train": self.train, "test": self.test} | size
+        scene = {} if self.scene == "portrait" else {"scene": self.scene}
+        return {"drawing": self.drawing, "seed": self.seed, "train": self.train, "test": self.test} | size | scene
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,19 @@ class _Row:
 
 
 def draw_competition(
-    folder: Path, *, train: int = 3000, test: int = 1000, seed: int = 42, size: tuple[int, int] | None = None
+    folder: Path,
+    *,
+    train: int = 3000,
+    test: int = 1000,
+    seed: int = 42,
+    size: tuple[int, int] | None = None,
+    scene: Scene = "portrait",
 ) -> SampleCompetition:
     """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept.
 
-    Without a size (width, height) the pictures are small, and each a little different.
+    Without a size (width, height) each picture is a little different: portraits are small, streets about 320×240.
     """
-    stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size)
+    stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size, scene)
     sample = SampleCompetition(folder, train, test, CLASSES)
     if _is_there(folder, stamp):
         return sample
@@ -155,7 +175,7 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
 def _write_picture(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
     """Draw one picture and save it; returns its line of the table of boxes."""
     random = np.random.default_rng((stamp.seed, row.index))
-    drawing = draw_car(row.category, random, stamp.size)
+    drawing = _DRAW[stamp.scene](row.category, random, stamp.size)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(80, 96))]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2BGR), quality)
     (folder / row.id).write_bytes(encoded.tobytes())

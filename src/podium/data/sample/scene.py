@@ -1,27 +1,24 @@
-"""One picture of one car, drawn: a body type, a scene around it, cover in front of it, light, a camera's faults.
-
-Everything is drawn larger than the picture and then shrunk, which makes the edges smooth.
-"""
-
-from dataclasses import dataclass
+"""The portrait of one car: a body type that fills the picture, a scene around it, cover in front of it."""
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.data.sample.canvas import Box, Brush, Picture, fill, fill_block, find_box, pick_colour, pick_shades, relight
-from podium.data.sample.car import BODIES, draw_body, park_car, place_car, vary_body
-
-_OVERSIZE = 3
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
-
-    picture: Picture
-    box: tuple[float, float, float, float]
-    covered: bool
+from podium.data.sample.camera import Drawing, make_canvas, take_picture
+from podium.data.sample.canvas import (
+    Brush,
+    Picture,
+    add_grain,
+    draw_leaves,
+    fill,
+    fill_block,
+    find_box,
+    pick_colour,
+    pick_shades,
+    relight,
+)
+from podium.data.sample.car import BODIES, draw_body, park_car, vary_body
+from podium.data.sample.cover import cover_bush, cover_neighbour, cover_pole, cover_railing
 
 
 def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
@@ -30,22 +27,16 @@ def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) 
     Without a size (width, height) each picture has one of its own, about 144×108.
     """
     width, height = size or (int(random.integers(128, 161)), int(random.integers(96, 121)))
-    image = np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
+    image = make_canvas(width, height)
     body = vary_body(BODIES[kind], random)
     pose = park_car(body, image, random)
     _draw_scene(image, pose.ground, random)
-    left, top, across, down = box = find_box(draw_body(Brush(image, pose), body, random))
+    box = find_box(draw_body(Brush(image, pose), body, random))
     covered = bool(random.random() < 0.45)
     if covered:
-        cover = (_cover_pole, _cover_bush, _cover_railing, _cover_neighbour)[int(random.integers(4))]
+        cover = (cover_pole, cover_bush, cover_railing, cover_neighbour)[int(random.integers(4))]
         cover(Brush(image, pose), box, random)
-    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    full_height, full_width = image.shape[:2]
-    shares = (left / full_width, (left + across) / full_width, top / full_height, (top + down) / full_height)
-    return Drawing(_photograph(picture, random), shares, covered)
-
-
-# ---------------------------------------------------------------- the scene
+    return take_picture(image, box, covered, random)
 
 
 def _draw_scene(image: Picture, ground: float, random: Generator) -> None:
@@ -68,8 +59,8 @@ def _draw_scene(image: Picture, ground: float, random: Generator) -> None:
         dash = int(random.uniform(0.1, 0.5) * width)
         for left in range(int(random.uniform(-0.3, 0.2) * width), width, int(dash * 1.7)):
             cv2.rectangle(image, (left, row), (left + dash, row + 6), (225, 222, 205), -1)
-    _add_grain(image[:horizon], random, 3)
-    _add_grain(image[horizon:], random, random.uniform(2, 6))
+    add_grain(image[:horizon], random, 3)
+    add_grain(image[horizon:], random, random.uniform(2, 6))
 
 
 def _draw_houses(image: Picture, horizon: int, random: Generator) -> None:
@@ -92,17 +83,7 @@ def _draw_trees(image: Picture, horizon: int, random: Generator) -> None:
         x, radius = int(random.uniform(0, width)), random.uniform(0.06, 0.16) * width
         top = int(horizon - random.uniform(0.8, 2.2) * radius)
         cv2.rectangle(image, (x - 5, top), (x + 5, horizon), (82, 62, 46), -1)
-        _draw_leaves(image, (x, top), radius, random)
-
-
-def _draw_leaves(image: Picture, middle: tuple[float, float], radius: float, random: Generator) -> None:
-    """A heap of leaves, lighter towards its top."""
-    leaf = pick_colour(random, (28, 58), (70, 170), (70, 180))
-    for _ in range(16):
-        angle, away = random.uniform(0, 2 * np.pi), radius * random.uniform(0, 0.75)
-        place = int(middle[0] + away * np.cos(angle)), int(middle[1] + away * np.sin(angle))
-        light = 0.95 - 0.3 * away / radius * np.sin(angle) + random.uniform(-0.1, 0.1)
-        cv2.circle(image, place, int(radius * random.uniform(0.25, 0.45)), relight(leaf, light), -1)
+        draw_leaves(image, (x, top), radius, random)
 
 
 def _draw_wall(image: Picture, horizon: int, random: Generator) -> None:
@@ -135,77 +116,3 @@ def _add_distance(area: Picture, random: Generator) -> None:
     """Haze, and a lens that is focused on the car."""
     haze, soft = random.uniform(0.25, 0.55), int(random.integers(3, 11))
     area[:] = cv2.addWeighted(cv2.blur(area, (soft, soft)), 1 - haze, area, 0, haze * random.uniform(185, 235))
-
-
-def _add_grain(area: Picture, random: Generator, strength: float) -> None:
-    """The patchiness of asphalt, leaves and plaster."""
-    height, width = area.shape[:2]
-    coarse = random.normal(128, strength, (max(1, height // 8), width // 8)).astype(np.uint8)
-    grain = cv2.merge([cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)
-    area[:] = cv2.addWeighted(area, 1, grain, 1, -128)
-
-
-# ---------------------------------------------------------------- cover: never so much that the type could not be told
-
-
-def _cover_pole(brush: Brush, box: Box, random: Generator) -> None:
-    left, top, across, down = box
-    x, half = left + random.uniform(0, 1) * across, across * random.uniform(0.01, 0.03)
-    tone = pick_colour(random, (0, 180), (0, 90), (50, 190))
-    foot = top + down * random.uniform(1.03, 1.2)
-    fill_block(brush.image, (x - half, 0, x + half, foot), tone, relight(tone, 0.7))
-
-
-def _cover_bush(brush: Brush, box: Box, random: Generator) -> None:
-    left, top, across, down = box
-    radius = across * random.uniform(0.09, 0.14)
-    x = left + across * random.choice([0.0, 1.0]) + random.uniform(-0.4, 0.4) * radius
-    for shift in (-0.6, 0.0, 0.6):
-        place = x + shift * radius, top + down * random.uniform(0.85, 1.0)
-        _draw_leaves(brush.image, place, radius, random)
-
-
-def _cover_railing(brush: Brush, box: Box, random: Generator) -> None:
-    _, top, across, down = box
-    image, foot = brush.image, int(top + down * 1.06)
-    width, tone = image.shape[1], pick_colour(random, (0, 180), (0, 60), (40, 220))
-    thick = max(2, int(down * random.uniform(0.03, 0.06)))
-    high, low = (int(foot - down * random.uniform(*share)) for share in ((0.32, 0.45), (0.15, 0.25)))
-    for y in (high, low):
-        cv2.line(image, (0, y), (width, y), tone, thick)
-    step = int(across * random.uniform(0.12, 0.3))
-    for x in range(int(random.integers(step)), width, step):
-        cv2.line(image, (x, high), (x, foot), relight(tone, 0.85), thick)
-
-
-def _cover_neighbour(brush: Brush, box: Box, random: Generator) -> None:
-    """The end of another car, of any type, parked a little nearer to the camera."""
-    left, top, across, down = box
-    other = vary_body(BODIES[int(random.integers(len(BODIES)))], random)
-    scale = brush.pose.scale * random.uniform(1.0, 1.12)
-    overlap, half = across * random.uniform(0.03, 0.11), 0.5 * other.length * scale
-    middle = left + overlap - half if random.random() < 0.5 else left + across - overlap + half
-    pose = place_car(other, scale, middle, top + down * random.uniform(1.0, 1.05), random)
-    draw_body(Brush(brush.image, pose), other, random)
-
-
-# ---------------------------------------------------------------- the camera
-
-
-def _photograph(picture: Picture, random: Generator) -> Picture:
-    """Light, a shadow across, the lens and the sensor."""
-    height, width = picture.shape[:2]
-    seen = picture.astype(np.float32)
-    if random.random() < 0.35:
-        shade = np.zeros((height, width), np.float32)
-        top, bottom = random.uniform(-0.2, 1.2, 2) * width
-        side = 0 if random.random() < 0.5 else width
-        cv2.fillPoly(shade, [np.array([(side, 0), (top, 0), (bottom, height), (side, height)], np.int32)], 1.0)
-        seen *= 1 - random.uniform(0.15, 0.40) * cv2.GaussianBlur(shade, (0, 0), random.uniform(1, 6))[:, :, None]
-    contrast, light = random.uniform(0.85, 1.2), random.uniform(0.9, 1.25)
-    tint = random.uniform(0.92, 1.08, 3).astype(np.float32)
-    seen = ((seen - 128) * contrast + 128) * light * tint
-    if random.random() < 0.5:
-        seen = cv2.GaussianBlur(seen, (0, 0), random.uniform(0.3, 0.7))
-    seen += random.uniform(1, 6) * random.standard_normal(seen.shape, dtype=np.float32)
-    return np.asarray(np.clip(seen, 0, 255), np.uint8)

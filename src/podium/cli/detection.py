@@ -1,0 +1,80 @@
+"""`podium detect …`: sets of boxes, built and handed on; and the group that all its verbs are in."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from podium.cli import detect_log, detectors
+from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
+from podium.cli.verbs import GROUPS
+from podium.config.loading import load_detector
+from podium.steps.detect_build import Form, Where, build, export, export_transfer
+from podium.stopping import Stopping
+
+app = typer.Typer(no_args_is_help=True, help=GROUPS["detect"])
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Where tables and pictures lie. Else PODIUM_DATA, else data/<slug>.", show_default=False
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the detector file for this run, such as keep.group=true; may be said again.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("build")
+def build_(
+    detector: DetectorFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    time_limit: TimeLimit = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Build the set of boxes in RUNS/boxes/<slug>: boxes chosen and cleaned, pictures found or fetched, set upright,
+    and split.
+
+    podium detect build configs/detectors/boats.yaml --data data/openimages
+    """
+    loaded = load_detector(detector, set_ or ())
+    build(loaded, Where.of(loaded, data, runs), make_console(), Stopping(time_limit), going_on_command())
+
+
+@app.command("export")
+def export_(
+    detector: DetectorFile,
+    target: Annotated[Path, typer.Argument(metavar="PATH", help="A new folder; for transfer a file.")],
+    form: Annotated[Form, typer.Option("--as", help="yolo, voc, coco; or transfer, a list of addresses.")],
+    pictures: Annotated[
+        Literal["copy", "link", "none"], typer.Option(help="What becomes of the pictures in yolo, voc and coco.")
+    ] = "copy",
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Hand on a set that was built, in the form of YOLO, Pascal VOC or COCO; or, before any picture is there, the list
+    of their addresses for a storage transfer service.
+
+    podium detect export configs/detectors/boats.yaml exported/boats --as yolo
+    """
+    loaded, console = load_detector(detector, set_ or ()), make_console()
+    where = Where.of(loaded, data, runs)
+    if form == "transfer":
+        export_transfer(loaded, where, target, console)
+    else:
+        export(loaded, where, target, form, pictures, console)
+
+
+app.command("train")(detectors.train)
+app.command("evaluate")(detectors.evaluate)
+app.command("predict")(detectors.predict)
+app.command("import-log")(detect_log.import_log)

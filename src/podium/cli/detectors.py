@@ -1,0 +1,126 @@
+"""`podium detect train`, `evaluate` and `predict`: a detector, from its set to boxes on any picture."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.cli.options import (
+    Data,
+    Debug,
+    DetectorFile,
+    DryRun,
+    Limit,
+    Resume,
+    Runs,
+    Seed,
+    Set,
+    TimeLimit,
+    choices_of,
+    make_console,
+)
+from podium.config.loading import load_detector
+from podium.steps.detector import detector_run, evaluate_detector, find_trained
+from podium.steps.training import train_run
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="The score from which on a box counts.", show_default=False),
+]
+
+
+def train(
+    detector: DetectorFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    time_limit: TimeLimit = None,
+    set_: Set = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Train a detector on the set that was built for it, stage after stage.
+
+    Ctrl-C or SIGTERM stop it after the step under way, saved, with exit code 75; --resume goes on.
+
+    podium detect train configs/detectors/boats.yaml
+    """
+    from podium.data.augmentation import transform_faults
+
+    console = make_console()
+    choices = choices_of(data, runs, None, limit, None, dry_run, resume, time_limit)
+    check = partial(transform_faults, takes_boxes=True)
+    one = detector_run(load_detector(detector, set_ or (), seed, check), choices, console)
+    if one.run.is_trained:
+        console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
+    else:
+        train_run(one, console)
+    best = one.run.state["best"]
+    console.print(f"{one.name}: {best['monitor']} {best['score']:.4f} on its validation part  {one.run.path}")
+
+
+def evaluate(
+    detector: DetectorFile,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help="train, validation or test; say it again for more. Else all three."),
+    ] = None,
+    threshold: Threshold = None,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    set_: Set = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Tell what a trained detector is worth: AP, and from a score on precision, recall, F1 and IoU, part beside part.
+
+    Without --threshold it is the score with the best F1 on the validation part.
+
+    podium detect evaluate configs/detectors/boats.yaml
+    """
+    from podium.detection.boxset import SPLITS
+
+    console = make_console()
+    strange = [name for name in part or () if name not in SPLITS]
+    if strange:
+        raise typer.BadParameter(f"expected {', '.join(SPLITS)}: got {strange[0]!r}", param_hint="--part")
+    choices = choices_of(data, runs, None, limit, None, dry_run)
+    one = detector_run(load_detector(detector, set_ or (), seed), choices, console)
+    figures, folder = evaluate_detector(one, part or SPLITS, threshold, console)
+    console.print(figures.table())
+    if len(one.boxset.classes) > 1:
+        console.print(figures.class_table())
+    for note in figures.notes():
+        console.print(note, highlight=False)
+    console.print(f"{one.name}: figures, boxes and curves in {folder}")
+
+
+def predict(
+    detector: DetectorFile,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES", help="Pictures, and folders of them.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for boxes.csv, coco.json and drawn/.")] = Path(
+        "found"
+    ),
+    threshold: Threshold = None,
+    draw: Annotated[bool, typer.Option(help="Draw the boxes on copies of the pictures.")] = True,
+    runs: Runs = Path("runs"),
+    set_: Set = None,
+    seed: Seed = None,
+    debug: Debug = False,
+) -> None:
+    """Find the objects in pictures: boxes as CSV and COCO JSON, in pixels of each picture, and drawn on it.
+
+    Without --threshold it is the score that podium detect evaluate chose, else 0.5.
+
+    podium detect predict configs/detectors/boats.yaml holiday/ --out found
+    """
+    from podium.steps.finding import find_in_pictures
+
+    console = make_console()
+    trained = find_trained(load_detector(detector, set_ or (), seed), runs)
+    find_in_pictures(trained, pictures, out, threshold, draw, console)

@@ -1,0 +1,113 @@
+"""Average precision, by pycocotools' COCOeval and no other code.
+
+Of a class, at one least IoU, it is the mean of the precisions at the recalls 0, 0.01, …, 1, where the precision at a
+recall is the best of all thresholds of the score that reach at least that recall, and 0 where none does. `ap50` is that
+at IoU 0.5; `ap` the mean over the least IoUs 0.5, 0.55, …, 0.95. Of all classes it is the mean over those that have a
+box.
+
+Group boxes are COCO's crowds, which are neither missed nor do they make a detection wrong, and of more than 100
+detections of a class on a picture the 100 with the highest scores count. A class without any box has no AP, which is
+nan; one that has boxes and is never detected has 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.detection.boxset import CORNERS
+from podium.detection.found import numbered
+from podium.detection.matching import MOST_ON_A_PICTURE
+
+RECALLS = np.linspace(0, 1, 101)
+_ANY_AREA = [0.0, float("inf")]
+_OUTSIDE = (-2.0, -2.0, 1.0, 1.0)
+"""Left, top, width, height of a box that touches no picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePrecision:
+    """A row a class."""
+
+    ap50: NDArray[np.float64]
+    ap: NDArray[np.float64]
+    precisions: NDArray[np.float64]
+    """At IoU 0.5 and each of RECALLS: the curve whose mean is `ap50`."""
+
+
+def average_precision(
+    found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], pictures: Sequence[str]
+) -> AveragePrecision:
+    """`found` and `boxes` are of these classes and pictures; the boxes are a set's, with the column `group`."""
+    from pycocotools.cocoeval import COCOeval
+
+    with _silent():
+        evaluation = COCOeval(_coco(boxes, classes, pictures), _coco(found, classes, pictures), "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [_ANY_AREA], ["all"]
+        evaluation.params.maxDets = [MOST_ON_A_PICTURE]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precisions = evaluation.eval["precision"][:, :, :, 0, 0]  # least IoU, recall, class; -1 where a class has no box
+    precisions = np.where(precisions < 0, np.nan, precisions).astype(np.float64)
+    return AveragePrecision(precisions[0].mean(axis=0), precisions.mean(axis=(0, 1)), precisions[0].T)
+
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Over the classes that have a value; nan where none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _coco(table: pd.DataFrame, classes: Sequence[str], pictures: Sequence[str]) -> Any:
+    """A set of COCO's, or with scores its results, without a file between."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": number} for number in range(1, len(pictures) + 1)],
+        "categories": [{"id": number} for number in range(1, len(classes) + 1)],
+        "annotations": list(_annotations(table, numbered(classes), numbered(pictures))),
+    }
+    coco.createIndex()
+    return coco
+
+
+def _annotations(
+    table: pd.DataFrame, class_numbers: dict[str, int], picture_numbers: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """They count from 1, since COCOeval takes 0 for none."""
+    corners = table[list(CORNERS)].to_numpy(dtype=np.float64)
+    sizes = corners[:, 2:] - corners[:, :2]
+    boxes = np.concatenate([corners[:, :2], sizes], axis=1)
+    boxes[(sizes <= 0).any(axis=1)] = _OUTSIDE  # COCOeval would divide 0 by 0, and call it an overlap
+    crowds = table["group"].astype(int).tolist() if "group" in table else [0] * len(table)
+    scores = table["score"].tolist() if "score" in table else [0.0] * len(table)
+    rows = zip(table["id"], table["class"], boxes.tolist(), crowds, scores, strict=True)
+    for number, (picture, kind, box, crowd, score) in enumerate(rows, start=1):
+        yield {
+            "id": number,
+            "image_id": picture_numbers[picture],
+            "category_id": class_numbers[kind],
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": crowd,
+            "score": score,
+        }
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """pycocotools prints as it goes. Only it is silenced: other threads may be printing."""
+    from pycocotools import coco, cocoeval
+
+    for module in (coco, cocoeval):
+        module.print = lambda *words: None
+    try:
+        yield
+    finally:
+        for module in (coco, cocoeval):
+            vars(module).pop("print", None)

@@ -1,0 +1,254 @@
+"""The steps of a detector: its set of boxes -> train_run -> what it finds, in a run folder of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+
+from podium.config.detector import DetectorSettings
+from podium.config.dry_run import DRY_RUN_PICTURES, as_dry_run_of_detector
+from podium.config.loading import Detector
+from podium.errors import ConfigError, DataError, RunError
+from podium.files import digest_of, read_json, write_json
+from podium.locks import locked
+from podium.paths import boxes_folder, data_folder
+from podium.runs import Run
+from podium.steps.choices import Choices
+from podium.steps.libraries import import_libraries
+from podium.steps.weights import fingerprint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from podium.data.supply import Cache
+    from podium.detection.boxset import BoxSet
+    from podium.detection.figures import Figures
+    from podium.inference.finding import Searched
+    from podium.training.detection import DetectionTask, PicturesWithBoxes
+
+DECISIVE = ("seed", "backbone", "levels", "anchors", "head", "box_weight", "resize", "augmentation", "stages",
+            "monitor", "precision")  # fmt: skip
+"""Keys of a detector that decide its weights; what the others say of its pictures is in the set."""
+EVALUATION, FIGURES = "evaluation", "figures.json"
+"""The folder in the run folder, and the file in it that holds all figures."""
+
+
+@dataclass(frozen=True)
+class DetectorRun:
+    """A detector on its set: what decides its weights, and the folder that holds them."""
+
+    detector: Detector
+    boxset: "BoxSet"
+    data: Path
+    choices: Choices
+    run: Run
+    resolved: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.detector.name
+
+    @property
+    def settings(self) -> DetectorSettings:
+        return self.detector.settings
+
+    @property
+    def folds_file(self) -> Path:
+        return set_folder(self.detector, self.choices) / "pictures.csv"
+
+    def task(self, console: Console) -> "DetectionTask":
+        from podium.training.detection import DetectionTask
+
+        training, validation = (self.part(name, self.choices.limit) for name in ("train", "validation"))
+        console.print(
+            f"{self.name}: training on {len(training.ids):,} pictures with {training.count:,} boxes of"
+            f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
+            f" {len(validation.ids):,}, in {self.run.path}"
+        )
+        cache = _cache(self, console)
+        return DetectionTask(self.settings, self.boxset, training, validation, eager=self.choices.dry_run, cache=cache)
+
+    def precision_on_processors(self, console: Console) -> str:
+        return "float32"
+
+    def part(self, name: str, limit: int | None = None) -> "PicturesWithBoxes":
+        """One part of the set, or the first so many pictures of it."""
+        from podium.training.detection import PicturesWithBoxes
+
+        if self.choices.dry_run:
+            limit = min(limit or DRY_RUN_PICTURES, DRY_RUN_PICTURES)
+        return PicturesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.choices), limit)
+
+
+def set_folder(detector: Detector, choices: Choices) -> Path:
+    """Where the set lies that was built for it."""
+    return boxes_folder(choices.runs, detector.settings.slug)
+
+
+def detector_run(detector: Detector, choices: Choices, console: Console) -> DetectorRun:
+    """The run of a detector on the set that was built for it, every picture of which is looked at."""
+    from podium.data.catalogue import catalogue
+    from podium.detection.boxset import picture_path, read_boxset
+
+    if not detector.settings.stages:
+        raise ConfigError(
+            f"{detector.name} names no stages: say how it is trained, as configs/detectors/boats.yaml does"
+        )
+    if choices.dry_run:
+        detector = as_dry_run_of_detector(detector)
+    own = set_folder(detector, choices)
+    if not own.is_dir():
+        raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
+    boxset, data = read_boxset(own), data_folder(detector.settings.slug, choices.data)
+    paths = [
+        picture_path(file, turned, data, own)
+        for file, turned in zip(boxset.pictures["file"], boxset.pictures["turned"], strict=True)
+    ]
+    known = catalogue(paths, detector.settings.slug, console)
+    bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
+    if bad:
+        raise DataError(
+            f"{len(bad)} pictures of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
+            " put them back, or build the set again"
+        )
+    for part in ("train", "validation"):
+        if not (boxset.pictures["split"] == part).any():
+            raise DataError(f"the set in {own} has no picture in its {part} part: build it with more pictures")
+    resolved = _resolved(detector, boxset, known.digest, choices)
+    folder = choices.runs / f"{detector.name}-{resolved['digest']}"
+    return DetectorRun(detector, boxset, data, choices, Run(folder / "fold0"), resolved)
+
+
+def _resolved(detector: Detector, boxset: "BoxSet", contents: str, choices: Choices) -> dict[str, Any]:
+    """The resolved config, with the digest of the parts that decide the weights."""
+    settings = detector.settings.model_dump(mode="json", by_alias=True)
+    made_of = {
+        "labels": boxset.classes,  # a list: their order is that of the model's outputs
+        "weights": fingerprint(detector.name, detector.settings.backbone),
+        "rows": digest_of([_digest_of_table(boxset.boxes), contents]),
+        "folds": _digest_of_table(boxset.pictures),
+    }
+    decides = {
+        "detector": _decisive(settings),
+        "limit": choices.limit,
+        "dry_run": choices.dry_run,
+        **made_of,
+    }
+    return {
+        "name": detector.name,
+        "digest": digest_of(decides),
+        "dry_run": choices.dry_run,
+        "limit": choices.limit,
+        "made_of": made_of,
+        "detector": settings,
+    }
+
+
+def _digest_of_table(table: Any) -> str:
+    return digest_of(table.to_csv(index=False, lineterminator="\n"))
+
+
+def evaluate_detector(
+    one: DetectorRun, parts: Sequence[str], threshold: float | None, console: Console
+) -> "tuple[Figures, Path]":
+    """What it is worth on these parts of its set, and the folder where that is written: figures, boxes, curves."""
+    import pandas as pd
+
+    from podium.detection.charts import draw_curves
+    from podium.detection.evaluation import CHOOSING, evaluate
+    from podium.detection.found import write_found
+
+    import_libraries()
+    from podium.inference.finding import TrainedDetector
+
+    if not one.run.is_trained:
+        raise RunError(
+            f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
+            " options"
+        )
+    opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
+    found = {}
+    with locked(one.run.path), one.run.timed("prediction"):
+        for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])]):
+            found[part] = opened.find(_searched(one.part(part)), _cache(one, console), console)
+    figures = evaluate(one.boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
+    folder = one.run.path / EVALUATION
+    for its in figures.parts:
+        write_found(folder / f"{its.part}.csv", found[its.part])
+        draw_curves(folder / f"{its.part}.png", title=f"{one.name}: {its.part}", part=its)
+    write_json(folder / FIGURES, {**figures.to_json(), "weights": one.run.state["best"].get("digest")})
+    return figures, folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector that is trained, as its run folder tells: to find things with, its set need not be there."""
+
+    name: str
+    run: Run
+    settings: DetectorSettings
+    classes: list[str]
+
+    @property
+    def threshold(self) -> float | None:
+        """The score that an evaluation of these weights chose."""
+        known = read_json(self.run.path / EVALUATION / FIGURES)
+        threshold = known.get("threshold")
+        is_of_these = known.get("weights") == self.run.state["best"].get("digest")
+        return float(threshold) if is_of_these and isinstance(threshold, int | float) else None
+
+    def search(self, pictures: Mapping[str, Path], console: Console) -> "pd.DataFrame":
+        """A table of what is found in these pictures, each by its id."""
+        import_libraries()
+        from podium.detection.sizes import upright_sizes
+        from podium.inference.finding import Searched, TrainedDetector
+
+        paths = list(pictures.values())
+        searched = Searched(list(pictures), paths, upright_sizes(paths, console))
+        return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
+
+
+def find_trained(detector: Detector, runs: Path) -> Trained:
+    """The last trained run of this very config, on whichever set."""
+    wanted = _decisive(detector.settings.model_dump(mode="json", by_alias=True))
+    found = []
+    for path in runs.glob(f"{detector.name}-*/fold0"):
+        run = Run(path)
+        if run.is_trained and not run.state.get("dry_run"):
+            trained = _trained_at(run)
+            if trained and _decisive(trained.settings.model_dump(mode="json", by_alias=True)) == wanted:
+                found.append(trained)
+    if not found:
+        raise RunError(
+            f"no run of {detector.name} in {runs} is trained with this config: run podium detect train, or give the"
+            " same --set and --runs as then"
+        )
+    return max(found, key=lambda one: one.run.best_weights.stat().st_mtime)
+
+
+def _trained_at(run: Run) -> Trained | None:
+    try:
+        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        settings = DetectorSettings.model_validate(content["detector"])
+        return Trained(content["name"], run, settings, list(content["made_of"]["labels"]))
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in DECISIVE}
+
+
+def _searched(part: "PicturesWithBoxes") -> "Searched":
+    from podium.inference.finding import Searched
+
+    return Searched(part.ids, part.paths, part.shapes)
+
+
+def _cache(one: DetectorRun, console: Console) -> "Cache":
+    from podium.data.supply import Cache
+
+    return Cache(one.boxset.slug, one.settings.cache_gb, console)

@@ -1,0 +1,496 @@
+"""`podium detect build` and `export`: from a drawn download to a set, and what is told where something is wrong."""
+
+import csv
+import io
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from podium.data.pictures import read_picture
+from podium.data.sample.competition import draw_competition
+from podium.detection.boxset import read_boxset
+from podium.stopping import Stopping
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detectors"
+CODES = {"Boat": "/m/019jd", "Canoe": "/m/0ph39", "Car": "/m/0k4j"}
+BOXES_HEADER = [
+    "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
+    "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
+]  # fmt: skip
+PICTURES_HEADER = [
+    "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
+    "OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation",
+]  # fmt: skip
+WIDTH, HEIGHT = 80, 60
+MD5 = "rL0Y20zC+Fzt72VPzMSk2A=="
+
+
+def encoded(box=None, way=None, seed=0):
+    """A JPEG of noise with a white box; with a tag that says this way of turning."""
+    picture = np.random.default_rng(seed).integers(0, 90, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    if box:
+        picture[box[1] : box[3], box[0] : box[2]] = 255
+    content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+    if way is None:
+        return content
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, way, 0, 0)
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+
+
+class Download:
+    """Files of Open Images in a folder, and a detector file beside it."""
+
+    def __init__(self, root):
+        self.root, self.folder = root, root / "openimages"
+        (self.folder / "images").mkdir(parents=True)
+        self.boxes, self.pictures = [], []
+        self.classes = dict(CODES)
+        self.detector(classes=["Boat", "Canoe"])
+
+    def add(self, id_, *boxes, content=None, rotation="0.0", url="", is_there=True):
+        """A picture with boxes, each a class, corners in pixels, and flags such as group."""
+        for class_, corners, *flags in boxes:
+            left, top, right, bottom = corners
+            shares = [left / WIDTH, right / WIDTH, top / HEIGHT, bottom / HEIGHT]
+            told = [int(flag in flags) for flag in ("occluded", "truncated", "group", "depiction", "inside")]
+            self.boxes.append([id_, "xclick", CODES[class_], 1, *shares, *told])
+        self.pictures.append([id_, "train", url, "", "", "", "Ada", "At sea, again", "", "", "", rotation])
+        if is_there:
+            self.picture(id_).write_bytes(content or encoded(boxes[0][1] if boxes else None))
+        return self
+
+    def many(self, count):
+        for number in range(count):
+            self.add(f"{number:016x}", ("Boat" if number % 3 else "Canoe", (10, 10, 30 + number % 9, 40)))
+        return self
+
+    def picture(self, id_):
+        return self.folder / "images" / f"{id_}.jpg"
+
+    def detector(self, **keys):
+        self.keys = {"slug": "boats", "source": {"kind": "openimages"}, **keys}
+        self.config = self.root / "boats.yaml"
+        self.config.write_text(yaml.safe_dump(self.keys))
+        return self
+
+    def change(self, **keys):
+        return self.detector(**{**self.keys, **keys})
+
+    def write(self):
+        """All three tables, but what holds already what it should is left as it is."""
+        for name, rows in (
+            ("oidv6-train-annotations-bbox.csv", [BOXES_HEADER, *self.boxes]),
+            ("train-images-boxable-with-rotation.csv", [PICTURES_HEADER, *self.pictures]),
+            ("class-descriptions-boxable.csv", [(code, name) for name, code in self.classes.items()]),
+        ):
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows(rows)
+            if not (self.folder / name).is_file() or (self.folder / name).read_text() != text.getvalue():
+                (self.folder / name).write_text(text.getvalue())
+        return self
+
+
+@pytest.fixture
+def download(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Download(tmp_path)
+
+
+@pytest.fixture
+def build(podium, download):
+    """`build(…)`: exit code, stdout and stderr of `podium detect build` on the download, written before."""
+
+    def built(*arguments):
+        download.write()
+        return podium("detect", "build", download.config.name, "--data", "openimages", *arguments)
+
+    return built
+
+
+@pytest.fixture
+def made():
+    """`made()`: the set, once it is built."""
+    return lambda folder="runs/boxes/boats": read_boxset(Path(folder))
+
+
+def white_in(path):
+    """The corners of what is white in a picture."""
+    rows, columns = np.nonzero(read_picture(path).min(axis=2) > 170)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def corners_of(boxset):
+    return boxset.boxes[["left", "top", "right", "bottom"]].to_numpy().round(3).tolist()
+
+
+# What is made
+
+
+def test_a_set_is_made_and_told(download, build, made):
+    download.many(40).add("f1", ("Car", (1, 1, 9, 9)))
+    code, out, err = build()
+    boxset = made()
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("runs/boxes/boats: 40 pictures, 40 boxes, in ")
+    train = boxset.pictures["split"].eq("train").sum()
+    assert lines[1].split()[:6] == ["train", str(train), "pictures,", str(train), "boxes:", "Boat"]
+    assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
+    assert lines[4] == "  cleaning: 40 of 40 boxes kept: nothing to clean"
+    assert len(lines) == 5
+    assert boxset.classes == ["Boat", "Canoe"]
+    assert boxset.boxes["class"].value_counts().to_dict() == {"Boat": 26, "Canoe": 14}
+    assert corners_of(boxset)[1] == [10.0, 10.0, 31.0, 40.0]
+    assert boxset.pictures.iloc[0][["file", "width", "height"]].to_list() == ["images/0000000000000000.jpg", 80, 60]
+
+
+def test_several_names_can_be_one_class(download, build, made):
+    download.many(12).change(classes={"vessel": ["Boat", "Canoe"]})
+    assert build()[0] == 0
+    assert made().boxes["class"].unique().tolist() == ["vessel"]
+
+
+def test_nothing_changed_is_said_and_nothing_made(download, build):
+    download.many(12)
+    build()
+    index = Path("runs/boxes/boats/index.json")
+    before = index.stat().st_mtime_ns
+    line = "runs/boxes/boats: 12 pictures, 12 boxes; nothing has changed since it was built\n"
+    assert build() == (0, line, "")
+    assert index.stat().st_mtime_ns == before
+
+
+def test_another_setting_table_or_picture_makes_it_anew(download, build):
+    download.many(12).add("f1", ("Boat", (1, 1, 30, 30)), is_there=False)
+    assert "12 pictures, 12 boxes, in" in build()[1]
+    download.picture("f1").write_bytes(encoded())
+    assert "13 pictures, 13 boxes, in" in build()[1]
+    assert "13 pictures, 13 boxes, in" in build("--set", "split.seed=7")[1]
+    download.add("f2", ("Boat", (1, 1, 30, 30)))
+    assert "14 pictures, 14 boxes, in" in build("--set", "split.seed=7")[1]
+
+
+def test_the_split_stays_when_pictures_are_added(download, build, made):
+    download.many(30)
+    build()
+    before = made().pictures.set_index("id")["split"]
+    download.add("ffff", ("Boat", (1, 1, 30, 30))).add("0a0a", ("Boat", (1, 1, 30, 30)))
+    build()
+    assert made().pictures.set_index("id")["split"][before.index].equals(before)
+
+
+def test_flags_decide_which_boxes_stay(download, build, made):
+    download.many(9).add("f1", ("Boat", (1, 1, 20, 20), "group"), ("Boat", (30, 1, 50, 20), "occluded"))
+    download.add("f2", ("Boat", (1, 1, 20, 20), "depiction")).add("f3", ("Boat", (1, 1, 20, 20), "group", "inside"))
+    out = build()[1]
+    assert "  left out by keep: 2 group, 1 depiction boxes\n" in out
+    assert "  left out: 2 pictures none of whose boxes stayed\n" in out
+    boxes = made().boxes
+    assert boxes[boxes["id"] == "f1"]["occluded"].tolist() == [True]
+    out = build("--set", "keep={group: true, depiction: true, inside: true, occluded: false}")[1]
+    assert "left out by keep: 1 occluded boxes" in out
+    assert made().boxes.query("id == 'f3'")["group"].tolist() == [True]
+
+
+def test_boxes_are_cleaned_and_that_is_told(download, build, made):
+    download.many(9).add("f1", ("Boat", (50, 40, 20, 10)), ("Boat", (-10, 5, 20, 70)), ("Boat", (5, 5, 5, 9)))
+    out = build()[1]
+    assert "1 with swapped corners put right, 1 clipped to the picture, 1 empty ones dropped" in out
+    boxset = made()
+    assert corners_of(boxset)[-2:] == [[20, 10, 50, 40], [0, 5, 20, 60]]
+
+
+# Upright
+
+
+@pytest.mark.parametrize(("rotation", "size"), [("90.0", (60, 80)), ("180.0", (80, 60)), ("270.0", (60, 80))])
+@pytest.mark.parametrize("way", [None, 3, 6, 8])
+def test_a_rotation_turns_picture_and_box_once_whatever_the_files_tag_says(download, build, made, rotation, size, way):
+    box = (5, 8, 30, 20)
+    download.many(3).add("f1", ("Boat", box), content=encoded(box, way), rotation=rotation)
+    out = build()[1]
+    assert "  set upright: 1 pictures, written to runs/boxes/boats/turned" in out
+    row = made().pictures.set_index("id").loc["f1"]
+    assert (row["width"], row["height"]) == size
+    assert (row["file"], row["turned"]) == ("turned/f1.png", True)
+    assert corners_of(made())[-1] == white_in("runs/boxes/boats/turned/f1.png")
+
+
+@pytest.mark.parametrize("rotation", ["nan", "", "0.0"])
+def test_a_files_tag_counts_only_where_the_rotation_is_not_known(download, build, made, rotation):
+    box = (5, 8, 30, 20)
+    download.many(3).add("f1", ("Boat", box), content=encoded(box, 6), rotation=rotation)
+    build()
+    row = made().pictures.set_index("id").loc["f1"]
+    assert row["turned"]
+    assert (row["width"], row["height"]) == ((80, 60) if rotation == "0.0" else (60, 80))
+    assert corners_of(made())[-1] == white_in(Path("runs/boxes/boats") / row["file"])
+
+
+def test_what_is_no_longer_turned_is_removed(download, build):
+    download.many(3).add("f1", ("Boat", (5, 8, 30, 20)), rotation="90.0")
+    build()
+    download.pictures[-1][-1] = "0.0"
+    build()
+    assert not list(Path("runs/boxes/boats/turned").iterdir())
+
+
+# Pictures that are not there
+
+
+def test_missing_and_broken_pictures_are_left_out_and_listed(download, build, made):
+    download.many(9).add("f1", ("Boat", (1, 1, 20, 20)), is_there=False)
+    download.add("f2", ("Boat", (1, 1, 20, 20)), content=encoded()[:900])
+    out = build()[1]
+    assert (
+        "  left out: 2 pictures that cannot be had (first: f1: not in images/{id}.jpg); runs/boxes/boats/dead.csv lists"
+        " them\n"
+    ) in out
+    dead = pd.read_csv("runs/boxes/boats/dead.csv", keep_default_na=False)
+    assert dead.to_numpy().tolist() == [["f1", "", "not in images/{id}.jpg"], ["f2", "", "no whole picture"]]
+    assert len(made().pictures) == 9
+    download.picture("f1").write_bytes(encoded())
+    download.picture("f2").write_bytes(encoded())
+    assert "dead.csv" not in build()[1]
+    assert not Path("runs/boxes/boats/dead.csv").exists()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        content = b"" if "dead" in self.path else encoded((10, 10, 40, 40))
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    served = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    served.asked = []
+    thread = threading.Thread(target=served.serve_forever, args=(0.01,))
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.fixture
+def mirror(download, server):
+    """The download fetches what it lacks from the server, by subset and id."""
+    address = f"http://127.0.0.1:{server.server_port}/{{subset}}/{{id}}.jpg"
+    download.change(source={"kind": "openimages", "fetch": {"addresses": [address, "original"]}})
+    return server
+
+
+def test_missing_pictures_are_fetched_into_the_folder_and_the_dead_listed(download, build, made, mirror):
+    download.many(5)
+    for id_ in ("f1", "f2", "dead1"):
+        download.add(id_, ("Boat", (10, 10, 40, 40)), is_there=False)
+    out = build()[1]
+    assert "fetching pictures, 3 pictures\n" in out
+    assert "left out: 1 pictures that cannot be had (first: dead1: status 404)" in out
+    assert sorted(mirror.asked) == ["/train/dead1.jpg", "/train/f1.jpg", "/train/f2.jpg"]
+    assert len(made().pictures) == 7
+    assert corners_of(made())[-1] == white_in(download.picture("f2"))
+
+
+def test_a_broken_picture_is_fetched_again(download, build, made, mirror):
+    download.many(5).add("f1", ("Boat", (10, 10, 40, 40)), content=b"broken")
+    assert build()[0] == 0
+    assert mirror.asked == ["/train/f1.jpg"]
+    assert len(made().pictures) == 6
+
+
+def test_a_time_limit_stops_and_the_same_command_goes_on(download, build, made, mirror, monkeypatch):
+    for number in range(30):
+        download.add(f"{number:04}", ("Boat", (10, 10, 40, 40)), is_there=False)
+    calls = iter(range(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(Stopping, "reason", lambda self, needed: "--time-limit 5s" if next(calls) > 8 else None)
+        code, _, err = build("--time-limit", "5s")
+    assert code == 75
+    assert err.startswith(
+        "podium: --time-limit 5s: stopped; pictures that were fetched stay; go on with: podium detect"
+    )
+    assert not Path("runs/boxes/boats/index.json").exists()
+    came = len(list((download.folder / "images").iterdir()))
+    assert 0 < came < 30
+    asked = len(mirror.asked)
+    assert build()[0] == 0
+    assert len(mirror.asked) - asked == 30 - came
+    assert len(made().pictures) == 30
+
+
+# Pictures without any box
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(4, 4), (0.25, 3), (0, 0)])
+def test_empty_pictures_are_added_in_the_number_that_is_asked_for(download, build, made, wanted, count):
+    download.many(12).add("f1", ("Boat", (1, 1, 20, 20), "group"))
+    for number in range(20):
+        download.add(f"e{number:02}", ("Car", (1, 1, 9, 9)), is_there=number % 2 == 0)
+    download.change(empty_pictures=wanted)
+    out = build()[1]
+    pictures = made().pictures
+    empty = pictures[~pictures["id"].isin(made().boxes["id"])]["id"].tolist()
+    assert len(empty) == count
+    assert all(id_[0] == "e" and int(id_[1:]) % 2 == 0 for id_ in empty)
+    assert (f"  without any box: {count} of these pictures" in out) == (count > 0)
+
+
+# The demo's
+
+
+def test_the_drawn_cars_have_their_detector(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_competition(tmp_path / "data" / "podium-demo-cars", train=30, test=10)
+    code, out, err = podium("detect", "build", CONFIGS / "demo_cars.yaml")
+    assert (code, err) == (0, "")
+    boxset = read_boxset(Path("runs/boxes/podium-demo-cars"))
+    assert (boxset.classes, len(boxset.pictures), len(boxset.boxes)) == (["Car"], 30, 30)
+    assert "left out: 10 pictures that cannot be had" in out
+    assert set(boxset.pictures["file"].str.split("/").str[0]) == {"train"}
+
+
+# Handing on, and taking back
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc", "coco"])
+def test_a_set_is_handed_on_and_taken_back(podium, download, build, made, form):
+    download.many(12).add("f1", ("Boat", (5, 8, 30, 20)), rotation="90.0").add("e1", ("Car", (1, 1, 2, 2)))
+    download.change(empty_pictures=1)
+    build()
+    code, out, err = podium("detect", "export", "boats.yaml", "there", "--as", form, "--data", "openimages")
+    assert (code, err) == (0, "")
+    assert out == f"there: 14 pictures, 13 boxes as {form}\n"
+    download.detector(slug="back", source={"kind": form, "folder": "there"}, split="source")
+    code, out, err = podium("detect", "build", "boats.yaml", "--data", ".")
+    assert (code, err) == (0, "")
+    back, before = made("runs/boxes/back"), made()
+    assert back.pictures[["id", "split", "width", "height"]].equals(before.pictures[["id", "split", "width", "height"]])
+    assert back.boxes["class"].tolist() == before.boxes["class"].tolist()
+    assert np.allclose(back.corners(), before.corners(), atol=0.51 if form == "voc" else 1e-5)
+    assert "nothing has changed" in podium("detect", "build", "boats.yaml", "--data", ".")[1]
+
+
+def test_a_set_in_a_folder_is_chosen_from_and_split_anew(podium, download, build, made):
+    download.many(30)
+    build()
+    podium("detect", "export", "boats.yaml", "there", "--as", "yolo", "--data", "openimages")
+    download.detector(slug="back", source={"kind": "yolo", "folder": "there"}, classes={"kayak": "Canoe"})
+    assert podium("detect", "build", "boats.yaml", "--data", ".", "--set", "empty_pictures=3")[0] == 0
+    back = made("runs/boxes/back")
+    assert (back.classes, len(back.boxes), len(back.pictures)) == (["kayak"], 10, 13)
+    download.change(classes=["Cano"])
+    code, _, err = podium("detect", "build", "boats.yaml", "--data", ".")
+    assert (code, err) == (
+        1, "podium: there has no class 'Cano'; did you mean 'Canoe'?; names are matched exactly\n",
+    )  # fmt: skip
+
+
+def test_pictures_that_another_form_lacks_are_left_out(podium, download, build, made):
+    download.many(6)
+    build()
+    podium("detect", "export", "boats.yaml", "there", "--as", "voc", "--data", "openimages")
+    next(Path("there/JPEGImages").iterdir()).unlink()
+    download.detector(slug="back", source={"kind": "voc", "folder": "there"})
+    assert "left out: 1 pictures that cannot be had" in podium("detect", "build", "boats.yaml", "--data", ".")[1]
+    assert len(made("runs/boxes/back").pictures) == 5
+
+
+def test_addresses_are_listed_before_any_picture_is_there(podium, download):
+    download.add("f1", ("Boat", (1, 1, 9, 9)), url="https://b/2_o.jpg", is_there=False)
+    download.add("f2", ("Boat", (1, 1, 9, 9)), url="https://a/1_o.jpg", is_there=False)
+    download.add("f3", ("Boat", (1, 1, 9, 9)), is_there=False)
+    for row in download.pictures[:2]:
+        row[8:10] = [99, MD5]
+    download.write()
+    code, out, err = podium("detect", "export", "boats.yaml", "boats.tsv", "--as", "transfer", "--data", "openimages")
+    assert (code, err) == (0, "")
+    assert out == "boats.tsv: 2 addresses; 1 pictures have no address with size and checksum\n"
+    assert Path("boats.tsv").read_text() == (
+        f"TsvHttpData-1.0\nhttps://a/1_o.jpg\t99\t{MD5}\nhttps://b/2_o.jpg\t99\t{MD5}\n"
+    )
+
+
+# What is wrong
+
+
+def test_a_name_that_open_images_does_not_have_is_told_with_the_nearest(download, build):
+    download.many(3).change(classes=["boat", "Canoes"])
+    code, out, err = build()
+    assert (code, out) == (1, "")
+    assert err == (
+        "podium: openimages/class-descriptions-boxable.csv has no class 'boat'; did you mean 'Boat'?; nor 'Canoes'; did"
+        " you mean 'Canoe'?; names are matched exactly\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda one: one.boxes.append(["a", "x", "/m/019jd", 1, "?", 1, 0, 1, 0, 0, 0, 0, 0]),
+            "line 8: XMin is a numb",
+        ),
+        (
+            lambda one: one.boxes.append(["../a", "x", "/m/019jd", 1, 0, 1, 0, 1, 0, 0, 0, 0, 0]),
+            "is no id of a picture",
+        ),
+        (lambda one: one.boxes.clear(), "has no box of Boat, Canoe in 0 rows"),
+        (lambda one: one.pictures[0].__setitem__(-1, "45"), "Rotation is 0, 90, 180, 270 or nan: got '45'"),
+        (
+            lambda one: [path.unlink() for path in (one.folder / "images").iterdir()],
+            "none of the 6 pictures can be had",
+        ),
+        (
+            lambda one: one.change(source={"kind": "openimages", "boxes": "none.csv"}),
+            "openimages/none.csv is not there",
+        ),
+        (lambda one: one.change(source={"kind": "openimages", "pictures": "none.csv"}), "none.csv is not there"),
+        (lambda one: one.change(source={"kind": "yolo"}), "classes.txt"),
+        (lambda one: one.change(source={"kind": "voc"}), "Annotations"),
+        (lambda one: one.change(source={"kind": "coco"}), "annotations/instances_"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_half_written(download, build, made, spoil, told):
+    download.many(6)
+    build()
+    before = made().boxes
+    spoil(download)
+    code, _, err = build()
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert told in err
+    assert made().boxes.equals(before)
+    assert {path.name for path in Path("runs/boxes/boats").iterdir()} == {"index.json", "pictures.csv", "boxes.csv"}
+
+
+def test_a_set_that_is_not_built_is_not_handed_on(podium, download):
+    download.many(3).write()
+    arguments = ("detect", "export", "boats.yaml", "there", "--as", "yolo", "--data", "openimages")
+    assert podium(*arguments) == (
+        1, "", "podium: runs/boxes/boats holds no set; build it first: podium detect build\n",
+    )  # fmt: skip
+    assert not Path("there").exists()
+
+
+@pytest.mark.parametrize("text", ['{"source": 5}', "{", "[]", ""])
+def test_a_damaged_index_is_built_anew(download, build, made, text):
+    download.many(6)
+    build()
+    Path("runs/boxes/boats/index.json").write_text(text)
+    assert build()[0] == 0
+    assert len(made().pictures) == 6

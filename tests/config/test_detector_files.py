@@ -1,0 +1,115 @@
+"""Detector files: their short forms, and every fault of one told at once."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from podium.config.loading import load_detector
+from podium.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "detectors").glob("*.yaml"))
+SMALLEST = {"slug": "boats", "source": "openimages", "classes": ["Boat"]}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`load(overrides, **keys)`: the settings of a detector file with these keys; None leaves a key out."""
+
+    def loaded(*overrides, **changes):
+        path = tmp_path / "boats.yaml"
+        content = {key: value for key, value in (SMALLEST | changes).items() if value is not None}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return load_detector(path, overrides).settings
+
+    return loaded
+
+
+def refused(load, *overrides, **changes):
+    with pytest.raises(ConfigError) as caught:
+        load(*overrides, **changes)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
+    assert load_detector(path).name == path.stem
+    comment = path.read_text().partition("slug:")[0]
+    assert "# Needs" in comment
+    assert f"#   podium detect build configs/detectors/{path.name}" in comment
+
+
+def test_a_name_alone_is_a_class_of_its_own_and_several_can_be_one(load):
+    assert load(classes=["Boat", "Canoe"]).classes == {"Boat": ["Boat"], "Canoe": ["Canoe"]}
+    taken = load(classes={"boat": ["Boat", "Canoe"], "barge": "Barge"}).classes
+    assert taken == {"boat": ["Boat", "Canoe"], "barge": ["Barge"]}
+
+
+def test_what_is_left_out_has_the_usual_values(load):
+    settings = load()
+    assert settings.source.boxes == "oidv6-train-annotations-bbox.csv"
+    assert settings.source.images == ["images/{id}.jpg"]
+    assert settings.source.fetch is None
+    assert settings.keep.model_dump() == {
+        "group": False, "depiction": False, "inside": False, "occluded": True, "truncated": True,
+    }  # fmt: skip
+    assert (settings.split.train, settings.split.validation, settings.split.test) == (0.8, 0.1, 0.1)
+    assert settings.empty_pictures is None
+
+
+def test_a_set_in_a_folder_may_keep_its_split_and_all_its_classes(load):
+    settings = load(source={"kind": "yolo", "folder": "boats"}, classes=None, split="source")
+    assert (settings.classes, settings.split.kind, settings.source.folder) == ({}, "source", "boats")
+
+
+def test_a_value_can_be_set_from_the_command_line(load):
+    overrides = ("keep.group=true", "source.fetch={addresses: original}", "empty_pictures=0.1", "split.seed=7")
+    settings = load(*overrides, source={"kind": "openimages"})
+    assert settings.keep.group
+    assert settings.source.fetch.addresses == ["original"]
+    assert settings.empty_pictures == 0.1
+    assert settings.split.seed == 7
+
+
+def test_all_faults_are_told_at_once_with_their_lines(load):
+    told = refused(load, classes=["Boat", "Boat"], keep={"grup": True}, split="sorce", title=5)
+    assert (
+        told.splitlines()[0] == "5 faults in the configuration"
+        or told.splitlines()[0] == "4 faults in the configuration"
+    )
+    assert "boats.yaml:3  classes: a class stands twice: Boat; keep one" in told
+    assert "keep.grup: unknown key; did you mean 'group'?" in told
+    assert "split: expected one of shares, source: got 'sorce'; did you mean 'source'?" in told
+    assert "title: expected text: got 5" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"classes": None}, "classes: which of Open Images' 600 classes? Such as [Boat, Canoe]"),
+        ({"classes": [7]}, "classes: a class is text"),
+        ({"classes": {"a": ["Boat"], "b": ["Boat"]}}, "classes.b: 'Boat' is part of 'a' already; keep one"),
+        ({"classes": {"a": []}}, "classes.a: expected at least 1 of them"),
+        ({"source": "openimage"}, "source: expected one of openimages, yolo, voc, coco: got 'openimage'; did you mean"),
+        ({"source": {"kind": "openimages", "images": "images/a.jpg"}}, "source.images: a pattern holds {id}"),
+        ({"source": {"kind": "openimages", "images": "../{id}.jpg"}}, "source.images: a pattern stays inside"),
+        ({"source": {"kind": "openimages", "images": "{id}/a.jpg"}}, "source.images: {id} belongs into the"),
+        ({"source": {"kind": "openimages", "urls": ["a.tsv"]}}, "source.urls: addresses are for what is fetched"),
+        ({"source": {"kind": "openimages", "fetch": {"addresses": ["orignal"]}}}, "source.fetch.addresses: expected"),
+        ({"source": {"kind": "openimages", "fetch": {"addresses": ["https://a.b/c.jpg"]}}}, "a pattern holds {id}"),
+        ({"source": {"kind": "openimages", "fetch": {"at_once": 0}}}, "fetch.at_once: expected 1 or more: got 0"),
+        ({"source": {"kind": "openimages", "fetch": {}, "images": "a/*/{id}.jpg"}}, "source.images: what is fetched"),
+        ({"source": {"kind": "openimages", "fetch": {}, "pictures": None}}, "source.fetch: original, thumbnail"),
+        ({"split": "source"}, "split: a table of Open Images is one subset whole"),
+        ({"split": {"kind": "shares", "train": 0.9}}, "split: train, validation and test are shares of the whole"),
+        ({"empty_pictures": -1}, "empty_pictures: expected how many, such as 200, or a share"),
+        ({"empty_pictures": 9, "source": {"kind": "openimages", "pictures": None}}, "empty_pictures: which pictures"),
+        ({"slug": "My Boats"}, "slug: expected text of the form"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told(load, changes, told):
+    assert told in refused(load, **changes)
+
+
+def test_a_fault_of_the_command_line_says_so(load):
+    assert "--set (" in refused(load, "keep.grup=true")

@@ -1,0 +1,311 @@
+"""The tables of Open Images: boxes of some classes out of many rows, pictures, addresses; and what is wrong in them."""
+
+import csv
+import random
+
+import numpy as np
+import pytest
+
+from podium.detection import openimages
+from podium.detection.openimages import read_boxes, read_class_codes, wanted_codes
+from podium.detection.openimages_pictures import (
+    UNKNOWN,
+    Address,
+    KnownPicture,
+    addresses_of,
+    ids_at_random,
+    read_addresses,
+    read_pictures,
+    transfer_list,
+)
+from podium.detection.places import exact_patterns, places_of
+from podium.errors import DataError
+
+HEADER = (
+    "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside,"
+    "XClick1X,XClick2X"
+)
+CODES = {"/m/019jd": "Boat", "/m/0ph39": "Canoe"}
+MD5 = "rL0Y20zC+Fzt72VPzMSk2A=="
+PICTURES_HEADER = (
+    "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
+    "Thumbnail300KURL,Rotation"
+)
+
+
+def row(id_="000002b66c9c498e", code="/m/019jd", sides="0.1,0.5,0.2,0.6", flags="0,1,0,0,-1"):
+    return f"{id_},xclick,{code},1,{sides},{flags},-1,-1"
+
+
+def picture_row(id_, url="", size="", md5="", thumbnail="", rotation="0.0", title="a boat"):
+    return f'{id_},train,{url},,,,"Ada, by the sea","{title}",{size},{md5},{thumbnail},{rotation}'
+
+
+@pytest.fixture
+def table(tmp_path):
+    """`table(rows)`: the path of a table of boxes with these rows."""
+
+    def written(*rows, header=HEADER, end="\n"):
+        path = tmp_path / "boxes.csv"
+        path.write_bytes((end.join([header, *rows]) + end).encode())
+        return path
+
+    return written
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    def written(*rows, header=PICTURES_HEADER):
+        path = tmp_path / "pictures.csv"
+        path.write_text("\n".join([header, *rows, ""]))
+        return path
+
+    return written
+
+
+def refusal(call, *arguments):
+    with pytest.raises(DataError) as caught:
+        call(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# Boxes
+
+
+def test_a_box_is_read_with_its_corners_and_flags(table):
+    found = read_boxes(table(row(), row(code="/m/0k4j")), CODES)
+    assert found.rows == 2
+    assert found.boxes.to_dict("records") == [
+        {"id": "000002b66c9c498e", "class": "Boat", "left": 0.1, "top": 0.2, "right": 0.5, "bottom": 0.6,
+         "occluded": False, "truncated": True, "group": False, "depiction": False, "inside": False},
+    ]  # fmt: skip
+
+
+def test_a_block_at_a_time_gives_what_the_whole_gives(table, monkeypatch):
+    chance = random.Random(7)
+    codes = [*CODES, "/m/0k4j", "/m/019jdx", "/m/01"]
+    rows = [row(f"{number:016x}", chance.choice(codes), f"0.{number:04},0.9,0.1,0.8") for number in range(500)]
+    path = table(*rows)
+    expected = [
+        (one["ImageID"], one["XMin"])
+        for one in csv.DictReader(path.read_text().splitlines())
+        if one["LabelName"] in CODES
+    ]
+    for size in (300, 997, 1 << 20):
+        monkeypatch.setattr(openimages, "BLOCK", size)
+        boxes = read_boxes(path, CODES).boxes
+        assert [(id_, f"{left:.4f}") for id_, left in zip(boxes["id"], boxes["left"], strict=True)] == expected
+
+
+def test_progress_is_told_to_the_last_byte(table, monkeypatch):
+    monkeypatch.setattr(openimages, "BLOCK", 200)
+    path, told = table(*[row()] * 20), []
+    read_boxes(path, CODES, told.append)
+    assert told == sorted(told)
+    assert told[-1] == path.stat().st_size
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_other_line_ends_a_missing_last_one_and_quotes_change_nothing(table, end):
+    path = table(row(), row(code='"/m/0ph39"'), row("00a"), end=end)
+    path.write_bytes(path.read_bytes().removesuffix(end.encode()))
+    boxes = read_boxes(path, CODES).boxes
+    assert list(boxes["class"]) == ["Boat", "Canoe", "Boat"]
+    assert list(boxes["id"]) == ["000002b66c9c498e", "000002b66c9c498e", "00a"]
+
+
+def test_columns_may_stand_in_another_order(table):
+    header = "LabelName,ImageID,XMax,XMin,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
+    boxes = read_boxes(table("/m/019jd,00a,0.5,0.1,0.2,0.6,1,0,0,0,0", header=header), CODES).boxes
+    assert (boxes["left"][0], boxes["right"][0], boxes["occluded"][0]) == (0.1, 0.5, True)
+
+
+def test_a_comma_in_quotes_is_no_end_of_a_field(table):
+    boxes = read_boxes(table('00a,"x,y",/m/019jd,1,0.1,0.5,0.2,0.6,0,0,0,0,0,-1,-1'), CODES).boxes
+    assert list(boxes["id"]) == ["00a"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (row(sides="0.1,abc,0.2,0.6"), "line 3: XMax is a number from 0 to 1: got 'abc'"),
+        (row(sides="nan,0.5,0.2,0.6"), "line 3: XMin is a number from 0 to 1: got 'nan'"),
+        (row(sides="0.1,0.5,0.2,inf"), "line 3: YMax is a number from 0 to 1: got 'inf'"),
+        (row(sides=",0.5,0.2,0.6"), "line 3: XMin is a number from 0 to 1: got ''"),
+        (row(flags="0,2,0,0,0"), "line 3: IsTruncated is 1, 0 or -1: got '2'"),
+        (row(id_="../../etc/passwd"), "line 3: '../../etc/passwd' is no id of a picture"),
+        (row(id_=""), "line 3: '' is no id of a picture"),
+        (row() + ",7", "line 3: expected 15 fields, as in the header: got 16"),
+        ("00a,xclick,/m/019jd,1,0.1", "line 3: expected 15 fields, as in the header: got 5"),
+        ("00a", "line 3: expected 15 fields: got 1"),
+        ("", "line 3: expected 15 fields: got "),
+    ],
+)
+def test_a_malformed_row_is_told_with_its_line(table, bad, told):
+    path = table(row(), bad, row())
+    assert f"{path}, {told}" in refusal(read_boxes, path, CODES)
+
+
+def test_the_line_is_right_beyond_the_first_block(table, monkeypatch):
+    monkeypatch.setattr(openimages, "BLOCK", 300)
+    path = table(*[row()] * 40, row(flags="0,2,0,0,0"), *[row()] * 9)
+    assert f"{path}, line 42: " in refusal(read_boxes, path, CODES)
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [("ImageID,LabelName", "lacks the column XMin, YMin"), ("", "got nothing"), ("<html>", "got <html>")],
+)
+def test_what_is_no_table_of_boxes_is_told(table, header, told):
+    assert told in refusal(read_boxes, table(header=header), CODES)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    for read in (lambda path: read_boxes(path, CODES), read_class_codes, lambda path: read_pictures(path, {"a"})):
+        assert f"{tmp_path / 'none.csv'} is not there; download it" in refusal(read, tmp_path / "none.csv")
+
+
+def test_what_has_no_lines_is_no_table(table, monkeypatch):
+    monkeypatch.setattr(openimages, "BLOCK", 1_000)
+    assert "longer than any row" in refusal(read_boxes, table("x" * 5_000), CODES)
+
+
+# Classes
+
+
+def test_a_first_line_that_is_a_class_is_one_and_a_heading_is_none(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text('/m/019jd,Boat\n/m/01lsmm,"Scissors, large"\n')
+    assert read_class_codes(path) == {"Boat": "/m/019jd", "Scissors, large": "/m/01lsmm"}
+    path.write_text("LabelName,DisplayName\n/m/019jd,Boat\n")
+    assert read_class_codes(path) == {"Boat": "/m/019jd"}
+
+
+def test_names_are_exact_and_the_nearest_is_told(tmp_path):
+    path = tmp_path / "classes.csv"
+    known = {"Boat": "1", "Canoe": "2", "Car": "3"}
+    assert wanted_codes({"vessel": ["Boat", "Canoe"]}, known, path) == {"1": "vessel", "2": "vessel"}
+    told = refusal(wanted_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
+    assert "has no class 'boat'; did you mean 'Boat'?; nor 'Canoo'; did you mean 'Canoe'?" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"), ("a,Boat\nb,Boat\n", "stands twice"),
+     ("a,Boat,c\n", "line 1: expected a code")],
+)  # fmt: skip
+def test_malformed_classes_are_told(tmp_path, text, told):
+    path = tmp_path / "classes.csv"
+    path.write_text(text)
+    assert told in refusal(read_class_codes, path)
+
+
+# Pictures and their addresses
+
+
+def test_a_picture_is_known_with_its_turn_and_its_addresses(pictures):
+    path = pictures(
+        picture_row("a", "https://a/1_o.jpg", 7, MD5, "https://a/1_z.jpg", "90.0"),
+        picture_row("b", rotation="nan", title='says ""hello"",\nand goes'),
+        picture_row("c", rotation=""),
+        picture_row("d", rotation="270"),
+    )
+    known = read_pictures(path, {"a", "b", "c", "d"})
+    assert known["a"] == KnownPicture("train", Address("https://a/1_o.jpg", 7, MD5), "https://a/1_z.jpg", 90)
+    assert [known[id_].turn for id_ in "bcd"] == [UNKNOWN, UNKNOWN, 270]
+    assert set(read_pictures(path, {"c", "elsewhere"})) == {"c"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (picture_row("b", rotation="45"), "line 3: Rotation is 0, 90, 180, 270 or nan: got '45'"),
+        (picture_row("b", "https://a/2", "many"), "line 3: a size is a number of bytes: got 'many'"),
+        (picture_row("b", "https://a/2", 7, "short"), "line 3: an MD5 in base64 is 24 letters: got 'short'"),
+        ("b,train", "line 3: expected 12 fields, as in the header: got 2"),
+        (picture_row("b") + ",more", "line 3: expected 12 fields, as in the header: got 13"),
+    ],
+)
+def test_a_malformed_picture_is_told_with_its_line(pictures, bad, told):
+    path = pictures(picture_row("a"), bad, picture_row("c"))
+    assert told in refusal(read_pictures, path, {"a", "b", "c"})
+
+
+def test_a_turned_picture_does_not_come_from_a_thumbnail():
+    addresses = (Address("https://a/o.jpg", 5, MD5), "https://a/z.jpg")
+    wanted = ["thumbnail", "original", "https://mirror/{subset}/{id}.jpg"]
+    upright, turned = KnownPicture("test", *addresses, 0), KnownPicture("test", *addresses, 90)
+    assert [one.url for one in addresses_of("x", upright, None, wanted)] == [
+        "https://a/z.jpg", "https://a/o.jpg", "https://mirror/test/x.jpg",
+    ]  # fmt: skip
+    assert [one.url for one in addresses_of("x", turned, None, wanted)] == [
+        "https://a/o.jpg", "https://mirror/test/x.jpg",
+    ]  # fmt: skip
+
+
+def test_a_listed_address_comes_first_and_each_once():
+    known = KnownPicture("test", Address("https://a/o.jpg", 5, MD5))
+    listed = Address("https://b/o.jpg", 5, MD5)
+    assert addresses_of("x", known, listed, ["original"]) == (listed, Address("https://a/o.jpg", 5, MD5))
+    assert addresses_of("x", known, Address("https://a/o.jpg"), ["original"]) == (Address("https://a/o.jpg"),)
+
+
+def test_lists_of_addresses_are_matched_by_the_originals_name_or_the_id(tmp_path):
+    path = tmp_path / "part0.tsv"
+    path.write_text(
+        f"TsvHttpData-1.0\nhttps://new/3/15611_o.jpg\t9\t{MD5}\nhttps://new/b.jpg\t8\t{MD5}\nhttps://new/no.jpg\t1\tx\n"
+    )
+    known = {"a": KnownPicture(original=Address("https://old/5/15611_o.jpg")), "b": KnownPicture()}
+    found = read_addresses([path], known, lambda done: None)
+    assert found == {
+        "a": Address("https://new/3/15611_o.jpg", 9, MD5),
+        "b": Address("https://new/b.jpg", 8, MD5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("https://a/b.jpg\n", "does not begin with TsvHttpData-1.0"),
+        ("TsvHttpData-1.0\nhttps://a/b.jpg\tx\ty\n", "line 2: a size is a number"),
+        ("TsvHttpData-1.0\nhttps://a/b.jpg\t1\t2\t3\n", "line 2: expected an address, a size and a checksum"),
+    ],
+)
+def test_a_malformed_list_of_addresses_is_told(tmp_path, text, told):
+    path = tmp_path / "part0.tsv"
+    path.write_text(text)
+    assert told in refusal(read_addresses, [path], {"b": KnownPicture()}, lambda done: None)
+
+
+def test_a_transfer_list_is_sorted_by_address():
+    text = transfer_list([Address("https://b/1", 5, MD5), Address("https://a/2", 7, MD5)])
+    assert text == f"TsvHttpData-1.0\nhttps://a/2\t7\t{MD5}\nhttps://b/1\t5\t{MD5}\n"
+
+
+def test_a_random_order_stays_when_pictures_are_added(pictures):
+    some = pictures(*[picture_row(f"{number:03}") for number in range(0, 60, 2)])
+    before = list(ids_at_random(some, 42, {"004"}))
+    assert len(before) == 29
+    assert before != sorted(before)
+    after = list(ids_at_random(pictures(*[picture_row(f"{number:03}") for number in range(60)]), 42, {"004"}))
+    assert [id_ for id_ in after if id_ in before] == before
+    assert list(ids_at_random(some, 43, {"004"})) != before
+
+
+# Places
+
+
+def test_pictures_are_found_in_the_first_place_that_has_them(tmp_path):
+    for name in ("train/0/a.jpg", "train/1/b.jpg", "test/b.jpg", "test/c.jpeg", "train/0/ab.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    patterns = exact_patterns(["train/*/{id}.jpg", "test/{id}.jpg", "nowhere/{id}.jpg"], tmp_path)
+    assert patterns == ["train/0/{id}.jpg", "train/1/{id}.jpg", "test/{id}.jpg", "nowhere/{id}.jpg"]
+    assert places_of({"a", "b", "c"}, patterns, tmp_path) == {"a": "train/0/a.jpg", "b": "train/1/b.jpg"}
+
+
+def test_a_class_without_any_box_leaves_an_empty_table(table):
+    boxes = read_boxes(table(row()), {"/m/0ph39": "Canoe"}).boxes
+    assert boxes.empty
+    assert boxes["left"].dtype == np.float64

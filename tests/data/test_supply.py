@@ -1,6 +1,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ def decodings(monkeypatch):
     real = pictures_module.decoded
 
     def noted(path, content, reduction=1):
-        names.append(path.name)
+        names.append(Path(path).name)
         return real(path, content, reduction)
 
     monkeypatch.setattr(pictures_module, "decoded", noted)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from podium.data.picture_paths import PicturePaths
+from podium.data.picture_paths import PicturePaths, text_of
 from podium.data.pictures import JPEG, Frame, Picture, framed_from, read_file
 from podium.data.rows import CompetitionRows, paths_of, without
 from podium.errors import DataError
@@ -80,7 +80,7 @@ def catalogue(
     # What was no whole picture is looked at again: a person is told to replace it, and a memory may be damaged.
     new = np.flatnonzero(~(is_known & found["is_whole"]))
     if len(new):
-        read = in_parallel(lambda row: _read(paths[row], keeper), new.tolist(), "reading pictures", console)
+        read = in_parallel(lambda row: _read(text_of(paths, row), keeper), new.tolist(), "reading pictures", console)
         for row, (content, is_whole, framed) in zip(new, read, strict=True):
             found["content"][row], found["is_whole"][row] = content, is_whole
             if keeper and framed:
@@ -176,7 +176,7 @@ def _remember(memory: Path, known: NDArray[np.void], new: NDArray[np.void]) -> N
         np.save(opened, together[first])
 
 
-def _read(path: Path, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Frame, Picture]]]:
+def _read(path: str, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Frame, Picture]]]:
     """Digest, whether it is whole, and the picture in the frames that are wanted of it."""
     try:
         encoded = read_file(path)

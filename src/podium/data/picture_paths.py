@@ -125,6 +125,11 @@ class PicturePaths(ExtensionArray, Sequence[Path]):  # type: ignore[misc]  # __c
         """Each path as a text, which the system's calls take as well, and faster."""
         return (os.path.join(folder, name) for folder, name in self.split())  # noqa: PTH118  # a Path costs ten times that
 
+    def text(self, position: int) -> str:
+        """One of them. Not by way of a Path, which would leave each name among the texts that Python keeps for good."""
+        number = int(self._numbers[position])
+        return os.path.join(self._pictures.folders[self._pictures.folder_of[number]], self._pictures.name(number))  # noqa: PTH118
+
     def by_folder(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
         """Each folder with the positions of its pictures."""
         folder_of = np.frombuffer(self._pictures.folder_of, dtype=np.int32)[self._numbers]
@@ -188,3 +193,7 @@ class PicturePaths(ExtensionArray, Sequence[Path]):  # type: ignore[misc]  # __c
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence["PicturePaths"]) -> "PicturePaths":
         return cls.together(to_concat)
+
+
+def text_of(paths: Sequence[Path], position: int) -> str:
+    return paths.text(position) if isinstance(paths, PicturePaths) else str(paths[position])

@@ -61,17 +61,17 @@ class Frame:
         return next((factor for factor in _REDUCED if -(-side // factor) >= self.size), 1)
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path | str) -> Picture:
     """The picture as (height, width, 3) RGB, turned as its EXIF says."""
     return decoded(path, read_file(path))
 
 
-def read_framed(path: Path, frames: Iterable[Frame]) -> list[Picture]:
+def read_framed(path: Path | str, frames: Iterable[Frame]) -> list[Picture]:
     """The picture in each of these frames."""
     return framed_from(path, read_file(path), frames)
 
 
-def framed_from(path: Path, content: NDArray[np.uint8], frames: Iterable[Frame]) -> list[Picture]:
+def framed_from(path: Path | str, content: NDArray[np.uint8], frames: Iterable[Frame]) -> list[Picture]:
     """The same, where the file is read already. It is decoded once for all frames that want it reduced alike."""
     of_reduction: dict[int, Picture] = {}
     framed = []
@@ -83,14 +83,14 @@ def framed_from(path: Path, content: NDArray[np.uint8], frames: Iterable[Frame])
     return framed
 
 
-def read_file(path: Path) -> NDArray[np.uint8]:
+def read_file(path: Path | str) -> NDArray[np.uint8]:
     try:
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; put the picture back") from None
 
 
-def decoded(path: Path, content: NDArray[np.uint8], reduction: int = 1) -> Picture:
+def decoded(path: Path | str, content: NDArray[np.uint8], reduction: int = 1) -> Picture:
     picture = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if picture is None:
         raise DataError(f"{path} is not a picture that can be read; replace it, or set on_bad_image: skip")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from podium.data.cache import available, entry_of, make_room, mark_used
 from podium.data.catalogue import Catalogue, Digests, catalogue, digests_of, in_parallel
+from podium.data.picture_paths import text_of
 from podium.data.pictures import DECODING, Frame, Picture, read_framed
 from podium.data.store import Kept, Places, Reader, Store, Writer
 from podium.errors import DataError
@@ -75,7 +76,7 @@ class Supply:
 
     def source(self, row: int, frames: Sequence[Frame]) -> Source:
         kept = tuple(places.of(row) if (places := self._places.get(frame)) else None for frame in frames)
-        return Source(str(self._paths[row]), kept)
+        return Source(text_of(self._paths, row), kept)
 
 
 def read_and_keep(paths: Sequence[Path], frames: Iterable[Frame], cache: Cache) -> None:
@@ -200,7 +201,7 @@ def _fill(keeper: StoreKeeper, paths: Sequence[Path], known: Catalogue, console:
         content = bytes(known.contents[row])
         frames = keeper.wants(content)
         try:
-            return content, list(zip(frames, read_framed(paths[row], frames) if frames else [], strict=True))
+            return content, list(zip(frames, read_framed(text_of(paths, row), frames) if frames else [], strict=True))
         except DataError:  # gone or spoilt since it was looked at: told where it is needed
             return content, []
 
@@ -233,6 +234,6 @@ class Loader:
         """In each of the frames. What is not kept is read from the file, once for all frames."""
         kept = [self._read(place) if place else None for place in source.kept]
         absent = [frame for frame, picture in zip(frames, kept, strict=True) if picture is None]
-        read = iter(read_framed(Path(source.path), absent) if absent else ())
+        read = iter(read_framed(source.path, absent) if absent else ())
         for picture in kept:
             yield next(read) if picture is None else picture

@@ -1,11 +1,13 @@
 """Detector files: their short forms, and every fault of one told at once."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from podium.config.loading import load_detector
+from podium.data.augmentation import transform_faults
 from podium.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "detectors").glob("*.yaml"))
@@ -33,10 +35,13 @@ def refused(load, *overrides, **changes):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
-    assert load_detector(path).name == path.stem
+    detector = load_detector(path, check=partial(transform_faults, takes_boxes=True))
+    assert detector.name == path.stem
+    assert detector.settings.stages
     comment = path.read_text().partition("slug:")[0]
     assert "# Needs" in comment
-    assert f"#   podium detect build configs/detectors/{path.name}" in comment
+    for verb in ("build", "train"):
+        assert f"#   podium detect {verb} configs/detectors/{path.name}" in comment
 
 
 def test_a_name_alone_is_a_class_of_its_own_and_several_can_be_one(load):
@@ -113,3 +118,32 @@ def test_what_cannot_be_is_told(load, changes, told):
 
 def test_a_fault_of_the_command_line_says_so(load):
     assert "--set (" in refused(load, "keep.grup=true")
+
+
+STAGE = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 416, "learning_rate": 1e-3}
+
+
+def test_a_file_for_building_alone_needs_no_stages(load):
+    assert load().stages == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"stages": [{**STAGE, "image_size": 400}]}, "stages.0.image_size: a detector takes a multiple of 32 pixels"),
+        (
+            {"stages": [{**STAGE, "image_size": 64}], "backbone": {"name": "Xception"}},
+            "a multiple of 32 pixels from 71 on: got 64",
+        ),
+        ({"stages": [STAGE, STAGE]}, "stages.1.name: a stage before it is called 'all' too"),
+        ({"stages": [{**STAGE, "unfreeze": "none", "views": 1}]}, "stages.0.views: a detector sees each picture anew"),
+        ({"levels": 8}, "levels: expected 7 or less: got 8"),
+        ({"anchors": {"ratios": []}}, "anchors.ratios: expected at least 1 of them"),
+        ({"head": {"layer": 2}}, "head.layer: unknown key; did you mean 'layers'?"),
+        ({"resize": "crop"}, "resize: expected one of squash, pad"),
+        ({"monitor": "map"}, "monitor: expected one of ap50, ap, iou"),
+        ({"box_weight": 0}, "box_weight: expected a number above 0"),
+    ],
+)
+def test_a_fault_in_how_it_is_trained_is_told_with_its_key(load, changes, told):
+    assert told in refused(load, **changes)

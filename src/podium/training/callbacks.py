@@ -259,7 +259,7 @@ def bar_on(console: Console) -> Progress:
 
 
 class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
-    """A bar with the time left on a terminal; in a log, a line an epoch."""
+    """A bar with the loss of the epoch so far and the time left on a terminal; in a log, a line an epoch."""
 
     def __init__(self, stage: Stage, batches: EpochBatches, console: Console) -> None:
         super().__init__()
@@ -279,7 +279,8 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._bar and self._task_id is not None:
-            self._bar.advance(self._task_id)
+            loss = f"  loss {logs['loss']:.4f}" if logs and "loss" in logs else ""
+            self._bar.update(self._task_id, advance=1, description=f"{self._stage.name}{loss}")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         figures = " ".join(

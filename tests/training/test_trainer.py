@@ -220,6 +220,7 @@ def test_terminal_has_a_bar_and_the_lines(tmp_path):
     trained(tmp_path, [stage(epochs=2)], console=console)
     assert "━" in screen.getvalue()
     assert "one 2/2" in screen.getvalue()
+    assert re.search(r"one  loss \d\.\d{4}", screen.getvalue())
 
 
 @pytest.mark.parametrize(

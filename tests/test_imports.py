@@ -35,8 +35,8 @@ DRAWING = Layer(
 )
 PICTURES = Layer(
     parts="data.cache data.pictures data.catalogue data.store data.supply data.boxes data.augmentation data.preparing"
-    " data.worker data.workers data.batches detection.building detection.drawing detection.fetching"
-    " detection.openimages_set detection.turning",
+    " data.worker data.workers data.batches detection.building detection.cropping detection.drawing"
+    " detection.fetching detection.openimages_set detection.turning",
     libraries=f"{DRAWING.libraries} albumentations",
 )
 HEAVY = Layer(
@@ -181,7 +181,7 @@ def test_every_help_is_told_without_heavy_libraries():
     verbs += [("kernel", verb) for verb in ("build", "run", "push", "status", "logs", "pull")]
     verbs += [("fleet", verb) for verb in ("up", "status", "down")]
     verbs += [("detect",)]
-    verbs += [("detect", verb) for verb in ("build", "export", "train", "evaluate", "predict", "import-log")]
+    verbs += [("detect", verb) for verb in ("build", "export", "train", "evaluate", "predict", "crop", "import-log")]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))
     assert done.stderr == ""
     assert done.returncode == 0

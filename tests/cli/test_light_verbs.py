@@ -64,7 +64,7 @@ def test_the_verbs_have_the_names_that_stay(podium):
         "data": ["sample", "download"],
         "kernel": ["build", "run", "push", "status", "logs", "pull"],
         "fleet": ["up", "status", "down"],
-        "detect": ["build", "export", "train", "evaluate", "predict", "import-log"],
+        "detect": ["build", "export", "train", "evaluate", "predict", "crop", "import-log"],
     }
     code, out, _ = podium("--help")
     assert code == 0

@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,12 @@ def test_without_a_table_the_folder_is_the_class(tiny_competition):
     assert rows.train["id"].tolist()[:2] == ["0/0000.jpg", "0/0004.jpg"]
     assert rows.train["label"].tolist() == ["0"] * 6 + ["1"] * 6 + ["2"] * 6 + ["3"] * 6
     assert rows.train.loc[6, "path"] == tiny_competition.folder / "train/1/0001.jpg"
+
+
+def test_a_folder_of_classes_may_be_named_from_here(tiny_competition, monkeypatch):
+    monkeypatch.chdir(tiny_competition.folder.parent)
+    tiny = tiny_competition.change(train={"images": "train/{label}/{id}"})
+    assert read_rows(tiny.competition, Path("data")).train.loc[6, "path"] == Path("data/train/1/0001.jpg")
 
 
 def test_one_name_may_stand_in_two_class_folders(tiny_competition):

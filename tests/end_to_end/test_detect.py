@@ -111,6 +111,24 @@ def test_boxes_of_any_pictures_in_pixels_of_each(trained, podium_in):
         assert cv2.imread(str(folder / "found" / "drawn" / f"{name}.jpg")).shape == (side, side, 3)
 
 
+def test_a_wide_picture_is_searched_as_a_wide_one(trained, podium_in, monkeypatch):
+    from podium.inference.finding import TrainedDetector
+
+    folder, _ = trained
+    (folder / "wide").mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / "wide" / "a.png"), cv2.resize(cv2.imread(str(folder / "data" / "001.png")), (128, 32)))
+    shapes = []
+    find = TrainedDetector.find
+    monkeypatch.setattr(
+        TrainedDetector, "find", lambda self, *asked: (shapes.extend(asked[0].shapes), find(self, *asked))[1]
+    )
+    ended = podium_in(folder, "detect", "predict", "squares.yaml", "wide", "--out", "wide-found", "--threshold", 0.0)
+    assert ended.code == 0, ended.err
+    assert shapes == [(32, 128)]  # height, width
+    found = pd.read_csv(folder / "wide-found" / "boxes.csv")
+    assert found["bottom"].max() <= 32 or found.empty
+
+
 def test_a_stopped_training_goes_on_under_a_changed_rate(alone, podium_in):
     first = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--time-limit", "1s")
     assert first.code == 75

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from podium.cli import detect_log, detectors
+from podium.cli import detect_crop, detect_log, detectors
 from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
 from podium.cli.verbs import GROUPS
 from podium.config.loading import load_detector
@@ -77,4 +77,5 @@ def export_(
 app.command("train")(detectors.train)
 app.command("evaluate")(detectors.evaluate)
 app.command("predict")(detectors.predict)
+app.command("crop")(detect_crop.crop)
 app.command("import-log")(detect_log.import_log)

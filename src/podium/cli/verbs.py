@@ -65,7 +65,7 @@ VERBS = {
 }
 GROUPS = {
     "data": "Get data.",
-    "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search pictures with it.",
+    "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search and cut pictures.",
     "kernel": "Kaggle's kernels: build the script, rehearse, push, follow, fetch.",
     "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
 }

@@ -127,6 +127,12 @@ def _beside(path: Path, entry: str) -> Path:
     return Path(os.path.normpath(path.parent / entry))
 
 
+def _competition_file(read: YamlFile, named: str) -> Path:
+    """Seen from the member file; what a person types with --set may also be seen from where podium is run."""
+    typed = Path(os.path.normpath(named))
+    return typed if "competition" in read.overridden and typed.is_file() else _beside(read.path, named)
+
+
 def _members_agree(read: YamlFile, members: Sequence[Member]) -> list[Fault]:
     faults = []
     for member in members[1:]:
@@ -153,7 +159,7 @@ def _member(
             for override in overrides
             if override.key.startswith("competition.")
         ]
-        competition, more = _competition(_beside(path, named), theirs)
+        competition, more = _competition(_competition_file(read, named), theirs)
         faults += more
     if settings and competition:
         faults += _folds_exist(read, settings.folds, competition)

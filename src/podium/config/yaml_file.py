@@ -30,6 +30,24 @@ for _kind, _form in _PLAIN.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_form})$"), None)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what any reader, `_Loader` or another, would not take for text."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+        *_Loader.yaml_implicit_resolvers.get(first, []),
+    ]
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
+
+
+def to_yaml(content: dict[str, Any]) -> str:
+    """The text of a file that `read_yaml` reads as this."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+
+
 @dataclass
 class YamlFile:
     """What a file holds, on which line each key stands, and what is wrong with it already."""

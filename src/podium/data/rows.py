@@ -49,15 +49,19 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every picture; all that is missing is told at once."""
     roots = _roots(competition, folder)
     train = _training_rows(competition.train, competition, folder, roots)
-    extra = [_extra_rows(source, competition, folder) for source in competition.extra]
-    test = _test_rows(competition, folder, roots)
     columns = ["id", "label", "group", "path"]
-    frames = [rows[columns] for rows in extra]
+    frames = [rows[columns] for rows in read_extra(competition, folder)]
+    test = _test_rows(competition, folder, roots)
     more = pd.concat(frames, ignore_index=True) if frames else train.iloc[:0][columns]
     tables = [train[columns], more, test]
     for table, paths in zip(tables, PicturePaths.sharing([paths_of(table) for table in tables]), strict=True):
         table["path"] = paths
     return CompetitionRows(folder, *tables)
+
+
+def read_extra(competition: Competition, folder: Path) -> list[pd.DataFrame]:
+    """The rows of each extra source: `extra` of the competition's rows, one after the other."""
+    return [_extra_rows(source, competition, folder) for source in competition.extra]
 
 
 def without(rows: CompetitionRows, bad: set[Path]) -> CompetitionRows:
@@ -215,7 +219,7 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
         counts.append(len(found))
     labels = pd.Categorical.from_codes(np.repeat(np.arange(len(counts)), counts).tolist(), pd.Index(competition.labels))
     groups = pd.Categorical([""] * len(ids))
-    return pd.DataFrame({"id": ids, "label": labels, "group": groups, "path": PicturePaths.under(root, names)})
+    return pd.DataFrame({"id": ids, "label": labels, "group": groups, "path": PicturePaths.under(Path(), names)})
 
 
 def _files_in(folder: Path) -> list[str]:

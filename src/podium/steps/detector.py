@@ -207,7 +207,8 @@ class Trained:
         from podium.inference.finding import Searched, TrainedDetector
 
         paths = list(pictures.values())
-        searched = Searched(list(pictures), paths, upright_sizes(paths, console))
+        shapes = [(height, width) for width, height in upright_sizes(paths, console)]
+        searched = Searched(list(pictures), paths, shapes)
         return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
 
 

@@ -33,6 +33,15 @@ def test_data_is_looked_for_in_order(monkeypatch):
     assert paths.data_folder("cars", Path("option")) == Path("option")
 
 
+def test_a_detectors_data_may_be_a_dataset_at_kaggle():
+    made("kaggle/some-cars")
+    assert paths.data_folder("cars", at_kaggle=("dataset", "ada/some-cars")) == Path("kaggle/some-cars")
+    made("kaggle/datasets/ada/some-cars")
+    assert paths.data_folder("cars", at_kaggle=("dataset", "ada/some-cars")) == Path("kaggle/datasets/ada/some-cars")
+    made("data/cars")
+    assert paths.data_folder("cars", at_kaggle=("dataset", "ada/some-cars")) == Path("data/cars")
+
+
 def test_data_that_is_nowhere_is_told_with_every_place():
     Path("data").mkdir()
     Path("data/cars").write_text("a file, not a folder")

@@ -12,19 +12,22 @@ def kaggle_input() -> Path:
 
 
 def kaggle_places(kind: str, name: str) -> list[Path]:
-    """Where Kaggle mounts a dataset or a kernel's output: as it does now, and as it did."""
-    owner, slug = name.split("/")
-    return [kaggle_input() / {"dataset": "datasets", "kernel": "notebooks"}[kind] / owner / slug, kaggle_input() / slug]
+    """Where Kaggle mounts a competition, a dataset or a kernel's output: as it does now, and as it did."""
+    folder = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks"}[kind]
+    return [kaggle_input() / folder / name, kaggle_input() / name.rpartition("/")[2]]
 
 
-def data_folder(slug: str, option: Path | None = None) -> Path:
-    """The competition's data: --data, else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it."""
+def data_folder(slug: str, option: Path | None = None, at_kaggle: tuple[str, str] | None = None) -> Path:
+    """The data of a competition or a detector: --data, else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it.
+
+    There a detector's may be another source, a kind and a name, than the competition of its slug.
+    """
     for named, source in ((option, "--data"), (os.environ.get("PODIUM_DATA"), "PODIUM_DATA")):
         if named:
             if not Path(named).is_dir():
                 raise DataError(f"{source} names {named}, which is no folder; give the folder that holds {slug}'s data")
             return Path(named)
-    places = [Path("data") / slug, kaggle_input() / "competitions" / slug, kaggle_input() / slug]
+    places = [Path("data") / slug, *kaggle_places(*(at_kaggle or ("competition", slug)))]
     for place in places:
         if place.is_dir():
             return place

@@ -93,6 +93,9 @@ def test_all_faults_are_told_at_once_with_their_lines(load):
     [
         ({"classes": None}, "classes: which of Open Images' 600 classes? Such as [Boat, Canoe]"),
         ({"classes": [7]}, "classes: a class is text"),
+        ({"data_at_kaggle": "ada/boats"}, "data_at_kaggle: expected kaggle-dataset:<owner>/<slug>, kaggle-kernel:"),
+        ({"data_at_kaggle": "kaggle-dataset:ada/boats/images"}, "data_at_kaggle: expected kaggle-dataset:"),
+        ({"data_at_kaggle": "kaggle-competition:ada/boats/x"}, "data_at_kaggle: expected kaggle-dataset:"),
         ({"classes": {"a": ["Boat"], "b": ["Boat"]}}, "classes.b: 'Boat' is part of 'a' already; keep one"),
         ({"classes": {"a": []}}, "classes.a: expected at least 1 of them"),
         ({"source": "openimage"}, "source: expected one of openimages, yolo, voc, coco: got 'openimage'; did you mean"),

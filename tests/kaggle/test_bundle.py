@@ -1,17 +1,20 @@
 """The packed script: its bytes, what is in it, and what must not be."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from boxed_pictures import draw_set
 from podium.config.loading import load_member
+from podium.detection.boxset import write_boxset
 from podium.errors import BundleError, ConfigError
 from podium.kaggle import bundle as bundling
 from podium.kaggle.building import assemble, folds_of, jobs_of_folds, whole_job
-from podium.kaggle.bundle import make_bundle
+from podium.kaggle.bundle import about_of, make_bundle
 from podium.kaggle.job import Job
 from podium.kaggle.metadata import Machine
 from podium.kaggle.report import REPORT
@@ -106,6 +109,74 @@ def test_every_text_survives_its_notation():
     ]
     for text in texts:
         assert ast.literal_eval(bundling._literal(text)) == text
+
+
+@pytest.fixture
+def detector(tmp_path):
+    """A detector file, and the set that was built for it in runs/."""
+    write_boxset(draw_set(tmp_path / "data"), tmp_path / "runs" / "boxes" / "squares")
+    path = tmp_path / "squares.yaml"
+    path.write_text("slug: squares\nsource: yolo\ndata_at_kaggle: kaggle-dataset:ada/squares\n")
+    return path
+
+
+def bundle_of(detector):
+    return assemble([detector], whole_job(detector), Machine(), detector.parent / "runs").bundle
+
+
+def test_a_detectors_set_travels_and_no_more_of_the_source_than_it_needs(detector):
+    bundle = bundle_of(detector)
+    files = packed(bundle)
+    for name in ("index.json", "pictures.csv", "boxes.csv"):
+        assert files[f"boxes/squares/{name}"] == (detector.parent / "runs" / "boxes" / "squares" / name).read_text()
+    assert "podium/models/detector.py" in files
+    assert not {"podium/steps/detect_build.py", "podium/steps/ensemble.py"} & files.keys()
+    assert "detector squares" in ast.get_docstring(ast.parse(bundle.text))
+    members = packed(make_bundle([XCEPTION], Job(kind="member")))
+    assert not any(name.startswith("podium/detection") for name in members)
+
+
+def turned(folder):
+    boxset = draw_set(folder / "data")
+    boxset.pictures.loc[0, "turned"] = True
+    write_boxset(boxset, folder / "runs" / "boxes" / "squares")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda folder: shutil.rmtree(folder / "runs"), "none was built in"),
+        (turned, "1 of its pictures were turned"),
+        (
+            lambda folder: write_boxset(draw_set(folder / "data", 9_000, size=60), folder / "runs/boxes/squares"),
+            "more than 900,000",
+        ),
+    ],
+    ids=["not built", "turned", "too large"],
+)
+def test_a_set_that_cannot_travel_is_built_there(change, why, detector, monkeypatch):
+    monkeypatch.setattr("cv2.imwrite", lambda *_: True)
+    change(detector.parent)
+    bundle = bundle_of(detector)
+    assert why in bundle.boxes.why_not
+    assert len(bundle.text) < 900_000
+    assert "podium/steps/detect_build.py" in packed(bundle)
+
+
+def test_names_of_pictures_are_no_keys(detector):
+    boxset = draw_set(detector.parent / "data")
+    boxset.pictures.loc[0, "file"] = f"{A_KEY}.png"
+    write_boxset(boxset, detector.parent / "runs" / "boxes" / "squares")
+    assert A_KEY in packed(bundle_of(detector))["boxes/squares/pictures.csv"]
+
+
+def test_a_script_says_whose_data_it_takes(detector, tmp_path):
+    script = tmp_path / "kernel.py"
+    script.write_text(bundle_of(detector).text)
+    about = about_of(script)
+    assert (about["data_of"], about["data_at"]) == ("squares", "kaggle-dataset:ada/squares")
+    script.write_text("print()")
+    assert about_of(script) == {}
 
 
 def test_too_large_a_script_is_refused_with_its_largest_parts(monkeypatch):

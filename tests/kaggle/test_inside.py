@@ -8,12 +8,13 @@ import keras
 import pytest
 from rich.console import Console
 
-from podium.config.loading import load_member
+from podium.config.loading import load_detector, load_member
 from podium.errors import ConfigError, DataError, StoppedError
-from podium.kaggle.inside import OVERRIDING, run_job, take_up
+from podium.kaggle.inside import run_job
 from podium.kaggle.job import Job
 from podium.kaggle.pretrained import keep_weights, wanted_weights
 from podium.kaggle.report import REPORT
+from podium.kaggle.session import OVERRIDING, take_up
 
 GOING_ON = Job(kind="member", goes_on_from="ada/podium-tiny")
 ABOUT = {"title": "member tiny", "podium": "0.1.0", "commit": "c", "config_digest": "12345678"}
@@ -94,6 +95,17 @@ def test_changed_folds_are_put_where_they_are_looked_for(kernel):
     assert Path("runs/folds/tiny-squares-x.csv").read_text() == "id,fold\n"
 
 
+def test_set_of_boxes_travels_and_that_of_the_version_before_comes_first(kernel):
+    for folder, text in ((kernel.unpacked, "new"), (kernel.mounted / "podium-tiny" / "runs", "old")):
+        (folder / "boxes" / "squares").mkdir(parents=True)
+        (folder / "boxes" / "squares" / "index.json").write_text(text)
+    (kernel.mounted / "podium-tiny" / REPORT).write_text(json.dumps(STOPPED))
+    index = Path("runs/boxes/squares/index.json")
+    for job, text in ((Job(kind="detector"), "new"), (GOING_ON, "old")):
+        take_up(job, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
+        assert index.read_text() == text
+
+
 def test_stop_while_predicting_is_told_as_a_stop(kernel, monkeypatch):
     def stop(runs, console):
         raise StoppedError("trained; predicting it takes too long")
@@ -126,6 +138,11 @@ def test_weights_kernel_keeps_a_file_for_each_backbone_that_loads_again(kernel, 
     assert no_internet == ["imagenet"]
     again = keras.applications.MobileNetV2(weights=None, include_top=False, alpha=0.35, input_shape=(96, 96, 3))
     again.load_weights("MobileNetV2-0.35-imagenet.weights.h5")
+
+
+def test_detectors_backbone_is_fetched_like_a_members(tmp_path):
+    (tmp_path / "boats.yaml").write_text("slug: boats\nsource: yolo\nbackbone: {name: ResNet50}\n")
+    assert list(wanted_weights([load_detector(tmp_path / "boats.yaml")])) == ["ResNet50-imagenet.weights.h5"]
 
 
 def test_configs_that_want_no_weights_have_nothing_to_fetch(tiny_competition):

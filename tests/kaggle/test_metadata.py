@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from podium.config.loading import load_member
+from podium.config.loading import load_detector, load_member
 from podium.errors import BundleError, ConfigError
 from podium.files import write_json
 from podium.kaggle.job import Job
@@ -103,6 +103,29 @@ def test_kernel_of_weights_attaches_nothing_and_reaches_the_internet(step):
     content = step(Job(kind="weights"), machine=Machine("none", internet=True))
     assert content["competition_sources"] == []
     assert (content["enable_internet"], content["enable_gpu"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("place", "sources"),
+    [
+        ("kaggle-dataset:ada/boats", {"dataset_sources": ["ada/boats"]}),
+        ("kaggle-kernel:ada/boats", {"kernel_sources": ["ada/boats"]}),
+        ("kaggle-competition:boats", {"competition_sources": ["boats"]}),
+    ],
+)
+def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
+    path = tmp_path / "boats.yaml"
+    backbone = "{name: ResNet50, weights: kaggle-dataset:grace/nets/ResNet50.h5}"
+    path.write_text(f"slug: boats\nsource: yolo\ndata_at_kaggle: {place}\nbackbone: {backbone}\n")
+    detector = load_detector(path)
+    job = Job(kind="detector", config="boats.yaml")
+    attached = {"dataset_sources": [], "kernel_sources": [], "competition_sources": []} | sources
+    content = metadata_for(job.model_copy(update={"dry_run": True}), [detector], "ada", T4, "build/kernel.py")
+    assert {key: content[key] for key in attached} == attached
+    attached["dataset_sources"] = [*attached["dataset_sources"], "grace/nets"]
+    content = metadata_for(job, [detector], "ada", T4, "build/kernel.py")
+    assert {key: content[key] for key in attached} == attached
+    assert content["id"] == "ada/podium-boats"
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_sources_of_metadata():
     metadata = {"competition_sources": ["cars"], "dataset_sources": ["ada/weights"], "kernel_sources": ["ada/before"]}
     assert sources_of(metadata) == [COMPETITION, DATASET, KERNEL]
     assert sources_of(metadata, dry_run=True) == [COMPETITION]
+    assert sources_of(metadata, dry_run=True, data=DATASET) == [COMPETITION, DATASET]
 
 
 def test_two_rehearsals_in_one_place_are_refused(run):

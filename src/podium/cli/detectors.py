@@ -21,7 +21,7 @@ from podium.cli.options import (
     make_console,
 )
 from podium.config.loading import load_detector
-from podium.steps.detector import detector_run, evaluate_detector, find_trained
+from podium.steps.detector import detector_run, evaluate_detector, find_trained, tell_evaluation
 from podium.steps.training import train_run
 
 Threshold = Annotated[
@@ -92,12 +92,7 @@ def evaluate(
     choices = choices_of(data, runs, None, limit, None, dry_run)
     one = detector_run(load_detector(detector, set_ or (), seed), choices, console)
     figures, folder = evaluate_detector(one, part or SPLITS, threshold, console)
-    console.print(figures.table())
-    if len(one.boxset.classes) > 1:
-        console.print(figures.class_table())
-    for note in figures.notes():
-        console.print(note, highlight=False)
-    console.print(f"{one.name}: figures, boxes and curves in {folder}")
+    tell_evaluation(one, figures, folder, console)
 
 
 def predict(

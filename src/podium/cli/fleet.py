@@ -10,13 +10,14 @@ from rich.live import Live
 from rich.table import Table
 
 from podium.cli.ensembles import finish
-from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of
+from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of, tell_output
 from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, LimitTest, Runs, Seed, Set, make_console
-from podium.config.loading import Ensemble, load_ensemble
+from podium.config.loading import Ensemble
 from podium.errors import DataError, KaggleError, RunError, StoppedError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets, take_over
 from podium.kaggle.inside import SAMPLE
+from podium.kaggle.job import load_config
 from podium.kaggle.metadata import Machine
 from podium.kaggle.names import KernelRef
 from podium.kaggle.records import here_of, record_of
@@ -50,13 +51,13 @@ def up(
     """Push a kernel for every member and fold, two at a time, and bring them home; then blend and write the CSV.
 
     Stop it whenever you like: the same command goes on, and pushes nothing twice. A kernel that runs out of time goes
-    on in its next version; one that fails is tried once more.
+    on in its next version; one that fails is tried once more. Of a member or a detector nothing is blended.
 
     podium fleet up configs/ensembles/sf_dl_cars.yaml
     """
     console = make_console()
     job = job_of(ensemble, fold, limit, limit_test, False, set_, seed, time_limit)
-    loaded = load_ensemble(ensemble, set_ or (), seed)
+    loaded = load_config(ensemble, tuple(set_ or ()), seed)
     fleet = fleet_of(ensemble, job, Machine(gpu, internet), runs)
     kaggle = None if fleet.is_home else sign_in()
     with locked(fleet.folder):
@@ -64,9 +65,18 @@ def up(
         fleet.send_out()
         if kaggle:
             bring_all_home(fleet, kaggle, runs, console)
+        if not isinstance(loaded, Ensemble):
+            tell_home(fleet, runs, console)
+            return
         answers = answers_of(fleet, runs)
         choices = Choices(data, runs, tuple(fold or ()), limit, limit_test)
         finish(loaded, answers, sample_of(fleet, loaded, data, runs), choices, console)
+
+
+def tell_home(fleet: Fleet, runs: Path, console: Console) -> None:
+    for kernel in fleet.kernels:
+        assert kernel.ref
+        tell_output(record_of(runs, KernelRef.parse(kernel.ref)).output, console)
 
 
 def bring_all_home(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) -> None:

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
+from podium.config.kaggle_place import KagglePlace
 from podium.errors import BundleError, KaggleError, NotFoundError
 from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
+from podium.kaggle.bundle import about_of
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.job import HOURS_OF_A_SESSION, Job
 from podium.kaggle.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
@@ -27,7 +29,7 @@ POLL_SECONDS = 15.0
 
 app = typer.Typer(no_args_is_help=True, help="Kaggle's kernels: build the script, rehearse, push, follow, fetch.")
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A member file or an ensemble file.")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A member, ensemble or detector file.")]
 GpuOption = Annotated[Gpu, typer.Option("--gpu", help="Two T4, or no GPU.")]
 Internet = Annotated[bool, typer.Option("--internet/--no-internet", help="Whether the kernel can reach the internet.")]
 SessionLimit = Annotated[
@@ -86,7 +88,16 @@ def build_(
 def tell_built(built: Built, console: Console) -> None:
     bundle = built.bundle
     console.print(f"{SCRIPT}: {len(bundle.text):,} bytes, {len(bundle.parts)} files, commit {bundle.commit}")
+    tell_boxes(built, console)
     console.print(f"{METADATA}: {built.metadata['id']}; podium kernel run rehearses it, podium kernel push sends it")
+
+
+def tell_boxes(built: Built, console: Console) -> None:
+    """Of a detector: whether the kernel trains on the very set that was built here."""
+    bundle = built.bundle
+    if bundle.job.kind == "detector":
+        built_there = f"the set of boxes is built in the kernel: {bundle.boxes.why_not}"
+        console.print("the set of boxes travels in it" if bundle.boxes.files else built_there, highlight=False)
 
 
 @app.command("run")
@@ -97,7 +108,9 @@ def run_(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="The competition's data. Else PODIUM_DATA, else data/<slug>.", show_default=False
+            metavar="DIR",
+            help="The competition's or detector's data. Else PODIUM_DATA, else data/<slug>.",
+            show_default=False,
         ),
     ] = None,
     input_: Annotated[
@@ -136,7 +149,9 @@ def run_(
     smaller: dict[str, Any] = {"dry_run": dry_run, "limit": limit}
     metadata, console = read_metadata(METADATA), make_console()
     check_metadata(metadata, METADATA)
-    inputs = {source: place_of(source, data, input_ or (), runs) for source in sources_of(metadata, dry_run=dry_run)}
+    slugs = detectors_data()
+    attached = sources_of(metadata, dry_run=dry_run, data=next(iter(slugs), None))
+    inputs = {source: place_of(source, data, input_ or (), runs, slugs.get(source)) for source in attached}
     outcome = rehearse(
         SCRIPT,
         inputs,
@@ -153,15 +168,24 @@ def run_(
     tell_output(outcome.working, console)
 
 
-def place_of(source: Source, data: Path | None, named: Sequence[str], runs: Path) -> Path:
-    """What a rehearsal mounts for an attached source."""
+def detectors_data() -> dict[Source, str]:
+    """The source of a built detector's data, with its slug: data/<slug> is what lies here for it."""
+    about = about_of(SCRIPT)
+    place = KagglePlace.parse(about.get("data_at", ""))
+    return {place.source: about["data_of"]} if place else {}
+
+
+def place_of(source: Source, data: Path | None, named: Sequence[str], runs: Path, slug: str | None = None) -> Path:
+    """What a rehearsal mounts for an attached source; for that of a detector's data, that of its slug."""
     kind, name = source
-    if kind == "competition":
+    if kind == "competition" and slug is None:
         return data_folder(name, data)
     for pair in named:
         key, _, folder = pair.partition("=")
         if key == name:
             return Path(folder)
+    if slug is not None:
+        return data_folder(slug, data)
     pulled = [record.output for record in records(runs) if kind == "kernel" and record.ref.name == name]
     found = next((place for place in reversed(pulled) if place.is_dir()), None)
     if found is None:
@@ -182,7 +206,7 @@ def tell_output(output: Path, console: Console) -> None:
 
 @app.command("push")
 def push_(
-    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml", help="A member file or an ensemble file.")],
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml", help="A member, ensemble or detector file.")],
     fold: Fold = None,
     all_folds: Annotated[bool, typer.Option("--all-folds", help="A kernel for every fold, and every member.")] = False,
     gpu: GpuOption = "t4",
@@ -221,6 +245,7 @@ def push_(
     for job in jobs:
         built = build(configs, job, machine, runs, kaggle.user)
         preflight(kaggle, built, console)
+        tell_boxes(built, console)
         if dry_run:
             console.print(f"{built.ref}: ready to be pushed; nothing was sent")
             continue

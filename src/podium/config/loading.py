@@ -248,6 +248,11 @@ def is_ensemble(path: Path) -> bool:
     return "members" in read_yaml(path).content
 
 
+def is_detector(path: Path) -> bool:
+    """Whether a file is a detector's; one that cannot be read is told when it is loaded."""
+    return "source" in read_yaml(path).content
+
+
 def files_of(path: Path) -> list[Path]:
     """The file itself and every file it names, that a config is made of; each once."""
     read = read_yaml(path)

@@ -1,20 +1,18 @@
 """The schema of a member file: one model of the ensemble, from its backbone to its test-time views."""
 
-import re
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES
 from podium.config.faults import one_of, raise_key_faults
+from podium.config.kaggle_place import KaggleKind, KagglePlace, is_at_kaggle
 from podium.config.settings import Count, Positive, Settings
 from podium.config.stage import Augmentation, Stage
 from podium.config.views import TestTimeViews
 
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
-KaggleKind = Literal["dataset", "kernel"]
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
-_AT_KAGGLE = re.compile(r"kaggle-(dataset|kernel):([A-Za-z0-9_-]+/[a-z0-9]+(?:-[a-z0-9]+)*)/(.+)")
 
 
 class BackboneSettings(Settings):
@@ -35,7 +33,7 @@ class BackboneSettings(Settings):
     @field_validator("weights")
     @classmethod
     def _named_or_a_path(cls, weights: str) -> str:
-        if re.match("kaggle-[a-z]+:", weights):
+        if is_at_kaggle(weights):
             return _checked_place(weights)
         is_a_path = bool(set(weights) & set("/\\."))
         return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "a name of weights or a path to a file of them")
@@ -62,20 +60,19 @@ class BackboneSettings(Settings):
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
         """What a kernel has to attach for them: a dataset or a kernel, and its owner/slug."""
-        found = _AT_KAGGLE.fullmatch(self.weights)
-        return (cast(KaggleKind, found[1]), found[2]) if found else None
+        place = KagglePlace.parse(self.weights)
+        return place.source if place else None
 
     @property
     def kaggle_file(self) -> str | None:
         """The file's path within that source."""
-        found = _AT_KAGGLE.fullmatch(self.weights)
-        return found[3] if found else None
+        place = KagglePlace.parse(self.weights)
+        return place.inside if place else None
 
 
 def _checked_place(weights: str) -> str:
-    found = _AT_KAGGLE.fullmatch(weights)
-    parts = found[3].split("/") if found else [""]
-    if {"", ".", ".."} & set(parts) or "\\" in weights:
+    place = KagglePlace.parse(weights)
+    if place is None or place.kind == "competition" or not place.inside:
         raise ValueError(
             "expected kaggle-dataset:<owner>/<slug>/<file> or kaggle-kernel:<owner>/<slug>/<file>, such as"
             f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5: got {weights!r}"

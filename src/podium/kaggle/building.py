@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from podium.config.loading import Ensemble, Member, fold_count, is_ensemble
+from podium.config.loading import Detector, Ensemble, Member, fold_count
 from podium.errors import ConfigError
 from podium.files import write_json, write_text
+from podium.kaggle.boxes import check_data, travelling_set
 from podium.kaggle.bundle import Bundle, make_bundle
-from podium.kaggle.job import Job, load_config
+from podium.kaggle.job import Job, Model, kind_of, load_config
 from podium.kaggle.keys import user_of_this_machine
 from podium.kaggle.metadata import METADATA, NOBODY, Machine, in_step, metadata_for, ref_of
 from podium.kaggle.names import KernelRef
@@ -37,20 +38,33 @@ class Built:
 
 def whole_job(config: Path, **wishes: Any) -> Job:
     """The job of a config as it is; `wishes` are fields of a job."""
-    return Job(kind="ensemble" if is_ensemble(config) else "member", **wishes)
+    kind = kind_of(config)
+    if kind == "detector" and (wishes.get("folds") or wishes.get("limit_test")):
+        raise ConfigError(
+            f"{config}: a detector has one training, and no test rows to predict: no --fold, --limit-test"
+        )
+    return Job(kind=kind, **wishes)
 
 
 def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:
     """Make a bundle and its metadata, and write nothing."""
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
-    members = [member for one in loaded for member in job.members_of(one)]
-    for member in members:
-        check_folds(member, job.folds)
-    folds = {} if job.kind == "weights" else changed_folds(runs, members[0].competition.slug)
-    bundle = make_bundle(configs, job, folds)
+    models = [model for one in loaded for model in job.models_of(one)]
+    for model in models:
+        if isinstance(model, Member):
+            check_folds(model, job.folds)
+    bundle = make_bundle(configs, job) if job.kind == "weights" else _with_tables(configs, job, models[0], runs)
     owner = owner or user_of_this_machine() or NOBODY
-    metadata = metadata_for(bundle.job, members, owner, machine, SCRIPT.as_posix())
-    return Built(bundle, metadata, tuple(wanted_weights(members)) if job.kind == "weights" else ())
+    metadata = metadata_for(bundle.job, models, owner, machine, SCRIPT.as_posix())
+    return Built(bundle, metadata, tuple(wanted_weights(models)) if job.kind == "weights" else ())
+
+
+def _with_tables(configs: Sequence[Path], job: Job, first: Model, runs: Path) -> Bundle:
+    """With what lies here and decides which pictures train: folds that a person changed, or a detector's set."""
+    if isinstance(first, Detector):
+        check_data(first)
+        return make_bundle(configs, job, boxes=travelling_set(first, runs))
+    return make_bundle(configs, job, changed_folds(runs, first.competition.slug))
 
 
 def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:
@@ -64,13 +78,15 @@ def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner
 
 
 def jobs_of_folds(config: Path, job: Job) -> list[Job]:
-    """A job for every fold of the config and, of an ensemble, every member."""
+    """A job for every fold of the config and, of an ensemble, every member; of a detector the one there is."""
     loaded = load_config(config, job.overrides, job.seed)
+    if isinstance(loaded, Detector):
+        return [job.model_copy(update={"config": config.name})]
     jobs = []
     for member in job.members_of(loaded):
         for fold in job.folds or folds_of(member):
-            names = (member.name,) if isinstance(loaded, Ensemble) else ()
-            jobs.append(job.model_copy(update={"members": names, "folds": (fold,)}))
+            which = {"members": (member.name,)} if isinstance(loaded, Ensemble) else {"config": config.name}
+            jobs.append(job.model_copy(update={**which, "folds": (fold,)}))
     return jobs
 
 

@@ -8,16 +8,18 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from podium.config.backbones import BACKBONES
-from podium.config.loading import Ensemble, Member, files_of
+from podium.config.loading import Detector, Ensemble, files_of
 from podium.errors import BundleError
-from podium.kaggle.job import Job, digest_of_job, load_config
+from podium.kaggle.boxes import Travelling
+from podium.kaggle.job import Job, Model, digest_of_job, load_config
 from podium.kaggle.keys import check_for_secrets
 from podium.runs import git_commit
 
@@ -25,7 +27,6 @@ LARGEST = 900_000
 """Bytes of a script. Kaggle takes about a million."""
 PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
 """Pure Python that Kaggle's image lacks, by module and by distribution; packed where a backbone needs them."""
-_ENTRY = "podium.kaggle.inside"
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -39,38 +40,62 @@ class Bundle:
     config_digest: str
     parts: Mapping[str, int]
     """Bytes of each packed file."""
+    boxes: Travelling = field(default_factory=Travelling)
+    """A detector's set: its files, or why it does not travel."""
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-def make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None) -> Bundle:
+def make_bundle(
+    configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None, boxes: Travelling | None = None
+) -> Bundle:
     """The script for these configs; several where their pretrained weights are fetched, else one.
 
     `job.config` is set here, to where the config lies among the packed ones. `folds` are tables of folds that a person
-    has changed, by file name: the kernel would draw the usual ones.
+    has changed, by file name: the kernel would draw the usual ones. `boxes` is a detector's set; one that is too large
+    is left to be built there.
     """
+    bundle = _bundle(configs, job, folds or {}, boxes or Travelling())
+    if len(bundle.text) > LARGEST and bundle.boxes.files:
+        too_large = f"with it the script has {len(bundle.text):,} bytes, more than {LARGEST:,}"
+        bundle = _bundle(configs, job, folds or {}, Travelling(why_not=too_large))
+    _check_size(bundle.text, bundle.parts)
+    return bundle
+
+
+def _bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: Travelling) -> Bundle:
     packed = _packed_configs(configs)
     first, *others = (packed[config.resolve()][0] for config in configs)
     job = job.model_copy(update={"config": first, "also": tuple(others)})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
-    members = [member for one in loaded for member in job.members_of(one)]
+    models = [model for one in loaded for model in job.models_of(one)]
     if job.kind != "weights":
-        _check_weights(members)
+        _check_weights(models)
     commit = git_commit()
     files = {f"configs/{name}": text for name, text in packed.values()}
-    files |= {f"folds/{name}": text for name, text in (folds or {}).items()}
-    digest = digest_of_job(job, members, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
+    files |= {f"folds/{name}": text for name, text in folds.items()}
+    digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
     by_hand = [*files, "--set"]
-    files |= _podium_source()
-    for module in _needed_packages(members):
+    files |= boxes.files
+    entry = _entry_of(job, boxes)
+    files |= _podium_source(entry)
+    for module in _needed_packages(models):
         files |= _package(module)
     check_for_secrets({**files, "--set": "\n".join(job.overrides)}, by_hand)
-    text = _script(job, files, commit, digest)
+    about = {"title": _title_of(job), "podium": metadata.version("podium-kit"), "commit": commit}
+    about |= {"config_digest": digest, **_data_of(job, models)}
+    text = _script(job, files, about, entry)
     parts = {name: len(_literal(text)) for name, text in files.items()}
-    _check_size(text, parts)
-    return Bundle(job, text, commit, digest, parts)
+    return Bundle(job, text, commit, digest, parts, boxes)
+
+
+def _entry_of(job: Job, boxes: Travelling) -> str:
+    """The module whose imports say what is packed."""
+    if job.kind != "detector":
+        return "podium.kaggle.inside"
+    return "podium.kaggle.inside_detector" if boxes.files else "podium.kaggle.inside_building"
 
 
 def _packed_configs(configs: Sequence[Path]) -> dict[Path, tuple[str, str]]:
@@ -86,26 +111,26 @@ def _packed_configs(configs: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     return packed
 
 
-def _check_weights(members: Iterable[Member]) -> None:
+def _check_weights(models: Iterable[Model]) -> None:
     """Weights in a file of this machine cannot travel in a script."""
-    for member in members:
-        backbone = member.settings.backbone
+    for model in models:
+        backbone = model.settings.backbone
         if backbone.weights_are_a_path:
             raise BundleError(
-                f"{member.name}: the weights {backbone.weights} lie on this machine, and a kernel cannot see them; put"
+                f"{model.name}: the weights {backbone.weights} lie on this machine, and a kernel cannot see them; put"
                 " them into a Kaggle dataset and say backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
             )
 
 
-def _needed_packages(members: Iterable[Member]) -> list[str]:
-    needs = {BACKBONES[member.settings.backbone.name].package.partition(".")[0] for member in members}
+def _needed_packages(models: Iterable[Model]) -> list[str]:
+    needs = {BACKBONES[model.settings.backbone.name].package.partition(".")[0] for model in models}
     return sorted(PURE_PACKAGES) if "efficientnet" in needs else []
 
 
-def _podium_source() -> dict[str, str]:
+def _podium_source(entry: str) -> dict[str, str]:
     """The modules that the kernel's entry imports, at any depth, and their packages; by path."""
     dynamic = sorted({row.package for row in BACKBONES.values() if row.package.startswith("podium.")})
-    waiting, found = ["podium", _ENTRY, *dynamic], dict[str, str]()
+    waiting, found = ["podium", entry, *dynamic], dict[str, str]()
     while waiting:
         path = _module_path(waiting.pop())
         if path is None or path.relative_to(_SOURCE).as_posix() in found:
@@ -173,27 +198,39 @@ def _literal(text: str) -> str:
     return f"'''{escaped.encode('ascii', 'backslashreplace').decode()}'''"
 
 
-def _script(job: Job, files: Mapping[str, str], commit: str, config_digest: str) -> str:
-    about = {
-        "title": _title_of(job),
-        "podium": metadata.version("podium-kit"),
-        "commit": commit,
-        "config_digest": config_digest,
-    }
+def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str], entry: str) -> str:
     packed = "\n\n".join(f"FILES[{name!a}] = {_literal(files[name])}" for name in sorted(files))
     job_text = json.dumps(job.model_dump(mode="json"), indent=4)
     return _TEMPLATE.format(
-        **about,
+        **{key: about[key] for key in ("title", "podium", "commit", "config_digest")},
         config=job.config,
         about=json.dumps(about, indent=4),
         job=f"json.loads({_literal(job_text)})",
         files=packed,
-        entry=_ENTRY,
+        entry=entry,
     )
 
 
+def _data_of(job: Job, models: Sequence[Model]) -> dict[str, str]:
+    """Whose data is a source that its name does not tell: a rehearsal mounts what lies here for it."""
+    if job.kind != "detector" or not isinstance(models[0], Detector):
+        return {}
+    settings = models[0].settings
+    return {"data_of": settings.slug, "data_at": settings.data_at_kaggle or ""}
+
+
+def about_of(script: Path) -> dict[str, str]:
+    """What a built script says of itself; nothing where a person has made it unreadable."""
+    found = re.search(r"^ABOUT = (\{\n.*?^\})$", script.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    try:
+        about = json.loads(found[1]) if found else {}
+    except ValueError:
+        about = {}
+    return about if isinstance(about, dict) else {}
+
+
 def _title_of(job: Job) -> str:
-    what = {"member": "member", "ensemble": "ensemble", "weights": "pretrained weights of"}[job.kind]
+    what = "pretrained weights of" if job.kind == "weights" else job.kind
     parts = [what, Path(job.config).stem, *([f"({', '.join(job.members)})"] if job.members else [])]
     if job.folds:
         parts.append("fold " + ", ".join(map(str, job.folds)))

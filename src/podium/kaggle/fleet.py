@@ -16,12 +16,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from podium.config.loading import load_ensemble
 from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of, write_json, write_text
 from podium.kaggle.building import assemble, jobs_of_folds
 from podium.kaggle.client import Kaggle
-from podium.kaggle.job import SPARE_MINUTES, Job, digest_of_job
+from podium.kaggle.job import SPARE_MINUTES, Job, digest_of_job, load_config
 from podium.kaggle.metadata import Machine
 from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull
@@ -43,7 +42,7 @@ _LINES = 5
 
 
 class Kernel(BaseModel):
-    """One kernel of the fleet: a member on a fold, through all its versions."""
+    """One kernel of the fleet: a member on a fold, or a detector, through all its versions."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +64,8 @@ class Kernel(BaseModel):
 
     @property
     def name(self) -> str:
-        return f"{self.job.members[0]} fold {self.job.folds[0]}"
+        folds = [f"fold {fold}" for fold in self.job.folds]
+        return " ".join([*(self.job.members or [Path(self.job.config).stem]), *folds])
 
     def fail(self, why: str) -> None:
         self.failures += 1
@@ -117,14 +117,14 @@ class Fleet:
 
 
 def fleet_of(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
-    """The fleet of an ensemble with these wishes: the one that was sent out before, or a new one.
+    """The fleet of an ensemble, or of a detector, with these wishes: the one that was sent out before, or a new one.
 
     Machines and time limits make no other fleet; those asked for last hold from the next push on. A kernel that another
     fleet has sent out already, for a member that has not changed since, changes over to this one.
     """
-    loaded = load_ensemble(config, job.overrides, job.seed)
+    loaded = load_config(config, job.overrides, job.seed)
     wanted = [
-        Kernel(job=one, made_of=digest_of_job(one, one.members_of(loaded), None)) for one in jobs_of_folds(config, job)
+        Kernel(job=one, made_of=digest_of_job(one, one.models_of(loaded), None)) for one in jobs_of_folds(config, job)
     ]
     digest = digest_of([loaded.settings.model_dump(mode="json"), [kernel.made_of for kernel in wanted]])
     fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, wanted)

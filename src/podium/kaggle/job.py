@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.ensemble import EnsembleSettings
-from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
+from podium.config.loading import (
+    Detector,
+    Ensemble,
+    ExtraCheck,
+    Member,
+    is_detector,
+    is_ensemble,
+    load_detector,
+    load_ensemble,
+    load_member,
+)
 from podium.config.settings import Settings
 from podium.files import digest_of
 from podium.kaggle.names import slug_of
@@ -17,7 +27,9 @@ SPARE_MINUTES = 25.0
 """Of a session, kept for what podium's own clock does not see: the machine's start, and storing the outputs."""
 LONGEST_TITLE = 50
 
-Kind = Literal["member", "ensemble", "weights"]
+Kind = Literal["member", "ensemble", "detector", "weights"]
+Model = Member | Detector
+"""What is trained: it has a name, and settings with a backbone."""
 
 
 class Job(Settings):
@@ -62,25 +74,37 @@ class Job(Settings):
         """From what `model_dump(mode="json")` gave."""
         return cls.model_validate_json(json.dumps(dict(content)))
 
+    def models_of(self, loaded: Ensemble | Model) -> tuple[Model, ...]:
+        return (loaded,) if isinstance(loaded, Detector) else self.members_of(loaded)
+
     def members_of(self, loaded: Ensemble | Member) -> tuple[Member, ...]:
         if isinstance(loaded, Member):
             return (loaded,)
         return tuple(member for member in loaded.members if not self.members or member.name in self.members)
 
 
-def digest_of_job(job: Job, members: Iterable[Member], blend: EnsembleSettings | None) -> str:
+def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | None) -> str:
     """Of all that decides what it trains and blends, whichever file says so: the same for every version of a kernel."""
-    trained = [
-        [member.name, member.settings.model_dump(mode="json"), member.competition.model_dump(mode="json")]
-        for member in members
-    ]
+    trained = [[one.name, one.settings.model_dump(mode="json"), *_beside(one)] for one in models]
     wishes = job.model_dump(mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run"})
     return digest_of([trained, wishes, blend.model_dump(mode="json") if blend and job.blends else None])
 
 
+def _beside(model: Model) -> list[Any]:
+    return [] if isinstance(model, Detector) else [model.competition.model_dump(mode="json")]
+
+
+def kind_of(path: Path) -> Kind:
+    return "ensemble" if is_ensemble(path) else "detector" if is_detector(path) else "member"
+
+
 def load_config(
     path: Path, overrides: tuple[str, ...] = (), seed: int | None = None, check: ExtraCheck | None = None
-) -> Ensemble | Member:
-    if is_ensemble(path):
-        return load_ensemble(path, overrides, seed, check)
-    return load_member(path, overrides, seed, check)
+) -> Ensemble | Model:
+    match kind_of(path):
+        case "ensemble":
+            return load_ensemble(path, overrides, seed, check)
+        case "detector":
+            return load_detector(path, overrides, seed, check)
+        case _:
+            return load_member(path, overrides, seed, check)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.config.loading import Member
+from podium.config.loading import Detector
 from podium.errors import BundleError
-from podium.kaggle.job import Job
+from podium.kaggle.job import Job, Model
 from podium.kaggle.names import KernelRef, slug_of
 
 METADATA = Path("kernel-metadata.json")
@@ -31,13 +31,15 @@ class Machine:
     internet: bool = False
 
 
-def metadata_for(job: Job, members: Sequence[Member], owner: str, machine: Machine, code_file: str) -> dict[str, Any]:
+def metadata_for(job: Job, models: Sequence[Model], owner: str, machine: Machine, code_file: str) -> dict[str, Any]:
     """What podium would write where no person had a say."""
-    attached = [source for member in members if (source := member.settings.backbone.kaggle_source)]
-    if job.kind == "weights" or job.dry_run:
-        attached = []
-    competitions = [] if job.kind == "weights" else [member.competition.slug for member in members]
-    kernels = [name for kind, name in attached if kind == "kernel"] + ([job.goes_on_from] if job.goes_on_from else [])
+    attached = [] if job.kind == "weights" else [source for model in models if (source := _data_source(model))]
+    if job.kind != "weights" and not job.dry_run:
+        attached += [source for model in models if (source := model.settings.backbone.kaggle_source)]
+
+    def of_kind(wanted: str) -> list[str]:
+        return [name for kind, name in attached if kind == wanted]
+
     return {
         "id": f"{owner}/{job.title}",
         "title": job.title,
@@ -50,11 +52,17 @@ def metadata_for(job: Job, members: Sequence[Member], owner: str, machine: Machi
         "enable_internet": machine.internet,
         "machine_shape": _SHAPES[machine.gpu],
         "keywords": [],
-        "dataset_sources": _each_once(name for kind, name in attached if kind == "dataset"),
-        "competition_sources": _each_once(competitions),
-        "kernel_sources": _each_once(kernels),
+        "dataset_sources": _each_once(of_kind("dataset")),
+        "competition_sources": _each_once(of_kind("competition")),
+        "kernel_sources": _each_once([*of_kind("kernel"), *([job.goes_on_from] if job.goes_on_from else [])]),
         "model_sources": [],
     }
+
+
+def _data_source(model: Model) -> tuple[str, str] | None:
+    if isinstance(model, Detector):
+        return model.settings.kaggle_source
+    return "competition", model.competition.slug
 
 
 def _each_once(names: Any) -> list[str]:

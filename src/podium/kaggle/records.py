@@ -73,11 +73,10 @@ def bring_home(record: Record, runs: Path) -> list[str]:
     """
     report = read_report(record.output)
     done = [line for entry in report.runs for line in _bring_run(record, entry, runs)]
-    if report.blend:
-        target = here_of(runs, report.blend)
-        if not target.exists():
-            _copy_whole(record.output / report.blend, target)
-            done.append(f"{target}: the blend")
+    for place, what in ((report.boxes, "its set of boxes"), (report.blend, "the blend")):
+        if place and not (target := here_of(runs, place)).exists():
+            _copy_whole(record.output / place, target)
+            done.append(f"{target}: {what}")
     if report.submission:
         target = submissions_folder() / Path(report.submission).name
         if not target.exists():

@@ -62,10 +62,10 @@ class Outcome:
         return self.code == 0 and not self.ran_out_of_time
 
 
-def sources_of(metadata: Mapping[str, Any], *, dry_run: bool = False) -> list[Source]:
-    """What is attached; a dry run takes no weights, so it needs the competition's data only."""
-    keys = _KEYS if not dry_run else {"competition_sources": _KEYS["competition_sources"]}
-    return [(kind, name) for key, kind in keys.items() for name in metadata.get(key) or []]
+def sources_of(metadata: Mapping[str, Any], *, dry_run: bool = False, data: Source | None = None) -> list[Source]:
+    """What is attached; a dry run takes no weights, so it needs only the data: the competition's, or a detector's."""
+    attached: list[Source] = [(kind, name) for key, kind in _KEYS.items() for name in metadata.get(key) or []]
+    return [one for one in attached if not dry_run or one[0] == "competition" or one == data]
 
 
 def mount_point(source: Source, layout: Layout) -> Path:

@@ -42,7 +42,7 @@ InRuns = Annotated[str, _below("runs")]
 
 
 class Entry(BaseModel):
-    """One member on one fold: its run folder, and its predictions where it is predicted."""
+    """One member on one fold, or a detector: its run folder, and its predictions where it is predicted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,6 +70,8 @@ class Report(BaseModel):
     config: str = ""
     config_digest: str = ""
     runs: list[Entry] = []
+    boxes: InRuns | None = None
+    """The set that a detector was trained on."""
     blend: InRuns | None = None
     submission: Annotated[str, _below("submissions")] | None = None
     weights: list[Annotated[str, AfterValidator(_a_name)]] = []

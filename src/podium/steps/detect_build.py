@@ -35,8 +35,8 @@ class Where:
 
     @classmethod
     def of(cls, detector: Detector, data: Path | None, runs: Path) -> "Where":
-        slug = detector.settings.slug
-        return cls(data_folder(slug, data), boxes_folder(runs, slug))
+        settings = detector.settings
+        return cls(data_folder(settings.slug, data, settings.kaggle_source), boxes_folder(runs, settings.slug))
 
 
 def build(detector: Detector, where: Where, console: Console, stopping: Stopping, command: str) -> None:
@@ -128,7 +128,7 @@ def _digest(settings: DetectorSettings, facts: list[Any], data: Path) -> str:
     elif isinstance(settings.source, FolderSource):
         folders = sorted(path for path in (data / settings.source.folder).rglob("*") if path.is_dir())
     times = [(str(path.relative_to(data)), path.stat().st_mtime_ns) for path in folders if path.is_dir()]
-    return digest_of([_MAKING, settings.model_dump(mode="json"), facts, times])
+    return digest_of([_MAKING, settings.model_dump(mode="json", exclude={"data_at_kaggle"}), facts, times])
 
 
 # Telling.

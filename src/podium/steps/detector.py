@@ -74,6 +74,11 @@ class DetectorRun:
     def precision_on_processors(self, console: Console) -> str:
         return "float32"
 
+    @property
+    def seconds_to_evaluate(self) -> float:
+        """About, as the validation pictures took in training."""
+        return float(1.3 * self.run.state.get("seconds_a_picture", 0.0) * len(self.boxset.pictures))
+
     def part(self, name: str, limit: int | None = None) -> "PicturesWithBoxes":
         """One part of the set, or the first so many pictures of it."""
         from podium.training.detection import PicturesWithBoxes
@@ -102,7 +107,8 @@ def detector_run(detector: Detector, choices: Choices, console: Console) -> Dete
     own = set_folder(detector, choices)
     if not own.is_dir():
         raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
-    boxset, data = read_boxset(own), data_folder(detector.settings.slug, choices.data)
+    boxset = read_boxset(own)
+    data = data_folder(detector.settings.slug, choices.data, detector.settings.kaggle_source)
     paths = [
         picture_path(file, turned, data, own)
         for file, turned in zip(boxset.pictures["file"], boxset.pictures["turned"], strict=True)
@@ -181,6 +187,15 @@ def evaluate_detector(
         draw_curves(folder / f"{its.part}.png", title=f"{one.name}: {its.part}", part=its)
     write_json(folder / FIGURES, {**figures.to_json(), "weights": one.run.state["best"].get("digest")})
     return figures, folder
+
+
+def tell_evaluation(one: DetectorRun, figures: "Figures", folder: Path, console: Console) -> None:
+    console.print(figures.table())
+    if len(one.boxset.classes) > 1:
+        console.print(figures.class_table())
+    for note in figures.notes():
+        console.print(note, highlight=False)
+    console.print(f"{one.name}: figures, boxes and curves in {folder}")
 
 
 @dataclass(frozen=True)

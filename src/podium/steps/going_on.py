@@ -38,7 +38,7 @@ IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stoppi
 """What may change in a stage that is under way. In one that has not begun, everything may."""
 FREE = (
     "competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages",
-    "slug", "title", "source", "classes", "keep", "split", "empty_pictures",
+    "slug", "title", "data_at_kaggle", "source", "classes", "keep", "split", "empty_pictures",
 )  # fmt: skip
 """Keys of a member or a detector that decide no weights, or are compared one by one."""
 MADE_OF = {"rows": "rows and pictures", "folds": "folds", "weights": "weights file", "labels": "classes"}

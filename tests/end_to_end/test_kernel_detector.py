@@ -1,0 +1,137 @@
+"""A detector's way through Kaggle: its set packed or built there, trained, evaluated, brought home and asked here."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from standin.pushed import run_pushed
+
+from boxed_pictures import draw_set
+from podium.detection.coco import write_coco
+from podium.detection.exchange import PictureFiles
+from podium.runs import Run
+
+DATASET = "ada/some-squares"
+STAGE = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3}
+BACKBONE = {"name": "SmallResNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False}
+DETECTOR = {
+    "slug": "squares",
+    "data_at_kaggle": f"kaggle-dataset:{DATASET}",
+    "source": "coco",
+    "split": "source",
+    "backbone": BACKBONE,
+    "levels": 5,
+    "head": {"layers": 1},
+    "augmentation": ["HorizontalFlip"],
+    "stages": [STAGE],
+}
+WORKING = Path("build/rehearsal/kaggle/working")
+QUICK, LONG = 1, 100
+"""Epochs. A long training takes many times as long as all that comes before its first epoch."""
+
+
+@pytest.fixture
+def squares(tmp_path, podium):
+    """Pictures with their boxes in COCO's form, and a detector file; the set is not built yet."""
+    drawn = tmp_path / "drawn"
+    write_coco(draw_set(drawn), tmp_path / "data" / "squares", PictureFiles("copy", drawn, drawn))
+    return written()
+
+
+def dataset():
+    """The data folder, as the files of a dataset."""
+    data = Path("data/squares")
+    return {path.relative_to(data).as_posix(): path.read_bytes() for path in data.rglob("*") if path.is_file()}
+
+
+def written(**changes):
+    path = Path("squares.yaml")
+    path.write_text(yaml.safe_dump(DETECTOR | changes))
+    return path
+
+
+@pytest.mark.slow
+def test_a_set_that_was_built_here_travels_and_gives_the_weights_of_home(squares, podium):
+    assert podium("detect", "build", squares).code == 0
+    built = podium("kernel", "build", squares)
+    assert (built.code, built.err) == (0, "")
+    assert "the set of boxes travels in it" in built.out
+    ended = podium("kernel", "run", "--layout", "old")
+    assert (ended.code, ended.err) == (0, "")
+    assert "AP@0.5" in ended.out
+    report = json.loads((WORKING / "podium-report.json").read_text())
+    (entry,) = report["runs"]
+    assert (report["status"], report["kind"], entry["member"]) == ("done", "detector", "squares")
+    assert podium("detect", "train", squares).code == 0
+    here, there = Run(Path(entry["run"])), Run(WORKING / entry["run"])
+    assert here.best_weights.read_bytes() == there.best_weights.read_bytes()
+    assert (there.path / "evaluation" / "figures.json").is_file()
+
+
+def test_what_was_built_and_trained_there_is_evaluated_and_asked_here(squares, podium, standin):
+    standin.datasets[DATASET] = dataset()
+    standin.runner = run_pushed
+    ended = podium("kernel", "push", squares, "--follow")
+    assert (ended.code, ended.err) == (0, "")
+    assert "runs/boxes/squares: its set of boxes" in ended.out
+    (version,) = standin.versions()
+    assert (version.ref, version.sources) == ("ada/podium-squares/1", [("dataset", DATASET)])
+    evaluated = podium("detect", "evaluate", squares)
+    assert (evaluated.code, evaluated.err) == (0, "")
+    (run,) = Path("runs").glob("squares-*/fold0")
+    assert json.loads((run / "kernel.json").read_text())["kernel"] == "ada/podium-squares/1"
+    found = podium("detect", "predict", squares, "drawn", "--threshold", "0")
+    assert (found.code, found.err) == (0, "")
+    assert Path("found/boxes.csv").is_file()
+    assert "trained already with this config" in podium("detect", "train", squares).out
+
+
+def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):
+    squares = written(backbone={**BACKBONE, "weights": "kaggle-kernel:ada/nets/small.weights.h5"})
+    assert podium("detect", "build", squares).code == 0
+    assert "the set of boxes travels in it" in podium("kernel", "build", squares).out
+    ended = podium("kernel", "run", "--dry-run", "--layout", "old")
+    assert (ended.code, ended.err) == (0, "")
+    assert "training on 8 pictures" in ended.out
+    assert "done after" in ended.out
+
+
+@pytest.mark.slow
+def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
+    assert podium("detect", "build", squares).code == 0
+    standin.datasets[DATASET] = dataset()
+    seconds = {}
+
+    def run(version, inputs, working):
+        late = len(standin.versions()) == 2
+        code, lines = run_pushed(version, inputs, working, {"time_limit": 1.5 * seconds["first"]} if late else None)
+        seconds.setdefault("first", max(line.time for line in lines))
+        return code, lines
+
+    standin.runner = run
+    for epochs in (QUICK, LONG):
+        ended = podium("fleet", "up", written(stages=[{**STAGE, "epochs": epochs}]))
+        assert (ended.code, ended.err) == (0, "")
+    assert [version.ref for version in standin.versions()] == [f"ada/podium-squares/{number}" for number in (1, 2, 3)]
+    last = standin.versions()[-1]
+    assert last.sources[-1] == ("kernel", "ada/podium-squares")
+    assert "going on from stage all, epoch " in last.log
+    assert "squares  home  ada/podium-squares/3" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "data_at_kaggle=null"], "nothing says where its pictures lie at Kaggle"),
+        (["--set", "data_at_kaggle=kaggle-dataset:ada"], "expected kaggle-dataset:<owner>/<slug>"),
+        (["--fold", "0"], "a detector has one training"),
+        (["--set", "source={kind: coco, folder: /somewhere}"], "is a place of this machine"),
+        (["--set", "backbone.weights=some/file.h5"], "lie on this machine"),
+    ],
+)
+def test_what_cannot_work_there_is_told_before_anything_is_written(arguments, told, squares, podium):
+    ended = podium("kernel", "build", squares, *arguments)
+    assert ended.code == 1
+    assert told in ended.err
+    assert not Path("build").exists()

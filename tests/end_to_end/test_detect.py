@@ -143,6 +143,16 @@ def test_a_dry_run_takes_a_few_pictures(alone, podium_in):
     ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--dry-run")
     assert ended.code == 0, ended.err
     assert "training on 8 pictures" in ended.out
+    evaluated = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data", "--dry-run")
+    figures = json.loads((run_in(alone).path / "evaluation" / "figures.json").read_text())
+    assert figures["parts"]["train"]["pictures"] == 8, evaluated.err
+    assert figures["parts"]["train"]["boxes"] == 8  # of those that were searched alone
+
+
+def test_a_limit_is_of_the_pictures_to_train_on(alone, podium_in):
+    ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--limit", 5)
+    assert "training on 5 pictures with 5 boxes of 2 classes, validating on 6" in ended.out
+    assert json.loads((run_in(alone).path / "validation.json").read_text())["boxes"] == 5
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from podium.cli import options
 from podium.cli.main import main
 from podium.errors import DiskFullError, MemoryFullError, RunError, TrainingDivergedError
 from podium.runs import Run
-from podium.steps import member
+from podium.steps import training
 from podium.training.classification import ClassificationTask
 from podium.training.saves import Saves
 from podium.training.saving import StateSaver
@@ -397,7 +397,7 @@ def test_what_went_wrong_says_whose_training_it_was(kind, podium, monkeypatch):
     def fails(*_):
         raise kind("it went wrong; make it smaller")
 
-    monkeypatch.setattr(member, "_train", fails)
+    monkeypatch.setattr(training, "_train", fails)
     assert_told_in_one_line(podium("train", "--resume"), "tiny fold 0: it went wrong; make it smaller")
 
 

@@ -12,7 +12,7 @@ What is kept is clean: each box has an area and lies within its picture. What wa
 have swapped corners or reach outside; `podium.detection.cleaning` mends that.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,12 @@ def _first_row_told(table: pd.DataFrame, faults: Iterator[Fault], what_to_do: st
         return None
     row, told = found
     return f"a row of the picture {short(table['id'].iloc[row])}: {told}; {what_to_do}"
+
+
+def only(boxset: BoxSet, ids: Collection[str]) -> BoxSet:
+    """These pictures of the set, with their boxes."""
+    pictures, boxes = (table[table["id"].isin(ids)].reset_index(drop=True) for table in (boxset.pictures, boxset.boxes))
+    return replace(boxset, pictures=pictures, boxes=boxes)
 
 
 def ordered(boxset: BoxSet) -> BoxSet:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
 
 NOTE = ".podium-pull.json"
+A_WAIT = 0.2
+"""Seconds."""
 AT_ONCE = 2
 _LAST_LINES = 15
 _WORTH_A_LINE = 100_000
@@ -107,7 +109,8 @@ class _Pull:
             for worker in workers:
                 worker.start()
             for worker in workers:
-                worker.join()
+                while worker.is_alive():  # a signal just before a wait without an end would be acted on after it
+                    worker.join(A_WAIT)
         finally:
             self.stopping.set()
         if failures:

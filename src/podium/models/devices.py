@@ -92,20 +92,25 @@ _found: dict[tuple[str, ...], Devices] = {}
 def found(stages: Sequence[Stage]) -> Devices:
     """All GPUs that can train these stages together, or else one device: the first GPU, or the processors."""
     names = tuple(names_of_gpus())
-    if any(stage.optimizer.arguments.get(name) is not None for stage in stages for name in ALONE):
+    if any(map(_is_alone, stages)):
         return ONE_DEVICE
     if names not in _found:
         _found[names] = Devices(names)
     return _found[names]
 
 
-def described(model: Any) -> str:
+def _is_alone(stage: Stage) -> bool:
+    return any(stage.optimizer.arguments.get(name) is not None for name in ALONE)
+
+
+def described(model: Any, stage: Stage) -> str:
     """On what it trains, where that is not the processors in float32."""
     count = len(names_of_gpus())
     if are_several(model):
         parts = [f"on {count} GPUs"]
     elif count > 1:
-        parts = [f"on one of {count} GPUs, since Keras cannot share {' or '.join(ALONE)}"]
+        why = f", since Keras cannot share {' or '.join(ALONE)}" if _is_alone(stage) else ""
+        parts = [f"on one of {count} GPUs{why}"]
     else:
         parts = ["on the GPU"] * count
     parts += [f"in {model.dtype_policy.name}"] if model.dtype_policy.name != "float32" else []

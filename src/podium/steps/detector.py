@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from podium.data.supply import Cache
     from podium.detection.boxset import BoxSet
     from podium.detection.figures import Figures
-    from podium.inference.finding import Searched
     from podium.training.detection import DetectionTask, PicturesWithBoxes
 
 DECISIVE = ("seed", "backbone", "levels", "anchors", "head", "box_weight", "resize", "augmentation", "stages",
@@ -62,7 +61,7 @@ class DetectorRun:
     def task(self, console: Console) -> "DetectionTask":
         from podium.training.detection import DetectionTask
 
-        training, validation = (self.part(name, self.choices.limit) for name in ("train", "validation"))
+        training, validation = self.part("train", self.choices.limit), self.part("validation")
         console.print(
             f"{self.name}: training on {len(training.ids):,} pictures with {training.count:,} boxes of"
             f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
@@ -163,12 +162,13 @@ def evaluate_detector(
     """What it is worth on these parts of its set, and the folder where that is written: figures, boxes, curves."""
     import pandas as pd
 
+    from podium.detection.boxset import only
     from podium.detection.charts import draw_curves
     from podium.detection.evaluation import CHOOSING, evaluate
     from podium.detection.found import write_found
 
     import_libraries()
-    from podium.inference.finding import TrainedDetector
+    from podium.inference.finding import Searched, TrainedDetector
 
     if not one.run.is_trained:
         raise RunError(
@@ -176,11 +176,14 @@ def evaluate_detector(
             " options"
         )
     opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
-    found = {}
+    searched = {part: one.part(part) for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])])}
     with locked(one.run.path), one.run.timed("prediction"):
-        for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])]):
-            found[part] = opened.find(_searched(one.part(part)), _cache(one, console), console)
-    figures = evaluate(one.boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
+        found = {
+            name: opened.find(Searched(part.ids, part.paths, part.shapes), _cache(one, console), console)
+            for name, part in searched.items()
+        }
+    boxset = only(one.boxset, {name for part in searched.values() for name in part.ids})
+    figures = evaluate(boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
     folder = one.run.path / EVALUATION
     for its in figures.parts:
         write_found(folder / f"{its.part}.csv", found[its.part])
@@ -256,12 +259,6 @@ def _trained_at(run: Run) -> Trained | None:
 
 def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: settings[key] for key in DECISIVE}
-
-
-def _searched(part: "PicturesWithBoxes") -> "Searched":
-    from podium.inference.finding import Searched
-
-    return Searched(part.ids, part.paths, part.shapes)
 
 
 def _cache(one: DetectorRun, console: Console) -> "Cache":

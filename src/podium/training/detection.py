@@ -16,7 +16,7 @@ from podium.data.augmentation import Augmentation
 from podium.data.batches import BoxBatches, PredictionBatches
 from podium.data.preparing import Boxed, PlainLook
 from podium.data.supply import Cache, Supply
-from podium.detection.boxset import BoxSet, picture_path
+from podium.detection.boxset import BoxSet, only, picture_path
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.evaluation import evaluate_part
 from podium.detection.exchange import boxes_of_pictures, classes_of_boxes
@@ -88,7 +88,8 @@ class DetectionTask:
         cache: Cache | None = None,
     ) -> None:
         """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time."""
-        self._settings, self._boxset, self._eager = settings, boxset, eager
+        self._settings, self._classes, self._eager = settings, boxset.classes, eager
+        self._to_validate = only(boxset, validation.ids)
         self._training, self._validation = training, validation
         self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
         self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -97,7 +98,7 @@ class DetectionTask:
         self.monitor = f"val_{settings.monitor}"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        detector = build_detector(self._settings, len(self._boxset.classes), image_size, pretrained=pretrained)
+        detector = build_detector(self._settings, len(self._classes), image_size, pretrained=pretrained)
         if pretrained and self._settings.backbone.weights == "none":
             some = Supply(self._training.paths[:SETTLED_ON])
             look = PlainLook(image_size, self._settings.resize)
@@ -146,10 +147,10 @@ class DetectionTask:
             PredictionBatches(self._validation_supply, [look], stage.batch_size),
             part.ids,
             part.shapes,
-            self._boxset.classes,
+            self._classes,
             self._settings.resize,
         )
-        figures = evaluate_part(self._boxset, found, "validation")
+        figures = evaluate_part(self._to_validate, found, "validation")
         self._last = figures, found
         named = {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.counted.f1, "iou": figures.counted.mean_iou}
         return {f"val_{name}": value if value == value else 0.0 for name, value in named.items()}

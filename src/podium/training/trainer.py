@@ -100,7 +100,7 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     console.print(
         f"  stage {stage.name}: {epochs} at {stage.image_size} px, batches of {stage.batch_size},"
-        f" {learning:,} of {model.count_params():,} weights learn{devices.described(model)}"
+        f" {learning:,} of {model.count_params():,} weights learn{devices.described(model, stage)}"
     )
 
 

@@ -128,7 +128,7 @@ class PicturePaths(ExtensionArray, Sequence[Path]):  # type: ignore[misc]  # __c
     def text(self, position: int) -> str:
         """One of them. Not by way of a Path, which would leave each name among the texts that Python keeps for good."""
         number = int(self._numbers[position])
-        return os.path.join(self._pictures.folders[self._pictures.folder_of[number]], self._pictures.name(number))  # noqa: PTH118
+        return os.path.join(self._pictures.folders[self._pictures.folder_of[number]], self._pictures.name(number))  # noqa: PTH118  # as in texts
 
     def by_folder(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
         """Each folder with the positions of its pictures."""

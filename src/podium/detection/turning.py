@@ -12,6 +12,7 @@ and so on.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -114,12 +115,13 @@ def _of_jpeg(content: bytes) -> Stored | None:
 
 def _way_of_tag(exif: bytes) -> int:
     """The orientation out of the first directory of an EXIF segment."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+    order = orders.get(exif[:2])
     if order is None:
         return AS_STORED
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], order)  # type: ignore[arg-type]
+        return int.from_bytes(exif[at : at + size], order)
 
     directory = number(4, 4)
     for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):

@@ -26,7 +26,7 @@ LIGHT = Layer(
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(
-    parts="ensemble detection data.rows data.folds data.archives data.picture_paths",
+    parts="ensemble detection data.rows data.folds data.archives data.jpeg data.picture_paths",
     libraries=f"{LIGHT.libraries} numpy pandas sklearn scipy threadpoolctl",
 )
 DRAWING = Layer(

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from podium.data.jpeg import Stored
 from podium.data.pictures import read_picture
-from podium.detection.turning import WAY_OF_DEGREES, Stored, stored_as, turned, turned_boxes, write_turned
+from podium.detection.turning import WAY_OF_DEGREES, stored_as, turned, turned_boxes, write_turned
 from podium.errors import DataError
 
 WIDTH, HEIGHT = 40, 24

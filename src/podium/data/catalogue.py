@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from podium.data.jpeg import JPEG
 from podium.data.picture_paths import PicturePaths, text_of
-from podium.data.pictures import JPEG, Frame, Picture, framed_from, read_file
+from podium.data.pictures import Frame, Picture, framed_from, read_file
 from podium.data.rows import CompetitionRows, paths_of, without
 from podium.errors import DataError
 from podium.files import replacing

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.data.jpeg import header_of
 from podium.errors import DataError
 
 Picture = NDArray[np.uint8]
@@ -16,12 +17,9 @@ Resize = Literal["squash", "crop", "pad"]
 
 DECODING = 2
 """Raised whenever podium would make other pixels of the same file and frame."""
-JPEG = b"\xff\xd8"
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _WAYS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
 """How a picture is shrunk by more than this. Areas blur what is hardly shrunk, and take three times as long there."""
-_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The JPEG segments that tell the size; the three others among them do not."""
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itself names the files it cannot read
 
@@ -56,8 +54,10 @@ class Frame:
 
     def reduction(self, content: bytes | Picture) -> int:
         """By how much a JPEG may be shrunk while it is decoded, which saves most of the time, and stay large enough."""
-        height, width = _size_of_jpeg(content)
-        side = max(height, width) if self.resize == "pad" else min(height, width)
+        header = header_of(content)
+        if header is None:
+            return 1
+        side = (max if self.resize == "pad" else min)(header.height, header.width)
         return next((factor for factor in _REDUCED if -(-side // factor) >= self.size), 1)
 
 
@@ -140,18 +140,3 @@ def _pad(picture: Picture, size: int, border: int) -> Picture:
     top, left = offset_in_square(height, size), offset_in_square(width, size)
     padded = cv2.copyMakeBorder(picture, top, size - height - top, left, size - width - left, border)
     return np.asarray(padded, dtype=np.uint8)
-
-
-def _size_of_jpeg(content: bytes | Picture) -> tuple[int, int]:
-    """Height and width, from the file's header; of anything else, or where it is damaged, (0, 0)."""
-    start = 2
-    while bytes(content[:2]) == JPEG and start + 9 < len(content) and content[start] == 0xFF:
-        kind = int(content[start + 1])
-        if kind == 0xFF:  # filling
-            start += 1
-            continue
-        if kind in _SIZE_SEGMENTS:
-            height, width = (256 * int(content[at]) + int(content[at + 1]) for at in (start + 5, start + 7))
-            return height, width
-        start += 2 + 256 * int(content[start + 2]) + int(content[start + 3])
-    return 0, 0

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from podium.config.detector import DetectorSettings, OpenImagesSource
 from podium.data.catalogue import catalogue, in_parallel
+from podium.data.jpeg import AS_STORED
 from podium.detection.boxset import CORNERS
 from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
 from podium.detection.fetching import Dead, Wanted, fetch_pictures
@@ -27,7 +28,7 @@ from podium.detection.openimages_pictures import (
     read_pictures,
 )
 from podium.detection.places import exact_patterns, is_there, places_of
-from podium.detection.turning import AS_STORED, WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
+from podium.detection.turning import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.errors import DataError
 from podium.steps.downloading import telling
 
@@ -221,6 +222,4 @@ def _set_upright(
         return file, stored.width, stored.height, way, False
     own = f"{TURNED}/{id_}.png"
     write_turned(making.data / file, way, making.folder / own)
-    is_on_its_side = way in (5, 6, 7, 8)
-    width, height = (stored.height, stored.width) if is_on_its_side else (stored.width, stored.height)
-    return own, width, height, way, True
+    return own, *stored.size_turned(way), way, True

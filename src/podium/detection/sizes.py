@@ -7,19 +7,14 @@ JPEG is read, so a picture that is cut off has a size too.
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import track
 
+from podium.data.jpeg import header_of_file
 from podium.errors import DataError
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The JPEG segments that tell the size; the three others among them do not."""
-_APP1, _FILLING = 0xE1, 0xFF
-_ORIENTATION = 0x0112
-_ON_ITS_SIDE = {5, 6, 7, 8}
+_PNG = b"\x89PNG\r\n\x1a\n"
 _MANY = 2_000
 """Files that take long enough to read for their progress to be shown."""
 
@@ -35,71 +30,28 @@ def upright_sizes(paths: Sequence[Path], console: Console | None = None) -> list
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height."""
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_PNG))
-            reader = _size_of_jpeg if start.startswith(_JPEG) else _size_of_png if start == _PNG else None
-            size = reader(file) if reader else None
+        header = header_of_file(path)
+        size = header.size_turned(header.way) if header else _size_of_png(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; put the picture back") from None
     return size or _size_when_decoded(path)
 
 
-def _size_of_jpeg(file: BinaryIO) -> tuple[int, int] | None:
-    """None where the header is damaged."""
-    file.seek(len(_JPEG))
-    is_on_its_side = False
-    while len(marker := file.read(2)) == 2 and marker[0] == _FILLING:
-        if marker[1] == _FILLING:
-            file.seek(-1, 1)
-            continue
-        length = int.from_bytes(file.read(2), "big") - 2
-        if marker[1] in _SIZE_SEGMENTS:
-            content = file.read(5)
-            height, width = struct.unpack(">HH", content[1:]) if len(content) == 5 else (0, 0)
-            size = (height, width) if is_on_its_side else (width, height)
-            return size if all(size) else None
-        if marker[1] == _APP1 and not is_on_its_side:
-            content = file.read(max(0, length))
-            is_on_its_side = _orientation(content) in _ON_ITS_SIDE
-        else:
-            file.seek(max(0, length), 1)
-    return None
-
-
-def _orientation(segment: bytes) -> int:
-    """What EXIF says, 0 where it says nothing that can be read."""
-    if not segment.startswith(b"Exif\0\0"):
-        return 0
-    content = segment[6:]
-    order = {b"II": "<", b"MM": ">"}.get(content[:2])
-    if order is None:
-        return 0
-    try:
-        (start,) = struct.unpack_from(f"{order}I", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", content, at)
-            if tag == _ORIENTATION:
-                return int(value)
-    except struct.error:
-        pass
-    return 0
-
-
-def _size_of_png(file: BinaryIO) -> tuple[int, int] | None:
-    """None where the header is damaged, or the picture may be turned."""
-    file.seek(len(_PNG))
+def _size_of_png(path: Path) -> tuple[int, int] | None:
+    """None where it is none, its header is damaged, or the picture may be turned."""
     size = None
-    while len(beginning := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", beginning)
-        if kind == b"IHDR" and length >= 8:
-            width, height = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
-            size, length = (width, height), length - 8
-        if kind in (b"IDAT", b"IEND"):
-            break
-        if kind == b"eXIf":  # whether it turns the picture depends on who decodes it
-            return None
-        file.seek(length + 4, 1)
+    with path.open("rb") as file:
+        is_png = file.read(len(_PNG)) == _PNG
+        while is_png and len(beginning := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", beginning)
+            if kind == b"IHDR" and length >= 8:
+                width, height = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
+                size, length = (width, height), length - 8
+            if kind in (b"IDAT", b"IEND"):
+                break
+            if kind == b"eXIf":  # whether it turns the picture depends on who decodes it
+                return None
+            file.seek(length + 4, 1)
     return size if size and all(size) else None
 
 

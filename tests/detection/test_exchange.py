@@ -195,16 +195,16 @@ def test_yolo_is_written_as_its_users_know_it(tmp_path):
     found = {
         path.relative_to(tmp_path / "yolo").as_posix(): content for path, content in files_in(tmp_path / "yolo").items()
     }
-    assert found["data.yaml"] == (
-        b"train: images/train\nval: images/val\ntest: images/test\nnames:\n  0: Boat\n  1: Car\n"
-    )
+    assert found["data.yaml"] == (b"train: images/train\nval: images/val\nnames:\n  0: Boat\n  1: Car\n")
     assert found["obj.names"] == b"Boat\nCar\n"
     assert found["labels/train/one.txt"] == (
         b"0 0.202500000 0.600000000 0.205000000 0.400000000\n1 0.500000000 0.500000000 1.000000000 1.000000000\n"
     )
     assert found["labels/val/two.txt"] == b""
     assert found["images/train/one.png"] == png_header(100, 50)
-    assert {"images/val/two.png", "images/test", "labels/test"} <= set(found)
+    assert "images/val/two.png" in found
+    # A part without pictures has no folders: empty ones get lost on the way.
+    assert not any(path.endswith("/test") for path in found)
 
 
 def foreign_yolo(folder, description):

@@ -2,7 +2,7 @@
 
     data.yaml                where the pictures of each split lie, and the classes
     obj.names                the classes again, a line each
-    images/train/NAME.jpg    and images/val, images/test; only where pictures were asked for
+    images/train/NAME.jpg    and images/val, images/test, where the set has such; only where pictures were asked for
     labels/train/NAME.txt    a line a box: class cx cy width height, the last four as shares of the picture's sides
 
 Shares have nine digits behind the point: a corner comes back within 0.75 billionths of the picture's side, rounded to a
@@ -50,15 +50,15 @@ def write_yolo(boxset: BoxSet, folder: Path, pictures: PictureFiles | None = Non
     boxset = settled(boxset)
     stems, names = file_names_of(boxset)
     folders = [SHORT_SPLITS[split] for split in boxset.pictures["split"]]
+    # An empty folder gets lost in an archive or a repository, and the set could not be read any more.
+    used = [name for name in SHORT_SPLITS.values() if name in folders] or [SHORT_SPLITS["train"]]
     with new_folder(folder) as draft:
-        for short_name in SHORT_SPLITS.values():
+        for short_name in used:
             (draft / "images" / short_name).mkdir(parents=True)
             (draft / "labels" / short_name).mkdir(parents=True)
         for stem, place, lines in zip(stems, folders, _label_lines(boxset), strict=True):
             (draft / "labels" / place / f"{stem}.txt").write_text(lines, encoding="utf-8", newline="\n")
-        described = {name: f"images/{name}" for name in SHORT_SPLITS.values()} | {
-            "names": dict(enumerate(boxset.classes))
-        }
+        described = {name: f"images/{name}" for name in used} | {"names": dict(enumerate(boxset.classes))}
         text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=10_000)
         (draft / "data.yaml").write_text(text, encoding="utf-8", newline="\n")
         (draft / "obj.names").write_text("\n".join([*boxset.classes, ""]), encoding="utf-8", newline="\n")

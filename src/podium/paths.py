@@ -20,7 +20,7 @@ def kaggle_places(kind: str, name: str) -> list[Path]:
 def data_folder(slug: str, option: Path | None = None, at_kaggle: tuple[str, str] | None = None) -> Path:
     """The data of a competition or a detector: --data, else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it.
 
-    There a detector's may be another source, a kind and a name, than the competition of its slug.
+    There it may be another source, a kind and a name, than the competition of that slug.
     """
     for named, source in ((option, "--data"), (os.environ.get("PODIUM_DATA"), "PODIUM_DATA")):
         if named:

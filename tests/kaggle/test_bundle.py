@@ -1,6 +1,7 @@
 """The packed script: its bytes, what is in it, and what must not be."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,30 @@ def test_a_script_says_whose_data_it_takes(detector, tmp_path):
     assert (about["data_of"], about["data_at"]) == ("squares", "kaggle-dataset:ada/squares")
     script.write_text("print()")
     assert about_of(script) == {}
+
+
+@pytest.mark.parametrize("seen_from", ["here", "the member file"])
+def test_a_competition_file_of_another_place_travels_with_its_data(seen_from, tiny_competition, tmp_path, monkeypatch):
+    cut = tmp_path / "cut" / "competition.yaml"
+    cut.parent.mkdir()
+    cut.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: tiny-squares-cropped"))
+    (tmp_path / "another" / "place").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path if seen_from == "here" else tmp_path / "another" / "place")
+    member = tiny_competition.member()
+    typed = os.path.relpath(cut, member.parent if seen_from == "the member file" else tmp_path)
+    overrides = (f"competition={typed}", "competition.data_at_kaggle=kaggle-dataset:ada/cut-squares")
+    assembled = assemble(
+        [tiny_competition.member()], Job(kind="member", overrides=overrides), Machine(), tmp_path / "runs"
+    )
+    bundle = assembled.bundle
+    assert packed(bundle)["configs/set/competition.yaml"] == cut.read_text()
+    assert str(tmp_path) not in bundle.text
+    assert assembled.metadata["dataset_sources"] == ["ada/cut-squares"]
+    assert assembled.metadata["competition_sources"] == []
+    script = tmp_path / "kernel.py"
+    script.write_text(bundle.text)
+    about = about_of(script)
+    assert (about["data_of"], about["data_at"]) == ("tiny-squares-cropped", "kaggle-dataset:ada/cut-squares")
 
 
 def test_too_large_a_script_is_refused_with_its_largest_parts(monkeypatch):

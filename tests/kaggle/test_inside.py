@@ -49,6 +49,19 @@ def test_stop_for_lack_of_time_is_no_failure(kernel):
     assert report["runs"][0]["predictions"] is None
 
 
+def test_competition_file_that_was_named_here_is_found_there_and_its_data_in_a_dataset(kernel, tiny_competition):
+    cut = kernel.unpacked / "configs" / "set" / "competition.yaml"
+    cut.parent.mkdir()
+    cut.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: cut-squares"))
+    place = kernel.mounted / "datasets" / "ada" / "cut"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tiny_competition.folder)
+    overrides = ("competition=data/cut/competition.yaml", "competition.data_at_kaggle=kaggle-dataset:ada/cut")
+    report = kernel(overrides=overrides, competition="set/competition.yaml", folds=(0,), time_limit=0.001)
+    assert report["status"] == "stopped"
+    assert [path.name.startswith("cut-squares-") for path in Path("runs/folds").glob("*.csv")] == [True]
+
+
 def test_rehearsal_makes_the_job_smaller(kernel, monkeypatch):
     monkeypatch.setenv(OVERRIDING, json.dumps({"folds": [1], "time_limit": 0.001}))
     assert [one["fold"] for one in kernel(folds=(0,))["runs"]] == [1]

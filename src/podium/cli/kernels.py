@@ -149,7 +149,7 @@ def run_(
     smaller: dict[str, Any] = {"dry_run": dry_run, "limit": limit}
     metadata, console = read_metadata(METADATA), make_console()
     check_metadata(metadata, METADATA)
-    slugs = detectors_data()
+    slugs = named_data()
     attached = sources_of(metadata, dry_run=dry_run, data=next(iter(slugs), None))
     inputs = {source: place_of(source, data, input_ or (), runs, slugs.get(source)) for source in attached}
     outcome = rehearse(
@@ -168,15 +168,15 @@ def run_(
     tell_output(outcome.working, console)
 
 
-def detectors_data() -> dict[Source, str]:
-    """The source of a built detector's data, with its slug: data/<slug> is what lies here for it."""
+def named_data() -> dict[Source, str]:
+    """The source that a config names for its data, with the config's slug: data/<slug> is what lies here for it."""
     about = about_of(SCRIPT)
     place = KagglePlace.parse(about.get("data_at", ""))
     return {place.source: about["data_of"]} if place else {}
 
 
 def place_of(source: Source, data: Path | None, named: Sequence[str], runs: Path, slug: str | None = None) -> Path:
-    """What a rehearsal mounts for an attached source; for that of a detector's data, that of its slug."""
+    """What a rehearsal mounts for an attached source; for that of a config's data, what has its slug."""
     kind, name = source
     if kind == "competition" and slug is None:
         return data_folder(name, data)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.faults import nearest, one_of, raise_key_faults
+from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
 from podium.config.settings import Settings, Share, short_form
 from podium.metrics import METRICS
 
@@ -128,6 +129,8 @@ Folds = Annotated[
 class Competition(Settings):
     slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: str = ""
+    data_at_kaggle: DataAtKaggle = None
+    """Left out, it is the data of the competition that the slug names."""
     train: TrainSource
     extra: list[ExtraSource] = []
     test: TestSource
@@ -169,6 +172,11 @@ class Competition(Settings):
             faults.append(("folds", "grouped folds need train.group, the column that names the group"))
         raise_key_faults(faults)
         return self
+
+    @property
+    def kaggle_source(self) -> tuple[KaggleKind, str]:
+        """What a kernel has to attach for the data."""
+        return source_of(self.data_at_kaggle) or ("competition", self.slug)
 
     @property
     def labels(self) -> list[str]:

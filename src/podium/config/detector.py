@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, field_validator, mo
 from podium.config.competition import ShareFolds, checked_pattern
 from podium.config.detector_training import DetectorTraining
 from podium.config.faults import raise_key_faults
-from podium.config.kaggle_place import KaggleKind, KagglePlace
+from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
 from podium.config.settings import Settings, short_form
 
 NAMED_ADDRESSES = ("original", "thumbnail")
@@ -135,9 +135,7 @@ def _count_or_share(value: Any) -> int | float:
 class DetectorSettings(DetectorTraining):
     slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: str = ""
-    data_at_kaggle: str | None = None
-    """Where the data folder lies at Kaggle, as it is at home: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:` the
-    same, or `kaggle-competition:<slug>`. A kernel's metadata then attaches it."""
+    data_at_kaggle: DataAtKaggle = None
     source: Source
     classes: dict[str, Texts] = {}
     """A class, and the source's names that it takes together; a list where each is its own. All of the source's where
@@ -148,22 +146,10 @@ class DetectorSettings(DetectorTraining):
     """Pictures without any box of the classes: how many, or as a share of those with boxes. Left out, a set in a folder
     keeps all of its own, and of Open Images there are none."""
 
-    @field_validator("data_at_kaggle")
-    @classmethod
-    def _names_a_source(cls, text: str | None) -> str | None:
-        place = KagglePlace.parse(text) if text is not None else None
-        if text is not None and (place is None or place.inside):
-            raise ValueError(
-                "expected kaggle-dataset:<owner>/<slug>, kaggle-kernel:<owner>/<slug> or kaggle-competition:<slug>:"
-                f" got {text!r}"
-            )
-        return text
-
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """What a kernel has to attach for the data."""
-        place = KagglePlace.parse(self.data_at_kaggle or "")
-        return place.source if place else None
+        """What a kernel has to attach for the data; None where nothing says so."""
+        return source_of(self.data_at_kaggle)
 
     @field_validator("classes", mode="before")
     @classmethod

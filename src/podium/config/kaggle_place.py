@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
+
+from pydantic import AfterValidator
 
 KaggleKind = Literal["dataset", "kernel", "competition"]
 _OWNED = r"[A-Za-z0-9_-]+/[a-z0-9]+(?:-[a-z0-9]+)*"
@@ -37,3 +39,24 @@ class KagglePlace:
 def is_at_kaggle(text: str) -> bool:
     """Whether it means such a place, well formed or not."""
     return re.match("kaggle-[a-z]+:", text) is not None
+
+
+def _source(text: str | None) -> str | None:
+    place = KagglePlace.parse(text) if text is not None else None
+    if text is not None and (place is None or place.inside):
+        raise ValueError(
+            "expected kaggle-dataset:<owner>/<slug>, kaggle-kernel:<owner>/<slug> or kaggle-competition:<slug>:"
+            f" got {text!r}"
+        )
+    return text
+
+
+DataAtKaggle = Annotated[str | None, AfterValidator(_source)]
+"""Where a data folder lies at Kaggle, as it is at home: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:` the same, or
+`kaggle-competition:<slug>`. A kernel's metadata then attaches it."""
+
+
+def source_of(data: str | None) -> tuple[KaggleKind, str] | None:
+    """What a kernel attaches for it."""
+    place = KagglePlace.parse(data or "")
+    return place.source if place else None

@@ -19,7 +19,7 @@ from podium.config.backbones import BACKBONES
 from podium.config.loading import Detector, Ensemble, files_of
 from podium.errors import BundleError
 from podium.kaggle.boxes import Travelling
-from podium.kaggle.job import Job, Model, digest_of_job, load_config
+from podium.kaggle.job import COMPETITION, Job, Model, digest_of_job, load_config
 from podium.kaggle.keys import check_for_secrets
 from podium.runs import git_commit
 
@@ -27,6 +27,8 @@ LARGEST = 900_000
 """Bytes of a script. Kaggle takes about a million."""
 PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
 """Pure Python that Kaggle's image lacks, by module and by distribution; packed where a backbone needs them."""
+_TYPED = "set/competition.yaml"
+"""Where a competition file that --set names lies among the packed configs."""
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -68,13 +70,16 @@ def make_bundle(
 def _bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: Travelling) -> Bundle:
     packed = _packed_configs(configs)
     first, *others = (packed[config.resolve()][0] for config in configs)
-    job = job.model_copy(update={"config": first, "also": tuple(others)})
+    job = job.model_copy(update={"config": first, "also": tuple(others), "competition": ""})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
     models = [model for one in loaded for model in job.models_of(one)]
     if job.kind != "weights":
         _check_weights(models)
     commit = git_commit()
     files = {f"configs/{name}": text for name, text in packed.values()}
+    if typed := _typed_competition(job, packed):
+        job = job.model_copy(update={"competition": _TYPED})
+        files[f"configs/{_TYPED}"] = _text_of(typed)
     files |= {f"folds/{name}": text for name, text in folds.items()}
     digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
     by_hand = [*files, "--set"]
@@ -104,11 +109,22 @@ def _packed_configs(configs: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     shared = Path(os.path.commonpath([path.parent for path in paths]))
     packed = {}
     for path in paths:
-        try:
-            packed[path] = (path.relative_to(shared).as_posix(), path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path} cannot be packed: {error}") from None
+        packed[path] = (path.relative_to(shared).as_posix(), _text_of(path))
     return packed
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be packed: {error}") from None
+
+
+def _typed_competition(job: Job, packed: Iterable[Path]) -> Path | None:
+    """The competition file that --set names: seen from here, or from a member file."""
+    named = [override.removeprefix(COMPETITION) for override in job.overrides if override.startswith(COMPETITION)]
+    places = [place / named[-1] for place in (Path(), *(path.parent for path in packed))] if named else []
+    return next((place for place in places if place.is_file()), None)
 
 
 def _check_weights(models: Iterable[Model]) -> None:
@@ -213,10 +229,11 @@ def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str], entry:
 
 def _data_of(job: Job, models: Sequence[Model]) -> dict[str, str]:
     """Whose data is a source that its name does not tell: a rehearsal mounts what lies here for it."""
-    if job.kind != "detector" or not isinstance(models[0], Detector):
+    first = models[0]
+    named = first.settings if isinstance(first, Detector) else first.competition
+    if job.kind == "weights" or not (named.data_at_kaggle or isinstance(first, Detector)):
         return {}
-    settings = models[0].settings
-    return {"data_of": settings.slug, "data_at": settings.data_at_kaggle or ""}
+    return {"data_of": named.slug, "data_at": named.data_at_kaggle or ""}
 
 
 def about_of(script: Path) -> dict[str, str]:

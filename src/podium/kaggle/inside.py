@@ -39,7 +39,7 @@ def train(session: Session) -> dict[str, Any]:
     from podium.steps.member import fold_runs, prepare
 
     job, console, choices = session.job, session.console, session.choices
-    loaded = load_config(session.config, job.overrides, job.seed, check=transform_faults)
+    loaded = load_config(session.config, session.overrides, job.seed, check=transform_faults)
     assert not isinstance(loaded, Detector)
     take_up(job, session.about, session.unpacked, choices.runs, console)
     prepared = prepare(loaded.competition, choices, console, job.members_of(loaded))

@@ -33,7 +33,7 @@ def train(session: Session, build: Build = no_set) -> dict[str, Any]:
     from podium.steps.training import train_run
 
     job, console, choices = session.job, session.console, session.choices
-    detector = load_config(session.config, job.overrides, job.seed, partial(transform_faults, takes_boxes=True))
+    detector = load_config(session.config, session.overrides, job.seed, partial(transform_faults, takes_boxes=True))
     assert isinstance(detector, Detector)
     take_up(job, session.about, session.unpacked, choices.runs, console)
     boxes = boxes_folder(choices.runs, detector.settings.slug)

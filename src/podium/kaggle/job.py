@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.ensemble import EnsembleSettings
+from podium.config.kaggle_place import KaggleKind
 from podium.config.loading import (
     Detector,
     Ensemble,
@@ -26,6 +27,8 @@ HOURS_OF_A_SESSION = 12.0
 SPARE_MINUTES = 25.0
 """Of a session, kept for what podium's own clock does not see: the machine's start, and storing the outputs."""
 LONGEST_TITLE = 50
+COMPETITION = "competition="
+"""How an override begins that names another competition file."""
 
 Kind = Literal["member", "ensemble", "detector", "weights"]
 Model = Member | Detector
@@ -42,6 +45,9 @@ class Job(Settings):
     members: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
     overrides: tuple[str, ...] = ()
+    """As a person gave them with --set."""
+    competition: str = ""
+    """The path within the packed configs of the competition file that such an override names."""
     seed: int | None = None
     limit: int | None = None
     limit_test: int | None = None
@@ -69,6 +75,13 @@ class Job(Settings):
             return text
         return f"{text[: LONGEST_TITLE - 9].rstrip('-')}-{digest_of(text)}"  # cut off, two folds would be one kernel
 
+    def overrides_among(self, configs: Path) -> tuple[str, ...]:
+        """As they hold where the configs were unpacked."""
+        if not self.competition:
+            return self.overrides
+        others = [one for one in self.overrides if not one.startswith(COMPETITION)]
+        return (*others, f"{COMPETITION}{configs / self.competition}")
+
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "Job":
         """From what `model_dump(mode="json")` gave."""
@@ -91,7 +104,14 @@ def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | N
 
 
 def _beside(model: Model) -> list[Any]:
-    return [] if isinstance(model, Detector) else [model.competition.model_dump(mode="json")]
+    if isinstance(model, Detector):
+        return []
+    return [model.competition.model_dump(mode="json", exclude={"data_at_kaggle"})]
+
+
+def data_source(model: Model) -> tuple[KaggleKind, str] | None:
+    """What a kernel attaches for its pictures."""
+    return (model.settings if isinstance(model, Detector) else model.competition).kaggle_source
 
 
 def kind_of(path: Path) -> Kind:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.config.loading import Detector
 from podium.errors import BundleError
-from podium.kaggle.job import Job, Model
+from podium.kaggle.job import Job, Model, data_source
 from podium.kaggle.names import KernelRef, slug_of
 
 METADATA = Path("kernel-metadata.json")
@@ -33,7 +32,7 @@ class Machine:
 
 def metadata_for(job: Job, models: Sequence[Model], owner: str, machine: Machine, code_file: str) -> dict[str, Any]:
     """What podium would write where no person had a say."""
-    attached = [] if job.kind == "weights" else [source for model in models if (source := _data_source(model))]
+    attached = [] if job.kind == "weights" else [source for model in models if (source := data_source(model))]
     if job.kind != "weights" and not job.dry_run:
         attached += [source for model in models if (source := model.settings.backbone.kaggle_source)]
 
@@ -57,12 +56,6 @@ def metadata_for(job: Job, models: Sequence[Model], owner: str, machine: Machine
         "kernel_sources": _each_once([*of_kind("kernel"), *([job.goes_on_from] if job.goes_on_from else [])]),
         "model_sources": [],
     }
-
-
-def _data_source(model: Model) -> tuple[str, str] | None:
-    if isinstance(model, Detector):
-        return model.settings.kaggle_source
-    return "competition", model.competition.slug
 
 
 def _each_once(names: Any) -> list[str]:

@@ -31,7 +31,7 @@ def keep_weights(job: Job, configs: Path, console: Console) -> list[str]:
     models = [
         model
         for name in (job.config, *job.also)
-        for model in job.models_of(load_config(configs / name, job.overrides, job.seed))
+        for model in job.models_of(load_config(configs / name, job.overrides_among(configs), job.seed))
     ]
     files = wanted_weights(models)
     for name, backbone in files.items():

@@ -46,6 +46,10 @@ class Session:
         return self.unpacked / "configs" / self.job.config
 
     @property
+    def overrides(self) -> tuple[str, ...]:
+        return self.job.overrides_among(self.unpacked / "configs")
+
+    @property
     def choices(self) -> Choices:
         job = self.job
         return Choices(

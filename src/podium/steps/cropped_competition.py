@@ -50,7 +50,8 @@ def new_competition(
     from podium.data.rows import read_extra
 
     new = copy.deepcopy(dict(content))
-    new.pop("zips", None)
+    for key in ("zips", "data_at_kaggle"):  # of the other pictures
+        new.pop(key, None)
     slug = f"{competition.slug}-{made}"
     new["slug"], new["title"] = slug, f"{competition.title or competition.slug}, {made}"
     tables: dict[str, Path] = {}

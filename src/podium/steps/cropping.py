@@ -110,7 +110,7 @@ def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
     from podium.data.pictures import DECODING
     from podium.data.rows import read_rows
 
-    folder, made = data_folder(competition.slug, asked.data), MADE[asked.wishes.how]
+    folder, made = data_folder(competition.slug, asked.data, competition.kaggle_source), MADE[asked.wishes.how]
     out = asked.out or Path("data") / f"{competition.slug}-{made}"
     config = asked.config or out / CONFIG
     check_out(out, folder)

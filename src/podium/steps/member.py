@@ -52,7 +52,7 @@ def prepare(competition: Competition, choices: Choices, console: Console, to_tra
     from podium.data.folds import make_folds
     from podium.data.rows import read_rows
 
-    rows = read_rows(competition, data_folder(competition.slug, choices.data))
+    rows = read_rows(competition, data_folder(competition.slug, choices.data, competition.kaggle_source))
     if to_train and not (choices.dry_run or choices.limit or choices.limit_test):
         _read_and_keep(rows, to_train, console)
     known = catalogue(pictures_of(rows), competition.slug, console)

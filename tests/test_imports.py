@@ -21,8 +21,8 @@ class Layer:
 
 
 LIGHT = Layer(
-    parts="__init__ __main__ errors config paths files locks machine stopping changes runs metrics steps cli submission"
-    " kaggle data.__init__ data.template ensemble.__init__",
+    parts="__init__ __main__ errors config paths files locks machine stopping changes runs metrics telling steps cli"
+    " submission kaggle data.__init__ data.template ensemble.__init__",
     libraries="pydantic yaml typer rich",
 )
 TABLE = Layer(

@@ -22,8 +22,9 @@ def download(
 
     podium data download sf-dl-car-classification
     """
-    from podium.steps.downloading import CHECKSUMS, known_competitions, spell_size
+    from podium.steps.downloading import CHECKSUMS, known_competitions
     from podium.steps.downloading import download as bring
+    from podium.telling import spell_size
 
     if not SLUG.fullmatch(slug):
         raise typer.BadParameter(

@@ -30,7 +30,7 @@ from podium.detection.openimages_pictures import (
 from podium.detection.places import exact_patterns, is_there, places_of
 from podium.detection.turning import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.errors import DataError
-from podium.steps.downloading import telling
+from podium.telling import telling
 
 TURNED = "turned"
 """The folder of the set's own that turned pictures are written to."""

@@ -9,10 +9,9 @@ import difflib
 import hashlib
 import re
 import shutil
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,13 @@ from podium.errors import ConfigError, DataError, DiskFullError, ForbiddenError,
 from podium.files import write_text
 from podium.locks import locked
 from podium.paths import configs_folder
+from podium.telling import spell_size, telling
 
 if TYPE_CHECKING:
     from podium.kaggle.answers import DataFile
     from podium.kaggle.client import Kaggle
 
 CHECKSUMS = "checksums.sha256"
-A_LINE_EVERY = 60.0
-"""Seconds between two lines of a log."""
 
 
 @dataclass(frozen=True)
@@ -258,46 +256,3 @@ def _explained(slug: str, beside: Path) -> Iterator[None]:
         near = difflib.get_close_matches(slug, sorted(names), n=1)
         meant = f"did you mean {near[0]!r}?" if near else "the slug is the last part of the competition's address"
         raise NotFoundError(f"Kaggle knows no competition {slug!r}; {meant}") from error
-
-
-@contextmanager
-def telling(
-    console: Console, what: str, size: int, spell: Callable[[int], str] | None = None
-) -> Iterator[Callable[[int], None]]:
-    """Say how much of about `size` is done: a bar on a terminal, a line a minute in a log. Bytes, or what `spell`
-    says."""
-    if console.is_terminal:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        amount = DownloadColumn() if spell is None else MofNCompleteColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(what, total=size)
-            yield lambda done: progress.update(task, completed=done)
-            progress.update(task, completed=size)
-        return
-    spell = spell or spell_size
-    console.print(f"{what}, {spell(size)}")
-    told_at = time.monotonic()
-
-    def tell(done: int) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= A_LINE_EVERY:
-            told_at = time.monotonic()
-            console.print(f"{what}: {spell(done)} of about {spell(size)}")
-
-    yield tell
-
-
-def spell_size(size: int) -> str:
-    for unit, bytes_ in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= bytes_:
-            return f"{size / bytes_:.1f} {unit}"
-    return f"{size} bytes"

@@ -32,6 +32,7 @@ from podium.submission.ledger import (
     merged,
     news_of,
 )
+from podium.telling import A_LINE_EVERY
 
 if TYPE_CHECKING:
     from podium.kaggle.answers import Submission
@@ -41,8 +42,6 @@ LOOKS = (0.0, 5.0, 15.0)
 """Seconds before each look whether a submission arrived whose answer did not: Kaggle may still be at it."""
 PAUSES = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
 """Seconds between two questions for the score; the last one from then on."""
-A_LINE_EVERY = 60.0
-"""Seconds between two lines of a log while it waits."""
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def test_all_of_it_is_written_as_json_too(podium, make_run, here):
     assert found["metric"] == "accuracy"
     assert [run["letter"] for run in found["runs"]] == ["A", "B"]
     assert [score["value"] for score in found["scores"]] == [0.8, 0.875]
-    assert found["others"][0]["labels"]["only_other"] == 30
+    assert found["others"][0]["mcnemar"]["only_other"] == 30
     assert found["others"][0]["gain"]["interval"]["low"] > 0.04
 
 

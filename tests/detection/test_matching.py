@@ -57,6 +57,12 @@ def test_who_finds_the_nearest_box_taken_takes_the_next_one():
     assert told(matches_of(boxes, found)) == [(0.9, 1.0), (0.8, 0.6667)]
 
 
+def test_each_hit_tells_the_row_of_the_box_that_it_took():
+    boxes = [("a", "Boat", 0, 0, 40, 10, True), ("b", "Boat", 0, 0, 10, 10), ("a", "Boat", 50, 0, 60, 10)]
+    found = [("a", "Boat", 0.9, 50, 0, 60, 10), ("b", "Boat", 0.8, 0, 0, 10, 10), ("a", "Boat", 0.7, 80, 0, 90, 10)]
+    assert matches_of(boxes, found).taken.tolist() == [2, 1, -1]
+
+
 def test_only_boxes_of_the_same_class_on_the_same_picture_are_taken():
     boxes = [("a", "Boat", 0, 0, 10, 10)]
     found = [("b", "Boat", 0.9, 0, 0, 10, 10), ("a", "Canoe", 0.8, 0, 0, 10, 10)]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from podium.ensemble.comparing import Interval, compare, holms, mcnemar
+from podium.ensemble.comparing import compare
 from podium.ensemble.pairing import Paired
+from podium.ensemble.significance import Interval, holms, mcnemar
 from podium.errors import DataError
 from podium.metrics import METRICS, bootstrap_error, bootstrap_gain
 
@@ -103,7 +104,7 @@ def test_scores_and_their_difference_are_the_metrics_own():
     (other,) = result.others
     assert other.difference.value == pytest.approx(0.2)
     assert other.gain == other.difference
-    assert (other.labels.only_first, other.labels.only_other) == (0, 20)
+    assert (other.mcnemar.only_first, other.mcnemar.only_other) == (0, 20)
     assert other.p == other.holm == pytest.approx(2 / 2**20)
     assert other.is_proven
 
@@ -192,7 +193,7 @@ def test_for_other_metrics_than_accuracy_the_resamples_decide():
     surer = random.uniform(0.8, 0.99, 60)
     one, other = answers(labels, [], 0.6), np.where(np.eye(2, dtype=bool)[labels], surer[:, None], 1 - surer[:, None])
     (found,) = compare(paired(labels, one, other), LOG_LOSS, rounds=300).others
-    assert found.labels.p == 1
+    assert found.mcnemar.p == 1
     assert found.p == 2 / 301
     assert found.is_proven
 

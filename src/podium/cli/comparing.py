@@ -14,21 +14,28 @@ from podium.cli.options import Debug, Runs, make_console
 from podium.config.differences import NOTHING, Difference
 from podium.files import write_json
 from podium.steps.comparing import Compared, as_content, compare_runs
+from podium.steps.comparing_detectors import PARTS
 from podium.steps.contenders import TIMED
 
 if TYPE_CHECKING:
-    from podium.ensemble.comparing import Against, Interval
+    from podium.ensemble.significance import Against, Interval, Score
 
-SHARES = ("accuracy", "balanced_accuracy")
-"""Metrics that are a share of rows: their differences are told in points, hundredths of it."""
 COMMIT_LETTERS = 10
 
 RunFolders = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN",
-        help="Two folders or more, here or in the folder of runs: a member's, one of its folds, a blend's. The first is"
-        " the baseline.",
+        help="Two folders or more, here or in the folder of runs: a member's, one of its folds, a blend's; or"
+        " detectors'. The first is the baseline.",
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PART",
+        help="Of detectors: test or validation. Else test where all have been evaluated on it.",
+        show_default=False,
     ),
 ]
 JsonFile = Annotated[
@@ -38,18 +45,22 @@ JsonFile = Annotated[
 
 def compare(
     run: RunFolders,
+    part: Part = None,
     runs: Runs = Path("runs"),
     json_file: JsonFile = None,
     debug: Debug = False,
 ) -> None:
     """Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.
 
-    Their out-of-fold predictions are compared, on the rows that all of them have.
+    Classifiers by their out-of-fold predictions, on the rows that all of them have; detectors by their AP, on the
+    pictures that all of them have searched.
 
     podium compare runs/xception-1a2b3c4d runs/effnet_b3-5e6f7a8b
     """
     if len(run) < 2:
         raise typer.BadParameter("give two runs or more; the first is the baseline")
+    if part is not None and part not in PARTS:
+        raise typer.BadParameter(f"expected {' or '.join(PARTS)}: got {part!r}", param_hint="--part")
     console = make_console()
     if not console.is_terminal:
         console.width = 1000  # in a log lines are never broken
@@ -57,14 +68,14 @@ def compare(
     def progress(rounds: Sequence[int]) -> Iterable[int]:
         if not console.is_terminal:
             return rounds
-        return track(rounds, "resampling the rows", console=console, transient=True)
+        return track(rounds, "resampling", console=console, transient=True)
 
-    compared = compare_runs(run, runs, progress)
+    compared = compare_runs(run, runs, part, progress)
     if json_file:
         write_json(json_file, as_content(compared))
     _print_runs(compared, console)
     _print_scores(compared, console)
-    _print_labels(compared, console)
+    _print_mcnemar(compared, console)
     _print_differences(compared, console)
     _print_cost(compared, console)
     console.print()
@@ -77,49 +88,70 @@ def compare(
 def _print_runs(compared: Compared, console: Console) -> None:
     table = _table("", "", "")
     for one in compared.contenders:
-        kind = "blend" if one.is_blend else f"{one.folds} fold{'s' * (one.folds != 1)}"
-        table.add_row(*_texts([one.letter, str(one.path), kind]))
+        table.add_row(*_texts([one.letter, str(one.path), one.what]))
     console.print(table)
 
 
 def _print_scores(compared: Compared, console: Console) -> None:
-    """Each run's score, and how much it is above or below the first's."""
-    result, first = compared.result, compared.contenders[0].letter
-    direction = "higher" if compared.metric.higher_is_better else "lower"
-    _title(f"{compared.metric.name} of {result.rows:,} rows, out of fold ({direction} is better)", console)
-    table = _table("", "score", "95 % interval", f"less {first}", "95 % interval", numbers=True)
-    for number, (one, score) in enumerate(zip(compared.contenders, result.scores, strict=True)):
-        cells = [one.letter, f"{score.value:.4f}", _range(score.interval)]
-        if number:
-            difference = result.others[number - 1].difference
-            cells += [f"{difference.value:+.4f}", _range(difference.interval, "+.4f")]
-        table.add_row(*_texts(cells))
-    console.print(table)
+    """Each run's score, and how much it is above or below the first's, by the metric that decides and by others."""
+    judgement, result = compared.judgement, compared.judgement.result
+    direction = "higher" if judgement.higher_is_better else "lower"
+    _title(
+        f"{judgement.metric} of {result.rows:,} {judgement.drawn}, {judgement.where} ({direction} is better)", console
+    )
+    chances = None if judgement.by_mcnemar else [other.p for other in result.others]
+    _print_metric(compared, result.scores, [other.difference for other in result.others], chances, console)
+    for one in result.beside:
+        _title(f"{one.name}, beside it", console)
+        _print_metric(compared, one.scores, one.differences, one.chances, console)
     _say(
-        f"  intervals by {result.rounds:,} resamples of the rows, the same for every run: they say what other pictures"
-        " would change, not what training again would",
+        f"  intervals by {result.rounds:,} resamples of the {judgement.drawn}, the same for every run: they say what"
+        " other pictures would change, not what training again would",
         console,
     )
 
 
-def _print_labels(compared: Compared, console: Console) -> None:
-    """McNemar's test of the most probable classes."""
-    from podium.ensemble.comparing import CHANCE, FEWEST_FOR_CHI_SQUARED
+def _print_metric(
+    compared: Compared,
+    scores: "Sequence[Score]",
+    differences: "Sequence[Score]",
+    chances: Sequence[float] | None,
+    console: Console,
+) -> None:
+    """`chances` are the p of the resamples, where they are told."""
+    first = compared.contenders[0].letter
+    p_heading = [] if chances is None else ["p"]
+    table = _table("", "score", "95 % interval", f"less {first}", "95 % interval", *p_heading, numbers=True)
+    for number, (one, score) in enumerate(zip(compared.contenders, scores, strict=True)):
+        cells = [one.letter, f"{score.value:.4f}", _range(score.interval)]
+        if number:
+            difference = differences[number - 1]
+            cells += [f"{difference.value:+.4f}", _range(difference.interval, "+.4f")]
+            cells += [] if chances is None else [_chance(chances[number - 1])]
+        table.add_row(*_texts(cells))
+    console.print(table)
 
+
+def _print_mcnemar(compared: Compared, console: Console) -> None:
+    from podium.ensemble.significance import CHANCE, FEWEST_FOR_CHI_SQUARED
+
+    judgement = compared.judgement
     first, *others = [one.letter for one in compared.contenders]
     only_other = f"only {others[0]}" if len(others) == 1 else "only it"
-    _title("rows whose most probable class is the right one, by McNemar's paired test", console)
-    table = _table("", "both right", f"only {first}", only_other, "both wrong", "p", "test", numbers=True)
-    for letter, other in zip(others, compared.result.others, strict=True):
-        labels = other.labels
-        counts = (labels.both_right, labels.only_first, labels.only_other, labels.both_wrong)
-        test = "exact" if labels.is_exact else "chi-squared"
-        table.add_row(*_texts([letter, *(f"{count:,}" for count in counts), _chance(labels.p), test]))
+    _title(f"{judgement.question}, by McNemar's paired test", console)
+    right, wrong = f"both {judgement.right}", f"both {judgement.wrong}"
+    table = _table("", right, f"only {first}", only_other, wrong, "p", "test", numbers=True)
+    for letter, other in zip(others, judgement.result.others, strict=True):
+        found = other.mcnemar
+        counts = (found.both_right, found.only_first, found.only_other, found.both_wrong)
+        test = "exact" if found.is_exact else "chi-squared"
+        table.add_row(*_texts([letter, *(f"{count:,}" for count in counts), _chance(found.p), test]))
     console.print(table)
+    decides = "p" if judgement.by_mcnemar else "the p of the resamples"
     _say(
-        f"  exact (binomial) where fewer than {FEWEST_FOR_CHI_SQUARED} rows are right in one of the two alone, else"
-        " chi-squared with the correction for continuity; better or worse is said where p is below"
-        f" {CHANCE} and the interval of the difference leaves 0 out",
+        f"  exact (binomial) where fewer than {FEWEST_FOR_CHI_SQUARED} {judgement.alone}, else chi-squared with the"
+        f" correction for continuity; better or worse is said where {decides} is below {CHANCE} and the interval of the"
+        " difference leaves 0 out",
         console,
     )
 
@@ -148,20 +180,21 @@ def _short_commit(text: str) -> str:
 
 
 def _print_cost(compared: Compared, console: Console) -> None:
-    _title("cost in minutes, all folds together", console)
-    table = _table("", *TIMED, "together", "a fold", numbers=True)
+    has_folds = any(one.folds > 1 for one in compared.contenders)
+    _title("cost in minutes" + ", all folds together" * has_folds, console)
+    table = _table("", *TIMED, "together", *["a fold"] * has_folds, numbers=True)
     for one in compared.contenders:
         parts = [one.seconds[part] for part in TIMED]
         known = [part for part in parts if part is not None]
         together = sum(known) if len(known) == len(parts) else None
         a_fold = None if together is None else together / one.folds
-        table.add_row(*_texts([one.letter, *map(_minutes, [*parts, together, a_fold])]))
+        table.add_row(*_texts([one.letter, *map(_minutes, [*parts, together, *[a_fold] * has_folds])]))
     console.print(table)
 
 
 def verdicts(compared: Compared) -> list[str]:
     """In words, what follows for each run but the first."""
-    others, letters = compared.result.others, [one.letter for one in compared.contenders]
+    others, letters = compared.judgement.result.others, [one.letter for one in compared.contenders]
     lines = [_verdict(other, letter, letters[0], compared) for letter, other in zip(letters[1:], others, strict=True)]
     if len(others) > 1:
         lines.insert(
@@ -173,22 +206,21 @@ def verdicts(compared: Compared) -> list[str]:
 
 
 def _verdict(other: "Against", letter: str, first: str, compared: Compared) -> str:
+    judgement = compared.judgement
     way, told = ("better", other.gain) if other.gain.value >= 0 else ("worse", -other.gain)
-    if compared.metric.name in SHARES:
-        unit, factor, digits = "points", 100, 2
-    else:
-        unit, factor, digits = f"in {compared.metric.name}", 1, 4
+    factor, digits = (100, 2) if judgement.is_share else (1, 4)
     values = (told.value, told.interval.low, told.interval.high)
     amount, low, high = (f"{round(factor * value, digits) + 0:.{digits}f}" for value in values)  # no minus before a 0
-    test = "McNemar p" if compared.metric.name == "accuracy" else "resampling p"
-    holm = f", by Holm {_chance(other.holm)}" if len(compared.result.others) > 1 else ""
+    test = "McNemar p" if judgement.by_mcnemar else "resampling p"
+    holm = f", by Holm {_chance(other.holm)}" if len(judgement.result.others) > 1 else ""
     basis = f"(95 %: {low} to {high}; {test} {_equal(other.p)}{holm})"
     if other.is_proven:
-        return f"{letter} is {way} than {first} by {amount} {unit} {basis}"
+        return f"{letter} is {way} than {first} by {amount} {judgement.unit} {basis}"
     if told.value == 0:
         return f"{letter} and {first} cannot be told apart: they score the same {basis}"
     return (
-        f"{letter} and {first} cannot be told apart: {letter} is {way} by {amount} {unit}, which may be chance {basis}"
+        f"{letter} and {first} cannot be told apart: {letter} is {way} by {amount} {judgement.unit}, which may be"
+        f" chance {basis}"
     )
 
 

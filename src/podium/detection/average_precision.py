@@ -1,4 +1,4 @@
-"""Average precision, by pycocotools' COCOeval and no other code.
+"""Average precision, by pycocotools' COCOeval and no other code; `resampling` makes that of resampled pictures of it.
 
 Of a class, at one least IoU, it is the mean of the precisions at the recalls 0, 0.01, …, 1, where the precision at a
 recall is the best of all thresholds of the score that reach at least that recall, and 0 where none does. `ap50` is that
@@ -24,9 +24,23 @@ from podium.detection.found import numbered
 from podium.detection.matching import MOST_ON_A_PICTURE
 
 RECALLS = np.linspace(0, 1, 101)
+LEAST_IOUS = np.linspace(0.5, 0.95, 10)
 _ANY_AREA = [0.0, float("inf")]
 _OUTSIDE = (-2.0, -2.0, 1.0, 1.0)
 """Left, top, width, height of a box that touches no picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The detections of one class, the highest score first, and what each of LEAST_IOUS, a row, makes of them."""
+
+    pictures: NDArray[np.int64]
+    """Of each detection, the number of its picture in the list."""
+    is_hit: NDArray[np.bool_]
+    is_counted: NDArray[np.bool_]
+    """Not so what lies in a group box."""
+    boxes: NDArray[np.int64]
+    """Of each picture, all that can be hit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +51,7 @@ class AveragePrecision:
     ap: NDArray[np.float64]
     precisions: NDArray[np.float64]
     """At IoU 0.5 and each of RECALLS: the curve whose mean is `ap50`."""
+    judged: list[Judged]
 
 
 def average_precision(
@@ -49,17 +64,44 @@ def average_precision(
         evaluation = COCOeval(_coco(boxes, classes, pictures), _coco(found, classes, pictures), "bbox")
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [_ANY_AREA], ["all"]
         evaluation.params.maxDets = [MOST_ON_A_PICTURE]
+        evaluation.params.iouThrs, evaluation.params.recThrs = LEAST_IOUS, RECALLS
         evaluation.evaluate()
         evaluation.accumulate()
     precisions = evaluation.eval["precision"][:, :, :, 0, 0]  # least IoU, recall, class; -1 where a class has no box
     precisions = np.where(precisions < 0, np.nan, precisions).astype(np.float64)
-    return AveragePrecision(precisions[0].mean(axis=0), precisions.mean(axis=(0, 1)), precisions[0].T)
+    count = len(pictures)
+    judged = [
+        _judged(evaluation.evalImgs[number * count : (number + 1) * count], count) for number in range(len(classes))
+    ]
+    return AveragePrecision(precisions[0].mean(axis=0), precisions.mean(axis=(0, 1)), precisions[0].T, judged)
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Over the classes that have a value; nan where none has."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def _judged(of_pictures: Sequence[dict[str, Any] | None], count: int) -> Judged:
+    """What COCOeval found on each picture, which is None where nothing is; sorted as it sorts them."""
+    known = [one for one in of_pictures if one]
+    nothing = np.empty((len(LEAST_IOUS), 0), dtype=bool)
+    scores = np.concatenate([np.empty(0), *(one["dtScores"] for one in known)])
+    is_hit, is_ignored = (
+        np.concatenate([nothing, *(one[key].astype(bool) for one in known)], axis=1)
+        for key in ("dtMatches", "dtIgnore")
+    )
+    places = np.array([one["image_id"] - 1 for one in known], dtype=np.int64)
+    boxes = np.zeros(count, dtype=np.int64)
+    boxes[places] = [np.count_nonzero(one["gtIgnore"] == 0) for one in known]
+    detections = np.array([len(one["dtScores"]) for one in known], dtype=np.int64)
+    order = np.argsort(-scores, kind="stable")
+    return Judged(
+        np.repeat(places, detections)[order],
+        (is_hit & ~is_ignored)[:, order],
+        ~is_ignored[:, order],
+        boxes,
+    )
 
 
 def _coco(table: pd.DataFrame, classes: Sequence[str], pictures: Sequence[str]) -> Any:

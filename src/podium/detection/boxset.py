@@ -99,6 +99,11 @@ def read_boxset(folder: Path) -> BoxSet:
     return ordered(boxset)
 
 
+def read_pictures(file: Path) -> pd.DataFrame:
+    """The table of pictures alone, as a set had it when this copy was made."""
+    return pd.DataFrame(columns_of(file, _PICTURE_CELLS)[0])
+
+
 def settled(boxset: BoxSet) -> BoxSet:
     """The set as it may be kept: in order, rounded, and looked at. A DataError tells the first fault."""
     fault = fault_of_classes(boxset.classes)

@@ -36,6 +36,8 @@ class Matches:
     scores: Floats
     ious: Floats
     """With the box that each took; nan for a false alarm."""
+    taken: Ints
+    """That box, as its row in the table of boxes; -1 for a false alarm."""
     classes: Ints
     """Numbers of the list of classes."""
     is_on_empty: Flags
@@ -57,7 +59,7 @@ def match(found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], pict
     box_kinds, box_places = _numbers(boxes["class"], classes), _numbers(boxes["id"], pictures)
     is_group = boxes["group"].to_numpy(dtype=bool)
     groups, box_groups = places * len(classes) + kinds, box_places * len(classes) + box_kinds
-    ious, is_left_out = _take_boxes(
+    taken, ious, is_left_out = _take_boxes(
         groups, found[list(CORNERS)].to_numpy(dtype=np.float64),
         box_groups, boxes[list(CORNERS)].to_numpy(dtype=np.float64), is_group,
     )  # fmt: skip
@@ -66,6 +68,7 @@ def match(found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], pict
     return Matches(
         scores=found["score"].to_numpy(dtype=np.float64)[order],
         ious=ious[order],
+        taken=taken[order],
         classes=kinds[order],
         is_on_empty=~np.isin(places, box_places)[order],
         pictures=places[order],
@@ -102,8 +105,8 @@ def areas(boxes: Floats) -> Floats:
 
 def _take_boxes(
     groups: Ints, corners: Floats, box_groups: Ints, box_corners: Floats, is_group: Flags
-) -> tuple[Floats, Flags]:
-    """The IoU that each detection has with the box it takes, or nan; and whether it is left out for a group box.
+) -> tuple[Ints, Floats, Flags]:
+    """The box that each detection takes, or -1; its IoU with it, or nan; and whether it is left out for a group box.
 
     The detections come by falling score. Only pairs within a group, a picture and a class, can meet.
     """
@@ -115,7 +118,8 @@ def _take_boxes(
     first, second, values = first[near], second[near], values[near]
     # By detection; its ordinary boxes before group boxes, the nearest first, and as COCO does the last of equal ones.
     order = np.lexsort((-second, -values, is_group[second], first))
-    ious, is_left_out = np.full(len(groups), np.nan), np.zeros(len(groups), dtype=bool)
+    taken, ious = np.full(len(groups), -1), np.full(len(groups), np.nan)
+    is_left_out = np.zeros(len(groups), dtype=bool)
     is_taken = np.zeros(len(box_groups), dtype=bool)
     done = -1
     for one, box, value in zip(first[order].tolist(), second[order].tolist(), values[order].tolist(), strict=True):
@@ -124,8 +128,8 @@ def _take_boxes(
         if is_group[box]:  # which takes any number
             is_left_out[one], done = True, one
         elif not is_taken[box]:
-            is_taken[box], ious[one], done = True, value, one
-    return ious, is_left_out
+            is_taken[box], taken[one], ious[one], done = True, box, value, one
+    return taken, ious, is_left_out
 
 
 def _pairs(groups: Ints, box_groups: Ints) -> tuple[Ints, Ints]:

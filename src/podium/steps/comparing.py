@@ -1,31 +1,31 @@
-"""The step behind `podium compare`: runs found, their rows paired, their scores held against the first run's."""
+"""The step behind `podium compare`: runs found, all of one kind, judged, and what differs between them."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.config.differences import Difference, differences
 from podium.errors import RunError
-from podium.metrics import METRICS, Metric
-from podium.steps.contenders import Contender, find_contender
+from podium.steps.classifier_contenders import find_classifier
+from podium.steps.comparing_classifiers import judge_classifiers
+from podium.steps.comparing_detectors import judge_detectors
+from podium.steps.contenders import Contender, each_once, folder_of
+from podium.steps.detector_contenders import find_detector, is_detector
+from podium.steps.judgement import FEW, Judgement
 
 if TYPE_CHECKING:
-    from podium.ensemble.comparing import Comparison, Progress
-    from podium.ensemble.pairing import Paired
+    from podium.ensemble.significance import Progress
 
 MOST = len(string.ascii_uppercase)
 """Runs at a time: each is called by a letter."""
-FEW_ROWS = 100
-"""With fewer, resampling makes intervals that are too narrow."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    contenders: list[Contender]
-    metric: Metric
-    result: "Comparison"
+    contenders: Sequence[Contender]
+    judgement: Judgement
     settings: list[Difference]
     """What differs between the configs."""
     versions: list[Difference]
@@ -33,50 +33,42 @@ class Compared:
     """What a person has to know before trusting the figures."""
 
 
-def compare_runs(named: Sequence[Path], runs: Path, progress: "Progress") -> Compared:
-    """The first is the baseline, and its competition's metric is the one."""
-    from podium.ensemble.comparing import compare
-    from podium.ensemble.pairing import pair
-    from podium.ensemble.predictions import concatenate, read_predictions
-
+def compare_runs(named: Sequence[Path], runs: Path, part: str | None, progress: "Progress") -> Compared:
+    """The first is the baseline. `part` is of detectors: on which part of their set."""
     if len(named) > MOST:
         raise RunError(f"{len(named)} runs at once; expected at most {MOST}, which are called A to Z: compare fewer")
-    contenders = [find_contender(string.ascii_uppercase[number], path, runs) for number, path in enumerate(named)]
-    _each_once(contenders)
-    tables = {one.letter: concatenate([read_predictions(file) for file in one.files]) for one in contenders}
-    paired = pair({f"{one.letter} ({one.path})": tables[one.letter] for one in contenders})
-    _one_competition(contenders, paired)
-    metric = METRICS[contenders[0].metric]
-    notes = [*_notes_of(contenders), *_notes_on_rows(contenders, paired), *_notes_on_competitions(contenders)]
-    result = compare(paired, metric, progress=progress)
+    folders = {letter: folder_of(path, runs) for letter, path in zip(string.ascii_uppercase, named, strict=False)}
+    if _are_detectors(folders):
+        detectors = [find_detector(letter, folder) for letter, folder in folders.items()]
+        each_once(detectors)
+        return _compared(detectors, judge_detectors(detectors, runs, part, progress))
+    if part:
+        raise RunError(f"these are no detectors, so there is no {part} part to compare on: leave --part away")
+    classifiers = [find_classifier(letter, folder) for letter, folder in folders.items()]
+    each_once(classifiers)
+    return _compared(classifiers, judge_classifiers(classifiers, progress))
+
+
+def _are_detectors(folders: Mapping[str, Path]) -> bool:
+    """All of them or none."""
+    are = [is_detector(folder) for folder in folders.values()]
+    if any(are) and not all(are):
+        one, other = (list(folders.values())[are.index(wanted)] for wanted in (True, False))
+        raise RunError(
+            f"{one} is a detector's run, and {other} is none; expected runs of one kind: compare detectors with"
+            " detectors, classifiers with classifiers"
+        )
+    return all(are)
+
+
+def _compared(contenders: Sequence[Contender], judgement: Judgement) -> Compared:
     return Compared(
         contenders,
-        metric,
-        result,
+        judgement,
         _among_equals(contenders, [one.config for one in contenders]),
         _among_equals(contenders, [one.versions for one in contenders]),
-        notes,
+        [*_notes_of(contenders), *judgement.notes, *_note_on_few(judgement)],
     )
-
-
-def _each_once(contenders: Sequence[Contender]) -> None:
-    for number, one in enumerate(contenders):
-        for other in contenders[:number]:
-            if [file.resolve() for file in one.files] == [file.resolve() for file in other.files]:
-                raise RunError(
-                    f"{one.path} and {other.path} are the same predictions; expected other ones: name each run once"
-                )
-
-
-def _one_competition(contenders: Sequence[Contender], paired: "Paired") -> None:
-    """Ids and labels decide, since a competition of cut-out pictures is called otherwise and has the same rows. Where
-    few rows are in common, names such as 0001.jpg may be so by chance."""
-    slugs = list(dict.fromkeys(one.slug for one in contenders))
-    if len(slugs) > 1 and paired.share_of_smallest < 1 / 2:
-        raise RunError(
-            f"these are runs of different competitions ({', '.join(slugs)}) with {len(paired.ids):,} rows in common,"
-            " less than half of what each has; expected the same pictures: compare runs of one competition"
-        )
 
 
 def _notes_of(contenders: Sequence[Contender]) -> list[str]:
@@ -85,47 +77,13 @@ def _notes_of(contenders: Sequence[Contender]) -> list[str]:
         if one.is_dry_run:
             notes.append(f"{one.letter} is a dry run: its figures rehearse the comparison, and say nothing")
         elif one.limit:
-            notes.append(f"{one.letter} trained on {one.limit:,} rows a fold only (--limit)")
+            notes.append(f"{one.letter} trained on {one.limit:,} {one.trained_on} only (--limit)")
     return notes
 
 
-def _notes_on_rows(contenders: Sequence[Contender], paired: "Paired") -> list[str]:
-    notes = []
-    count = len(paired.ids)
-    if any(paired.left_out):
-        several = "both" if len(contenders) == 2 else "all"
-        listed = ", ".join(
-            f"{left_out:,} of {one.letter}"
-            for one, left_out in zip(contenders, paired.left_out, strict=True)
-            if left_out
-        )
-        notes.append(f"compared are the {count:,} rows that {several} have; left out: {listed}")
-    for one, moved in zip(contenders, paired.in_other_folds, strict=True):
-        if moved:
-            notes.append(
-                f"{one.letter} has {moved:,} of {count:,} rows in another fold than {contenders[0].letter}: each is"
-                " still predicted by a model that had not seen it, but these learned from other rows"
-            )
-    if count < FEW_ROWS:
-        notes.append(f"only {count:,} rows: intervals of so few are too narrow")
-    return notes
-
-
-def _notes_on_competitions(contenders: Sequence[Contender]) -> list[str]:
-    first, notes = contenders[0], []
-    others = [one for one in contenders if one.slug != first.slug]
-    if others:
-        listed = ", ".join(f"{one.letter} of {one.slug}" for one in others)
-        notes.append(
-            f"{first.letter} is of {first.slug}, {listed}: compared since ids, labels and classes are the same"
-        )
-    for one in contenders:
-        if one.metric != first.metric:
-            notes.append(
-                f"the competition of {one.letter} scores by {one.metric}; compared is {first.metric}, that of"
-                f" {first.letter}"
-            )
-    return notes
+def _note_on_few(judgement: Judgement) -> list[str]:
+    count = judgement.result.rows
+    return [f"only {count:,} {judgement.drawn}: intervals of so few are too narrow"] if count < FEW else []
 
 
 def _among_equals(contenders: Sequence[Contender], contents: Sequence[dict[str, Any]]) -> list[Difference]:
@@ -143,14 +101,16 @@ def _among_equals(contenders: Sequence[Contender], contents: Sequence[dict[str, 
 
 def as_content(compared: Compared) -> dict[str, Any]:
     """All of it, for a JSON file."""
+    judgement = compared.judgement
     return {
-        "metric": compared.metric.name,
-        "higher_is_better": compared.metric.higher_is_better,
+        "metric": judgement.metric,
+        "higher_is_better": judgement.higher_is_better,
         "runs": [
-            {"letter": one.letter, "path": str(one.path), "competition": one.slug, "seconds": one.seconds}
+            {"letter": one.letter, "path": str(one.path), "slug": one.slug, "seconds": one.seconds}
             for one in compared.contenders
         ],
-        **asdict(compared.result),
+        **judgement.more,
+        **asdict(judgement.result),
         "settings": {one.key: one.values for one in compared.settings},
         "versions": {one.key: one.values for one in compared.versions},
         "notes": compared.notes,

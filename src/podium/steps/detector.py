@@ -213,9 +213,8 @@ class Trained:
     @property
     def threshold(self) -> float | None:
         """The score that an evaluation of these weights chose."""
-        known = read_json(self.run.path / EVALUATION / FIGURES)
+        known, is_of_these = last_evaluation(self.run)
         threshold = known.get("threshold")
-        is_of_these = known.get("weights") == self.run.state["best"].get("digest")
         return float(threshold) if is_of_these and isinstance(threshold, int | float) else None
 
     def search(self, pictures: Mapping[str, Path], console: Console) -> "pd.DataFrame":
@@ -228,6 +227,12 @@ class Trained:
         shapes = [(height, width) for width, height in upright_sizes(paths, console)]
         searched = Searched(list(pictures), paths, shapes)
         return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
+
+
+def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
+    """The figures that it wrote, none where there was none, and whether they are of the run's present weights."""
+    known = read_json(run.path / EVALUATION / FIGURES)
+    return known, known.get("weights") == run.state["best"].get("digest")
 
 
 def find_trained(detector: Detector, runs: Path) -> Trained:

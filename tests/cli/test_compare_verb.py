@@ -289,6 +289,16 @@ def test_a_blend_is_compared_with_its_member_and_with_another(podium, make_run, 
     assert "B is better than A by 7.50 points" in out
 
 
+def test_a_blend_costs_what_its_members_did(podium, make_run, here):
+    folds = [make_run("wide", fold=0, minutes=(3, 0.5)), make_run("wide", fold=1, minutes=(4, 0.5))]
+    blend = here / make_blend(here, wrong=range(10))
+    facts = json.loads((blend / "blend.json").read_text())
+    write_json(blend / "blend.json", facts | {"made_of": [f"{one.relative_to('runs')}/predictions-1" for one in folds]})
+    out = podium("compare", folds[0], blend.relative_to(here))[1]
+    assert table_after(out, "cost in minutes")[1:] == [["A", "3.0", "0.5", "3.5"], ["B", "7.0", "1.0", "8.0"]]
+    assert "note: B is a blend: its cost is that of its members, all folds together\n" in out
+
+
 def test_a_competition_of_another_name_with_the_same_rows_is_compared_and_told(podium, make_run, config):
     content = config()
     content["competition"]["slug"] = "tiny-squares-cut-out"

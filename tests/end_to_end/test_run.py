@@ -164,6 +164,10 @@ def test_blend_alone_blends_what_run_has_predicted(run, podium, finished):
     ended = podium("blend", ensemble, "--data", competition.folder, "--set", "blend=hill_climb")
     assert "blend (hill_climb)" in ended.out
     assert len(list(Path("submissions").glob("*.csv"))) == 2
+    for facts in Path("runs").glob("*/blend.json"):
+        made_of = json.loads(facts.read_text())["made_of"]
+        assert len(made_of) == 4
+        assert all((Path("runs") / one / "oof.csv").is_file() for one in made_of)
 
 
 def test_limit_keeps_every_class_and_trains_on_no_more(podium, tiny_competition):

@@ -187,7 +187,7 @@ def _print_cost(compared: Compared, console: Console) -> None:
         parts = [one.seconds[part] for part in TIMED]
         known = [part for part in parts if part is not None]
         together = sum(known) if len(known) == len(parts) else None
-        a_fold = None if together is None else together / one.folds
+        a_fold = None if together is None or one.is_blend else together / one.folds
         table.add_row(*_texts([one.letter, *map(_minutes, [*parts, together, *[a_fold] * has_folds])]))
     console.print(table)
 

@@ -60,14 +60,15 @@ def _blend(letter: str, path: Path) -> ClassifierContender:
         }
         slug, versions = str(facts["competition"]), {"commit": str(facts.get("commit", "unknown"))}
         is_dry_run = DRY_RUN in str(facts.get("submission"))
+        members = [Run((path.parent / one).parent) for one in facts.get("made_of", [])]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RunError(
             f"{path / 'blend.json'} does not say what was blended; expected what podium blend writes: blend again"
         ) from None
     return ClassifierContender(
         letter=letter, path=path, folders=[path], slug=slug, metric=metric, config=config, versions=versions,
-        seconds=dict.fromkeys(TIMED), is_blend=True, is_dry_run=is_dry_run,
-        notes=[f"{letter} is a blend: its cost is that of its members"],
+        seconds=seconds_of(members) if members else dict.fromkeys(TIMED), is_blend=True, is_dry_run=is_dry_run,
+        notes=[f"{letter} is a blend: its cost is that of its members" + ", all folds together" * bool(members)],
     )  # fmt: skip
 
 

@@ -98,7 +98,9 @@ def blend(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: 
         return Blended(folder, facts, submission, members)
     result = blend_members(members, ensemble.settings, ensemble.competition)
     submission = write_csv(ensemble, result, sample, choices)
-    return Blended(folder, _write_blend(folder, ensemble, result, submission), submission, members)
+    facts = _facts(ensemble, answers, choices.runs, result, submission)
+    _write_blend(folder, facts, result)
+    return Blended(folder, facts, submission, members)
 
 
 def member_results(answers: Sequence[Answer], competition: Competition) -> "list[MemberResult]":
@@ -150,24 +152,36 @@ def submission_faults(path: Path, competition: Competition, sample: Path) -> lis
 
 
 def _digest(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: Choices) -> str:
-    made_of = [[str(one.predictions.relative_to(choices.runs)), one.best] for one in answers]
+    made_of = list(zip(_made_of(answers, choices.runs), (one.best for one in answers), strict=True))
     asked = ensemble.competition.submission
     answer = [asked.model_dump(), hashlib.sha256(sample.read_bytes()).hexdigest()]
     return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed, answer])
 
 
-def _write_blend(folder: Path, ensemble: Ensemble, result: "EnsembleResult", submission: Path) -> dict[str, Any]:
+def _made_of(answers: Sequence[Answer], runs: Path) -> list[str]:
+    return [str(one.predictions.relative_to(runs)) for one in answers]
+
+
+def _write_blend(folder: Path, facts: dict[str, Any], result: "EnsembleResult") -> None:
     from podium.ensemble.predictions import write_predictions
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_predictions(folder / "oof.csv", result.oof)
     write_predictions(folder / "test.csv", result.test)
-    facts = {
+    write_json(folder / "blend.json", facts)
+
+
+def _facts(
+    ensemble: Ensemble, answers: Sequence[Answer], runs: Path, result: "EnsembleResult", submission: Path
+) -> dict[str, Any]:
+    """What a blend says of itself; where its members' predictions lie is seen from the folder of runs."""
+    return {
         "ensemble": ensemble.name,
         "competition": ensemble.competition.slug,
         "metric": ensemble.competition.metric,
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
+        "made_of": _made_of(answers, runs),
         "blend": {**ensemble.settings.blend.model_dump(), **result.blend},
         "score": result.estimate.score,
         "standard_error": result.estimate.standard_error,
@@ -175,5 +189,3 @@ def _write_blend(folder: Path, ensemble: Ensemble, result: "EnsembleResult", sub
         "submission": submission.name,
         "commit": git_commit(),
     }
-    write_json(folder / "blend.json", facts)
-    return facts

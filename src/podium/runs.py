@@ -8,6 +8,7 @@
       changes.csv                 what was changed on the way, if anything was
       saved/                      what a stopped training goes on from
       best.weights.h5             the best weights, when all stages are over
+      backbone.json               how the backbone of a KerasHub preset is built, without the preset
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
       classification_report.csv confusion_matrix.csv     of the validation rows, by the plain picture
       predictions-<digest>/       what one choice of test-time views predicts: oof.csv, test.csv, views.csv, …
@@ -51,6 +52,10 @@ class Run:
     @property
     def best_weights(self) -> Path:
         return self.path / BEST_WEIGHTS
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "backbone.json"
 
     @property
     def history(self) -> Path:

@@ -176,6 +176,12 @@ MEMBER_FAULTS = [
     ("head: {pooling: avg}", "seed: 2147483648", "10  seed: expected a number below 2147483648: got 2147483648"),
     # Names
     ("MobileNetV2", "Xceptoin", "2  backbone.name: 'Xceptoin' is not a backbone; did you mean 'Xception'?"),
+    (
+        "name: MobileNetV2, weights: none",
+        "preset: resnet_50_imagenet",
+        "2  backbone.preset: only a detector's backbone may be a preset of KerasHub: name one of keras.applications"
+        " instead, such as name: ResNet50",
+    ),
     ("MobileNetV2", "xception", "2  backbone.name: 'xception' is not a backbone; did you mean 'Xception'?"),
     (
         "MobileNetV2",

@@ -150,3 +150,57 @@ def test_a_file_for_building_alone_needs_no_stages(load):
 )
 def test_a_fault_in_how_it_is_trained_is_told_with_its_key(load, changes, told):
     assert told in refused(load, **changes)
+
+
+@pytest.mark.parametrize(
+    ("preset", "is_a_folder", "source"),
+    [
+        ("resnet_50_imagenet", False, None),
+        ("kaggle://keras/resnet/keras/resnet_50_imagenet/2", False, None),
+        ("hf://timm/resnet18.a1_in1k", False, None),
+        ("./mine", True, None),
+        ("presets/mine", True, None),
+        ("/presets/mine", True, None),
+        ("kaggle-dataset:ada/nets/mine", False, ("dataset", "ada/nets")),
+        ("kaggle-kernel:ada/nets", False, ("kernel", "ada/nets")),
+    ],
+)
+def test_a_preset_may_take_the_backbones_place(load, preset, is_a_folder, source):
+    settings = load(backbone={"preset": preset, "freeze_batchnorm": False}).backbone
+    assert settings.model_dump() == {"preset": preset, "freeze_batchnorm": False}
+    assert (settings.is_a_folder, settings.kaggle_source) == (is_a_folder, source)
+    assert settings.is_fetched == (not is_a_folder and source is None)
+    assert load(f"backbone={{preset: {preset}}}", backbone={"name": "ResNet50"}).backbone.preset == preset
+
+
+@pytest.mark.parametrize(
+    ("backbone", "told"),
+    [
+        (
+            {"name": "ResNet50", "weights": "none", "preset": "resnet_50_imagenet"},
+            "backbone.preset: it takes the place of name, weights: keep one"
+            " (--set 'backbone={preset: resnet_50_imagenet}')",
+        ),
+        (
+            {"preset": "resnet_50_imagenet", "freeze_batchnrm": True},
+            "backbone.freeze_batchnrm: unknown key; did you mean 'freeze_batchnorm'?",
+        ),
+        ({"preset": "s3://bucket/mine"}, "backbone.preset: expected a name of KerasHub's, such as resnet_50_imagenet"),
+        ({"preset": ""}, "backbone.preset: expected a name of KerasHub's"),
+        ({"preset": None}, "backbone.preset: expected text: got None"),
+        ({"preset": "kaggle-competition:boats"}, "backbone.preset: expected kaggle-dataset:<owner>/<slug>/<folder>"),
+        ({"wieghts": "none", "name": "ResNet50"}, "backbone.wieghts: unknown key; did you mean 'weights'?"),
+        ("ResNet50", "backbone: expected keys with values: got 'ResNet50'"),
+    ],
+)
+def test_a_fault_of_the_backbone_is_one_line_with_its_key(load, backbone, told):
+    message = refused(load, backbone=backbone)
+    assert told in message
+    assert "\n" not in message
+
+
+def test_a_named_backbone_is_resolved_as_it_was_before_there_were_presets(load):
+    """Else every detector that was trained would have another digest."""
+    assert set(load(backbone={"name": "ResNet50"}).model_dump()["backbone"]) == {
+        "name", "weights", "freeze_batchnorm", "alpha",
+    }  # fmt: skip

@@ -128,6 +128,7 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
         (["--fold", "0"], "a detector has one training"),
         (["--set", "source={kind: coco, folder: /somewhere}"], "is a place of this machine"),
         (["--set", "backbone.weights=some/file.h5"], "lie on this machine"),
+        (["--set", "backbone={preset: some/folder}"], "the preset some/folder lies on this machine"),
     ],
 )
 def test_what_cannot_work_there_is_told_before_anything_is_written(arguments, told, squares, podium):

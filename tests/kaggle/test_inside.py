@@ -12,9 +12,10 @@ from podium.config.loading import load_detector, load_member
 from podium.errors import ConfigError, DataError, StoppedError
 from podium.kaggle.inside import run_job
 from podium.kaggle.job import Job
-from podium.kaggle.pretrained import keep_weights, wanted_weights
+from podium.kaggle.pretrained import keep_weights, key_of, wanted_weights
 from podium.kaggle.report import REPORT
 from podium.kaggle.session import OVERRIDING, take_up
+from tiny_presets import save_resnet
 
 GOING_ON = Job(kind="member", goes_on_from="ada/podium-tiny")
 ABOUT = {"title": "member tiny", "podium": "0.1.0", "commit": "c", "config_digest": "12345678"}
@@ -161,3 +162,13 @@ def test_detectors_backbone_is_fetched_like_a_members(tmp_path):
 def test_configs_that_want_no_weights_have_nothing_to_fetch(tiny_competition):
     with pytest.raises(ConfigError, match="there is nothing to fetch"):
         wanted_weights([load_member(tiny_competition.member())])
+
+
+def test_preset_is_kept_as_a_folder_that_a_detector_takes(kernel, monkeypatch):
+    config = "slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle://keras/resnet/keras/resnet_50_imagenet/2'}\n"
+    (kernel.unpacked / "configs" / "boats.yaml").write_text(config)
+    monkeypatch.setattr("podium.models.preset.place_of", lambda settings: str(save_resnet(Path("fetched"))))
+    (name,) = keep_weights(Job(kind="weights", config="boats.yaml"), kernel.unpacked / "configs", kernel.console)
+    assert (name, key_of(name)) == ("keras-resnet-keras-resnet_50_imagenet-2", "backbone.preset")
+    assert {path.name for path in Path(name).iterdir()} >= {"config.json", "model.weights.h5", "image_converter.json"}
+    assert key_of("ResNet50-imagenet.weights.h5") == "backbone.weights"

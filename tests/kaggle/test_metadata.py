@@ -177,3 +177,12 @@ def test_what_names_no_kernel(text):
 
 def test_slug_of_a_title():
     assert slug_of("Podium: Xception, fold 0!") == "podium-xception-fold-0"
+
+
+def test_detectors_preset_is_attached(tmp_path):
+    path = tmp_path / "boats.yaml"
+    path.write_text("slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle-kernel:grace/nets/resnet_50_imagenet'}\n")
+    content = metadata_for(
+        Job(kind="detector", config="boats.yaml"), [load_detector(path)], "ada", T4, "build/kernel.py"
+    )
+    assert content["kernel_sources"] == ["grace/nets"]

@@ -18,6 +18,7 @@ from podium.kaggle.job import HOURS_OF_A_SESSION, Job
 from podium.kaggle.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
 from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull, with_version
+from podium.kaggle.pretrained import key_of
 from podium.kaggle.pushing import preflight, push
 from podium.kaggle.records import Record, bring_home, record_of, records
 from podium.kaggle.rehearsal import Layout, Source, check_system, rehearse, sources_of
@@ -253,7 +254,7 @@ def push_(
         pushed.append(record)
         console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
         for name in built.weights:
-            console.print(f"once it is complete: backbone.weights: kaggle-kernel:{record.ref.name}/{name}")
+            console.print(f"once it is complete: {key_of(name)}: kaggle-kernel:{record.ref.name}/{name}")
     for record in pushed if follow else []:
         follow_to_the_end(kaggle, record, runs, console)
 

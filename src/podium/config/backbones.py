@@ -12,6 +12,10 @@ Scaling = Literal["caffe", "none", "tf", "torch"]
 `none` 0..255 as they are, because the backbone scales inside itself."""
 
 
+SMALLEST = 32
+"""Pixels, where a family says nothing else."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     package: str
@@ -19,7 +23,7 @@ class Backbone:
     family: str
     """The module whose `preprocess_input` is the family's own."""
     scaling: Scaling
-    minimum_size: int = 32
+    minimum_size: int = SMALLEST
     widths: bool = False
     """Takes `alpha`, the width multiplier."""
     weights: tuple[str, ...] = ("imagenet",)
@@ -27,7 +31,7 @@ class Backbone:
 
 
 def _keras(
-    family: str, scaling: Scaling, *names: str, minimum_size: int = 32, widths: bool = False
+    family: str, scaling: Scaling, *names: str, minimum_size: int = SMALLEST, widths: bool = False
 ) -> dict[str, Backbone]:
     row = Backbone("keras.applications", f"keras.applications.{family}", scaling, minimum_size, widths)
     return dict.fromkeys(names, row)

@@ -4,14 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.config.backbones import BACKBONES
 from podium.config.faults import raise_key_faults
 from podium.config.member import BackboneSettings, Precision
+from podium.config.preset import DetectorBackbone
 from podium.config.settings import Positive, Settings
 from podium.config.stage import Augmentation, Stage
 
 SHRINKS_BY = 32
 """The smallest features of the backbone are so many times smaller than the picture."""
+LEVELS = (3, 4, 5)
+"""Of the backbone's features: 8, 16 and 32 times smaller than the picture."""
 
 
 class Anchors(Settings):
@@ -35,9 +37,10 @@ class DetectionHead(Settings):
 
 class DetectorTraining(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-    backbone: BackboneSettings = BackboneSettings(name="ResNet50")
+    backbone: DetectorBackbone = BackboneSettings(name="ResNet50")
     levels: Annotated[int, Field(ge=5, le=7)] = 7
-    """The coarsest level of features; each is half as fine as the one before. The backbone's end with 5."""
+    """The coarsest level of features; each is half as fine as the one before. The backbone's end with 5, unless it is a
+    whole RetinaNet's: then it ends as that does."""
     anchors: Anchors = Anchors()
     head: DetectionHead = DetectionHead()
     box_weight: Positive = 10.0
@@ -56,7 +59,7 @@ class DetectorTraining(Settings):
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
         names = [stage.name for stage in self.stages]
-        smallest = BACKBONES[self.backbone.name].minimum_size
+        smallest = self.backbone.minimum_size
         faults = []
         for number, stage in enumerate(self.stages):
             key = f"stages.{number}"

@@ -4,11 +4,11 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from podium.config.backbones import BACKBONES
 from podium.config.detector import DetectorSettings
 from podium.config.loading import Detector, Member
 from podium.config.member import MemberSettings
-from podium.config.stage import Cosine, Schedule, Stage
+from podium.config.preset import STAND_IN
+from podium.config.stage import Cosine, Schedule, Stage, Unfreeze
 
 SMALL = 64
 LARGER = 32
@@ -26,15 +26,24 @@ def as_dry_run(member: Member) -> Member:
     """
     settings = member.settings
     tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
-    smallest = max(SMALL, BACKBONES[settings.backbone.name].minimum_size)
+    smallest = max(SMALL, settings.backbone.minimum_size)
     return replace(member, settings=settings.model_copy(update={**_small(settings, smallest), "tta": tta}))
 
 
 def as_dry_run_of_detector(detector: Detector) -> Detector:
-    """One epoch a stage, and random weights unless a path is given."""
+    """One epoch a stage, and random weights unless a path is given.
+
+    Where a stage learns from a layer on that only a preset has, it learns from the middle of what stands in for that.
+    """
     settings = detector.settings
-    smallest = next(size for size in count(SMALL, LARGER) if size >= BACKBONES[settings.backbone.name].minimum_size)
-    return replace(detector, settings=settings.model_copy(update=_small(settings, smallest)))
+    smallest = next(size for size in count(SMALL, LARGER) if size >= settings.backbone.minimum_size)
+    small = _small(settings, smallest)
+    if small["backbone"] is STAND_IN:
+        half = {"unfreeze": Unfreeze(layers=0.5)}
+        small["stages"] = [
+            stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in small["stages"]
+        ]
+    return replace(detector, settings=settings.model_copy(update=small))
 
 
 def _small(settings: MemberSettings | DetectorSettings, smallest: int) -> dict[str, Any]:
@@ -51,10 +60,7 @@ def _small(settings: MemberSettings | DetectorSettings, smallest: int) -> dict[s
         )
         for stage in settings.stages
     ]
-    backbone = settings.backbone
-    if not backbone.weights_are_a_path:
-        backbone = backbone.model_copy(update={"weights": "none"})
-    return {"stages": stages, "backbone": backbone}
+    return {"stages": stages, "backbone": settings.backbone.rehearsed()}
 
 
 def _shortened(stage: Stage) -> Schedule:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from podium.errors import ConfigError
 
@@ -170,7 +170,10 @@ def _bare(annotation: Any) -> Any:
 
 def _tagged(union: Any, tag: int | str) -> type[BaseModel] | None:
     """The member of a discriminated union that carries this tag."""
-    for member in typing.get_args(union):
+    for argument in typing.get_args(union):
+        member = _bare(argument)
+        if any(isinstance(one, Tag) and one.tag == tag for one in typing.get_args(argument)[1:]):
+            return typing.cast("type[BaseModel]", member)
         if isinstance(member, type) and issubclass(member, BaseModel):
             for name in ("kind", "method"):
                 field = member.model_fields.get(name)

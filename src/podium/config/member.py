@@ -1,6 +1,6 @@
 """The schema of a member file: one model of the ensemble, from its backbone to its test-time views."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +24,14 @@ class BackboneSettings(Settings):
     """BatchNormalization of the backbone keeps ImageNet's statistics, also where its neighbours learn."""
     alpha: Positive | None = None
     """Width multiplier, for the MobileNets and SmallResNet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_table(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "preset" in value:  # a detector's is read as another kind, in config/preset.py
+            only = "only a detector's backbone may be a preset of KerasHub: name one of keras.applications instead"
+            raise_key_faults([("preset", f"{only}, such as name: ResNet50")])
+        return value
 
     @field_validator("name")
     @classmethod
@@ -56,6 +64,24 @@ class BackboneSettings(Settings):
     def weights_are_a_path(self) -> bool:
         """On this machine."""
         return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
+
+    @property
+    def is_fetched(self) -> bool:
+        """From the internet."""
+        return self.weights in NAMED_WEIGHTS and not self.begins_at_random
+
+    @property
+    def begins_at_random(self) -> bool:
+        return self.weights == "none"
+
+    @property
+    def minimum_size(self) -> int:
+        """Of its pictures."""
+        return BACKBONES[self.name].minimum_size
+
+    def rehearsed(self) -> "BackboneSettings":
+        """As a dry run builds it: with random weights unless a path is given."""
+        return self if self.weights_are_a_path else self.model_copy(update={"weights": "none"})
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
@@ -116,7 +142,7 @@ class MemberSettings(Settings):
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
         names = [stage.name for stage in self.stages]
-        smallest = BACKBONES[self.backbone.name].minimum_size
+        smallest = self.backbone.minimum_size
         faults = []
         for number, stage in enumerate(self.stages):
             if stage.name in names[:number]:

@@ -36,7 +36,7 @@ class TrainedDetector:
         self._settings, self._classes, self._size = settings, list(classes), int(best["image_size"])
         make_repeatable(settings.seed)
         with precision_of(best.get("precision", "float32")):
-            detector = build_detector(settings, len(self._classes), self._size, pretrained=False)
+            detector = build_detector(settings, len(self._classes), self._size, pretrained=False, recipe=run.recipe)
         load_weights(plain_detector(detector), run.best_weights, "the detector")
         self._batch_size = max(stage.batch_size for stage in settings.stages)
         self._finder = Finder(detector, self._batch_size)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from podium.config.backbones import BACKBONES
 from podium.config.loading import Detector, Ensemble, files_of
+from podium.config.preset import PresetSettings
 from podium.errors import BundleError
 from podium.kaggle.boxes import Travelling
 from podium.kaggle.job import COMPETITION, Job, Model, digest_of_job, load_config
@@ -128,10 +129,16 @@ def _typed_competition(job: Job, packed: Iterable[Path]) -> Path | None:
 
 
 def _check_weights(models: Iterable[Model]) -> None:
-    """Weights in a file of this machine cannot travel in a script."""
+    """Weights in a file of this machine, or a preset in a folder of it, cannot travel in a script."""
     for model in models:
         backbone = model.settings.backbone
-        if backbone.weights_are_a_path:
+        if isinstance(backbone, PresetSettings):
+            if backbone.is_a_folder:
+                raise BundleError(
+                    f"{model.name}: the preset {backbone.preset} lies on this machine, and a kernel cannot see it; put"
+                    " it into a Kaggle dataset and say backbone.preset: kaggle-dataset:<owner>/<slug>/<folder>"
+                )
+        elif backbone.weights_are_a_path:
             raise BundleError(
                 f"{model.name}: the weights {backbone.weights} lie on this machine, and a kernel cannot see them; put"
                 " them into a Kaggle dataset and say backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
@@ -139,7 +146,9 @@ def _check_weights(models: Iterable[Model]) -> None:
 
 
 def _needed_packages(models: Iterable[Model]) -> list[str]:
-    needs = {BACKBONES[model.settings.backbone.name].package.partition(".")[0] for model in models}
+    backbones = [model.settings.backbone for model in models]
+    named = [one.name for one in backbones if not isinstance(one, PresetSettings)]
+    needs = {BACKBONES[name].package.partition(".")[0] for name in named}
     return sorted(PURE_PACKAGES) if "efficientnet" in needs else []
 
 

@@ -126,13 +126,16 @@ def _no_weights(settings: BackboneSettings, reason: str) -> str:
 def unfreeze(backbone: Any, settings: Unfreeze, freeze_batchnorm: bool) -> None:
     """Let the end of the backbone learn, as the stage says, and hold all before it.
 
-    A BatchNormalization layer that is not trainable runs on its stored statistics, so holding it keeps those too.
+    A BatchNormalization layer that is not trainable runs on its stored statistics, so holding it keeps those too. Some
+    of KerasHub's layers have such layers inside.
     """
     backbone.trainable = True
     first = _first_learning(backbone, settings)
     for position, layer in enumerate(backbone.layers):
-        is_batchnorm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = position >= first and not (is_batchnorm and freeze_batchnorm)
+        layer.trainable = position >= first
+        for part in layer._flatten_layers() if freeze_batchnorm else ():
+            if isinstance(part, keras.layers.BatchNormalization):
+                part.trainable = False
 
 
 def settle_statistics(model: Any, pictures: Any) -> None:

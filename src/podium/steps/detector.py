@@ -11,6 +11,7 @@ from rich.console import Console
 from podium.config.detector import DetectorSettings
 from podium.config.dry_run import DRY_RUN_PICTURES, as_dry_run_of_detector
 from podium.config.loading import Detector
+from podium.config.preset import STAND_IN, PresetSettings
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
 from podium.locks import locked
@@ -68,7 +69,15 @@ class DetectorRun:
             f" {len(validation.ids):,}, in {self.run.path}"
         )
         cache = _cache(self, console)
-        return DetectionTask(self.settings, self.boxset, training, validation, eager=self.choices.dry_run, cache=cache)
+        return DetectionTask(
+            self.settings,
+            self.boxset,
+            training,
+            validation,
+            eager=self.choices.dry_run,
+            cache=cache,
+            recipe=self.run.recipe,
+        )
 
     def precision_on_processors(self, console: Console) -> str:
         return "float32"
@@ -102,7 +111,10 @@ def detector_run(detector: Detector, choices: Choices, console: Console) -> Dete
             f"{detector.name} names no stages: say how it is trained, as configs/detectors/boats.yaml does"
         )
     if choices.dry_run:
-        detector = as_dry_run_of_detector(detector)
+        whole, detector = detector, as_dry_run_of_detector(detector)
+        asked = whole.settings.backbone
+        if isinstance(asked, PresetSettings) and detector.settings.backbone is STAND_IN:
+            console.print(f"  {STAND_IN.name} stands in for the preset {asked.preset}", highlight=False)
     own = set_folder(detector, choices)
     if not own.is_dir():
         raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")

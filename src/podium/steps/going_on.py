@@ -197,6 +197,8 @@ def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> N
     new.start(resolved, folds)
     with locked(source.run.path):
         Saves(source.run.path).copy(source.saved, new.path)
+        if source.run.recipe.is_file():
+            shutil.copyfile(source.run.recipe, new.recipe)
     known = source.saved.progress.changes
     if any(change.key == LEARNING_RATE for change in source.changes):  # nothing asked for later outlives that
         known = [change for change in known if change.position <= source.saved.progress.position]

@@ -79,7 +79,7 @@ class ClassificationTask:
         model = build_classifier(
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
-        if pretrained and self._settings.backbone.weights == "none":
+        if pretrained and self._settings.backbone.begins_at_random:
             some = Supply(self._training.paths[:SETTLED_ON])
             settle_statistics(
                 model, Preparation(some, [PlainLook(image_size, self._settings.resize)])(range(len(some)))

@@ -86,9 +86,14 @@ class DetectionTask:
         *,
         eager: bool = False,
         cache: Cache | None = None,
+        recipe: Path | None = None,
     ) -> None:
-        """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time."""
+        """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time.
+
+        `recipe` is where a preset's backbone is kept, so that it can be built without the preset from then on.
+        """
         self._settings, self._classes, self._eager = settings, boxset.classes, eager
+        self._recipe = recipe
         self._to_validate = only(boxset, validation.ids)
         self._training, self._validation = training, validation
         self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
@@ -98,8 +103,10 @@ class DetectionTask:
         self.monitor = f"val_{settings.monitor}"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        detector = build_detector(self._settings, len(self._classes), image_size, pretrained=pretrained)
-        if pretrained and self._settings.backbone.weights == "none":
+        detector = build_detector(
+            self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
+        )
+        if pretrained and self._settings.backbone.begins_at_random:
             some = Supply(self._training.paths[:SETTLED_ON])
             look = PlainLook(image_size, self._settings.resize)
             (pictures,) = PredictionBatches(some, [look], SETTLED_ON)[0]

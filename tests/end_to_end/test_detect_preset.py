@@ -1,0 +1,111 @@
+"""A detector on a preset of KerasHub, on the command line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from boxed_pictures import draw_set
+from podium.detection.boxset import write_boxset
+from podium.runs import Run
+from tiny_presets import save_resnet, save_text_model
+
+STAGE = {
+    "name": "end", "unfreeze": {"from": "stack3"}, "epochs": 1, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3
+}  # fmt: skip
+LARGER = STAGE | {"name": "larger", "unfreeze": "all", "image_size": 96}
+DETECTOR = {
+    "slug": "squares",
+    "source": "yolo",
+    "backbone": {"preset": "./preset"},
+    "levels": 5,
+    "head": {"layers": 1},
+    "stages": [STAGE],
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Pictures, their set, a preset and a detector file."""
+    folder = tmp_path_factory.mktemp("presets")
+    write_boxset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
+    (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
+    save_resnet(folder / "preset")
+    return folder
+
+
+@pytest.fixture
+def alone(prepared, tmp_path):
+    return Path(shutil.copytree(prepared, tmp_path / "alone"))
+
+
+def test_trained_gone_on_with_in_a_further_stage_and_asked_without_the_preset(alone, podium_in):
+    train = ("detect", "train", "squares.yaml", "--data", "data")
+    first = podium_in(alone, *train)
+    assert first.code == 0, first.err
+    (alone / "squares.yaml").write_text(yaml.safe_dump(DETECTOR | {"stages": [STAGE, LARGER]}))
+    further = podium_in(alone, *train, "--resume")
+    assert further.code == 0, further.err
+    assert "which stays as it is" in further.out
+    recipes = [Run(path).recipe.read_bytes() for path in alone.glob("runs/squares-*/fold0")]
+    assert len(recipes) == 2
+    assert recipes[0] == recipes[1]
+    evaluated = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data", "--part", "validation")
+    assert (evaluated.code, "AP@0.5" in evaluated.out) == (0, True), evaluated.err
+    shutil.rmtree(alone / "preset")
+    found = podium_in(alone, "detect", "predict", "squares.yaml", "data", "--threshold", 0.0)
+    assert (found.code, (alone / "found" / "boxes.csv").is_file()) == (0, True), found.err
+    gone = podium_in(alone, *train)
+    assert (gone.code, gone.err.count("\n")) == (1, 1)
+    assert "no preset of KerasHub in preset; give a folder that save_to_preset wrote" in gone.err
+
+
+def test_another_content_of_the_folder_is_another_run(alone):
+    from podium.config.preset import PresetSettings
+    from podium.steps.weights import fingerprint
+
+    settings = PresetSettings(preset=str(alone / "preset"))
+    before = fingerprint("squares", settings)
+    (alone / "preset" / "README.md").write_text("Said of it.")
+    assert fingerprint("squares", settings) == before
+    save_resnet(alone / "preset", scale=0.5)
+    assert fingerprint("squares", settings) != before
+
+
+def test_a_dry_run_takes_something_of_its_own_for_a_preset_that_is_not_here(alone, podium_in):
+    ended = podium_in(
+        alone,
+        "detect",
+        "train",
+        "squares.yaml",
+        "--data",
+        "data",
+        "--dry-run",
+        "--set",
+        "backbone.preset=resnet_50_imagenet",
+    )
+    assert ended.code == 0, ended.err
+    assert "SmallResNet stands in for the preset resnet_50_imagenet" in ended.out
+    (run,) = alone.glob("runs/squares-*/fold0")
+    assert Run(run).is_trained
+    assert not Run(run).recipe.exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        ("./data", "squares: no preset of KerasHub in data"),
+        ("./nowhere", "squares: no preset of KerasHub in nowhere"),
+        ("./text", "the preset ./text does not serve: a detector needs features P3, P4 and P5"),
+        ("resnet_50_imagnet", "did you mean 'resnet_50_imagenet'?"),
+        ("kaggle-dataset:ada/nets/tiny", "is not mounted: looked for"),
+        ("kaggle-dataset:ada", "backbone.preset: expected kaggle-dataset:<owner>/<slug>/<folder>"),
+    ],
+)
+def test_what_cannot_serve_is_one_line(preset, told, alone, podium_in):
+    save_text_model(alone / "text")
+    ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--set", f"backbone.preset={preset}")
+    assert ended.code == 1
+    assert told in ended.err
+    assert ended.err.count("\n") == 1

@@ -16,6 +16,7 @@ from podium.config.preset import PresetSettings
 from podium.data.boxes import CORNERS
 from podium.errors import ConfigError
 from podium.models.backbone import InputScaling, build_backbone
+from podium.models.best_boxes import BestBoxes
 from podium.models.classifier import BACKBONE
 from podium.models.preset import Recipe, read_preset
 
@@ -49,9 +50,7 @@ def build_detector(
         anchor_generator=anchors,
         use_prediction_head_norm=settings.head.norm,
         pre_logits_num_conv_layers=settings.head.layers,
-        prediction_decoder=keras_hub.layers.NonMaxSuppression(
-            "xyxy", from_logits=True, iou_threshold=OVERLAP, confidence_threshold=LEAST_SCORE, max_detections=MOST
-        ),
+        prediction_decoder=BestBoxes(least_score=LEAST_SCORE, overlap=OVERLAP, most=MOST),
         name="detector",
     )
     # KerasHub gives the bias that says so to the boxes' head instead.

@@ -7,7 +7,7 @@ import pytest
 
 from test_readme import ROOT, VERBS, parsed
 
-PAGES = ["docs/kaggle.md", "docs/stopping.md"]
+PAGES = ["docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [
     (page, line.removeprefix("$ "))

@@ -397,7 +397,7 @@ def test_a_set_in_a_folder_is_chosen_from_and_split_anew(podium, download, build
     download.change(classes=["Cano"])
     code, _, err = podium("detect", "build", "boats.yaml", "--data", ".")
     assert (code, err) == (
-        1, "podium: there has no class 'Cano'; did you mean 'Canoe'?; names are matched exactly\n",
+        1, "podium: there has no class 'Cano'; did you mean 'Canoe'? (names are matched exactly)\n",
     )  # fmt: skip
 
 
@@ -435,7 +435,7 @@ def test_a_name_that_open_images_does_not_have_is_told_with_the_nearest(download
     assert (code, out) == (1, "")
     assert err == (
         "podium: openimages/class-descriptions-boxable.csv has no class 'boat'; did you mean 'Boat'?; nor 'Canoes'; did"
-        " you mean 'Canoe'?; names are matched exactly\n"
+        " you mean 'Canoe'? (names are matched exactly)\n"
     )
 
 

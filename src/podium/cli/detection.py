@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from podium.cli import detect_crop, detect_log, detectors
+from podium.cli.detectors import Data
 from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
 from podium.cli.verbs import GROUPS
 from podium.config.loading import load_detector
@@ -13,12 +14,6 @@ from podium.steps.detect_build import Form, Where, build, export, export_transfe
 from podium.stopping import Stopping
 
 app = typer.Typer(no_args_is_help=True, help=GROUPS["detect"])
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Where tables and pictures lie. Else PODIUM_DATA, else data/<slug>.", show_default=False
-    ),
-]
 Set = Annotated[
     list[str] | None,
     typer.Option(

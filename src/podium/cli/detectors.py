@@ -7,15 +7,11 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import (
-    Data,
     Debug,
     DetectorFile,
-    DryRun,
-    Limit,
     Resume,
     Runs,
     Seed,
-    Set,
     TimeLimit,
     choices_of,
     make_console,
@@ -24,6 +20,30 @@ from podium.config.loading import load_detector
 from podium.steps.detector import detector_run, evaluate_detector, find_trained, tell_evaluation
 from podium.steps.training import train_run
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Where tables and pictures lie. Else PODIUM_DATA, else data/<slug>.", show_default=False
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Train on the first N pictures of the train part only.", show_default=False),
+]
+AsTrained = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="As it was for podium detect train.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="The whole chain, small: few pictures, one epoch a stage.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the detector file for this run, such as stages.0.learning_rate=1e-4; may be said again.",
+        show_default=False,
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="The score from which on a box counts.", show_default=False),
@@ -71,7 +91,7 @@ def evaluate(
     threshold: Threshold = None,
     data: Data = None,
     runs: Runs = Path("runs"),
-    limit: Limit = None,
+    limit: AsTrained = None,
     dry_run: DryRun = False,
     set_: Set = None,
     seed: Seed = None,

@@ -95,7 +95,7 @@ def _class_of(classes: Mapping[str, list[str]], known: list[str], where: Path) -
     """The class of each name that the source has for it."""
     for name in (name for names in classes.values() for name in names):
         if name not in known:
-            raise DataError(f"{where} has no class {name!r}{nearest(name, known)}; names are matched exactly")
+            raise DataError(f"{where} has no class {name!r}{nearest(name, known)} (names are matched exactly)")
     return {name: class_ for class_, names in classes.items() for name in names}
 
 

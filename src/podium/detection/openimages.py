@@ -56,7 +56,7 @@ def wanted_codes(classes: Mapping[str, Sequence[str]], codes: Mapping[str, str],
     if unknown:
         first = f"{path} has no class {unknown[0]!r}{nearest(unknown[0], list(codes))}"
         more = "".join(f"; nor {name!r}{nearest(name, list(codes))}" for name in unknown[1:])
-        raise DataError(f"{first}{more}; names are matched exactly")
+        raise DataError(f"{first}{more} (names are matched exactly)")
     return {codes[source]: name for name, sources in classes.items() for source in sources}
 
 

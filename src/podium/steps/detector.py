@@ -179,14 +179,14 @@ def evaluate_detector(
     from podium.detection.evaluation import CHOOSING, evaluate
     from podium.detection.found import write_found
 
-    import_libraries()
-    from podium.inference.finding import Searched, TrainedDetector
-
     if not one.run.is_trained:
         raise RunError(
             f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
             " options"
         )
+    import_libraries()
+    from podium.inference.finding import Searched, TrainedDetector
+
     opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
     searched = {part: one.part(part) for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])])}
     with locked(one.run.path), one.run.timed("prediction"):

@@ -210,7 +210,7 @@ def test_the_verb_writes_the_table_and_its_charts_and_says_where(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["iou_ap.png", "log.csv", "loss.png"]
     told = done.stdout.splitlines()
     assert told[0] == "boats.log: 30 iterations, 1 to 30; average loss 0.333 at the end, lowest 0.333 (iteration 30)"
-    assert told[1] == "mean IoU 0.800 at the end; mAP@0.5 0.531 at iteration 30, the highest of 1"
+    assert told[1] == "mean IoU 0.800 at iteration 30, the last of 30; mAP@0.5 0.531 at iteration 30, the highest of 1"
     assert told[2:] == [str(tmp_path / "out" / name) for name in ("log.csv", "loss.png", "iou_ap.png")]
 
 

@@ -1,6 +1,7 @@
 """A detector on the command line: trained, evaluated, and asked what it finds."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -187,6 +188,18 @@ def test_what_cannot_be_searched_is_one_line(alone, trained, podium_in):
     assert not (folder / "other").exists()
     ended = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data")
     assert "is not trained" in ended.err
+
+
+def test_one_of_a_set_that_was_built_again_is_told_as_such(trained, alone, podium_in):
+    folder, _ = trained
+    shutil.copytree(folder / "runs" / run_in(folder).path.parent.name, alone / "runs" / run_in(folder).path.parent.name)
+    pictures = alone / "runs" / "boxes" / "squares" / "pictures.csv"
+    text = pictures.read_text()
+    first = next(line for line in text.splitlines() if line.endswith(",train"))
+    pictures.write_text(text.replace(first, f"{first.removesuffix('train')}test"))
+    ended = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data")
+    assert ended.code == 1
+    assert "squares was trained on the set as it was before it was built again (runs/squares-" in ended.err
 
 
 def _without(folder):

@@ -50,9 +50,10 @@ def summary(name: str, table: "pd.DataFrame") -> list[str]:
             f" lowest {lowest['average_loss']:.3f} (iteration {lowest['iteration']:,.0f})"
         )
     told = []
-    overlaps, worth = table["iou"].dropna(), table.dropna(subset="map50")
+    overlaps, worth = table.dropna(subset="iou"), table.dropna(subset="map50")
     if len(overlaps):
-        told.append(f"mean IoU {overlaps.iloc[-1]:.3f} at the end")
+        last = overlaps.iloc[-1]
+        told.append(f"mean IoU {last['iou']:.3f} at iteration {last['iteration']:,.0f}, the last of {len(overlaps):,}")
     if len(worth):
         highest = worth.loc[worth["map50"].idxmax()]
         told.append(

@@ -1,7 +1,7 @@
 """The steps of a detector: its set of boxes -> train_run -> what it finds, in a run folder of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,10 +180,7 @@ def evaluate_detector(
     from podium.detection.found import write_found
 
     if not one.run.is_trained:
-        raise RunError(
-            f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
-            " options"
-        )
+        raise RunError(_not_trained(one))
     import_libraries()
     from podium.inference.finding import Searched, TrainedDetector
 
@@ -204,6 +201,25 @@ def evaluate_detector(
     return figures, folder
 
 
+def _not_trained(one: DetectorRun) -> str:
+    """Which is also so where the set was built again since."""
+    made_of = one.resolved["made_of"]
+    others = [
+        trained.run.path
+        for trained in _trained_runs(one.detector, one.choices.runs)
+        if any(trained.made_of.get(key) != made_of[key] for key in ("rows", "folds"))
+    ]
+    if others and not one.choices.dry_run:
+        return (
+            f"{one.name} was trained on the set as it was before it was built again ({others[0]}), and is judged by"
+            " that only: build it again as it was then, or train on the new one"
+        )
+    return (
+        f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
+        " options"
+    )
+
+
 def tell_evaluation(one: DetectorRun, figures: "Figures", folder: Path, console: Console) -> None:
     console.print(figures.table())
     if len(one.boxset.classes) > 1:
@@ -221,6 +237,8 @@ class Trained:
     run: Run
     settings: DetectorSettings
     classes: list[str]
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    """Digests of the set it was trained on, and of more."""
 
     @property
     def threshold(self) -> float | None:
@@ -249,14 +267,7 @@ def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
 
 def find_trained(detector: Detector, runs: Path) -> Trained:
     """The last trained run of this very config, on whichever set."""
-    wanted = _decisive(detector.settings.model_dump(mode="json", by_alias=True))
-    found = []
-    for path in runs.glob(f"{detector.name}-*/fold0"):
-        run = Run(path)
-        if run.is_trained and not run.state.get("dry_run"):
-            trained = _trained_at(run)
-            if trained and _decisive(trained.settings.model_dump(mode="json", by_alias=True)) == wanted:
-                found.append(trained)
+    found = _trained_runs(detector, runs)
     if not found:
         raise RunError(
             f"no run of {detector.name} in {runs} is trained with this config: run podium detect train, or give the"
@@ -265,11 +276,23 @@ def find_trained(detector: Detector, runs: Path) -> Trained:
     return max(found, key=lambda one: one.run.best_weights.stat().st_mtime)
 
 
+def _trained_runs(detector: Detector, runs: Path) -> list[Trained]:
+    wanted = _decisive(detector.settings.model_dump(mode="json", by_alias=True))
+    found = []
+    for path in runs.glob(f"{detector.name}-*/fold0"):
+        run = Run(path)
+        if run.is_trained and not run.state.get("dry_run"):
+            trained = _trained_at(run)
+            if trained and _decisive(trained.settings.model_dump(mode="json", by_alias=True)) == wanted:
+                found.append(trained)
+    return found
+
+
 def _trained_at(run: Run) -> Trained | None:
     try:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         settings = DetectorSettings.model_validate(content["detector"])
-        return Trained(content["name"], run, settings, list(content["made_of"]["labels"]))
+        return Trained(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
 

@@ -10,7 +10,8 @@ class BestBoxes(keras.layers.Layer):  # type: ignore[misc]
     """Non-maximum suppression whatever the class, as KerasHub's NonMaxSuppression answers it, a picture at a time.
 
     KerasHub's goes through all places of all pictures tile by tile, which takes ten times as long as the detector
-    itself; TensorFlow's own operation looks only at what has the least score.
+    itself, and within a graph it chooses others than the best where there are thousands; TensorFlow's own operation
+    looks only at what has the least score.
     """
 
     bounding_box_format = "xyxy"

@@ -19,7 +19,7 @@ from podium.errors import RunError
 try:
     import fcntl
 except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # which is asked before it is used
 
 
 LOOKS, A_LOOK = 10, 0.02

@@ -108,7 +108,12 @@ def build_transform(written: Any, image_size: int) -> Any:
         warnings.simplefilter("always")
         try:
             transform = found(**given)
-        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            NotImplementedError,
+        ) as error:  # what transforms raise of their arguments
             raise ConfigError(f"{name}: {_first_reason(error)}") from None
     unknown = [str(warning.message) for warning in caught if "not valid" in str(warning.message)]
     if unknown:  # the library only warns

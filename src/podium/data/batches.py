@@ -60,7 +60,7 @@ class EpochBatches:
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
         """What the model trains on in one step."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of batches has its own
 
 
 class Preparation:

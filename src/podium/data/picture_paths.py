@@ -158,7 +158,7 @@ class PicturePaths(ExtensionArray, Sequence[Path]):  # type: ignore[misc]  # __c
 
     def __getitem__(self, item: Any) -> Any:
         if not isinstance(item, int | np.integer):
-            chosen = item if isinstance(item, slice) else check_array_indexer(self, item)  # type: ignore[no-untyped-call]
+            chosen = item if isinstance(item, slice) else check_array_indexer(self, item)  # type: ignore[no-untyped-call]  # pandas gives it none
             return PicturePaths(self._pictures, self._numbers[chosen])
         number = int(self._numbers[item])
         if number == NOWHERE:

@@ -93,7 +93,7 @@ def _client_class() -> type:
     _import_quietly()
     from kaggle.api.kaggle_api_extended import KaggleApi
 
-    class PodiumsApi(KaggleApi):  # type: ignore[misc]
+    class PodiumsApi(KaggleApi):  # type: ignore[misc]  # the client has no types
         def build_kaggle_client(self) -> Any:
             values = self.config_values
             client = KaggleApi.build_kaggle_client_with_params(

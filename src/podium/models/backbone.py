@@ -20,7 +20,7 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @keras.saving.register_keras_serializable("podium")
-class InputScaling(keras.layers.Layer):  # type: ignore[misc]
+class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Pictures of 0..255 as the backbone's family wants them, so that no step outside the model scales anything."""
 
     def __init__(self, scaling: str, **kwargs: Any) -> None:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 
-class BestBoxes(keras.layers.Layer):  # type: ignore[misc]
+class BestBoxes(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Non-maximum suppression whatever the class, as KerasHub's NonMaxSuppression answers it, a picture at a time.
 
     KerasHub's goes through all places of all pictures tile by tile, which takes ten times as long as the detector

@@ -15,7 +15,7 @@ BACKBONE = "backbone"
 
 
 @keras.saving.register_keras_serializable("podium")
-class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
+class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Between the average (exponent 1) and the maximum (a large one); the exponent is learned, from 3.
 
     In float32 always: a power of 3 leaves half precision's range.
@@ -83,7 +83,7 @@ def _head(features: Any, head: Head, classes: int) -> Any:
     )(hidden)
 
 
-class AsPredicting(keras.layers.Layer):  # type: ignore[misc]
+class AsPredicting(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """A model within another one that computes as it does when predicting, also while the other one trains.
 
     `model(inputs, training=False)` alone would not do: a model that is called with `training` tells all its parts so.

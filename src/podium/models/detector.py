@@ -149,7 +149,7 @@ def _ends_of_levels(backbone: Any, name: str, image_size: int) -> list[Any]:
     return [found[size] for size in sizes]
 
 
-class Detector(keras_hub.models.RetinaNetObjectDetector):  # type: ignore[misc]
+class Detector(keras_hub.models.RetinaNetObjectDetector):  # type: ignore[misc]  # Keras has no types
     """KerasHub's, that takes its targets as one array: left, top, right, bottom and class, rows of -1 for none."""
 
     def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, **options: Any) -> Any:

@@ -117,7 +117,7 @@ def described(model: Any, stage: Stage) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-class SharedModel(keras.Model):  # type: ignore[misc]
+class SharedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A model that several devices train, each on its part of a batch, with the loss that one of them would have.
 
     Keras averages on each device and then over the devices. Where their parts differ in size, as in an epoch's last

@@ -28,7 +28,7 @@ _NOT_KEPT = ("dtype", "build_config", "compile_config")
 
 
 @keras.saving.register_keras_serializable("podium")
-class PresetScaling(keras.layers.Layer):  # type: ignore[misc]
+class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Pictures of 0..255 as a preset's image converter scales them, so that no step outside the model scales anything.
 
     Each number is one for all three colours, or one for each; None leaves that step out.

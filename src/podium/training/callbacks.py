@@ -78,7 +78,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
     return [callback for callback in callbacks if callback is not None]
 
 
-class StepLosses(keras.callbacks.Callback):  # type: ignore[misc]
+class StepLosses(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """The loss of every step. Keras tells that of the epoch so far, each row counted once."""
 
     def __init__(self, session: Session, batches: EpochBatches) -> None:
@@ -100,7 +100,7 @@ class StepLosses(keras.callbacks.Callback):  # type: ignore[misc]
         self._total = total
 
 
-class Charts(keras.callbacks.Callback):  # type: ignore[misc]
+class Charts(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     def __init__(self, session: Session, task: Charted) -> None:
         super().__init__()
         self._session, self._task = session, task
@@ -109,7 +109,7 @@ class Charts(keras.callbacks.Callback):  # type: ignore[misc]
         self._task.draw(self._session.run.path, self._session.losses, self._session.progress.history)
 
 
-class EpochNumber(keras.callbacks.Callback):  # type: ignore[misc]
+class EpochNumber(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Tells the batches which epoch it is, before Keras asks for the first of them."""
 
     def __init__(self, batches: EpochBatches) -> None:
@@ -120,7 +120,7 @@ class EpochNumber(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches.epoch = epoch
 
 
-class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]
+class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]  # Keras has no types
     """Keras's, which ends the epoch at once; then an error that names the learning rate, before anything is saved."""
 
     def __init__(self, session: Session, number: int, stage: Stage) -> None:
@@ -139,7 +139,7 @@ class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]
         )
 
 
-class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras has no types
     """Keras's, but of the weights alone: an optimizer's moments would make the file three times as large."""
 
     def __init__(self, plain: Any, path: Path, **arguments: Any) -> None:
@@ -154,7 +154,7 @@ class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
         super().on_epoch_end(epoch, logs)
 
 
-class Averages(keras.callbacks.Callback):  # type: ignore[misc]
+class Averages(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Where the optimizer keeps moving averages (`use_ema`), they are what is validated and kept as best.
 
     The model has them from here until `put_back`, the callback that comes after those; then it trains on as it was.
@@ -170,7 +170,7 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
 
 
-class PutBack(keras.callbacks.Callback):  # type: ignore[misc]
+class PutBack(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     def __init__(self, averages: Averages) -> None:
         super().__init__()
         self._averages = averages
@@ -184,7 +184,7 @@ class PutBack(keras.callbacks.Callback):  # type: ignore[misc]
         self.on_epoch_end(0)
 
 
-class Validation(keras.callbacks.Callback):  # type: ignore[misc]
+class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Adds the task's own figures to the epoch's, in one pass over the validation rows."""
 
     def __init__(self, session: Session, learner: Learner, stage: Stage) -> None:
@@ -204,7 +204,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]
         logs["seconds"] = round(ended - self._began, 2)
 
 
-class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
+class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps what ModelCheckpoint has saved, beside the best weights before it, and notes which epoch it was."""
 
     def __init__(self, session: Session, checkpoint: PlainCheckpoint, number: int, stage: Stage) -> None:
@@ -228,7 +228,7 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         }
 
 
-class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]
+class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """A row of history.csv for every epoch, with what was changed in it."""
 
     def __init__(self, session: Session, number: int, stage: Stage) -> None:
@@ -258,7 +258,7 @@ def bar_on(console: Console) -> Progress:
     )
 
 
-class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]
+class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """A bar with the loss of the epoch so far and the time left on a terminal; in a log, a line an epoch."""
 
     def __init__(self, stage: Stage, batches: EpochBatches, console: Console) -> None:

@@ -254,7 +254,7 @@ class _Making:
                 os.posix_fallocate(opened.fileno(), 0, size)
             shape = (one.rows, *self._entry.shape)
             header = {"descr": np.dtype(_kept_as(self._entry.dtype)).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(opened, header)  # type: ignore[no-untyped-call]
+            np.lib.format.write_array_header_1_0(opened, header)  # type: ignore[no-untyped-call]  # NumPy gives it none
             for features in self._batches(one.pictures()):
                 opened.write(features.tobytes())
             opened.truncate()

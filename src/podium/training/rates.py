@@ -14,7 +14,7 @@ from podium.training.session import Session
 Logs = dict[str, Any] | None
 
 
-class RateChanges(keras.callbacks.Callback):  # type: ignore[misc]
+class RateChanges(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Changes of the learning rate, each from its position on: those on record, and those that are asked for now.
 
     `stage` is the stage with the learning rate of the moment, from which its schedule goes on.
@@ -73,7 +73,7 @@ class RateChanges(keras.callbacks.Callback):  # type: ignore[misc]
         self._session.console.print(f"  {text}", highlight=False)
 
 
-class StepwiseScheduler(keras.callbacks.LearningRateScheduler):  # type: ignore[misc]
+class StepwiseScheduler(keras.callbacks.LearningRateScheduler):  # type: ignore[misc]  # Keras has no types
     """Keras's LearningRateScheduler, which also moves along within an epoch."""
 
     def __init__(self, rates: RateChanges) -> None:

@@ -20,7 +20,7 @@ COUNTERS = ("best", "wait", "cooldown_counter")
 """What Keras's callbacks count over epochs."""
 
 
-class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
+class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps count of where the training stands, saves it, and stops it when asked to."""
 
     def __init__(self, session: Session, stage: Stage, learner: Learner, counting: Mapping[str, Any]) -> None:
@@ -86,7 +86,7 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]
         return needed
 
 
-class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]
+class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """The epoch's running loss and accuracy go on where the saved state has them."""
 
     def __init__(self, saved: SavedState, batches: EpochBatches) -> None:

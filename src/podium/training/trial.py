@@ -84,7 +84,7 @@ class MadeUp(EpochBatches):
         return self._pictures.copy(), self._targets
 
 
-class Clock(keras.callbacks.Callback):  # type: ignore[misc]
+class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Seconds of each step, from the end of the one before: waiting for the batch is part of it."""
 
     def __init__(self) -> None:

@@ -39,11 +39,11 @@ bench: $(STAMP)   ## podium beside its peers, into benchmarks/results.md; DATA=,
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
 
-check: $(STAMP)   ## ruff, mypy --strict, import rules
+check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## let ruff tidy up
 	$(BIN)/ruff format .

@@ -19,7 +19,7 @@ import yaml
 
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
-from podium.data.sample.competition import draw_competition
+from podium.demo.competition import draw_competition
 from podium.paths import configs_folder
 
 DRAWN_SIZE = (640, 480)

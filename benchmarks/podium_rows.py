@@ -71,9 +71,9 @@ def rows(folder: str, count: int) -> dict[str, Any]:
 
 def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> Any:
     from podium.data.folds import make_folds
-    from podium.data.rows import read_rows
-    from podium.steps.choices import Choices
-    from podium.steps.member import Prepared, fold_pictures, fold_runs, rows_to_predict
+    from podium.data.table import read_rows
+    from podium.options import Choices
+    from podium.workflows.members import Prepared, fold_pictures, fold_runs, rows_to_predict
 
     choices = Choices(data=data, runs=Path("runs"))
     read = timed("reading", lambda: read_rows(member.competition, data))
@@ -101,11 +101,11 @@ def training_memory(folder: str) -> dict[str, Any]:
 
     What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
     """
-    from podium.data.supply import Cache
-    from podium.steps.choices import Choices
-    from podium.steps.member import fold_pictures, fold_runs, prepare
+    from podium.data.image_source import Cache
+    from podium.options import Choices
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer
+    from podium.workflows.members import fold_pictures, fold_runs, prepare
 
     member, choices = _member(folder, 32), Choices(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition

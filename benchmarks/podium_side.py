@@ -1,7 +1,7 @@
 """podium's own side, through what its trainings and predictions go through themselves."""
 
 # ruff: noqa: E402
-from podium.steps.libraries import import_libraries
+from podium.training.libraries import import_libraries
 
 import_libraries()  # as `podium train` does
 
@@ -20,8 +20,8 @@ from benchmarks.feeding import as_arrays, as_fit_is_fed
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, MEMBER
 from podium.data.augmentation import Augmentation
 from podium.data.batches import TrainingBatches
-from podium.data.feed import fed
-from podium.data.supply import Cache, Supply
+from podium.data.image_source import Cache, Supply
+from podium.models.feed import fed
 
 QUIET = Console(quiet=True)
 CACHE_GB = 10.0
@@ -98,9 +98,9 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     import podium.training.trainer  # noqa: F401
     from podium.config.loading import load_member
     from podium.files import read_json
-    from podium.steps.choices import Choices
-    from podium.steps.member import fold_runs, predict_fold, prepare
-    from podium.steps.training import train_run
+    from podium.options import Choices
+    from podium.training.run_training import train_run
+    from podium.workflows.members import fold_runs, predict_fold, prepare
 
     choices = Choices(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
     began = time.perf_counter()

@@ -18,13 +18,13 @@ import keras
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.data.sample.competition import draw_competition
+from podium.demo.competition import draw_competition
+from podium.options import Choices
 from podium.paths import configs_folder
-from podium.steps.choices import Choices
-from podium.steps.member import FoldRun, fold_runs, prepare
-from podium.steps.training import train_run
 from podium.training import trainer
+from podium.training.run_training import train_run
 from podium.training.session import Session
+from podium.workflows.members import FoldRun, fold_runs, prepare
 
 QUIET = Console(quiet=True)
 

@@ -1,6 +1,5 @@
 """What tests share: folders of their own, and a tiny competition that a small network learns in seconds."""
 
-import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import yaml
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
 
-sys.path.insert(0, str(Path(__file__).parent / "kaggle"))
 pytest_plugins = ["standin.fixture"]  # the stand-in for Kaggle's service
 
 COLOURS = {"0": (200, 40, 40), "1": (40, 180, 60), "2": (50, 70, 210), "3": (220, 200, 50)}

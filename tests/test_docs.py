@@ -34,7 +34,7 @@ def test_a_command_that_a_page_shows_parses(page, shown):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_nothing_that_no_test_parses(page):
     shown = [line for other, line in SHOWN if other == page and not line.startswith("podium ")]
-    assert all(line.startswith((".venv/bin/python tests/kaggle/standin/serve.py ", "export ")) for line in shown)
+    assert all(line.startswith((".venv/bin/python tests/helpers/standin/serve.py ", "export ")) for line in shown)
 
 
 @pytest.mark.parametrize(("page", "span"), INLINE)

@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from podium.config.detector import DetectorSettings
 from podium.detection.boxset import BOX_COLUMNS, PICTURE_COLUMNS, BoxSet, write_boxset
+from podium.detection.config import DetectorSettings
+from podium.detection.detections import table_of, write_found
 from podium.detection.evaluation import evaluate, evaluate_part
-from podium.detection.found import table_of, write_found
 from podium.files import write_json
 from podium.runs import Run
 

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from podium.data.pictures import read_picture
-from podium.data.sample.competition import draw_competition
+from podium.data.images import read_picture
+from podium.demo.competition import draw_competition
 from podium.detection.boxset import read_boxset
-from podium.stopping import Stopping
+from podium.signals import Stopping
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detectors"
 CODES = {"Boat": "/m/019jd", "Canoe": "/m/0ph39", "Car": "/m/0k4j"}

@@ -315,7 +315,7 @@ def after(number, function):
 if moment == "unpacking":
     zipfile.ZipFile._extract_member = after(2, zipfile.ZipFile._extract_member)
 elif moment == "unpacked":
-    import podium.steps.downloading as downloading
+    import podium.workflows.download as downloading
     downloading.write_checksums = after(0, downloading.write_checksums)
 elif moment == "renamed":
     def renamed(path, target, rename=Path.rename):

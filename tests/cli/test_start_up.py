@@ -25,7 +25,9 @@ def test_the_list_of_verbs_imports_no_verb_and_no_library_but_typer():
     assert all(name in done.stdout for name in [*VERBS, *GROUPS])
     imported = set(json.loads(done.stderr.splitlines()[-1]))
     assert not imported & {"pydantic", "yaml", "rich", "numpy", "pandas", "kaggle"}
-    assert not [name for name in imported if name.startswith(("podium.cli.members", "podium.config", "podium.steps"))]
+    assert not [
+        name for name in imported if name.startswith(("podium.cli.members", "podium.config", "podium.workflows"))
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)

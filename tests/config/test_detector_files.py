@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from podium.config.loading import load_detector
 from podium.data.augmentation import transform_faults
+from podium.detection.loading import load_detector
 from podium.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "detectors").glob("*.yaml"))

@@ -5,10 +5,10 @@ import pytest
 
 from podium.data.augmentation import Augmentation
 from podium.data.batches import PredictionBatches, TrainingBatches
-from podium.data.feed import fed
-from podium.data.preparing import PlainLook
-from podium.data.supply import Supply
+from podium.data.image_source import Supply
+from podium.data.preprocessing import PlainLook
 from podium.errors import DataError
+from podium.models.feed import fed
 
 AUGMENTATION = [
     "HorizontalFlip",

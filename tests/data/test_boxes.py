@@ -6,9 +6,9 @@ from podium.data import workers as workers_module
 from podium.data.augmentation import Augmentation
 from podium.data.batches import BoxBatches
 from podium.data.boxes import cut_to, from_square, to_square
-from podium.data.pictures import Frame, square
-from podium.data.preparing import Boxed
-from podium.data.supply import Supply
+from podium.data.image_source import Supply
+from podium.data.images import Frame, square
+from podium.data.preprocessing import Boxed
 from podium.data.workers import Workers
 from podium.errors import ConfigError
 

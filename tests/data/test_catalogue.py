@@ -6,8 +6,8 @@ import pytest
 
 from podium.data import catalogue as catalogue_module
 from podium.data.catalogue import catalogue, leave_out_unreadable, pictures_of, unreadable
-from podium.data.pictures import read_picture
-from podium.data.rows import numbered, read_rows
+from podium.data.images import read_picture
+from podium.data.table import numbered, read_rows
 from podium.errors import DataError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from podium.config.competition import Competition
 from podium.data.folds import make_folds, read_folds, stratified_limit
-from podium.data.rows import CompetitionRows
+from podium.data.table import CompetitionRows
 from podium.errors import ConfigError, DataError
 
 

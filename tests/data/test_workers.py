@@ -12,8 +12,8 @@ import pytest
 from podium.data import workers as workers_module
 from podium.data.augmentation import Augmentation
 from podium.data.batches import Preparation, TrainingBatches
-from podium.data.preparing import PlainLook, TrainingLook
-from podium.data.supply import Cache, Supply
+from podium.data.image_source import Cache, Supply
+from podium.data.preprocessing import PlainLook, TrainingLook
 from podium.data.workers import Workers
 from podium.errors import ConfigError, DataError
 
@@ -133,7 +133,7 @@ def test_workers_end_with_a_process_that_is_killed():
 
 
 IMPORTS_OF_A_WORKER = """
-import sys, podium.data.preparing, podium.data.supply, podium.data.worker
+import sys, podium.data.preprocessing, podium.data.image_source, podium.data.worker
 print([name for name in ("tensorflow", "keras", "sklearn", "matplotlib") if name in sys.modules])
 """
 

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from podium.detection import charts
+from podium.detection.detections import table_of
 from podium.detection.evaluation import evaluate_part
-from podium.detection.found import table_of
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from detection_cases import boxset_of, random_case
 from test_resampling import BOXES, FOUND
 
 from podium.detection.comparing import METRICS, Detections, compare
+from podium.detection.detections import table_of
 from podium.detection.evaluation import evaluate_part
-from podium.detection.found import table_of
-from podium.ensemble.significance import Interval
 from podium.errors import DataError
+from podium.evaluation.statistics import Interval
 
 TEST = dict.fromkeys("abc", "test")
 

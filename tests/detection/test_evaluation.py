@@ -13,8 +13,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from podium.detection import matching
 from podium.detection.average_precision import RECALLS, average_precision
+from podium.detection.detections import table_of, write_coco_results
 from podium.detection.evaluation import choose_threshold, count, evaluate, evaluate_part
-from podium.detection.found import table_of, write_coco_results
 from podium.errors import DataError
 
 # Two boxes, four detections, in the order of their scores:

@@ -14,7 +14,7 @@ import pytest
 
 from podium.detection import fetching
 from podium.detection.fetching import TRIES, Wanted, fetch_pictures, write_dead
-from podium.detection.openimages_pictures import Address
+from podium.detection.openimages_images import Address
 from podium.errors import MachineError
 
 PICTURE = cv2.imencode(".jpg", np.full((24, 32, 3), 200, np.uint8))[1].tobytes()
@@ -136,7 +136,7 @@ def test_what_may_pass_is_asked_for_again(fetch, server, tmp_path, answer):
 
 
 def test_waits_grow(fetch, server, monkeypatch):
-    monkeypatch.setattr("podium.kaggle.retries.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("podium.retries.random.uniform", lambda least, most: most)
     server.answers["a"] = [status(500)] * 3
     assert fetch("a")[1] == [1.0, 2.0, 4.0]
 

@@ -9,7 +9,7 @@ from detection_cases import boxset_of, random_case
 from sklearn.metrics import f1_score
 
 from podium.detection.average_precision import _coco
-from podium.detection.found import table_of
+from podium.detection.detections import table_of
 from podium.detection.matching import DEFAULT_THRESHOLD, areas, best_threshold, match, overlaps
 
 

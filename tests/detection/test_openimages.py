@@ -8,7 +8,7 @@ import pytest
 
 from podium.detection import openimages
 from podium.detection.openimages import read_boxes, read_class_codes, wanted_codes
-from podium.detection.openimages_pictures import (
+from podium.detection.openimages_images import (
     UNKNOWN,
     Address,
     KnownPicture,

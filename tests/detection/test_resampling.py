@@ -6,8 +6,8 @@ import pytest
 from detection_cases import boxset_of, random_case
 
 from podium.detection.average_precision import average_precision
+from podium.detection.detections import table_of
 from podium.detection.evaluation import evaluate_part
-from podium.detection.found import table_of
 from podium.detection.resampling import average_precision_of
 
 # Pictures a, b, c; b has no box. By score: 0.9 a hit on a; 0.8 a false alarm on b; 0.7 a hit on c, of IoU 0.8; 0.6 a

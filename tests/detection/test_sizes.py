@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from random_boxsets import png_header
 
-from podium.data.pictures import read_picture
+from podium.data.images import read_picture
 from podium.detection.sizes import upright_size, upright_sizes
 from podium.errors import DataError
 

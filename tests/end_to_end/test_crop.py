@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from boxed_pictures import draw_set
 from test_detect import DETECTOR
 
-from boxed_pictures import draw_set
 from podium.config.loading import load_competition, load_member
 from podium.data.folds import make_folds
-from podium.data.pictures import read_picture
-from podium.data.rows import read_rows
+from podium.data.images import read_picture
+from podium.data.table import read_rows
 from podium.detection.boxset import write_boxset
-from podium.detection.found import table_of
+from podium.detection.detections import table_of
 
 COMPETITION = "configs/competition.yaml"
 
@@ -357,9 +357,9 @@ def test_a_detector_finds_the_boxes_and_what_it_found_is_remembered(searched, po
 
 
 def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, monkeypatch):
-    from podium.inference.finding import TrainedDetector
+    from podium.detection.predict import TrainedDetector
 
-    monkeypatch.setattr("podium.steps.crop_search.AT_A_TIME", 5)
+    monkeypatch.setattr("podium.detection.crop_search.AT_A_TIME", 5)
     find, calls = TrainedDetector.find, []
 
     def twice(*arguments):
@@ -376,7 +376,7 @@ def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, 
 
 
 def test_a_wide_picture_is_searched_and_cut_as_a_wide_one(searched, podium_in, monkeypatch, tmp_path):
-    from podium.inference.finding import TrainedDetector
+    from podium.detection.predict import TrainedDetector
 
     def find(self, asked, cache, console):
         """In each picture its right half."""

@@ -8,8 +8,8 @@ import cv2
 import pandas as pd
 import pytest
 import yaml
-
 from boxed_pictures import CLASSES, draw_set
+
 from podium.detection.boxset import write_boxset
 from podium.runs import Run
 
@@ -113,7 +113,7 @@ def test_boxes_of_any_pictures_in_pixels_of_each(trained, podium_in):
 
 
 def test_a_wide_picture_is_searched_as_a_wide_one(trained, podium_in, monkeypatch):
-    from podium.inference.finding import TrainedDetector
+    from podium.detection.predict import TrainedDetector
 
     folder, _ = trained
     (folder / "wide").mkdir(exist_ok=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from boxed_pictures import draw_set
+from tiny_presets import save_resnet, save_text_model
+
 from podium.detection.boxset import write_boxset
 from podium.runs import Run
-from tiny_presets import save_resnet, save_text_model
 
 STAGE = {
     "name": "end", "unfreeze": {"from": "stack3"}, "epochs": 1, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3
@@ -62,8 +62,7 @@ def test_trained_gone_on_with_in_a_further_stage_and_asked_without_the_preset(al
 
 
 def test_another_content_of_the_folder_is_another_run(alone):
-    from podium.config.preset import PresetSettings
-    from podium.steps.weights import fingerprint
+    from podium.detection.preset_config import PresetSettings, fingerprint
 
     settings = PresetSettings(preset=str(alone / "preset"))
     before = fingerprint("squares", settings)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from boxed_pictures import draw_set
 from standin.pushed import run_pushed
 
-from boxed_pictures import draw_set
 from podium.detection.coco import write_coco
 from podium.detection.exchange import PictureFiles
 from podium.runs import Run

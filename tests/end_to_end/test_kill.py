@@ -18,7 +18,7 @@ from rich.console import Console
 
 from podium.config.stage import Stage
 from podium.runs import Run
-from podium.training.saves import Saves
+from podium.training.checkpoints import Saves
 
 SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
 """Of the moments. A failing test tells it."""

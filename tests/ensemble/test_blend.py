@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 from podium.ensemble.blend import METHODS, HillClimb, Stacking, make_method
 from podium.errors import ConfigError, DataError
-from podium.metrics import METRICS
+from podium.evaluation.metrics import METRICS
 
 ACCURACY, LOG_LOSS = METRICS["accuracy"], METRICS["log_loss"]
 

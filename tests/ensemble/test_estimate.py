@@ -4,7 +4,7 @@ import pytest
 from podium.ensemble.blend import METHODS, Stacking, make_method
 from podium.ensemble.estimate import nested_score
 from podium.errors import DataError
-from podium.metrics import METRICS
+from podium.evaluation.metrics import METRICS
 
 ACCURACY = METRICS["accuracy"]
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from podium.data.preparing import PlainLook
-from podium.data.supply import Supply
+from podium.data.image_source import Supply
+from podium.data.preprocessing import PlainLook
 from podium.inference import predict as predicting
 from podium.models.predictor import Predictor
 

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.ensemble.predictions import read_predictions
 from podium.errors import RunError
+from podium.evaluation.metrics import METRICS
 from podium.inference import predict as predicting
-from podium.metrics import METRICS
-from podium.steps.choices import Choices
-from podium.steps.member import fold_runs, predict_fold, prepare
-from podium.steps.training import train_run
+from podium.options import Choices
+from podium.predictions import read_predictions
+from podium.training.run_training import train_run
+from podium.workflows.members import fold_runs, predict_fold, prepare
 
 QUIET = Console(quiet=True)
 STAGES = [

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from standin.faults import Fault
 
+from podium import retries
+from podium.config.kaggle_names import KernelRef
 from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
-from podium.kaggle import connection, retries
+from podium.kaggle import connection
 from podium.kaggle.client import sign_in
-from podium.kaggle.names import KernelRef
 
 REF = KernelRef("ada", "some-kernel", 1)
 CONTENT = b"0123456789" * 100_000

@@ -10,12 +10,13 @@ import pytest
 from pydantic import TypeAdapter
 from standin.faults import Fault
 
+from podium import retries
+from podium.config.kaggle_names import KernelRef
 from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
 from podium.kaggle import client as client_module
-from podium.kaggle import connection, retries
+from podium.kaggle import connection
 from podium.kaggle.answers import KernelStatus, Place
 from podium.kaggle.client import sign_in
-from podium.kaggle.names import KernelRef
 
 REF = KernelRef("ada", "some-kernel", 1)
 METADATA = {

@@ -5,13 +5,13 @@ import json
 import pytest
 from standin.faults import Fault
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, RunError
-from podium.kaggle.building import assemble, whole_job
 from podium.kaggle.client import sign_in
 from podium.kaggle.fleet import SESSIONS, advance, fleet_of, fleets, look_after, read_fleet, take_over
-from podium.kaggle.metadata import Machine
-from podium.kaggle.names import KernelRef
-from podium.kaggle.report import REPORT
+from podium.kernel.building import assemble, whole_job
+from podium.kernel.metadata import Machine
+from podium.kernel.report import REPORT
 from podium.locks import locked
 
 BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}

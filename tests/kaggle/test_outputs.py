@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from standin.faults import Fault
 
+from podium import retries
+from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
-from podium.kaggle import retries
 from podium.kaggle.answers import OutputFile
 from podium.kaggle.client import sign_in
-from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import AT_ONCE, NOTE, check_names, pull, with_version
 from podium.locks import locked
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError
-from podium.kaggle.names import KernelRef
 from podium.kaggle.records import bring_home, note_push, record_of, records
-from podium.kaggle.report import REPORT
+from podium.kernel.report import REPORT
 from podium.runs import Run
 
 REF = KernelRef("ada", "podium-tiny-fold0", 2)

@@ -8,11 +8,12 @@ import pytest
 import requests
 from standin.faults import Fault
 
+from podium import retries
+from podium.config.kaggle_names import KernelRef
 from podium.errors import DiskFullError, ForbiddenError, KaggleError, UnreachableError
-from podium.kaggle import retries, transfers
+from podium.kaggle import transfers
 from podium.kaggle.client import sign_in
 from podium.kaggle.connection import check_address, plain_session
-from podium.kaggle.names import KernelRef
 from podium.kaggle.transfers import CHUNK, fetch
 
 REF = KernelRef("ada", "some-kernel", 1)

@@ -7,10 +7,10 @@ import pytest
 from podium.config.loading import load_member
 from podium.config.member import BackboneSettings
 from podium.errors import ConfigError, WeightsError
-from podium.kaggle.job import Job
-from podium.kaggle.metadata import Machine, metadata_for
+from podium.kernel.job import Job
+from podium.kernel.metadata import Machine, metadata_for
 from podium.models.backbone import build_backbone
-from podium.steps.weights import fingerprint
+from podium.models.weights import fingerprint
 
 DATASET = "kaggle-dataset:ada/some-weights/nets/small.weights.h5"
 KERNEL = "kaggle-kernel:ada/podium-weights/small.weights.h5"

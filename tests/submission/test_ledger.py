@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError, SubmissionError
-from podium.kaggle.names import KernelRef
 from podium.submission import ledger as ledgers
 from podium.submission.ledger import (
     COLUMNS,

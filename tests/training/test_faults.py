@@ -22,10 +22,10 @@ from podium.cli import options
 from podium.cli.main import main
 from podium.errors import DiskFullError, MemoryFullError, RunError, TrainingDivergedError
 from podium.runs import Run
-from podium.steps import training
+from podium.training import run_training as training
+from podium.training.checkpoint_callbacks import StateSaver
+from podium.training.checkpoints import Saves
 from podium.training.classification import ClassificationTask
-from podium.training.saves import Saves
-from podium.training.saving import StateSaver
 
 STAGES = [
     stage("one", epochs=2, optimizer="Adam", schedule={"kind": "plateau", "patience": 1}),

@@ -20,18 +20,18 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.data.batches import PredictionBatches
-from podium.data.preparing import PlainLook
+from podium.data.preprocessing import PlainLook
 from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
-from podium.steps.choices import Choices
-from podium.steps.member import fold_runs, prepare
-from podium.stopping import Stopping
+from podium.options import Choices
+from podium.signals import Stopping
 from podium.training import features
 from podium.training.features import Features
 from podium.training.task import Watch
+from podium.workflows.members import fold_runs, prepare
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "helpers"
 FILES = ["made.json", "validation.npy", "view-0.npy", "view-1.npy"]
 
 

@@ -14,10 +14,10 @@ from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.inference.predict import trained_model
 from podium.models import devices
-from podium.steps.choices import Choices
-from podium.steps.member import fold_runs, prepare
-from podium.steps.training import train_run
-from podium.training.saves import Saves
+from podium.options import Choices
+from podium.training.checkpoints import Saves
+from podium.training.run_training import train_run
+from podium.workflows.members import fold_runs, prepare
 
 HALF = "mixed_float16"
 STAGES = [

@@ -13,12 +13,12 @@ from rich.text import Text
 from podium.cli.options import Debug, Runs, make_console
 from podium.config.differences import NOTHING, Difference
 from podium.files import write_json
-from podium.steps.comparing import Compared, as_content, compare_runs
-from podium.steps.comparing_detectors import PARTS
-from podium.steps.contenders import TIMED
+from podium.workflows.candidates import TIMED
+from podium.workflows.compare import Compared, as_content, compare_runs
+from podium.workflows.compare_detectors import PARTS
 
 if TYPE_CHECKING:
-    from podium.ensemble.significance import Against, Interval, Score
+    from podium.evaluation.statistics import Against, Interval, Score
 
 COMMIT_LETTERS = 10
 
@@ -133,7 +133,7 @@ def _print_metric(
 
 
 def _print_mcnemar(compared: Compared, console: Console) -> None:
-    from podium.ensemble.significance import CHANCE, FEWEST_FOR_CHI_SQUARED
+    from podium.evaluation.statistics import CHANCE, FEWEST_FOR_CHI_SQUARED
 
     judgement = compared.judgement
     first, *others = [one.letter for one in compared.contenders]

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.ensembles import run_ensemble
 from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
 from podium.config.loading import load_ensemble
+from podium.options import Choices
 from podium.paths import configs_folder
-from podium.steps.choices import Choices
-from podium.steps.ensemble import Blended
+from podium.workflows.ensembles import Blended, run_ensemble
 
 
 def demo(
@@ -28,7 +27,7 @@ def demo(
     The competition's answers are known, so the table also tells what the leaderboard would have said.
     """
     from podium.data.augmentation import transform_faults
-    from podium.data.sample.competition import draw_competition
+    from podium.demo.competition import draw_competition
 
     console = make_console()
     ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", (), seed, check=transform_faults)
@@ -42,9 +41,9 @@ def demo(
 
 def hidden_scores(blended: Blended, folder: Path, metric: str) -> dict[str, float]:
     """Each member's and the blend's score on the answers that lie apart."""
-    from podium.data.rows import numbered, read_table
-    from podium.ensemble.predictions import Predictions, align, read_predictions
-    from podium.metrics import METRICS
+    from podium.data.table import numbered, read_table
+    from podium.evaluation.metrics import METRICS
+    from podium.predictions import Predictions, align, read_predictions
 
     answers = read_table(folder / "hidden-answers.csv", ["Id", "Category"])
 

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import Data, Debug, Runs, make_console
-from podium.config.cropping import Choose, Cropping, How
-from podium.config.loading import load_detector
-from podium.steps.cropping import Asked
-from podium.steps.cropping import crop as crop_competition
+from podium.detection.crop import Asked
+from podium.detection.crop import crop as crop_competition
+from podium.detection.crop_config import Choose, Cropping, How
+from podium.detection.loading import load_detector
 
 CompetitionFile = Annotated[
     Path,

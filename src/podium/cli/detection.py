@@ -9,9 +9,9 @@ from podium.cli import detect_crop, detect_log, detectors
 from podium.cli.detectors import Data
 from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
 from podium.cli.verbs import GROUPS
-from podium.config.loading import load_detector
-from podium.steps.detect_build import Form, Where, build, export, export_transfer
-from podium.stopping import Stopping
+from podium.detection.loading import load_detector
+from podium.signals import Stopping
+from podium.workflows.detect_build import Form, Where, build, export, export_transfer
 
 app = typer.Typer(no_args_is_help=True, help=GROUPS["detect"])
 Set = Annotated[

@@ -16,9 +16,9 @@ from podium.cli.options import (
     choices_of,
     make_console,
 )
-from podium.config.loading import load_detector
-from podium.steps.detector import detector_run, evaluate_detector, find_trained, tell_evaluation
-from podium.steps.training import train_run
+from podium.detection.detector_run import detector_run, evaluate_detector, find_trained, tell_evaluation
+from podium.detection.loading import load_detector
+from podium.training.run_training import train_run
 
 Data = Annotated[
     Path | None,
@@ -134,7 +134,7 @@ def predict(
 
     podium detect predict configs/detectors/boats.yaml holiday/ --out found
     """
-    from podium.steps.finding import find_in_pictures
+    from podium.workflows.detect_predict import find_in_pictures
 
     console = make_console()
     trained = find_trained(load_detector(detector, set_ or (), seed), runs)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from podium.cli.options import Debug, make_console
 from podium.errors import MachineError
-from podium.kaggle.keys import where_the_key_is
+from podium.kernel.secrets import where_the_key_is
 
 REQUIRED = (
     "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
@@ -60,7 +60,6 @@ def _gpus() -> str:
     """Asked of TensorFlow itself, since a driver alone does not mean that it can be used."""
     if importlib.util.find_spec("tensorflow") is None:
         return "unknown without tensorflow"
-    import tensorflow
+    from podium.models.devices import names_of_gpus
 
-    found = tensorflow.config.list_physical_devices("GPU")
-    return ", ".join(device.name for device in found) or "none: training runs on the processors"
+    return ", ".join(names_of_gpus()) or "none: training runs on the processors"

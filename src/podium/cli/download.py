@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import Debug, make_console
+from podium.config.kaggle_names import SLUG
 from podium.errors import DataError
-from podium.kaggle.names import SLUG
 
 
 def download(
@@ -22,9 +22,9 @@ def download(
 
     podium data download sf-dl-car-classification
     """
-    from podium.steps.downloading import CHECKSUMS, known_competitions
-    from podium.steps.downloading import download as bring
-    from podium.telling import spell_size
+    from podium.progress import spell_size
+    from podium.workflows.download import CHECKSUMS, known_competitions
+    from podium.workflows.download import download as bring
 
     if not SLUG.fullmatch(slug):
         raise typer.BadParameter(

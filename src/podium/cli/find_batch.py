@@ -10,8 +10,16 @@ from rich.table import Table
 from podium.cli.options import Debug, MemberFile, Runs, Set, make_console
 from podium.config.loading import load_member
 from podium.errors import ConfigError
-from podium.steps.find_batch import Finder, Finding, Refused, is_linear, precision_for, stages_asked_for, write_figures
-from podium.steps.trials import Timed
+from podium.training.trials import Timed
+from podium.workflows.find_batch import (
+    Finder,
+    Finding,
+    Refused,
+    is_linear,
+    precision_for,
+    stages_asked_for,
+    write_figures,
+)
 
 UNFROZEN = {"none": "only the head learns", "all": "all of it learns"}
 StageName = Annotated[
@@ -129,7 +137,7 @@ def advice(finding: Finding) -> list[str]:
 
 
 def keep(finding: Finding, plot: Path, console: Console) -> None:
-    from podium.steps.batch_chart import draw_finding
+    from podium.workflows.batch_chart import draw_finding
 
     figures = plot.with_suffix(".json")
     draw_finding(finding, plot)

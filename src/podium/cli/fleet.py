@@ -9,25 +9,24 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from podium.cli.ensembles import finish
 from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of, tell_output
 from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, LimitTest, Runs, Seed, Set, make_console
+from podium.config.kaggle_names import KernelRef
 from podium.config.loading import Ensemble
 from podium.errors import DataError, KaggleError, RunError, StoppedError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets, take_over
-from podium.kaggle.inside import SAMPLE
-from podium.kaggle.job import load_config
-from podium.kaggle.metadata import Machine
-from podium.kaggle.names import KernelRef
 from podium.kaggle.records import here_of, record_of
-from podium.kaggle.report import read_report
-from podium.kaggle.retries import pause
+from podium.kernel.job import load_config
+from podium.kernel.metadata import Machine
+from podium.kernel.report import read_report
+from podium.kernel_main import SAMPLE
 from podium.locks import locked
+from podium.options import Choices
 from podium.paths import data_folder
+from podium.retries import pause
 from podium.runs import Run
-from podium.steps.choices import Choices
-from podium.steps.ensemble import Answer
+from podium.workflows.ensembles import Answer, finish
 
 app = typer.Typer(no_args_is_help=True, help="A whole ensemble on Kaggle's GPUs: up, status, down.")
 POLL_SECONDS = 30.0

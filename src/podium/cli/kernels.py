@@ -9,22 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
+from podium.config.kaggle_names import KernelRef
 from podium.config.kaggle_place import KagglePlace
 from podium.errors import BundleError, KaggleError, NotFoundError
-from podium.kaggle.building import SCRIPT, Built, build, jobs_of_folds, whole_job
-from podium.kaggle.bundle import about_of
 from podium.kaggle.client import Kaggle, sign_in
-from podium.kaggle.job import HOURS_OF_A_SESSION, Job
-from podium.kaggle.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
-from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull, with_version
-from podium.kaggle.pretrained import key_of
 from podium.kaggle.pushing import preflight, push
 from podium.kaggle.records import Record, bring_home, record_of, records
-from podium.kaggle.rehearsal import Layout, Source, check_system, rehearse, sources_of
-from podium.kaggle.report import REPORT, find_report, read_report
-from podium.kaggle.retries import pause
+from podium.kernel.building import SCRIPT, Built, build, jobs_of_folds, whole_job
+from podium.kernel.bundle import about_of
+from podium.kernel.job import HOURS_OF_A_SESSION, Job
+from podium.kernel.metadata import METADATA, Gpu, Machine, check_metadata, read_metadata
+from podium.kernel.pretrained import key_of
+from podium.kernel.rehearsal import Layout, Source, check_system, rehearse, sources_of
+from podium.kernel.report import REPORT, find_report, read_report
 from podium.paths import data_folder
+from podium.retries import pause
 
 POLL_SECONDS = 15.0
 

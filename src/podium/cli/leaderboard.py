@@ -10,18 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podium.cli.ensembles import report_faults
 from podium.cli.options import Data, Debug, Runs, make_console
 from podium.cli.submissions import CompetitionFile, SampleFile, competition_named, competition_of
 from podium.config.competition import Competition
+from podium.config.kaggle_names import SLUG, KernelRef
 from podium.config.loading import load_competition
 from podium.errors import PodiumError, SubmissionError
-from podium.kaggle.names import SLUG, KernelRef
+from podium.evaluation.metrics import METRICS
 from podium.kaggle.records import record_of
-from podium.metrics import METRICS
 from podium.paths import data_folder, submissions_folder
-from podium.steps.downloading import known_competitions
-from podium.steps.ensemble import submission_faults
 from podium.submission.board import (
     agreement,
     agreement_lines,
@@ -34,6 +31,8 @@ from podium.submission.board import (
     with_both,
 )
 from podium.submission.ledger import Ledger, Row
+from podium.workflows.download import known_competitions
+from podium.workflows.ensembles import report_faults, submission_faults
 
 Message = Annotated[
     str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it: Kaggle and the ledger keep it.")
@@ -87,7 +86,7 @@ def submit(
 
     podium submit --kernel OWNER/SLUG --version 3 --file submission.csv -m "two members"
     """
-    from podium.steps import submitting as steps
+    from podium.workflows import submit as steps
 
     console = make_console()
     parcel: steps.CsvFile | steps.KernelOutput
@@ -140,7 +139,7 @@ def _version_of(kernel: str, version: int | None) -> KernelRef:
 def _check(
     file: Path, asked: Competition, sample: Path | None, data: Path | None, force: bool, console: Console
 ) -> None:
-    from podium.steps.submitting import name_faults
+    from podium.workflows.submit import name_faults
 
     try:
         place = sample or data_folder(asked.slug, data) / asked.submission.sample
@@ -204,7 +203,7 @@ def _competition(name: str | None, ledger: Ledger) -> tuple[str, bool | None]:
 
 
 def _sync(slug: str, higher_is_better: bool | None, runs: Path, ledger: Ledger, console: Console) -> None:
-    from podium.steps.submitting import sync
+    from podium.workflows.submit import sync
 
     found = sync(slug, higher_is_better, runs, ledger)
     console.print(

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from podium.cli import options
 from podium.cli.verbs import GROUPS, VERBS
 from podium.errors import PodiumError, StoppedError
-from podium.stopping import STOPPED, Interrupted, interruptible
+from podium.signals import STOPPED, Interrupted, interruptible
 
 if TYPE_CHECKING:
     app: typer.Typer

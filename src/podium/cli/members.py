@@ -21,9 +21,9 @@ from podium.cli.options import (
     make_console,
 )
 from podium.config.loading import load_member
-from podium.steps.choices import Choices
-from podium.steps.member import FoldRun, fold_runs, predict_fold, prepare
-from podium.steps.training import train_run
+from podium.options import Choices
+from podium.training.run_training import train_run
+from podium.workflows.members import FoldRun, fold_runs, predict_fold, prepare
 
 
 def train(

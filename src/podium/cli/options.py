@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.stopping import Stopping, parse_duration
+from podium.signals import Stopping, parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from podium.steps.choices import Choices
+    from podium.options import Choices
 
 
 def duration(text: str) -> float:
@@ -114,7 +114,7 @@ def choices_of(
     resume: bool = False,
     time_limit: float | None = None,
 ) -> "Choices":
-    from podium.steps.choices import Choices
+    from podium.options import Choices
 
     stopping, command = Stopping(time_limit), going_on_command()
     return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)

@@ -11,7 +11,7 @@ from podium.cli.options import Debug, Runs, make_console
 from podium.errors import RunError
 from podium.locks import holder_of
 from podium.runs import BEST_WEIGHTS, Run
-from podium.stopping import spell_duration
+from podium.signals import spell_duration
 
 
 def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:

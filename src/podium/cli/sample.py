@@ -48,7 +48,7 @@ def sample(
 
     podium data sample data/podium-demo-streets --scene street
     """
-    from podium.data.sample.competition import draw_competition
+    from podium.demo.competition import draw_competition
 
     pixels = None if size is None else _pixels(size)
     drawn = draw_competition(folder, train=train, test=test, seed=seed, size=pixels, scene=scene.value)

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.ensembles import report_faults
 from podium.cli.options import Data, Debug, make_console
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.errors import ConfigError, SubmissionError
 from podium.paths import configs_folder, data_folder
-from podium.steps.ensemble import submission_faults
+from podium.workflows.ensembles import report_faults, submission_faults
 
 CompetitionFile = Annotated[
     Path | None,

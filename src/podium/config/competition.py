@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from podium.config.faults import nearest, one_of, raise_key_faults
 from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
+from podium.config.problems import nearest, one_of, raise_key_faults
 from podium.config.settings import Settings, Share, short_form
-from podium.metrics import METRICS
+from podium.evaluation.metrics import METRICS
 
 
 class TrainSource(Settings):

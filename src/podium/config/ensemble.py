@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from podium.config.settings import Count, Positive, Settings, short_form
-from podium.config.views import TestTimeViews
+from podium.config.tta import TestTimeViews
 
 
 class Mean(Settings):

@@ -1,5 +1,4 @@
-"""From files to validated configs: a competition, a member with its competition, an ensemble with its members, a
-detector."""
+"""From files to validated configs: a competition, a member with its competition, an ensemble with its members."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +9,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from podium.config.competition import Competition
-from podium.config.detector import DetectorSettings
 from podium.config.ensemble import EnsembleSettings
-from podium.config.faults import Fault, faults_of, nearest, raise_faults
 from podium.config.member import MemberSettings
+from podium.config.problems import Fault, faults_of, nearest, raise_faults
 from podium.config.yaml_file import Override, YamlFile, apply_overrides, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,14 +39,6 @@ class Ensemble:
         return self.members[0].competition
 
 
-@dataclass(frozen=True)
-class Detector:
-    """A detector file, read: its name is the file's stem."""
-
-    name: str
-    settings: DetectorSettings
-
-
 def load_competition(path: Path) -> Competition:
     competition, faults = _competition(path, [])
     raise_faults(faults)
@@ -59,7 +49,7 @@ def load_competition(path: Path) -> Competition:
 def load_member(
     path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Member:
-    parsed, faults = _parse_overrides(overrides)
+    parsed, faults = parse_overrides(overrides)
     member, more = _member(path, parsed, seed, check)
     raise_faults(faults + more)
     assert member is not None
@@ -73,11 +63,11 @@ def load_ensemble(
 
     An override `KEY=VALUE` is for the ensemble file, `MEMBER.KEY=VALUE` for one of its members, `*.KEY=VALUE` for all.
     """
-    parsed, faults = _parse_overrides(overrides)
+    parsed, faults = parse_overrides(overrides)
     read = read_yaml(path)
     apply_overrides(read, [override for override in parsed if override.first_key in EnsembleSettings.model_fields])
     faults += _for_nobody(read, parsed)
-    settings, more = _validated(EnsembleSettings, _with_seed(read, seed), check)
+    settings, more = validated(EnsembleSettings, with_seed(read, seed), check)
     faults += more
     members = []
     for entry in _named_members(read):
@@ -91,18 +81,6 @@ def load_ensemble(
     raise_faults(faults)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_as_the_ensemble_says(member, settings) for member in members))
-
-
-def load_detector(
-    path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
-) -> Detector:
-    parsed, faults = _parse_overrides(overrides)
-    read = read_yaml(path)
-    apply_overrides(read, parsed)
-    settings, more = _validated(DetectorSettings, _with_seed(read, seed), check)
-    raise_faults(faults + more)
-    assert settings is not None
-    return Detector(path.stem, settings)
 
 
 def _as_the_ensemble_says(member: Member, settings: EnsembleSettings) -> Member:
@@ -150,7 +128,7 @@ def _member(
 ) -> tuple[Member | None, list[Fault]]:
     read = read_yaml(path)
     apply_overrides(read, [override for override in overrides if not override.key.startswith("competition.")])
-    settings, faults = _validated(MemberSettings, _with_seed(read, seed), check)
+    settings, faults = validated(MemberSettings, with_seed(read, seed), check)
     named = read.content.get("competition")
     competition = None
     if isinstance(named, str):
@@ -191,10 +169,10 @@ def fold_count(competition: Competition) -> int | None:
 def _competition(path: Path, overrides: Sequence[Override]) -> tuple[Competition | None, list[Fault]]:
     read = read_yaml(path)
     apply_overrides(read, overrides)
-    return _validated(Competition, read)
+    return validated(Competition, read)
 
 
-def _validated(model: type[Model], read: YamlFile, check: ExtraCheck | None = None) -> tuple[Model | None, list[Fault]]:
+def validated(model: type[Model], read: YamlFile, check: ExtraCheck | None = None) -> tuple[Model | None, list[Fault]]:
     if read.is_unreadable:
         return None, read.faults
     settings, told = None, []
@@ -209,13 +187,13 @@ def _validated(model: type[Model], read: YamlFile, check: ExtraCheck | None = No
     return settings, sorted(faults, key=lambda fault: fault.line or 0)
 
 
-def _with_seed(read: YamlFile, seed: int | None) -> YamlFile:
+def with_seed(read: YamlFile, seed: int | None) -> YamlFile:
     if seed is not None and read.content:
         read.content["seed"] = seed
     return read
 
 
-def _parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Fault]]:
     parsed = [Override.parse(text) for text in texts]
     overrides = [one for one in parsed if isinstance(one, Override)]
     return overrides, [one for one in parsed if isinstance(one, Fault)]
@@ -246,11 +224,6 @@ def _for_nobody(read: YamlFile, overrides: Iterable[Override]) -> list[Fault]:
 def is_ensemble(path: Path) -> bool:
     """Whether a file is an ensemble's; one that cannot be read is told when it is loaded."""
     return "members" in read_yaml(path).content
-
-
-def is_detector(path: Path) -> bool:
-    """Whether a file is a detector's; one that cannot be read is told when it is loaded."""
-    return "source" in read_yaml(path).content
 
 
 def files_of(path: Path) -> list[Path]:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES
-from podium.config.faults import one_of, raise_key_faults
 from podium.config.kaggle_place import KaggleKind, KagglePlace, is_at_kaggle
+from podium.config.problems import one_of, raise_key_faults
 from podium.config.settings import Count, Positive, Settings
 from podium.config.stage import Augmentation, Stage
-from podium.config.views import TestTimeViews
+from podium.config.tta import TestTimeViews
 
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]

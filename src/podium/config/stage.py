@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
-from podium.config.faults import one_of, raise_key_faults
+from podium.config.problems import one_of, raise_key_faults
 from podium.config.settings import Count, Positive, Settings, short_form
 
 OPTIMIZERS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from podium.config.faults import Fault, nearest
+from podium.config.problems import Fault, nearest
 
 _PLAIN = {
     "int": r"-?(?:0|[1-9]\d*)",

@@ -21,9 +21,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for i
 
 import albumentations
 
-from podium.config.faults import nearest
+from podium.config.problems import nearest
 from podium.data.boxes import LEAST_LEFT, Boxes
-from podium.data.pictures import Picture
+from podium.data.images import Picture
 from podium.errors import ConfigError
 
 _CHECKED_AT, _REHEARSED_UP_TO = 32, 2048

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from podium.data.augmentation import Augmentation
 from podium.data.boxes import CORNERS, Boxes
-from podium.data.pictures import Picture, Resize
-from podium.data.preparing import Block, Boxed, Look, TrainingLook
-from podium.data.supply import Supply
+from podium.data.image_source import Supply
+from podium.data.images import Picture, Resize
+from podium.data.preprocessing import Block, Boxed, Look, TrainingLook
 from podium.data.workers import workers
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.pictures import Frame, Resize, offset_in_square
+from podium.data.images import Frame, Resize, offset_in_square
 
 Boxes = NDArray[np.floating[Any]]
 

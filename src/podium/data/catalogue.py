@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from podium.data.image_paths import PicturePaths, text_of
+from podium.data.images import Frame, Picture, framed_from, read_file
 from podium.data.jpeg import JPEG
-from podium.data.picture_paths import PicturePaths, text_of
-from podium.data.pictures import Frame, Picture, framed_from, read_file
-from podium.data.rows import CompetitionRows, paths_of, without
+from podium.data.table import CompetitionRows, paths_of, without
 from podium.errors import DataError
 from podium.files import replacing
 from podium.paths import cache_folder, worker_count

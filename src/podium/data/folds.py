@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
-from podium.data.rows import CompetitionRows, joined, json_of, json_of_rows, read_parts
+from podium.data.table import CompetitionRows, joined, json_of, json_of_rows, read_parts
 from podium.errors import DataError
 from podium.files import digest_of_parts, replacing
 from podium.paths import folds_file

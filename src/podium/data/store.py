@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.catalogue import Digests
-from podium.data.pictures import Picture
+from podium.data.images import Picture
 from podium.files import write_text
 from podium.locks import waited_for
 

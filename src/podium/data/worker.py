@@ -75,8 +75,8 @@ def _server() -> Callable[[Stream, Stream], None]:
     """What answers questions until no more come; all that it needs is imported by then."""
     import cv2
 
-    from podium.data.preparing import prepare
-    from podium.data.supply import Loader
+    from podium.data.image_source import Loader
+    from podium.data.preprocessing import prepare
 
     cv2.setNumThreads(1)
 

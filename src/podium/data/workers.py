@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from podium.data.boxes import Boxes
-from podium.data.pictures import Picture
-from podium.data.preparing import Block, Look, prepare, shape_of
-from podium.data.supply import Loader
-from podium.data.template import CAN_FORK, environment, template
+from podium.data.fork_server import CAN_FORK, environment, template
+from podium.data.image_source import Loader
+from podium.data.images import Picture
+from podium.data.preprocessing import Block, Look, prepare, shape_of
 from podium.data.worker import Stream, receive, send
 from podium.paths import worker_count
 

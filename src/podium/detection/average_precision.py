@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.detection.boxset import CORNERS
-from podium.detection.found import numbered
+from podium.detection.detections import numbered
 from podium.detection.matching import MOST_ON_A_PICTURE
 
 RECALLS = np.linspace(0, 1, 101)

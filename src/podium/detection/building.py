@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from podium.config.detector import DetectorSettings, FolderSource, Keep, SourceSplit
-from podium.config.faults import nearest
+from podium.config.problems import nearest
 from podium.data.catalogue import catalogue
 from podium.detection.boxset import BOX_COLUMNS, BoxSet
 from podium.detection.cleaning import Cleaned, clean_boxes
+from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
 from podium.detection.exchange import check_sizes
 from podium.detection.fetching import Dead
-from podium.detection.openimages_pictures import rank
+from podium.detection.openimages_images import rank
 from podium.detection.splitting import splits_of
 from podium.errors import DataError
 

@@ -17,8 +17,8 @@ from podium.detection.boxset import BoxSet
 from podium.detection.evaluation import count
 from podium.detection.matching import Flags, Floats, Ints, Matches, match
 from podium.detection.resampling import average_precision_of
-from podium.ensemble.significance import ROUNDS, SEED, Comparison, Progress, decided, mcnemar, measured
 from podium.errors import DataError
+from podium.evaluation.statistics import ROUNDS, SEED, Comparison, Progress, decided, mcnemar, measured
 
 AP50, AP, MEAN_IOU = METRICS = ("AP@0.5", "AP@0.5:0.95", "mean IoU of hits")
 _CELLS_AT_A_TIME = 2_000_000

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from podium.config.cropping import Choose, Cropping, How
-from podium.data.pictures import Picture
+from podium.data.images import Picture
+from podium.detection.crop_config import Choose, Cropping, How
 
 QUALITY = 95
 """Of a JPEG."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.data.pictures import Picture
+from podium.data.images import Picture
 from podium.detection.boxset import CORNERS
 
 COLOURS = (

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from podium.data.catalogue import is_whole
-from podium.detection.openimages_pictures import Address
+from podium.detection.openimages_images import Address
 from podium.errors import MachineError
 from podium.files import replacing, room_for, write_table
-from podium.kaggle.retries import LONGEST_ASKED, backoff, retry_after
+from podium.retries import LONGEST_ASKED, backoff, retry_after
 
 TRIES = 4
 """How often an address is asked that may serve later."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.config.faults import nearest
+from podium.config.problems import nearest
 from podium.errors import DataError
 
 Tell = Callable[[int], None]

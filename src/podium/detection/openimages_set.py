@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from podium.config.detector import DetectorSettings, OpenImagesSource
 from podium.data.catalogue import catalogue, in_parallel
 from podium.data.jpeg import AS_STORED
 from podium.detection.boxset import CORNERS
 from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
+from podium.detection.config import DetectorSettings, OpenImagesSource
 from podium.detection.fetching import Dead, Wanted, fetch_pictures
 from podium.detection.openimages import Tell, read_boxes, read_class_codes, wanted_codes
-from podium.detection.openimages_pictures import (
+from podium.detection.openimages_images import (
     NOTHING_KNOWN,
     UNKNOWN,
     Address,
@@ -27,10 +27,10 @@ from podium.detection.openimages_pictures import (
     read_addresses,
     read_pictures,
 )
+from podium.detection.orientation import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.detection.places import exact_patterns, is_there, places_of
-from podium.detection.turning import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.errors import DataError
-from podium.telling import telling
+from podium.progress import telling
 
 TURNED = "turned"
 """The folder of the set's own that turned pictures are written to."""

@@ -56,7 +56,7 @@ def _size_of_png(path: Path) -> tuple[int, int] | None:
 
 
 def _size_when_decoded(path: Path) -> tuple[int, int]:
-    from podium.data.pictures import read_picture
+    from podium.data.images import read_picture
 
     height, width = read_picture(path).shape[:2]
     return width, height

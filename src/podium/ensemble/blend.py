@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from podium.errors import ConfigError, DataError
-from podium.metrics import SMALLEST_PROBABILITY, Metric
+from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.integer[Any]]

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
 from podium.ensemble.blend import make_method
 from podium.ensemble.estimate import NestedScore, nested_score
-from podium.ensemble.predictions import Predictions, align, average, concatenate, read_predictions
 from podium.errors import RunError
-from podium.metrics import METRICS
+from podium.evaluation.metrics import METRICS
+from podium.predictions import Predictions, align, average, concatenate, numbers_of, read_predictions
 
 OUTER_FOLDS = 5
 
@@ -88,14 +87,6 @@ def blend_members(
         Predictions(first.ids, first.classes, estimate.probs, first.labels, first.folds),
         Predictions(test_ids, first.classes, blender.apply(test)),
     )
-
-
-def numbers_of(predictions: Predictions) -> NDArray[np.int64]:
-    """The true labels as numbers of the classes."""
-    if predictions.labels is None:
-        raise RunError("these predictions carry no labels; a score needs out-of-fold predictions")
-    number = {label: index for index, label in enumerate(predictions.classes)}
-    return np.array([number[label] for label in predictions.labels], dtype=np.int64)
 
 
 def _there(path: Path, name: str) -> Path:

@@ -15,18 +15,18 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.data.batches import PredictionBatches
-from podium.data.feed import fed
-from podium.data.picture_paths import PicturePaths
-from podium.data.preparing import Look
-from podium.data.supply import Cache, Supply
-from podium.ensemble.predictions import Predictions, write_predictions
+from podium.data.image_paths import PicturePaths
+from podium.data.image_source import Cache, Supply
+from podium.data.preprocessing import Look
+from podium.evaluation.metrics import METRICS
 from podium.files import write_json, write_text
-from podium.inference.views import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
-from podium.metrics import METRICS
+from podium.inference.tta import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import is_out_of_memory, make_repeatable, names_of_gpus, precision_of
+from podium.models.feed import fed
 from podium.models.predictor import Predictor
+from podium.predictions import Predictions, write_predictions
 from podium.runs import Run
 
 GPU_BATCHES = 4

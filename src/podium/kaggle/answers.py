@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from podium.kaggle.names import KernelRef
+from podium.config.kaggle_names import KernelRef
 
 KernelState = Literal["queued", "running", "complete", "error", "cancelled"]
-SubmissionState = Literal["pending", "complete", "error"]
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,6 @@ class OutputFile:
     name: str
     url: str
     size: int | None = None
-
-
-@dataclass(frozen=True)
-class Submission:
-    ref: int
-    file_name: str
-    date: datetime | None
-    description: str
-    status: SubmissionState
-    public_score: float | None
-    private_score: float | None
-    error: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError
 from podium.kaggle import reading
 from podium.kaggle.answers import (
@@ -17,12 +18,11 @@ from podium.kaggle.answers import (
     Place,
     Pushed,
     Quota,
-    Submission,
 )
 from podium.kaggle.connection import check_address, connect, plain_session
-from podium.kaggle.names import KernelRef
-from podium.kaggle.retries import patiently, pause
 from podium.kaggle.transfers import fetch, from_address
+from podium.retries import patiently, pause
+from podium.submission.submission import Submission
 
 PAGE = 100
 Item = TypeVar("Item")

@@ -10,8 +10,8 @@ from io import StringIO
 from typing import Any
 
 from podium.errors import CredentialsError, KaggleError
-from podium.kaggle.keys import where_the_key_is
-from podium.kaggle.retries import SEAM, patiently
+from podium.kernel.secrets import where_the_key_is
+from podium.retries import SEAM, patiently
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 _originally: dict[str, str] = {}

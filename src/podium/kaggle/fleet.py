@@ -16,17 +16,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of, write_json, write_text
-from podium.kaggle.building import assemble, jobs_of_folds
 from podium.kaggle.client import Kaggle
-from podium.kaggle.job import SPARE_MINUTES, Job, digest_of_job, load_config
-from podium.kaggle.metadata import Machine
-from podium.kaggle.names import KernelRef
 from podium.kaggle.outputs import pull
 from podium.kaggle.pushing import facts_of, newest_version, preflight, session_seconds, version_with
 from podium.kaggle.records import Record, bring_home, note_push, record_of
-from podium.kaggle.report import REPORT, Report, read_report
+from podium.kernel.building import assemble, jobs_of_folds
+from podium.kernel.job import SPARE_MINUTES, Job, digest_of_job, load_config
+from podium.kernel.metadata import Machine
+from podium.kernel.report import REPORT, Report, read_report
 from podium.locks import holder_of
 
 State = Literal["waiting", "pushing", "going", "home", "failed"]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of_file, read_json, write_json, write_text
 from podium.kaggle.answers import KernelStatus, OutputFile
-from podium.kaggle.names import KernelRef
 from podium.kaggle.transfers import PARTIAL
 from podium.locks import locked
 

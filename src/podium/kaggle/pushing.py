@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError, UnreachableError
-from podium.kaggle.building import Built
-from podium.kaggle.job import HOURS_OF_A_SESSION, SPARE_MINUTES, Job
-from podium.kaggle.metadata import METADATA, check_metadata
-from podium.kaggle.names import KernelRef
 from podium.kaggle.records import Record, note_push
+from podium.kernel.building import Built
+from podium.kernel.job import HOURS_OF_A_SESSION, SPARE_MINUTES, Job
+from podium.kernel.metadata import METADATA, check_metadata
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import ConfigError, KaggleError
 from podium.kaggle.answers import (
     Allowance,
@@ -21,10 +22,8 @@ from podium.kaggle.answers import (
     Place,
     Pushed,
     Quota,
-    Submission,
-    SubmissionState,
 )
-from podium.kaggle.names import KernelRef
+from podium.submission.submission import Submission, SubmissionState
 
 _STATES: dict[str, KernelState] = {
     "QUEUED": "queued",

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError
 from podium.files import read_json, write_json, write_text
-from podium.kaggle.names import KernelRef
-from podium.kaggle.report import Entry, read_report
+from podium.kernel.report import Entry, read_report
 from podium.locks import locked
 from podium.paths import submissions_folder
 from podium.runs import Run

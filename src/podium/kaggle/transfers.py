@@ -11,7 +11,7 @@ from typing import Any
 from podium.errors import KaggleError, UnreachableError
 from podium.files import LITTLE, room_for, sync_folder, write_text
 from podium.kaggle.connection import check_address
-from podium.kaggle.retries import patiently
+from podium.retries import patiently
 
 PARTIAL = ".partial-"
 """Before the name of a file that is not yet whole."""

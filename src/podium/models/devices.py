@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from podium.config.member import Precision
 from podium.config.stage import Stage
-from podium.data import feed
 from podium.data.batches import EpochBatches
+from podium.models import feed
 
 FIRST_WITH_TENSOR_CORES = (7, 0)
 """Compute capability. A T4 has 7.5; older GPUs gain nothing from half precision."""

@@ -22,14 +22,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError, SubmissionError
 from podium.files import write_table
-from podium.kaggle.names import KernelRef
 from podium.locks import locked
 from podium.paths import submissions_folder
 
 if TYPE_CHECKING:
-    from podium.kaggle.answers import Submission
+    from podium.submission.submission import Submission
 
 COLUMNS = (
     "time", "competition", "file", "sha256", "message", "commit", "config_hash", "metric", "cross_validation",

@@ -13,9 +13,9 @@ from podium.config.stage import Plateau, Stage
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
 from podium.files import make_sure_of_room
+from podium.training.checkpoint_callbacks import StateSaver
 from podium.training.model_state import weights_file_size
 from podium.training.rates import RateChanges, StepwiseScheduler
-from podium.training.saving import StateSaver
 from podium.training.session import Session
 from podium.training.task import Charted, Learner
 

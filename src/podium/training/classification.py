@@ -17,15 +17,15 @@ from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation
 from podium.data.batches import OneHot, PredictionBatches, Preparation, TrainingBatches
-from podium.data.feed import fed
-from podium.data.preparing import PlainLook
-from podium.data.supply import Cache, Supply
+from podium.data.image_source import Cache, Supply
+from podium.data.preprocessing import PlainLook
 from podium.errors import TrainingDivergedError
+from podium.evaluation.metrics import METRICS
 from podium.files import write_text
-from podium.metrics import METRICS
 from podium.models import devices
 from podium.models.backbone import settle_statistics, unfreeze
 from podium.models.classifier import BACKBONE, Parts, build_classifier, parts_of
+from podium.models.feed import fed
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from podium.data.batches import EpochBatches, OneHot, PredictionBatches, TrainingBatches
 from podium.data.cache import GB, entry_of, make_room, mark_used
-from podium.data.feed import fed
 from podium.errors import RunError
 from podium.files import read_json, replacing, write_json
 from podium.locks import holder_of, locked
+from podium.models.feed import fed
 from podium.models.predictor import Predictor
 from podium.training.callbacks import bar_on, spell_seconds
 from podium.training.session import SPARE_SECONDS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from podium.errors import RunError
 from podium.models import devices
 from podium.models.backbone import all_layers
-from podium.training.saves import Arrays, SavedState
+from podium.training.checkpoints import Arrays, SavedState
 from podium.training.task import Learner
 
 

@@ -7,9 +7,9 @@ import keras
 from podium.changes import LEARNING_RATE, Change, forget_request, merged, requests, write_changes
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
-from podium.training.progress import spell_position
 from podium.training.schedules import rate_at
 from podium.training.session import Session
+from podium.training.training_progress import spell_position
 
 Logs = dict[str, Any] | None
 

@@ -16,11 +16,11 @@ from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolved
 from podium.runs import Run
-from podium.stopping import Stopping
+from podium.signals import Stopping
+from podium.training.checkpoints import LOSSES, Arrays, SavedState, Saves
 from podium.training.model_state import all_finite, size_of, taken_down
-from podium.training.progress import Progress, spell_position
-from podium.training.saves import LOSSES, Arrays, SavedState, Saves
 from podium.training.task import Learner, Task, Watch
+from podium.training.training_progress import Progress, spell_position
 
 SPARE_SECONDS = 2.0
 """Of a time limit, for what no one measures: leaving the process, mostly."""

@@ -14,12 +14,12 @@ from podium.files import LITTLE, room_for
 from podium.models import devices
 from podium.models.devices import make_repeatable, precision_of
 from podium.training.callbacks import ProgressReport, stage_callbacks
+from podium.training.checkpoint_callbacks import TakeUpMetrics
+from podium.training.checkpoints import Arrays, SavedState
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
-from podium.training.progress import Progress, spell_position
-from podium.training.saves import Arrays, SavedState
-from podium.training.saving import TakeUpMetrics
 from podium.training.session import Session
 from podium.training.task import Learner, Task
+from podium.training.training_progress import Progress, spell_position
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from podium.config.member import MemberSettings, Precision
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
-from podium.machine import peak_memory
+from podium.hardware import peak_memory
 from podium.models import devices
 from podium.training.classification import ClassificationTask, LabelledPictures
-from podium.training.progress import Progress
 from podium.training.trainer import built, make_optimizer
+from podium.training.training_progress import Progress
 
 WARM_UP = 2
 """Steps before any counts: the first makes the graph, the second still takes memory."""

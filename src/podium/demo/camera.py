@@ -1,0 +1,54 @@
+"""From the canvas to the picture: shrunk, which makes the edges smooth, then light and a camera's faults."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from podium.demo.canvas import Box, Picture
+
+_OVERSIZE = 3
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
+
+    picture: Picture
+    box: tuple[float, float, float, float]
+    covered: bool
+
+
+def make_canvas(width: int, height: int) -> Picture:
+    """What a picture of this size is drawn on."""
+    return np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
+
+
+def take_picture(image: Picture, box: Box, covered: bool, random: Generator, shadow: float = 0.35) -> Drawing:
+    """The picture of a canvas, on which the car takes up this box; shadow is the chance that one falls across all."""
+    height, width = image.shape[:2]
+    left, top, across, down = box
+    size = width // _OVERSIZE, height // _OVERSIZE
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    shares = (left / width, (left + across) / width, top / height, (top + down) / height)
+    return Drawing(_photograph(picture, random, shadow), shares, covered)
+
+
+def _photograph(picture: Picture, random: Generator, shadow: float) -> Picture:
+    """Light, a shadow across, the lens and the sensor."""
+    height, width = picture.shape[:2]
+    seen = picture.astype(np.float32)
+    if random.random() < shadow:
+        shade = np.zeros((height, width), np.float32)
+        top, bottom = random.uniform(-0.2, 1.2, 2) * width
+        side = 0 if random.random() < 0.5 else width
+        cv2.fillPoly(shade, [np.array([(side, 0), (top, 0), (bottom, height), (side, height)], np.int32)], 1.0)
+        seen *= 1 - random.uniform(0.15, 0.40) * cv2.GaussianBlur(shade, (0, 0), random.uniform(1, 6))[:, :, None]
+    contrast, light = random.uniform(0.85, 1.2), random.uniform(0.9, 1.25)
+    tint = random.uniform(0.92, 1.08, 3).astype(np.float32)
+    seen = ((seen - 128) * contrast + 128) * light * tint
+    if random.random() < 0.5:
+        seen = cv2.GaussianBlur(seen, (0, 0), random.uniform(0.3, 0.7))
+    seen += random.uniform(1, 6) * random.standard_normal(seen.shape, dtype=np.float32)
+    return np.asarray(np.clip(seen, 0, 255), np.uint8)

@@ -1,0 +1,191 @@
+"""The sample competition: cars of eight body types, drawn, in the layout of sf-dl-car-classification.
+
+Two scenes: portraits, in which the car fills its picture, and streets, in which it is small and has to be found first.
+
+train.csv                      Id,Category
+train/<Category>/<Id>          the pictures to train on
+test_upload/<Id>               the pictures to predict
+sample-submission.csv          Id,Category, all 0
+classes.csv                    Category,Name
+hidden-answers.csv             Id,Category of the test: what a leaderboard would know
+annotations-bbox.csv           the box of every car, in the form of Open Images
+class-descriptions-boxable.csv the names of the boxes' labels, without a header, as Open Images has it
+sample.json                    which sample this is; only a whole one has it
+"""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from podium.demo.camera import Drawing
+from podium.demo.car import BODIES
+from podium.demo.scene import draw_car
+from podium.demo.street import draw_street
+from podium.errors import DataError
+
+SAMPLE_SLUG = "podium-demo-cars"
+CLASSES: tuple[str, ...] = tuple(body.name for body in BODIES)
+CAR_LABEL = "/m/0k4j"
+
+Scene = Literal["portrait", "street"]
+_DRAW: Mapping[Scene, Callable[[int, Generator, tuple[int, int] | None], Drawing]] = {
+    "portrait": draw_car,
+    "street": draw_street,
+}
+
+_DRAWING_VERSION = 1
+"""Raise it when the same seed draws other pictures than before."""
+_BOX_COLUMNS = (
+    "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
+    "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SampleCompetition:
+    """What was written."""
+
+    folder: Path
+    train: int
+    test: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What decides every byte of a sample."""
+
+    drawing: int
+    seed: int
+    train: int
+    test: int
+    size: tuple[int, int] | None = None
+    scene: Scene = "portrait"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What sample.json says; what is as it was in the first samples is left out, so those still count."""
+        size = {} if self.size is None else {"size": "x".join(map(str, self.size))}
+        scene = {} if self.scene == "portrait" else {"scene": self.scene}
+        return {"drawing": self.drawing, "seed": self.seed, "train": self.train, "test": self.test} | size | scene
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: str
+    category: int
+    index: int  # the picture's random numbers come from the seed and this
+
+
+def draw_competition(
+    folder: Path,
+    *,
+    train: int = 3000,
+    test: int = 1000,
+    seed: int = 42,
+    size: tuple[int, int] | None = None,
+    scene: Scene = "portrait",
+) -> SampleCompetition:
+    """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept.
+
+    Without a size (width, height) each picture is a little different: portraits are small, streets about 320×240.
+    """
+    stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size, scene)
+    sample = SampleCompetition(folder, train, test, CLASSES)
+    if _is_there(folder, stamp):
+        return sample
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder.parent) as temporary:
+        content = Path(temporary) / "content"
+        content.mkdir()
+        _write(content, *_make_rows(stamp), stamp)
+        if folder.is_dir():
+            folder.rmdir()  # empty, or _is_there had raised; Windows does not rename onto a folder
+        content.rename(folder)
+    return sample
+
+
+def _is_there(folder: Path, stamp: _Stamp) -> bool:
+    """Whether this very sample lies there; anything else that does is not ours to overwrite."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    found = _read_stamp(folder / "sample.json")
+    if found == stamp.facts:
+        return True
+    what = "is not an empty folder" if found is None else f"holds another sample ({_told(found)})"
+    raise DataError(
+        f"{folder} {what}; this sample ({_told(stamp.facts)}) needs a new or empty folder: name another, or remove it"
+    )
+
+
+def _read_stamp(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _told(stamp: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in stamp.items())
+
+
+def _make_rows(stamp: _Stamp) -> tuple[list[_Row], list[_Row]]:
+    """The rows to train on and those to predict, shuffled; an id is a random number, so it tells nothing."""
+    random = np.random.default_rng((stamp.seed, 0))
+    numbers = 100_000 + random.permutation(900_000)[: stamp.train + stamp.test]
+    categories = np.concatenate([_shuffled_categories(count, random) for count in (stamp.train, stamp.test)])
+    rows = [
+        _Row(f"{number}.jpg", int(category), index + 1)  # 0 are the rows' own random numbers
+        for index, (number, category) in enumerate(zip(numbers, categories, strict=True))
+    ]
+    return rows[: stamp.train], rows[stamp.train :]
+
+
+def _shuffled_categories(count: int, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Most of the rows evenly, the rest as chance has it: real classes are never of quite the same size."""
+    even = np.arange(round(0.85 * count)) % len(CLASSES)
+    return random.permutation(np.concatenate([even, random.integers(len(CLASSES), size=count - len(even))]))
+
+
+def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _Stamp) -> None:
+    for category in range(len(CLASSES)):
+        (folder / "train" / str(category)).mkdir(parents=True)
+    (folder / "test_upload").mkdir()
+    boxes = [_write_picture(folder / "train" / str(row.category), row, stamp) for row in train]
+    boxes += [_write_picture(folder / "test_upload", row, stamp) for row in test]
+    head = ("Id", "Category")
+    _write_csv(folder / "train.csv", head, [(row.id, row.category) for row in train])
+    _write_csv(folder / "sample-submission.csv", head, [(row.id, 0) for row in test])
+    _write_csv(folder / "hidden-answers.csv", head, [(row.id, row.category) for row in test])
+    _write_csv(folder / "classes.csv", ("Category", "Name"), enumerate(CLASSES))
+    _write_csv(folder / "annotations-bbox.csv", _BOX_COLUMNS, boxes)
+    _write_csv(folder / "class-descriptions-boxable.csv", (CAR_LABEL, "Car"), [])
+    (folder / "sample.json").write_text(json.dumps(stamp.facts, indent=2) + "\n", encoding="utf-8", newline="\n")
+
+
+def _write_picture(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
+    """Draw one picture and save it; returns its line of the table of boxes."""
+    random = np.random.default_rng((stamp.seed, row.index))
+    drawing = _DRAW[stamp.scene](row.category, random, stamp.size)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(80, 96))]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2BGR), quality)
+    (folder / row.id).write_bytes(encoded.tobytes())
+    places = (f"{share:.6f}" for share in drawing.box)
+    # IsDepiction stays 0: readers of Open Images skip drawings of cars, and in this world these are the cars.
+    return (Path(row.id).stem, "drawn", CAR_LABEL, 1, *places, int(drawing.covered), 0, 0, 0, 0)
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)

@@ -1,0 +1,305 @@
+"""The steps of a detector: its set of boxes -> train_run -> what it finds, in a run folder of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+
+from podium.detection.config import DetectorSettings
+from podium.detection.loading import DRY_RUN_PICTURES, Detector, as_dry_run_of_detector
+from podium.detection.preset_config import STAND_IN, PresetSettings, fingerprint
+from podium.errors import ConfigError, DataError, RunError
+from podium.files import digest_of, read_json, write_json
+from podium.locks import locked
+from podium.options import Choices
+from podium.paths import boxes_folder, data_folder
+from podium.runs import Run
+from podium.training.libraries import import_libraries
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from podium.data.image_source import Cache
+    from podium.detection.boxset import BoxSet
+    from podium.detection.figures import Figures
+    from podium.detection.task import DetectionTask, PicturesWithBoxes
+
+DECISIVE = ("seed", "backbone", "levels", "anchors", "head", "box_weight", "resize", "augmentation", "stages",
+            "monitor", "precision")  # fmt: skip
+"""Keys of a detector that decide its weights; what the others say of its pictures is in the set."""
+EVALUATION, FIGURES = "evaluation", "figures.json"
+"""The folder in the run folder, and the file in it that holds all figures."""
+
+
+@dataclass(frozen=True)
+class DetectorRun:
+    """A detector on its set: what decides its weights, and the folder that holds them."""
+
+    detector: Detector
+    boxset: "BoxSet"
+    data: Path
+    choices: Choices
+    run: Run
+    resolved: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.detector.name
+
+    @property
+    def settings(self) -> DetectorSettings:
+        return self.detector.settings
+
+    @property
+    def folds_file(self) -> Path:
+        return set_folder(self.detector, self.choices) / "pictures.csv"
+
+    def task(self, console: Console) -> "DetectionTask":
+        from podium.detection.task import DetectionTask
+
+        training, validation = self.part("train", self.choices.limit), self.part("validation")
+        console.print(
+            f"{self.name}: training on {len(training.ids):,} pictures with {training.count:,} boxes of"
+            f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
+            f" {len(validation.ids):,}, in {self.run.path}"
+        )
+        cache = _cache(self, console)
+        return DetectionTask(
+            self.settings,
+            self.boxset,
+            training,
+            validation,
+            eager=self.choices.dry_run,
+            cache=cache,
+            recipe=self.run.recipe,
+        )
+
+    def precision_on_processors(self, console: Console) -> str:
+        return "float32"
+
+    @property
+    def seconds_to_evaluate(self) -> float:
+        """About, as the validation pictures took in training."""
+        return float(1.3 * self.run.state.get("seconds_a_picture", 0.0) * len(self.boxset.pictures))
+
+    def part(self, name: str, limit: int | None = None) -> "PicturesWithBoxes":
+        """One part of the set, or the first so many pictures of it."""
+        from podium.detection.task import PicturesWithBoxes
+
+        if self.choices.dry_run:
+            limit = min(limit or DRY_RUN_PICTURES, DRY_RUN_PICTURES)
+        return PicturesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.choices), limit)
+
+
+def set_folder(detector: Detector, choices: Choices) -> Path:
+    """Where the set lies that was built for it."""
+    return boxes_folder(choices.runs, detector.settings.slug)
+
+
+def detector_run(detector: Detector, choices: Choices, console: Console) -> DetectorRun:
+    """The run of a detector on the set that was built for it, every picture of which is looked at."""
+    from podium.data.catalogue import catalogue
+    from podium.detection.boxset import picture_path, read_boxset
+
+    if not detector.settings.stages:
+        raise ConfigError(
+            f"{detector.name} names no stages: say how it is trained, as configs/detectors/boats.yaml does"
+        )
+    if choices.dry_run:
+        whole, detector = detector, as_dry_run_of_detector(detector)
+        asked = whole.settings.backbone
+        if isinstance(asked, PresetSettings) and detector.settings.backbone is STAND_IN:
+            console.print(f"  {STAND_IN.name} stands in for the preset {asked.preset}", highlight=False)
+    own = set_folder(detector, choices)
+    if not own.is_dir():
+        raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
+    boxset = read_boxset(own)
+    data = data_folder(detector.settings.slug, choices.data, detector.settings.kaggle_source)
+    paths = [
+        picture_path(file, turned, data, own)
+        for file, turned in zip(boxset.pictures["file"], boxset.pictures["turned"], strict=True)
+    ]
+    known = catalogue(paths, detector.settings.slug, console)
+    bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
+    if bad:
+        raise DataError(
+            f"{len(bad)} pictures of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
+            " put them back, or build the set again"
+        )
+    for part in ("train", "validation"):
+        if not (boxset.pictures["split"] == part).any():
+            raise DataError(f"the set in {own} has no picture in its {part} part: build it with more pictures")
+    resolved = _resolved(detector, boxset, known.digest, choices)
+    folder = choices.runs / f"{detector.name}-{resolved['digest']}"
+    return DetectorRun(detector, boxset, data, choices, Run(folder / "fold0"), resolved)
+
+
+def _resolved(detector: Detector, boxset: "BoxSet", contents: str, choices: Choices) -> dict[str, Any]:
+    """The resolved config, with the digest of the parts that decide the weights."""
+    settings = detector.settings.model_dump(mode="json", by_alias=True)
+    made_of = {
+        "labels": boxset.classes,  # a list: their order is that of the model's outputs
+        "weights": fingerprint(detector.name, detector.settings.backbone),
+        "rows": digest_of([_digest_of_table(boxset.boxes), contents]),
+        "folds": _digest_of_table(boxset.pictures),
+    }
+    decides = {
+        "detector": _decisive(settings),
+        "limit": choices.limit,
+        "dry_run": choices.dry_run,
+        **made_of,
+    }
+    return {
+        "name": detector.name,
+        "digest": digest_of(decides),
+        "dry_run": choices.dry_run,
+        "limit": choices.limit,
+        "made_of": made_of,
+        "detector": settings,
+    }
+
+
+def _digest_of_table(table: Any) -> str:
+    return digest_of(table.to_csv(index=False, lineterminator="\n"))
+
+
+def evaluate_detector(
+    one: DetectorRun, parts: Sequence[str], threshold: float | None, console: Console
+) -> "tuple[Figures, Path]":
+    """What it is worth on these parts of its set, and the folder where that is written: figures, boxes, curves."""
+    import pandas as pd
+
+    from podium.detection.boxset import only
+    from podium.detection.charts import draw_curves
+    from podium.detection.detections import write_found
+    from podium.detection.evaluation import CHOOSING, evaluate
+
+    if not one.run.is_trained:
+        raise RunError(_not_trained(one))
+    import_libraries()
+    from podium.detection.predict import Searched, TrainedDetector
+
+    opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
+    searched = {part: one.part(part) for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])])}
+    with locked(one.run.path), one.run.timed("prediction"):
+        found = {
+            name: opened.find(Searched(part.ids, part.paths, part.shapes), _cache(one, console), console)
+            for name, part in searched.items()
+        }
+    boxset = only(one.boxset, {name for part in searched.values() for name in part.ids})
+    figures = evaluate(boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
+    folder = one.run.path / EVALUATION
+    for its in figures.parts:
+        write_found(folder / f"{its.part}.csv", found[its.part])
+        draw_curves(folder / f"{its.part}.png", title=f"{one.name}: {its.part}", part=its)
+    write_json(folder / FIGURES, {**figures.to_json(), "weights": one.run.state["best"].get("digest")})
+    return figures, folder
+
+
+def _not_trained(one: DetectorRun) -> str:
+    """Which is also so where the set was built again since."""
+    made_of = one.resolved["made_of"]
+    others = [
+        trained.run.path
+        for trained in _trained_runs(one.detector, one.choices.runs)
+        if any(trained.made_of.get(key) != made_of[key] for key in ("rows", "folds"))
+    ]
+    if others and not one.choices.dry_run:
+        return (
+            f"{one.name} was trained on the set as it was before it was built again ({others[0]}), and is judged by"
+            " that only: build it again as it was then, or train on the new one"
+        )
+    return (
+        f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
+        " options"
+    )
+
+
+def tell_evaluation(one: DetectorRun, figures: "Figures", folder: Path, console: Console) -> None:
+    console.print(figures.table())
+    if len(one.boxset.classes) > 1:
+        console.print(figures.class_table())
+    for note in figures.notes():
+        console.print(note, highlight=False)
+    console.print(f"{one.name}: figures, boxes and curves in {folder}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector that is trained, as its run folder tells: to find things with, its set need not be there."""
+
+    name: str
+    run: Run
+    settings: DetectorSettings
+    classes: list[str]
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    """Digests of the set it was trained on, and of more."""
+
+    @property
+    def threshold(self) -> float | None:
+        """The score that an evaluation of these weights chose."""
+        known, is_of_these = last_evaluation(self.run)
+        threshold = known.get("threshold")
+        return float(threshold) if is_of_these and isinstance(threshold, int | float) else None
+
+    def search(self, pictures: Mapping[str, Path], console: Console) -> "pd.DataFrame":
+        """A table of what is found in these pictures, each by its id."""
+        import_libraries()
+        from podium.detection.predict import Searched, TrainedDetector
+        from podium.detection.sizes import upright_sizes
+
+        paths = list(pictures.values())
+        shapes = [(height, width) for width, height in upright_sizes(paths, console)]
+        searched = Searched(list(pictures), paths, shapes)
+        return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
+
+
+def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
+    """The figures that it wrote, none where there was none, and whether they are of the run's present weights."""
+    known = read_json(run.path / EVALUATION / FIGURES)
+    return known, known.get("weights") == run.state["best"].get("digest")
+
+
+def find_trained(detector: Detector, runs: Path) -> Trained:
+    """The last trained run of this very config, on whichever set."""
+    found = _trained_runs(detector, runs)
+    if not found:
+        raise RunError(
+            f"no run of {detector.name} in {runs} is trained with this config: run podium detect train, or give the"
+            " same --set and --runs as then"
+        )
+    return max(found, key=lambda one: one.run.best_weights.stat().st_mtime)
+
+
+def _trained_runs(detector: Detector, runs: Path) -> list[Trained]:
+    wanted = _decisive(detector.settings.model_dump(mode="json", by_alias=True))
+    found = []
+    for path in runs.glob(f"{detector.name}-*/fold0"):
+        run = Run(path)
+        if run.is_trained and not run.state.get("dry_run"):
+            trained = _trained_at(run)
+            if trained and _decisive(trained.settings.model_dump(mode="json", by_alias=True)) == wanted:
+                found.append(trained)
+    return found
+
+
+def _trained_at(run: Run) -> Trained | None:
+    try:
+        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        settings = DetectorSettings.model_validate(content["detector"])
+        return Trained(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+
+
+def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in DECISIVE}
+
+
+def _cache(one: DetectorRun, console: Console) -> "Cache":
+    from podium.data.image_source import Cache
+
+    return Cache(one.boxset.slug, one.settings.cache_gb, console)

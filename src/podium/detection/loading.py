@@ -1,0 +1,58 @@
+"""A detector file, read and validated; and the same config, small, for a dry run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from podium.config.dry_run import LARGER, SMALL, shortened
+from podium.config.loading import ExtraCheck, parse_overrides, validated, with_seed
+from podium.config.problems import raise_faults
+from podium.config.stage import Unfreeze
+from podium.config.yaml_file import apply_overrides, read_yaml
+from podium.detection.config import DetectorSettings
+from podium.detection.preset_config import STAND_IN
+
+DRY_RUN_PICTURES = 8
+"""Of each part of a detector's set."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector file, read: its name is the file's stem."""
+
+    name: str
+    settings: DetectorSettings
+
+
+def load_detector(
+    path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
+) -> Detector:
+    parsed, faults = parse_overrides(overrides)
+    read = read_yaml(path)
+    apply_overrides(read, parsed)
+    settings, more = validated(DetectorSettings, with_seed(read, seed), check)
+    raise_faults(faults + more)
+    assert settings is not None
+    return Detector(path.stem, settings)
+
+
+def is_detector(path: Path) -> bool:
+    """Whether a file is a detector's; one that cannot be read is told when it is loaded."""
+    return "source" in read_yaml(path).content
+
+
+def as_dry_run_of_detector(detector: Detector) -> Detector:
+    """One epoch a stage, and random weights unless a path is given.
+
+    Where a stage learns from a layer on that only a preset has, it learns from the middle of what stands in for that.
+    """
+    settings = detector.settings
+    smallest = next(size for size in count(SMALL, LARGER) if size >= settings.backbone.minimum_size)
+    small = shortened(settings, smallest)
+    if small["backbone"] is STAND_IN:
+        half = {"unfreeze": Unfreeze(layers=0.5)}
+        small["stages"] = [
+            stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in small["stages"]
+        ]
+    return replace(detector, settings=settings.model_copy(update=small))

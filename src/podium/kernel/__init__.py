@@ -1,0 +1,1 @@
+"""The script that Kaggle runs: its contents, its metadata, and a local rehearsal of it."""

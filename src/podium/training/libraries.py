@@ -1,0 +1,20 @@
+"""What trainings and predictions import, which takes seconds: once a process, and in the order that makes it quick."""
+
+import gc
+from functools import cache
+
+from podium.data.fork_server import prepare_to_fork
+
+
+@cache
+def import_libraries(*, to_fork: bool = True) -> None:
+    """`to_fork`: pictures may have to be prepared fast."""
+    if to_fork:
+        prepare_to_fork()  # it imports beside this process
+    import podium.models.classifier
+    import podium.models.predictor
+    import podium.training.trainer  # noqa: F401
+
+    # All that stays for as long as the process does. Python would look through it for garbage now and then, a quarter
+    # of a second each time.
+    gc.freeze()

@@ -1,0 +1,232 @@
+"""A detector on a preset of KerasHub: what is read of it, and what is built without it."""
+
+import shutil
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+from tiny_presets import OFFSET, SCALE, save_resnet, save_retinanet, save_text_model
+
+from podium.config.stage import Unfreeze
+from podium.detection.config import DetectorSettings
+from podium.detection.model import build_detector, plain_detector
+from podium.detection.preset_config import PresetSettings
+from podium.detection.presets import PresetScaling, save_preset
+from podium.errors import ConfigError, PodiumError, RunError, WeightsError
+from podium.models.backbone import unfreeze
+from podium.models.devices import precision_of
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+SCALED = PICTURES * np.float32(SCALE) + np.float32(OFFSET)
+
+
+@pytest.fixture(scope="module")
+def presets(tmp_path_factory):
+    return tmp_path_factory.mktemp("presets")
+
+
+@pytest.fixture(scope="module")
+def resnet(presets):
+    return save_resnet(presets / "resnet")
+
+
+@pytest.fixture(scope="module")
+def retinanet(presets):
+    return save_retinanet(presets / "retinanet")
+
+
+def settings_of(preset, **changes):
+    content = {"slug": "squares", "source": "yolo", "backbone": {"preset": str(preset)}, "levels": 5}
+    return DetectorSettings.model_validate({**content, "head": {"layers": 1}, **changes})
+
+
+def answers(model, pictures=PICTURES):
+    return [keras.ops.convert_to_numpy(answer) for answer in model(pictures, training=False).values()]
+
+
+def test_pictures_are_scaled_as_the_image_converter_says():
+    pictures = np.array([[[[0, 100, 255]]]], np.uint8)
+    scaled = keras.ops.convert_to_numpy(PresetScaling(SCALE, OFFSET)(pictures))
+    np.testing.assert_allclose(scaled[0, 0, 0], [0 * 0.01 - 1, 100 * 0.02, 255 * 0.04 + 2], rtol=1e-6)
+    one_for_all = keras.ops.convert_to_numpy(PresetScaling(1 / 255, None)(pictures))
+    np.testing.assert_allclose(one_for_all[0, 0, 0], [0, 100 / 255, 1], rtol=1e-6)
+    as_they_are = keras.ops.convert_to_numpy(PresetScaling(None, None)(pictures))
+    np.testing.assert_array_equal(as_they_are[0, 0, 0], [0.0, 100.0, 255.0])
+
+
+def test_scaling_is_saved_with_a_model():
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(PresetScaling(SCALE, None)))
+    assert (again.scale, again.offset) == (SCALE, None)
+
+
+def test_features_are_the_presets_own_of_pictures_scaled_once(resnet):
+    encoder = build_detector(settings_of(resnet), 2, 64).backbone.image_encoder
+    own = keras_hub.models.ResNetBackbone.from_preset(str(resnet))
+    expected = keras.Model(own.input, [own.pyramid_outputs[f"P{level}"] for level in (3, 4, 5)])(SCALED)
+    for mine, theirs, size in zip(encoder(PICTURES), expected, (8, 4, 2), strict=True):
+        assert mine.shape[1:3] == (size, size)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_retinanets_pyramid_comes_along(retinanet):
+    pyramid = build_detector(settings_of(retinanet, levels=6), 2, 64).backbone
+    own = keras_hub.models.RetinaNetBackbone.from_preset(str(retinanet))
+    mine, theirs = pyramid(PICTURES), own(SCALED)
+    assert list(mine) == list(theirs) == ["P3", "P4", "P5", "P6"]
+    for level in mine:
+        np.testing.assert_allclose(mine[level], theirs[level], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("save", [save_resnet, save_retinanet])
+def test_it_is_built_again_without_the_preset(save, tmp_path):
+    settings, recipe, weights = settings_of(tmp_path / "p", levels=6), tmp_path / "b.json", tmp_path / "w.weights.h5"
+    save(tmp_path / "p")
+    keras.utils.clear_session()
+    one = build_detector(settings, 2, 64, recipe=recipe)
+    plain_detector(one).save_weights(weights)
+    shutil.rmtree(tmp_path / "p")
+    keras.utils.clear_session()
+    other = build_detector(settings, 2, 64, pretrained=False, recipe=recipe)
+    plain_detector(other).load_weights(weights)
+    assert [layer.name for layer in one.features.layers[1:]] == [layer.name for layer in other.features.layers[1:]]
+    for mine, theirs in zip(answers(one), answers(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    larger = build_detector(settings, 2, 96, pretrained=False, recipe=recipe)
+    assert larger.features.outputs[0].shape[1:3] == (12, 12)
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"backbone": {}}', "[", "[]"])
+def test_a_recipe_that_is_gone_or_damaged_is_one_line(content, resnet, tmp_path):
+    if content is not None:
+        (tmp_path / "backbone.json").write_text(content)
+    with pytest.raises(RunError, match=r"backbone\.json.* run folder away [^\n]*$"):
+        build_detector(settings_of(resnet), 2, 64, pretrained=False, recipe=tmp_path / "backbone.json")
+
+
+@pytest.mark.parametrize("save", [save_resnet, save_retinanet])
+def test_precision_is_the_runs_and_not_the_presets(save, tmp_path):
+    with precision_of("mixed_bfloat16"):
+        model = build_detector(settings_of(save(tmp_path / "p"), levels=6), 2, 64)
+    assert {layer.compute_dtype for layer in model.features.layers[1:]} == {"bfloat16"}
+    assert {weight.dtype for weight in model.features.weights} == {"float32"}
+
+
+def test_the_end_of_it_learns_by_its_layers_names_and_batchnorm_is_held(resnet):
+    model = build_detector(settings_of(resnet), 2, 64)
+    unfreeze(model.features, Unfreeze(from_="stack3"), freeze_batchnorm=True)
+    learning = {layer.name for layer in model.features.layers if layer.trainable_weights}
+    assert learning == {"stack3_block0_0_conv", "stack3_block0_1_conv", "stack3_block0_2_conv"}
+    with pytest.raises(ConfigError, match="no layer of backbone has a name that begins with 'conv5'"):
+        unfreeze(model.features, Unfreeze(from_="conv5"), freeze_batchnorm=True)
+
+
+def test_batchnorm_within_a_layer_is_held_too():
+    block = keras_hub.src.models.efficientnet.mbconv.MBConvBlock(4, 4, expand_ratio=2)
+    inputs = keras.Input((8, 8, 4))
+    model = keras.Model(inputs, block(inputs))
+    unfreeze(model, Unfreeze(layers=1.0), freeze_batchnorm=False)
+    everything = len(model.trainable_weights)
+    unfreeze(model, Unfreeze(layers=1.0), freeze_batchnorm=True)
+    norms = [part for part in block._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+    assert len(norms) == 3
+    assert len(model.trainable_weights) == everything - 2 * len(norms)
+    assert not [weight for norm in norms for weight in norm.trainable_weights]
+
+
+def without_converter(folder):
+    (save_resnet(folder) / "image_converter.json").unlink()
+
+
+def without_weights(folder):
+    (save_resnet(folder) / "model.weights.h5").unlink()
+
+
+def cut_short(folder):
+    weights = save_resnet(folder) / "model.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:5000])
+
+
+def of_a_strange_class(folder):
+    config = save_resnet(folder) / "config.json"
+    config.write_text(config.read_text().replace("ResNetBackbone", "NoBackbone"))
+
+
+def without_pyramid(folder):
+    keras_hub.models.ViTBackbone((16, 16, 3), 4, 1, 1, 4, 4).save_to_preset(str(folder))
+
+
+SERVES = "P3, P4 and P5, as presets of CSPNet, DenseNet, EfficientNet, ResNet and RetinaNet have"
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (without_converter, "has no image converter, which says how its pictures are scaled: save that beside it"),
+        (without_weights, "cannot be read ("),
+        (cut_short, "cannot be read ("),
+        (of_a_strange_class, "cannot be read ("),
+        (lambda folder: folder.mkdir(), "cannot be read ("),
+        (lambda folder: None, "cannot be read ("),
+        (save_text_model, SERVES),
+        (without_pyramid, SERVES),
+        (save_retinanet, "is a RetinaNet of levels 3 to 6, and this detector's are 3 to 5: set levels to 6"),
+    ],
+)
+def test_a_folder_that_does_not_serve_is_one_line(write, told, tmp_path):
+    write(tmp_path / "preset")
+    with pytest.raises(PodiumError) as caught:
+        build_detector(settings_of(tmp_path / "preset"), 2, 64, recipe=tmp_path / "backbone.json")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "backbone.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("resnet_50_imagnet", "did you mean 'resnet_50_imagenet'?"),
+        ("retinanet_resnet50_coco", "did you mean 'retinanet_resnet50_fpn_coco'?"),
+        ("bert_base_en", f"KerasHub's preset bert_base_en does not serve: a detector needs features {SERVES}"),
+        ("dinov2_small", "dinov2_small does not serve"),
+        ("mine", "for the folder of that name say ./mine"),
+    ],
+)
+def test_names_are_looked_at_before_anything_is_fetched(name, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", None)
+    Path("mine").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        build_detector(settings_of(name), 2, 64)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet_50_imagenet", "kaggle://keras/resnet/keras/x", "hf://ada/resnet"])
+def test_no_internet_is_one_line(name, monkeypatch):
+    def unreachable(place):
+        assert place == name
+        raise ConnectionError("Failed to resolve a host\nand more")
+
+    monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", unreachable)
+    with pytest.raises(WeightsError, match=r"cannot be had \(Failed to resolve a host\); two ways out: .*[^\n]$"):
+        build_detector(settings_of(name), 2, 64)
+
+
+def test_a_place_at_kaggle_is_found_where_it_is_mounted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(tmp_path))
+    place = settings_of("kaggle-dataset:ada/nets/tiny")
+    with pytest.raises(WeightsError, match=r"is not mounted: looked for .*/datasets/ada/nets/tiny and .*/nets/tiny;"):
+        build_detector(place, 2, 64)
+    save_resnet(tmp_path / "datasets/ada/nets/tiny")
+    build_detector(place, 2, 64)
+
+
+def test_a_preset_is_kept_whole_for_kernels_without_internet(retinanet, tmp_path):
+    save_preset(PresetSettings(preset=str(retinanet)), tmp_path / "kept")
+    one, other = (
+        build_detector(settings_of(place, levels=6), 2, 64).backbone for place in (retinanet, tmp_path / "kept")
+    )
+    for mine, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)

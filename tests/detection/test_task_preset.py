@@ -1,0 +1,64 @@
+"""A detector on a preset goes on, and is asked, where the preset is gone."""
+
+import shutil
+
+import pytest
+from boxed_pictures import detector, draw_set, stage, task_of
+from line_task import assert_same_weights, fit, started, stopped
+from tiny_presets import save_resnet, save_retinanet
+
+from podium.errors import RunError
+
+STAGES = [stage(name="small", epochs=1), stage(name="large", epochs=1, image_size=96)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("squares")
+
+
+@pytest.fixture(scope="module")
+def boxset(folder):
+    return draw_set(folder)
+
+
+@pytest.mark.parametrize(
+    ("save", "steps"),
+    [(save_resnet, 2), (save_retinanet, 4)],
+    ids=["in the first stage", "in the second, of a RetinaNet"],
+)
+def test_stopped_and_gone_on_without_the_preset_ends_as_if_it_had_not_been(save, steps, folder, boxset, tmp_path):
+    def task(run):
+        settings = detector(backbone={"preset": str(tmp_path / "preset")}, levels=6)
+        return task_of(folder, boxset, settings, recipe=run.recipe)
+
+    save(tmp_path / "preset")
+    whole, run = started(tmp_path / "whole"), started(tmp_path / "stopped")
+    fit(whole, STAGES, task(whole))
+    stopped(run, STAGES, steps, task(run))
+    assert run.recipe.read_bytes() == whole.recipe.read_bytes()
+    shutil.rmtree(tmp_path / "preset")
+    fit(run, STAGES, task(run))
+    assert_same_weights(run.best_weights, whole.best_weights)
+    assert run.history.read_bytes() == whole.history.read_bytes()
+
+
+def test_what_was_begun_without_its_recipe_does_not_go_on(folder, boxset, tmp_path):
+    settings = detector(backbone={"preset": str(save_resnet(tmp_path / "preset"))})
+    run = started(tmp_path)
+    stopped(run, [stage()], 1, task_of(folder, boxset, settings, recipe=run.recipe))
+    run.recipe.unlink()
+    with pytest.raises(RunError, match=r"backbone\.json, which says how the preset's backbone is built, is missing"):
+        fit(run, [stage()], task_of(folder, boxset, settings, recipe=run.recipe))
+
+
+def test_the_presets_weights_are_what_a_training_begins_with(folder, boxset, tmp_path):
+    """Statistics of BatchNormalization too: only random weights take those of the first pictures."""
+    from keras_hub.models import ResNetBackbone
+
+    settings = detector(backbone={"preset": str(save_resnet(tmp_path / "preset"))})
+    model = task_of(folder, boxset, settings, recipe=tmp_path / "backbone.json").build(64, pretrained=True)
+    own = ResNetBackbone.from_preset(str(tmp_path / "preset"))
+    assert len(model.features.weights) == len(own.weights)
+    for mine, theirs in zip(model.features.weights, own.weights, strict=True):
+        assert (mine.numpy() == theirs.numpy()).all()

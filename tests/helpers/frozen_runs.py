@@ -1,0 +1,108 @@
+"""A classifier with a frozen backbone on a few small pictures, for the tests of kept features.
+
+python frozen_runs.py FOLDER BATCHES      trains it in FOLDER, and is killed when so many batches have become features
+"""
+
+import os
+import signal
+import sys
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from line_task import fit, stage, started
+from rich.console import Console
+
+from podium.config.member import MemberSettings
+from podium.data.image_source import Cache
+from podium.training.classification import ClassificationTask, LabelledPictures
+
+ROWS, VALIDATION, BATCH = 14, 6, 4
+BATCHES = 4
+"""Of an epoch, and so of a view; two more are the validation rows."""
+CLASSES = ["a", "b", "c"]
+
+
+def frozen(name="head", **changes):
+    settings = {"unfreeze": "none", "epochs": 6, "batch_size": BATCH, "image_size": 32, "learning_rate": 0.01}
+    return stage(name, **settings | {"optimizer": "Adam"} | changes)
+
+
+def member(stages=(), **changes):
+    content = {
+        "competition": "-",
+        "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25},
+        "head": {"dropout": 0.2, "dense": [8], "l2": 0.001},
+        "augmentation": ["HorizontalFlip", {"Rotate": {"limit": 20}}],
+        "stages": [one.model_dump(mode="json", by_alias=True) for one in stages or [frozen()]],
+    }
+    return MemberSettings.model_validate(content | changes)
+
+
+def drawn(folder, count, seed):
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    paths = [folder / f"{seed}-{number:02}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            picture = random.integers(0, 120, (40, 40, 3), dtype=np.uint8)
+            picture[:20, :, number % len(CLASSES)] += 100
+            cv2.imwrite(str(path), picture)
+    return LabelledPictures(paths, np.arange(count) % len(CLASSES))
+
+
+class Frozen:
+    """Trainings on the same pictures, each in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.training, self.validation = drawn(folder / "pictures", ROWS, 1), drawn(folder / "pictures", VALIDATION, 2)
+        self.said = ""
+
+    def task(self, settings, cache_gb=1.0):
+        cache = Cache("frozen", cache_gb) if cache_gb else None
+        return ClassificationTask(settings, CLASSES, "accuracy", self.training, self.validation, fold=0, cache=cache)
+
+    def run(self, name):
+        return started(self.folder / name)
+
+    def fit(self, run, settings=None, cache_gb=1.0, **options):
+        """What was said is in `said` then."""
+        settings, log = settings or member(), StringIO()
+        console = Console(file=log, width=300)
+        try:
+            fit(run, settings.stages, self.task(settings, cache_gb), console=console, **options)
+        finally:
+            self.said = log.getvalue()
+        return run
+
+    def trained(self, name, settings=None, cache_gb=1.0, **options):
+        return self.fit(self.run(name), settings, cache_gb, **options)
+
+
+def entries():
+    """The features that are kept."""
+    return sorted((Path(os.environ["PODIUM_CACHE"]) / "features").glob("*/"))
+
+
+class AtBatch:
+    """Instead of `Model.predict_on_batch`: acts when it is asked for the n-th time."""
+
+    def __init__(self, number, act):
+        self.left, self.act, self.predict = number, act, keras.Model.predict_on_batch
+
+    def __get__(self, model, kind=None):
+        def predict(batch):
+            self.left -= 1
+            if self.left == 0:
+                self.act()
+            return self.predict(model, batch)
+
+        return predict
+
+
+if __name__ == "__main__":
+    keras.Model.predict_on_batch = AtBatch(int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    Frozen(Path(sys.argv[1])).trained("killed")

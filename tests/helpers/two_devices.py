@@ -1,0 +1,194 @@
+"""Trainings on one and on two devices, in a process of its own: two logical processors must be made before all else.
+
+python two_devices.py FOLDER some|all        prints what came out, as JSON
+"""
+
+import hashlib
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from line_task import Line, LineTask, fit, stage, started, stopped, trained, weights_in
+from rich.console import Console
+
+from podium.config.member import MemberSettings
+from podium.data.image_source import Cache
+from podium.models import devices
+from podium.training.classification import ClassificationTask, LabelledPictures
+
+TWO = ["CPU:0", "CPU:1"]
+ROWS, BATCH = 13, 4
+STEPS = 4
+"""An epoch: three batches of four, and one of a single row, which two devices cannot share."""
+
+
+def draw(folder, count, start):
+    random = np.random.default_rng(start)
+    paths = [folder / f"{start + number}.png" for number in range(count)]
+    for path in paths:
+        cv2.imwrite(str(path), random.integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    return LabelledPictures(paths, np.arange(count) % 2)
+
+
+class Trainings:
+    def __init__(self, folder):
+        self.folder, self.cache = folder, None
+        self.training, self.validation = draw(folder, ROWS, 0), draw(folder, 6, 100)
+        self.count = 0
+
+    def place(self):
+        self.count += 1
+        return self.folder / str(self.count)
+
+    def task(self, stages, **changes):
+        content = {
+            "competition": "none.yaml",
+            "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25},
+            "head": {"l2": 0.01},
+            "stages": [one.model_dump(mode="json", by_alias=True) for one in stages],
+        }
+        settings = MemberSettings.model_validate(content | changes)
+        return ClassificationTask(settings, ["a", "b"], "accuracy", self.training, self.validation, 0, cache=self.cache)
+
+    def whole(self, names, stages, **changes):
+        use(names)
+        task, precision = self.task(stages, **changes), changes.get("precision", "auto")
+        return told(trained(self.place(), stages, task, precision=precision))
+
+    def broken(self, names, stages, steps, **changes):
+        use(names)
+        run, precision = started(self.place()), changes.get("precision", "auto")
+        stopped(run, stages, steps, self.task(stages, **changes), precision=precision)
+        fit(run, stages, self.task(stages, **changes), precision=precision)
+        return told(run)
+
+
+class SharedLine(LineTask):
+    """The line on as many devices as there are, in batches that two cannot share evenly."""
+
+    def __init__(self, stages, odd=None):
+        super().__init__()
+        self.stages, self.odd = stages, odd
+
+    def build(self, image_size, *, pretrained):
+        together = devices.found(self.stages)
+        with together.scope():
+            signals = keras.Input((image_size, 1))
+            answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
+            return together.model(signals, answers, name="line")
+
+    def compile(self, model, optimizer):
+        model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError(), metrics=["mae"])
+
+    def batches(self, number, stage):
+        made = Line(stage.image_size, stage.batch_size)
+        made._rows, made.means = 61, np.random.default_rng(0).uniform(-1, 1, (61, 1)).astype("float32")
+        if self.odd is not None:
+            made.means[made.order(0)[self.odd]] = 300
+        return made
+
+
+class Lines:
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+
+    def line(self, names, odd=None, stop_at=None, precision="auto", **changes):
+        """The figures of an epoch; `odd` is the place in it of a signal of another magnitude."""
+        use(names)
+        self.count += 1
+        stages, run, log = (
+            [stage(epochs=1, batch_size=5, **changes)],
+            started(self.folder / f"line{self.count}"),
+            StringIO(),
+        )
+        if stop_at:
+            stopped(run, stages, stop_at, SharedLine(stages, odd), precision=precision)
+        fit(run, stages, SharedLine(stages, odd), precision=precision, console=Console(file=log, width=200))
+        history = pd.read_csv(run.history)
+        figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
+        return {**figures, "told": log.getvalue().splitlines()[0].partition(" learn, ")[2]}
+
+
+def lines(folder):
+    line = Lines(folder).line
+    clipped = {"optimizer": {"name": "SGD", "global_clipnorm": 0.1}}
+    accumulated = {"optimizer": {"name": "SGD", "gradient_accumulation_steps": 2}}
+    return {
+        "whole": line(TWO),
+        "whole, stopped": line(TWO, stop_at=7),
+        "clipped": [line(names, **clipped) for names in ([], TWO)],
+        "overflown": line(TWO, odd=4, precision="mixed_float16", learning_rate=1e-3),
+        "accumulated": [line(names, **accumulated) for names in ([], TWO)],
+    }
+
+
+def use(names):
+    devices.names_of_gpus = lambda: names
+
+
+def told(run):
+    history = pd.read_csv(run.history)
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in weights_in(run.best_weights).values()))
+    figures = {name: history[name].tolist() for name in ("loss", "accuracy", "val_loss", "learning_rate")}
+    return {**figures, "weights": digest.hexdigest()}
+
+
+def main():
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    trainings = Trainings(Path(sys.argv[1]))
+    plain = [stage(epochs=2, batch_size=BATCH, image_size=32, learning_rate=0.002)]
+    rich = [
+        stage(epochs=2, batch_size=BATCH, image_size=32, learning_rate=0.01, optimizer="Adam", schedule="cosine"),
+        stage("two", epochs=1, batch_size=3, image_size=40, learning_rate=0.01, optimizer="AdamW"),
+    ]
+    learning = {"backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False}}
+    learning["head"] = {"l2": 0.01, "dropout": 0.2, "batchnorm": True, "dense": [4]}
+    averaged = [
+        stage(
+            epochs=2,
+            batch_size=BATCH,
+            image_size=32,
+            learning_rate=0.002,
+            optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9},
+        )
+    ]
+    half = {"precision": "mixed_float16"}
+    results = {
+        "one": trainings.whole([], plain),
+        "two": trainings.whole(TWO, plain),
+        "two, stopped within an epoch": trainings.broken(TWO, plain, 2),
+        "half": trainings.whole([], plain, **half),
+        "half, stopped": trainings.broken([], plain, STEPS + 2, **half),
+    }
+    trainings.cache = Cache("two", 1.0)
+    frozen = [stage(unfreeze="none", epochs=3, batch_size=BATCH, image_size=32, learning_rate=0.002)]
+    results |= {
+        "frozen, one": trainings.whole([], frozen),
+        "frozen, two": trainings.whole(TWO, frozen),
+        "frozen, two, stopped within an epoch": trainings.broken(TWO, frozen, STEPS + 2),
+    }
+    trainings.cache = None
+    if sys.argv[2] == "some":
+        results["lines"] = lines(trainings.folder)
+    else:
+        results |= {
+            "two, stopped after an epoch": trainings.broken(TWO, plain, STEPS),
+            "rich": trainings.whole(TWO, rich, **learning),
+            "rich, stopped": trainings.broken(TWO, rich, STEPS + 3, **learning),
+            "averages, one": trainings.whole([], averaged),
+            "averages, two": trainings.whole(TWO, averaged),
+            "half, two": trainings.whole(TWO, plain, **half),
+            "half, two, stopped": trainings.broken(TWO, plain, STEPS + 2, **half),
+            "bfloat": trainings.whole([], plain, precision="mixed_bfloat16"),
+        }
+    print(json.dumps(results))
+
+
+main()

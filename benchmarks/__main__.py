@@ -40,7 +40,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--short", action="store_true", help="a minute, of everything a little: it shows that all runs")
     parser.add_argument("--turns", type=int, help=f"how often each is measured, {FULL.turns} if left out")
-    parser.add_argument("--keep", type=Path, default=ROOT / "data" / "benchmarks", help="where pictures are kept")
+    parser.add_argument("--keep", type=Path, default=ROOT / "data" / "benchmarks", help="where images are kept")
     parser.add_argument(
         "--out",
         type=Path,
@@ -64,7 +64,7 @@ def has_torch(folder: Path | None) -> bool:
 
 def measured(asked: argparse.Namespace, plan: Plan) -> dict[str, Outcome]:
     torch = not asked.short and has_torch(asked.torch)
-    print("drawing pictures, where they are not there from an earlier run", flush=True)
+    print("drawing images, where they are not there from an earlier run", flush=True)
     bench = Bench.prepare(plan, asked.keep, asked.data, asked.competition, asked.weights, torch)
     machine = Machine(asked.torch and asked.torch.resolve(), tell=lambda line: print(line, flush=True))
     return {name: outcome_of(name, bench, machine) for name in MEASURES if name in (asked.only or MEASURES)}

@@ -1,4 +1,4 @@
-"""The rate at which pictures arrive: as arrays in a consumer that does nothing, or in Keras's own fit.
+"""The rate at which images arrive: as arrays in a consumer that does nothing, or in Keras's own fit.
 
 The clock starts before the data set is made, so a first epoch holds all that comes before it: looking for files, caches
 made, worker processes started. The libraries are imported by then.
@@ -17,7 +17,7 @@ SLOW, MOST_EPOCHS = 400, 40
 class Clock:
     """When each epoch ended, and when the first batch came."""
 
-    pictures: int
+    images: int
     began: float = field(default_factory=time.perf_counter)
     first_batch: float | None = None
     ends: list[float] = field(default_factory=list)
@@ -32,37 +32,37 @@ class Clock:
     @property
     def is_enough(self) -> bool:
         later = self.ends[-1] - self.ends[0]
-        return len(self.ends) >= MOST_EPOCHS or (len(self.ends) >= 2 and later >= self.pictures / SLOW)
+        return len(self.ends) >= MOST_EPOCHS or (len(self.ends) >= 2 and later >= self.images / SLOW)
 
     def figures(self) -> dict[str, Any]:
         """Of the later epochs the middle one: worker processes may still be starting in the first of them."""
         seconds = [end - begin for begin, end in zip([0.0, *self.ends], self.ends, strict=False)]
         later = sorted(seconds[1:])
         return {
-            "first": self.pictures / seconds[0],
-            "later": self.pictures / later[(len(later) - 1) // 2],
-            "second": self.pictures / seconds[1],
+            "first": self.images / seconds[0],
+            "later": self.images / later[(len(later) - 1) // 2],
+            "second": self.images / seconds[1],
             "first_batch_seconds": self.first_batch,
             "epochs": len(seconds),
         }
 
 
-def as_arrays(make: Callable[[], Any], an_epoch: Callable[[Any, int], Iterable[Any]], pictures: int) -> dict[str, Any]:
-    """`an_epoch(data, number)` yields the batches of one epoch, pictures first."""
-    clock = Clock(pictures)
+def as_arrays(make: Callable[[], Any], an_epoch: Callable[[Any, int], Iterable[Any]], images: int) -> dict[str, Any]:
+    """`an_epoch(data, number)` yields the batches of one epoch, images first."""
+    clock = Clock(images)
     data = make()
     while not clock.ends or not clock.is_enough:
         seen = 0
         for batch in an_epoch(data, len(clock.ends)):
             clock.note_batch()
             seen += len(batch[0])
-        assert seen == pictures, f"an epoch brought {seen} pictures, expected {pictures}"
+        assert seen == images, f"an epoch brought {seen} images, expected {images}"
         clock.note_epoch()
     return clock.figures()
 
 
 def as_fit_is_fed(
-    make: Callable[[], Any], pictures: int, before_epoch: Callable[[int], None] = lambda number: None
+    make: Callable[[], Any], images: int, before_epoch: Callable[[int], None] = lambda number: None
 ) -> dict[str, Any]:
     """Keras's fit with a model whose train step does nothing."""
     import keras
@@ -87,7 +87,7 @@ def as_fit_is_fed(
 
     model = Idle()
     model.compile()
-    clock = Clock(pictures)
+    clock = Clock(images)
     data = make()
     model.fit(data, epochs=MOST_EPOCHS, callbacks=[Ends()], verbose=0)
     return clock.figures()

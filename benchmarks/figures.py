@@ -49,7 +49,7 @@ class Row:
     """A line of the table. `ratio` is podium's to the other's; `is_met` None where it was not measured."""
 
     what: str
-    pictures: str
+    images: str
     target: str
     podium: str
     other: str
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def compared(
-    what: str, pictures: str, target: str, podium: Sequence[float], other: Sequence[float], name: str,
+    what: str, images: str, target: str, podium: Sequence[float], other: Sequence[float], name: str,
     *, at_least: float | None = None, at_most: float | None = None, unit: str = "",
 ) -> Row:  # fmt: skip
     """podium's figure over another's, turn by turn, held against a bound if there is one."""
@@ -84,7 +84,7 @@ def compared(
         is_met = ratio.median <= at_most
     return Row(
         what,
-        pictures,
+        images,
         target,
         Figure.of(podium).spelled(unit),
         f"{name}: {Figure.of(other).spelled(unit)}",
@@ -94,8 +94,8 @@ def compared(
     )
 
 
-def not_measured(what: str, pictures: str, target: str, reason: str) -> Row:
-    return Row(what, pictures, target, "not measured", reason, None, None, None)
+def not_measured(what: str, images: str, target: str, reason: str) -> Row:
+    return Row(what, images, target, "not measured", reason, None, None, None)
 
 
 def details(title: str, results: Mapping[str, Sequence[Mapping[str, Any]]], keys: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pictures import Counts, PictureSet, Source, drawn, photographs
+from benchmarks.images import Counts, ImageSet, Source, drawn, photographs
 from benchmarks.recipe import BATCH_SIZE
 
 
@@ -12,7 +12,7 @@ from benchmarks.recipe import BATCH_SIZE
 class Plan:
     turns: int
     drawn: tuple[int, int]
-    """Pictures of the drawn competition, to train on and to predict."""
+    """Images of the drawn competition, to train on and to predict."""
     input: Counts
     variants: bool
     """Peers with other settings as well."""
@@ -73,7 +73,7 @@ class Bench:
 
     plan: Plan
     root: Path
-    """Where pictures are kept."""
+    """Where images are kept."""
     sources: list[Source]
     weights: Path | None
     torch: bool
@@ -88,11 +88,11 @@ class Bench:
             sources.append(photographs(root, data, competition))
         return cls(plan, root, sources, weights, torch)
 
-    def sets(self, counts: Counts) -> list[PictureSet]:
+    def sets(self, counts: Counts) -> list[ImageSet]:
         """Of every source a set of this size, read once."""
         return [self._taken(source, counts) for source in self.sources]
 
-    def drawn_set(self, counts: Counts) -> PictureSet:
+    def drawn_set(self, counts: Counts) -> ImageSet:
         return self._taken(self.sources[0], counts)
 
     def member(self, backbone: str, **settings: Any) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Bench:
         stage = {"name": "one", "batch_size": BATCH_SIZE, **settings}
         return {"backbone": {"name": backbone, "weights": weights}, **member, "stages": [stage]}
 
-    def _taken(self, source: Source, counts: Counts) -> PictureSet:
-        pictures = source.take(counts, self.root)
-        pictures.read_once()
-        return pictures
+    def _taken(self, source: Source, counts: Counts) -> ImageSet:
+        images = source.take(counts, self.root)
+        images.read_once()
+        return images

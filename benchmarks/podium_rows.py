@@ -73,13 +73,13 @@ def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], 
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
     from podium.options import Choices
-    from podium.workflows.members import Prepared, fold_pictures, fold_runs, rows_to_predict
+    from podium.workflows.members import Prepared, fold_images, fold_runs, rows_to_predict
 
     choices = Choices(data=data, runs=Path("runs"))
     read = timed("reading", lambda: read_rows(member.competition, data))
     folds = timed("folds", lambda: make_folds(member.competition, read, choices.runs))
     runs = timed("plan", lambda: fold_runs(member, Prepared(member.competition, read, folds), choices))
-    return read, folds, runs, timed("rows of a fold", lambda: (fold_pictures(runs[0]), rows_to_predict(runs[0])))
+    return read, folds, runs, timed("rows of a fold", lambda: (fold_images(runs[0]), rows_to_predict(runs[0])))
 
 
 def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
@@ -92,12 +92,12 @@ def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> N
     probs = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), size=count)
     named = {"sample": sample, "id_column": "Id", "label_column": "Category", "format": "label", "columns": {}}
     path = timed("writing", lambda: write_submission(ids, CLASSES, probs, folder=Path("out"), name="many", **named))
-    faults = timed("checking", lambda: check_submission(path, classes=CLASSES, **named))
-    assert not faults, faults
+    problems = timed("checking", lambda: check_submission(path, classes=CLASSES, **named))
+    assert not problems, problems
 
 
 def training_memory(folder: str) -> dict[str, Any]:
-    """Of a training on all of a folder's pictures: prepared, built, some steps trained.
+    """Of a training on all of a folder's images: prepared, built, some steps trained.
 
     What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
     """
@@ -105,13 +105,13 @@ def training_memory(folder: str) -> dict[str, Any]:
     from podium.options import Choices
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer
-    from podium.workflows.members import fold_pictures, fold_runs, prepare
+    from podium.workflows.members import fold_images, fold_runs, prepare
 
     member, choices = _member(folder, 32), Choices(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition
     began = time.perf_counter()
     (one,) = fold_runs(member, prepare(competition, choices, QUIET), choices)
-    training, validation = fold_pictures(one)
+    training, validation = fold_images(one)
     cache = Cache(competition.slug, settings.cache_gb, QUIET)
     task = ClassificationTask(
         settings, competition.labels, competition.metric, training, validation, one.fold, cache=cache

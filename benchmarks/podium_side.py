@@ -62,16 +62,16 @@ def opened(batches: TrainingBatches) -> Iterator[Opened]:
         yield Opened(batches, feed)
 
 
-def arrays(folder: str, pictures: int, **options: bool) -> dict[str, Any]:
+def arrays(folder: str, images: int, **options: bool) -> dict[str, Any]:
     with ExitStack() as stack:
         return as_arrays(
             lambda: stack.enter_context(opened(training_batches(Path(folder), **options))),
             lambda data, number: data.epoch(number),
-            pictures,
+            images,
         )
 
 
-def fit(folder: str, pictures: int) -> dict[str, Any]:
+def fit(folder: str, images: int) -> dict[str, Any]:
     with ExitStack() as stack:
         made: list[Opened] = []
 
@@ -82,11 +82,11 @@ def fit(folder: str, pictures: int) -> dict[str, Any]:
         def before_epoch(number: int) -> None:
             made[0].batches.epoch = number
 
-        return as_fit_is_fed(make, pictures, before_epoch)
+        return as_fit_is_fed(make, images, before_epoch)
 
 
 def written_member(folder: str, member: dict[str, Any]) -> Path:
-    """A member file where this process stands, for the competition of a PictureSet's folder."""
+    """A member file where this process stands, for the competition of a ImageSet's folder."""
     path = Path("member.yaml").resolve()
     path.write_text(yaml.safe_dump({"competition": str(Path(folder) / "competition.yaml"), **member}))
     return path

@@ -1,4 +1,4 @@
-"""What is the same for all: the pictures' size, the batches, the augmentation.
+"""What is the same for all: the images' size, the batches, the augmentation.
 
 The augmentation is that of configs/members/xception.yaml: podium reads it there, everyone else has it written out, as
 their users would. A test compares the two.

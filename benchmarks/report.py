@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.figures import Outcome, Row, number
 from podium.files import write_text
 
-HEAD = ("what", "pictures", "target", "podium", "best peer or bound", "ratio (least–most)", "met")
+HEAD = ("what", "images", "target", "podium", "best peer or bound", "ratio (least–most)", "met")
 INTRODUCTION = """\
 # How fast podium is
 
@@ -29,7 +29,7 @@ def table(rows: list[Row]) -> list[str]:
         ratio = "–"
         if row.ratio is not None and row.spread is not None:
             ratio = f"{number(row.ratio)} ({number(row.spread[0])}–{number(row.spread[1])})"
-        cells = (row.what, row.pictures, row.target, row.podium, row.other, ratio, row.verdict)
+        cells = (row.what, row.images, row.target, row.podium, row.other, ratio, row.verdict)
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -1,6 +1,6 @@
 """What saving a state at the end of every epoch costs: epochs with and without it, in turns, in one process.
 
-python -m benchmarks.saving [--pictures 1500] [--epochs 4] [--pairs 5]
+python -m benchmarks.saving [--images 1500] [--epochs 4] [--pairs 5]
 
 Each pair trains the demo's wide member twice on drawn cars, once as it is and once with saving left out; the first
 epoch of each, which makes the graph, does not count. The order within a pair changes from pair to pair.
@@ -69,13 +69,13 @@ def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("pictures", 1500), ("epochs", 4), ("pairs", 5)):
+    for name, default in (("images", 1500), ("epochs", 4), ("pairs", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     with_saving, without = Clock(), Clock()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        draw_competition(root / "data", train=2 * asked.pictures, test=10)
+        draw_competition(root / "data", train=2 * asked.images, test=10)
         config = configs_folder() / "members" / "demo_wide.yaml"
         member = load_member(config, [f"stages.0.epochs={asked.epochs}", "stages.0.schedule=constant"])
         for pair in range(asked.pairs):
@@ -89,7 +89,7 @@ def main() -> None:
     saved, bare = statistics.median(with_saving.epochs), statistics.median(without.epochs)
     alone = statistics.median(with_saving.saving)
     print(
-        f"{asked.pictures} pictures, medians of {len(with_saving.epochs)} epochs each:\n"
+        f"{asked.images} images, medians of {len(with_saving.epochs)} epochs each:\n"
         f"with saving {saved:.3f} s an epoch, without {bare:.3f} s: {100 * (saved / bare - 1):+.2f} %\n"
         f"the saving itself {1000 * alone:.1f} ms: {100 * alone / bare:.2f} % of an epoch"
     )

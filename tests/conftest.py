@@ -74,16 +74,16 @@ class TinyCompetition:
 
 
 def _draw(random, colour, size):
-    picture = random.integers(60, 130, (size, size, 3), dtype=np.uint8)
+    image = random.integers(60, 130, (size, size, 3), dtype=np.uint8)
     side = size // 2
     left, top = (int(place) for place in random.integers(0, size - side + 1, 2))
-    cv2.rectangle(picture, (left, top), (left + side - 1, top + side - 1), colour, thickness=-1)
-    return picture
+    cv2.rectangle(image, (left, top), (left + side - 1, top + side - 1), colour, thickness=-1)
+    return image
 
 
-def _write_picture(path, picture):
+def _write_image(path, image):
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture[..., ::-1])
+    assert cv2.imwrite(str(path), image[..., ::-1])
 
 
 def _zip_away(folder, name):
@@ -106,11 +106,11 @@ def _write_competition(root, train=24, test=8, size=40, zipped=False, seed=0, co
     labels = [list(colours)[row % len(colours)] for row in range(train)]
     rows = [(f"{row:04}.jpg", label, f"day{row // 8}") for row, label in enumerate(labels)]
     for name, label, _ in rows:
-        _write_picture(folder / "train" / label / name, _draw(random, colours[label], size))
+        _write_image(folder / "train" / label / name, _draw(random, colours[label], size))
     pd.DataFrame(rows, columns=["Id", "Category", "Day"]).to_csv(folder / "train.csv", index=False)
     answers = {f"{train + row:04}.jpg": list(colours)[random.integers(len(colours))] for row in range(test)}
     for name, label in answers.items():
-        _write_picture(folder / "test_upload" / name, _draw(random, colours[label], size))
+        _write_image(folder / "test_upload" / name, _draw(random, colours[label], size))
     sample = pd.DataFrame({"Id": list(answers), "Category": "0"})
     sample.to_csv(folder / "sample-submission.csv", index=False)
     if zipped:
@@ -140,5 +140,5 @@ def make_tiny_competition():
 
 @pytest.fixture
 def tiny_competition(tmp_path):
-    """24 training pictures of 4 classes and 8 test pictures, new for every test."""
+    """24 training images of 4 classes and 8 test images, new for every test."""
     return _write_competition(tmp_path / "tiny")

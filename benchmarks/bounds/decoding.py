@@ -21,20 +21,20 @@ _SCALED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2,
 
 
 def decode(path: Path, flag: int) -> np.ndarray:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), flag)
-    return cv2.resize(picture, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
+    image = cv2.imdecode(np.fromfile(path, np.uint8), flag)
+    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
 
 
 def scaled_flag(paths: list[Path]) -> int:
-    """The smallest decoding that leaves every picture at least as large as it will be; found outside the clock."""
+    """The smallest decoding that leaves every image at least as large as it will be; found outside the clock."""
     smallest = min(min(cv2.imread(str(path)).shape[:2]) for path in paths)
     return next((flag for factor, flag in _SCALED if smallest // factor >= IMAGE_SIZE), cv2.IMREAD_COLOR)
 
 
-def rate(folder: str, pictures: int, scaled: bool = False) -> dict[str, Any]:
+def rate(folder: str, images: int, scaled: bool = False) -> dict[str, Any]:
     cv2.setNumThreads(1)  # the threads here are the parallelism
     paths = sorted(Path(folder).glob("*/*.jpg"))
-    assert len(paths) == pictures
+    assert len(paths) == images
     flag = scaled_flag(paths) if scaled else cv2.IMREAD_COLOR
     rates = []
     with ThreadPoolExecutor(cores()) as pool:
@@ -42,5 +42,5 @@ def rate(folder: str, pictures: int, scaled: bool = False) -> dict[str, Any]:
             began = time.perf_counter()
             for _ in pool.map(lambda path: decode(path, flag).shape, paths):
                 pass
-            rates.append(pictures / (time.perf_counter() - began))
+            rates.append(images / (time.perf_counter() - began))
     return {"rate": sorted(rates)[len(rates) // 2]}

@@ -44,7 +44,7 @@ def build(member: Member, precision: str) -> keras.Model:
     return model
 
 
-def random_pictures(count: int, size: int) -> np.ndarray:
+def random_images(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
@@ -56,10 +56,10 @@ def seconds(
     stage = read.settings.stages[0]
     classes = len(read.competition.labels)
     batch = (
-        random_pictures(stage.batch_size, stage.image_size),
+        random_images(stage.batch_size, stage.image_size),
         np.eye(classes, dtype="float32")[[0] * stage.batch_size],
     )
-    to_validate = random_pictures(validation, stage.image_size)
+    to_validate = random_images(validation, stage.image_size)
     began = time.perf_counter()
     model = build(read, precision)
     data = tf.data.Dataset.from_tensors(batch).repeat()
@@ -74,10 +74,10 @@ def seconds(
     return {"seconds": seconds, "validation_seconds": validation}
 
 
-def predict_seconds(folder: str, member: dict[str, Any], precision: str, pictures: int) -> dict[str, Any]:
+def predict_seconds(folder: str, member: dict[str, Any], precision: str, images: int) -> dict[str, Any]:
     read = member_at(folder, member)
     model = build(read, precision)
-    ready = random_pictures(pictures, read.settings.stages[0].image_size)
+    ready = random_images(images, read.settings.stages[0].image_size)
     began = time.perf_counter()
     clock = Clock()
     model.predict(ready, batch_size=read.settings.stages[0].batch_size, verbose=0, callbacks=[clock])

@@ -13,23 +13,23 @@ PODIUM = "podium"
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
     rows, lines, raw = [], [], {}
-    for pictures in bench.sets(bench.plan.input):
-        given = {"folder": str(pictures.training), "pictures": pictures.counts.training}
+    for images in bench.sets(bench.plan.input):
+        given = {"folder": str(images.training), "images": images.counts.training}
         contenders = [
             Contender(PODIUM, "benchmarks.podium_side:arrays", given | {"augmented": False, "cached": False}),
             Contender("OpenCV, every pixel", "benchmarks.bounds.decoding:rate", given),
             Contender("OpenCV, scaled decoding", "benchmarks.bounds.decoding:rate", given | {"scaled": True}),
         ]
-        results = machine.in_turns(contenders, bench.plan.turns, f"decoding, {pictures.name}")
+        results = machine.in_turns(contenders, bench.plan.turns, f"decoding, {images.name}")
         bounds = {name: turns for name, turns in results.items() if name.startswith("OpenCV")}
         bound = best(bounds, "rate")
         mine, theirs = column(results[PODIUM], "later"), column(bounds[bound], "rate")
         what, target = "input rate with nothing but decode and resize", "at least 80 % of the bound"
-        rows.append(compared(what, pictures.name, target, mine, theirs, bound, at_least=0.8))
+        rows.append(compared(what, images.name, target, mine, theirs, bound, at_least=0.8))
         shown = {
             PODIUM: [{"rate": turn["later"]} for turn in results[PODIUM]],
             **bounds,
         }
-        lines += details(f"Decoding and resizing alone, {pictures.name}", shown, {"rate": "pictures a second"})
-        raw[pictures.name] = results
+        lines += details(f"Decoding and resizing alone, {images.name}", shown, {"rate": "images a second"})
+        raw[images.name] = results
     return Outcome(rows, lines, raw)

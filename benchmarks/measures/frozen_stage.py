@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, ratios
-from benchmarks.pictures import PictureSet
+from benchmarks.images import ImageSet
 from benchmarks.plan import Bench
 from benchmarks.rounds import Contender, Machine, Results
 
@@ -33,34 +33,34 @@ def member(bench: Bench) -> dict[str, Any]:
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
     rows, lines, raw = [], [], {}
-    for pictures in bench.sets(bench.plan.frozen):
+    for images in bench.sets(bench.plan.frozen):
         contenders = [
             Contender(
                 "podium",
                 "benchmarks.podium_side:stage",
-                lambda turn, _, folder=str(pictures.folder): {"folder": folder, "member": member(bench), "seed": turn},
+                lambda turn, _, folder=str(images.folder): {"folder": folder, "member": member(bench), "seed": turn},
             ),
-            Contender("keras_guide", "benchmarks.peers.keras_guide:frozen_stage", _guide(bench, pictures)),
+            Contender("keras_guide", "benchmarks.peers.keras_guide:frozen_stage", _guide(bench, images)),
         ]
-        results = machine.in_turns(contenders, bench.plan.turns, f"frozen stage, {pictures.name}")
-        rows.append(_row(pictures, results, bench.weights is not None))
-        counts = pictures.counts
+        results = machine.in_turns(contenders, bench.plan.turns, f"frozen stage, {images.name}")
+        rows.append(_row(images, results, bench.weights is not None))
+        counts = images.counts
         weights = "ImageNet weights" if bench.weights else "random weights"
         lines += details(
-            f"Frozen stage, {pictures.name}: MobileNetV2 at {bench.plan.frozen_size} px, {weights},"
-            f" {counts.training:,} pictures to train on, {counts.validation:,} to validate on",
+            f"Frozen stage, {images.name}: MobileNetV2 at {bench.plan.frozen_size} px, {weights},"
+            f" {counts.training:,} images to train on, {counts.validation:,} to validate on",
             results,
             {"seconds": "seconds", "accuracy": "validation accuracy after the last epoch"},
         )
-        raw[pictures.name] = results
+        raw[images.name] = results
     return Outcome(rows, lines, raw)
 
 
-def _guide(bench: Bench, pictures: PictureSet):
+def _guide(bench: Bench, images: ImageSet):
     def arguments(turn: int, _) -> dict:
         return {
-            "training": str(pictures.training),
-            "validation": str(pictures.validation),
+            "training": str(images.training),
+            "validation": str(images.validation),
             "size": bench.plan.frozen_size,
             "epochs": EPOCHS,
             "weights": str(bench.weights.resolve()) if bench.weights else None,
@@ -70,14 +70,14 @@ def _guide(bench: Bench, pictures: PictureSet):
     return arguments
 
 
-def _row(pictures: PictureSet, results: Results, is_pretrained: bool) -> Row:
+def _row(images: ImageSet, results: Results, is_pretrained: bool) -> Row:
     mine, theirs = results["podium"], results["keras_guide"]
     times = ratios(column(theirs, "seconds"), column(mine, "seconds"))
     accuracies = [100 * mean(column(some, "accuracy")) for some in (mine, theirs)]
     is_as_good = not is_pretrained or accuracies[0] >= accuracies[1] - 0.5  # random weights have nothing to lose
     return Row(
         WHAT,
-        pictures.name,
+        images.name,
         TARGET,
         f"{Figure.of(column(mine, 'seconds')).spelled(' s')}, accuracy {accuracies[0]:.1f} %",
         f"keras_guide: {Figure.of(column(theirs, 'seconds')).spelled(' s')}, accuracy {accuracies[1]:.1f} %",

@@ -27,10 +27,10 @@ def member(bench: Bench) -> dict[str, Any]:
 
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
-    pictures = bench.drawn_set(bench.plan.full)
-    counts, epochs = pictures.counts, bench.plan.full_epochs
+    images = bench.drawn_set(bench.plan.full)
+    counts, epochs = images.counts, bench.plan.full_epochs
     assert counts.training % BATCH_SIZE == 0  # else podium's last step of an epoch would be a smaller one
-    given = {"folder": str(pictures.folder), "member": member(bench)}
+    given = {"folder": str(images.folder), "member": member(bench)}
 
     def bare(_: int, before: Any) -> dict[str, Any]:
         return given | {
@@ -44,13 +44,13 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         Contender("podium", "benchmarks.podium_side:stage", lambda turn, _: given | {"seed": turn}),
         Contender("bare train steps", "benchmarks.bounds.train_steps:seconds", bare),
     ]
-    results = machine.in_turns(contenders, bench.plan.turns, f"full stage, {pictures.name}")
+    results = machine.in_turns(contenders, bench.plan.turns, f"full stage, {images.name}")
     mine, theirs = column(results["podium"], "seconds"), column(results["bare train steps"], "seconds")
     validating = column(results["bare train steps"], "validation_seconds")
-    row = compared(WHAT, pictures.name, TARGET, mine, theirs, "bare", at_most=1.08, unit=" s")
+    row = compared(WHAT, images.name, TARGET, mine, theirs, "bare", at_most=1.08, unit=" s")
     both = [steps + predicting for steps, predicting in zip(theirs, validating, strict=True)]
     lines = details(
-        f"Full stage, {pictures.name}: {bench.plan.backbone} at {bench.plan.full_size} px, {counts.training:,} pictures"
+        f"Full stage, {images.name}: {bench.plan.backbone} at {bench.plan.full_size} px, {counts.training:,} images"
         f" and {counts.validation:,} to validate on, {epochs} epochs, {results['podium'][0]['precision']}",
         results,
         {"seconds": "seconds", "validation_seconds": "validating barely, seconds (not in the table above)"},

@@ -1,18 +1,18 @@
-"""How fast pictures come: decoded, resized, augmented with one list of Albumentations, in batches.
+"""How fast images come: decoded, resized, augmented with one list of Albumentations, in batches.
 
-The rows compare like with like: batches as arrays in a consumer, and, with the drawn pictures, as Keras's fit is fed.
+The rows compare like with like: batches as arrays in a consumer, and, with the drawn images, as Keras's fit is fed.
 """
 
 from typing import Any
 
 from benchmarks.figures import Outcome, Row, best, column, compared, details, not_measured
-from benchmarks.pictures import PictureSet
+from benchmarks.images import ImageSet
 from benchmarks.plan import Bench
 from benchmarks.rounds import Contender, Machine, Results
 
 PODIUM = "podium"
 IN_MEMORY = "tf.data"
-"""It keeps all pictures in memory: a bound for few of them, and no way for many. Shown in a row of its own."""
+"""It keeps all images in memory: a bound for few of them, and no way for many. Shown in a row of its own."""
 COLUMNS = {
     "first": "first epoch, a second",
     "later": "later epochs, a second",
@@ -25,30 +25,28 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
     rows: list[Row] = []
     lines: list[str] = []
     raw = {}
-    for pictures in bench.sets(bench.plan.input):
-        one = _measure(bench, machine, pictures)
-        rows, lines, raw = rows + one.rows, lines + one.details, {**raw, pictures.name: one.raw}
+    for images in bench.sets(bench.plan.input):
+        one = _measure(bench, machine, images)
+        rows, lines, raw = rows + one.rows, lines + one.details, {**raw, images.name: one.raw}
     return Outcome(rows, lines, raw)
 
 
-def _measure(bench: Bench, machine: Machine, pictures: PictureSet) -> Outcome:
+def _measure(bench: Bench, machine: Machine, images: ImageSet) -> Outcome:
     rows: list[Row] = []
     lines: list[str] = []
     raw = {}
-    for how, contenders in _ways(bench, pictures).items():
-        results = machine.in_turns(contenders, bench.plan.turns, f"input, {pictures.name}, {how}")
-        rows += _rows(results, how, pictures)
-        lines += details(
-            f"Input, {pictures.name}, {how}: {pictures.counts.training:,} pictures an epoch", results, COLUMNS
-        )
+    for how, contenders in _ways(bench, images).items():
+        results = machine.in_turns(contenders, bench.plan.turns, f"input, {images.name}, {how}")
+        rows += _rows(results, how, images)
+        lines += details(f"Input, {images.name}, {how}: {images.counts.training:,} images an epoch", results, COLUMNS)
         raw[how] = results
     if not bench.torch:
-        rows.append(not_measured("input rate of torch's DataLoader", pictures.name, "–", "torch is not installed"))
+        rows.append(not_measured("input rate of torch's DataLoader", images.name, "–", "torch is not installed"))
     return Outcome(rows, lines, raw)
 
 
-def _ways(bench: Bench, pictures: PictureSet) -> dict[str, list[Contender]]:
-    given = {"folder": str(pictures.training), "pictures": pictures.counts.training}
+def _ways(bench: Bench, images: ImageSet) -> dict[str, list[Contender]]:
+    given = {"folder": str(images.training), "images": images.counts.training}
 
     def contender(name: str, call: str, **settings: Any) -> Contender:
         return Contender(name, f"benchmarks.{call}", given | settings)
@@ -60,7 +58,7 @@ def _ways(bench: Bench, pictures: PictureSet) -> dict[str, list[Contender]]:
     ]
     if bench.torch:
         arrays.append(contender("torch", "peers.torch_loader:arrays"))
-    if pictures.name != bench.sources[0].name:
+    if images.name != bench.sources[0].name:
         return {"as arrays": arrays}
     fed = [
         contender(PODIUM, "podium_side:fit"),
@@ -73,14 +71,14 @@ def _ways(bench: Bench, pictures: PictureSet) -> dict[str, list[Contender]]:
     return {"as arrays": arrays, "as fit is fed": fed}
 
 
-def _rows(results: Results, how: str, pictures: PictureSet) -> list[Row]:
+def _rows(results: Results, how: str, images: ImageSet) -> list[Row]:
     peers = {name: turns for name, turns in results.items() if name != PODIUM}
     from_files = {name: turns for name, turns in peers.items() if name != IN_MEMORY}
 
     def against(among: Results, what: str, target: str, key: str, bound: float | None) -> Row:
         peer = best(among, key)
         mine, theirs = column(results[PODIUM], key), column(among[peer], key)
-        return compared(f"{what}, {how}", pictures.name, target, mine, theirs, peer, at_least=bound)
+        return compared(f"{what}, {how}", images.name, target, mine, theirs, peer, at_least=bound)
 
     later = "later epochs' input rate"
     return [

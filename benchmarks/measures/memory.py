@@ -1,7 +1,7 @@
-"""What a training's memory grows by with every picture: the most that its process ever held, at two numbers of rows."""
+"""What a training's memory grows by with every image: the most that its process ever held, at two numbers of rows."""
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, number
-from benchmarks.pictures import linked_many
+from benchmarks.images import linked_many
 from benchmarks.plan import Bench
 from benchmarks.rounds import Contender, Machine
 
@@ -12,7 +12,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
     few, many = bench.plan.memory
     contenders = [
         Contender(
-            f"{count:,} pictures",
+            f"{count:,} images",
             "benchmarks.podium_rows:training_memory",
             {"folder": str(linked_many(bench.root, count))},
         )
@@ -23,7 +23,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
     pairs = list(zip(column(most, "most"), column(less, "most"), strict=True))
     a_row = Figure.of([(above - below) / (many - few) for above, below in pairs])
     row = Row(
-        f"training memory, {few:,} to {many:,} pictures",
+        f"training memory, {few:,} to {many:,} images",
         "–",
         TARGET,
         a_row.spelled(" bytes a row"),
@@ -37,7 +37,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         for name, turns in results.items()
     }
     lines = details(
-        f"Training memory, {number(few)} and {number(many)} pictures of 32 px",
+        f"Training memory, {number(few)} and {number(many)} images of 32 px",
         shown,
         {"most": "most ever held, MB", "kept": "held at the end without mapped files, MB", "seconds": "seconds"},
     )

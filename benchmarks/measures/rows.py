@@ -1,10 +1,10 @@
 """From a thousand rows to a million: tables, folds and plans, then a submission of as many rows written and checked.
 
-The pictures are links to a few small drawn ones; none is decoded.
+The images are links to a few small drawn ones; none is decoded.
 """
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, number, ratios
-from benchmarks.pictures import linked_many
+from benchmarks.images import linked_many
 from benchmarks.plan import Bench
 from benchmarks.rounds import Contender, Machine
 

@@ -34,11 +34,11 @@ def training_data(folder: Path, workers: int = 1, use_multiprocessing: bool = Fa
     return data
 
 
-def arrays(folder: str, pictures: int) -> dict[str, Any]:
+def arrays(folder: str, images: int) -> dict[str, Any]:
     return as_arrays(
-        lambda: training_data(Path(folder)), lambda data, _: (next(data) for _ in range(len(data))), pictures
+        lambda: training_data(Path(folder)), lambda data, _: (next(data) for _ in range(len(data))), images
     )
 
 
-def fit(folder: str, pictures: int, workers: int = 1, use_multiprocessing: bool = False) -> dict[str, Any]:
-    return as_fit_is_fed(lambda: training_data(Path(folder), workers, use_multiprocessing), pictures)
+def fit(folder: str, images: int, workers: int = 1, use_multiprocessing: bool = False) -> dict[str, Any]:
+    return as_fit_is_fed(lambda: training_data(Path(folder), workers, use_multiprocessing), images)

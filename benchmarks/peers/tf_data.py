@@ -37,9 +37,9 @@ def training_data(folder: Path) -> tf.data.Dataset:
     return data.batch(BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
 
 
-def arrays(folder: str, pictures: int) -> dict[str, Any]:
-    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data.as_numpy_iterator(), pictures)
+def arrays(folder: str, images: int) -> dict[str, Any]:
+    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data.as_numpy_iterator(), images)
 
 
-def fit(folder: str, pictures: int) -> dict[str, Any]:
-    return as_fit_is_fed(lambda: training_data(Path(folder)), pictures)
+def fit(folder: str, images: int) -> dict[str, Any]:
+    return as_fit_is_fed(lambda: training_data(Path(folder)), images)

@@ -1,4 +1,4 @@
-"""torch's DataLoader with two workers, pictures read by OpenCV, Albumentations.
+"""torch's DataLoader with two workers, images read by OpenCV, Albumentations.
 
 Its users mostly normalise here too; that is left out, as everyone else's model does it.
 """
@@ -20,7 +20,7 @@ WORKERS = 2
 cv2.setNumThreads(0)  # the workers are the parallelism
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder: Path) -> None:
         classes = sorted(path.name for path in folder.iterdir())
         self.paths = sorted(folder.glob("*/*.jpg"))
@@ -36,10 +36,8 @@ class Pictures(Dataset):
 
 
 def training_data(folder: Path) -> DataLoader:
-    return DataLoader(
-        Pictures(folder), batch_size=BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True
-    )
+    return DataLoader(Images(folder), batch_size=BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
-def arrays(folder: str, pictures: int) -> dict[str, Any]:
-    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data, pictures)
+def arrays(folder: str, images: int) -> dict[str, Any]:
+    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data, images)

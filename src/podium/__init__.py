@@ -1,3 +1,3 @@
-"""podium: from a folder of pictures to a leaderboard score."""
+"""podium: from a folder of images to a leaderboard score."""
 
 __version__ = "0.1.0"

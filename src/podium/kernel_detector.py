@@ -27,13 +27,13 @@ def no_set(detector: Detector, session: Session) -> None:
 
 def train(session: Session, build: Build = no_set) -> dict[str, Any]:
     """`build` makes the set where there is none."""
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
     from podium.detection.boxset import INDEX, SPLITS
     from podium.detection.detector_run import detector_run, evaluate_detector, tell_evaluation
     from podium.training.run_training import train_run
 
     job, console, choices = session.job, session.console, session.choices
-    detector = load_config(session.config, session.overrides, job.seed, partial(transform_faults, takes_boxes=True))
+    detector = load_config(session.config, session.overrides, job.seed, partial(transform_problems, takes_boxes=True))
     assert isinstance(detector, Detector)
     take_up(job, session.about, session.unpacked, choices.runs, console)
     boxes = boxes_folder(choices.runs, detector.settings.slug)

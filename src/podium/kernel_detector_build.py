@@ -20,7 +20,7 @@ def build_set(detector: Detector, session: Session) -> None:
     from podium.workflows.detect_build import Where, build
 
     choices, source = session.choices, detector.settings.source
-    if isinstance(source, OpenImagesSource):  # what is mounted is all there is, and takes no pictures more
+    if isinstance(source, OpenImagesSource):  # what is mounted is all there is, and takes no images more
         source = source.model_copy(update={"fetch": None, "urls": []})
         detector = replace(detector, settings=detector.settings.model_copy(update={"source": source}))
     where = Where.of(detector, None, choices.runs)

@@ -35,12 +35,12 @@ def work(session: Session) -> dict[str, Any]:
 
 
 def train(session: Session) -> dict[str, Any]:
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
     from podium.workflows.ensembles import sample_of, train_and_predict
     from podium.workflows.members import fold_runs, prepare
 
     job, console, choices = session.job, session.console, session.choices
-    loaded = load_config(session.config, session.overrides, job.seed, check=transform_faults)
+    loaded = load_config(session.config, session.overrides, job.seed, check=transform_problems)
     assert not isinstance(loaded, Detector)
     take_up(job, session.about, session.unpacked, choices.runs, console)
     prepared = prepare(loaded.competition, choices, console, job.members_of(loaded))

@@ -62,12 +62,12 @@ def folds_file(runs: Path, slug: str, digest: str) -> Path:
 
 
 def boxes_folder(runs: Path, slug: str) -> Path:
-    """The set of pictures with boxes that was built for a detector."""
+    """The set of images with boxes that was built for a detector."""
     return runs / "boxes" / slug
 
 
 def worker_count() -> int:
-    """How many processes or threads prepare pictures: PODIUM_WORKERS, else one for every core this process may use."""
+    """How many processes or threads prepare images: PODIUM_WORKERS, else one for every core this process may use."""
     named = os.environ.get("PODIUM_WORKERS")
     if named:
         if not named.isdecimal() or int(named) == 0:

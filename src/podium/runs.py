@@ -10,7 +10,7 @@
       best.weights.h5             the best weights, when all stages are over
       backbone.json               how the backbone of a KerasHub preset is built, without the preset
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
-      classification_report.csv confusion_matrix.csv     of the validation rows, by the plain picture
+      classification_report.csv confusion_matrix.csv     of the validation rows, by the plain image
       predictions-<digest>/       what one choice of test-time views predicts: oof.csv, test.csv, views.csv, …
 
 The digest is that of everything that decides the weights, so a changed config gets a folder of its own.
@@ -40,7 +40,7 @@ _AS_MADE = ".as-made.json"
 _NUMBER = int | float
 _IN_STATE = {
     "status": str, "stage": str, "epoch": int, "epochs": int, "step": int, "steps": int, "best": dict | None,
-    "changes": int, "seconds": _NUMBER, "seconds_a_picture": _NUMBER, "command": str, "dry_run": bool, "limit": int,
+    "changes": int, "seconds": _NUMBER, "seconds_a_image": _NUMBER, "command": str, "dry_run": bool, "limit": int,
 }  # fmt: skip
 _IN_BEST = {"stage": str, "epoch": int, "monitor": str, "score": _NUMBER, "image_size": int}
 

@@ -8,7 +8,7 @@ import yaml
 
 from benchmarks import __main__ as command
 from benchmarks.figures import Outcome, compared, ratios
-from benchmarks.pictures import FEW, Counts, drawn, linked_many
+from benchmarks.images import FEW, Counts, drawn, linked_many
 from benchmarks.recipe import IMAGE_SIZE, MEMBER, transforms
 from benchmarks.rounds import MeasuringFailedError
 from podium.data.augmentation import build_transform
@@ -32,7 +32,7 @@ def test_a_bound_is_held_against_the_median(podium, is_met):
     assert (row.verdict == "yes") is is_met
 
 
-def test_training_and_validation_share_no_picture_and_have_every_class(tmp_path):
+def test_training_and_validation_share_no_image_and_have_every_class(tmp_path):
     taken = drawn(tmp_path, 40, 10).take(Counts(24, 16, 5), tmp_path)
     training, validation = ({path.name for path in part.rglob("*.jpg")} for part in (taken.training, taken.validation))
     assert (len(training), len(validation), training & validation) == (24, 16, set())
@@ -41,7 +41,7 @@ def test_training_and_validation_share_no_picture_and_have_every_class(tmp_path)
     assert len(list((taken.folder / "test_upload").iterdir())) == 5
 
 
-def test_many_rows_are_links_to_few_pictures(tmp_path):
+def test_many_rows_are_links_to_few_images(tmp_path):
     folder = linked_many(tmp_path, 400)
     assert len(list((folder / "train").rglob("*.jpg"))) == 400
     assert len({path.stat().st_ino for path in (folder / "train").rglob("*.jpg")}) == FEW == 200

@@ -278,7 +278,7 @@ CALLS = ["ListSubmissions", "GetLeaderboard"]
     ],
     ids=lambda fault: f"{fault.kind}{fault.code or ''}",
 )
-def test_a_fault_that_passes_is_retried(podium, here, cars, standin, call, fault):
+def test_a_problem_that_passes_is_retried(podium, here, cars, standin, call, fault):
     at_kaggle(standin, cars, "0.951", "by hand")
     standin.fail(call, fault)
     code, _, err = podium("board", "--sync", "--competition", "cars")
@@ -288,7 +288,7 @@ def test_a_fault_that_passes_is_retried(podium, here, cars, standin, call, fault
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("code", [401, 403, 404, 500])
-def test_a_fault_that_stays_is_one_line_and_loses_nothing(podium, here, cars, ledger, standin, call, code):
+def test_a_problem_that_stays_is_one_line_and_loses_nothing(podium, here, cars, ledger, standin, call, code):
     standin.fail(call, Fault.status(code), times=None)
     exit_code, _, err = podium("board", "--sync")
     assert exit_code == 1

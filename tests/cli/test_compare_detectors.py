@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from podium.detection.boxset import BOX_COLUMNS, PICTURE_COLUMNS, BoxSet, write_boxset
+from podium.detection.boxset import BOX_COLUMNS, IMAGE_COLUMNS, BoxSet, write_boxset
 from podium.detection.config import DetectorSettings
 from podium.detection.detections import table_of, write_found
 from podium.detection.evaluation import evaluate, evaluate_part
@@ -22,7 +22,7 @@ DETECTOR = {
     "backbone": {"name": "SmallResNet", "weights": "none"},
 }  # fmt: skip
 EACH = 120
-"""Pictures of the validation and of the test part."""
+"""Images of the validation and of the test part."""
 
 
 def ids_of(part, count=EACH):
@@ -30,11 +30,11 @@ def ids_of(part, count=EACH):
 
 
 def boats(count=EACH, classes=("Boat",), side=10):
-    """A box on each picture, of the first class."""
+    """A box on each image, of the first class."""
     parts = {name: part for part in ("train", "validation", "test") for name in ids_of(part, count)}
-    pictures = [[name, f"{name}.jpg", 64, 64, False, part] for name, part in parts.items()]
+    images = [[name, f"{name}.jpg", 64, 64, False, part] for name, part in parts.items()]
     boxes = [[name, classes[0], 0.0, 0.0, side, side, False, False, False, False] for name in parts]
-    tables = (pd.DataFrame(pictures, columns=PICTURE_COLUMNS), pd.DataFrame(boxes, columns=BOX_COLUMNS))
+    tables = (pd.DataFrame(images, columns=IMAGE_COLUMNS), pd.DataFrame(boxes, columns=BOX_COLUMNS))
     return BoxSet("boats", list(classes), *tables, {})
 
 
@@ -47,7 +47,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make_run(here):
-    """`make_run(name, missed, …)`: a trained detector, which finds the box of each picture but the first so many."""
+    """`make_run(name, missed, …)`: a trained detector, which finds the box of each image but the first so many."""
 
     def made(name="small", missed=0, evaluated=True, boxset=None, score=0.9, changes=None, **more):
         boxset = boxset or boats()
@@ -58,11 +58,11 @@ def make_run(here):
             "made_of": {"labels": boxset.classes, "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
             "detector": DetectorSettings.model_validate(DETECTOR | (changes or {})).model_dump(mode="json"),
         }  # fmt: skip
-        (here / "pictures.csv").write_text(
-            boxset.pictures.sort_values("id").astype({"turned": int}).to_csv(index=False, lineterminator="\n")
+        (here / "images.csv").write_text(
+            boxset.images.sort_values("id").astype({"turned": int}).to_csv(index=False, lineterminator="\n")
         )
         write_json(run.path / "versions.json", {"keras": "3.13.2", "commit": "0123456789abcdef"})
-        run.describe(content | more, here / "pictures.csv")
+        run.describe(content | more, here / "images.csv")
         run.save_state(status="trained", best=BEST)
         run.note_seconds({"training": 180, "prediction": 30})
         search(run, boxset, missed, score)
@@ -74,7 +74,7 @@ def make_run(here):
 
 
 def found_in(boxset, part, missed, score):
-    ids = boxset.pictures["id"][boxset.pictures["split"] == part].tolist()
+    ids = boxset.images["id"][boxset.images["split"] == part].tolist()
     return table_of([(name, boxset.classes[0], score, 0, 0, 10, 10) for name in ids[missed:]])
 
 
@@ -113,7 +113,7 @@ def test_the_better_detector_is_named_with_its_interval_and_its_p(podium, make_r
     assert (code, err) == (0, "")
     assert out.startswith("A  runs/small-1a2b3c4d/fold0  detector\n")
     # 85 of 120 boxes are found, all right: precision 1 at 71 of the 101 recalls; 115 of 120: at 96 of them.
-    title = "AP@0.5 of 120 pictures, the test part (higher is better)"
+    title = "AP@0.5 of 120 images, the test part (higher is better)"
     assert table_after(out, title)[1][:2] == ["A", f"{71 / 101:.4f}"]
     assert table_after(out, title)[2][5:6] == [f"{25 / 101:+.4f}"]
     assert table_after(out, "boxes that are hit, at IoU 0.5 and from each run's threshold of the score on (A 0.900,")[
@@ -166,12 +166,12 @@ def test_the_ap_is_the_one_that_the_evaluation_told_and_json_holds_all_of_it(pod
     assert found["thresholds"] == [0.9, 0.9]
 
 
-# Which part, and which pictures
+# Which part, and which images
 
 
 def test_without_an_evaluation_of_each_it_is_the_validation_part_and_that_is_told(podium, make_run):
     out = podium("compare", make_run("small", 35), make_run("large", 5, evaluated=False))[1]
-    assert "AP@0.5 of 120 pictures, the validation part" in out
+    assert "AP@0.5 of 120 images, the validation part" in out
     assert (
         "note: compared is the validation part (B without an evaluation of the test part, which podium detect evaluate"
         " makes): weights and thresholds were chosen there, so its figures flatter every run\n"
@@ -204,13 +204,13 @@ def test_the_part_can_be_asked_for(podium, make_run):
     assert "expected test or validation: got 'train'" in err
 
 
-def test_only_pictures_that_all_have_searched_are_compared_and_the_others_counted(podium, make_run):
-    """The set was built again with more pictures before the second was trained; then with fewer."""
+def test_only_images_that_all_have_searched_are_compared_and_the_others_counted(podium, make_run):
+    """The set was built again with more images before the second was trained; then with fewer."""
     changed = {"labels": ["Boat"], "weights": None, "rows": "aaaaaaaa", "folds": "bbbbbbbb"}
     one = make_run("small", boxset=boats(110))
     out = podium("compare", one, make_run("large", boxset=boats(130), made_of=changed))[1]
-    assert "AP@0.5 of 110 pictures, the test part" in out
-    assert "note: compared are the 110 pictures of the test part that both have; left out: 20 of B\n" in out
+    assert "AP@0.5 of 110 images, the test part" in out
+    assert "note: compared are the 110 images of the test part that both have; left out: 20 of B\n" in out
     assert (
         "note: B learned from the set as it was built another time than for A; all are judged by the boxes that are in"
         " runs/boxes/boats now\n"
@@ -221,7 +221,7 @@ def test_boxes_that_were_changed_since_are_told(podium, make_run, here):
     runs = [make_run("small"), make_run("large")]
     write_boxset(boats(side=30), here / "runs" / "boxes" / "boats")
     out = podium("compare", *runs)[1]
-    assert "note: the set has other boxes now than when A searched these pictures: its AP@0.5 was 1.0000 then\n" in out
+    assert "note: the set has other boxes now than when A searched these images: its AP@0.5 was 1.0000 then\n" in out
     assert "note: no mean IoU of hits: a run has none from its threshold on\n" in out
 
 
@@ -229,15 +229,15 @@ def test_a_class_without_boxes_is_told(podium, make_run, here):
     both = boats(classes=("Boat", "Canoe"))
     write_boxset(both, here / "runs" / "boxes" / "boats")
     out = podium("compare", make_run("small", boxset=both), make_run("large", boxset=both))[1]
-    assert "note: no box of Canoe on these pictures: AP is the mean over the other classes\n" in out
+    assert "note: no box of Canoe on these images: AP is the mean over the other classes\n" in out
 
 
-def test_dry_runs_limited_ones_and_few_pictures_are_told(podium, make_run):
+def test_dry_runs_limited_ones_and_few_images_are_told(podium, make_run):
     out = podium("compare", make_run("small", limit=200), make_run("large", dry_run=True, boxset=boats(8)))[1]
-    assert "note: A trained on 200 pictures only (--limit)\n" in out
+    assert "note: A trained on 200 images only (--limit)\n" in out
     assert "note: B is a dry run: its figures rehearse the comparison, and say nothing\n" in out
     assert "left out: 112 of A\n" in out
-    assert "note: only 8 pictures: intervals of so few are too narrow\n" in out
+    assert "note: only 8 images: intervals of so few are too narrow\n" in out
 
 
 def test_the_set_beside_the_first_run_is_the_one_also_when_seen_from_elsewhere(podium, make_run, here, monkeypatch):
@@ -246,7 +246,7 @@ def test_the_set_beside_the_first_run_is_the_one_also_when_seen_from_elsewhere(p
     monkeypatch.chdir(here / "elsewhere")
     code, out, _ = podium("compare", "../runs/small-1a2b3c4d", "large-1a2b3c4d/fold0", "--runs", "../runs")
     assert code == 0
-    assert "AP@0.5 of 120 pictures" in out
+    assert "AP@0.5 of 120 images" in out
 
 
 # What cannot be compared is one line
@@ -312,12 +312,12 @@ def test_a_set_that_has_other_classes_now(podium, make_run, here):
     assert told.startswith("the set boats has other classes now than when these runs were trained (only then or now:")
 
 
-def test_pictures_that_no_two_runs_share(podium, make_run, here):
+def test_images_that_no_two_runs_share(podium, make_run, here):
     other = boats()
-    for table in (other.pictures, other.boxes):
+    for table in (other.images, other.boxes):
         table["id"] = "x" + table["id"]
     told = refusal(podium, make_run("small"), make_run("large", boxset=other))
-    assert told.startswith("no picture of the test part was searched by all of these runs (A 120, B 120) and is in the")
+    assert told.startswith("no image of the test part was searched by all of these runs (A 120, B 120) and is in the")
 
 
 @pytest.mark.parametrize(

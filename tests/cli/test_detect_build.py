@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from podium.data.images import read_picture
+from podium.data.images import read_image
 from podium.demo.competition import draw_competition
 from podium.detection.boxset import read_boxset
 from podium.signals import Stopping
@@ -24,7 +24,7 @@ BOXES_HEADER = [
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
     "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
 ]  # fmt: skip
-PICTURES_HEADER = [
+IMAGES_HEADER = [
     "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
     "OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation",
 ]  # fmt: skip
@@ -34,10 +34,10 @@ MD5 = "rL0Y20zC+Fzt72VPzMSk2A=="
 
 def encoded(box=None, way=None, seed=0):
     """A JPEG of noise with a white box; with a tag that says this way of turning."""
-    picture = np.random.default_rng(seed).integers(0, 90, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image = np.random.default_rng(seed).integers(0, 90, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     if box:
-        picture[box[1] : box[3], box[0] : box[2]] = 255
-    content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+        image[box[1] : box[3], box[0] : box[2]] = 255
+    content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
     if way is None:
         return content
     exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, way, 0, 0)
@@ -50,20 +50,20 @@ class Download:
     def __init__(self, root):
         self.root, self.folder = root, root / "openimages"
         (self.folder / "images").mkdir(parents=True)
-        self.boxes, self.pictures = [], []
+        self.boxes, self.images = [], []
         self.classes = dict(CODES)
         self.detector(classes=["Boat", "Canoe"])
 
     def add(self, id_, *boxes, content=None, rotation="0.0", url="", is_there=True):
-        """A picture with boxes, each a class, corners in pixels, and flags such as group."""
+        """An image with boxes, each a class, corners in pixels, and flags such as group."""
         for class_, corners, *flags in boxes:
             left, top, right, bottom = corners
             shares = [left / WIDTH, right / WIDTH, top / HEIGHT, bottom / HEIGHT]
             told = [int(flag in flags) for flag in ("occluded", "truncated", "group", "depiction", "inside")]
             self.boxes.append([id_, "xclick", CODES[class_], 1, *shares, *told])
-        self.pictures.append([id_, "train", url, "", "", "", "Ada", "At sea, again", "", "", "", rotation])
+        self.images.append([id_, "train", url, "", "", "", "Ada", "At sea, again", "", "", "", rotation])
         if is_there:
-            self.picture(id_).write_bytes(content or encoded(boxes[0][1] if boxes else None))
+            self.image(id_).write_bytes(content or encoded(boxes[0][1] if boxes else None))
         return self
 
     def many(self, count):
@@ -71,7 +71,7 @@ class Download:
             self.add(f"{number:016x}", ("Boat" if number % 3 else "Canoe", (10, 10, 30 + number % 9, 40)))
         return self
 
-    def picture(self, id_):
+    def image(self, id_):
         return self.folder / "images" / f"{id_}.jpg"
 
     def detector(self, **keys):
@@ -87,7 +87,7 @@ class Download:
         """All three tables, but what holds already what it should is left as it is."""
         for name, rows in (
             ("oidv6-train-annotations-bbox.csv", [BOXES_HEADER, *self.boxes]),
-            ("train-images-boxable-with-rotation.csv", [PICTURES_HEADER, *self.pictures]),
+            ("train-images-boxable-with-rotation.csv", [IMAGES_HEADER, *self.images]),
             ("class-descriptions-boxable.csv", [(code, name) for name, code in self.classes.items()]),
         ):
             text = io.StringIO()
@@ -121,8 +121,8 @@ def made():
 
 
 def white_in(path):
-    """The corners of what is white in a picture."""
-    rows, columns = np.nonzero(read_picture(path).min(axis=2) > 170)
+    """The corners of what is white in an image."""
+    rows, columns = np.nonzero(read_image(path).min(axis=2) > 170)
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
@@ -139,16 +139,16 @@ def test_a_set_is_made_and_told(download, build, made):
     boxset = made()
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("runs/boxes/boats: 40 pictures, 40 boxes, in ")
-    train = boxset.pictures["split"].eq("train").sum()
-    assert lines[1].split()[:6] == ["train", str(train), "pictures,", str(train), "boxes:", "Boat"]
+    assert lines[0].startswith("runs/boxes/boats: 40 images, 40 boxes, in ")
+    train = boxset.images["split"].eq("train").sum()
+    assert lines[1].split()[:6] == ["train", str(train), "images,", str(train), "boxes:", "Boat"]
     assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
     assert lines[4] == "  cleaning: 40 of 40 boxes kept: nothing to clean"
     assert len(lines) == 5
     assert boxset.classes == ["Boat", "Canoe"]
     assert boxset.boxes["class"].value_counts().to_dict() == {"Boat": 26, "Canoe": 14}
     assert corners_of(boxset)[1] == [10.0, 10.0, 31.0, 40.0]
-    assert boxset.pictures.iloc[0][["file", "width", "height"]].to_list() == ["images/0000000000000000.jpg", 80, 60]
+    assert boxset.images.iloc[0][["file", "width", "height"]].to_list() == ["images/0000000000000000.jpg", 80, 60]
 
 
 def test_several_names_can_be_one_class(download, build, made):
@@ -162,28 +162,28 @@ def test_nothing_changed_is_said_and_nothing_made(download, build):
     build()
     index = Path("runs/boxes/boats/index.json")
     before = index.stat().st_mtime_ns
-    line = "runs/boxes/boats: 12 pictures, 12 boxes; nothing has changed since it was built\n"
+    line = "runs/boxes/boats: 12 images, 12 boxes; nothing has changed since it was built\n"
     assert build() == (0, line, "")
     assert index.stat().st_mtime_ns == before
 
 
-def test_another_setting_table_or_picture_makes_it_anew(download, build):
+def test_another_setting_table_or_image_makes_it_anew(download, build):
     download.many(12).add("f1", ("Boat", (1, 1, 30, 30)), is_there=False)
-    assert "12 pictures, 12 boxes, in" in build()[1]
-    download.picture("f1").write_bytes(encoded())
-    assert "13 pictures, 13 boxes, in" in build()[1]
-    assert "13 pictures, 13 boxes, in" in build("--set", "split.seed=7")[1]
+    assert "12 images, 12 boxes, in" in build()[1]
+    download.image("f1").write_bytes(encoded())
+    assert "13 images, 13 boxes, in" in build()[1]
+    assert "13 images, 13 boxes, in" in build("--set", "split.seed=7")[1]
     download.add("f2", ("Boat", (1, 1, 30, 30)))
-    assert "14 pictures, 14 boxes, in" in build("--set", "split.seed=7")[1]
+    assert "14 images, 14 boxes, in" in build("--set", "split.seed=7")[1]
 
 
-def test_the_split_stays_when_pictures_are_added(download, build, made):
+def test_the_split_stays_when_images_are_added(download, build, made):
     download.many(30)
     build()
-    before = made().pictures.set_index("id")["split"]
+    before = made().images.set_index("id")["split"]
     download.add("ffff", ("Boat", (1, 1, 30, 30))).add("0a0a", ("Boat", (1, 1, 30, 30)))
     build()
-    assert made().pictures.set_index("id")["split"][before.index].equals(before)
+    assert made().images.set_index("id")["split"][before.index].equals(before)
 
 
 def test_flags_decide_which_boxes_stay(download, build, made):
@@ -191,7 +191,7 @@ def test_flags_decide_which_boxes_stay(download, build, made):
     download.add("f2", ("Boat", (1, 1, 20, 20), "depiction")).add("f3", ("Boat", (1, 1, 20, 20), "group", "inside"))
     out = build()[1]
     assert "  left out by keep: 2 group, 1 depiction boxes\n" in out
-    assert "  left out: 2 pictures none of whose boxes stayed\n" in out
+    assert "  left out: 2 images none of whose boxes stayed\n" in out
     boxes = made().boxes
     assert boxes[boxes["id"] == "f1"]["occluded"].tolist() == [True]
     out = build("--set", "keep={group: true, depiction: true, inside: true, occluded: false}")[1]
@@ -202,7 +202,7 @@ def test_flags_decide_which_boxes_stay(download, build, made):
 def test_boxes_are_cleaned_and_that_is_told(download, build, made):
     download.many(9).add("f1", ("Boat", (50, 40, 20, 10)), ("Boat", (-10, 5, 20, 70)), ("Boat", (5, 5, 5, 9)))
     out = build()[1]
-    assert "1 with swapped corners put right, 1 clipped to the picture, 1 empty ones dropped" in out
+    assert "1 with swapped corners put right, 1 clipped to the image, 1 empty ones dropped" in out
     boxset = made()
     assert corners_of(boxset)[-2:] == [[20, 10, 50, 40], [0, 5, 20, 60]]
 
@@ -212,12 +212,12 @@ def test_boxes_are_cleaned_and_that_is_told(download, build, made):
 
 @pytest.mark.parametrize(("rotation", "size"), [("90.0", (60, 80)), ("180.0", (80, 60)), ("270.0", (60, 80))])
 @pytest.mark.parametrize("way", [None, 3, 6, 8])
-def test_a_rotation_turns_picture_and_box_once_whatever_the_files_tag_says(download, build, made, rotation, size, way):
+def test_a_rotation_turns_image_and_box_once_whatever_the_files_tag_says(download, build, made, rotation, size, way):
     box = (5, 8, 30, 20)
     download.many(3).add("f1", ("Boat", box), content=encoded(box, way), rotation=rotation)
     out = build()[1]
-    assert "  set upright: 1 pictures, written to runs/boxes/boats/turned" in out
-    row = made().pictures.set_index("id").loc["f1"]
+    assert "  set upright: 1 images, written to runs/boxes/boats/turned" in out
+    row = made().images.set_index("id").loc["f1"]
     assert (row["width"], row["height"]) == size
     assert (row["file"], row["turned"]) == ("turned/f1.png", True)
     assert corners_of(made())[-1] == white_in("runs/boxes/boats/turned/f1.png")
@@ -228,7 +228,7 @@ def test_a_files_tag_counts_only_where_the_rotation_is_not_known(download, build
     box = (5, 8, 30, 20)
     download.many(3).add("f1", ("Boat", box), content=encoded(box, 6), rotation=rotation)
     build()
-    row = made().pictures.set_index("id").loc["f1"]
+    row = made().images.set_index("id").loc["f1"]
     assert row["turned"]
     assert (row["width"], row["height"]) == ((80, 60) if rotation == "0.0" else (60, 80))
     assert corners_of(made())[-1] == white_in(Path("runs/boxes/boats") / row["file"])
@@ -237,27 +237,27 @@ def test_a_files_tag_counts_only_where_the_rotation_is_not_known(download, build
 def test_what_is_no_longer_turned_is_removed(download, build):
     download.many(3).add("f1", ("Boat", (5, 8, 30, 20)), rotation="90.0")
     build()
-    download.pictures[-1][-1] = "0.0"
+    download.images[-1][-1] = "0.0"
     build()
     assert not list(Path("runs/boxes/boats/turned").iterdir())
 
 
-# Pictures that are not there
+# Images that are not there
 
 
-def test_missing_and_broken_pictures_are_left_out_and_listed(download, build, made):
+def test_missing_and_broken_images_are_left_out_and_listed(download, build, made):
     download.many(9).add("f1", ("Boat", (1, 1, 20, 20)), is_there=False)
     download.add("f2", ("Boat", (1, 1, 20, 20)), content=encoded()[:900])
     out = build()[1]
     assert (
-        "  left out: 2 pictures that cannot be had (first: f1: not in images/{id}.jpg); runs/boxes/boats/dead.csv lists"
+        "  left out: 2 images that cannot be had (first: f1: not in images/{id}.jpg); runs/boxes/boats/dead.csv lists"
         " them\n"
     ) in out
     dead = pd.read_csv("runs/boxes/boats/dead.csv", keep_default_na=False)
-    assert dead.to_numpy().tolist() == [["f1", "", "not in images/{id}.jpg"], ["f2", "", "no whole picture"]]
-    assert len(made().pictures) == 9
-    download.picture("f1").write_bytes(encoded())
-    download.picture("f2").write_bytes(encoded())
+    assert dead.to_numpy().tolist() == [["f1", "", "not in images/{id}.jpg"], ["f2", "", "no whole image"]]
+    assert len(made().images) == 9
+    download.image("f1").write_bytes(encoded())
+    download.image("f2").write_bytes(encoded())
     assert "dead.csv" not in build()[1]
     assert not Path("runs/boxes/boats/dead.csv").exists()
 
@@ -295,23 +295,23 @@ def mirror(download, server):
     return server
 
 
-def test_missing_pictures_are_fetched_into_the_folder_and_the_dead_listed(download, build, made, mirror):
+def test_missing_images_are_fetched_into_the_folder_and_the_dead_listed(download, build, made, mirror):
     download.many(5)
     for id_ in ("f1", "f2", "dead1"):
         download.add(id_, ("Boat", (10, 10, 40, 40)), is_there=False)
     out = build()[1]
-    assert "fetching pictures, 3 pictures\n" in out
-    assert "left out: 1 pictures that cannot be had (first: dead1: status 404)" in out
+    assert "fetching images, 3 images\n" in out
+    assert "left out: 1 images that cannot be had (first: dead1: status 404)" in out
     assert sorted(mirror.asked) == ["/train/dead1.jpg", "/train/f1.jpg", "/train/f2.jpg"]
-    assert len(made().pictures) == 7
-    assert corners_of(made())[-1] == white_in(download.picture("f2"))
+    assert len(made().images) == 7
+    assert corners_of(made())[-1] == white_in(download.image("f2"))
 
 
-def test_a_broken_picture_is_fetched_again(download, build, made, mirror):
+def test_a_broken_image_is_fetched_again(download, build, made, mirror):
     download.many(5).add("f1", ("Boat", (10, 10, 40, 40)), content=b"broken")
     assert build()[0] == 0
     assert mirror.asked == ["/train/f1.jpg"]
-    assert len(made().pictures) == 6
+    assert len(made().images) == 6
 
 
 def test_a_time_limit_stops_and_the_same_command_goes_on(download, build, made, mirror, monkeypatch):
@@ -322,33 +322,31 @@ def test_a_time_limit_stops_and_the_same_command_goes_on(download, build, made, 
         patch.setattr(Stopping, "reason", lambda self, needed: "--time-limit 5s" if next(calls) > 8 else None)
         code, _, err = build("--time-limit", "5s")
     assert code == 75
-    assert err.startswith(
-        "podium: --time-limit 5s: stopped; pictures that were fetched stay; go on with: podium detect"
-    )
+    assert err.startswith("podium: --time-limit 5s: stopped; images that were fetched stay; go on with: podium detect")
     assert not Path("runs/boxes/boats/index.json").exists()
     came = len(list((download.folder / "images").iterdir()))
     assert 0 < came < 30
     asked = len(mirror.asked)
     assert build()[0] == 0
     assert len(mirror.asked) - asked == 30 - came
-    assert len(made().pictures) == 30
+    assert len(made().images) == 30
 
 
-# Pictures without any box
+# Images without any box
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(4, 4), (0.25, 3), (0, 0)])
-def test_empty_pictures_are_added_in_the_number_that_is_asked_for(download, build, made, wanted, count):
+def test_empty_images_are_added_in_the_number_that_is_asked_for(download, build, made, wanted, count):
     download.many(12).add("f1", ("Boat", (1, 1, 20, 20), "group"))
     for number in range(20):
         download.add(f"e{number:02}", ("Car", (1, 1, 9, 9)), is_there=number % 2 == 0)
-    download.change(empty_pictures=wanted)
+    download.change(empty_images=wanted)
     out = build()[1]
-    pictures = made().pictures
-    empty = pictures[~pictures["id"].isin(made().boxes["id"])]["id"].tolist()
+    images = made().images
+    empty = images[~images["id"].isin(made().boxes["id"])]["id"].tolist()
     assert len(empty) == count
     assert all(id_[0] == "e" and int(id_[1:]) % 2 == 0 for id_ in empty)
-    assert (f"  without any box: {count} of these pictures" in out) == (count > 0)
+    assert (f"  without any box: {count} of these images" in out) == (count > 0)
 
 
 # The demo's
@@ -360,9 +358,9 @@ def test_the_drawn_cars_have_their_detector(podium, tmp_path, monkeypatch):
     code, out, err = podium("detect", "build", CONFIGS / "demo_cars.yaml")
     assert (code, err) == (0, "")
     boxset = read_boxset(Path("runs/boxes/podium-demo-cars"))
-    assert (boxset.classes, len(boxset.pictures), len(boxset.boxes)) == (["Car"], 30, 30)
-    assert "left out: 10 pictures that cannot be had" in out
-    assert set(boxset.pictures["file"].str.split("/").str[0]) == {"train"}
+    assert (boxset.classes, len(boxset.images), len(boxset.boxes)) == (["Car"], 30, 30)
+    assert "left out: 10 images that cannot be had" in out
+    assert set(boxset.images["file"].str.split("/").str[0]) == {"train"}
 
 
 # Handing on, and taking back
@@ -371,16 +369,16 @@ def test_the_drawn_cars_have_their_detector(podium, tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", ["yolo", "voc", "coco"])
 def test_a_set_is_handed_on_and_taken_back(podium, download, build, made, form):
     download.many(12).add("f1", ("Boat", (5, 8, 30, 20)), rotation="90.0").add("e1", ("Car", (1, 1, 2, 2)))
-    download.change(empty_pictures=1)
+    download.change(empty_images=1)
     build()
     code, out, err = podium("detect", "export", "boats.yaml", "there", "--as", form, "--data", "openimages")
     assert (code, err) == (0, "")
-    assert out == f"there: 14 pictures, 13 boxes as {form}\n"
+    assert out == f"there: 14 images, 13 boxes as {form}\n"
     download.detector(slug="back", source={"kind": form, "folder": "there"}, split="source")
     code, out, err = podium("detect", "build", "boats.yaml", "--data", ".")
     assert (code, err) == (0, "")
     back, before = made("runs/boxes/back"), made()
-    assert back.pictures[["id", "split", "width", "height"]].equals(before.pictures[["id", "split", "width", "height"]])
+    assert back.images[["id", "split", "width", "height"]].equals(before.images[["id", "split", "width", "height"]])
     assert back.boxes["class"].tolist() == before.boxes["class"].tolist()
     assert np.allclose(back.corners(), before.corners(), atol=0.51 if form == "voc" else 1e-5)
     assert "nothing has changed" in podium("detect", "build", "boats.yaml", "--data", ".")[1]
@@ -391,9 +389,9 @@ def test_a_set_in_a_folder_is_chosen_from_and_split_anew(podium, download, build
     build()
     podium("detect", "export", "boats.yaml", "there", "--as", "yolo", "--data", "openimages")
     download.detector(slug="back", source={"kind": "yolo", "folder": "there"}, classes={"kayak": "Canoe"})
-    assert podium("detect", "build", "boats.yaml", "--data", ".", "--set", "empty_pictures=3")[0] == 0
+    assert podium("detect", "build", "boats.yaml", "--data", ".", "--set", "empty_images=3")[0] == 0
     back = made("runs/boxes/back")
-    assert (back.classes, len(back.boxes), len(back.pictures)) == (["kayak"], 10, 13)
+    assert (back.classes, len(back.boxes), len(back.images)) == (["kayak"], 10, 13)
     download.change(classes=["Cano"])
     code, _, err = podium("detect", "build", "boats.yaml", "--data", ".")
     assert (code, err) == (
@@ -401,26 +399,26 @@ def test_a_set_in_a_folder_is_chosen_from_and_split_anew(podium, download, build
     )  # fmt: skip
 
 
-def test_pictures_that_another_form_lacks_are_left_out(podium, download, build, made):
+def test_images_that_another_form_lacks_are_left_out(podium, download, build, made):
     download.many(6)
     build()
     podium("detect", "export", "boats.yaml", "there", "--as", "voc", "--data", "openimages")
     next(Path("there/JPEGImages").iterdir()).unlink()
     download.detector(slug="back", source={"kind": "voc", "folder": "there"})
-    assert "left out: 1 pictures that cannot be had" in podium("detect", "build", "boats.yaml", "--data", ".")[1]
-    assert len(made("runs/boxes/back").pictures) == 5
+    assert "left out: 1 images that cannot be had" in podium("detect", "build", "boats.yaml", "--data", ".")[1]
+    assert len(made("runs/boxes/back").images) == 5
 
 
-def test_addresses_are_listed_before_any_picture_is_there(podium, download):
+def test_addresses_are_listed_before_any_image_is_there(podium, download):
     download.add("f1", ("Boat", (1, 1, 9, 9)), url="https://b/2_o.jpg", is_there=False)
     download.add("f2", ("Boat", (1, 1, 9, 9)), url="https://a/1_o.jpg", is_there=False)
     download.add("f3", ("Boat", (1, 1, 9, 9)), is_there=False)
-    for row in download.pictures[:2]:
+    for row in download.images[:2]:
         row[8:10] = [99, MD5]
     download.write()
     code, out, err = podium("detect", "export", "boats.yaml", "boats.tsv", "--as", "transfer", "--data", "openimages")
     assert (code, err) == (0, "")
-    assert out == "boats.tsv: 2 addresses; 1 pictures have no address with size and checksum\n"
+    assert out == "boats.tsv: 2 addresses; 1 images have no address with size and checksum\n"
     assert Path("boats.tsv").read_text() == (
         f"TsvHttpData-1.0\nhttps://a/1_o.jpg\t99\t{MD5}\nhttps://b/2_o.jpg\t99\t{MD5}\n"
     )
@@ -448,19 +446,19 @@ def test_a_name_that_open_images_does_not_have_is_told_with_the_nearest(download
         ),
         (
             lambda one: one.boxes.append(["../a", "x", "/m/019jd", 1, 0, 1, 0, 1, 0, 0, 0, 0, 0]),
-            "is no id of a picture",
+            "is no id of an image",
         ),
         (lambda one: one.boxes.clear(), "has no box of Boat, Canoe in 0 rows"),
-        (lambda one: one.pictures[0].__setitem__(-1, "45"), "Rotation is 0, 90, 180, 270 or nan: got '45'"),
+        (lambda one: one.images[0].__setitem__(-1, "45"), "Rotation is 0, 90, 180, 270 or nan: got '45'"),
         (
             lambda one: [path.unlink() for path in (one.folder / "images").iterdir()],
-            "none of the 6 pictures can be had",
+            "none of the 6 images can be had",
         ),
         (
             lambda one: one.change(source={"kind": "openimages", "boxes": "none.csv"}),
             "openimages/none.csv is not there",
         ),
-        (lambda one: one.change(source={"kind": "openimages", "pictures": "none.csv"}), "none.csv is not there"),
+        (lambda one: one.change(source={"kind": "openimages", "image_table": "none.csv"}), "none.csv is not there"),
         (lambda one: one.change(source={"kind": "yolo"}), "classes.txt"),
         (lambda one: one.change(source={"kind": "voc"}), "Annotations"),
         (lambda one: one.change(source={"kind": "coco"}), "annotations/instances_"),
@@ -475,7 +473,7 @@ def test_what_is_wrong_is_one_line_and_nothing_half_written(download, build, mad
     assert (code, len(err.splitlines())) == (1, 1)
     assert told in err
     assert made().boxes.equals(before)
-    assert {path.name for path in Path("runs/boxes/boats").iterdir()} == {"index.json", "pictures.csv", "boxes.csv"}
+    assert {path.name for path in Path("runs/boxes/boats").iterdir()} == {"index.json", "images.csv", "boxes.csv"}
 
 
 def test_a_set_that_is_not_built_is_not_handed_on(podium, download):
@@ -493,4 +491,4 @@ def test_a_damaged_index_is_built_anew(download, build, made, text):
     build()
     Path("runs/boxes/boats/index.json").write_text(text)
     assert build()[0] == 0
-    assert len(made().pictures) == 6
+    assert len(made().images) == 6

@@ -31,7 +31,7 @@ def zip_of(**files):
 DATA = {
     "train.csv": b"Id,Category\n1.jpg,red\n",
     "sample-submission.csv": b"Id,Category\n2.jpg,red\n",
-    "train.zip": zip_of(**{"train/1.jpg": b"not really a picture" * 50}),
+    "train.zip": zip_of(**{"train/1.jpg": b"not really an image" * 50}),
     "deep/er/notes with a space.txt": b"hello",
     "large.bin": bytes(range(256)) * 2000,
 }
@@ -253,7 +253,7 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_fault_that_passes_ends_in_a_retry(podium, here, standin, call, fault):
+def test_a_problem_that_passes_ends_in_a_retry(podium, here, standin, call, fault):
     standin.fail(call, PASSING[fault])
     code, _, err = podium("data", "download", "cars")
     assert (code, err) == (0, "")
@@ -263,7 +263,7 @@ def test_a_fault_that_passes_ends_in_a_retry(podium, here, standin, call, fault)
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("code", [401, 403, 404, 500])
-def test_a_fault_that_stays_is_one_line_and_the_same_command_goes_on(podium, here, standin, call, code):
+def test_a_problem_that_stays_is_one_line_and_the_same_command_goes_on(podium, here, standin, call, code):
     standin.fail(call, Fault.status(code), times=None)
     exit_code, _, err = podium("data", "download", "cars")
     assert exit_code == 1

@@ -12,7 +12,7 @@ FULL = {"precision": "float32"}
 
 @pytest.fixture
 def member(tiny_competition, tmp_path, monkeypatch):
-    """`member(stages=[…])`: the file, seen from where podium runs; the pictures are gone."""
+    """`member(stages=[…])`: the file, seen from where podium runs; the images are gone."""
     tiny_competition.folder.rename(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     return lambda *stages, **changes: tiny_competition.member(stages=list(stages or [STAGE]), **FULL, **changes)
@@ -60,7 +60,7 @@ def test_a_stage_that_trains_on_kept_features_has_nothing_to_find(podium, member
     assert not (tmp_path / "runs").exists()
 
 
-def test_faults_are_told_before_anything_is_measured(podium, member):
+def test_problems_are_told_before_anything_is_measured(podium, member):
     path = member(STAGE, STAGE | {"name": "more"})
     assert podium("find-batch", path, "--stage", "moer") == (
         1, "", "podium: tiny has no stage 'moer'; it has all, more\n"

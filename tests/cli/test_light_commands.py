@@ -112,12 +112,12 @@ def test_a_config_that_is_not_there_is_one_line_on_stderr(podium, here, verb):
     assert podium(verb, "tiny.yaml") == (1, "", "podium: tiny.yaml  no such file; is . the right folder?\n")
 
 
-def test_all_faults_of_a_config_are_told(podium, here):
+def test_all_problems_of_a_config_are_told(podium, here):
     (here / "broken.yaml").write_text("members: []\nblend: meen\nsed: 1\n")
     code, out, err = podium("blend", "broken.yaml")
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        "podium: 3 faults in the configuration",
+        "podium: 3 problems in the configuration",
         "  broken.yaml:1  members: expected at least 1 of them: got []",
         "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking: got 'meen';"
         " did you mean 'mean'?",
@@ -151,7 +151,7 @@ def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
     def full(*_):
         raise OSError(28, "No space left on device", "answers.csv")
 
-    monkeypatch.setattr("podium.cli.submissions.submission_faults", full)
+    monkeypatch.setattr("podium.cli.submissions.submission_problems", full)
     assert podium("check", submission()) == (
         1,
         "",
@@ -170,7 +170,7 @@ def test_a_good_submission_may_be_sent(podium, submission):
     )
 
 
-def test_one_fault_is_one_line(podium, submission):
+def test_one_problem_is_one_line(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,red\nb,bule\n"))
     assert (code, out) == (1, "")
     assert err == (
@@ -179,7 +179,7 @@ def test_one_fault_is_one_line(podium, submission):
     )
 
 
-def test_many_faults_are_listed(podium, submission):
+def test_many_problems_are_listed(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,green\nc,red\n"))
     assert (code, out) == (1, "")
     assert err.splitlines() == [

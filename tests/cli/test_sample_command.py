@@ -8,8 +8,8 @@ def test_a_size_may_be_asked_for(podium, tmp_path):
     folder = tmp_path / "cars"
     asked = ("--train", 20, "--test", 10, "--size", "200x150")
     code, out, _ = podium("data", "sample", folder, *asked)
-    assert (code, "20 pictures to train on, 10 to predict" in out) == (0, True)
-    assert "cars that fill their pictures" in " ".join(out.split())
+    assert (code, "20 images to train on, 10 to predict" in out) == (0, True)
+    assert "cars that fill their images" in " ".join(out.split())
     assert {cv2.imread(str(path)).shape for path in folder.rglob("*.jpg")} == {(150, 200, 3)}
 
 

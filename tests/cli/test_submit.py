@@ -512,7 +512,7 @@ def settled(podium, here, standin):
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_fault_that_passes_ends_in_a_retry_or_in_one_line_and_one_submission(podium, here, standin, call, fault):
+def test_a_problem_that_passes_ends_in_a_retry_or_in_one_line_and_one_submission(podium, here, standin, call, fault):
     standin.fail(call, PASSING[fault])
     code, _, err = podium("submit", FILE, "-m", "x")
     if call == "CreateSubmission" and fault != "429":
@@ -540,7 +540,7 @@ def test_a_submission_whose_answer_is_lost_is_found_and_not_sent_again(podium, h
 
 @pytest.mark.parametrize("fault", LASTING)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_fault_that_stays_ends_in_one_line(podium, here, standin, call, fault):
+def test_a_problem_that_stays_ends_in_one_line(podium, here, standin, call, fault):
     standin.fail(call, LASTING[fault], times=None)
     code, _, err = podium("submit", FILE, "-m", "x")
     assert code == 1
@@ -648,7 +648,7 @@ def test_a_csv_for_a_competition_that_takes_only_kernels_is_kaggles_refusal(podi
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("call", ["GetKernelSessionStatus", "ListKernelSessionOutput", "CreateCodeSubmission"])
-def test_faults_on_the_way_of_a_kernels_output(podium, kernel, standin, here, call, fault):
+def test_problems_on_the_way_of_a_kernels_output(podium, kernel, standin, here, call, fault):
     standin.fail(call, PASSING[fault])
     code, _, err = podium("submit", *KERNEL)
     assert code == (call == "CreateCodeSubmission" and fault != "429")

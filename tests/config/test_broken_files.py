@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from podium.config.loading import load_competition, load_ensemble, load_member
-from podium.data.augmentation import transform_faults
+from podium.data.augmentation import transform_problems
 from podium.errors import ConfigError
 
 COMPETITION = """\
@@ -42,8 +42,8 @@ blend: mean
 """
 LOADERS = {
     "competitions": load_competition,
-    "members": lambda path: load_member(path, check=transform_faults),
-    "ensembles": lambda path: load_ensemble(path, check=transform_faults),
+    "members": lambda path: load_member(path, check=transform_problems),
+    "ensembles": lambda path: load_ensemble(path, check=transform_problems),
 }
 
 
@@ -131,12 +131,12 @@ def test_a_file_that_is_not_there_is_told_with_the_nearest(path, message):
     assert str(caught.value) == message
 
 
-def test_a_bom_and_windows_line_ends_are_no_fault():
+def test_a_bom_and_windows_line_ends_are_no_problem():
     Path("members/windows.yaml").write_bytes(b"\xef\xbb\xbf" + MEMBER.replace("\n", "\r\n").encode())
     assert load_member(Path("members/windows.yaml")).settings == load_member(Path("members/one.yaml")).settings
 
 
-MEMBER_FAULTS = [
+MEMBER_PROBLEMS = [
     # Keys
     ("epochs: 3", "epochs: 3\n    epoch: 3", "7  stages.0.epoch: unknown key; did you mean 'epochs'?"),
     ("head: {pooling", "haed: {pooling", "10  haed: unknown key; did you mean 'head'?"),
@@ -167,7 +167,7 @@ MEMBER_FAULTS = [
     (
         "image_size: 64",
         "image_size: 31",
-        "8  stages.0.image_size: MobileNetV2 takes pictures of 32 pixels or more: got 31",
+        "8  stages.0.image_size: MobileNetV2 takes images of 32 pixels or more: got 31",
     ),
     ("pooling: avg", "dropout: 1.0", "10  head.dropout: expected a number below 1: got 1.0"),
     ("pooling: avg", "dense: [64, 0]", "10  head.dense.1: expected 1 or more: got 0"),
@@ -217,7 +217,7 @@ MEMBER_FAULTS = [
     ("head: {pooling: avg}", "folds: []", "10  folds: expected at least 1 of them: got []"),
     ("head: {pooling: avg}", "folds: [-1]", "10  folds.0: expected 0 or more: got -1"),
 ]
-STAGE_FAULTS = [
+STAGE_PROBLEMS = [
     ("unfreeze: half", "expected none, all, {from: BLOCK}, {parameters: 0.3} or {layers: 0.3}: got 'half'"),
     ("unfreeze: 0.5", "expected none, all, {from: BLOCK}, {parameters: 0.3} or {layers: 0.3}: got 0.5"),
     ("unfreeze: {}", "expected one of the keys from, parameters and layers (or just none, or all)"),
@@ -256,7 +256,7 @@ STAGE_FAULTS = [
         "expected a transform such as HorizontalFlip or {Rotate: {limit: 10}}: got {'Rotate': 5}",
     ),
 ]
-VIEW_FAULTS = [
+VIEW_PROBLEMS = [
     ("always", "tta: expected none, auto or a list of views: got 'always'"),
     ("2", "tta: expected none, auto or a list of views: got 2"),
     ("[]", "tta.views: expected at least 1 of them: got []"),
@@ -274,7 +274,7 @@ VIEW_FAULTS = [
     ("[[identity, Rotat]]", "tta.0.1: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?"),
     ("{mean: geometic}", "tta.mean: expected one of arithmetic, geometric: got 'geometic'; did you mean 'geometric'?"),
 ]
-COMPETITION_FAULTS = [
+COMPETITION_PROBLEMS = [
     ("slug: cars\n", "", "1  slug: this key is needed, and is missing"),
     ("slug: cars", "slug: My Cars", "1  slug: expected text of the form ^[a-z0-9]+(-[a-z0-9]+)*$: got 'My Cars'"),
     ("accuracy", "acuracy", "8  metric: 'acuracy' is not a metric; did you mean 'accuracy'?"),
@@ -345,7 +345,7 @@ COMPETITION_FAULTS = [
         "9  extra.0.folder: this key is needed, and is missing",
     ),
 ]
-ENSEMBLE_FAULTS = [
+ENSEMBLE_PROBLEMS = [
     ("one.yaml", "oen.yaml", "members/oen.yaml  no such file; did you mean 'one.yaml'?"),
     (
         "two.yaml",
@@ -380,14 +380,16 @@ ENSEMBLE_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), MEMBER_FAULTS, ids=[f"{new[:40]!r}" for _, new, _ in MEMBER_FAULTS])
-def test_a_fault_of_a_member_is_told(old, new, message):
+@pytest.mark.parametrize(
+    ("old", "new", "message"), MEMBER_PROBLEMS, ids=[f"{new[:40]!r}" for _, new, _ in MEMBER_PROBLEMS]
+)
+def test_a_problem_of_a_member_is_told(old, new, message):
     place = "members/broken.yaml:" if message[0].isdigit() else ""
     assert told("members", changed(MEMBER, old, new)).splitlines()[-1].strip() == place + message
 
 
-@pytest.mark.parametrize(("line", "message"), STAGE_FAULTS, ids=[line for line, _ in STAGE_FAULTS])
-def test_a_fault_of_a_stage_is_told(line, message):
+@pytest.mark.parametrize(("line", "message"), STAGE_PROBLEMS, ids=[line for line, _ in STAGE_PROBLEMS])
+def test_a_problem_of_a_stage_is_told(line, message):
     old = "unfreeze: none" if line.startswith("unfreeze") else "name: head"
     new = line if old != "name: head" else f"name: head\n    {line}"
     reply = told("members", changed(MEMBER, old, new)).splitlines()[-1].strip()
@@ -396,7 +398,7 @@ def test_a_fault_of_a_stage_is_told(line, message):
 
 
 @pytest.mark.parametrize("unfreeze", ["all", "{layers: 0.5}", "{from: block_1}"])
-def test_views_of_a_backbone_that_learns_are_a_fault(unfreeze):
+def test_views_of_a_backbone_that_learns_are_a_problem(unfreeze):
     text = changed(MEMBER, "unfreeze: none", f"unfreeze: {unfreeze}\n    views: 2")
     assert told("members", text) == (
         "members/broken.yaml:6  stages.0.views: epochs share views only where the backbone is frozen (unfreeze: none):"
@@ -404,20 +406,20 @@ def test_views_of_a_backbone_that_learns_are_a_fault(unfreeze):
     )
 
 
-@pytest.mark.parametrize(("views", "message"), VIEW_FAULTS, ids=[views for views, _ in VIEW_FAULTS])
-def test_a_fault_of_the_views_is_told(views, message):
+@pytest.mark.parametrize(("views", "message"), VIEW_PROBLEMS, ids=[views for views, _ in VIEW_PROBLEMS])
+def test_a_problem_of_the_views_is_told(views, message):
     assert told("members", f"{MEMBER}tta: {views}\n") == f"members/broken.yaml:11  {message}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"), COMPETITION_FAULTS, ids=[f"{new[-40:]!r}" for _, new, _ in COMPETITION_FAULTS]
+    ("old", "new", "message"), COMPETITION_PROBLEMS, ids=[f"{new[-40:]!r}" for _, new, _ in COMPETITION_PROBLEMS]
 )
-def test_a_fault_of_a_competition_is_told(old, new, message):
+def test_a_problem_of_a_competition_is_told(old, new, message):
     assert told("competitions", changed(COMPETITION, old, new)) == f"competitions/broken.yaml:{message}"
 
 
-@pytest.mark.parametrize(("old", "new", "message"), ENSEMBLE_FAULTS, ids=[new for _, new, _ in ENSEMBLE_FAULTS])
-def test_a_fault_of_an_ensemble_is_told(old, new, message):
+@pytest.mark.parametrize(("old", "new", "message"), ENSEMBLE_PROBLEMS, ids=[new for _, new, _ in ENSEMBLE_PROBLEMS])
+def test_a_problem_of_an_ensemble_is_told(old, new, message):
     assert told("ensembles", changed(ENSEMBLE, old, new)) == message
 
 
@@ -445,7 +447,7 @@ def test_a_holdout_has_only_fold_0():
     )
 
 
-def test_all_faults_of_a_file_are_told_at_once():
+def test_all_problems_of_a_file_are_told_at_once():
     content = """\
 competition: ../competitions/cars.yaml
 backbone: {name: Xceptoin, alpha: -1}
@@ -463,7 +465,7 @@ tta: [identiy, {scale: 9}]
 sed: 3
 """
     assert told("members", content).splitlines() == [
-        "10 faults in the configuration",
+        "10 problems in the configuration",
         "  members/broken.yaml:2  backbone.name: 'Xceptoin' is not a backbone; did you mean 'Xception'?",
         "  members/broken.yaml:2  backbone.alpha: expected a number above 0: got -1",
         "  members/broken.yaml:4  stages.0.image_size: this key is needed, and is missing",
@@ -483,19 +485,19 @@ def test_every_stage_that_does_not_fit_is_told():
     stage = "  - {name: head, unfreeze: all, epochs: 1, batch_size: 8, image_size: 64, learning_rate: 1e-3}\n"
     content = f"competition: ../competitions/cars.yaml\nbackbone: {{name: Xception}}\nstages:\n{stage}{stage}"
     assert told("members", content).splitlines() == [
-        "3 faults in the configuration",
-        "  members/broken.yaml:4  stages.0.image_size: Xception takes pictures of 71 pixels or more: got 64",
+        "3 problems in the configuration",
+        "  members/broken.yaml:4  stages.0.image_size: Xception takes images of 71 pixels or more: got 64",
         "  members/broken.yaml:5  stages.1.name: a stage before it is called 'head' too",
-        "  members/broken.yaml:5  stages.1.image_size: Xception takes pictures of 71 pixels or more: got 64",
+        "  members/broken.yaml:5  stages.1.image_size: Xception takes images of 71 pixels or more: got 64",
     ]
 
 
-def test_an_ensembles_message_holds_the_faults_of_all_it_names_each_once():
+def test_an_ensembles_message_holds_the_problems_of_all_it_names_each_once():
     Path("competitions/cars.yaml").write_text(changed(COMPETITION, "accuracy", "acuracy"))
     Path("members/one.yaml").write_text(changed(MEMBER, "epochs: 3", "epochs: 0"))
     Path("members/two.yaml").write_text(changed(MEMBER, "MobileNetV2", "MobileNetV4"))
     assert told("ensembles", changed(ENSEMBLE, "blend: mean", "seed: x")).splitlines() == [
-        "4 faults in the configuration",
+        "4 problems in the configuration",
         "  ensembles/broken.yaml:4  seed: expected a whole number: got 'x'",
         "  members/one.yaml:6  stages.0.epochs: expected 1 or more: got 0",
         "  competitions/cars.yaml:8  metric: 'acuracy' is not a metric; did you mean 'accuracy'?",

@@ -1,4 +1,4 @@
-"""Detector files: their short forms, and every fault of one told at once."""
+"""Detector files: their short forms, and every problem of one told at once."""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from podium.data.augmentation import transform_faults
+from podium.data.augmentation import transform_problems
 from podium.detection.loading import load_detector
 from podium.errors import ConfigError
 
@@ -35,7 +35,7 @@ def refused(load, *overrides, **changes):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
-    detector = load_detector(path, check=partial(transform_faults, takes_boxes=True))
+    detector = load_detector(path, check=partial(transform_problems, takes_boxes=True))
     assert detector.name == path.stem
     assert detector.settings.stages
     comment = path.read_text().partition("slug:")[0]
@@ -59,7 +59,7 @@ def test_what_is_left_out_has_the_usual_values(load):
         "group": False, "depiction": False, "inside": False, "occluded": True, "truncated": True,
     }  # fmt: skip
     assert (settings.split.train, settings.split.validation, settings.split.test) == (0.8, 0.1, 0.1)
-    assert settings.empty_pictures is None
+    assert settings.empty_images is None
 
 
 def test_a_set_in_a_folder_may_keep_its_split_and_all_its_classes(load):
@@ -68,19 +68,19 @@ def test_a_set_in_a_folder_may_keep_its_split_and_all_its_classes(load):
 
 
 def test_a_value_can_be_set_from_the_command_line(load):
-    overrides = ("keep.group=true", "source.fetch={addresses: original}", "empty_pictures=0.1", "split.seed=7")
+    overrides = ("keep.group=true", "source.fetch={addresses: original}", "empty_images=0.1", "split.seed=7")
     settings = load(*overrides, source={"kind": "openimages"})
     assert settings.keep.group
     assert settings.source.fetch.addresses == ["original"]
-    assert settings.empty_pictures == 0.1
+    assert settings.empty_images == 0.1
     assert settings.split.seed == 7
 
 
-def test_all_faults_are_told_at_once_with_their_lines(load):
+def test_all_problems_are_told_at_once_with_their_lines(load):
     told = refused(load, classes=["Boat", "Boat"], keep={"grup": True}, split="sorce", title=5)
     assert (
-        told.splitlines()[0] == "5 faults in the configuration"
-        or told.splitlines()[0] == "4 faults in the configuration"
+        told.splitlines()[0] == "5 problems in the configuration"
+        or told.splitlines()[0] == "4 problems in the configuration"
     )
     assert "boats.yaml:3  classes: a class stands twice: Boat; keep one" in told
     assert "keep.grup: unknown key; did you mean 'group'?" in told
@@ -107,11 +107,11 @@ def test_all_faults_are_told_at_once_with_their_lines(load):
         ({"source": {"kind": "openimages", "fetch": {"addresses": ["https://a.b/c.jpg"]}}}, "a pattern holds {id}"),
         ({"source": {"kind": "openimages", "fetch": {"at_once": 0}}}, "fetch.at_once: expected 1 or more: got 0"),
         ({"source": {"kind": "openimages", "fetch": {}, "images": "a/*/{id}.jpg"}}, "source.images: what is fetched"),
-        ({"source": {"kind": "openimages", "fetch": {}, "pictures": None}}, "source.fetch: original, thumbnail"),
+        ({"source": {"kind": "openimages", "fetch": {}, "image_table": None}}, "source.fetch: original, thumbnail"),
         ({"split": "source"}, "split: a table of Open Images is one subset whole"),
         ({"split": {"kind": "shares", "train": 0.9}}, "split: train, validation and test are shares of the whole"),
-        ({"empty_pictures": -1}, "empty_pictures: expected how many, such as 200, or a share"),
-        ({"empty_pictures": 9, "source": {"kind": "openimages", "pictures": None}}, "empty_pictures: which pictures"),
+        ({"empty_images": -1}, "empty_images: expected how many, such as 200, or a share"),
+        ({"empty_images": 9, "source": {"kind": "openimages", "image_table": None}}, "empty_images: which images"),
         ({"slug": "My Boats"}, "slug: expected text of the form"),
     ],
 )  # fmt: skip
@@ -119,7 +119,7 @@ def test_what_cannot_be_is_told(load, changes, told):
     assert told in refused(load, **changes)
 
 
-def test_a_fault_of_the_command_line_says_so(load):
+def test_a_problem_of_the_command_line_says_so(load):
     assert "--set (" in refused(load, "keep.grup=true")
 
 
@@ -139,7 +139,7 @@ def test_a_file_for_building_alone_needs_no_stages(load):
             "a multiple of 32 pixels from 71 on: got 64",
         ),
         ({"stages": [STAGE, STAGE]}, "stages.1.name: a stage before it is called 'all' too"),
-        ({"stages": [{**STAGE, "unfreeze": "none", "views": 1}]}, "stages.0.views: a detector sees each picture anew"),
+        ({"stages": [{**STAGE, "unfreeze": "none", "views": 1}]}, "stages.0.views: a detector sees each image anew"),
         ({"levels": 8}, "levels: expected 7 or less: got 8"),
         ({"anchors": {"ratios": []}}, "anchors.ratios: expected at least 1 of them"),
         ({"head": {"layer": 2}}, "head.layer: unknown key; did you mean 'layers'?"),
@@ -148,7 +148,7 @@ def test_a_file_for_building_alone_needs_no_stages(load):
         ({"box_weight": 0}, "box_weight: expected a number above 0"),
     ],
 )
-def test_a_fault_in_how_it_is_trained_is_told_with_its_key(load, changes, told):
+def test_a_problem_in_how_it_is_trained_is_told_with_its_key(load, changes, told):
     assert told in refused(load, **changes)
 
 
@@ -193,7 +193,7 @@ def test_a_preset_may_take_the_backbones_place(load, preset, is_a_folder, source
         ("ResNet50", "backbone: expected keys with values: got 'ResNet50'"),
     ],
 )
-def test_a_fault_of_the_backbone_is_one_line_with_its_key(load, backbone, told):
+def test_a_problem_of_the_backbone_is_one_line_with_its_key(load, backbone, told):
     message = refused(load, backbone=backbone)
     assert told in message
     assert "\n" not in message

@@ -22,12 +22,12 @@ def test_a_stage_is_one_epoch_of_small_batches_whatever_its_own_are():
     assert [stage.batch_size for stage in stages] == [16, 16, 16]
 
 
-def test_larger_pictures_stay_larger():
+def test_larger_images_stay_larger():
     sizes = [stage.image_size for stage in dry(MEMBERS[0].with_name("effnet_b3.yaml")).stages]
     assert sizes == [64, 64, 64, 96]
 
 
-def test_pictures_are_never_smaller_than_the_backbone_takes_nor_larger_than_asked_for():
+def test_images_are_never_smaller_than_the_backbone_takes_nor_larger_than_asked_for():
     assert {stage.image_size for stage in dry(XCEPTION).stages} == {71}
     small = [f"stages.{number}.image_size=40" for number in range(3)]
     assert {stage.image_size for stage in dry(XCEPTION, "backbone.name=ResNet50", *small).stages} == {40}

@@ -8,7 +8,7 @@ from podium.config.ensemble import EnsembleSettings
 from podium.config.loading import fold_count, load_competition, load_ensemble, load_member
 from podium.config.member import MemberSettings
 from podium.config.yaml_file import parse_value
-from podium.data.augmentation import transform_faults
+from podium.data.augmentation import transform_problems
 from podium.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -233,7 +233,7 @@ def test_what_is_no_override_is_told(member, override, message):
 def test_a_wrong_override_is_told_as_one(member, monkeypatch, override, message):
     path = member()
     monkeypatch.chdir(path.parent)
-    assert refused(load_member, Path(path.name), [override], None, transform_faults) == f"--set (one.yaml)  {message}"
+    assert refused(load_member, Path(path.name), [override], None, transform_problems) == f"--set (one.yaml)  {message}"
 
 
 def test_a_wrong_override_of_the_competition_is_told(member, monkeypatch):
@@ -246,13 +246,13 @@ def test_a_wrong_override_of_the_competition_is_told(member, monkeypatch):
     )
 
 
-def test_an_override_mends_a_fault_of_the_file(member):
+def test_an_override_mends_a_problem_of_the_file(member):
     assert load_member(member(seed="many"), ["seed=3"]).settings.seed == 3
 
 
-def test_wrong_overrides_and_faults_of_the_file_are_told_together(member):
+def test_wrong_overrides_and_problems_of_the_file_are_told_together(member):
     reply = refused(load_member, member(resize="squish"), ["seed=x", "nonsense"]).splitlines()
-    assert reply[0] == "3 faults in the configuration"
+    assert reply[0] == "3 problems in the configuration"
     assert ["nonsense" in reply[1], "seed" in reply[2], "squish" in reply[3]] == [True, True, True]
 
 
@@ -326,14 +326,14 @@ def test_a_shipped_competition_survives_writing_and_reading(path):
 
 @pytest.mark.parametrize("path", MEMBERS, ids=stem)
 def test_a_shipped_member_survives_writing_and_reading(path):
-    settings = load_member(path, check=transform_faults).settings
+    settings = load_member(path, check=transform_problems).settings
     written = yaml.safe_load(yaml.safe_dump(dumped(settings), sort_keys=False))
     assert MemberSettings.model_validate(written) == settings
 
 
 @pytest.mark.parametrize("path", ENSEMBLES, ids=stem)
 def test_a_shipped_ensemble_survives_writing_and_reading(path):
-    settings = load_ensemble(path, check=transform_faults).settings
+    settings = load_ensemble(path, check=transform_problems).settings
     written = yaml.safe_load(yaml.safe_dump(dumped(settings), sort_keys=False))
     assert EnsembleSettings.model_validate(written) == settings
 

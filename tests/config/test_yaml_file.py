@@ -17,7 +17,7 @@ CONTENT = {
 def test_what_is_written_is_read_as_the_same(tmp_path):
     (tmp_path / "a.yaml").write_text(to_yaml(CONTENT), encoding="utf-8")
     read = read_yaml(tmp_path / "a.yaml")
-    assert (read.content, read.faults) == (CONTENT, [])
+    assert (read.content, read.problems) == (CONTENT, [])
     assert list(read.content) == list(CONTENT)
 
 

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from podium.data.augmentation import Augmentation, build_transform, transform_faults
+from podium.data.augmentation import Augmentation, build_transform, transform_problems
 from podium.errors import ConfigError
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 MANY = [
     "HorizontalFlip",
     {"Rotate": {"limit": 20, "p": 0.7}},
@@ -20,9 +20,9 @@ MANY = [
 
 
 def left_half_red():
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:, :16, 0] = 255
-    return picture
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, :16, 0] = 255
+    return image
 
 
 def test_a_certain_flip_turns_left_to_right():
@@ -30,53 +30,53 @@ def test_a_certain_flip_turns_left_to_right():
     assert (flip(left_half_red(), seed=0) == left_half_red()[:, ::-1]).all()
 
 
-def test_no_transforms_give_the_very_picture_back():
-    assert Augmentation([], 32)(PICTURE, seed=0) is PICTURE
+def test_no_transforms_give_the_very_image_back():
+    assert Augmentation([], 32)(IMAGE, seed=0) is IMAGE
 
 
-def test_the_seed_alone_decides_how_a_picture_is_changed():
+def test_the_seed_alone_decides_how_a_image_is_changed():
     first, other = Augmentation(MANY, 32), Augmentation(MANY, 32)
-    before = [first(PICTURE, seed) for seed in range(20)]
-    again = [other(PICTURE, seed) for seed in reversed(range(20))][::-1]  # whatever came between
+    before = [first(IMAGE, seed) for seed in range(20)]
+    again = [other(IMAGE, seed) for seed in reversed(range(20))][::-1]  # whatever came between
     assert all((one == two).all() for one, two in zip(before, again, strict=True))
-    assert len({picture.tobytes() for picture in before}) == 20
+    assert len({image.tobytes() for image in before}) == 20
 
 
-def test_every_thread_changes_a_picture_alike():
+def test_every_thread_changes_a_image_alike():
     augmentation = Augmentation(MANY, 32)
-    expected = [augmentation(PICTURE, seed).tobytes() for seed in range(40)]
+    expected = [augmentation(IMAGE, seed).tobytes() for seed in range(40)]
     together = threading.Barrier(4)
 
     def in_a_thread(offset):
         together.wait(timeout=30)
         seeds = [(seed + 10 * offset) % 40 for seed in range(40)]
-        return {seed: augmentation(PICTURE, seed).tobytes() for seed in seeds}
+        return {seed: augmentation(IMAGE, seed).tobytes() for seed in seeds}
 
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(in_a_thread, range(4)):
             assert [found[seed] for seed in range(40)] == expected
 
 
-def test_the_picture_given_is_not_changed_itself():
-    before = PICTURE.copy()
+def test_the_image_given_is_not_changed_itself():
+    before = IMAGE.copy()
     for seed in range(10):
-        Augmentation(MANY, 32)(PICTURE, seed)
-    assert (before == PICTURE).all()
+        Augmentation(MANY, 32)(IMAGE, seed)
+    assert (before == IMAGE).all()
 
 
 def test_one_of_takes_one_transform_and_may_hold_another_one_of():
     flips = {"OneOf": {"p": 1.0, "transforms": [{"HorizontalFlip": {"p": 1.0}}, {"VerticalFlip": {"p": 1.0}}]}}
     nested = {"OneOf": {"p": 1.0, "transforms": [flips, {"Transpose": {"p": 1.0}}]}}
-    expected = {one.tobytes() for one in (PICTURE[:, ::-1], PICTURE[::-1], PICTURE.transpose(1, 0, 2))}
+    expected = {one.tobytes() for one in (IMAGE[:, ::-1], IMAGE[::-1], IMAGE.transpose(1, 0, 2))}
     augmentation = Augmentation([nested], 32)
-    assert {augmentation(PICTURE, seed).tobytes() for seed in range(40)} == expected
+    assert {augmentation(IMAGE, seed).tobytes() for seed in range(40)} == expected
 
 
 def test_what_one_transform_draws_says_nothing_about_the_next():
     flips = Augmentation(["HorizontalFlip", "VerticalFlip"], 32)
-    ways = {"none": PICTURE, "across": PICTURE[:, ::-1], "down": PICTURE[::-1], "both": PICTURE[::-1, ::-1]}
-    name_of = {picture.tobytes(): name for name, picture in ways.items()}
-    found = [name_of[flips(PICTURE, seed).tobytes()] for seed in range(400)]
+    ways = {"none": IMAGE, "across": IMAGE[:, ::-1], "down": IMAGE[::-1], "both": IMAGE[::-1, ::-1]}
+    name_of = {image.tobytes(): name for name, image in ways.items()}
+    found = [name_of[flips(IMAGE, seed).tobytes()] for seed in range(400)]
     assert all(75 <= found.count(name) <= 125 for name in ways)
 
 
@@ -128,13 +128,13 @@ def test_a_transform_that_cannot_be_is_told_in_one_line(written, reason):
     [
         ({"RandomCrop": {"height": 20, "width": 24}}, "turned 32×32 pixels into 24×20; .* `size: image_size`"),
         ({"Normalize": {"p": 1.0}}, "turned uint8 into float32; .* the model does that itself"),
-        ({"MaskDropout": {"p": 1.0}}, "failed on a picture of 32×32 pixels .*mask"),
-        ({"CenterCrop": {"height": 64, "width": 64}}, "failed on a picture of 32×32 pixels"),
+        ({"MaskDropout": {"p": 1.0}}, "failed on an image of 32×32 pixels .*mask"),
+        ({"CenterCrop": {"height": 64, "width": 64}}, "failed on an image of 32×32 pixels"),
     ],
 )
-def test_a_picture_keeps_its_size_and_its_kind_of_numbers(written, reason):
+def test_a_image_keeps_its_size_and_its_kind_of_numbers(written, reason):
     with pytest.raises(ConfigError, match=reason):
-        Augmentation([written], 32)(PICTURE, seed=0)
+        Augmentation([written], 32)(IMAGE, seed=0)
 
 
 def member(**changes):
@@ -142,13 +142,13 @@ def member(**changes):
     return {"augmentation": ["HorizontalFlip"], "stages": stages, "tta": ["identity", {"scale": 1.1}], **changes}
 
 
-def test_a_member_without_faults_has_none():
-    assert transform_faults(member(augmentation=MANY)) == []
-    assert transform_faults({}) == []
+def test_a_member_without_problems_has_none():
+    assert transform_problems(member(augmentation=MANY)) == []
+    assert transform_problems({}) == []
 
 
-def test_faults_are_told_by_the_key_where_they_stand():
-    faults = transform_faults(
+def test_problems_are_told_by_the_key_where_they_stand():
+    problems = transform_problems(
         member(
             augmentation=["HorizontalFlip", "VerticalFlp"],
             stages=[
@@ -159,34 +159,34 @@ def test_faults_are_told_by_the_key_where_they_stand():
         )
     )
     keys = ["augmentation.1", "stages.1.augmentation.0", "tta.views.1", "tta.views.2.1"]
-    assert [key for key, _ in faults] == keys
+    assert [key for key, _ in problems] == keys
 
 
 def test_a_short_list_of_views_has_its_own_key():
-    assert [key for key, _ in transform_faults(member(tta=["identity", "Transpos"]))] == ["tta.1"]
+    assert [key for key, _ in transform_problems(member(tta=["identity", "Transpos"]))] == ["tta.1"]
 
 
 @pytest.mark.parametrize("shape", ["none", None, 3, {"views": 3}, [3], [[3]], {"views": [None]}])
 def test_what_the_schema_tells_is_not_told_twice(shape):
-    assert transform_faults(member(tta=shape, augmentation=shape, stages=shape)) == []
-    assert transform_faults(member(stages=[{"image_size": "large", "augmentation": shape}])) == []
+    assert transform_problems(member(tta=shape, augmentation=shape, stages=shape)) == []
+    assert transform_problems(member(stages=[{"image_size": "large", "augmentation": shape}])) == []
 
 
-def test_a_transform_that_only_fails_on_a_picture_is_found_before_training():
+def test_a_transform_that_only_fails_on_a_image_is_found_before_training():
     seldom = {"RandomCrop": {"height": 20, "width": 20, "p": 0.01}}
-    ((key, reason),) = transform_faults(member(augmentation=["HorizontalFlip", seldom]))
+    ((key, reason),) = transform_problems(member(augmentation=["HorizontalFlip", seldom]))
     assert key == "augmentation.1"
     assert "turned 32×32 pixels into 20×20" in reason
 
 
 def test_each_stages_transforms_are_tried_at_its_own_size():
     crop = {"RandomResizedCrop": {"size": [48, 48]}}
-    assert transform_faults(member(stages=[{"image_size": 48, "augmentation": [crop]}, {"image_size": 32}])) == []
-    assert [key for key, _ in transform_faults(member(augmentation=[crop]))] == ["augmentation.0"]
+    assert transform_problems(member(stages=[{"image_size": 48, "augmentation": [crop]}, {"image_size": 32}])) == []
+    assert [key for key, _ in transform_problems(member(augmentation=[crop]))] == ["augmentation.0"]
 
 
 def test_a_warning_of_the_library_while_it_is_tried_reaches_nobody():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert transform_faults(member(augmentation=["ConstrainedCoarseDropout", "ToRGB"])) == []
+        assert transform_problems(member(augmentation=["ConstrainedCoarseDropout", "ToRGB"])) == []
     assert caught == []

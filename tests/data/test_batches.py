@@ -21,12 +21,12 @@ TARGETS = np.eye(3, dtype=np.float32)[np.arange(ROWS) % 3]
 
 @pytest.fixture
 def paths(tmp_path):
-    """A picture a row: its red is ten times the row's number, so a picture tells which row it is."""
+    """An image a row: its red is ten times the row's number, so an image tells which row it is."""
     random = np.random.default_rng(0)
     for row in range(ROWS):
-        picture = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
-        picture[..., 0] = 10 * row
-        cv2.imwrite(str(tmp_path / f"{row}.png"), picture[..., ::-1])
+        image = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        image[..., 0] = 10 * row
+        cv2.imwrite(str(tmp_path / f"{row}.png"), image[..., ::-1])
     return [tmp_path / f"{row}.png" for row in range(ROWS)]
 
 
@@ -42,8 +42,8 @@ def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4):
     )
 
 
-def rows_in(pictures):
-    return [int(row) for row in pictures[:, 0, 0, 0] // 10]
+def rows_in(images):
+    return [int(row) for row in images[:, 0, 0, 0] // 10]
 
 
 def epoch_of(batches, epoch):
@@ -52,7 +52,7 @@ def epoch_of(batches, epoch):
 
 
 def rows_of_epoch(batches, epoch):
-    return [row for pictures, _ in epoch_of(batches, epoch) for row in rows_in(pictures)]
+    return [row for images, _ in epoch_of(batches, epoch) for row in rows_in(images)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 32])
@@ -60,7 +60,7 @@ def test_every_row_comes_once_an_epoch_the_last_short_batch_included(paths, batc
     batches = training_batches(paths, batch_size=batch_size)
     for epoch in range(3):
         assert sorted(rows_of_epoch(batches, epoch)) == list(range(ROWS))
-    assert [len(pictures) for pictures, _ in epoch_of(training_batches(paths), 0)] == [4, 4, 3]
+    assert [len(images) for images, _ in epoch_of(training_batches(paths), 0)] == [4, 4, 3]
 
 
 def test_the_order_is_new_in_each_epoch_and_repeats_by_seed(paths):
@@ -75,12 +75,12 @@ def test_the_order_is_not_that_of_the_rows(paths):
     assert rows_of_epoch(training_batches(paths), 0) != list(range(ROWS))
 
 
-def test_pictures_are_bytes_and_targets_are_their_own_rows(paths):
-    for pictures, targets in epoch_of(training_batches(paths), 0):
-        assert pictures.dtype == np.uint8
-        assert pictures.shape[1:] == (20, 20, 3)
+def test_images_are_bytes_and_targets_are_their_own_rows(paths):
+    for images, targets in epoch_of(training_batches(paths), 0):
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (20, 20, 3)
         assert targets.dtype == np.float32
-        assert targets.argmax(axis=1).tolist() == [row % 3 for row in rows_in(pictures)]
+        assert targets.argmax(axis=1).tolist() == [row % 3 for row in rows_in(images)]
         assert (targets.sum(axis=1) == 1).all()
 
 
@@ -112,8 +112,8 @@ class Recorder(keras.Model):
         self.seen = []
 
     def train_step(self, data):
-        pictures, targets = data
-        self.seen.append((np.array(pictures), np.array(targets)))
+        images, targets = data
+        self.seen.append((np.array(images), np.array(targets)))
         return {"loss": 0.0}
 
 
@@ -131,8 +131,8 @@ def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, mon
     expected = [batch for epoch in range(3) for batch in epoch_of(training_batches(paths, AUGMENTATION), epoch)]
     seen = fed_by_fit(training_batches(paths, AUGMENTATION), epochs=3)
     assert len(seen) == len(expected) == 9
-    for (pictures, targets), (expected_pictures, expected_targets) in zip(seen, expected, strict=True):
-        assert (pictures == expected_pictures).all()
+    for (images, targets), (expected_images, expected_targets) in zip(seen, expected, strict=True):
+        assert (images == expected_images).all()
         assert (targets == expected_targets).all()
 
 
@@ -140,17 +140,17 @@ def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, mon
 def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers):
     monkeypatch.setenv("PODIUM_WORKERS", str(workers))
     batches = PredictionBatches(Supply(paths), [PlainLook(8, "squash")], batch_size=4)
-    pictures = keras.Input((8, 8, 3), dtype="uint8")
-    reds = keras.Model(pictures, keras.layers.Lambda(lambda x: x[:, 0, 0, 0], output_shape=())(pictures))
+    images = keras.Input((8, 8, 3), dtype="uint8")
+    reds = keras.Model(images, keras.layers.Lambda(lambda x: x[:, 0, 0, 0], output_shape=())(images))
     with fed(batches) as feed:
         assert reds.predict(feed, verbose=0).tolist() == [10 * row for row in range(ROWS)]
     assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
 
 
 def test_what_goes_wrong_while_a_batch_is_made_comes_out_as_itself(paths):
-    paths[8].write_text("no picture")
+    paths[8].write_text("no image")
     batches = training_batches(paths)
     model = Recorder()
     model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
-    with pytest.raises(DataError, match=r"8\.png is not a picture"), fed(batches) as feed:
+    with pytest.raises(DataError, match=r"8\.png is not an image"), fed(batches) as feed:
         model.fit(feed, shuffle=False, verbose=0)

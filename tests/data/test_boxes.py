@@ -27,12 +27,12 @@ def boxes_of(*rows):
         ("crop", [0, 40, 10, 80, 3]),  # as large as before, 50 pixels cut off at the left: of 40 columns 10 are left
     ],
 )
-def test_a_box_goes_where_its_picture_goes(resize, expected):
+def test_a_box_goes_where_its_image_goes(resize, expected):
     assert to_square(boxes_of([20, 40, 60, 80, 3]), 100, 200, 100, resize).tolist() == [expected]
 
 
 @pytest.mark.parametrize("resize", ["squash", "pad"])
-def test_the_way_back_leads_to_the_whole_picture(resize):
+def test_the_way_back_leads_to_the_whole_image(resize):
     boxes = boxes_of([20, 40, 60, 80, 3], [0, 0, 333, 217, 0])
     there = to_square(boxes, 217, 333, 96, resize)
     assert np.allclose(from_square(there, 217, 333, 96, resize), boxes, atol=1e-3)
@@ -51,10 +51,10 @@ def test_a_box_of_which_little_is_left_is_gone():
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60), (64, 64)])
 def test_boxes_stay_on_what_they_hold(resize, shape):
     height, width = shape
-    picture = np.zeros((height, width, 3), np.uint8)
-    cv2.rectangle(picture, (30, 20), (49, 39), RED, thickness=-1)
+    image = np.zeros((height, width, 3), np.uint8)
+    cv2.rectangle(image, (30, 20), (49, 39), RED, thickness=-1)
     (left, top, right, bottom, _), *_ = to_square(boxes_of([30, 20, 50, 40, 0]), height, width, 64, resize)
-    scaled = square(Frame(64, resize).scaled(picture), 64, resize)
+    scaled = square(Frame(64, resize).scaled(image), 64, resize)
     ys, xs = np.nonzero(scaled[..., 0] > 125)
     assert np.abs([xs.min() - left, ys.min() - top, xs.max() + 1 - right, ys.max() + 1 - bottom]).max() <= 1.0
 
@@ -63,32 +63,32 @@ def test_boxes_stay_on_what_they_hold(resize, shape):
     "transform", ["HorizontalFlip", "VerticalFlip", {"RandomResizedCrop": {"size": "image_size", "scale": [0.6, 0.9]}}]
 )
 def test_transforms_take_boxes_along(transform):
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[16:32, 24:48] = RED
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[16:32, 24:48] = RED
     augmentation = Augmentation([_surely(transform)], 64, takes_boxes=True)
-    changed, boxes = augmentation.with_boxes(picture, boxes_of([24, 16, 48, 32, 7]), seed=3)
+    changed, boxes = augmentation.with_boxes(image, boxes_of([24, 16, 48, 32, 7]), seed=3)
     ys, xs = np.nonzero(changed[..., 0] > 125)
     left, top, right, bottom, kind = boxes[0]
     assert kind == 7
     assert np.abs([xs.min() - left, ys.min() - top, xs.max() + 1 - right, ys.max() + 1 - bottom]).max() <= 1.0
 
 
-def test_a_picture_without_boxes_is_augmented_too():
-    picture = np.zeros((64, 64, 3), np.uint8)
-    changed, boxes = Augmentation(["HorizontalFlip"], 64, takes_boxes=True).with_boxes(picture, boxes_of(), seed=0)
-    assert changed.shape == picture.shape
+def test_a_image_without_boxes_is_augmented_too():
+    image = np.zeros((64, 64, 3), np.uint8)
+    changed, boxes = Augmentation(["HorizontalFlip"], 64, takes_boxes=True).with_boxes(image, boxes_of(), seed=0)
+    assert changed.shape == image.shape
     assert boxes.shape == (0, 5)
 
 
 def test_a_transform_that_cannot_take_boxes_is_told():
-    picture, boxes = np.zeros((64, 64, 3), np.uint8), boxes_of([1, 1, 9, 9, 0])
+    image, boxes = np.zeros((64, 64, 3), np.uint8), boxes_of([1, 1, 9, 9, 0])
     augmentation = Augmentation([{"MaskDropout": {"p": 1.0}}], 64, takes_boxes=True)
-    with pytest.raises(ConfigError, match="take transforms that need the picture and its boxes"):
-        augmentation.with_boxes(picture, boxes, seed=0)
+    with pytest.raises(ConfigError, match="take transforms that need the image and its boxes"):
+        augmentation.with_boxes(image, boxes, seed=0)
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     random = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(6)]
     for path in paths:
@@ -97,8 +97,8 @@ def pictures(tmp_path):
     return paths, boxed
 
 
-def an_epoch(pictures, epoch=0):
-    paths, boxed = pictures
+def an_epoch(images, epoch=0):
+    paths, boxed = images
     batches = BoxBatches(
         Supply(paths),
         boxed,
@@ -112,8 +112,8 @@ def an_epoch(pictures, epoch=0):
     return [batches[number] for number in range(len(batches))]
 
 
-def test_every_picture_comes_once_with_its_boxes_and_rows_of_minus_one(pictures):
-    first, last = an_epoch(pictures)
+def test_every_image_comes_once_with_its_boxes_and_rows_of_minus_one(images):
+    first, last = an_epoch(images)
     assert [first[0].shape, last[0].shape] == [(4, 32, 32, 3), (2, 32, 32, 3)]
     boxes = np.concatenate([first[1], last[1]])
     assert boxes.shape == (6, 2, 5)  # two boxes at the most
@@ -122,15 +122,15 @@ def test_every_picture_comes_once_with_its_boxes_and_rows_of_minus_one(pictures)
     assert (boxes[boxes[..., 4] < 0] == -1).all()
 
 
-def test_processes_prepare_the_boxes_that_threads_prepare(pictures, monkeypatch):
-    by_threads = an_epoch(pictures)
+def test_processes_prepare_the_boxes_that_threads_prepare(images, monkeypatch):
+    by_threads = an_epoch(images)
     monkeypatch.setenv("PODIUM_WORKERS", "2")
     workers = Workers()
     monkeypatch.setattr(workers_module, "_ours", [workers])
     workers.start()
     workers.wait_until_ready()
     try:
-        by_processes = an_epoch(pictures)
+        by_processes = an_epoch(images)
     finally:
         workers.end()
     for mine, theirs in zip(by_processes, by_threads, strict=True):
@@ -138,8 +138,8 @@ def test_processes_prepare_the_boxes_that_threads_prepare(pictures, monkeypatch)
         assert (mine[1] == theirs[1]).all()
 
 
-def test_another_epoch_shows_the_boxes_elsewhere(pictures):
-    assert any((one[1] != other[1]).any() for one, other in zip(an_epoch(pictures), an_epoch(pictures, 1), strict=True))
+def test_another_epoch_shows_the_boxes_elsewhere(images):
+    assert any((one[1] != other[1]).any() for one, other in zip(an_epoch(images), an_epoch(images, 1), strict=True))
 
 
 def _surely(transform):

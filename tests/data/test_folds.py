@@ -153,15 +153,15 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, lines, reason):
         (
             "aaaaabbbbbcccc",
             {"kind": "stratified", "count": 5},
-            "the class c has 4 pictures, .* at least 5 of each class",
+            "the class c has 4 images, .* at least 5 of each class",
         ),
-        ("aaaaabbbbbc", {"kind": "holdout"}, "the class c has 1 pictures, .* at least 2"),
-        ("aaaaabbbbbcc", {"kind": "shares"}, "the class c has 2 pictures, .* at least 3"),
-        ("aaaaabbbbbcccc", {"kind": "grouped", "count": 5}, "the class c has 4 pictures, .* at least 5"),
-        ("aabbcc", {"kind": "grouped", "count": 5}, "the class a has 2 pictures"),
+        ("aaaaabbbbbc", {"kind": "holdout"}, "the class c has 1 images, .* at least 2"),
+        ("aaaaabbbbbcc", {"kind": "shares"}, "the class c has 2 images, .* at least 3"),
+        ("aaaaabbbbbcccc", {"kind": "grouped", "count": 5}, "the class c has 4 images, .* at least 5"),
+        ("aabbcc", {"kind": "grouped", "count": 5}, "the class a has 2 images"),
     ],
 )
-def test_too_few_pictures_of_a_class_are_refused_by_name(tmp_path, labels, folds, reason):
+def test_too_few_images_of_a_class_are_refused_by_name(tmp_path, labels, folds, reason):
     groups = [f"day{row}" for row in range(len(labels))]
     with pytest.raises(DataError, match=reason):
         make_folds(competition(folds), rows_with(labels, groups), tmp_path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from podium.data.folds import make_folds
-from podium.data.image_paths import PicturePaths
+from podium.data.image_paths import ImagePaths
 from podium.data.table import paths_of, read_rows
 
 HERE = Path("/data/train")
@@ -17,7 +17,7 @@ PATHS = [HERE / name for name in NAMES]
 
 @pytest.fixture
 def paths():
-    return PicturePaths.under(HERE, NAMES)
+    return ImagePaths.under(HERE, NAMES)
 
 
 def test_it_is_a_sequence_of_paths(paths):
@@ -32,7 +32,7 @@ def test_it_is_a_sequence_of_paths(paths):
 
 
 def test_slices_and_selections_are_lean_too(paths):
-    assert isinstance(paths[1:3], PicturePaths)
+    assert isinstance(paths[1:3], ImagePaths)
     assert list(paths[1:3]) == PATHS[1:3]
     assert list(paths[[4, 0, 0]]) == [PATHS[4], PATHS[0], PATHS[0]]
     assert list(paths.take(np.array([3, 1]))) == [PATHS[3], PATHS[1]]
@@ -46,13 +46,13 @@ def test_texts_are_the_paths_as_the_system_takes_them(paths):
 
 @pytest.mark.parametrize("name", ["a//b.jpg", "./a.jpg", "a/./b.jpg", "a/", "a/.", "a/b/"])
 def test_an_odd_spelling_is_the_path_that_pathlib_makes_of_it(name):
-    assert list(PicturePaths.under(HERE, [name])) == [HERE / name]
-    assert list(PicturePaths.under(HERE, [name]).texts()) == [str(HERE / name)]
+    assert list(ImagePaths.under(HERE, [name])) == [HERE / name]
+    assert list(ImagePaths.under(HERE, [name]).texts()) == [str(HERE / name)]
 
 
 def test_a_name_that_is_no_unicode_is_kept():
     odd = HERE / b"\xff.jpg".decode("utf-8", "surrogateescape")
-    assert list(PicturePaths.of([odd])) == [odd]
+    assert list(ImagePaths.of([odd])) == [odd]
 
 
 def test_what_is_left_out_is_none_at_its_place(paths):
@@ -60,17 +60,17 @@ def test_what_is_left_out_is_none_at_its_place(paths):
     assert list(left) == [PATHS[0], None, *PATHS[2:]]
     assert left[1] is None
     assert left.isna().tolist() == [False, True, False, False, False]
-    assert list(PicturePaths.together([left, paths[:1]])) == [PATHS[0], None, *PATHS[2:], PATHS[0]]
+    assert list(ImagePaths.together([left, paths[:1]])) == [PATHS[0], None, *PATHS[2:], PATHS[0]]
 
 
 def test_columns_of_several_sources_come_together(paths):
-    other = PicturePaths.of([Path("/more/1.jpg"), None, HERE / "Audi/1.jpg"])
-    together = PicturePaths.together([other, paths, other[:1]])
+    other = ImagePaths.of([Path("/more/1.jpg"), None, HERE / "Audi/1.jpg"])
+    together = ImagePaths.together([other, paths, other[:1]])
     assert list(together) == [Path("/more/1.jpg"), None, PATHS[0], *PATHS, Path("/more/1.jpg")]
-    assert list(PicturePaths.together([])) == []
+    assert list(ImagePaths.together([])) == []
 
 
-def test_pictures_are_told_by_their_folder(paths):
+def test_images_are_told_by_their_folder(paths):
     found = {folder: positions.tolist() for folder, positions in paths[[2, 0, 3, 1]].by_folder()}
     assert found == {str(HERE / "Audi"): [1, 3], str(HERE / "BMW"): [0], str(HERE / "film/BMW"): [2]}
 
@@ -79,7 +79,7 @@ def test_as_a_column_it_goes_where_its_rows_go(paths):
     table = pd.DataFrame({"id": NAMES, "path": paths})
     chosen = pd.concat([table[table["id"] > "B"], table.iloc[:1]], ignore_index=True)
     assert chosen["path"].tolist() == [PATHS[2], PATHS[3], PATHS[0]]
-    assert isinstance(chosen["path"].array, PicturePaths)
+    assert isinstance(chosen["path"].array, ImagePaths)
     assert table["path"].isin([PATHS[0], Path("elsewhere")]).tolist() == [True, False, False, False, False]
     assert (table["path"] == PATHS[4]).tolist() == [False, False, False, False, True]
     assert str(PATHS[0]) in str(table)
@@ -92,10 +92,10 @@ def test_another_process_gets_the_same(paths):
 def test_a_million_rows_would_take_no_more_each_than_a_thousand(tmp_path, tiny_competition):
     """Rows, paths and folds together, beside what any number of rows needs; a list of paths alone took 300 bytes."""
     folder = tiny_competition.folder
-    picture = (folder / "train/0/0000.jpg").read_bytes()
+    image = (folder / "train/0/0000.jpg").read_bytes()
     ids = [f"{number:06d}.jpg" for number in range(6_000)]
     for number, name in enumerate(ids):
-        (folder / f"train/{number % 4}/{name}").write_bytes(picture[:2])
+        (folder / f"train/{number % 4}/{name}").write_bytes(image[:2])
     for kept in (2_000, 6_000):
         table = "".join(f"{name},{number % 4},d\n" for number, name in enumerate(ids[:kept]))
         (folder / "train.csv").write_text("Id,Category,Day\n" + table)

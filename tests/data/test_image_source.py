@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from podium.data import image_source as supply_module
-from podium.data import images as pictures_module
+from podium.data import images as images_module
 from podium.data.cache import size_of
 from podium.data.image_source import Cache, Loader, Supply, read_and_keep, store_of
 from podium.data.images import Frame, read_framed
@@ -31,13 +31,13 @@ def photographs(tmp_path):
 def decodings(monkeypatch):
     """The names of the files that were decoded, by whatever way."""
     names = []
-    real = pictures_module.decoded
+    real = images_module.decoded
 
     def noted(path, content, reduction=1):
         names.append(Path(path).name)
         return real(path, content, reduction)
 
-    monkeypatch.setattr(pictures_module, "decoded", noted)
+    monkeypatch.setattr(images_module, "decoded", noted)
     return names
 
 
@@ -58,7 +58,7 @@ def same(left, right):
 
 
 @pytest.mark.parametrize("frame", [SMALL, Frame(24, "crop"), Frame(24, "pad"), Frame(200, "squash")])
-def test_a_picture_is_the_same_from_the_cache_and_from_its_file(photographs, frame):
+def test_a_image_is_the_same_from_the_cache_and_from_its_file(photographs, frame):
     with_cache, without = Supply(photographs, cache()), Supply(photographs)
     with_cache.keep([frame])
     assert kept(with_cache, [frame]) == list(range(12))
@@ -68,7 +68,7 @@ def test_a_picture_is_the_same_from_the_cache_and_from_its_file(photographs, fra
         assert same(seen(without, row, frame), expected)
 
 
-def test_each_picture_is_decoded_once_for_all_its_frames_and_for_whoever_comes_after(photographs, decodings):
+def test_each_image_is_decoded_once_for_all_its_frames_and_for_whoever_comes_after(photographs, decodings):
     Supply(photographs, cache()).keep([SMALL, LARGE])
     # 96 × 80 halved is large enough for both.
     assert sorted(decodings) == sorted(path.name for path in photographs)
@@ -105,7 +105,7 @@ def test_the_bound_holds_and_the_rest_is_decoded_as_ever(photographs):
         assert same(seen(supply, row, SMALL), read_framed(photographs[row], [SMALL]))
 
 
-def test_a_changed_picture_is_noticed_even_of_the_same_size_and_time(photographs):
+def test_a_changed_image_is_noticed_even_of_the_same_size_and_time(photographs):
     Supply(photographs, cache()).keep([SMALL])
     before = photographs[3].stat()
     content = photographs[5].read_bytes().ljust(before.st_size, b"\0")[: before.st_size]
@@ -138,14 +138,14 @@ def test_two_files_of_one_content_share_their_place(photographs):
     assert size_of(store_of("cars", SMALL)) < 12 * 3 * 24 * 24
 
 
-def test_a_picture_that_cannot_be_read_is_passed_over(photographs):
-    photographs[2].write_text("no picture")
+def test_a_image_that_cannot_be_read_is_passed_over(photographs):
+    photographs[2].write_text("no image")
     supply = Supply(photographs, cache())
     supply.keep([SMALL])
     assert kept(supply) == [row for row in range(12) if row != 2]
 
 
-def test_several_writers_at_once_keep_each_picture_once(photographs):
+def test_several_writers_at_once_keep_each_image_once(photographs):
     def keep(_):
         supply = Supply(photographs, cache())
         supply.keep([SMALL, LARGE])
@@ -167,12 +167,12 @@ def test_a_store_that_was_dropped_meanwhile_is_done_without(photographs):
 def test_a_disk_that_is_full_for_a_while_is_done_without(photographs, monkeypatch):
     added, add = [], supply_module.Writer.add
 
-    def full_at_the_fifth(writer, content, picture):
+    def full_at_the_fifth(writer, content, image):
         added.append(content)
         if len(added) == 5:
-            writer._pixels.write(b"half a picture")
+            writer._pixels.write(b"half an image")
             raise OSError(28, "No space left on device")
-        add(writer, content, picture)
+        add(writer, content, image)
 
     monkeypatch.setattr(supply_module.Writer, "add", full_at_the_fifth)
     supply = Supply(photographs, cache())
@@ -189,7 +189,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(photographs, monkeypatch
     supply = Supply(photographs, cache(console=console))
     supply.keep([SMALL])
     assert same(seen(supply, 0, SMALL), read_framed(photographs[0], [SMALL]))
-    assert "pictures are not kept in" in console.file.getvalue()
+    assert "images are not kept in" in console.file.getvalue()
     assert "PODIUM_CACHE names another folder" in console.file.getvalue()
 
 
@@ -205,4 +205,4 @@ def test_a_long_making_is_told(photographs, monkeypatch):
     monkeypatch.setattr(supply_module, "TOLD_FROM", 12)
     console = Console(file=StringIO(), width=120)
     Supply(photographs, cache(console=console)).keep([SMALL, LARGE])
-    assert "kept 12 pictures decoded to 24 and 40 px" in console.file.getvalue()
+    assert "kept 12 images decoded to 24 and 40 px" in console.file.getvalue()

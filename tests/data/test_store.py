@@ -11,7 +11,7 @@ from podium.data.cache import entry_of
 from podium.data.store import RECORD, Reader, Store
 
 
-def picture(number, height=4, width=6):
+def image(number, height=4, width=6):
     return np.full((height, width, 3), number, np.uint8)
 
 
@@ -25,25 +25,25 @@ def digests(*numbers):
 
 @pytest.fixture
 def store():
-    return Store(entry_of("pictures", "squash-6"))
+    return Store(entry_of("images", "squash-6"))
 
 
 def add(store, *numbers, **shape):
     with store.writing():
         writer = store.writer()
         for number in numbers:
-            writer.add(digest(number), picture(number % 256, **shape))
+            writer.add(digest(number), image(number % 256, **shape))
         writer.close()
 
 
 def read(store, *numbers):
-    """The first value of each picture, or None where there is none."""
+    """The first value of each image, or None where there is none."""
     places, reader = store.places(digests(*numbers)), Reader()
     kept = [places.of(row) for row in range(len(numbers))]
     return [None if one is None else int(reader(one)[0, 0, 0]) for one in kept]
 
 
-def test_pictures_come_back_by_their_digest(store):
+def test_images_come_back_by_their_digest(store):
     add(store, 3, 1, 2)
     assert read(store, 1, 2, 3, 4) == [1, 2, 3, None]
 
@@ -53,7 +53,7 @@ def test_digests_that_end_in_a_zero_are_told_apart(store):
     assert read(store, 256, 1, 0) == [256 % 256, 1, None]
 
 
-def test_a_picture_keeps_its_shape(store):
+def test_a_image_keeps_its_shape(store):
     add(store, 1)
     add(store, 2, height=9, width=3)
     places = store.places(digests(1, 2))
@@ -91,7 +91,7 @@ def test_half_a_record_of_a_killed_writer_is_overwritten(store):
 
 def test_pixels_without_a_record_are_overwritten(store):
     add(store, 1)
-    with (store.entry / "pictures.bin").open("ab") as opened:
+    with (store.entry / "images.bin").open("ab") as opened:
         opened.write(bytes(1000))
     add(store, 2)
     assert read(store, 1, 2) == [1, 2]
@@ -99,8 +99,8 @@ def test_pixels_without_a_record_are_overwritten(store):
 
 def test_records_whose_pixels_are_gone_do_not_count(store):
     add(store, 1, 2, 3)
-    pixels = store.entry / "pictures.bin"
-    os.truncate(pixels, 2 * picture(1).nbytes - 1)
+    pixels = store.entry / "images.bin"
+    os.truncate(pixels, 2 * image(1).nbytes - 1)
     assert read(store, 1, 2, 3) == [1, None, None]
 
 
@@ -126,7 +126,7 @@ def test_an_index_of_garbage_is_an_empty_store(store):
 
 def test_damaged_pixels_are_not_given_out(store):
     add(store, 1, 2)
-    with (store.entry / "pictures.bin").open("r+b") as opened:
+    with (store.entry / "images.bin").open("r+b") as opened:
         opened.write(b"\x07")
     places = store.places(digests(1, 2))
     assert Reader()(places.of(0)) is None
@@ -147,7 +147,7 @@ def test_after_a_power_cut_only_what_was_synced_counts(store, monkeypatch):
 def test_a_reader_finds_nothing_in_a_store_that_was_made_anew(store):
     add(store, 1)
     old = store.places(digests(1)).of(0)
-    (store.entry / "pictures.bin").rename(store.entry / "dropped.bin")
+    (store.entry / "images.bin").rename(store.entry / "dropped.bin")
     (store.entry / "index.bin").unlink()
     add(store, 2)
     assert Reader()(old) is None
@@ -158,7 +158,7 @@ def test_a_reader_goes_on_with_what_it_has_mapped_when_the_store_is_dropped(stor
     add(store, 1)
     reader, kept = Reader(), store.places(digests(1)).of(0)
     reader(kept)
-    (store.entry / "pictures.bin").unlink()
+    (store.entry / "images.bin").unlink()
     assert int(reader(kept)[0, 0, 0]) == 1
 
 
@@ -167,7 +167,7 @@ import sys
 import numpy as np
 from podium.data.cache import entry_of
 from podium.data.store import Store
-store = Store(entry_of("pictures", "squash-6"))
+store = Store(entry_of("images", "squash-6"))
 with store.writing():
     writer = store.writer()
     for number in range(100_000):
@@ -177,7 +177,7 @@ with store.writing():
 """
 
 
-def test_a_writer_that_is_killed_leaves_whole_pictures(store):
+def test_a_writer_that_is_killed_leaves_whole_images(store):
     with subprocess.Popen([sys.executable, "-c", KEEPS_ADDING], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "going\n"
         writer.send_signal(signal.SIGKILL)

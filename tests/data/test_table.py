@@ -17,13 +17,13 @@ def add_line(path, line):
 
 
 def rename(tiny, old, new, label):
-    """Give a training picture another id, in the table and on the disk."""
+    """Give a training image another id, in the table and on the disk."""
     table = tiny.folder / "train.csv"
     table.write_text(table.read_text().replace(old, new))
     (tiny.folder / "train" / label / old).rename(tiny.folder / "train" / label / new)
 
 
-def test_a_table_gives_each_row_its_label_and_its_picture(tiny_competition):
+def test_a_table_gives_each_row_its_label_and_its_image(tiny_competition):
     rows = rows_of(tiny_competition)
     assert list(rows.train.columns) == ["id", "label", "group", "path"]
     assert len(rows.train) == 24
@@ -44,7 +44,7 @@ def test_groups_come_from_the_column_that_the_file_names(tiny_competition):
 
 def test_without_a_table_the_folder_is_the_class(tiny_competition):
     (tiny_competition.folder / "train.csv").unlink()
-    (tiny_competition.folder / "train/0/.DS_Store").write_text("no picture")
+    (tiny_competition.folder / "train/0/.DS_Store").write_text("no image")
     rows = rows_of(tiny_competition.change(train={"images": "train/{label}/{id}"}))
     assert len(rows.train) == 24
     assert rows.train["id"].tolist()[:2] == ["0/0000.jpg", "0/0004.jpg"]
@@ -67,7 +67,7 @@ def test_one_name_may_stand_in_two_class_folders(tiny_competition):
 
 
 def test_what_a_pattern_says_around_the_id_is_no_part_of_it(tiny_competition):
-    (tiny_competition.folder / "train/0/notes.txt").write_text("no picture")
+    (tiny_competition.folder / "train/0/notes.txt").write_text("no image")
     rows = rows_of(tiny_competition.change(train={"images": "train/{label}/00{id}.jpg"}))
     assert len(rows.train) == 24
     assert rows.train.loc[0, "id"] == "0/00"
@@ -104,7 +104,7 @@ def test_a_zip_that_was_downloaded_anew_is_unpacked_anew(make_tiny_competition, 
 
 def test_neither_folder_nor_zip_is_one_clear_error(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "test_upload")
-    with pytest.raises(DataError, match=r"no folder test_upload for the pictures test_upload/\{id\}.*--data"):
+    with pytest.raises(DataError, match=r"no folder test_upload for the images test_upload/\{id\}.*--data"):
         rows_of(tiny_competition)
 
 
@@ -116,7 +116,7 @@ def test_ids_stay_the_text_they_are(tmp_path):
     assert table["Category"].tolist() == ["1", "null", "1.0", ""]
 
 
-def test_pictures_called_007_and_na_are_found(tiny_competition):
+def test_images_called_007_and_na_are_found(tiny_competition):
     rename(tiny_competition, "0000.jpg", "007", "0")
     rename(tiny_competition, "0001.jpg", "NA", "1")
     rows = rows_of(tiny_competition)
@@ -172,10 +172,10 @@ def test_labels_that_no_class_has_are_named_together(tiny_competition):
         rows_of(tiny_competition)
 
 
-def test_missing_pictures_are_counted_and_named_together(tiny_competition):
+def test_missing_images_are_counted_and_named_together(tiny_competition):
     for number in range(0, 24, 4):
         (tiny_competition.folder / f"train/0/{number:04}.jpg").unlink()
-    with pytest.raises(DataError, match=r"6 pictures that .*train\.csv names are not there: .* and 1 more") as caught:
+    with pytest.raises(DataError, match=r"6 images that .*train\.csv names are not there: .* and 1 more") as caught:
         rows_of(tiny_competition)
     assert all(f"train/0/{number:04}.jpg" in str(caught.value) for number in range(0, 20, 4))
 

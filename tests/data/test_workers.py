@@ -75,9 +75,9 @@ def test_a_worker_that_was_ended_is_done_without(paths, two_workers):
     assert two_workers.count == 0
 
 
-def test_a_fault_in_a_worker_comes_out_as_itself(paths, two_workers):
-    paths[3].write_text("no picture")
-    with pytest.raises(DataError, match=r"3\.png is not a picture"):
+def test_a_problem_in_a_worker_comes_out_as_itself(paths, two_workers):
+    paths[3].write_text("no image")
+    with pytest.raises(DataError, match=r"3\.png is not an image"):
         Preparation(Supply(paths), [PlainLook(24, "squash")])(range(10))
     turned = TrainingLook(24, "squash", Augmentation([{"RandomCrop": {"height": 9, "width": 9}}], 24), (1,))
     with pytest.raises(ConfigError, match="sets a size"):
@@ -92,7 +92,7 @@ def test_larger_blocks_after_smaller_ones_find_room(paths, two_workers):
 
 
 @pytest.mark.parametrize(("enough", "count"), [(0.0, 2), (60.0, 0)])
-def test_processes_start_only_where_pictures_take_long(paths, monkeypatch, enough, count):
+def test_processes_start_only_where_images_take_long(paths, monkeypatch, enough, count):
     monkeypatch.setenv("PODIUM_WORKERS", "2")
     monkeypatch.setattr(workers_module, "ENOUGH", enough)
     monkeypatch.setattr(workers_module, "BUSY", 0.0)
@@ -107,8 +107,8 @@ def test_processes_start_only_where_pictures_take_long(paths, monkeypatch, enoug
 def test_an_augmentation_travels_to_another_process():
     augmentation = Augmentation(AUGMENTATION, 24)
     again = pickle.loads(pickle.dumps(augmentation))
-    picture = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    assert (again(picture, 7) == augmentation(picture, 7)).all()
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    assert (again(image, 7) == augmentation(image, 7)).all()
 
 
 STARTS_WORKERS = """

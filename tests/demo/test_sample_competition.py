@@ -27,7 +27,7 @@ def _contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_every_row_has_its_picture_and_every_picture_its_row(sample):
+def test_every_row_has_its_image_and_every_image_its_row(sample):
     train, test = _rows(sample.folder / "train.csv"), _rows(sample.folder / "sample-submission.csv")
     assert (sample.train, sample.test) == (len(train), len(test)) == (60, 30)
     assert all(list(row) == ["Id", "Category"] for row in train + test)
@@ -40,7 +40,7 @@ def test_every_row_has_its_picture_and_every_picture_its_row(sample):
         assert 128 <= width <= 160
 
 
-def test_every_class_is_named_and_has_pictures_to_train_on(sample):
+def test_every_class_is_named_and_has_images_to_train_on(sample):
     named = {row["Category"]: row["Name"] for row in _rows(sample.folder / "classes.csv")}
     assert named == {str(number): name for number, name in enumerate(sample.classes)}
     assert sample.classes == CLASSES == ("Sedan", "Hatchback", "Wagon", "SUV", "Pickup", "Van", "Coupe", "Minibus")
@@ -55,7 +55,7 @@ def test_the_answers_are_those_of_the_test_rows_and_stand_nowhere_else(sample):
     assert all((sample.folder / "test_upload" / row["Id"]).is_file() for row in answers)
 
 
-def test_every_car_has_one_box_inside_its_picture(sample):
+def test_every_car_has_one_box_inside_its_image(sample):
     assert (sample.folder / "class-descriptions-boxable.csv").read_text() == "/m/0k4j,Car\n"
     boxes = _rows(sample.folder / "annotations-bbox.csv")
     rows = _rows(sample.folder / "train.csv") + _rows(sample.folder / "hidden-answers.csv")
@@ -74,11 +74,11 @@ def test_the_box_holds_the_car():
     """Windows, wheels and doors have more edges than sky and road."""
     for kind in range(len(CLASSES)):
         drawing = draw_car(kind, np.random.default_rng(kind))
-        height, width = drawing.picture.shape[:2]
+        height, width = drawing.image.shape[:2]
         left, right, top, bottom = drawing.box
         inside = np.zeros((height, width), bool)
         inside[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
-        edges = cv2.Canny(cv2.GaussianBlur(drawing.picture, (3, 3), 0), 120, 240) > 0
+        edges = cv2.Canny(cv2.GaussianBlur(drawing.image, (3, 3), 0), 120, 240) > 0
         assert edges[inside].mean() > 1.5 * edges[~inside].mean()
 
 
@@ -97,7 +97,7 @@ def test_portraits_are_what_they_were_in_the_first_samples():
     digests = {0: "b56a166b6184", 1: "0ca818282bc6", 2: "c7f29250b4e2", 5: "9e56dc8a9a69"}
     for kind, digest in digests.items():
         drawing = draw_car(kind, np.random.default_rng(kind))
-        assert hashlib.sha256(drawing.picture.tobytes()).hexdigest()[:12] == digest
+        assert hashlib.sha256(drawing.image.tobytes()).hexdigest()[:12] == digest
     assert drawing.box == pytest.approx((0.064444, 0.935556, 0.238506, 0.798851), abs=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_a_sample_of_portraits_says_no_more_than_the_first_ones_did(sample):
     assert stamp == {"drawing": 1, "seed": 7, "train": 60, "test": 30}
 
 
-def test_pictures_of_a_size_asked_for_have_it_and_the_sample_says_so(tmp_path):
+def test_images_of_a_size_asked_for_have_it_and_the_sample_says_so(tmp_path):
     folder = draw_competition(tmp_path / "cars", train=20, test=10, size=(320, 240)).folder
     assert {cv2.imread(str(path)).shape for path in folder.rglob("*.jpg")} == {(240, 320, 3)}
     assert json.loads((folder / "sample.json").read_text())["size"] == "320x240"
@@ -158,9 +158,9 @@ def test_a_linear_model_on_pixels_does_not_solve_it(tmp_path):
 
     folder = draw_competition(tmp_path / "cars", train=800, test=300).folder
 
-    def pixels(rows, images):
-        pictures = [cv2.imread(str(images(row)), cv2.IMREAD_GRAYSCALE) for row in rows]
-        small = [cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA) for picture in pictures]
+    def pixels(rows, path_of):
+        images = [cv2.imread(str(path_of(row)), cv2.IMREAD_GRAYSCALE) for row in rows]
+        small = [cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA) for image in images]
         return np.stack(small).reshape(len(rows), -1), [row["Category"] for row in rows]
 
     train = pixels(_rows(folder / "train.csv"), lambda row: folder / "train" / row["Category"] / row["Id"])

@@ -57,7 +57,7 @@ def test_the_box_fits_the_cars_pixels(monkeypatch):
             drawings.append(draw_street(number % len(CLASSES), np.random.default_rng(number), (320, 240)))
         if drawings[0].covered:
             continue
-        differs = cv2.absdiff(*(drawing.picture for drawing in drawings)).max(axis=2) > 60
+        differs = cv2.absdiff(*(drawing.image for drawing in drawings)).max(axis=2) > 60
         left, top, across, down = cv2.boundingRect(differs.astype(np.uint8))
         around = (slice(top + 3, top + down - 3), slice(left + 3, left + across - 3))  # its own edges are soft
         car = np.zeros_like(differs)
@@ -87,7 +87,7 @@ def test_nothing_but_the_car_depends_on_its_type(monkeypatch):
         drawings = [draw_street(kind, np.random.default_rng(number), (320, 240)) for kind in KINDS]
         assert len({drawing.covered for drawing in drawings}) == 1
         if not drawings[0].covered:
-            assert len({drawing.picture.tobytes() for drawing in drawings}) == 1
+            assert len({drawing.image.tobytes() for drawing in drawings}) == 1
 
 
 def test_nothing_stands_in_the_car_or_hides_it_but_what_is_told(monkeypatch):
@@ -127,22 +127,22 @@ def test_what_is_nearer_is_larger_and_lower(monkeypatch):
     assert [spot.scale for spot in drawn] == sorted(spot.scale for spot in drawn)
 
 
-def test_the_type_is_told_by_the_car_but_not_by_the_whole_picture(drawings):
+def test_the_type_is_told_by_the_car_but_not_by_the_whole_image(drawings):
     """From outlines, a linear model tells nothing in a street until the car is cut out."""
     from sklearn.linear_model import RidgeClassifier
 
     outlines = cv2.HOGDescriptor((96, 96), (16, 16), (16, 16), (8, 8), 9)
 
-    def outlines_of(picture):
-        return outlines.compute(cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA)).ravel()
+    def outlines_of(image):
+        return outlines.compute(cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)).ravel()
 
     wholes, cuts = [], []
     for drawing in drawings:
-        picture = cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2GRAY)
-        height, width = picture.shape
+        image = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2GRAY)
+        height, width = image.shape
         left, right, top, bottom = np.rint(drawing.box * np.array([width, width, height, height])).astype(int)
-        wholes.append(outlines_of(picture))
-        cuts.append(outlines_of(picture[top:bottom, left:right]))
+        wholes.append(outlines_of(image))
+        cuts.append(outlines_of(image[top:bottom, left:right]))
     kinds = np.arange(240) % len(CLASSES)
     whole, cut = (
         RidgeClassifier(alpha=10).fit(seen[:160], kinds[:160]).score(seen[160:], kinds[160:]) for seen in (wholes, cuts)
@@ -158,8 +158,8 @@ def test_the_same_seed_draws_the_same_street_and_the_stamp_says_the_scene(tmp_pa
     ]
     first, again, other = (_contents(folder) for folder in folders)
     assert first == again
-    pictures = {content for name, content in first.items() if name.endswith(".jpg")}
-    assert (len(pictures), len(pictures & set(other.values()))) == (30, 0)
+    images = {content for name, content in first.items() if name.endswith(".jpg")}
+    assert (len(images), len(images & set(other.values()))) == (30, 0)
     assert json.loads(first["sample.json"])["scene"] == "street"
     for name in first:
         if name.endswith(".jpg"):
@@ -172,7 +172,7 @@ def test_a_street_fits_every_size(size):
     for number in range(4):
         drawing = draw_street(number, np.random.default_rng(number), size)
         left, right, top, bottom = drawing.box
-        assert drawing.picture.shape == (size[1], size[0], 3)
+        assert drawing.image.shape == (size[1], size[0], 3)
         assert 0.16 < right - left < 0.37
         assert (left > 0, right < 1, top > 0, bottom < 1) == (True,) * 4
 

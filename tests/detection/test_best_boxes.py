@@ -35,16 +35,16 @@ def greedy(boxes, scores, least_score, overlap, most):
 
 
 @pytest.mark.parametrize("most", [20, 400])
-def test_many_boxes_of_several_pictures_are_gone_through_greedily(most):
+def test_many_boxes_of_several_images_are_gone_through_greedily(most):
     random = np.random.default_rng(5)
     middles, sides = random.uniform(0, 320, (2, 600, 2)), random.uniform(10, 150, (2, 600, 2))
     boxes = np.concatenate([middles - sides / 2, middles + sides / 2], axis=-1)
     logits = random.normal(-3, 1, (2, 600, 3))
     best = BestBoxes(least_score=0.05, overlap=0.5, most=most)
     found = tf.function(best.call)(tf.constant(boxes, tf.float32), tf.constant(logits, tf.float32))
-    for picture in range(2):
-        scores = 1 / (1 + np.exp(-logits[picture]))
-        kept = greedy(boxes[picture], scores.max(axis=1), 0.05, 0.5, most)
-        count = int(found["num_detections"][picture])
-        assert found["labels"].numpy()[picture, :count].tolist() == scores[kept].argmax(axis=1).tolist()
-        assert found["boxes"].numpy()[picture, :count] == pytest.approx(boxes[picture][kept], rel=1e-5, abs=1e-4)
+    for image in range(2):
+        scores = 1 / (1 + np.exp(-logits[image]))
+        kept = greedy(boxes[image], scores.max(axis=1), 0.05, 0.5, most)
+        count = int(found["num_detections"][image])
+        assert found["labels"].numpy()[image, :count].tolist() == scores[kept].argmax(axis=1).tolist()
+        assert found["boxes"].numpy()[image, :count] == pytest.approx(boxes[image][kept], rel=1e-5, abs=1e-4)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from random_boxsets import files_in, random_boxset, small_boxset
 
-from podium.detection.boxset import CORNERS, ordered, picture_path, read_boxset, write_boxset
+from podium.detection.boxset import CORNERS, image_path, ordered, read_boxset, write_boxset
 from podium.errors import DataError
 
 
@@ -14,8 +14,8 @@ def with_boxes(boxset, *rows):
     return replace(boxset, boxes=pd.DataFrame(rows, columns=boxset.boxes.columns))
 
 
-def with_picture(boxset, **values):
-    return replace(boxset, pictures=boxset.pictures.assign(**values))
+def with_image(boxset, **values):
+    return replace(boxset, images=boxset.images.assign(**values))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -24,16 +24,16 @@ def test_what_is_written_is_read_as_it_was(seed, tmp_path):
     write_boxset(boxset, tmp_path / "set")
     back = read_boxset(tmp_path / "set")
     expected = ordered(boxset)
-    pd.testing.assert_frame_equal(back.pictures, expected.pictures)
+    pd.testing.assert_frame_equal(back.images, expected.images)
     pd.testing.assert_frame_equal(back.boxes, expected.boxes)
     assert (back.slug, back.classes, back.source) == (boxset.slug, boxset.classes, boxset.source)
-    assert back.pictures.dtypes.astype(str).tolist() == ["object", "object", "int64", "int64", "bool", "object"]
+    assert back.images.dtypes.astype(str).tolist() == ["object", "object", "int64", "int64", "bool", "object"]
 
 
 def test_the_three_files_are_plain(tmp_path):
     write_boxset(small_boxset(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes.csv", "index.json", "pictures.csv"]
-    assert (tmp_path / "pictures.csv").read_text() == (
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes.csv", "index.json", "images.csv"]
+    assert (tmp_path / "images.csv").read_text() == (
         "id,file,width,height,turned,split\none,some/one.png,100,50,0,train\ntwo,some/two.png,100,50,0,validation\n"
     )
     assert (tmp_path / "boxes.csv").read_text() == (
@@ -43,14 +43,14 @@ def test_the_three_files_are_plain(tmp_path):
     )
 
 
-def test_rows_are_in_the_order_of_ids_and_boxes_of_a_picture_stay_in_theirs(tmp_path):
+def test_rows_are_in_the_order_of_ids_and_boxes_of_a_image_stay_in_theirs(tmp_path):
     boxset = small_boxset()
     first, second = boxset.boxes.to_numpy().tolist()
-    turned_round = replace(boxset, pictures=boxset.pictures.iloc[::-1])
+    turned_round = replace(boxset, images=boxset.images.iloc[::-1])
     turned_round = with_boxes(turned_round, ["two", *first[1:]], second, first)
     write_boxset(turned_round, tmp_path)
     back = read_boxset(tmp_path)
-    assert back.pictures["id"].tolist() == ["one", "two"]
+    assert back.images["id"].tolist() == ["one", "two"]
     assert back.boxes[["id", "class"]].to_numpy().tolist() == [["one", "Car"], ["one", "Boat"], ["two", "Boat"]]
 
 
@@ -61,14 +61,14 @@ def test_corners_are_kept_to_a_millionth_of_a_pixel(tmp_path):
     assert read_boxset(tmp_path).corners().tolist() == [[0, 0.333333, 100, 0.333335]]
 
 
-def test_a_set_without_boxes_or_pictures_is_one_too(tmp_path):
+def test_a_set_without_boxes_or_images_is_one_too(tmp_path):
     boxset = small_boxset()
-    empty = replace(boxset, pictures=boxset.pictures.iloc[:0], boxes=boxset.boxes.iloc[:0])
+    empty = replace(boxset, images=boxset.images.iloc[:0], boxes=boxset.boxes.iloc[:0])
     write_boxset(replace(boxset, boxes=boxset.boxes.iloc[:0]), tmp_path / "no-boxes")
     write_boxset(empty, tmp_path / "nothing")
-    assert len(read_boxset(tmp_path / "no-boxes").pictures) == 2
+    assert len(read_boxset(tmp_path / "no-boxes").images) == 2
     back = read_boxset(tmp_path / "nothing")
-    assert len(back.pictures) == len(back.boxes) == 0
+    assert len(back.images) == len(back.boxes) == 0
     assert back.boxes[list(CORNERS)].dtypes.eq(np.float64).all()
 
 
@@ -102,7 +102,7 @@ def test_a_kill_between_the_files_leaves_no_mixture_of_two_sets(tmp_path, monkey
     rename = Path.replace
 
     def killed(self, target):
-        if target.name == "pictures.csv":
+        if target.name == "images.csv":
             raise KeyboardInterrupt
         return rename(self, target)
 
@@ -119,13 +119,13 @@ BOX = ["one", "Boat", 10, 20, 30, 40, 0, 0, 0, 0]
 @pytest.mark.parametrize(
     ("position", "value", "told"),
     [
-        (0, "three", "id: 'three' is no picture of the set"),
+        (0, "three", "id: 'three' is no image of the set"),
         (1, "boat", "class: 'boat' is none of the set's, Boat, Car"),
         (2, 30, "expected left below right and top below bottom: got left 30, top 20, right 30, bottom 40"),
         (3, 41, "expected left below right and top below bottom: got left 10, top 41, right 30, bottom 40"),
-        (2, -1, "expected a box within its picture: got left -1, top 20, right 30, bottom 40"),
-        (4, 100.5, "expected a box within its picture: got left 10, top 20, right 100.5, bottom 40"),
-        (5, 51, "expected a box within its picture: got left 10, top 20, right 30, bottom 51"),
+        (2, -1, "expected a box within its image: got left -1, top 20, right 30, bottom 40"),
+        (4, 100.5, "expected a box within its image: got left 10, top 20, right 100.5, bottom 40"),
+        (5, 51, "expected a box within its image: got left 10, top 20, right 30, bottom 51"),
         (2, np.nan, "expected finite corners: got left nan"),
         (4, np.inf, "expected finite corners: got left 10, top 20, right inf"),
     ],
@@ -135,7 +135,7 @@ def test_a_box_that_is_not_clean_is_not_written(position, value, told, tmp_path)
     with pytest.raises(DataError) as caught:
         write_boxset(with_boxes(small_boxset(), BOX, box), tmp_path / "set")
     name = repr(box[0])
-    assert f"the set of boxes small cannot be written: a row of the picture {name}: {told}" in str(caught.value)
+    assert f"the set of boxes small cannot be written: a row of the image {name}: {told}" in str(caught.value)
     assert not (tmp_path / "set").exists()
 
 
@@ -152,9 +152,9 @@ def test_a_box_that_is_not_clean_is_not_written(position, value, told, tmp_path)
         ("split", ["train", "val"], "split: expected one of train, validation, test: got 'val'"),
     ],
 )
-def test_a_picture_that_cannot_be_is_not_written(column, value, told, tmp_path):
+def test_a_image_that_cannot_be_is_not_written(column, value, told, tmp_path):
     with pytest.raises(DataError) as caught:
-        write_boxset(with_picture(small_boxset(), **{column: value}), tmp_path / "set")
+        write_boxset(with_image(small_boxset(), **{column: value}), tmp_path / "set")
     assert told in str(caught.value)
     assert not (tmp_path / "set").exists()
 
@@ -165,6 +165,6 @@ def test_classes_are_different_lines_of_text(classes, tmp_path):
         write_boxset(replace(small_boxset(), classes=classes), tmp_path)
 
 
-def test_a_turned_picture_lies_in_the_sets_own_folder():
-    assert picture_path("a/b.jpg", False, Path("data"), Path("runs/boxes/boats")) == Path("data/a/b.jpg")
-    assert picture_path("turned/b.png", True, Path("data"), Path("own")) == Path("own/turned/b.png")
+def test_a_turned_image_lies_in_the_sets_own_folder():
+    assert image_path("a/b.jpg", False, Path("data"), Path("runs/boxes/boats")) == Path("data/a/b.jpg")
+    assert image_path("turned/b.png", True, Path("data"), Path("own")) == Path("own/turned/b.png")

@@ -17,7 +17,7 @@ READERS = {"index": read_boxset, "yolo": read_yolo, "voc": read_voc, "coco": rea
 @pytest.fixture
 def good(tmp_path):
     """A folder with the small set in each format."""
-    files = draw_headers(small_boxset(), tmp_path / "pictures")
+    files = draw_headers(small_boxset(), tmp_path / "images")
     write_boxset(small_boxset(), tmp_path / "index")
     write_yolo(small_boxset(), tmp_path / "yolo", files)
     write_voc(small_boxset(), tmp_path / "voc", files)
@@ -52,7 +52,7 @@ def change(path, old, new):
 def test_the_folders_that_the_tests_break_are_good(good):
     for kind, read in READERS.items():
         back = read(good / kind)
-        assert (len(back.pictures), len(back.boxes)) == (2, 2)
+        assert (len(back.images), len(back.boxes)) == (2, 2)
 
 
 HEADING = "expected the columns id,class,left,top,right,bottom,occluded,truncated,group,depiction: got"
@@ -73,15 +73,15 @@ BOAT = "one,Boat,10.0,20.0,30.5,40.0,1,0,0,0"
         ("index.json", '"Car"', '"Boat"', "index.json: classes: two classes have the name 'Boat'; expected each name"),
         ("index.json", '"Car"', "7", "index.json: classes: expected a class's name as text in one line"),
         ("index.json", '"source": {}', '"source": "a"', "index.json: source: expected an object: got 'a'"),
-        ("pictures.csv", None, None, "pictures.csv cannot be read: No such file or directory; expected a file here"),
-        ("pictures.csv", None, "", "line 1: expected the columns id,file,width,height,turned,split: got nothing"),
-        ("pictures.csv", "two,", "one,", "pictures.csv, line 3: id: 'one' is on an earlier line too; expected each"),
-        ("pictures.csv", "\ntwo,", "\n,", "pictures.csv, line 3: id: expected text: got ''"),
-        ("pictures.csv", "100,50", "-100,50", "line 2: width: expected 1 pixel or more: got -100"),
-        ("pictures.csv", "100,50", "100,50.5", "line 2: height: expected a whole number: got '50.5'"),
-        ("pictures.csv", "100,50", "9" * 30 + ",50", "line 2: width: expected a whole number: got '9999"),
-        ("pictures.csv", "validation", "val", "line 3: split: expected one of train, validation, test: got 'val'"),
-        ("pictures.csv", ",0,", ",no,", "pictures.csv, line 2: turned: expected 0 or 1: got 'no'"),
+        ("images.csv", None, None, "images.csv cannot be read: No such file or directory; expected a file here"),
+        ("images.csv", None, "", "line 1: expected the columns id,file,width,height,turned,split: got nothing"),
+        ("images.csv", "two,", "one,", "images.csv, line 3: id: 'one' is on an earlier line too; expected each"),
+        ("images.csv", "\ntwo,", "\n,", "images.csv, line 3: id: expected text: got ''"),
+        ("images.csv", "100,50", "-100,50", "line 2: width: expected 1 pixel or more: got -100"),
+        ("images.csv", "100,50", "100,50.5", "line 2: height: expected a whole number: got '50.5'"),
+        ("images.csv", "100,50", "9" * 30 + ",50", "line 2: width: expected a whole number: got '9999"),
+        ("images.csv", "validation", "val", "line 3: split: expected one of train, validation, test: got 'val'"),
+        ("images.csv", ",0,", ",no,", "images.csv, line 2: turned: expected 0 or 1: got 'no'"),
         ("boxes.csv", None, None, "boxes.csv cannot be read: No such file or directory"),
         ("boxes.csv", None, "", f"boxes.csv, line 1: {HEADING} nothing"),
         ("boxes.csv", "class,left", "left,class", f"boxes.csv, line 1: {HEADING} id,left,class,top"),
@@ -89,14 +89,14 @@ BOAT = "one,Boat,10.0,20.0,30.5,40.0,1,0,0,0"
         ("boxes.csv", ",1,1,1\n", "", "boxes.csv, line 3: expected 10 values: got 7"),
         ("boxes.csv", BOAT, BOAT + ",0", "boxes.csv, line 2: expected 10 values: got 11"),
         ("boxes.csv", BOAT, '"' + BOAT, "boxes.csv, after line 1: not CSV, or cut off (unexpected end of data)"),
-        ("boxes.csv", "one,Car", "three,Car", "boxes.csv, line 3: id: 'three' is no picture of the set"),
+        ("boxes.csv", "one,Car", "three,Car", "boxes.csv, line 3: id: 'three' is no image of the set"),
         ("boxes.csv", "one,Car", "one,car", "boxes.csv, line 3: class: 'car' is none of the set's, Boat, Car"),
         ("boxes.csv", "10.0", "nan", "boxes.csv, line 2: left: expected a finite number: got 'nan'"),
         ("boxes.csv", "10.0", "1e999", "boxes.csv, line 2: left: expected a finite number: got '1e999'"),
         ("boxes.csv", "10.0", '"""10.0"""', "line 2: left: expected a finite number: got '\"10.0\"'"),
         ("boxes.csv", "10.0", "", "boxes.csv, line 2: left: expected a finite number: got ''"),
         ("boxes.csv", "30.5", "5", "line 2: expected left below right and top below bottom: got left 10, top"),
-        ("boxes.csv", "100.0", "100.5", "line 3: expected a box within its picture: got left 0, top 0, right 100.5"),
+        ("boxes.csv", "100.0", "100.5", "line 3: expected a box within its image: got left 0, top 0, right 100.5"),
         ("boxes.csv", "40.0,1", "40.0,2", "boxes.csv, line 2: occluded: expected 0 or 1: got '2'"),
         ("boxes.csv", "Car", b"Caf\xe9", "boxes.csv, line 3: not UTF-8"),
     ],
@@ -118,23 +118,23 @@ def test_a_broken_index_is_told(name, old, new, message, good):
         ("data.yaml", "1: Car", "2: Car", "data.yaml: names: expected the keys 0 to 1: got [0, 2]"),
         ("data.yaml", "names:", "nc: 3\nnames:", "data.yaml: nc: expected 2, as there are names: got 3"),
         ("data.yaml", "names:", "named:", "data.yaml: names: expected the names of the classes: got None"),
-        ("data.yaml", None, "names: [a]\n", "data.yaml: expected the folder of pictures of train, val or test"),
-        ("data.yaml", "images/val", "images/vla", "data.yaml: val: expected a folder with pictures: 'images/vla'"),
+        ("data.yaml", None, "names: [a]\n", "data.yaml: expected the folder of images of train, val or test"),
+        ("data.yaml", "images/val", "images/vla", "data.yaml: val: expected a folder with images: 'images/vla'"),
         ("data.yaml", "images/val", "images/train", "data.yaml: train, val: expected a folder each, so that no"),
-        ("data.yaml", "images/val", "val" * 999, "data.yaml: val: expected a folder with pictures: 'valvalvalval..."),
+        ("data.yaml", "images/val", "val" * 999, "data.yaml: val: expected a folder with images: 'valvalvalval..."),
         ("data.yaml", "images/val", "[1, 2]", "data.yaml: val: expected the path of a folder: got [1, 2]"),
-        ("images/train/one.png", None, None, "labels/train/one.txt: no picture of this name in"),
-        ("images/train/one.png", None, "", "one.png is not a picture that can be read; replace it"),
-        ("labels/train/one.txt", None, None, "labels/train has no label file for the pictures in"),
+        ("images/train/one.png", None, None, "labels/train/one.txt: no image of this name in"),
+        ("images/train/one.png", None, "", "one.png is not an image that can be read; replace it"),
+        ("labels/train/one.txt", None, None, "labels/train has no label file for the images in"),
         ("labels/train/one.txt", "0 ", "2 ", "one.txt, line 1: class: expected a whole number from 0 to 1: got '2'"),
         ("labels/train/one.txt", "1 ", "-1 ", "one.txt, line 2: class: expected a whole number from 0 to 1: got '-1'"),
         ("labels/train/one.txt", "0 ", "0.5 ", "line 1: class: expected a whole number from 0 to 1: got '0.5'"),
         ("labels/train/one.txt", "0 ", "Boat ", "line 1: expected 5 numbers, class cx cy width height: got 'Boat 0.2"),
-        ("labels/train/one.txt", "0.205", "-0.205", "line 1: width: expected a share of the picture, from 0 to 1"),
+        ("labels/train/one.txt", "0.205", "-0.205", "line 1: width: expected a share of the image, from 0 to 1"),
         ("labels/train/one.txt", "0.205", "nan #", "line 1: expected 5 values, class cx cy width height: got 6"),
-        ("labels/train/one.txt", "0.205000000", "nan", "line 1: width: expected a share of the picture, from 0 to"),
+        ("labels/train/one.txt", "0.205000000", "nan", "line 1: width: expected a share of the image, from 0 to"),
         ("labels/train/one.txt", "0.2025", '"0.2025"', "one.txt, line 1: expected 5 numbers, class cx cy width height"),
-        ("labels/train/one.txt", "0.5", "320", "one.txt, line 2: cx: expected a share of the picture, from 0 to 1"),
+        ("labels/train/one.txt", "0.5", "320", "one.txt, line 2: cx: expected a share of the image, from 0 to 1"),
         ("labels/train/one.txt", "0.5", "inf 0.5", "line 2: expected 5 values, class cx cy width height: got 6, as"),
         ("labels/train/one.txt", None, "0 .1 .2 .3 .4 .9\n", "height: got 6, as predictions have with"),
         ("labels/train/one.txt", None, "\n0 1 1 0 1 0 0\n", "one.txt, line 2: expected 5 values, class cx cy width"),
@@ -164,19 +164,17 @@ def test_a_broken_names_file_is_told(names, message, good):
     assert message in told("yolo", good)
 
 
-def test_yolo_without_any_pictures_is_told(good):
-    (good / "yolo/images").rename(good / "yolo/pictures")
-    assert "data.yaml: train: expected a folder with pictures: 'images/train' is none" in told("yolo", good)
+def test_yolo_without_any_images_is_told(good):
+    (good / "yolo/images").rename(good / "yolo/images")
+    assert "data.yaml: train: expected a folder with images: 'images/train' is none" in told("yolo", good)
     change(good / "yolo/data.yaml", None, None)
     message = "THE FOLDER has no data.yaml and no images/train, images/val or images/test; expected either"
     assert told("yolo", good) == message
 
 
-def test_two_yolo_pictures_with_one_name_are_told(good):
+def test_two_yolo_images_with_one_name_are_told(good):
     (good / "yolo/images/train/one.bmp").write_bytes(png_header(100, 50))
-    message = (
-        "THE FOLDER: two pictures have the id 'one', 'images/train/one.bmp' and 'images/train/one.png'; rename one"
-    )
+    message = "THE FOLDER: two images have the id 'one', 'images/train/one.bmp' and 'images/train/one.png'; rename one"
     assert told("yolo", good) == message
 
 
@@ -206,8 +204,8 @@ ONE, LIST = "Annotations/one.xml", "ImageSets/Main/train.txt"
         (ONE, "<xmin>11<", "<xmin>NaN<", "one.xml: object 1: bndbox/xmin: expected a finite number: got 'NaN'"),
         (ONE, "<xmin>11<", '<xmin>"11"<', "one.xml: object 1: bndbox/xmin: expected a finite number: got '\"11\"'"),
         (ONE, "<truncated>1<", "<truncated>maybe<", "object 2: truncated: expected 0 or 1: got 'maybe'"),
-        (LIST, "one", "one\none", "train.txt, line 2: 'one' is in train.txt already; expected each picture once"),
-        (LIST, "one", "one\ntwo", "'two' is in train.txt already; expected each picture once"),
+        (LIST, "one", "one\none", "train.txt, line 2: 'one' is in train.txt already; expected each image once"),
+        (LIST, "one", "one\ntwo", "'two' is in train.txt already; expected each image once"),
         (LIST, "one", "../../one", "train.txt, line 1: '../../one' has no XML file of this name"),
         (LIST, "one", "one\nsix", "train.txt, line 2: 'six' has no XML file of this name in Annotations"),
         (LIST, "one", "one" * 999, "train.txt, line 1: 'oneoneoneone...eoneoneoneone' has no XML file of this name"),
@@ -276,7 +274,7 @@ def test_a_broken_coco_file_is_told(old, new, message, good):
     assert message in told("coco", good)
 
 
-def test_a_doubled_picture_in_a_coco_file_is_told(good):
+def test_a_doubled_image_in_a_coco_file_is_told(good):
     path = good / "coco" / FILE
     content = json.loads(path.read_text())
     content["images"] *= 2
@@ -288,7 +286,7 @@ def test_a_doubled_picture_in_a_coco_file_is_told(good):
     path.write_text(json.dumps(content))
     assert (
         told("coco", good)
-        == "THE FOLDER: two pictures have the id 'one', 'train/one.png' and 'train/other.png'; rename one"
+        == "THE FOLDER: two images have the id 'one', 'train/one.png' and 'train/other.png'; rename one"
     )
 
 

@@ -54,7 +54,7 @@ def names(figure):
 
 
 def texts_that_overlap(figure):
-    """Pairs of texts with common pixels, and texts that the border of the picture cuts off."""
+    """Pairs of texts with common pixels, and texts that the border of the image cuts off."""
     figure.draw_without_rendering()
     unseen = {id(label) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in _labels_outside(axis)}
     texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text() and id(one) not in unseen]
@@ -195,7 +195,7 @@ def test_the_curve_of_a_class_ends_where_its_recall_does(tmp_path, figures):
 
 def test_classes_without_boxes_have_no_curve_and_of_very_many_some_are_only_counted(tmp_path, figures):
     kinds = [f"Kind {number} of a name that goes on and on" for number in range(30)]
-    boxset, found = random_case(0, pictures=300, classes=kinds, boxes=5)
+    boxset, found = random_case(0, images=300, classes=kinds, boxes=5)
     boxset.classes.append("Canoe")
     charts.draw_curves(tmp_path / "a.png", title="many", part=evaluate_part(boxset, found, "test"))
     named = names(figures[0])
@@ -222,7 +222,7 @@ def test_names_of_any_letters_and_any_length_are_drawn(tmp_path, figures):
     assert texts_that_overlap(figures[0]) == []
 
 
-def test_the_same_figures_give_the_same_picture_and_nothing_else_is_left(tmp_path):
+def test_the_same_figures_give_the_same_image_and_nothing_else_is_left(tmp_path):
     for name in ("a.png", "b.png"):
         charts.draw_iou_ap(tmp_path / name, **figures_over(5), darknet=darknet())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -13,11 +13,11 @@ INF, NAN = float("inf"), float("nan")
 
 
 def cleaned(*corners, classes=None, minimum=1.0):
-    """What becomes of boxes with these corners in a picture of 100 × 50."""
+    """What becomes of boxes with these corners in an image of 100 × 50."""
     boxes = pd.DataFrame(corners, columns=list(CORNERS), dtype=float)
     boxes = boxes.assign(id="one", occluded=False, truncated=False, group=False, depiction=False)
     boxes["class"] = classes or "Boat"
-    left, counts = clean_boxes(small_boxset().pictures, boxes[list(BOX_COLUMNS)], minimum)
+    left, counts = clean_boxes(small_boxset().images, boxes[list(BOX_COLUMNS)], minimum)
     return left[list(CORNERS)].to_numpy().tolist(), counts
 
 
@@ -34,7 +34,7 @@ def test_swapped_corners_are_put_right():
     assert counts == Cleaned(boxes=3, swapped=3, doubled=2)
 
 
-def test_what_lies_outside_the_picture_is_cut_off():
+def test_what_lies_outside_the_image_is_cut_off():
     corners, counts = cleaned((-5, 20, 30, 40), (90, 45, 120, 60), (-10, -10, 200, 200))
     assert corners == [[0, 20, 30, 40], [90, 45, 100, 50], [0, 0, 100, 50]]
     assert counts == Cleaned(boxes=3, clipped=3)
@@ -75,17 +75,17 @@ def test_each_kind_is_counted_in_one_line():
     counts = Cleaned(boxes=12_000, not_finite=1, swapped=2, clipped=3_000, empty=4, doubled=5)
     assert str(counts) == (
         "11,990 of 12,000 boxes kept: 1 dropped, whose corners are no numbers, 2 with swapped corners put right, 3,000"
-        " clipped to the picture, 4 empty ones dropped, 5 doubles dropped"
+        " clipped to the image, 4 empty ones dropped, 5 doubles dropped"
     )
 
 
-def test_pictures_that_lose_their_boxes_stay(tmp_path):
+def test_images_that_lose_their_boxes_stay(tmp_path):
     boxset = small_boxset()
     spoilt = replace(boxset, boxes=boxset.boxes.assign(left=500.0, right=600.0))
     left, counts = clean_boxset(spoilt)
     assert counts.empty == 2
     assert left.boxes.empty
-    assert left.pictures["id"].tolist() == ["one", "two"]
+    assert left.images["id"].tolist() == ["one", "two"]
 
 
 def test_no_boxes_need_no_cleaning():
@@ -95,10 +95,10 @@ def test_no_boxes_need_no_cleaning():
     assert left.boxes.dtypes.equals(boxset.boxes.dtypes)
 
 
-def test_a_box_of_a_picture_that_is_not_there_is_told():
+def test_a_box_of_a_image_that_is_not_there_is_told():
     boxset = small_boxset()
-    with pytest.raises(DataError, match="a box belongs to the picture 'two', which is not in the set"):
-        clean_boxes(boxset.pictures.iloc[:1], boxset.boxes.assign(id="two"))
+    with pytest.raises(DataError, match="a box belongs to the image 'two', which is not in the set"):
+        clean_boxes(boxset.images.iloc[:1], boxset.boxes.assign(id="two"))
 
 
 @pytest.mark.parametrize("seed", range(4))

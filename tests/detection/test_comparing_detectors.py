@@ -1,4 +1,4 @@
-"""Detectors compared on the same pictures: by hand, and by what must hold whatever they found."""
+"""Detectors compared on the same images: by hand, and by what must hold whatever they found."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_figures_and_differences_are_what_a_hand_computes():
     assert [score.value for score in ap.scores][1] == pytest.approx(51 / 101)
     assert [score.value for score in iou.scores] == pytest.approx([0.9, 1])
     assert iou.differences[0].value == pytest.approx(0.1)
-    assert 200 > result.rounds > 180, "one resample in 27 has the picture without boxes alone"
+    assert 200 > result.rounds > 180, "one resample in 27 has the image without boxes alone"
 
 
 def test_a_box_counts_as_hit_from_the_threshold_on_and_group_boxes_not_at_all():
@@ -63,7 +63,7 @@ def test_every_figure_is_that_of_an_evaluation(seed):
     assert result.others[0].mcnemar.both_wrong == told.counted.misses
 
 
-def test_what_is_found_in_more_pictures_is_better_and_proven():
+def test_what_is_found_in_more_images_is_better_and_proven():
     names = [f"p{number:03d}" for number in range(120)]
     boxset = boxset_of([(name, "Boat", 0, 0, 10, 10) for name in names], dict.fromkeys(names, "test"))
     all_found = table_of([(name, "Boat", 0.9, 0, 0, 10, 10) for name in names])
@@ -87,8 +87,8 @@ def test_without_a_hit_there_is_no_mean_iou_to_tell():
     assert result.scores[1].value == 0
 
 
-def test_pictures_without_any_box_are_one_line():
-    with pytest.raises(DataError, match="these 3 pictures of boats have no boxes, or too few"):
+def test_images_without_any_box_are_one_line():
+    with pytest.raises(DataError, match="these 3 images of boats have no boxes, or too few"):
         compare(boxset_of([], TEST), [Detections(table_of(FOUND), 0.5)] * 2, rounds=20)
 
 

@@ -1,4 +1,4 @@
-"""Which box is the object, what is cut, and what becomes of the rest of the picture. All values worked by hand."""
+"""Which box is the object, what is cut, and what becomes of the rest of the image. All values worked by hand."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from podium.detection.crop_config import Cropping
 from podium.detection.cropping import (
     Box,
     choose_box,
-    crop_picture,
+    crop_image,
     encoded,
     place_of,
     shrunk,
@@ -22,7 +22,7 @@ def car(left, top, right, bottom, score=0.9, kind="Car"):
     return Box(kind, score, left, top, right, bottom)
 
 
-SMALL_AND_SURE = car(10, 10, 20, 20, 0.9)  # 100 pixels: 0.015 of the picture's score times share
+SMALL_AND_SURE = car(10, 10, 20, 20, 0.9)  # 100 pixels: 0.015 of the image's score times share
 LARGE_AND_DOUBTFUL = car(40, 0, 100, 60, 0.35)  # 3,600 pixels: 0.21
 BETWEEN = car(50, 5, 100, 55, 0.8)  # 2,500 pixels: 0.33
 
@@ -42,7 +42,7 @@ def test_boxes_of_another_class_or_below_the_threshold_do_not_count():
     assert choose_box(boxes[:2], WIDTH, HEIGHT, Cropping("Car", threshold=0.3)) is None
 
 
-def test_what_lies_outside_the_picture_counts_for_nothing():
+def test_what_lies_outside_the_image_counts_for_nothing():
     within = car(0, 0, 30, 30, 0.5)
     assert choose_box([car(90, 0, 400, 60, 0.5), within], WIDTH, HEIGHT, Cropping("Car", choose="size")) == within
     assert choose_box([car(100, 0, 140, 60)], WIDTH, HEIGHT, Cropping("Car")) is None
@@ -59,14 +59,14 @@ def test_of_equals_the_one_further_left_is_chosen():
         (car(10, 20, 30, 40), {}, (10, 20, 30, 40)),
         (car(10.4, 20.6, 29.5, 39.1), {}, (10, 20, 30, 40)),  # whole pixels, those covered in part too
         (car(10, 20, 30, 30), {"margin": 0.1}, (8, 19, 32, 31)),  # 2 pixels of 20, 1 of 10
-        (car(1, 20, 31, 58), {"margin": 0.2}, (0, 12, 37, 60)),  # 6 of 30, 7.6 of 38: as far as the picture goes
+        (car(1, 20, 31, 58), {"margin": 0.2}, (0, 12, 37, 60)),  # 6 of 30, 7.6 of 38: as far as the image goes
         (car(20, 20, 50, 30), {"square": True}, (20, 10, 50, 40)),  # 10 more above and below
         (car(20, 20, 30, 50), {"square": True}, (10, 20, 40, 50)),
         (car(20, 0, 50, 10), {"square": True}, (20, 0, 50, 30)),  # moved down by 10
         (car(20, 50, 50, 60), {"square": True}, (20, 30, 50, 60)),  # moved up
         (car(0, 10, 10, 50), {"square": True}, (0, 10, 40, 50)),  # moved right
         (car(90, 10, 100, 50), {"square": True}, (60, 10, 100, 50)),  # moved left
-        (car(10, 20, 90, 40), {"square": True}, (10, 0, 90, 60)),  # 80 wide, and the picture has 60: cut off
+        (car(10, 20, 90, 40), {"square": True}, (10, 0, 90, 60)),  # 80 wide, and the image has 60: cut off
         (car(20, 20, 40, 30), {"margin": 0.5, "square": True}, (10, 5, 50, 45)),  # 40 wide with its margin
     ],
 )
@@ -74,7 +74,7 @@ def test_a_place_by_hand(box, options, place):
     assert place_of(box, WIDTH, HEIGHT, **options) == place
 
 
-def test_a_place_holds_its_box_and_lies_within_the_picture():
+def test_a_place_holds_its_box_and_lies_within_the_image():
     random = np.random.default_rng(0)
     for number in range(500):
         width, height = (int(side) for side in random.integers(1, 80, 2))
@@ -89,14 +89,14 @@ def test_a_place_holds_its_box_and_lies_within_the_picture():
         assert not is_square or across in (along, width) or along == height
 
 
-def picture():
+def image():
     """Each pixel tells its column and its row."""
     columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     return np.dstack([columns, rows, np.full_like(rows, 200)]).astype(np.uint8)
 
 
 def test_cutting_leaves_the_very_pixels_of_the_place():
-    cut = treated(picture(), (10, 20, 30, 25), "crop")
+    cut = treated(image(), (10, 20, 30, 25), "crop")
     assert cut.shape == (5, 20, 3)
     assert cut[0, 0].tolist() == [10, 20, 200]
     assert cut[-1, -1].tolist() == [29, 24, 200]
@@ -104,14 +104,14 @@ def test_cutting_leaves_the_very_pixels_of_the_place():
 
 @pytest.mark.parametrize(("how", "value"), [("grey", 128), ("black", 0)])
 def test_the_background_is_all_grey_or_all_black_and_the_object_untouched(how, value):
-    whole = picture()
+    whole = image()
     made = treated(whole, (10, 20, 30, 25), how)
     assert made.shape == whole.shape
     is_object = np.zeros((HEIGHT, WIDTH), dtype=bool)
     is_object[20:25, 10:30] = True
     assert (made[is_object] == whole[is_object]).all()
     assert (made[~is_object] == value).all()
-    assert (whole == picture()).all()
+    assert (whole == image()).all()
 
 
 def test_a_blurred_background_keeps_its_colour_and_loses_its_detail():
@@ -123,7 +123,7 @@ def test_a_blurred_background_keeps_its_colour_and_loses_its_detail():
     assert made[40:].std() < 5 < whole[40:].std()
 
 
-def test_a_blur_is_as_strong_on_a_large_picture_as_on_a_small_one():
+def test_a_blur_is_as_strong_on_a_large_image_as_on_a_small_one():
     half = np.zeros((600, 1000, 3), dtype=np.uint8)
     half[:, 500:] = 200
     large = treated(half, (0, 0, 1, 1), "blur")
@@ -131,35 +131,35 @@ def test_a_blur_is_as_strong_on_a_large_picture_as_on_a_small_one():
     assert np.abs(large[::5, ::5].astype(int) - small.astype(int))[10:].max() <= 8
 
 
-def test_pictures_only_shrink():
-    assert shrunk(picture(), 50).shape == (30, 50, 3)
-    assert shrunk(picture(), 400).shape == (60, 100, 3)
+def test_images_only_shrink():
+    assert shrunk(image(), 50).shape == (30, 50, 3)
+    assert shrunk(image(), 400).shape == (60, 100, 3)
     assert shrunk(np.zeros((1, 100, 3), np.uint8), 10).shape == (1, 10, 3)
 
 
-def test_a_picture_without_its_object_stays_whole():
-    made = crop_picture(picture(), [car(0, 0, 9, 9, 0.1)], Cropping("Car", how="black"))
+def test_a_image_without_its_object_stays_whole():
+    made = crop_image(image(), [car(0, 0, 9, 9, 0.1)], Cropping("Car", how="black"))
     assert made.box is None
     assert made.place == (0, 0, WIDTH, HEIGHT)
-    assert (made.picture == picture()).all()
+    assert (made.image == image()).all()
 
 
-def test_a_picture_is_cut_to_its_object():
-    made = crop_picture(picture(), [car(10, 20, 30, 30)], Cropping("Car", margin=0.1, size=12))
+def test_a_image_is_cut_to_its_object():
+    made = crop_image(image(), [car(10, 20, 30, 30)], Cropping("Car", margin=0.1, size=12))
     assert made.place == (8, 19, 32, 31)
     assert made.box.score == 0.9
-    assert made.picture.shape == (6, 12, 3)
+    assert made.image.shape == (6, 12, 3)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF", ".webp", ".gif", ""])
 def test_what_is_no_jpeg_loses_nothing(suffix):
-    read = cv2.imdecode(np.frombuffer(encoded(picture(), suffix), np.uint8), cv2.IMREAD_COLOR)
-    assert (cv2.cvtColor(read, cv2.COLOR_BGR2RGB) == picture()).all()
+    read = cv2.imdecode(np.frombuffer(encoded(image(), suffix), np.uint8), cv2.IMREAD_COLOR)
+    assert (cv2.cvtColor(read, cv2.COLOR_BGR2RGB) == image()).all()
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg"])
 def test_a_jpeg_is_one_of_high_quality(suffix):
-    content = encoded(picture(), suffix)
+    content = encoded(image(), suffix)
     assert content.startswith(b"\xff\xd8")
     read = cv2.cvtColor(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    assert np.abs(read.astype(int) - picture()).mean() < 2
+    assert np.abs(read.astype(int) - image()).mean() < 2

@@ -23,7 +23,7 @@ ROWS = [
     ("NA", "Boat", 1e-9, 12.25, 7.0, 4000.0, 3000.0),
 ]
 CLASSES = ["Boat", 'Sea "turtle"']
-PICTURES = ["first", "007", "NA", "with, comma"]
+IMAGES = ["first", "007", "NA", "with, comma"]
 
 
 def test_a_csv_brings_everything_back_ids_and_float32_figures_too(tmp_path):
@@ -43,28 +43,26 @@ def test_nothing_detected_is_a_file_without_rows_and_a_table_of_the_right_kinds(
     back = read_found(tmp_path / "found.csv")
     assert len(back) == 0
     assert back["score"].dtype == back["left"].dtype == np.float64
-    write_coco_results(tmp_path / "found.json", back, CLASSES, PICTURES)
+    write_coco_results(tmp_path / "found.json", back, CLASSES, IMAGES)
     assert json.loads((tmp_path / "found.json").read_text()) == []
-    assert len(read_coco_results(tmp_path / "found.json", CLASSES, PICTURES)) == 0
+    assert len(read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)) == 0
 
 
-def test_coco_results_number_pictures_and_classes_from_1_in_their_order(tmp_path):
-    write_coco_results(tmp_path / "found.json", table_of(ROWS), CLASSES, PICTURES)
+def test_coco_results_number_images_and_classes_from_1_in_their_order(tmp_path):
+    write_coco_results(tmp_path / "found.json", table_of(ROWS), CLASSES, IMAGES)
     entries = json.loads((tmp_path / "found.json").read_text())
     assert [(one["image_id"], one["category_id"], one["podium_id"]) for one in entries] == [
         (2, 1, "007"), (4, 2, "with, comma"), (3, 1, "NA"),
     ]  # fmt: skip
     assert entries[2]["bbox"] == [12.25, 7, 3987.75, 2993]
-    back = read_coco_results(tmp_path / "found.json", CLASSES, PICTURES)
+    back = read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)
     pd.testing.assert_frame_equal(back, table_of(ROWS), rtol=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("row", "what"), [(("nowhere", "Boat"), "picture 'nowhere'"), (("007", "Ship"), "class 'Ship'")]
-)
+@pytest.mark.parametrize(("row", "what"), [(("nowhere", "Boat"), "image 'nowhere'"), (("007", "Ship"), "class 'Ship'")])
 def test_what_has_no_number_is_told_and_nothing_is_written(tmp_path, row, what):
     with pytest.raises(DataError, match=f"A box is of {what}, which is none of the "):
-        write_coco_results(tmp_path / "found.json", table_of([*ROWS, (*row, 0.5, 0, 0, 1, 1)]), CLASSES, PICTURES)
+        write_coco_results(tmp_path / "found.json", table_of([*ROWS, (*row, 0.5, 0, 0, 1, 1)]), CLASSES, IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +121,7 @@ GOOD = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
 def test_malformed_coco_results_are_told_with_the_entry(tmp_path, content, message):
     (tmp_path / "found.json").write_text(content)
     with pytest.raises(DataError) as error:
-        read_coco_results(tmp_path / "found.json", CLASSES, PICTURES)
+        read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -132,4 +130,4 @@ def test_files_that_are_not_there_are_told(tmp_path):
     with pytest.raises(DataError, match=r"found.csv cannot be read \(No such file or directory\)"):
         read_found(tmp_path / "found.csv")
     with pytest.raises(DataError, match=r"found.json cannot be read"):
-        read_coco_results(tmp_path / "found.json", CLASSES, PICTURES)
+        read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)

@@ -1,4 +1,4 @@
-"""Boxes on pictures of any size: where lines and labels are, and that all of them stay inside."""
+"""Boxes on images of any size: where lines and labels are, and that all of them stay inside."""
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,8 @@ def blank(width, height):
     return np.full((height, width, 3), GREY, dtype=np.uint8)
 
 
-def is_colour(picture, kind):
-    return (picture == colour_of(kind, CLASSES)).all(axis=2)
+def is_colour(image, kind):
+    return (image == colour_of(kind, CLASSES)).all(axis=2)
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def places(monkeypatch):
     return seen
 
 
-def test_the_picture_itself_is_left_as_it_was():
-    picture = blank(200, 100)
-    drawn = draw_boxes(picture, boxes_of(("Boat", 0.9, 20, 30, 120, 80)), CLASSES)
-    assert (picture == GREY).all()
-    assert drawn.shape == picture.shape
+def test_the_image_itself_is_left_as_it_was():
+    image = blank(200, 100)
+    drawn = draw_boxes(image, boxes_of(("Boat", 0.9, 20, 30, 120, 80)), CLASSES)
+    assert (image == GREY).all()
+    assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
 
 
@@ -53,7 +53,7 @@ def test_the_lines_run_along_the_box_in_the_colour_of_its_class():
     assert not is_colour(drawn, "Boat").any()
 
 
-def test_each_class_has_its_colour_whatever_is_on_the_picture():
+def test_each_class_has_its_colour_whatever_is_on_the_image():
     assert colour_of("Boat", CLASSES) == COLOURS[0] != colour_of("Canoe", CLASSES)
     many = [str(number) for number in range(25)]
     assert colour_of("10", many) == colour_of("0", many)
@@ -61,12 +61,12 @@ def test_each_class_has_its_colour_whatever_is_on_the_picture():
 
 
 @pytest.mark.parametrize(("side", "line", "letters"), [(64, 1, 9), (320, 2, 9), (1024, 4, 30), (4000, 16, 118)])
-def test_lines_and_letters_fit_the_size_of_the_picture(side, line, letters):
+def test_lines_and_letters_fit_the_size_of_the_image(side, line, letters):
     assert (line_width(side, side), letter_height(side, side)) == (line, letters)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 300), (300, 40), (320, 320), (1500, 1000), (4000, 3000)])
-def test_labels_stay_inside_the_picture_wherever_the_boxes_are(places, size):
+def test_labels_stay_inside_the_image_wherever_the_boxes_are(places, size):
     width, height = size
     spots = [
         (0, 0, 0.3, 0.3),

@@ -19,10 +19,10 @@ from podium.errors import DataError
 
 # Two boxes, four detections, in the order of their scores:
 #
-#   picture a    [Boat] <- 0.9 exactly           hit, IoU 1      precision 1/1, recall 1/2
-#   picture b    (no box)  0.8                   false alarm     precision 1/2
-#   picture c    [Boat] <- 0.7, 8 of 10 pixels   hit, IoU 0.8    precision 2/3, recall 2/2
-#   picture a    beside the box  0.6             false alarm     precision 2/4
+#   image a    [Boat] <- 0.9 exactly           hit, IoU 1      precision 1/1, recall 1/2
+#   image b    (no box)  0.8                   false alarm     precision 1/2
+#   image c    [Boat] <- 0.7, 8 of 10 pixels   hit, IoU 0.8    precision 2/3, recall 2/2
+#   image a    beside the box  0.6             false alarm     precision 2/4
 BOXES = [("a", "Boat", 0, 0, 10, 10), ("c", "Boat", 0, 0, 10, 10)]
 FOUND = [
     ("a", "Boat", 0.9, 0, 0, 10, 10),
@@ -55,10 +55,10 @@ def test_precision_recall_f1_and_mean_iou_are_what_a_hand_computes():
     assert counted.mean_iou == pytest.approx((1 + 0.8) / 2)
 
 
-def test_what_is_detected_on_pictures_without_boxes_is_a_false_alarm_and_lowers_ap():
+def test_what_is_detected_on_images_without_boxes_is_a_false_alarm_and_lowers_ap():
     part = by_hand()
-    assert part.pictures == 3
-    assert (part.on_empty.pictures, part.on_empty.false_alarms, part.on_empty.with_false_alarms) == (1, 1, 1)
+    assert part.images == 3
+    assert (part.on_empty.images, part.on_empty.false_alarms, part.on_empty.with_false_alarms) == (1, 1, 1)
     assert part.on_empty.share == 1
     all_of_it = evaluate_part(boxset_of(BOXES, TEST), table_of(FOUND), "test", threshold=0.6)
     assert all_of_it.on_empty.share == 1 / 2
@@ -71,7 +71,7 @@ def test_a_group_box_is_neither_missed_nor_are_detections_in_it_false_alarms():
     part = evaluate_part(boxset, table_of(FOUND), "test", threshold=0.6)
     assert (part.counted.boxes, part.counted.detections, part.counted.hits) == (2, 3, 2)
     assert part.classes[0].groups == 1
-    assert part.on_empty.pictures == 0
+    assert part.on_empty.images == 0
     assert part.ap50 == 1
 
 
@@ -122,14 +122,14 @@ def test_no_box_and_no_detection_at_all_are_told_as_unknown_and_not_as_an_error(
 @pytest.mark.parametrize("seed", range(4))
 def test_ap_is_that_of_a_direct_call_of_pycocotools_with_files(seed, tmp_path):
     boxset, found = random_case(seed)
-    pictures = boxset.pictures["id"].tolist()
+    images = boxset.images["id"].tolist()
     part = evaluate_part(boxset, found, "test")
-    theirs = direct_figures(boxset, found, pictures, tmp_path)
+    theirs = direct_figures(boxset, found, images, tmp_path)
     assert (part.ap, part.ap50) == (pytest.approx(theirs[0], abs=1e-9), pytest.approx(theirs[1], abs=1e-9))
     assert 0.05 < part.ap50 < 0.95
 
 
-def direct_figures(boxset, found, pictures, folder):
+def direct_figures(boxset, found, images, folder):
     """As COCO's own example does: a set and results from files, all figures with their standard settings."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -137,11 +137,11 @@ def direct_figures(boxset, found, pictures, folder):
     boxes = boxset.boxes
     truth = {
         "info": {},
-        "images": [{"id": number} for number in range(1, len(pictures) + 1)],
+        "images": [{"id": number} for number in range(1, len(images) + 1)],
         "categories": [{"id": number, "name": name} for number, name in enumerate(boxset.classes, 1)],
         "annotations": [
             {
-                "id": number, "image_id": pictures.index(name) + 1, "category_id": boxset.classes.index(kind) + 1,
+                "id": number, "image_id": images.index(name) + 1, "category_id": boxset.classes.index(kind) + 1,
                 "bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top),
                 "iscrowd": int(group),
             }
@@ -151,7 +151,7 @@ def direct_figures(boxset, found, pictures, folder):
         ],
     }  # fmt: skip
     (folder / "truth.json").write_text(json.dumps(truth))
-    write_coco_results(folder / "found.json", found, boxset.classes, pictures)
+    write_coco_results(folder / "found.json", found, boxset.classes, images)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "truth.json"))
         evaluation = COCOeval(truth, truth.loadRes(str(folder / "found.json")), "bbox")
@@ -165,7 +165,7 @@ def direct_figures(boxset, found, pictures, folder):
 def test_precision_and_recall_are_those_of_scikit_learn_on_the_matched_flags(seed):
     """scikit-learn knows no boxes that nothing found: its recalls are of those that were ever hit."""
     boxset, found = random_case(seed)
-    matches = matching.match(found, boxset.boxes, boxset.classes, boxset.pictures["id"].tolist())
+    matches = matching.match(found, boxset.boxes, boxset.classes, boxset.images["id"].tolist())
     precisions, recalls, thresholds = precision_recall_curve(matches.is_hit, matches.scores)
     ever_hit = matches.is_hit.sum() / matches.boxes.sum()
     for precision, recall, threshold in zip(precisions, recalls, thresholds, strict=False):
@@ -184,9 +184,9 @@ def test_ap_is_near_scikit_learns_where_all_boxes_are_hit_and_scores_differ(seed
     found = [(name, kind, scores[place], *box) for place, (name, kind, *box) in enumerate(rows)]
     found += [(rows[place][0], "Boat", scores[40 + place], 50, 50, 60, 60) for place in range(40)]
     boxset, table = boxset_of(rows, dict.fromkeys((row[0] for row in rows), "test")), table_of(found)
-    pictures = boxset.pictures["id"].tolist()
-    matches = matching.match(table, boxset.boxes, boxset.classes, pictures)
-    own = average_precision(table, boxset.boxes, boxset.classes, pictures).ap50[0]
+    images = boxset.images["id"].tolist()
+    matches = matching.match(table, boxset.boxes, boxset.classes, images)
+    own = average_precision(table, boxset.boxes, boxset.classes, images).ap50[0]
     plain = average_precision_score(matches.is_hit, matches.scores)
     assert plain < own < plain + 0.1
     precisions, recalls, _ = precision_recall_curve(matches.is_hit, matches.scores)
@@ -211,7 +211,7 @@ def test_the_threshold_is_chosen_on_validation_and_holds_for_all_parts():
     assert [part.part for part in figures.parts] == ["train", "validation", "test"]
     assert {part.threshold for part in figures.parts} == {figures.threshold} == {0.6}
     assert [part.counted.f1 for part in figures.parts] == [1, 1, 0]
-    # On test 0.7 on the empty picture comes before the hit: precision 1/2 at every recall.
+    # On test 0.7 on the empty image comes before the hit: precision 1/2 at every recall.
     assert [part.ap50 for part in figures.parts] == pytest.approx([1, 1, 0.5])
     assert figures.part("test").on_empty.false_alarms == 1
     assert evaluate(boxset, found, threshold=0.5).part("test").counted.f1 == pytest.approx(2 / 3)
@@ -222,17 +222,17 @@ def test_a_part_alone_has_its_own_best_threshold():
     assert evaluate_part(boxset, found, "test").threshold == 0.55
 
 
-def test_parts_without_pictures_are_left_out_and_none_at_all_is_an_error():
+def test_parts_without_images_are_left_out_and_none_at_all_is_an_error():
     boxset, found = boxset_of(BOXES, TEST), table_of(FOUND)
     assert [part.part for part in evaluate(boxset, found).parts] == ["test"]
-    with pytest.raises(DataError, match="The set boats has no picture in train; expected at least one"):
+    with pytest.raises(DataError, match="The set boats has no image in train; expected at least one"):
         evaluate(boxset, found, parts=["train"])
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("z", "Boat", 0.5, 0, 0, 1, 1), r"1 detections are of a picture that the set boats lacks \(first: 'z'\)"),
+        (("z", "Boat", 0.5, 0, 0, 1, 1), r"1 detections are of an image that the set boats lacks \(first: 'z'\)"),
         (("a", "Ship", 0.5, 0, 0, 1, 1), r"1 detections are of a class that the set boats lacks \(first: 'Ship'\)"),
     ],
 )
@@ -248,11 +248,11 @@ def test_all_figures_are_json_and_unknown_ones_are_null():
     content = evaluate(boxset_of(BOXES, TEST, ("Boat", "Canoe")), table_of(FOUND), 0.7).to_json()
     again = json.loads(json.dumps(content, allow_nan=False))
     test = again["parts"]["test"]
-    assert (again["threshold"], test["pictures"], test["boxes"], test["hits"]) == (0.7, 3, 2, 2)
+    assert (again["threshold"], test["images"], test["boxes"], test["hits"]) == (0.7, 3, 2, 2)
     assert test["classes"]["Canoe"]["ap50"] is None
     assert test["classes"]["Boat"]["f1"] == pytest.approx(0.8)
-    assert test["on_pictures_without_boxes"] == {
-        "pictures": 1, "false_alarms": 1, "with_false_alarms": 1, "share_of_false_alarms": 1.0,
+    assert test["on_images_without_boxes"] == {
+        "images": 1, "false_alarms": 1, "with_false_alarms": 1, "share_of_false_alarms": 1.0,
     }  # fmt: skip
 
 

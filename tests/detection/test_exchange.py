@@ -12,7 +12,7 @@ from random_boxsets import IDS, draw_headers, files_in, png_header, random_boxse
 from podium.detection.boxset import CORNERS, FLAGS, ordered, read_boxset, write_boxset
 from podium.detection.cleaning import clean_boxset
 from podium.detection.coco import read_coco, write_coco
-from podium.detection.exchange import PictureFiles, check_sizes, id_of, stem_of
+from podium.detection.exchange import ImageFiles, check_sizes, id_of, stem_of
 from podium.detection.voc import read_voc, whole_corners, write_voc
 from podium.detection.yolo import read_yolo, write_yolo
 from podium.errors import DataError
@@ -21,8 +21,8 @@ FORMATS = {"yolo": (write_yolo, read_yolo), "voc": (write_voc, read_voc), "coco"
 
 
 def sides_of(boxset):
-    """The width and height of each corner's picture, in the order of the corners."""
-    sizes = boxset.pictures.set_index("id")[["width", "height"]]
+    """The width and height of each corner's image, in the order of the corners."""
+    sizes = boxset.images.set_index("id")[["width", "height"]]
     return sizes.loc[boxset.boxes["id"]].to_numpy()[:, [0, 1, 0, 1]]
 
 
@@ -36,7 +36,7 @@ def same_but_corners_and(names, boxset, back):
     """What every format keeps, and these flags; gives both sets' corners."""
     expected = ordered(boxset)
     kept = ["id", "width", "height", "split"]
-    pd.testing.assert_frame_equal(back.pictures[kept], expected.pictures[kept])
+    pd.testing.assert_frame_equal(back.images[kept], expected.images[kept])
     pd.testing.assert_frame_equal(back.boxes[["id", "class", *names]], expected.boxes[["id", "class", *names]])
     assert back.classes == boxset.classes
     assert not back.boxes[[flag for flag in FLAGS if flag not in names]].to_numpy().any()
@@ -74,47 +74,47 @@ def test_coco_keeps_everything(seed, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_coco_without_pictures_keeps_their_files_too(seed, tmp_path):
+def test_coco_without_images_keeps_their_files_too(seed, tmp_path):
     boxset = random_boxset(seed)
     write_coco(boxset, tmp_path / "coco")
     back = read_coco(tmp_path / "coco")
-    pd.testing.assert_frame_equal(back.pictures, ordered(boxset).pictures)
+    pd.testing.assert_frame_equal(back.images, ordered(boxset).images)
     pd.testing.assert_frame_equal(back.boxes, ordered(boxset).boxes)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("seed", range(3))
 def test_what_comes_back_can_be_kept_and_goes_away_again(name, seed, tmp_path):
-    """Rounding brings no box out of its picture; a second round trip changes nothing more."""
+    """Rounding brings no box out of its image; a second round trip changes nothing more."""
     once = away_and_back(name, random_boxset(seed), tmp_path)
     cleaned, counts = clean_boxset(once, minimum=1e-6)
     assert counts.clipped == counts.swapped == counts.empty == 0
     write_boxset(cleaned, tmp_path / "set")
     kept = read_boxset(tmp_path / "set")
     write, read = FORMATS[name]
-    write(kept, tmp_path / "again", PictureFiles("link", data_folder=tmp_path / name, own_folder=tmp_path))
+    write(kept, tmp_path / "again", ImageFiles("link", data_folder=tmp_path / name, own_folder=tmp_path))
     again = read(tmp_path / "again")
     pd.testing.assert_frame_equal(again.boxes, kept.boxes, atol=2e-5)
-    pd.testing.assert_frame_equal(again.pictures, kept.pictures)
+    pd.testing.assert_frame_equal(again.images, kept.images)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("how", ["copy", "link"])
-def test_pictures_come_along_and_are_found_where_the_set_says(name, how, tmp_path):
+def test_images_come_along_and_are_found_where_the_set_says(name, how, tmp_path):
     boxset = random_boxset(1)
     back = away_and_back(name, boxset, tmp_path, how)
-    assert boxset.pictures["turned"].any()
-    assert not back.pictures["turned"].any()
+    assert boxset.images["turned"].any()
+    assert not back.images["turned"].any()
     check_sizes(back, data_folder=tmp_path / name, own_folder=tmp_path / "nowhere")
-    assert all((tmp_path / name / file).is_symlink() == (how == "link") for file in back.pictures["file"])
+    assert all((tmp_path / name / file).is_symlink() == (how == "link") for file in back.images["file"])
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_id_leads_out_of_the_folder(name, tmp_path):
     boxset = random_boxset(2)
     ids = ["..", "../..", "/etc/passwd", "a/../../b", "..\\up", "C:\\boot", "/"]
-    pictures = boxset.pictures.iloc[: len(ids)].assign(id=ids[: len(boxset.pictures)], turned=False)
-    boxset = replace(boxset, pictures=pictures, boxes=boxset.boxes.iloc[:0])
+    images = boxset.images.iloc[: len(ids)].assign(id=ids[: len(boxset.images)], turned=False)
+    boxset = replace(boxset, images=images, boxes=boxset.boxes.iloc[:0])
     inside = tmp_path / "deep" / "inside"
     files = draw_headers(boxset, tmp_path)
     before = files_in(tmp_path)
@@ -126,7 +126,7 @@ def test_no_id_leads_out_of_the_folder(name, tmp_path):
         inside,
         inside / "export",
     }
-    assert FORMATS[name][1](inside / "export").pictures["id"].tolist() == sorted(ids)
+    assert FORMATS[name][1](inside / "export").images["id"].tolist() == sorted(ids)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -145,11 +145,11 @@ def test_a_folder_that_holds_something_is_left_alone(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_nothing_is_exported_where_a_picture_is_missing(name, tmp_path):
+def test_nothing_is_exported_where_a_image_is_missing(name, tmp_path):
     files = draw_headers(small_boxset(), tmp_path)
     (tmp_path / "data/some/two.png").unlink()
     before = files_in(tmp_path)
-    with pytest.raises(DataError, match=r"two.png is not there; put the picture back, or export without pictures"):
+    with pytest.raises(DataError, match=r"two.png is not there; put the image back, or export without images"):
         FORMATS[name][0](small_boxset(), tmp_path / "export", files)
     assert files_in(tmp_path) == before
 
@@ -165,7 +165,7 @@ def test_a_set_that_is_not_clean_is_not_exported(name, tmp_path):
 @pytest.mark.parametrize("ids", [["a", "A"], ["x" * 300, "b"]])
 def test_ids_that_cannot_be_files_are_told(ids, tmp_path):
     boxset = small_boxset()
-    boxset = replace(boxset, pictures=boxset.pictures.assign(id=ids), boxes=boxset.boxes.iloc[:0])
+    boxset = replace(boxset, images=boxset.images.assign(id=ids), boxes=boxset.boxes.iloc[:0])
     with pytest.raises(DataError, match=r"differ only in capital letters|too long for a file's name"):
         write_voc(boxset, tmp_path / "export")
     assert not any(tmp_path.iterdir())
@@ -180,7 +180,7 @@ def test_an_id_comes_back_from_the_name_made_of_it():
         assert id_of(foreign) == foreign
 
 
-def test_sizes_are_compared_with_the_pictures_when_asked(tmp_path):
+def test_sizes_are_compared_with_the_images_when_asked(tmp_path):
     files = draw_headers(small_boxset(), tmp_path)
     (tmp_path / "data/some/two.png").write_bytes(png_header(50, 100))
     with pytest.raises(DataError, match=r"two.png has 50 × 100 pixels, and its boxes speak of 100 × 50"):
@@ -203,12 +203,12 @@ def test_yolo_is_written_as_its_users_know_it(tmp_path):
     assert found["labels/val/two.txt"] == b""
     assert found["images/train/one.png"] == png_header(100, 50)
     assert "images/val/two.png" in found
-    # A part without pictures has no folders: empty ones get lost on the way.
+    # A part without images has no folders: empty ones get lost on the way.
     assert not any(path.endswith("/test") for path in found)
 
 
 def foreign_yolo(folder, description):
-    """A folder as another tool leaves it: one picture of 100 × 50 to train, one to validate."""
+    """A folder as another tool leaves it: one image of 100 × 50 to train, one to validate."""
     for place, name in (("train", "a"), ("valid", "b")):
         (folder / place / "images").mkdir(parents=True)
         (folder / place / "labels").mkdir()
@@ -231,7 +231,7 @@ def test_yolo_of_other_tools_is_read(description, tmp_path):
     back = read_yolo(foreign_yolo(tmp_path / "set", description))
     assert back.slug == "set"
     assert back.classes == ["ship", "buoy"]
-    assert back.pictures.to_numpy().tolist() == [
+    assert back.images.to_numpy().tolist() == [
         ["a", "train/images/a.PNG", 100, 50, False, "train"],
         ["b", "valid/images/b.PNG", 100, 50, False, "validation"],
     ]
@@ -239,7 +239,7 @@ def test_yolo_of_other_tools_is_read(description, tmp_path):
     assert back.corners().tolist() == [[40, 15, 60, 35], [0, 0, 100, 50]]
 
 
-def test_yolo_labels_may_lie_beside_the_pictures_with_names_in_a_file_of_their_own(tmp_path):
+def test_yolo_labels_may_lie_beside_the_images_with_names_in_a_file_of_their_own(tmp_path):
     (tmp_path / "images/train/deep").mkdir(parents=True)
     (tmp_path / "images/train/deep/a.png").write_bytes(png_header(100, 50))
     (tmp_path / "images/train/deep/a.txt").write_text("0 0.5 0.5 0.2 0.4\n")
@@ -249,16 +249,16 @@ def test_yolo_labels_may_lie_beside_the_pictures_with_names_in_a_file_of_their_o
     back = read_yolo(tmp_path, slug="boats")
     assert back.slug == "boats"
     assert back.classes == ["boat", "no"]
-    assert back.pictures["id"].tolist() == ["b", "deep/a"]
+    assert back.images["id"].tolist() == ["b", "deep/a"]
     assert back.boxes["id"].tolist() == ["deep/a"]
 
 
-def test_one_name_in_two_splits_is_two_pictures(tmp_path):
+def test_one_name_in_two_splits_is_two_images(tmp_path):
     foreign_yolo(tmp_path, "train: train/images\nval: valid/images\nnames: [ship, buoy]\n")
     for part, suffix in (("images", "PNG"), ("labels", "txt")):
         (tmp_path / "valid" / part / f"b.{suffix}").rename(tmp_path / "valid" / part / f"a.{suffix}")
     back = read_yolo(tmp_path)
-    assert back.pictures["id"].tolist() == ["train/a", "val/a"]
+    assert back.images["id"].tolist() == ["train/a", "val/a"]
     assert back.boxes["id"].tolist() == ["train/a"] * 2
 
 
@@ -321,7 +321,7 @@ def test_voc_of_other_tools_is_read(tmp_path):
     (tmp_path / "Annotations/b.xml").write_text(empty)
     back = read_voc(tmp_path)
     assert back.classes == ["buoy & bell", "ship"]
-    assert back.pictures.to_numpy().tolist() == [
+    assert back.images.to_numpy().tolist() == [
         ["a", "JPEGImages/a.jpg", 100, 50, False, "train"],
         ["b", "JPEGImages/b.jpg", 6, 5, False, "train"],
     ]
@@ -330,13 +330,13 @@ def test_voc_of_other_tools_is_read(tmp_path):
     assert back.boxes[["occluded", "truncated", "group"]].to_numpy().tolist() == [[False] * 3, [False, True, True]]
 
 
-def test_voc_lists_say_which_pictures_there_are(tmp_path):
+def test_voc_lists_say_which_images_there_are(tmp_path):
     write_voc(small_boxset(), tmp_path / "voc")
     lists = tmp_path / "voc/ImageSets/Main"
     (lists / "val.txt").write_bytes(b"one \r\n\r\n")
     (lists / "train.txt").unlink()
     back = read_voc(tmp_path / "voc")
-    assert back.pictures[["id", "split"]].to_numpy().tolist() == [["one", "validation"]]
+    assert back.images[["id", "split"]].to_numpy().tolist() == [["one", "validation"]]
 
 
 # COCO
@@ -346,22 +346,22 @@ def test_coco_is_loaded_by_its_own_tools(tmp_path):
     module = pytest.importorskip("pycocotools.coco")
     boxset = ordered(random_boxset(3))
     write_coco(boxset, tmp_path / "coco", draw_headers(boxset, tmp_path))
-    pictures = boxes = 0
+    images = boxes = 0
     for split, short_name in (("train", "train"), ("validation", "val"), ("test", "test")):
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = module.COCO(str(tmp_path / f"coco/annotations/instances_{short_name}.json"))
         assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == boxset.classes
-        for image in loaded.loadImgs(loaded.getImgIds()):
-            picture = boxset.pictures.set_index("id").loc[image["podium_id"]]
-            assert picture[["width", "height", "split"]].tolist() == [image["width"], image["height"], split]
+        for entry in loaded.loadImgs(loaded.getImgIds()):
+            image = boxset.images.set_index("id").loc[entry["podium_id"]]
+            assert image[["width", "height", "split"]].tolist() == [entry["width"], entry["height"], split]
             assert (tmp_path / "coco" / short_name / image["file_name"]).is_file()
-            own = boxset.boxes[boxset.boxes["id"] == image["podium_id"]]
+            own = boxset.boxes[boxset.boxes["id"] == entry["podium_id"]]
             annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=image["id"]))
             lefts_and_tops = [annotation["bbox"][:2] for annotation in annotations]
             assert lefts_and_tops == own[["left", "top"]].to_numpy().tolist()
             assert [annotation["iscrowd"] for annotation in annotations] == own["group"].astype(int).tolist()
-            pictures, boxes = pictures + 1, boxes + len(annotations)
-    assert (pictures, boxes) == (len(boxset.pictures), len(boxset.boxes))
+            images, boxes = images + 1, boxes + len(annotations)
+    assert (images, boxes) == (len(boxset.images), len(boxset.boxes))
 
 
 FOREIGN_COCO = {
@@ -386,7 +386,7 @@ def test_coco_of_other_tools_is_read(tmp_path):
     (tmp_path / "annotations/instances_val2017.json").write_bytes(content)
     back = read_coco(tmp_path)
     assert back.classes == ["car", "toothbrush"]
-    assert back.pictures.to_numpy().tolist() == [
+    assert back.images.to_numpy().tolist() == [
         ["000285", "val2017/000285.jpg", 30, 40, False, "validation"],
         ["deep/000139", "val2017/deep/000139.jpg", 100, 50, False, "validation"],
     ]
@@ -399,33 +399,33 @@ def test_coco_of_other_tools_is_read(tmp_path):
 def test_one_coco_file_is_a_set_too(tmp_path):
     (tmp_path / "boats.json").write_text(json.dumps(FOREIGN_COCO))
     back = read_coco(tmp_path / "boats.json", slug="boats")
-    assert back.pictures["split"].tolist() == ["train", "train"]
-    assert back.pictures["file"].tolist() == ["000285.jpg", "deep/000139.jpg"]
+    assert back.images["split"].tolist() == ["train", "train"]
+    assert back.images["file"].tolist() == ["000285.jpg", "deep/000139.jpg"]
 
 
-def test_coco_files_may_lie_beside_their_pictures(tmp_path):
+def test_coco_files_may_lie_beside_their_images(tmp_path):
     for place in ("train", "valid"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "_annotations.coco.json").write_text(json.dumps(FOREIGN_COCO))
     back = read_coco(tmp_path)
-    assert back.pictures["id"].tolist() == ["train/000285", "train/deep/000139", "val/000285", "val/deep/000139"]
-    assert back.pictures["file"].tolist()[2] == "valid/000285.jpg"
+    assert back.images["id"].tolist() == ["train/000285", "train/deep/000139", "val/000285", "val/deep/000139"]
+    assert back.images["file"].tolist()[2] == "valid/000285.jpg"
     assert back.boxes["id"].tolist() == ["train/deep/000139"] * 3 + ["val/deep/000139"] * 3
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("pictures", [0, 2])
-def test_a_set_without_boxes_comes_back_too(name, pictures, tmp_path):
+@pytest.mark.parametrize("images", [0, 2])
+def test_a_set_without_boxes_comes_back_too(name, images, tmp_path):
     boxset = small_boxset()
-    boxset = replace(boxset, pictures=boxset.pictures.iloc[:pictures], boxes=boxset.boxes.iloc[:0])
+    boxset = replace(boxset, images=boxset.images.iloc[:images], boxes=boxset.boxes.iloc[:0])
     back = away_and_back(name, boxset, tmp_path)
-    assert (back.classes, len(back.pictures), len(back.boxes)) == (boxset.classes, pictures, 0)
+    assert (back.classes, len(back.images), len(back.boxes)) == (boxset.classes, images, 0)
     assert back.boxes.dtypes.equals(boxset.boxes.dtypes)
 
 
 def test_an_export_is_read_wherever_it_was_moved_to(tmp_path):
     for name, (write, read) in FORMATS.items():
-        write(small_boxset(), tmp_path / name, draw_headers(small_boxset(), tmp_path / "pictures"))
+        write(small_boxset(), tmp_path / name, draw_headers(small_boxset(), tmp_path / "images"))
         shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
         back = read(tmp_path / "elsewhere" / name)
         assert back.boxes[list(CORNERS)].to_numpy().shape == (2, 4)

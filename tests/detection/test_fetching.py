@@ -1,4 +1,4 @@
-"""Pictures from a server that fails in every way: asked again, checked, whole in the folder or listed as dead."""
+"""Images from a server that fails in every way: asked again, checked, whole in the folder or listed as dead."""
 
 import base64
 import csv
@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from podium.detection import fetching
-from podium.detection.fetching import TRIES, Wanted, fetch_pictures, write_dead
+from podium.detection.fetching import TRIES, Wanted, fetch_images, write_dead
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError
 
-PICTURE = cv2.imencode(".jpg", np.full((24, 32, 3), 200, np.uint8))[1].tobytes()
-MD5 = base64.b64encode(hashlib.md5(PICTURE).digest()).decode()
+IMAGE = cv2.imencode(".jpg", np.full((24, 32, 3), 200, np.uint8))[1].tobytes()
+MD5 = base64.b64encode(hashlib.md5(IMAGE).digest()).decode()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the picture under every path; `answers[path]` are functions that answer before that, one call each."""
+    """Serves the image under every path; `answers[path]` are functions that answer before that, one call each."""
 
     daemon_threads = True
 
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def whole(handler, content=PICTURE):
+def whole(handler, content=IMAGE):
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
@@ -66,16 +66,16 @@ def status(number, **headers):
 
 def cut_off(handler):
     handler.send_response(200)
-    handler.send_header("Content-Length", str(len(PICTURE)))
+    handler.send_header("Content-Length", str(len(IMAGE)))
     handler.end_headers()
-    handler.wfile.write(PICTURE[: len(PICTURE) // 2])
+    handler.wfile.write(IMAGE[: len(IMAGE) // 2])
 
 
 def stalled(handler):
     handler.send_response(200)
-    handler.send_header("Content-Length", str(len(PICTURE)))
+    handler.send_header("Content-Length", str(len(IMAGE)))
     handler.end_headers()
-    handler.wfile.write(PICTURE[:10])
+    handler.wfile.write(IMAGE[:10])
     handler.wfile.flush()
     handler.server.let_go.wait(60)
 
@@ -98,14 +98,14 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """`fetch(path, …)`: fetches these paths of the server as pictures of that name; gives the dead and the waits."""
+    """`fetch(path, …)`: fetches these paths of the server as images of that name; gives the dead and the waits."""
 
     def fetched(*paths, size=None, md5=None, at_once=4, tell=lambda done: None):
         waits = []
         wanted = [
             Wanted(path, tmp_path / "images" / f"{path}.jpg", (Address(server.url(path), size, md5),)) for path in paths
         ]
-        return list(fetch_pictures(wanted, at_once, tell, waits.append)), waits
+        return list(fetch_images(wanted, at_once, tell, waits.append)), waits
 
     return fetched
 
@@ -116,12 +116,12 @@ def there(tmp_path):
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def test_pictures_are_fetched_whole_and_their_number_told(fetch, tmp_path):
+def test_images_are_fetched_whole_and_their_number_told(fetch, tmp_path):
     told = []
-    dead, waits = fetch(*"abcdefghij", size=len(PICTURE), md5=MD5, tell=told.append)
+    dead, waits = fetch(*"abcdefghij", size=len(IMAGE), md5=MD5, tell=told.append)
     assert (dead, waits) == ([], [])
     assert there(tmp_path) == [f"{name}.jpg" for name in "abcdefghij"]
-    assert (tmp_path / "images" / "a.jpg").read_bytes() == PICTURE
+    assert (tmp_path / "images" / "a.jpg").read_bytes() == IMAGE
     assert (told, told[-1]) == (sorted(told), 10)
 
 
@@ -175,11 +175,11 @@ def test_what_is_gone_is_not_asked_for_again(fetch, server, tmp_path, number):
 @pytest.mark.parametrize(
     ("content", "facts", "reason"),
     [
-        (PICTURE, {"md5": base64.b64encode(bytes(16)).decode()}, "another checksum: another picture"),
-        (PICTURE, {"size": 5}, f"{len(PICTURE)} bytes, not 5: another picture"),
-        (b"<html>gone</html>", {}, "no whole picture"),
-        (PICTURE[: len(PICTURE) // 2], {}, "no whole picture"),
-        (b"", {}, "no whole picture"),
+        (IMAGE, {"md5": base64.b64encode(bytes(16)).decode()}, "another checksum: another image"),
+        (IMAGE, {"size": 5}, f"{len(IMAGE)} bytes, not 5: another image"),
+        (b"<html>gone</html>", {}, "no whole image"),
+        (IMAGE[: len(IMAGE) // 2], {}, "no whole image"),
+        (b"", {}, "no whole image"),
     ],
 )
 def test_another_content_is_dead(fetch, server, tmp_path, content, facts, reason):
@@ -189,10 +189,10 @@ def test_another_content_is_dead(fetch, server, tmp_path, content, facts, reason
     assert there(tmp_path) == []
 
 
-def test_the_placeholder_of_a_removed_picture_is_none(fetch, server, tmp_path):
+def test_the_placeholder_of_a_removed_image_is_none(fetch, server, tmp_path):
     server.answers["a"] = [status(302, Location=server.url("images/photo_unavailable.png"))]
     dead, _ = fetch("a")
-    assert dead[0].reason == "the picture was removed there"
+    assert dead[0].reason == "the image was removed there"
     assert there(tmp_path) == []
 
 
@@ -219,13 +219,13 @@ def test_the_next_address_is_tried(server, tmp_path):
     server.answers["a"] = [status(404)]
     path = tmp_path / "images" / "x.jpg"
     addresses = (Address(server.url("a")), Address("ftp://a/b"), Address("http://"), Address(server.url("b")))
-    assert list(fetch_pictures([Wanted("x", path, addresses)], 1, lambda done: None)) == []
+    assert list(fetch_images([Wanted("x", path, addresses)], 1, lambda done: None)) == []
     assert server.asked == ["a", "b"]
-    assert path.read_bytes() == PICTURE
+    assert path.read_bytes() == IMAGE
 
 
-def test_a_picture_without_any_address_is_dead(tmp_path):
-    (dead,) = fetch_pictures([Wanted("x", tmp_path / "x.jpg", ())], 1, lambda done: None)
+def test_a_image_without_any_address_is_dead(tmp_path):
+    (dead,) = fetch_images([Wanted("x", tmp_path / "x.jpg", ())], 1, lambda done: None)
     assert (dead.url, dead.reason) == ("", "no address is known")
 
 
@@ -258,12 +258,12 @@ def test_a_machine_without_a_line_says_so_once(tmp_path):
         Wanted(str(number), tmp_path / "images" / f"{number}.jpg", (Address(f"http://127.0.0.1:{port}/{number}"),))
         for number in range(200)
     ]
-    with pytest.raises(MachineError, match=r"40 pictures in a row could not be asked for .*; is there a line"):
-        list(fetch_pictures(wanted, 4, lambda done: None, lambda seconds: None))
+    with pytest.raises(MachineError, match=r"40 images in a row could not be asked for .*; is there a line"):
+        list(fetch_images(wanted, 4, lambda done: None, lambda seconds: None))
     assert there(tmp_path) == []
 
 
-def test_what_stops_it_leaves_whole_pictures_and_no_threads(server, tmp_path):
+def test_what_stops_it_leaves_whole_images_and_no_threads(server, tmp_path):
     names = [f"p{number}" for number in range(50)]
     server.answers = {"p20": [stalled]}
     wanted = [Wanted(name, tmp_path / "images" / f"{name}.jpg", (Address(server.url(name)),)) for name in names]
@@ -274,9 +274,9 @@ def test_what_stops_it_leaves_whole_pictures_and_no_threads(server, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(fetch_pictures(wanted, 4, stop))
+        list(fetch_images(wanted, 4, stop))
     assert 10 <= len(there(tmp_path)) < 50
-    assert all((tmp_path / "images" / name).read_bytes() == PICTURE for name in there(tmp_path))
+    assert all((tmp_path / "images" / name).read_bytes() == IMAGE for name in there(tmp_path))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 

@@ -13,9 +13,9 @@ from podium.detection.detections import table_of
 from podium.detection.matching import DEFAULT_THRESHOLD, areas, best_threshold, match, overlaps
 
 
-def matches_of(boxes, found, classes=("Boat",), pictures=("a", "b")):
-    boxset = boxset_of(boxes, dict.fromkeys(pictures, "test"), classes)
-    return match(table_of(found), boxset.boxes, classes, pictures)
+def matches_of(boxes, found, classes=("Boat",), images=("a", "b")):
+    boxset = boxset_of(boxes, dict.fromkeys(images, "test"), classes)
+    return match(table_of(found), boxset.boxes, classes, images)
 
 
 def told(matches):
@@ -63,7 +63,7 @@ def test_each_hit_tells_the_row_of_the_box_that_it_took():
     assert matches_of(boxes, found).taken.tolist() == [2, 1, -1]
 
 
-def test_only_boxes_of_the_same_class_on_the_same_picture_are_taken():
+def test_only_boxes_of_the_same_class_on_the_same_image_are_taken():
     boxes = [("a", "Boat", 0, 0, 10, 10)]
     found = [("b", "Boat", 0.9, 0, 0, 10, 10), ("a", "Canoe", 0.8, 0, 0, 10, 10)]
     matches = matches_of(boxes, found, ("Boat", "Canoe"))
@@ -83,7 +83,7 @@ def test_what_lies_in_a_group_box_is_left_out_however_much_of_it():
     matches = matches_of([group], [*inside, ("a", "Boat", 0.6, 36, 0, 46, 10)])
     assert told(matches) == [(0.6, None)]
     assert matches.boxes.tolist() == [0]
-    assert not matches.is_on_empty.any(), "a picture with a group of boats is not without boats"
+    assert not matches.is_on_empty.any(), "an image with a group of boats is not without boats"
 
 
 def test_an_own_box_comes_before_the_group_it_lies_in():
@@ -97,7 +97,7 @@ def test_a_detection_without_area_hits_nothing():
     assert told(matches_of(boxes, [("a", "Boat", 0.9, 5, 5, 5, 8)])) == [(0.9, None)]
 
 
-def test_of_many_detections_of_a_class_on_a_picture_the_hundred_best_count():
+def test_of_many_detections_of_a_class_on_a_image_the_hundred_best_count():
     found = [("a", "Boat", score / 1000, 50, 50, 60, 60) for score in range(150)]
     found += [("a", "Boat", 0.0001, 0, 0, 10, 10), ("b", "Boat", 0.0001, 0, 0, 10, 10)]
     matches = matches_of([("a", "Boat", 0, 0, 10, 10), ("b", "Boat", 0, 0, 10, 10)], found)
@@ -148,7 +148,7 @@ def test_where_nothing_is_right_the_threshold_is_a_half():
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_threshold_has_a_better_f1_by_scikit_learn(seed):
     boxset, found = random_case(seed)
-    matches = match(found, boxset.boxes, boxset.classes, boxset.pictures["id"].tolist())
+    matches = match(found, boxset.boxes, boxset.classes, boxset.images["id"].tolist())
     missed = int(matches.boxes.sum() - matches.is_hit.sum())
     truth = [*matches.is_hit, *[True] * missed]  # a box that is never hit is a row that is never predicted
 
@@ -167,11 +167,11 @@ def test_no_other_threshold_has_a_better_f1_by_scikit_learn(seed):
 def test_hits_and_what_is_left_out_are_those_of_pycocotools(seed):
     from pycocotools.cocoeval import COCOeval
 
-    boxset, found = random_case(seed, pictures=40)
-    pictures = boxset.pictures["id"].tolist()
-    matches = match(found, boxset.boxes, boxset.classes, pictures)
+    boxset, found = random_case(seed, images=40)
+    images = boxset.images["id"].tolist()
+    matches = match(found, boxset.boxes, boxset.classes, images)
     with contextlib.redirect_stdout(io.StringIO()):
-        parts = [_coco(table, boxset.classes, pictures) for table in (boxset.boxes, found)]
+        parts = [_coco(table, boxset.classes, images) for table in (boxset.boxes, found)]
         evaluation = COCOeval(*parts, "bbox")
         evaluation.params.areaRng, evaluation.params.iouThrs = [[0, 1e10]], np.array([0.5])
         evaluation.evaluate()
@@ -180,7 +180,7 @@ def test_hits_and_what_is_left_out_are_those_of_pycocotools(seed):
         for one in evaluation.evalImgs if one
         for score, match, out in zip(one["dtScores"], one["dtMatches"][0], one["dtIgnore"][0], strict=True) if not out
     ]  # fmt: skip
-    ours = zip(matches.classes, matches.pictures, matches.scores, matches.is_hit, strict=True)
+    ours = zip(matches.classes, matches.images, matches.scores, matches.is_hit, strict=True)
     assert sorted((int(a), int(b), float(c), bool(d)) for a, b, c, d in ours) == sorted(
         (int(a), int(b), float(c), bool(d)) for a, b, c, d in theirs
     )

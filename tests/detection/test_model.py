@@ -18,14 +18,14 @@ def settings_of(name="SmallResNet", **changes):
     return DetectorSettings.model_validate(content | changes)
 
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
     ("name", "size"),
     [("SmallResNet", 64), ("MobileNetV2", 96), ("ResNet50", 64), ("EfficientNetB0", 64), ("EfficientNetV2B0", 64)],
 )
-def test_levels_are_8_16_and_32_times_smaller_than_the_picture(name, size):
+def test_levels_are_8_16_and_32_times_smaller_than_the_image(name, size):
     model = build_detector(settings_of(name), 2, size)
     shapes = [tuple(output.shape[1:3]) for output in model.features.outputs]
     assert shapes == [(size // 8,) * 2, (size // 16,) * 2, (size // 32,) * 2]
@@ -38,20 +38,20 @@ def test_every_place_has_an_anchor_of_each_scale_and_ratio():
     assert answers.shape == (1, 2 * places, 4)
 
 
-def test_the_finder_fills_up_its_batch_and_answers_each_picture():
+def test_the_finder_fills_up_its_batch_and_answers_each_image():
     model = build_detector(settings_of(levels=5), 2, 64)
     model.classification_head.prediction_layer.bias.assign(
         np.tile(np.float32([12.0, -12.0]), model.anchor_generator.num_base_anchors)
     )
     find = Finder(model, 4)
-    found = [*find(PICTURES[:4]), *find(PICTURES[4:])]
+    found = [*find(IMAGES[:4]), *find(IMAGES[4:])]
     assert len(found) == 5
     for boxes in found:
         assert boxes.shape[1] == 6
         assert (boxes[:, 4] == 0).all()  # the class whose bias says so
         assert (np.diff(boxes[:, 5]) <= 0).all()  # best first
         assert len(boxes) > 0
-    alone = find(PICTURES[2:3])[0]
+    alone = find(IMAGES[2:3])[0]
     np.testing.assert_allclose(alone, found[2], rtol=1e-4, atol=1e-3)
 
 
@@ -59,5 +59,5 @@ def test_its_weights_come_back(tmp_path):
     one, other = (build_detector(settings_of(levels=5), 2, 64) for _ in range(2))
     plain_detector(one).save_weights(tmp_path / "w.weights.h5")
     plain_detector(other).load_weights(tmp_path / "w.weights.h5")
-    mine, theirs = (keras.ops.convert_to_numpy(model(PICTURES[:1])["cls_logits"]) for model in (one, other))
+    mine, theirs = (keras.ops.convert_to_numpy(model(IMAGES[:1])["cls_logits"]) for model in (one, other))
     np.testing.assert_array_equal(mine, theirs)

@@ -1,4 +1,4 @@
-"""The tables of Open Images: boxes of some classes out of many rows, pictures, addresses; and what is wrong in them."""
+"""The tables of Open Images: boxes of some classes out of many rows, images, addresses; and what is wrong in them."""
 
 import csv
 import random
@@ -11,11 +11,11 @@ from podium.detection.openimages import read_boxes, read_class_codes, wanted_cod
 from podium.detection.openimages_images import (
     UNKNOWN,
     Address,
-    KnownPicture,
+    KnownImage,
     addresses_of,
     ids_at_random,
     read_addresses,
-    read_pictures,
+    read_images,
     transfer_list,
 )
 from podium.detection.places import exact_patterns, places_of
@@ -27,7 +27,7 @@ HEADER = (
 )
 CODES = {"/m/019jd": "Boat", "/m/0ph39": "Canoe"}
 MD5 = "rL0Y20zC+Fzt72VPzMSk2A=="
-PICTURES_HEADER = (
+IMAGES_HEADER = (
     "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
     "Thumbnail300KURL,Rotation"
 )
@@ -37,7 +37,7 @@ def row(id_="000002b66c9c498e", code="/m/019jd", sides="0.1,0.5,0.2,0.6", flags=
     return f"{id_},xclick,{code},1,{sides},{flags},-1,-1"
 
 
-def picture_row(id_, url="", size="", md5="", thumbnail="", rotation="0.0", title="a boat"):
+def image_row(id_, url="", size="", md5="", thumbnail="", rotation="0.0", title="a boat"):
     return f'{id_},train,{url},,,,"Ada, by the sea","{title}",{size},{md5},{thumbnail},{rotation}'
 
 
@@ -54,9 +54,9 @@ def table(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    def written(*rows, header=PICTURES_HEADER):
-        path = tmp_path / "pictures.csv"
+def images(tmp_path):
+    def written(*rows, header=IMAGES_HEADER):
+        path = tmp_path / "images.csv"
         path.write_text("\n".join([header, *rows, ""]))
         return path
 
@@ -134,8 +134,8 @@ def test_a_comma_in_quotes_is_no_end_of_a_field(table):
         (row(sides="0.1,0.5,0.2,inf"), "line 3: YMax is a number from 0 to 1: got 'inf'"),
         (row(sides=",0.5,0.2,0.6"), "line 3: XMin is a number from 0 to 1: got ''"),
         (row(flags="0,2,0,0,0"), "line 3: IsTruncated is 1, 0 or -1: got '2'"),
-        (row(id_="../../etc/passwd"), "line 3: '../../etc/passwd' is no id of a picture"),
-        (row(id_=""), "line 3: '' is no id of a picture"),
+        (row(id_="../../etc/passwd"), "line 3: '../../etc/passwd' is no id of an image"),
+        (row(id_=""), "line 3: '' is no id of an image"),
         (row() + ",7", "line 3: expected 15 fields, as in the header: got 16"),
         ("00a,xclick,/m/019jd,1,0.1", "line 3: expected 15 fields, as in the header: got 5"),
         ("00a", "line 3: expected 15 fields: got 1"),
@@ -162,7 +162,7 @@ def test_what_is_no_table_of_boxes_is_told(table, header, told):
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    for read in (lambda path: read_boxes(path, CODES), read_class_codes, lambda path: read_pictures(path, {"a"})):
+    for read in (lambda path: read_boxes(path, CODES), read_class_codes, lambda path: read_images(path, {"a"})):
         assert f"{tmp_path / 'none.csv'} is not there; download it" in refusal(read, tmp_path / "none.csv")
 
 
@@ -201,41 +201,41 @@ def test_malformed_classes_are_told(tmp_path, text, told):
     assert told in refusal(read_class_codes, path)
 
 
-# Pictures and their addresses
+# Images and their addresses
 
 
-def test_a_picture_is_known_with_its_turn_and_its_addresses(pictures):
-    path = pictures(
-        picture_row("a", "https://a/1_o.jpg", 7, MD5, "https://a/1_z.jpg", "90.0"),
-        picture_row("b", rotation="nan", title='says ""hello"",\nand goes'),
-        picture_row("c", rotation=""),
-        picture_row("d", rotation="270"),
+def test_a_image_is_known_with_its_turn_and_its_addresses(images):
+    path = images(
+        image_row("a", "https://a/1_o.jpg", 7, MD5, "https://a/1_z.jpg", "90.0"),
+        image_row("b", rotation="nan", title='says ""hello"",\nand goes'),
+        image_row("c", rotation=""),
+        image_row("d", rotation="270"),
     )
-    known = read_pictures(path, {"a", "b", "c", "d"})
-    assert known["a"] == KnownPicture("train", Address("https://a/1_o.jpg", 7, MD5), "https://a/1_z.jpg", 90)
+    known = read_images(path, {"a", "b", "c", "d"})
+    assert known["a"] == KnownImage("train", Address("https://a/1_o.jpg", 7, MD5), "https://a/1_z.jpg", 90)
     assert [known[id_].turn for id_ in "bcd"] == [UNKNOWN, UNKNOWN, 270]
-    assert set(read_pictures(path, {"c", "elsewhere"})) == {"c"}
+    assert set(read_images(path, {"c", "elsewhere"})) == {"c"}
 
 
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        (picture_row("b", rotation="45"), "line 3: Rotation is 0, 90, 180, 270 or nan: got '45'"),
-        (picture_row("b", "https://a/2", "many"), "line 3: a size is a number of bytes: got 'many'"),
-        (picture_row("b", "https://a/2", 7, "short"), "line 3: an MD5 in base64 is 24 letters: got 'short'"),
+        (image_row("b", rotation="45"), "line 3: Rotation is 0, 90, 180, 270 or nan: got '45'"),
+        (image_row("b", "https://a/2", "many"), "line 3: a size is a number of bytes: got 'many'"),
+        (image_row("b", "https://a/2", 7, "short"), "line 3: an MD5 in base64 is 24 letters: got 'short'"),
         ("b,train", "line 3: expected 12 fields, as in the header: got 2"),
-        (picture_row("b") + ",more", "line 3: expected 12 fields, as in the header: got 13"),
+        (image_row("b") + ",more", "line 3: expected 12 fields, as in the header: got 13"),
     ],
 )
-def test_a_malformed_picture_is_told_with_its_line(pictures, bad, told):
-    path = pictures(picture_row("a"), bad, picture_row("c"))
-    assert told in refusal(read_pictures, path, {"a", "b", "c"})
+def test_a_malformed_image_is_told_with_its_line(images, bad, told):
+    path = images(image_row("a"), bad, image_row("c"))
+    assert told in refusal(read_images, path, {"a", "b", "c"})
 
 
-def test_a_turned_picture_does_not_come_from_a_thumbnail():
+def test_a_turned_image_does_not_come_from_a_thumbnail():
     addresses = (Address("https://a/o.jpg", 5, MD5), "https://a/z.jpg")
     wanted = ["thumbnail", "original", "https://mirror/{subset}/{id}.jpg"]
-    upright, turned = KnownPicture("test", *addresses, 0), KnownPicture("test", *addresses, 90)
+    upright, turned = KnownImage("test", *addresses, 0), KnownImage("test", *addresses, 90)
     assert [one.url for one in addresses_of("x", upright, None, wanted)] == [
         "https://a/z.jpg", "https://a/o.jpg", "https://mirror/test/x.jpg",
     ]  # fmt: skip
@@ -245,7 +245,7 @@ def test_a_turned_picture_does_not_come_from_a_thumbnail():
 
 
 def test_a_listed_address_comes_first_and_each_once():
-    known = KnownPicture("test", Address("https://a/o.jpg", 5, MD5))
+    known = KnownImage("test", Address("https://a/o.jpg", 5, MD5))
     listed = Address("https://b/o.jpg", 5, MD5)
     assert addresses_of("x", known, listed, ["original"]) == (listed, Address("https://a/o.jpg", 5, MD5))
     assert addresses_of("x", known, Address("https://a/o.jpg"), ["original"]) == (Address("https://a/o.jpg"),)
@@ -256,7 +256,7 @@ def test_lists_of_addresses_are_matched_by_the_originals_name_or_the_id(tmp_path
     path.write_text(
         f"TsvHttpData-1.0\nhttps://new/3/15611_o.jpg\t9\t{MD5}\nhttps://new/b.jpg\t8\t{MD5}\nhttps://new/no.jpg\t1\tx\n"
     )
-    known = {"a": KnownPicture(original=Address("https://old/5/15611_o.jpg")), "b": KnownPicture()}
+    known = {"a": KnownImage(original=Address("https://old/5/15611_o.jpg")), "b": KnownImage()}
     found = read_addresses([path], known, lambda done: None)
     assert found == {
         "a": Address("https://new/3/15611_o.jpg", 9, MD5),
@@ -275,7 +275,7 @@ def test_lists_of_addresses_are_matched_by_the_originals_name_or_the_id(tmp_path
 def test_a_malformed_list_of_addresses_is_told(tmp_path, text, told):
     path = tmp_path / "part0.tsv"
     path.write_text(text)
-    assert told in refusal(read_addresses, [path], {"b": KnownPicture()}, lambda done: None)
+    assert told in refusal(read_addresses, [path], {"b": KnownImage()}, lambda done: None)
 
 
 def test_a_transfer_list_is_sorted_by_address():
@@ -283,12 +283,12 @@ def test_a_transfer_list_is_sorted_by_address():
     assert text == f"TsvHttpData-1.0\nhttps://a/2\t7\t{MD5}\nhttps://b/1\t5\t{MD5}\n"
 
 
-def test_a_random_order_stays_when_pictures_are_added(pictures):
-    some = pictures(*[picture_row(f"{number:03}") for number in range(0, 60, 2)])
+def test_a_random_order_stays_when_images_are_added(images):
+    some = images(*[image_row(f"{number:03}") for number in range(0, 60, 2)])
     before = list(ids_at_random(some, 42, {"004"}))
     assert len(before) == 29
     assert before != sorted(before)
-    after = list(ids_at_random(pictures(*[picture_row(f"{number:03}") for number in range(60)]), 42, {"004"}))
+    after = list(ids_at_random(images(*[image_row(f"{number:03}") for number in range(60)]), 42, {"004"}))
     assert [id_ for id_ in after if id_ in before] == before
     assert list(ids_at_random(some, 43, {"004"})) != before
 
@@ -296,7 +296,7 @@ def test_a_random_order_stays_when_pictures_are_added(pictures):
 # Places
 
 
-def test_pictures_are_found_in_the_first_place_that_has_them(tmp_path):
+def test_images_are_found_in_the_first_place_that_has_them(tmp_path):
     for name in ("train/0/a.jpg", "train/1/b.jpg", "test/b.jpg", "test/c.jpeg", "train/0/ab.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -18,8 +18,8 @@ from podium.errors import ConfigError, PodiumError, RunError, WeightsError
 from podium.models.backbone import unfreeze
 from podium.models.devices import precision_of
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-SCALED = PICTURES * np.float32(SCALE) + np.float32(OFFSET)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+SCALED = IMAGES * np.float32(SCALE) + np.float32(OFFSET)
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,17 @@ def settings_of(preset, **changes):
     return DetectorSettings.model_validate({**content, "head": {"layers": 1}, **changes})
 
 
-def answers(model, pictures=PICTURES):
-    return [keras.ops.convert_to_numpy(answer) for answer in model(pictures, training=False).values()]
+def answers(model, images=IMAGES):
+    return [keras.ops.convert_to_numpy(answer) for answer in model(images, training=False).values()]
 
 
-def test_pictures_are_scaled_as_the_image_converter_says():
-    pictures = np.array([[[[0, 100, 255]]]], np.uint8)
-    scaled = keras.ops.convert_to_numpy(PresetScaling(SCALE, OFFSET)(pictures))
+def test_images_are_scaled_as_the_image_converter_says():
+    images = np.array([[[[0, 100, 255]]]], np.uint8)
+    scaled = keras.ops.convert_to_numpy(PresetScaling(SCALE, OFFSET)(images))
     np.testing.assert_allclose(scaled[0, 0, 0], [0 * 0.01 - 1, 100 * 0.02, 255 * 0.04 + 2], rtol=1e-6)
-    one_for_all = keras.ops.convert_to_numpy(PresetScaling(1 / 255, None)(pictures))
+    one_for_all = keras.ops.convert_to_numpy(PresetScaling(1 / 255, None)(images))
     np.testing.assert_allclose(one_for_all[0, 0, 0], [0, 100 / 255, 1], rtol=1e-6)
-    as_they_are = keras.ops.convert_to_numpy(PresetScaling(None, None)(pictures))
+    as_they_are = keras.ops.convert_to_numpy(PresetScaling(None, None)(images))
     np.testing.assert_array_equal(as_they_are[0, 0, 0], [0.0, 100.0, 255.0])
 
 
@@ -61,11 +61,11 @@ def test_scaling_is_saved_with_a_model():
     assert (again.scale, again.offset) == (SCALE, None)
 
 
-def test_features_are_the_presets_own_of_pictures_scaled_once(resnet):
+def test_features_are_the_presets_own_of_images_scaled_once(resnet):
     encoder = build_detector(settings_of(resnet), 2, 64).backbone.image_encoder
     own = keras_hub.models.ResNetBackbone.from_preset(str(resnet))
     expected = keras.Model(own.input, [own.pyramid_outputs[f"P{level}"] for level in (3, 4, 5)])(SCALED)
-    for mine, theirs, size in zip(encoder(PICTURES), expected, (8, 4, 2), strict=True):
+    for mine, theirs, size in zip(encoder(IMAGES), expected, (8, 4, 2), strict=True):
         assert mine.shape[1:3] == (size, size)
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
@@ -73,7 +73,7 @@ def test_features_are_the_presets_own_of_pictures_scaled_once(resnet):
 def test_a_retinanets_pyramid_comes_along(retinanet):
     pyramid = build_detector(settings_of(retinanet, levels=6), 2, 64).backbone
     own = keras_hub.models.RetinaNetBackbone.from_preset(str(retinanet))
-    mine, theirs = pyramid(PICTURES), own(SCALED)
+    mine, theirs = pyramid(IMAGES), own(SCALED)
     assert list(mine) == list(theirs) == ["P3", "P4", "P5", "P6"]
     for level in mine:
         np.testing.assert_allclose(mine[level], theirs[level], rtol=1e-3, atol=1e-4)
@@ -163,7 +163,7 @@ SERVES = "P3, P4 and P5, as presets of CSPNet, DenseNet, EfficientNet, ResNet an
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (without_converter, "has no image converter, which says how its pictures are scaled: save that beside it"),
+        (without_converter, "has no image converter, which says how its images are scaled: save that beside it"),
         (without_weights, "cannot be read ("),
         (cut_short, "cannot be read ("),
         (of_a_strange_class, "cannot be read ("),

@@ -1,4 +1,4 @@
-"""AP of resampled pictures: worked by hand, and against what pycocotools says of the same pictures written out."""
+"""AP of resampled images: worked by hand, and against what pycocotools says of the same images written out."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from podium.detection.detections import table_of
 from podium.detection.evaluation import evaluate_part
 from podium.detection.resampling import average_precision_of
 
-# Pictures a, b, c; b has no box. By score: 0.9 a hit on a; 0.8 a false alarm on b; 0.7 a hit on c, of IoU 0.8; 0.6 a
+# Images a, b, c; b has no box. By score: 0.9 a hit on a; 0.8 a false alarm on b; 0.7 a hit on c, of IoU 0.8; 0.6 a
 # false alarm on a.
 BOXES = [("a", "Boat", 0, 0, 10, 10), ("c", "Boat", 0, 0, 10, 10)]
 FOUND = [
@@ -19,9 +19,9 @@ FOUND = [
 ]  # fmt: skip
 
 
-def judged(boxes, found, classes=("Boat",), pictures="abc"):
-    boxset = boxset_of(boxes, dict.fromkeys(pictures, "test"), classes)
-    return average_precision(table_of(found), boxset.boxes, classes, list(pictures)).judged
+def judged(boxes, found, classes=("Boat",), images="abc"):
+    boxset = boxset_of(boxes, dict.fromkeys(images, "test"), classes)
+    return average_precision(table_of(found), boxset.boxes, classes, list(images)).judged
 
 
 def resampled(*times, boxes=BOXES, found=FOUND, classes=("Boat",)):
@@ -53,11 +53,11 @@ def test_nothing_found_is_0():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_with_each_picture_once_it_is_the_figure_that_an_evaluation_tells(seed):
+def test_with_each_image_once_it_is_the_figure_that_an_evaluation_tells(seed):
     boxset, found = random_case(seed)
-    pictures = boxset.pictures["id"].tolist()
-    worth = average_precision(found, boxset.boxes, boxset.classes, pictures)
-    again = average_precision_of(np.ones((1, len(pictures)), dtype=int), worth.judged)
+    images = boxset.images["id"].tolist()
+    worth = average_precision(found, boxset.boxes, boxset.classes, images)
+    again = average_precision_of(np.ones((1, len(images)), dtype=int), worth.judged)
     told = evaluate_part(boxset, found, "test")
     assert again.ap50[0] == pytest.approx(told.ap50, abs=1e-12)
     assert again.ap[0] == pytest.approx(told.ap, abs=1e-12)
@@ -65,17 +65,17 @@ def test_with_each_picture_once_it_is_the_figure_that_an_evaluation_tells(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_pycocotools_figure_of_the_drawn_pictures_as_copies(seed):
-    boxset, found = random_case(seed, pictures=12)
-    # Of equal scores on one picture the copies of the first would all come before those of the second.
+def test_it_is_pycocotools_figure_of_the_drawn_images_as_copies(seed):
+    boxset, found = random_case(seed, images=12)
+    # Of equal scores on one image the copies of the first would all come before those of the second.
     random = np.random.default_rng(seed)
     found = found.assign(score=random.permutation(len(found)) / len(found))
-    pictures = boxset.pictures["id"].tolist()
-    worth = average_precision(found, boxset.boxes, boxset.classes, pictures)
+    images = boxset.images["id"].tolist()
+    worth = average_precision(found, boxset.boxes, boxset.classes, images)
     times = random.multinomial(12, np.full(12, 1 / 12), 5)
     again = average_precision_of(times, worth.judged)
     for number, each in enumerate(times):
-        copies = [(name, f"{name}-{copy}") for name, count in zip(pictures, each, strict=True) for copy in range(count)]
+        copies = [(name, f"{name}-{copy}") for name, count in zip(images, each, strict=True) for copy in range(count)]
         tables = [copied(table, copies) for table in (found, boxset.boxes)]
         theirs = average_precision(*tables, boxset.classes, [copy for _, copy in copies])
         assert again.ap50[number] == pytest.approx(np.nanmean(theirs.ap50), abs=1e-12)

@@ -5,7 +5,7 @@ import pytest
 from podium.detection.splitting import splits_of
 from podium.errors import ConfigError
 
-IDS = [f"picture-{number}" for number in range(10_000)]
+IDS = [f"image-{number}" for number in range(10_000)]
 
 
 def by_definition(name, seed, first, second):
@@ -21,12 +21,12 @@ def test_a_split_is_what_the_definition_says():
     ]
 
 
-def test_these_pictures_are_split_like_this_for_ever():
+def test_these_images_are_split_like_this_for_ever():
     splits = splits_of(IDS[:12], seed=42).tolist()
     assert splits == ["train"] * 6 + ["validation"] + ["train"] * 3 + ["test", "train"]
 
 
-def test_a_picture_keeps_its_split_when_others_come_and_go():
+def test_a_image_keeps_its_split_when_others_come_and_go():
     all_of_them = dict(zip(IDS, splits_of(IDS), strict=True))
     some = IDS[5000:3000:-7]
     assert splits_of(some).tolist() == [all_of_them[name] for name in some]
@@ -57,7 +57,7 @@ def test_a_split_may_have_no_share(shares, expected):
     assert set(splits_of(IDS, shares=shares)) == expected
 
 
-def test_no_pictures_have_no_splits():
+def test_no_images_have_no_splits():
     assert splits_of([]).tolist() == []
 
 

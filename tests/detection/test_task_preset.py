@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from boxed_pictures import detector, draw_set, stage, task_of
+from boxed_images import detector, draw_set, stage, task_of
 from line_task import assert_same_weights, fit, started, stopped
 from tiny_presets import save_resnet, save_retinanet
 
@@ -53,7 +53,7 @@ def test_what_was_begun_without_its_recipe_does_not_go_on(folder, boxset, tmp_pa
 
 
 def test_the_presets_weights_are_what_a_training_begins_with(folder, boxset, tmp_path):
-    """Statistics of BatchNormalization too: only random weights take those of the first pictures."""
+    """Statistics of BatchNormalization too: only random weights take those of the first images."""
     from keras_hub.models import ResNetBackbone
 
     settings = detector(backbone={"preset": str(save_resnet(tmp_path / "preset"))})

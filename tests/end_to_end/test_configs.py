@@ -12,7 +12,7 @@ ENSEMBLES = sorted((CONFIGS / "ensembles").glob("*.yaml"))
 
 @pytest.fixture
 def data_of(tmp_path, make_tiny_competition):
-    """A few drawn pictures in the layout and with the class names of a shipped competition."""
+    """A few drawn images in the layout and with the class names of a shipped competition."""
 
     def make(member):
         named = yaml.safe_load(member.read_text())["competition"]

@@ -1,4 +1,4 @@
-"""A competition of cut-out pictures, made of another: with known boxes, and with a detector of its own."""
+"""A competition of cut-out images, made of another: with known boxes, and with a detector of its own."""
 
 import csv
 import shutil
@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from boxed_pictures import draw_set
+from boxed_images import draw_set
 from test_detect import DETECTOR
 
 from podium.config.loading import load_competition, load_member
 from podium.data.folds import make_folds
-from podium.data.images import read_picture
+from podium.data.images import read_image
 from podium.data.table import read_rows
 from podium.detection.boxset import write_boxset
 from podium.detection.detections import table_of
@@ -23,7 +23,7 @@ COMPETITION = "configs/competition.yaml"
 
 @pytest.fixture
 def tiny(make_tiny_competition, tmp_path):
-    """The coloured squares, and boxes.csv with the box of each but the last picture; podium runs in this folder."""
+    """The coloured squares, and boxes.csv with the box of each but the last image; podium runs in this folder."""
     return with_boxes(make_tiny_competition(tmp_path))
 
 
@@ -40,8 +40,8 @@ def with_boxes(made):
 
 def square_in(path):
     """The noise is grey, the square is not."""
-    picture = read_picture(path).astype(int)
-    rows, columns = np.nonzero(picture.max(axis=2) - picture.min(axis=2) > 100)
+    image = read_image(path).astype(int)
+    rows, columns = np.nonzero(image.max(axis=2) - image.min(axis=2) > 100)
     return int(np.median(columns)) - 9, int(np.median(rows)) - 9, int(np.median(columns)) + 9, int(np.median(rows)) + 9
 
 
@@ -65,10 +65,10 @@ def names_in(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_picture_is_cut_and_the_last_is_whole(tiny, crop, tmp_path):
+def test_every_image_is_cut_and_the_last_is_whole(tiny, crop, tmp_path):
     ended = crop("--margin", 0)
     assert ended.code == 0, ended.err
-    assert "32 pictures, 31 of them cut to a Square" in ended.out
+    assert "32 images, 31 of them cut to a Square" in ended.out
     assert "whole, since none was found from score 0.3 on: 1" in ended.out
     assert ended.out.splitlines()[-1] == (
         "train on it with: podium train MEMBER.yaml --set competition=cut/competition.yaml --data cut"
@@ -81,12 +81,12 @@ def test_every_picture_is_cut_and_the_last_is_whole(tiny, crop, tmp_path):
     }  # fmt: skip
     assert rows[-1]["right"] == "40"
     for row in rows[:-1]:
-        cut = read_picture(tmp_path / "cut" / row["file"])
+        cut = read_image(tmp_path / "cut" / row["file"])
         left, top, right, bottom = (int(row[corner]) for corner in ("left", "top", "right", "bottom"))
         assert cut.shape == (18, 18, 3)
-        whole = read_picture(tmp_path / "data" / row["file"])
+        whole = read_image(tmp_path / "data" / row["file"])
         assert np.abs(cut.astype(int) - whole[top:bottom, left:right]).mean() < 6
-    assert read_picture(tmp_path / "cut" / rows[-1]["file"]).shape == (40, 40, 3)
+    assert read_image(tmp_path / "cut" / rows[-1]["file"]).shape == (40, 40, 3)
 
 
 def test_the_new_competition_has_the_same_rows_in_the_same_folds(tiny, crop, tmp_path):
@@ -127,7 +127,7 @@ def test_a_member_trains_on_it_by_the_command_that_is_told(tiny, crop, tmp_path,
     told[told.index("MEMBER.yaml")] = str(tiny.member())
     ended = podium_in(tmp_path, *told, "--dry-run")
     assert ended.code == 0, ended.err
-    assert "tiny-squares, cropped: 24 pictures to train on, 8 to predict" in ended.out
+    assert "tiny-squares, cropped: 24 images to train on, 8 to predict" in ended.out
 
 
 def test_it_is_made_once_and_anew_when_anything_has_changed(tiny, crop, tmp_path):
@@ -160,7 +160,7 @@ def test_the_background_alone_is_changed(tiny, crop, tmp_path, how, slug):
     assert load_competition(tmp_path / "configs" / "other.yaml").slug == slug
     assert not (tmp_path / "cut" / "competition.yaml").exists()
     row = crops_of(tmp_path / "cut")[0]
-    made = read_picture(tmp_path / "cut" / row["file"])
+    made = read_image(tmp_path / "cut" / row["file"])
     assert made.shape == (40, 40, 3)
     corner = made[-4:, -4:] if int(row["right"]) < 30 or int(row["bottom"]) < 30 else made[:4, :4]
     if how != "blur":
@@ -176,7 +176,7 @@ def test_boxes_may_be_called_by_the_end_of_a_path_or_without_the_ending(tiny, cr
     table.to_csv(tmp_path / "ends.csv", index=False)
     ended = crop(boxes="ends.csv")
     assert "31 of them cut to a Square" in ended.out
-    assert "ends.csv: 1 pictures are none of this competition's" in ended.out
+    assert "ends.csv: 1 images are none of this competition's" in ended.out
 
 
 def test_extra_sources_and_zips_and_folders_of_classes_come_along(make_tiny_competition, tmp_path, crop):
@@ -205,10 +205,10 @@ def test_extra_sources_and_zips_and_folders_of_classes_come_along(make_tiny_comp
     rows = read_rows(after, tmp_path / "cut")
     assert (len(rows.train), len(rows.extra), len(rows.test)) == (24, 28, 8)
     assert read_rows(load_competition(tiny.config), tiny.folder).digest == rows.digest
-    assert read_picture(tmp_path / "cut" / "extra-1" / "3" / "more.jpg").shape == (9, 9, 3)
+    assert read_image(tmp_path / "cut" / "extra-1" / "3" / "more.jpg").shape == (9, 9, 3)
 
 
-def test_pictures_of_zips_are_cut_like_any(make_tiny_competition, tmp_path, crop):
+def test_images_of_zips_are_cut_like_any(make_tiny_competition, tmp_path, crop):
     shown = with_boxes(make_tiny_competition(tmp_path / "shown"))
     make_tiny_competition(tmp_path / "zipped", zipped=True)
     for name in ("data", "configs"):
@@ -219,20 +219,20 @@ def test_pictures_of_zips_are_cut_like_any(make_tiny_competition, tmp_path, crop
     assert len(crops_of(tmp_path / "cut")) == 32
 
 
-def test_a_picture_that_cannot_be_read_is_an_error_or_is_left_as_it_is(tiny, crop, tmp_path):
-    (tiny.folder / "train" / "0" / "0000.jpg").write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_is_an_error_or_is_left_as_it_is(tiny, crop, tmp_path):
+    (tiny.folder / "train" / "0" / "0000.jpg").write_bytes(b"no image")
     ended = crop()
     assert (ended.code, ended.err.count("\n")) == (1, 1)
-    assert "1 pictures cannot be read" in ended.err
+    assert "1 images cannot be read" in ended.err
     assert not (tmp_path / "cut").exists()
     tiny.change(on_bad_image="skip")
     ended = crop()
     assert "copied, since they cannot be read: 1" in ended.out
-    assert (tmp_path / "cut" / "train" / "0" / "0000.jpg").read_bytes() == b"no picture"
+    assert (tmp_path / "cut" / "train" / "0" / "0000.jpg").read_bytes() == b"no image"
 
 
-def test_a_turned_picture_is_cut_upright(tiny, crop, tmp_path):
-    """EXIF says: turn it by a quarter. So the 60 × 20 pixels of the file are a picture of 20 × 60."""
+def test_a_turned_image_is_cut_upright(tiny, crop, tmp_path):
+    """EXIF says: turn it by a quarter. So the 60 × 20 pixels of the file are an image of 20 × 60."""
     lying = np.full((20, 60, 3), 90, np.uint8)
     lying[:, :20] = (30, 30, 230)  # BGR: red at the left comes to the top
     _, content = cv2.imencode(".jpg", lying)
@@ -244,7 +244,7 @@ def test_a_turned_picture_is_cut_upright(tiny, crop, tmp_path):
     lines[1] = "train/0/0000.jpg,Square,0.9,0,0,20,20"
     (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
     assert crop("--margin", 0).code == 0
-    cut = read_picture(tmp_path / "cut" / "train" / "0" / "0000.jpg")
+    cut = read_image(tmp_path / "cut" / "train" / "0" / "0000.jpg")
     assert cut.shape == (20, 20, 3)
     assert cut[..., 0].mean() > 200 > 100 > cut[..., 2].mean()
 
@@ -253,7 +253,7 @@ def test_a_turned_picture_is_cut_upright(tiny, crop, tmp_path):
     ("boxes", "more", "told"),
     [
         (None, ["--class", "Sqare"], "boxes.csv knows no class 'Sqare'; did you mean 'Square'?"),
-        ("a.jpg,Square,1,0,0,9,9\n", [], "boxes.csv has boxes of other pictures, such as 'a.jpg'"),
+        ("a.jpg,Square,1,0,0,9,9\n", [], "boxes.csv has boxes of other images, such as 'a.jpg'"),
         ("0000.jpg,Square,1,0,0,90,9\n", [], "for train/0/0000.jpg, which has 40 × 40 pixels"),
         (
             "0000.jpg,Square,1,0,0,9,9\n0001,Ring,1,0,0,9,9\n",
@@ -278,7 +278,7 @@ def test_only_what_this_command_has_made_is_replaced(tiny, crop, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("mine")
     assert "not of podium detect crop" in crop(out="mine").err
-    assert "holds the pictures to be cropped" in crop(out="data").err
+    assert "holds the images to be cropped" in crop(out="data").err
     assert crop().code == 0
     (tmp_path / "cut" / "note.txt").write_text("mine")
     assert "cut holds note.txt, which podium detect crop has not made" in crop("--margin", 0.2).err
@@ -316,12 +316,12 @@ def test_wrong_usage_of_crop_ends_with_2(tiny, crop, more):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, podium_in):
-    """A detector trained on squares, and a competition of its pictures: Red, or Blue, or to be told."""
+    """A detector trained on squares, and a competition of its images: Red, or Blue, or to be told."""
     folder = tmp_path_factory.mktemp("searched")
     boxset = draw_set(folder / "data")
     write_boxset(boxset, folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
-    names = boxset.pictures["file"].tolist()
+    names = boxset.images["file"].tolist()
     rows = [f"{name},{'Red' if number % 2 == 0 else 'Blue'}" for number, name in enumerate(names[:12])]
     (folder / "data" / "train.csv").write_text("\n".join(["Id,Category", *rows, ""]))
     asked = [f"{name},Red" for name in names[12:]]
@@ -348,7 +348,7 @@ def crop_with(folder, podium_in, *more):
 def test_a_detector_finds_the_boxes_and_what_it_found_is_remembered(searched, podium_in, monkeypatch):
     ended = crop_with(searched, podium_in)
     assert ended.code == 0, ended.err
-    assert "squares: searching 18 pictures" in ended.out
+    assert "squares: searching 18 images" in ended.out
     assert "nothing has changed" in crop_with(searched, podium_in).out
     again = crop_with(searched, podium_in, "--margin", "0.4")
     assert again.code == 0
@@ -372,14 +372,14 @@ def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, 
     assert "Input/output error" in crop_with(searched, podium_in, "--margin", "0.2").err
     ended = crop_with(searched, podium_in, "--margin", "0.2")
     assert ended.code == 0, ended.err
-    assert "searching 8 pictures (10 were searched before)" in ended.out
+    assert "searching 8 images (10 were searched before)" in ended.out
 
 
-def test_a_wide_picture_is_searched_and_cut_as_a_wide_one(searched, podium_in, monkeypatch, tmp_path):
+def test_a_wide_image_is_searched_and_cut_as_a_wide_one(searched, podium_in, monkeypatch, tmp_path):
     from podium.detection.predict import TrainedDetector
 
     def find(self, asked, cache, console):
-        """In each picture its right half."""
+        """In each image its right half."""
         return table_of(
             (name, "Red", 0.9, width / 2, 0, width, height)
             for name, (height, width) in zip(asked.ids, asked.shapes, strict=True)
@@ -387,13 +387,13 @@ def test_a_wide_picture_is_searched_and_cut_as_a_wide_one(searched, podium_in, m
 
     monkeypatch.setattr(TrainedDetector, "find", find)
     shutil.copytree(searched, tmp_path / "wide")
-    picture = tmp_path / "wide" / "data" / "000.png"
-    cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(picture)), (128, 32)))
+    image = tmp_path / "wide" / "data" / "000.png"
+    cv2.imwrite(str(image), cv2.resize(cv2.imread(str(image)), (128, 32)))
     ended = crop_with(tmp_path / "wide", podium_in, "--margin", "0", "--no-square")
     assert ended.code == 0, ended.err
     row = crops_of(tmp_path / "wide" / "cut")[0]
     assert [row[corner] for corner in ("left", "top", "right", "bottom")] == ["64", "0", "128", "32"]
-    assert (read_picture(tmp_path / "wide" / "cut" / "000.png") == read_picture(picture)[:, 64:]).all()
+    assert (read_image(tmp_path / "wide" / "cut" / "000.png") == read_image(image)[:, 64:]).all()
 
 
 def test_a_detector_that_is_not_trained_or_knows_no_such_class_is_one_line(searched, podium_in):

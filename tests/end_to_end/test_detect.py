@@ -8,7 +8,7 @@ import cv2
 import pandas as pd
 import pytest
 import yaml
-from boxed_pictures import CLASSES, draw_set
+from boxed_images import CLASSES, draw_set
 
 from podium.detection.boxset import write_boxset
 from podium.runs import Run
@@ -26,7 +26,7 @@ DETECTOR = {
 
 
 def prepared(folder):
-    """Pictures, their set, and a detector file."""
+    """Images, their set, and a detector file."""
     write_boxset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
     return folder
@@ -52,7 +52,7 @@ def run_in(folder):
 
 def test_training_tells_what_it_does_and_leaves_a_run_folder(trained):
     folder, ended = trained
-    assert "training on 12 pictures with 11 boxes of 2 classes, validating on 6" in ended.out
+    assert "training on 12 images with 11 boxes of 2 classes, validating on 6" in ended.out
     assert "squares: val_ap50" in ended.out
     run = run_in(folder)
     assert run.is_trained
@@ -79,7 +79,7 @@ def test_evaluation_has_a_column_a_part(trained, podium_in):
     }  # fmt: skip
     figures = json.loads((evaluation / "figures.json").read_text())
     assert set(figures["parts"]) == {"train", "validation"}
-    assert figures["parts"]["train"]["pictures"] == 12
+    assert figures["parts"]["train"]["images"] == 12
 
 
 def test_a_single_part_at_a_threshold(trained, podium_in):
@@ -91,13 +91,13 @@ def test_a_single_part_at_a_threshold(trained, podium_in):
     assert "validation" not in ended.out.split("figures, boxes")[0]
 
 
-def test_boxes_of_any_pictures_in_pixels_of_each(trained, podium_in):
+def test_boxes_of_any_images_in_pixels_of_each(trained, podium_in):
     folder, _ = trained
     unseen = folder / "unseen"
     (unseen / "more").mkdir(parents=True, exist_ok=True)
-    picture = cv2.imread(str(folder / "data" / "001.png"))
-    cv2.imwrite(str(unseen / "small.png"), picture)
-    cv2.imwrite(str(unseen / "more" / "large.jpg"), cv2.resize(picture, (256, 256), interpolation=cv2.INTER_NEAREST))
+    image = cv2.imread(str(folder / "data" / "001.png"))
+    cv2.imwrite(str(unseen / "small.png"), image)
+    cv2.imwrite(str(unseen / "more" / "large.jpg"), cv2.resize(image, (256, 256), interpolation=cv2.INTER_NEAREST))
     ended = podium_in(folder, "detect", "predict", "squares.yaml", "unseen", "--out", "found", "--threshold", 0.0)
     assert ended.code == 0, ended.err
     found = pd.read_csv(folder / "found" / "boxes.csv")
@@ -112,7 +112,7 @@ def test_boxes_of_any_pictures_in_pixels_of_each(trained, podium_in):
         assert cv2.imread(str(folder / "found" / "drawn" / f"{name}.jpg")).shape == (side, side, 3)
 
 
-def test_a_wide_picture_is_searched_as_a_wide_one(trained, podium_in, monkeypatch):
+def test_a_wide_image_is_searched_as_a_wide_one(trained, podium_in, monkeypatch):
     from podium.detection.predict import TrainedDetector
 
     folder, _ = trained
@@ -140,19 +140,19 @@ def test_a_stopped_training_goes_on_under_a_changed_rate(alone, podium_in):
     assert told.code == 0, told.err
 
 
-def test_a_dry_run_takes_a_few_pictures(alone, podium_in):
+def test_a_dry_run_takes_a_few_images(alone, podium_in):
     ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--dry-run")
     assert ended.code == 0, ended.err
-    assert "training on 8 pictures" in ended.out
+    assert "training on 8 images" in ended.out
     evaluated = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data", "--dry-run")
     figures = json.loads((run_in(alone).path / "evaluation" / "figures.json").read_text())
-    assert figures["parts"]["train"]["pictures"] == 8, evaluated.err
+    assert figures["parts"]["train"]["images"] == 8, evaluated.err
     assert figures["parts"]["train"]["boxes"] == 8  # of those that were searched alone
 
 
-def test_a_limit_is_of_the_pictures_to_train_on(alone, podium_in):
+def test_a_limit_is_of_the_images_to_train_on(alone, podium_in):
     ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--limit", 5)
-    assert "training on 5 pictures with 5 boxes of 2 classes, validating on 6" in ended.out
+    assert "training on 5 images with 5 boxes of 2 classes, validating on 6" in ended.out
     assert json.loads((run_in(alone).path / "validation.json").read_text())["boxes"] == 5
 
 
@@ -160,7 +160,7 @@ def test_a_limit_is_of_the_pictures_to_train_on(alone, podium_in):
     ("spoil", "told"),
     [
         (lambda folder: _without(folder / "runs" / "boxes"), "build it with podium detect build first"),
-        (lambda folder: (folder / "data" / "003.png").unlink(), "1 pictures of the set cannot be read"),
+        (lambda folder: (folder / "data" / "003.png").unlink(), "1 images of the set cannot be read"),
         (lambda folder: _change(folder, stages=[]), "names no stages"),
         (lambda folder: _change(folder, stages=[{**STAGE, "image_size": 50}]), "a multiple of 32 pixels"),
         (lambda folder: _change(folder, stages=[{**STAGE, "unfreeze": "none", "views": 1}]), "stages.0.views"),
@@ -182,7 +182,7 @@ def test_what_cannot_be_searched_is_one_line(alone, trained, podium_in):
     assert (ended.code, "podium detect train" in ended.err) == (1, True)
     folder, _ = trained
     (folder / "nothing").mkdir(exist_ok=True)
-    for place, told in (("nowhere", "nowhere is not there"), ("nothing", "holds no picture")):
+    for place, told in (("nowhere", "nowhere is not there"), ("nothing", "holds no image")):
         ended = podium_in(folder, "detect", "predict", "squares.yaml", place, "--out", "other")
         assert (ended.code, told in ended.err) == (1, True)
     assert not (folder / "other").exists()
@@ -193,10 +193,10 @@ def test_what_cannot_be_searched_is_one_line(alone, trained, podium_in):
 def test_one_of_a_set_that_was_built_again_is_told_as_such(trained, alone, podium_in):
     folder, _ = trained
     shutil.copytree(folder / "runs" / run_in(folder).path.parent.name, alone / "runs" / run_in(folder).path.parent.name)
-    pictures = alone / "runs" / "boxes" / "squares" / "pictures.csv"
-    text = pictures.read_text()
+    images = alone / "runs" / "boxes" / "squares" / "images.csv"
+    text = images.read_text()
     first = next(line for line in text.splitlines() if line.endswith(",train"))
-    pictures.write_text(text.replace(first, f"{first.removesuffix('train')}test"))
+    images.write_text(text.replace(first, f"{first.removesuffix('train')}test"))
     ended = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data")
     assert ended.code == 1
     assert "squares was trained on the set as it was before it was built again (runs/squares-" in ended.err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from boxed_pictures import draw_set
+from boxed_images import draw_set
 from tiny_presets import save_resnet, save_text_model
 
 from podium.detection.boxset import write_boxset
@@ -27,7 +27,7 @@ DETECTOR = {
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Pictures, their set, a preset and a detector file."""
+    """Images, their set, a preset and a detector file."""
     folder = tmp_path_factory.mktemp("presets")
     write_boxset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from boxed_pictures import draw_set
+from boxed_images import draw_set
 from standin.pushed import run_pushed
 
 from podium.detection.coco import write_coco
-from podium.detection.exchange import PictureFiles
+from podium.detection.exchange import ImageFiles
 from podium.runs import Run
 
 DATASET = "ada/some-squares"
@@ -33,9 +33,9 @@ QUICK, LONG = 1, 100
 
 @pytest.fixture
 def squares(tmp_path, podium):
-    """Pictures with their boxes in COCO's form, and a detector file; the set is not built yet."""
+    """Images with their boxes in COCO's form, and a detector file; the set is not built yet."""
     drawn = tmp_path / "drawn"
-    write_coco(draw_set(drawn), tmp_path / "data" / "squares", PictureFiles("copy", drawn, drawn))
+    write_coco(draw_set(drawn), tmp_path / "data" / "squares", ImageFiles("copy", drawn, drawn))
     return written()
 
 
@@ -93,7 +93,7 @@ def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):
     assert "the set of boxes travels in it" in podium("kernel", "build", squares).out
     ended = podium("kernel", "run", "--dry-run", "--layout", "old")
     assert (ended.code, ended.err) == (0, "")
-    assert "training on 8 pictures" in ended.out
+    assert "training on 8 images" in ended.out
     assert "done after" in ended.out
 
 
@@ -123,7 +123,7 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--set", "data_at_kaggle=null"], "nothing says where its pictures lie at Kaggle"),
+        (["--set", "data_at_kaggle=null"], "nothing says where its images lie at Kaggle"),
         (["--set", "data_at_kaggle=kaggle-dataset:ada"], "expected kaggle-dataset:<owner>/<slug>"),
         (["--fold", "0"], "a detector has one training"),
         (["--set", "source={kind: coco, folder: /somewhere}"], "is a place of this machine"),

@@ -67,7 +67,7 @@ def test_without_a_script_there_is_nothing_to_rehearse(podium):
 @pytest.mark.parametrize("layout", ["new", "old"])
 @pytest.mark.parametrize("config", SHIPPED, ids=lambda path: path.stem)
 def test_the_kernel_of_every_shipped_config_rehearses(config, layout, podium, make_tiny_competition, tmp_path):
-    """On a few drawn pictures under the names of the real competition's."""
+    """On a few drawn images under the names of the real competition's."""
     loaded = load_ensemble(config) if "ensembles" in str(config) else load_member(config)
     colours = {label: (20 * int(label), 200 - 20 * int(label), 90) for label in loaded.competition.labels}
     drawn = make_tiny_competition(tmp_path / "drawn", train=8 * len(colours), colours=colours)

@@ -82,7 +82,7 @@ def test_resume_with_nothing_to_go_on_from_begins_and_says_so(cars):
 
 def test_run_goes_on_by_itself_and_ends_as_one_that_was_not_stopped(cars):
     assert cars("run", "--runs", "whole").code == 0
-    shutil.rmtree("submissions")  # the same answers a second time would be a fault
+    shutil.rmtree("submissions")  # the same answers a second time would be a problem
     stop(cars, "run")
     stop(cars, "run")
     ended = cars("run")
@@ -190,7 +190,7 @@ def test_a_run_in_use_is_refused_and_its_holder_named(cars):
 def test_time_that_does_not_suffice_for_predicting_is_told_before_it_begins(cars, monkeypatch):
     assert cars("train").code == 0
     (run,) = runs()
-    run.save_state(seconds_a_picture=1000.0)
+    run.save_state(seconds_a_image=1000.0)
     ended = cars("run", "--time-limit", "7h")
     assert ended.code == 75
     assert "tiny fold 0 is trained; predicting it takes about 26000 s more; go on with: podium run" in ended.err

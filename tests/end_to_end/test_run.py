@@ -1,4 +1,4 @@
-"""From pictures to a checked CSV, by the commands themselves."""
+"""From images to a checked CSV, by the commands themselves."""
 
 import csv
 import json
@@ -98,7 +98,7 @@ def test_a_run_folder_that_was_left_half_trained_is_trained_again(run):
     state.write_text(json.dumps({"status": "training"}))
     ended = run("--fold", 0)
     assert ended.out.count("trained already") == 1
-    assert ended.out.count("training on 12 pictures") == 1
+    assert ended.out.count("training on 12 images") == 1
 
 
 def test_a_fold_that_is_not_there_is_told_with_those_that_are(run):
@@ -174,7 +174,7 @@ def test_limit_keeps_every_class_and_trains_on_no_more(podium, tiny_competition)
     member = tiny_competition.member()
     ended = podium("train", member, "--data", tiny_competition.folder, "--limit", 5, "--fold", 0)
     assert ended.code == 0, ended.err
-    assert "training on 5 pictures, validating on 12" in ended.out
+    assert "training on 5 images, validating on 12" in ended.out
 
 
 def test_probabilities_are_written_where_the_competition_asks_for_them(podium, tiny_competition):
@@ -209,7 +209,7 @@ def test_rows_kept_apart_are_scored_once_at_the_end(podium, make_tiny_competitio
     member = competition.member()
     data = ["--data", competition.folder]
     trained = podium("train", member, *data)
-    assert "training on 64 pictures, validating on 8" in trained.out
+    assert "training on 64 images, validating on 8" in trained.out
     ended = podium("predict", member, *data)
     assert ended.code == 0, ended.err
     assert "on the rows kept apart" in ended.out
@@ -217,7 +217,7 @@ def test_rows_kept_apart_are_scored_once_at_the_end(podium, make_tiny_competitio
     assert len(apart) == 8
 
 
-def test_an_unreadable_picture_is_told_before_training_or_left_out(podium, tiny_competition):
+def test_an_unreadable_image_is_told_before_training_or_left_out(podium, tiny_competition):
     bad = next((tiny_competition.folder / "train" / "0").iterdir())
     bad.write_bytes(bad.read_bytes()[:200])
     member = tiny_competition.member()
@@ -229,7 +229,7 @@ def test_an_unreadable_picture_is_told_before_training_or_left_out(podium, tiny_
         "train", member, "--data", tiny_competition.folder, "--set", "competition.on_bad_image=skip", "--fold", 0
     )
     assert ended.code == 0, ended.err
-    assert "1 pictures cannot be read and are left out" in ended.out
+    assert "1 images cannot be read and are left out" in ended.out
 
 
 def test_a_broken_member_is_told_before_anything_is_read(podium, tiny_competition):

@@ -3,25 +3,25 @@
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import BOX_COLUMNS, CORNERS, PICTURE_COLUMNS, BoxSet
+from podium.detection.boxset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, BoxSet
 from podium.detection.detections import table_of
 
 
-def boxset_of(boxes, pictures, classes=("Boat",), slug="boats"):
-    """`boxes` are (id, class, left, top, right, bottom) or with True at the end for a group; `pictures` id: part."""
+def boxset_of(boxes, images, classes=("Boat",), slug="boats"):
+    """`boxes` are (id, class, left, top, right, bottom) or with True at the end for a group; `images` id: part."""
     table = pd.DataFrame(
         [[*box[:6], False, False, bool(box[6:] and box[6]), False] for box in boxes], columns=list(BOX_COLUMNS)
     ).astype(dict.fromkeys(CORNERS, float) | {"group": bool, "id": object, "class": object})
     known = pd.DataFrame(
-        [[name, f"{name}.jpg", 100, 100, False, part] for name, part in pictures.items()], columns=list(PICTURE_COLUMNS)
+        [[name, f"{name}.jpg", 100, 100, False, part] for name, part in images.items()], columns=list(IMAGE_COLUMNS)
     )
     return BoxSet(slug, list(classes), known, table, {})
 
 
-def random_case(seed, pictures=30, classes=("Boat", "Canoe"), boxes=3, extra=4, parts=("test",)):
-    """Boxes on most pictures, some of them groups; detections near them and others anywhere, scores often equal."""
+def random_case(seed, images=30, classes=("Boat", "Canoe"), boxes=3, extra=4, parts=("test",)):
+    """Boxes on most images, some of them groups; detections near them and others anywhere, scores often equal."""
     random = np.random.default_rng(seed)
-    split = {f"p{number:05d}": parts[number % len(parts)] for number in range(pictures)}
+    split = {f"p{number:05d}": parts[number % len(parts)] for number in range(images)}
     rows, found = [], []
     for name in split:
         for _ in range(random.integers(0, boxes + 1)):

@@ -1,4 +1,4 @@
-"""A classifier with a frozen backbone on a few small pictures, for the tests of kept features.
+"""A classifier with a frozen backbone on a few small images, for the tests of kept features.
 
 python frozen_runs.py FOLDER BATCHES      trains it in FOLDER, and is killed when so many batches have become features
 """
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from podium.config.member import MemberSettings
 from podium.data.image_source import Cache
-from podium.training.classification import ClassificationTask, LabelledPictures
+from podium.training.classification import ClassificationTask, LabelledImages
 
 ROWS, VALIDATION, BATCH = 14, 6, 4
 BATCHES = 4
@@ -47,18 +47,18 @@ def drawn(folder, count, seed):
     paths = [folder / f"{seed}-{number:02}.png" for number in range(count)]
     for number, path in enumerate(paths):
         if not path.exists():
-            picture = random.integers(0, 120, (40, 40, 3), dtype=np.uint8)
-            picture[:20, :, number % len(CLASSES)] += 100
-            cv2.imwrite(str(path), picture)
-    return LabelledPictures(paths, np.arange(count) % len(CLASSES))
+            image = random.integers(0, 120, (40, 40, 3), dtype=np.uint8)
+            image[:20, :, number % len(CLASSES)] += 100
+            cv2.imwrite(str(path), image)
+    return LabelledImages(paths, np.arange(count) % len(CLASSES))
 
 
 class Frozen:
-    """Trainings on the same pictures, each in a folder of its own."""
+    """Trainings on the same images, each in a folder of its own."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.training, self.validation = drawn(folder / "pictures", ROWS, 1), drawn(folder / "pictures", VALIDATION, 2)
+        self.training, self.validation = drawn(folder / "images", ROWS, 1), drawn(folder / "images", VALIDATION, 2)
         self.said = ""
 
     def task(self, settings, cache_gb=1.0):

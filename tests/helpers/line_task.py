@@ -39,7 +39,7 @@ class Line(EpochBatches):
 
 
 class LineTask:
-    """A regression: nothing of it is a class, a picture or a backbone."""
+    """A regression: nothing of it is a class, an image or a backbone."""
 
     monitor, mode = "val_error", "min"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 MACHINE = {
     "gpus": 0,
     "auto": "float32",
-    "fixed": 0.1,  # seconds of a step, and more for each picture
-    "a_picture": 0.01,
+    "fixed": 0.1,  # seconds of a step, and more for each image
+    "a_image": 0.01,
     "slower": {},  # times as slow, by precision
-    "memory": 10**9,  # bytes, and more for each picture
-    "memory_a_picture": 10**8,
+    "memory": 10**9,  # bytes, and more for each image
+    "memory_a_image": 10**8,
     "dies_above": 10**9,  # batches that end it by a signal, or that it says do not fit
     "refuses_above": 10**9,
     "error": None,
@@ -50,8 +50,8 @@ def answer(machine, size, precision):
         return {"error": machine["error"]}
     if size > machine["refuses_above"]:
         return {"fits": False}
-    seconds = (machine["fixed"] + size * machine["a_picture"]) * machine["slower"].get(precision, 1)
-    memory = machine["memory"] + size * machine["memory_a_picture"]
+    seconds = (machine["fixed"] + size * machine["a_image"]) * machine["slower"].get(precision, 1)
+    memory = machine["memory"] + size * machine["memory_a_image"]
     return {"fits": True, "seconds": [seconds, 9 * seconds, seconds], "memory": memory, "before": machine["memory"]}
 
 

@@ -1,12 +1,12 @@
-"""Sets of boxes made of random numbers, with ids and classes that are hard on a format, and their picture files."""
+"""Sets of boxes made of random numbers, with ids and classes that are hard on a format, and their image files."""
 
 import struct
 
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import FLAGS, SPLITS, BoxSet, picture_path
-from podium.detection.exchange import PictureFiles
+from podium.detection.boxset import FLAGS, SPLITS, BoxSet, image_path
+from podium.detection.exchange import ImageFiles
 
 CLASSES = ["Boat", "Big & <odd> boat", "no", "Ähre", "Car"]
 """Not in alphabetical order; `Car` may have no box."""
@@ -17,11 +17,11 @@ IDS = [
 
 
 def random_boxset(seed):
-    """Each picture has up to four boxes; some are whole numbers, some thinner than a pixel, some the whole picture."""
+    """Each image has up to four boxes; some are whole numbers, some thinner than a pixel, some the whole image."""
     random = np.random.default_rng(seed)
     ids = [IDS[at] for at in random.permutation(len(IDS))[: random.integers(5, len(IDS))]]
     width, height = random.integers(1, 5000, (2, len(ids)))
-    pictures = pd.DataFrame(
+    images = pd.DataFrame(
         {
             "id": ids,
             "file": [f"some/{row}.{random.choice(['jpg', 'PNG', 'jpeg'])}" for row in range(len(ids))],
@@ -46,7 +46,7 @@ def random_boxset(seed):
         }
     )
     order = random.permutation(len(boxes))
-    return BoxSet(f"set-{seed}", CLASSES, pictures, boxes.iloc[order], {"seed": seed, "by": 'a test, in "quotes"'})
+    return BoxSet(f"set-{seed}", CLASSES, images, boxes.iloc[order], {"seed": seed, "by": 'a test, in "quotes"'})
 
 
 def _ends(random, sides):
@@ -61,11 +61,11 @@ def _ends(random, sides):
 
 
 def draw_headers(boxset, folder):
-    """A file for each picture that says its size and holds nothing more, which is all that formats look at."""
-    files = PictureFiles("copy", data_folder=folder / "data", own_folder=folder / "own")
-    columns = boxset.pictures[["file", "turned", "width", "height"]]
+    """A file for each image that says its size and holds nothing more, which is all that formats look at."""
+    files = ImageFiles("copy", data_folder=folder / "data", own_folder=folder / "own")
+    columns = boxset.images[["file", "turned", "width", "height"]]
     for file, turned, width, height in columns.itertuples(index=False):
-        path = picture_path(file, turned, files.data_folder, files.own_folder)
+        path = image_path(file, turned, files.data_folder, files.own_folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_header(width, height))
     return files
@@ -77,7 +77,7 @@ def png_header(width, height):
 
 def small_boxset():
     """Two boats of 100 × 50 pixels, one with a boat and a car in it, the other without any."""
-    pictures = pd.DataFrame(
+    images = pd.DataFrame(
         [("one", "some/one.png", 100, 50, False, "train"), ("two", "some/two.png", 100, 50, False, "validation")],
         columns=["id", "file", "width", "height", "turned", "split"],
     )
@@ -88,7 +88,7 @@ def small_boxset():
         ],
         columns=["id", "class", "left", "top", "right", "bottom", *FLAGS],
     )
-    return BoxSet("small", ["Boat", "Car"], pictures, boxes, {})
+    return BoxSet("small", ["Boat", "Car"], images, boxes, {})
 
 
 def files_in(folder):

@@ -36,7 +36,7 @@ def save_retinanet(folder, max_level=6):
 
 
 def save_text_model(folder):
-    """A preset, and none of pictures."""
+    """A preset, and none of images."""
     keras_hub.models.BertBackbone(
         vocabulary_size=8, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4, max_sequence_length=4
     ).save_to_preset(str(folder))

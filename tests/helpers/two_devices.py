@@ -20,7 +20,7 @@ from rich.console import Console
 from podium.config.member import MemberSettings
 from podium.data.image_source import Cache
 from podium.models import devices
-from podium.training.classification import ClassificationTask, LabelledPictures
+from podium.training.classification import ClassificationTask, LabelledImages
 
 TWO = ["CPU:0", "CPU:1"]
 ROWS, BATCH = 13, 4
@@ -33,7 +33,7 @@ def draw(folder, count, start):
     paths = [folder / f"{start + number}.png" for number in range(count)]
     for path in paths:
         cv2.imwrite(str(path), random.integers(0, 255, (32, 32, 3), dtype=np.uint8))
-    return LabelledPictures(paths, np.arange(count) % 2)
+    return LabelledImages(paths, np.arange(count) % 2)
 
 
 class Trainings:

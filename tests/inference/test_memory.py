@@ -17,18 +17,18 @@ LOOKS = [PlainLook(8, "squash"), PlainLook(8, "squash")]
 
 
 class SmallMemory:
-    """Answers each picture's red, as long as no batch holds more than so many pictures."""
+    """Answers each image's red, as long as no batch holds more than so many images."""
 
     def __init__(self, largest):
         self.largest, self.sizes = largest, []
 
     def predict(self, feed, verbose):
         answers = []
-        for (pictures,) in feed:
-            self.sizes.append(len(pictures))
-            if len(pictures) > self.largest:
+        for (images,) in feed:
+            self.sizes.append(len(images))
+            if len(images) > self.largest:
                 raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-            answers.append(pictures.numpy()[:, 0, 0, :1])
+            answers.append(images.numpy()[:, 0, 0, :1])
         return np.concatenate(answers)
 
 
@@ -48,6 +48,6 @@ def test_batches_are_halved_until_they_fit(supply):
     assert console.file.getvalue().splitlines()[-1].strip() == "the memory is full: going on with batches of 4"
 
 
-def test_one_picture_that_does_not_fit_is_an_error(supply):
+def test_one_image_that_does_not_fit_is_an_error(supply):
     with pytest.raises(tf.errors.ResourceExhaustedError):
         predicting._predicted(Predictor(SmallMemory(largest=1), 9), supply, LOOKS, 4, Console(quiet=True))

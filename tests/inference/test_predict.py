@@ -22,7 +22,7 @@ from podium.workflows.members import fold_runs, predict_fold, prepare
 QUIET = Console(quiet=True)
 STAGES = [
     {"name": "small", "unfreeze": "all", "epochs": 2, "batch_size": 8, "image_size": 32, "learning_rate": 0.001},
-    # Too slow to be better, so that the best weights are those of the smaller pictures.
+    # Too slow to be better, so that the best weights are those of the smaller images.
     {"name": "larger", "unfreeze": "none", "epochs": 1, "batch_size": 8, "image_size": 40, "learning_rate": 1e-12},
 ]
 
@@ -101,7 +101,7 @@ def test_facts_tell_the_score_the_views_and_the_size(predicted):
         "image_size": 32,
         "weights": hashlib.sha256(one.run.best_weights.read_bytes()).hexdigest()[:16],
         "test_rows": 8,
-        "unreadable_test_pictures": 0,
+        "unreadable_test_images": 0,
     }
 
 
@@ -157,11 +157,11 @@ def test_limit_predicts_the_first_test_rows(trained):
     assert facts_of(one)["test_rows"] == 3
 
 
-def test_test_picture_that_cannot_be_read_is_answered_with_the_shares_of_the_classes(trained):
+def test_test_image_that_cannot_be_read_is_answered_with_the_shares_of_the_classes(trained):
     one, competition = with_views(trained[0], "identity"), trained[1]
     bad = competition.folder / "test_upload" / "0025.jpg"
     content = bad.read_bytes()
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     try:
         prepared = prepare(competition.competition, one.choices, QUIET)
         one = replace(one, prepared=prepared, choices=replace(one.choices, limit_test=2))
@@ -169,9 +169,9 @@ def test_test_picture_that_cannot_be_read_is_answered_with_the_shares_of_the_cla
     finally:
         bad.write_bytes(content)
     probs = read_predictions(one.predictions / "test.csv").probs
-    assert probs[1] == pytest.approx([0.25] * 4)  # 24 pictures, 6 of each class
+    assert probs[1] == pytest.approx([0.25] * 4)  # 24 images, 6 of each class
     assert probs[0] != pytest.approx([0.25] * 4, abs=1e-4)
-    assert facts_of(one)["unreadable_test_pictures"] == 1
+    assert facts_of(one)["unreadable_test_images"] == 1
 
 
 @pytest.mark.parametrize("broken", ["predict_views", "write_json"])

@@ -12,34 +12,34 @@ RED, BLUE, GREEN, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)
 
 def quarters(side=40):
     """Red, blue; green, white."""
-    picture = np.zeros((2 * side, 2 * side, 3), np.uint8)
-    picture[:side, :side], picture[:side, side:], picture[side:, :side], picture[side:, side:] = RED, BLUE, GREEN, WHITE
-    return picture
+    image = np.zeros((2 * side, 2 * side, 3), np.uint8)
+    image[:side, :side], image[:side, side:], image[side:, :side], image[side:, side:] = RED, BLUE, GREEN, WHITE
+    return image
 
 
 def views_of(*written):
     return make_views(config.TestTimeViews(views=list(written)))
 
 
-def seen(view, picture=None, size=80, row=0, seed=0):
+def seen(view, image=None, size=80, row=0, seed=0):
     look = view.prepare(size, "squash", seed)
-    return look(look.frame.scaled(quarters() if picture is None else picture), row)
+    return look(look.frame.scaled(quarters() if image is None else image), row)
 
 
-def colours(picture):
-    """The four quarters of a picture, each by the colour at its middle."""
+def colours(image):
+    """The four quarters of an image, each by the colour at its middle."""
     names = {RED: "red", BLUE: "blue", GREEN: "green", WHITE: "white"}
-    side = len(picture)
+    side = len(image)
     spots = [(side // 4, side // 4), (side // 4, 3 * side // 4), (3 * side // 4, side // 4)]
-    return [names[tuple(int(value) for value in picture[spot])] for spot in [*spots, (3 * side // 4, 3 * side // 4)]]
+    return [names[tuple(int(value) for value in image[spot])] for spot in [*spots, (3 * side // 4, 3 * side // 4)]]
 
 
-def boundary(picture):
+def boundary(image):
     """Where red ends in the top row."""
-    return int((picture[2, :, 0] > 128).sum())
+    return int((image[2, :, 0] > 128).sum())
 
 
-def test_identity_is_the_fitted_picture():
+def test_identity_is_the_fitted_image():
     (view,) = views_of("identity")
     assert (seen(view) == quarters()).all()
 
@@ -59,7 +59,7 @@ def test_a_scale_above_one_looks_closer_and_below_one_from_further_away():
     assert int(further[20:60].sum()) == pytest.approx(16, abs=2)  # beyond are its mirror images
 
 
-def test_a_centre_crop_shows_that_share_of_the_picture():
+def test_a_centre_crop_shows_that_share_of_the_image():
     frame = np.zeros((80, 80, 3), np.uint8)
     frame[20:60, 20:60] = WHITE
     (half, most) = views_of({"centre_crop": 0.5}, {"centre_crop": 0.8})
@@ -71,7 +71,7 @@ def test_corner_crops_are_four_views_each_of_its_own_corner():
     views = views_of({"corner_crops": 0.5})
     assert [view.name for view in views] == ["top_left 0.5", "top_right 0.5", "bottom_left 0.5", "bottom_right 0.5"]
     assert [set(colours(seen(view))) for view in views] == [{"red"}, {"blue"}, {"green"}, {"white"}]
-    # Red reaches to 0.5 of the picture: 0.5 of the 0.8 that a left crop sees, 0.3 of those that a right one sees.
+    # Red reaches to 0.5 of the image: 0.5 of the 0.8 that a left crop sees, 0.3 of those that a right one sees.
     widths = [boundary(seen(view)) for view in views_of({"corner_crops": 0.8})]
     assert widths == pytest.approx([50, 30, 50, 30], abs=1)
     heights = [boundary(seen(view).transpose(1, 0, 2)) for view in views_of({"corner_crops": 0.8})]

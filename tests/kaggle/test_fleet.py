@@ -126,7 +126,9 @@ def test_kernel_that_gets_no_further_counts_as_failed(drive, standin):
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.reset_before, Fault.reset_midway, Fault.truncated, Fault.malformed], ids=lambda f: f.__name__
+    "fault",
+    [Fault.reset_before, Fault.reset_midway, Fault.truncated, Fault.malformed],
+    ids=lambda f: f.__name__,
 )
 def test_push_whose_answer_was_lost_is_found_and_not_made_again(fault, drive, standin):
     standin.fail("SaveKernel", fault(after_effect=True), times=1)

@@ -162,7 +162,7 @@ def test_names_side_by_side_are_fine(tmp_path):
 
 
 def test_many_names_are_looked_at_in_a_moment(tmp_path):
-    check_names([f"pictures/{number}.jpg" for number in range(5000)], tmp_path)
+    check_names([f"images/{number}.jpg" for number in range(5000)], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../escaped.txt", "some-kernel.log", NOTE, ".PODIUM-PULL.JSON", "a/.partial-b"])

@@ -458,7 +458,7 @@ def test_upload_without_a_length_is_taken(client, standin):
 
 def test_data_comes_as_one_zip_from_a_signed_address(api, client, standin, tmp_path):
     (tmp_path / "data" / "train").mkdir(parents=True)
-    (tmp_path / "data" / "train" / "a.jpg").write_bytes(b"picture")
+    (tmp_path / "data" / "train" / "a.jpg").write_bytes(b"image")
     (tmp_path / "data" / "train.csv").write_bytes(b"Id,Category\n")
     standin.add_competition("cars", tmp_path / "data", answers=ANSWERS)
     listing = client.competitions.competition_api_client.list_data_files(
@@ -470,7 +470,7 @@ def test_data_comes_as_one_zip_from_a_signed_address(api, client, standin, tmp_p
         assert response.url.startswith("http://localhost:")
         content = response.content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert archive.read("train/a.jpg") == b"picture"
+        assert archive.read("train/a.jpg") == b"image"
     part = requests.get(response.url, headers={"Range": "bytes=10-", "If-Range": response.headers["ETag"]})
     assert part.content == content[10:]
     api.competition_download_files("cars", str(tmp_path / "got"))

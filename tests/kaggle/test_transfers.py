@@ -224,7 +224,7 @@ def test_a_full_disk_is_told_at_once(kaggle, standin):
     assert not PATH.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_no_fault_of_kaggles(kaggle, standin):
+def test_a_folder_that_cannot_be_written_is_no_problem_of_kaggles(kaggle, standin):
     PARTIAL.mkdir()
     with pytest.raises(IsADirectoryError):
         kaggle.fetch(listed(kaggle), PATH)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from boxed_pictures import draw_set
+from boxed_images import draw_set
 
 from podium.config.loading import load_member
 from podium.detection.boxset import write_boxset
@@ -128,7 +128,7 @@ def bundle_of(detector):
 def test_a_detectors_set_travels_and_no_more_of_the_source_than_it_needs(detector):
     bundle = bundle_of(detector)
     files = packed(bundle)
-    for name in ("index.json", "pictures.csv", "boxes.csv"):
+    for name in ("index.json", "images.csv", "boxes.csv"):
         assert files[f"boxes/squares/{name}"] == (detector.parent / "runs" / "boxes" / "squares" / name).read_text()
     assert "podium/detection/model.py" in files
     assert not {"podium/workflows/detect_build.py", "podium/workflows/ensembles.py"} & files.keys()
@@ -139,7 +139,7 @@ def test_a_detectors_set_travels_and_no_more_of_the_source_than_it_needs(detecto
 
 def turned(folder):
     boxset = draw_set(folder / "data")
-    boxset.pictures.loc[0, "turned"] = True
+    boxset.images.loc[0, "turned"] = True
     write_boxset(boxset, folder / "runs" / "boxes" / "squares")
 
 
@@ -147,7 +147,7 @@ def turned(folder):
     ("change", "why"),
     [
         (lambda folder: shutil.rmtree(folder / "runs"), "none was built in"),
-        (turned, "1 of its pictures were turned"),
+        (turned, "1 of its images were turned"),
         (
             lambda folder: write_boxset(draw_set(folder / "data", 9_000, size=60), folder / "runs/boxes/squares"),
             "more than 900,000",
@@ -164,11 +164,11 @@ def test_a_set_that_cannot_travel_is_built_there(change, why, detector, monkeypa
     assert "podium/workflows/detect_build.py" in packed(bundle)
 
 
-def test_names_of_pictures_are_no_keys(detector):
+def test_names_of_images_are_no_keys(detector):
     boxset = draw_set(detector.parent / "data")
-    boxset.pictures.loc[0, "file"] = f"{A_KEY}.png"
+    boxset.images.loc[0, "file"] = f"{A_KEY}.png"
     write_boxset(boxset, detector.parent / "runs" / "boxes" / "squares")
-    assert A_KEY in packed(bundle_of(detector))["boxes/squares/pictures.csv"]
+    assert A_KEY in packed(bundle_of(detector))["boxes/squares/images.csv"]
 
 
 def test_a_script_says_whose_data_it_takes(detector, tmp_path):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from boxed_pictures import detector, draw_set, stage
+from boxed_images import detector, draw_set, stage
 from rich.console import Console
 
 from podium import kernel_detector as inside_detector
@@ -23,7 +23,7 @@ JOB = Job(kind="detector", config="squares.yaml")
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """An unpacked script in a kernel's folders, with the set of its pictures, which are mounted."""
+    """An unpacked script in a kernel's folders, with the set of its images, which are mounted."""
     unpacked, working, mounted = (tmp_path / name for name in ("unpacked", "working", "input"))
     for folder in (unpacked / "configs", working):
         folder.mkdir(parents=True)

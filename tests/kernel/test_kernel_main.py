@@ -69,7 +69,7 @@ def test_rehearsal_makes_the_job_smaller(kernel, monkeypatch):
     assert [one["fold"] for one in kernel(folds=(0,))["runs"]] == [1]
 
 
-def test_fault_in_the_config_fails_the_kernel_before_anything_is_read(kernel):
+def test_problem_in_the_config_fails_the_kernel_before_anything_is_read(kernel):
     path = kernel.unpacked / "configs" / "tiny.yaml"
     path.write_text(path.read_text() + "augmentation: [NoSuchTransform]\n")
     with pytest.raises(ConfigError, match="NoSuchTransform"):

@@ -36,12 +36,12 @@ def classifier(name):
     return build_classifier(settings, classes=3, image_size=size)
 
 
-def random_pictures(size, count=4):
+def random_images(size, count=4):
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def predict(model, pictures):
-    return keras.ops.convert_to_numpy(model(pictures, training=False))
+def predict(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def _forget_models():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_scaling_in_the_model_is_the_family_s_own(name):
-    row, pictures = BACKBONES[name], random_pictures(8)
-    ours = keras.ops.convert_to_numpy(InputScaling(row.scaling)(pictures))
-    theirs = family_preprocessing(row)(pictures.astype("float32"))
+    row, images = BACKBONES[name], random_images(8)
+    ours = keras.ops.convert_to_numpy(InputScaling(row.scaling)(images))
+    theirs = family_preprocessing(row)(images.astype("float32"))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", backbones(lambda row: row.scaling == "none"))
-def test_family_that_wants_plain_pictures_scales_them_itself(name):
+def test_family_that_wants_plain_images_scales_them_itself(name):
     backbone = build_backbone(BackboneSettings(name=name, weights="none"), 32)
     last = [layer for layer in backbone.layers if isinstance(layer, OWN_SCALING)][-1]
-    scaled = keras.ops.convert_to_numpy(keras.Model(backbone.input, last.output)(random_pictures(32)))
+    scaled = keras.ops.convert_to_numpy(keras.Model(backbone.input, last.output)(random_images(32)))
     assert np.abs(scaled).max() < 3
 
 
@@ -76,16 +76,16 @@ def test_efficientnet_of_the_other_package_does_not_scale_inside(name):
 @pytest.mark.usefixtures("_forget_models")
 @pytest.mark.parametrize("name", backbones())
 def test_model_built_anew_predicts_the_same_from_saved_weights(name, tmp_path):
-    pictures, path = random_pictures(BACKBONES[name].minimum_size), tmp_path / "saved.weights.h5"
+    images, path = random_images(BACKBONES[name].minimum_size), tmp_path / "saved.weights.h5"
     model = classifier(name)
-    settle_statistics(model, pictures)
+    settle_statistics(model, images)
     model.save_weights(path)
-    expected = predict(model, pictures)
+    expected = predict(model, images)
     del model
     again = classifier(name)
-    assert not np.allclose(predict(again, pictures), expected)
+    assert not np.allclose(predict(again, images), expected)
     again.load_weights(path)
-    np.testing.assert_array_equal(predict(again, pictures), expected)
+    np.testing.assert_array_equal(predict(again, images), expected)
 
 
 def test_efficientnet_sees_the_same_whether_keras_fetches_its_weights_or_a_file_brings_them(tmp_path, monkeypatch):
@@ -95,9 +95,9 @@ def test_efficientnet_sees_the_same_whether_keras_fetches_its_weights_or_a_file_
     path = tmp_path / "efficientnetb0.weights.h5"
     fetched.save_weights(path)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(path))
-    pictures = random_pictures(32)
+    images = random_images(32)
     by_keras, from_file = (
-        predict(build_backbone(BackboneSettings(name="EfficientNetB0", weights=weights), 32), pictures)
+        predict(build_backbone(BackboneSettings(name="EfficientNetB0", weights=weights), 32), images)
         for weights in ("imagenet", str(path))
     )
     np.testing.assert_array_equal(from_file, by_keras)

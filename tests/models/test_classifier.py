@@ -12,7 +12,7 @@ from podium.models.classifier import BACKBONE, GeneralizedMeanPooling, build_cla
 from podium.models.devices import precision_of
 
 UNFROZEN = Unfreeze(layers=1.0)
-PICTURES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
 def member(name="MobileNet", weights="none", alpha=None, freeze_batchnorm=True, **head):
@@ -34,8 +34,8 @@ def learning(model):
     return [layer.name for layer in model.layers if layer.trainable_weights]
 
 
-def predict(model, pictures=PICTURES):
-    return keras.ops.convert_to_numpy(model(pictures, training=False))
+def predict(model, images=IMAGES):
+    return keras.ops.convert_to_numpy(model(images, training=False))
 
 
 # Two channels of 2 × 2: one has a single 4 among zeros, the other is 2 everywhere.
@@ -70,7 +70,7 @@ def test_exponent_of_the_generalised_mean_is_learned():
 def test_head_has_the_layers_that_the_config_names_in_this_order():
     model = tiny(batchnorm=True, dense=[16, 8], dropout=0.25)
     names = [layer.name for layer in model.layers]
-    assert names[:3] == ["pictures", "scaling", BACKBONE]
+    assert names[:3] == ["images", "scaling", BACKBONE]
     assert names[3:] == ["pooling", "head_batchnorm", "head_dense_0", "head_dense_1", "head_dropout", "probabilities"]
     assert [model.get_layer(f"head_dense_{number}").units for number in (0, 1)] == [16, 8]
     assert model.get_layer("head_dropout").rate == 0.25
@@ -162,12 +162,12 @@ def one_step(freeze_batchnorm):
     model = build_classifier(settings, classes=2, image_size=32)
     inner = model.get_layer(BACKBONE)
     unfreeze(inner, UNFROZEN, freeze_batchnorm)
-    settle_statistics(model, PICTURES)
+    settle_statistics(model, IMAGES)
     model.compile(keras.optimizers.SGD(0.5), "categorical_crossentropy")
     norms = [layer for layer in inner.layers if isinstance(layer, keras.layers.BatchNormalization)]
     others = [layer for layer in inner.layers if layer.weights and layer not in norms]
     before = [[layer.get_weights() for layer in layers] for layers in (norms, others)]
-    model.train_on_batch(PICTURES, np.eye(2)[[0, 1] * 4])
+    model.train_on_batch(IMAGES, np.eye(2)[[0, 1] * 4])
     return before, [[layer.get_weights() for layer in layers] for layers in (norms, others)]
 
 
@@ -264,12 +264,12 @@ def test_pretrained_false_builds_without_fetching_anything(monkeypatch):
     assert model.output_shape == (None, 2)
 
 
-def test_settled_statistics_are_those_of_the_pictures():
+def test_settled_statistics_are_those_of_the_images():
     model = tiny(batchnorm=True)
-    settle_statistics(model, PICTURES)
+    settle_statistics(model, IMAGES)
     first = model.get_layer(BACKBONE).get_layer("conv1_bn")
     upto = keras.Model(model.get_layer(BACKBONE).input, first.output)
-    normalised = predict(upto, model.get_layer("scaling")(PICTURES))
+    normalised = predict(upto, model.get_layer("scaling")(IMAGES))
     np.testing.assert_allclose(normalised.mean(axis=(0, 1, 2)), 0.0, atol=1e-3)
     np.testing.assert_allclose(normalised.std(axis=(0, 1, 2)), 1.0, atol=0.01)
 
@@ -280,7 +280,7 @@ def test_settling_leaves_momentum_what_learns_and_all_other_weights_as_they_were
     unfreeze(inner, Unfreeze(from_="conv_dw_12"), freeze_batchnorm=True)
     norms = [layer for layer in [*inner.layers, *model.layers] if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(layer.momentum, layer.trainable) for layer in norms], [w.numpy() for w in model.trainable_weights]
-    settle_statistics(model, PICTURES)
+    settle_statistics(model, IMAGES)
     assert [(layer.momentum, layer.trainable) for layer in norms] == before[0]
     assert before[0][0] == (0.99, False)
     for weight, old in zip(model.trainable_weights, before[1], strict=True):

@@ -86,7 +86,7 @@ def test_folder_of_this_machine_may_be_called_like_it():
         "kaggle-kernel:a b/c/d.h5",
     ],
 )
-def test_what_names_no_file_at_kaggle_is_a_fault(weights, tiny_competition):
+def test_what_names_no_file_at_kaggle_is_a_problem(weights, tiny_competition):
     path = tiny_competition.member(backbone={"name": "MobileNetV2", "weights": weights})
     with pytest.raises(ConfigError, match="expected kaggle-dataset:<owner>/<slug>/<file>"):
         load_member(path)

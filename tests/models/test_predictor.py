@@ -29,7 +29,7 @@ def all_kinds(inputs):
 
 
 def with_statistics(model):
-    """Weights as after a training: none is zero or one, and pictures are told apart."""
+    """Weights as after a training: none is zero or one, and images are told apart."""
     random = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -57,26 +57,26 @@ def efficient_net():
 
 
 @pytest.fixture
-def pictures():
+def images():
     return np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3)).astype(np.uint8)
 
 
-def in_batches(pictures, model):
+def in_batches(images, model):
     size, kind = model.inputs[0].shape[1], model.inputs[0].dtype
-    taken = pictures[:, :size, :size].astype(kind)
+    taken = images[:, :size, :size].astype(kind)
     return [(taken[start : start + 4],) for start in range(0, len(taken), 4)], taken
 
 
 @pytest.mark.parametrize("make", [small, nested, mobile_net, efficient_net])
-def test_a_folded_model_answers_the_same_but_for_the_rounding(make, pictures):
+def test_a_folded_model_answers_the_same_but_for_the_rounding(make, images):
     model = make()
     weights = model.get_weights()
-    batches, taken = in_batches(pictures, model)
+    batches, taken = in_batches(images, model)
     answers = Predictor(model, PAYS_FROM).all(batches)
     expected = model.predict_on_batch(taken)
     assert answers.shape == expected.shape
     np.testing.assert_allclose(answers, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-    assert np.abs(expected - expected[0]).max() > 1e-3 * np.abs(expected).max()  # it tells pictures apart
+    assert np.abs(expected - expected[0]).max() > 1e-3 * np.abs(expected).max()  # it tells images apart
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -96,23 +96,23 @@ def test_what_is_folded_leaves_a_normalization_that_multiplies_by_one():
         assert not convolution.use_bias or not values[id(convolution.bias)].any()
 
 
-def test_the_answers_come_in_order_and_one_for_each_batch(pictures):
+def test_the_answers_come_in_order_and_one_for_each_batch(images):
     model = small()
-    batches, taken = in_batches(pictures, model)
+    batches, taken = in_batches(images, model)
     for some in (1, PAYS_FROM):
         answers = list(Predictor(model, some).one_by_one(batches))
         assert [len(answer) for answer in answers] == [4, 4, 2]
         np.testing.assert_allclose(np.concatenate(answers), model.predict_on_batch(taken), rtol=1e-3, atol=1e-4)
 
 
-def test_half_precision_stays_half_precision(pictures):
+def test_half_precision_stays_half_precision(images):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = small()
     finally:
         keras.config.set_dtype_policy(before)
-    batches, taken = in_batches(pictures, model)
+    batches, taken = in_batches(images, model)
     answers = Predictor(model, PAYS_FROM).all(batches)
     assert answers.dtype == model.predict_on_batch(taken).dtype
     expected = model.predict_on_batch(taken).astype(np.float32)

@@ -206,7 +206,7 @@ def test_names_are_short_and_scores_come_with_their_error():
 # The chart
 
 
-def picture(path):
+def image(path):
     """The pixels of a PNG as matplotlib writes one: 8 bits, RGBA, no interlacing."""
     import cv2
 
@@ -243,7 +243,7 @@ def test_no_number_of_the_chart_covers_another_or_a_point(tmp_path, boxes, count
     for box, taken, inside in boxes:
         assert chart._is_within(box, inside)
         assert not any(chart._overlap(box, other) for other in taken)
-    pixels = picture(tmp_path / "board.png")
+    pixels = image(tmp_path / "board.png")
     assert pixels.shape[1] == 1495
     orange = (pixels == (217, 99, 42)).all(axis=2)
     assert orange.any()
@@ -255,16 +255,16 @@ def test_scores_that_are_all_equal_and_messages_of_any_letters_are_drawn(tmp_pat
         row(number, 0.5, 0.5, error=None, message=f"$x_{number}$ [red] ночь 夜 🚗 " + "m" * 90) for number in range(4)
     ]
     chart.draw_board(rows, tmp_path / "board.png", metric="", higher_is_better=higher_is_better, best=None)
-    assert picture(tmp_path / "board.png").mean() > 200
+    assert image(tmp_path / "board.png").mean() > 200
     assert [path.name for path in tmp_path.iterdir()] == ["board.png"]
 
 
 def test_a_best_one_that_has_no_public_score_is_not_pointed_at(tmp_path):
     chart.draw_board(many(2), tmp_path / "board.png", metric="accuracy", higher_is_better=True, best=row(7, 0.99, None))
-    assert not (picture(tmp_path / "board.png") == (217, 99, 42)).all(axis=2).any()
+    assert not (image(tmp_path / "board.png") == (217, 99, 42)).all(axis=2).any()
 
 
-def test_the_same_rows_give_the_same_picture(tmp_path):
+def test_the_same_rows_give_the_same_image(tmp_path):
     for name in ("a.png", "b.png"):
         chart.draw_board(many(5), tmp_path / name, metric="accuracy", higher_is_better=True, best=None)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

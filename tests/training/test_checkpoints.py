@@ -159,7 +159,7 @@ def test_where_no_state_is_whole_nothing_is_touched_and_all_are_named(two):
     for path in two.states():
         path.write_bytes(b"")
     before = files(two.folder)
-    with pytest.raises(RunError, match=r"no saved state in .* can be used: state-000002.*; state-000001.*Nothing was"):
+    with pytest.raises(RunError, match=r"no checkpoint in .* can be used: state-000002.*; state-000001.*Nothing was"):
         two.newest(QUIET)
     assert files(two.folder) == before
 
@@ -231,7 +231,7 @@ def test_two_states_of_a_newer_podium_are_refused_and_left_alone(two, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("harm", "fault"),
+    ("harm", "problem"),
     [
         (os.unlink, "is not there"),
         (lambda path: path.write_bytes(b""), "is damaged"),
@@ -239,14 +239,14 @@ def test_two_states_of_a_newer_podium_are_refused_and_left_alone(two, monkeypatc
     ],
     ids=["deleted", "empty", "flipped"],
 )
-def test_without_its_best_weights_a_state_cannot_be_gone_on_from(saves, harm, fault):
+def test_without_its_best_weights_a_state_cannot_be_gone_on_from(saves, harm, problem):
     saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
     second = best(saves, 1, b"second")
     saves.write(progress(2, second), arrays(2))
     harm(saves.folder.parent / second["file"])
     saved, told = told_by(saves)
     assert saved.progress.epoch == 1
-    assert f"lacks its best weights ({second['file']} {fault})" in told
+    assert f"lacks its best weights ({second['file']} {problem})" in told
 
 
 # Writing

@@ -1,5 +1,5 @@
-"""Faults while a training goes on: it ends in one of podium's own errors, and what was saved before goes on to the
-same end as without the fault."""
+"""Problems while a training goes on: it ends in one of podium's own errors, and what was saved before goes on to the
+same end as without the problem."""
 
 import errno
 import gc
@@ -128,7 +128,7 @@ def left_in(run):
 
 @pytest.mark.parametrize("part", range(2))
 def test_a_full_disk_at_any_write_ends_the_training_and_loses_nothing(part, last_step, short, tmp_path):
-    """What it leaves is gone on with, wherever it is not what an earlier fault left already."""
+    """What it leaves is gone on with, wherever it is not what an earlier problem left already."""
     seen, reached = set(), (0, 1, 3, False)
     for at in itertools.count(part + 1, 2):
         run = Run(tmp_path / str(at) / "run" / "fold0")
@@ -452,7 +452,7 @@ def test_without_a_whole_state_nothing_is_begun_anew(podium):
     run, podium = podium("stopped")
     flip(run.saved_states[0])
     before = names_in(run)
-    assert_told_in_one_line(podium("train", "--resume"), r"no saved state in .* can be used: .* is damaged .*")
+    assert_told_in_one_line(podium("train", "--resume"), r"no checkpoint in .* can be used: .* is damaged .*")
     assert names_in(run) == before
 
 

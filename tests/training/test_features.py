@@ -94,23 +94,23 @@ def stopped(here, run, settings, steps, **options):
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "gem"])
-def test_what_is_kept_is_what_the_backbone_makes_of_the_pictures_of_each_view(here, pooling):
+def test_what_is_kept_is_what_the_backbone_makes_of_the_images_of_each_view(here, pooling):
     settings = member(head={"pooling": pooling})
     made(here, settings)
     (entry,) = entries()
     assert sorted(path.name for path in entry.iterdir()) == FILES
     task, model = built(here, settings)
 
-    def by_hand(pictures):
-        features = model.get_layer("backbone")(model.get_layer("scaling")(pictures), training=False)
+    def by_hand(images):
+        features = model.get_layer("backbone")(model.get_layer("scaling")(images), training=False)
         return features if pooling == "gem" else model.get_layer("pooling")(features)
 
     batches, rows = task.batches(0, settings.stages[0]), np.arange(ROWS)
     for view in range(2):
         expected = by_hand(batches.batch(rows, view)[0])
         np.testing.assert_allclose(np.load(entry / f"view-{view}.npy"), expected, rtol=1e-4, atol=1e-5)
-    (pictures,) = PredictionBatches(task._validation_supply, [PlainLook(32, "squash")], VALIDATION)[0]
-    np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(pictures), rtol=1e-4, atol=1e-5)
+    (images,) = PredictionBatches(task._validation_supply, [PlainLook(32, "squash")], VALIDATION)[0]
+    np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(images), rtol=1e-4, atol=1e-5)
 
 
 def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
@@ -163,7 +163,7 @@ def test_nothing_but_the_head_changes(here, whole):
 
 
 def test_best_weights_predict_what_was_validated(here, whole):
-    """By the whole model, from pictures."""
+    """By the whole model, from images."""
     run, _, _ = whole
     task, model = built(here, member())
     model.load_weights(run.best_weights)
@@ -172,11 +172,11 @@ def test_best_weights_predict_what_was_validated(here, whole):
 
 
 def test_what_a_backbone_leaves_out_at_random_is_there_while_it_is_frozen():
-    pictures = keras.Input((8, 8, 3), dtype="uint8")
+    images = keras.Input((8, 8, 3), dtype="uint8")
     inner = keras.Input((8, 8, 3))
     backbone = keras.Model(inner, keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3)(inner)), name="backbone")
-    hidden = keras.layers.GlobalAveragePooling2D()(backbone(keras.layers.Rescaling(1 / 255)(pictures)))
-    model = keras.Model(pictures, keras.layers.Dense(3, activation="softmax")(keras.layers.Dropout(0.5)(hidden)))
+    hidden = keras.layers.GlobalAveragePooling2D()(backbone(keras.layers.Rescaling(1 / 255)(images)))
+    model = keras.Model(images, keras.layers.Dense(3, activation="softmax")(keras.layers.Dropout(0.5)(hidden)))
     parts, some = parts_of(model), np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
     features = parts.features()
     np.testing.assert_array_equal(features(some, training=True), features(some, training=False))
@@ -295,7 +295,7 @@ def test_a_process_that_makes_the_same_features_is_waited_for(here, monkeypatch)
     task.learner(model, 0, frozen(), Watch(Console(file=log, width=300), other_is_done))
     assert told == [0.0]
     assert "waiting for the same features, made by process" in log.getvalue()
-    assert "pictures" not in log.getvalue()
+    assert "images" not in log.getvalue()
 
 
 @pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY"])
@@ -305,7 +305,7 @@ def test_a_damaged_file_is_made_anew(here, damage):
     before = np.load(entry / "view-1.npy")
     (entry / "view-1.npy").write_bytes(damage)
     said = made(here)
-    assert "features of view 2: 14 pictures" in said
+    assert "features of view 2: 14 images" in said
     assert "features of view 1: " not in said
     np.testing.assert_array_equal(np.load(entry / "view-1.npy"), before)
 
@@ -369,11 +369,11 @@ def test_what_decides_the_features_makes_others(here, changes):
 
 
 @pytest.mark.parametrize("which", ["training", "validation"])
-def test_a_changed_picture_makes_new_features(here, which):
+def test_a_changed_image_makes_new_features(here, which):
     made(here)
     path = getattr(here, which).paths[3]
-    picture = cv2.imread(str(path))
-    cv2.imwrite(str(path), 255 - picture)
+    image = cv2.imread(str(path))
+    cv2.imwrite(str(path), 255 - image)
     assert "kept from before" not in made(here)
     assert len(entries()) == 2
 
@@ -413,9 +413,9 @@ def test_a_run_s_digest_has_the_views_only_where_epochs_share_them(tiny_competit
 def test_log_tells_each_view_once_and_the_time_that_is_left(whole):
     lines = [line.split("  ")[1] for line in whole[2].splitlines() if "features" in line]
     assert lines == [
-        "features of view 1: 14 pictures",
-        "features of view 2: 14 pictures",
-        "features of the validation rows: 6 pictures",
+        "features of view 1: 14 images",
+        "features of view 2: 14 images",
+        "features of the validation rows: 6 images",
     ]
 
 
@@ -442,9 +442,9 @@ def test_seconds_of_the_features_are_the_stage_s_and_tell_how_long_predicting_ta
         patch.setattr(keras.Model, "predict_on_batch", AtBatch(2, an_hour))
         run = here.trained("run")
     assert run.state["seconds"] > 3600
-    pictures = 2 * ROWS + VALIDATION - BATCH  # the first batch waits for the graph
-    assert run.state["seconds_a_picture"] == pytest.approx(3600 / pictures, rel=0.1)
+    images = 2 * ROWS + VALIDATION - BATCH  # the first batch waits for the graph
+    assert run.state["seconds_a_image"] == pytest.approx(3600 / images, rel=0.1)
     assert figures(run).shape[0] == 6
     again = here.trained("again")  # made already
-    assert again.state["seconds_a_picture"] == run.state["seconds_a_picture"]
+    assert again.state["seconds_a_image"] == run.state["seconds_a_image"]
     assert again.state["seconds"] < 3600

@@ -143,7 +143,7 @@ def test_predictions_are_in_the_precision_of_the_training(tiny_competition, tmp_
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_nonsense_is_a_fault(tiny_competition):
+def test_nonsense_is_a_problem(tiny_competition):
     with pytest.raises(
         ConfigError, match="precision: expected one of auto, float32, mixed_float16, mixed_bfloat16: got"
     ):

@@ -37,7 +37,7 @@ def test_the_message_names_the_batch_and_what_to_do_before_anything_is_saved(tmp
     with pytest.raises(MemoryFullError) as told:
         fit(started(tmp_path), STAGES, Greedy(16))
     assert str(told.value) == (
-        "the memory is full: a batch of 4 pictures of 16 pixels does not fit, at stage one, epoch 1 of 2; podium"
+        "the memory is full: a batch of 4 images of 16 pixels does not fit, at stage one, epoch 1 of 2; podium"
         " find-batch finds the largest that does; make the batch smaller (--set stages.0.batch_size=2)"
     )
 

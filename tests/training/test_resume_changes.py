@@ -125,7 +125,7 @@ def test_a_stage_to_come_may_be_left_out_but_not_one_that_has_begun():
         ("member.backbone.alpha", 0.5, "backbone.alpha null -> 0.5"),
         ("member.augmentation", [], 'augmentation ["HorizontalFlip"] -> []'),
         ("competition.metric", "log_loss", "metric accuracy -> log_loss"),
-        ("made_of.rows", "cc", "rows and pictures aa -> cc"),
+        ("made_of.rows", "cc", "rows and images aa -> cc"),
         ("made_of.folds", "cc", "folds bb -> cc"),
         ("made_of.weights", "cc", "weights file null -> cc"),
         ("made_of.labels", ["0"], 'classes ["0", "1"] -> ["0"]'),

@@ -1,4 +1,4 @@
-"""The trainer on a line that has to be found, in milliseconds, and on pictures with a narrow MobileNet."""
+"""The trainer on a line that has to be found, in milliseconds, and on images with a narrow MobileNet."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from rich.console import Console
 from podium.config.member import BackboneSettings, Head, MemberSettings
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.training.callbacks import spell_seconds
-from podium.training.classification import ClassificationTask, LabelledPictures
+from podium.training.classification import ClassificationTask, LabelledImages
 from podium.training.trainer import make_optimizer
 
 
@@ -82,7 +82,7 @@ def test_later_stage_begins_with_the_best_weights_not_the_last(tmp_path):
     assert table["still"].tolist() == pytest.approx([table["good"].min()] * 2)
 
 
-def test_larger_pictures_go_on_from_the_best_weights(tmp_path):
+def test_larger_images_go_on_from_the_best_weights(tmp_path):
     task = LineTask()
     stages = [stage("small", epochs=4), stage("large", image_size=32, learning_rate=1e-12)]
     run = trained(tmp_path, stages, task)
@@ -97,7 +97,7 @@ def test_best_weights_of_a_larger_stage_are_remembered_with_their_size(tmp_path)
     assert run.state["best"]["image_size"] == 32
 
 
-def test_model_for_larger_pictures_has_the_same_layer_names(tmp_path):
+def test_model_for_larger_images_has_the_same_layer_names(tmp_path):
     """So that a layer which Keras numbers, as `dense`, is found again."""
     stages = [stage("small"), stage("large", image_size=32, unfreeze={"from": "dense"})]
     assert trained(tmp_path, stages).is_trained
@@ -231,7 +231,7 @@ def test_time_is_spelled_for_a_person(seconds, expected):
     assert spell_seconds(seconds) == expected
 
 
-# Pictures: three classes, each of one colour.
+# Images: three classes, each of one colour.
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220)]
 
@@ -240,19 +240,19 @@ def draw(folder, count, first):
     random, paths, numbers = np.random.default_rng(first), [], [number % len(COLOURS) for number in range(count)]
     for row, number in enumerate(numbers):
         noise = random.integers(-10, 10, (24, 24, 3))
-        picture = np.clip(np.array(COLOURS[number])[::-1] + noise, 0, 255).astype("uint8")
+        image = np.clip(np.array(COLOURS[number])[::-1] + noise, 0, 255).astype("uint8")
         paths.append(folder / f"{first + row}.png")
-        assert cv2.imwrite(str(paths[-1]), picture)
-    return LabelledPictures(paths, np.array(numbers))
+        assert cv2.imwrite(str(paths[-1]), image)
+    return LabelledImages(paths, np.array(numbers))
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     return draw(folder, 24, 0), draw(folder, 12, 100)
 
 
-def picture_stage(name, **changes):
+def image_stage(name, **changes):
     return stage(name, **{"batch_size": 4, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.001} | changes)
 
 
@@ -268,19 +268,19 @@ def member(stages, seed=1):
     )
 
 
-def classify(folder, pictures, settings):
-    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *pictures, fold=0)
+def classify(folder, images, settings):
+    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *images, fold=0)
     return trained(folder, settings.stages, task, seed=settings.seed)
 
 
-HEAD = picture_stage("head", unfreeze="none", epochs=1)
-LARGER = picture_stage("larger", epochs=8, image_size=40)
+HEAD = image_stage("head", unfreeze="none", epochs=1)
+LARGER = image_stage("larger", epochs=8, image_size=40)
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory, pictures):
+def colours(tmp_path_factory, images):
     """A run that learned to tell colours."""
-    return classify(tmp_path_factory.mktemp("colours"), pictures, member([HEAD, LARGER]))
+    return classify(tmp_path_factory.mktemp("colours"), images, member([HEAD, LARGER]))
 
 
 def test_run_folder_holds_all_that_a_person_asks_of_a_training(colours):
@@ -324,22 +324,22 @@ def test_history_of_a_classifier_has_the_loss_and_the_metric_of_both_sides(colou
     assert np.isfinite(table.drop(columns=["stage", "changes"]).astype(float)).all(axis=None)
 
 
-def test_one_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, pictures):
-    again = classify(tmp_path / "again", pictures, member([HEAD, LARGER]))
+def test_one_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, images):
+    again = classify(tmp_path / "again", images, member([HEAD, LARGER]))
     assert_same_weights(again.best_weights, colours.best_weights)
     assert again.history.read_bytes() == colours.history.read_bytes()
-    other = classify(tmp_path / "other", pictures, member([HEAD], seed=2))
+    other = classify(tmp_path / "other", images, member([HEAD], seed=2))
     assert history(other)["loss"][0] != history(colours)["loss"][0]
 
 
-def test_block_that_a_later_stage_names_wrongly_is_told_before_the_first_trains(tmp_path, pictures):
-    stages = [HEAD, picture_stage("end", unfreeze={"from": "conv_dw_99"})]
+def test_block_that_a_later_stage_names_wrongly_is_told_before_the_first_trains(tmp_path, images):
+    stages = [HEAD, image_stage("end", unfreeze={"from": "conv_dw_99"})]
     with pytest.raises(ConfigError, match="begins with 'conv_dw_99'"):
-        classify(tmp_path, pictures, member(stages))
+        classify(tmp_path, images, member(stages))
     assert not list(tmp_path.rglob("history.csv"))
 
 
-def test_diverged_classifier_names_the_learning_rate(tmp_path, pictures):
+def test_diverged_classifier_names_the_learning_rate(tmp_path, images):
     with pytest.raises(TrainingDivergedError, match=r"stage one.*learning rate 1e\+38"):
-        classify(tmp_path, pictures, member([picture_stage("one", optimizer="SGD", learning_rate=1e38)]))
+        classify(tmp_path, images, member([image_stage("one", optimizer="SGD", learning_rate=1e38)]))
     assert not list(tmp_path.rglob("*.weights.h5"))

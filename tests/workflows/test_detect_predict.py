@@ -1,4 +1,4 @@
-"""What podium detect predict makes of the pictures that it is given: by a stand-in that finds a box in each."""
+"""What podium detect predict makes of the images that it is given: by a stand-in that finds a box in each."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from podium.detection.detections import read_found, table_of
 from podium.errors import DataError
-from podium.workflows.detect_predict import find_in_pictures
+from podium.workflows.detect_predict import find_in_images
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def draw(path, grey=100):
 def find(*places, out, threshold=None, chosen=None):
     """What was told."""
 
-    def search(pictures, console):
-        return table_of([(name, "Boat", 0.25, 5.0, 5.0, 30.0, 30.0) for name in pictures])
+    def search(images, console):
+        return table_of([(name, "Boat", 0.25, 5.0, 5.0, 30.0, 30.0) for name in images])
 
     trained = SimpleNamespace(name="boats", classes=["Boat"], threshold=chosen, search=search)
     console = Console(file=StringIO(), width=160, soft_wrap=True)
-    find_in_pictures(trained, places, out, threshold, True, console)
+    find_in_images(trained, places, out, threshold, True, console)
     return console.file.getvalue()
 
 
@@ -45,22 +45,22 @@ def drawn(out):
     return sorted(path.relative_to(out / "drawn").as_posix() for path in (out / "drawn").rglob("*.jpg"))
 
 
-def test_pictures_whose_names_differ_only_in_their_endings_are_drawn_apart(places, tmp_path):
+def test_images_whose_names_differ_only_in_their_endings_are_drawn_apart(places, tmp_path):
     for name in ("17.jpg", "17.png", "18.PNG", "deeper/17.png"):
         draw(places / name)
     find(places, out=tmp_path / "found")
     assert drawn(tmp_path / "found") == ["17.jpg", "17.png.jpg", "18.jpg", "deeper/17.jpg"]
 
 
-def test_what_cannot_be_read_is_told_and_left_out_and_a_folder_is_no_picture(places, tmp_path):
+def test_what_cannot_be_read_is_told_and_left_out_and_a_folder_is_no_image(places, tmp_path):
     draw(places / "whole.jpg")
     draw(places / "folder.jpg" / "inside.jpg")
-    (places / "text.jpg").write_text("no picture")
+    (places / "text.jpg").write_text("no image")
     (places / "nothing.png").touch()
     told = find(places, out=tmp_path / "found", threshold=0.2)
     assert "left out, since they cannot be read: 2 of 4 files" in told
     assert list(read_found(tmp_path / "found" / "boxes.csv")["id"]) == ["folder.jpg/inside.jpg", "whole.jpg"]
-    with pytest.raises(DataError, match=r"text\.jpg is not a picture that can be read: name pictures"):
+    with pytest.raises(DataError, match=r"text\.jpg is not an image that can be read: name images"):
         find(places / "text.jpg", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -70,7 +70,7 @@ def test_copies_that_were_drawn_before_are_not_searched(places, monkeypatch):
     monkeypatch.chdir(places)
     for place in (places, Path(), places):  # however the two are named
         told = find(place, out=Path("found"), threshold=0.2)
-        assert "on 1 of 1 pictures" in told
+        assert "on 1 of 1 images" in told
 
 
 def test_a_chosen_threshold_of_nothing_is_one_too(places, tmp_path):

@@ -76,7 +76,7 @@ def test_where_a_batch_does_not_fit_the_gap_is_halved_by_multiples_of_8(how, fin
 
 
 def test_what_is_foreseen_not_to_fit_is_never_tried(find, asked):
-    finding = find(largest=512, limit=8 * 10**9)  # 1 GB and 0.1 GB a picture: 70 pictures
+    finding = find(largest=512, limit=8 * 10**9)  # 1 GB and 0.1 GB an image: 70 images
     assert tried(asked) == [8, 16, 32, 64]
     assert finding.largest.batch_size == 64
     foreseen = {one.batch_size: one.foreseen for one in finding.refused}
@@ -104,13 +104,13 @@ def test_a_machine_for_less_than_8_is_tried_with_less(find, asked):
     assert finding.gain(finding.largest) is None
 
 
-def test_not_even_one_picture_is_an_error(find):
-    with pytest.raises(MachineError, match="not even a batch of one picture fits"):
+def test_not_even_one_image_is_an_error(find):
+    with pytest.raises(MachineError, match="not even a batch of one image fits"):
         find(dies_above=0)
 
 
 def test_long_steps_that_gain_nothing_end_the_search_and_memory_tells_what_would_fit(find, asked):
-    finding = find(largest=512, limit=11 * 10**9, fixed=0, a_picture=1.0)
+    finding = find(largest=512, limit=11 * 10**9, fixed=0, a_image=1.0)
     assert tried(asked) == [8, 16, 32]
     assert finding.ended_early
     assert finding.foreseen_largest == 96  # of 100
@@ -118,11 +118,11 @@ def test_long_steps_that_gain_nothing_end_the_search_and_memory_tells_what_would
 
 
 def test_long_steps_that_gain_go_on(find):
-    assert sizes(find(largest=128, fixed=100, a_picture=1.0)) == [8, 16, 32, 64, 128]
+    assert sizes(find(largest=128, fixed=100, a_image=1.0)) == [8, 16, 32, 64, 128]
 
 
 def test_the_fastest_is_the_smallest_within_2_percent_of_the_best(find):
-    finding = find(largest=512, fixed=0.01, a_picture=0.01)  # 8: 88.9 a second, 16: 94.1, 32: 97.0, 64: 98.5, 128: 99.2
+    finding = find(largest=512, fixed=0.01, a_image=0.01)  # 8: 88.9 a second, 16: 94.1, 32: 97.0, 64: 98.5, 128: 99.2
     assert finding.fastest.batch_size == 64
     assert finding.gain(finding.fastest) == pytest.approx(98.46 / 88.89, rel=1e-3)
 

@@ -53,7 +53,7 @@ def compare(
     """Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.
 
     Classifiers by their out-of-fold predictions, on the rows that all of them have; detectors by their AP, on the
-    pictures that all of them have searched.
+    images that all of them have searched.
 
     podium compare runs/xception-1a2b3c4d runs/effnet_b3-5e6f7a8b
     """
@@ -106,7 +106,7 @@ def _print_scores(compared: Compared, console: Console) -> None:
         _print_metric(compared, one.scores, one.differences, one.chances, console)
     _say(
         f"  intervals by {result.rounds:,} resamples of the {judgement.drawn}, the same for every run: they say what"
-        " other pictures would change, not what training again would",
+        " other images would change, not what training again would",
         console,
     )
 

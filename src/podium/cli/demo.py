@@ -15,7 +15,7 @@ from podium.workflows.ensembles import Blended, run_ensemble
 def demo(
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the pictures are drawn. Else data/<slug>.", show_default=False),
+        typer.Option(metavar="DIR", help="Where the images are drawn. Else data/<slug>.", show_default=False),
     ] = None,
     runs: Runs = Path("runs"),
     dry_run: DryRun = False,
@@ -26,11 +26,11 @@ def demo(
 
     The competition's answers are known, so the table also tells what the leaderboard would have said.
     """
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
     from podium.demo.competition import draw_competition
 
     console = make_console()
-    ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", (), seed, check=transform_faults)
+    ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", (), seed, check=transform_problems)
     competition = ensemble.competition
     folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
     drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)

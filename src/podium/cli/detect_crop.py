@@ -1,4 +1,4 @@
-"""`podium detect crop`: a competition whose pictures show their object alone."""
+"""`podium detect crop`: a competition whose images show their object alone."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ BoxesFile = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="A new folder for pictures and tables. Else data/<slug of the new one>.", show_default=False
+        metavar="DIR", help="A new folder for images and tables. Else data/<slug of the new one>.", show_default=False
     ),
 ]
 ConfigFile = Annotated[
@@ -67,7 +67,7 @@ def crop(
         bool | None,
         typer.Option(
             "--square/--no-square",
-            help="Grow the box to a square, as far as the picture goes. Nothing is stretched.",
+            help="Grow the box to a square, as far as the image goes. Nothing is stretched.",
             show_default="where it is cut",
         ),
     ] = None,
@@ -88,8 +88,8 @@ def crop(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Find the object of each picture of a competition, cut the picture to it, or take its background away, and write
-    that as a new competition, of the same rows and folds. A picture in which nothing is found stays whole.
+    """Find the object of each image of a competition, cut the image to it, or take its background away, and write
+    that as a new competition, of the same rows and folds. An image in which nothing is found stays whole.
 
     podium detect crop configs/competitions/podium-demo-cars.yaml --detector configs/detectors/demo_cars.yaml
     """

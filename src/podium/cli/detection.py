@@ -34,7 +34,7 @@ def build_(
     set_: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Build the set of boxes in RUNS/boxes/<slug>: boxes chosen and cleaned, pictures found or fetched, set upright,
+    """Build the set of boxes in RUNS/boxes/<slug>: boxes chosen and cleaned, images found or fetched, set upright,
     and split.
 
     podium detect build configs/detectors/boats.yaml --data data/openimages
@@ -48,15 +48,15 @@ def export_(
     detector: DetectorFile,
     target: Annotated[Path, typer.Argument(metavar="PATH", help="A new folder; for transfer a file.")],
     form: Annotated[Form, typer.Option("--as", help="yolo, voc, coco; or transfer, a list of addresses.")],
-    pictures: Annotated[
-        Literal["copy", "link", "none"], typer.Option(help="What becomes of the pictures in yolo, voc and coco.")
+    images: Annotated[
+        Literal["copy", "link", "none"], typer.Option(help="What becomes of the images in yolo, voc and coco.")
     ] = "copy",
     data: Data = None,
     runs: Runs = Path("runs"),
     set_: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Hand on a set that was built, in the form of YOLO, Pascal VOC or COCO; or, before any picture is there, the list
+    """Hand on a set that was built, in the form of YOLO, Pascal VOC or COCO; or, before any image is there, the list
     of their addresses for a storage transfer service.
 
     podium detect export configs/detectors/boats.yaml exported/boats --as yolo
@@ -66,7 +66,7 @@ def export_(
     if form == "transfer":
         export_transfer(loaded, where, target, console)
     else:
-        export(loaded, where, target, form, pictures, console)
+        export(loaded, where, target, form, images, console)
 
 
 app.command("train")(detectors.train)

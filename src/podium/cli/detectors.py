@@ -1,4 +1,4 @@
-"""`podium detect train`, `evaluate` and `predict`: a detector, from its set to boxes on any picture."""
+"""`podium detect train`, `evaluate` and `predict`: a detector, from its set to boxes on any image."""
 
 from functools import partial
 from pathlib import Path
@@ -23,18 +23,18 @@ from podium.training.run_training import train_run
 Data = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Where tables and pictures lie. Else PODIUM_DATA, else data/<slug>.", show_default=False
+        metavar="DIR", help="Where tables and images lie. Else PODIUM_DATA, else data/<slug>.", show_default=False
     ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="Train on the first N pictures of the train part only.", show_default=False),
+    typer.Option(metavar="N", min=1, help="Train on the first N images of the train part only.", show_default=False),
 ]
 AsTrained = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="As it was for podium detect train.", show_default=False),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="The whole chain, small: few pictures, one epoch a stage.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="The whole chain, small: few images, one epoch a stage.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,11 +68,11 @@ def train(
 
     podium detect train configs/detectors/boats.yaml
     """
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
 
     console = make_console()
     choices = choices_of(data, runs, None, limit, None, dry_run, resume, time_limit)
-    check = partial(transform_faults, takes_boxes=True)
+    check = partial(transform_problems, takes_boxes=True)
     one = detector_run(load_detector(detector, set_ or (), seed, check), choices, console)
     if one.run.is_trained:
         console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
@@ -117,25 +117,25 @@ def evaluate(
 
 def predict(
     detector: DetectorFile,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES", help="Pictures, and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images, and folders of them.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder for boxes.csv, coco.json and drawn/.")] = Path(
         "found"
     ),
     threshold: Threshold = None,
-    draw: Annotated[bool, typer.Option(help="Draw the boxes on copies of the pictures.")] = True,
+    draw: Annotated[bool, typer.Option(help="Draw the boxes on copies of the images.")] = True,
     runs: Runs = Path("runs"),
     set_: Set = None,
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
-    """Find the objects in pictures: boxes as CSV and COCO JSON, in pixels of each picture, and drawn on it.
+    """Find the objects in images: boxes as CSV and COCO JSON, in pixels of each image, and drawn on it.
 
     Without --threshold it is the score that podium detect evaluate chose, else 0.5.
 
     podium detect predict configs/detectors/boats.yaml holiday/ --out found
     """
-    from podium.workflows.detect_predict import find_in_pictures
+    from podium.workflows.detect_predict import find_in_images
 
     console = make_console()
     trained = find_trained(load_detector(detector, set_ or (), seed), runs)
-    find_in_pictures(trained, pictures, out, threshold, draw, console)
+    find_in_images(trained, images, out, threshold, draw, console)

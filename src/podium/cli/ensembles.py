@@ -43,10 +43,10 @@ def run(
 
     podium run configs/ensembles/sf_dl_cars.yaml --data data/sf-dl-car-classification
     """
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
 
     choices = choices_of(data, runs, fold, limit, limit_test, dry_run, resume, time_limit)
-    run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_faults), choices, make_console())
+    run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_problems), choices, make_console())
 
 
 def blend(

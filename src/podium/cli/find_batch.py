@@ -47,7 +47,7 @@ def find_batch(
 ) -> None:
     """Find the largest and the fastest batch for this machine, by train steps of the member's own model.
 
-    The pictures are made in memory and the weights are random: neither data nor internet is needed.
+    The images are made in memory and the weights are random: neither data nor internet is needed.
 
     podium find-batch configs/members/xception.yaml --stage all
     """
@@ -75,7 +75,7 @@ def find_batch(
 def told(one: Timed | Refused) -> str:
     """While the search goes on, a line each."""
     if isinstance(one, Timed):
-        return f"{one.batch_size:>4}  {one.rate:,.1f} pictures a second, {spell_bytes(one.memory)}"
+        return f"{one.batch_size:>4}  {one.rate:,.1f} images a second, {spell_bytes(one.memory)}"
     if one.foreseen is None:
         return f"{one.batch_size:>4}  does not fit"
     return f"{one.batch_size:>4}  would take {spell_bytes(one.foreseen)}: not tried"
@@ -83,7 +83,7 @@ def told(one: Timed | Refused) -> str:
 
 def show(finding: Finding, console: Console) -> None:
     table = Table(box=None, pad_edge=False, title_justify="left")
-    for heading in ("batch", "a step", "pictures a second", "memory", "gain", "learning rate", ""):
+    for heading in ("batch", "a step", "images a second", "memory", "gain", "learning rate", ""):
         table.add_column(heading, justify="right" if heading else "left")
     for one in finding.timed:
         gain = finding.gain(one)
@@ -120,7 +120,7 @@ def fastest_line(finding: Finding) -> str:
         return f"fastest: {size}; the stage's own batch of {finding.stage.batch_size} was not timed"
     if finding.fastest is finding.own:
         return f"fastest: {size}, the stage's own: nothing to change"
-    return f"fastest: {size}, {gain:.2f} times the pictures a second of the stage's own {finding.stage.batch_size}"
+    return f"fastest: {size}, {gain:.2f} times the images a second of the stage's own {finding.stage.batch_size}"
 
 
 def advice(finding: Finding) -> list[str]:

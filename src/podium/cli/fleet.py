@@ -163,11 +163,11 @@ def status(runs: Runs = Path("runs"), debug: Debug = False) -> None:
 
     podium fleet status
     """
-    console, (known, faults) = make_console(), fleets(runs)
+    console, (known, problems) = make_console(), fleets(runs)
     for fleet in known:
         console.print(table_of(fleet))
-    if faults:
-        raise RunError("; ".join(faults))
+    if problems:
+        raise RunError("; ".join(problems))
     if not known:
         console.print(f"no fleet in {runs}; send one out with podium fleet up ENSEMBLE.yaml")
 

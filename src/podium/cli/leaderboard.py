@@ -32,7 +32,7 @@ from podium.submission.board import (
 )
 from podium.submission.ledger import Ledger, Row
 from podium.workflows.download import known_competitions
-from podium.workflows.ensembles import report_faults, submission_faults
+from podium.workflows.ensembles import report_problems, submission_problems
 
 Message = Annotated[
     str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it: Kaggle and the ledger keep it.")
@@ -97,7 +97,7 @@ def submit(
             raise typer.BadParameter("--kernel needs --file too")
         ref = _version_of(kernel, version)
         slug = competition_named(competition).slug if competition else _competition_of(ref, runs)
-        if not force and (".partial." in output or steps.name_faults(output)):
+        if not force and (".partial." in output or steps.name_problems(output)):
             raise SubmissionError(
                 f"{output} is partial or of a dry run, as its name says; submit what the whole chain made"
             )
@@ -139,20 +139,20 @@ def _version_of(kernel: str, version: int | None) -> KernelRef:
 def _check(
     file: Path, asked: Competition, sample: Path | None, data: Path | None, force: bool, console: Console
 ) -> None:
-    from podium.workflows.submit import name_faults
+    from podium.workflows.submit import name_problems
 
     try:
         place = sample or data_folder(asked.slug, data) / asked.submission.sample
-        faults = submission_faults(file, asked, place)
+        problems = submission_problems(file, asked, place)
     except PodiumError as error:
         if not force:
             raise
-        faults = [f"not checked: {error}"]
-    faults = [*name_faults(file.name), *faults]
+        problems = [f"not checked: {error}"]
+    problems = [*name_problems(file.name), *problems]
     if not force:
-        report_faults(file, faults, console)
-    for fault in faults if force else ():
-        console.print(f"{file}: {fault} (sent all the same: --force)", markup=False)
+        report_problems(file, problems, console)
+    for problem in problems if force else ():
+        console.print(f"{file}: {problem} (sent all the same: --force)", markup=False)
 
 
 def board(

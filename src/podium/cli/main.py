@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 HELP = (
-    "From a folder of pictures to a leaderboard score.\n\nExit codes: 0 done, 1 an expected failure (told in one"
+    "From a folder of images to a leaderboard score.\n\nExit codes: 0 done, 1 an expected failure (told in one"
     " line), 2 wrong usage, 75 stopped before the end, with all saved and the command that goes on."
 )
 

@@ -68,7 +68,7 @@ def predict(
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
-    """Predict the validation and the test pictures with a trained member, through its test-time views.
+    """Predict the validation and the test images with a trained member, through its test-time views.
 
     podium predict configs/members/xception.yaml --fold 0
     """
@@ -102,7 +102,7 @@ def _fold_runs(
     console: Console,
     to_train: bool = False,
 ) -> list[FoldRun]:
-    from podium.data.augmentation import transform_faults
+    from podium.data.augmentation import transform_problems
 
-    member = load_member(path, overrides or (), seed, check=transform_faults)
+    member = load_member(path, overrides or (), seed, check=transform_problems)
     return fold_runs(member, prepare(member.competition, choices, console, [member] if to_train else []), choices)

@@ -53,12 +53,12 @@ Limit = Annotated[
 LimitTest = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Predict only N test pictures; the CSV says it is partial.", show_default=False
+        metavar="N", min=1, help="Predict only N test images; the CSV says it is partial.", show_default=False
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="The whole chain, small: few rows, one epoch a stage, small pictures, one fold."),
+    typer.Option("--dry-run", help="The whole chain, small: few rows, one epoch a stage, small images, one fold."),
 ]
 Resume = Annotated[
     bool,

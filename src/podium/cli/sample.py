@@ -12,33 +12,33 @@ _SMALLEST, _LARGEST = 64, 4096
 
 
 class Scene(StrEnum):
-    """What a picture shows."""
+    """What an image shows."""
 
     portrait = "portrait"
     street = "street"
 
 
 _SHOWN = {
-    Scene.portrait: "cars that fill their pictures",
+    Scene.portrait: "cars that fill their images",
     Scene.street: "small cars in busy streets",
 }
 
 
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet, or is empty.")],
-    train: Annotated[int, typer.Option(min=20, help="Pictures to train on.")] = 3000,
-    test: Annotated[int, typer.Option(min=10, help="Pictures to predict.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 42,
+    train: Annotated[int, typer.Option(min=20, help="Images to train on.")] = 3000,
+    test: Annotated[int, typer.Option(min=10, help="Images to predict.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 42,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="WIDTHxHEIGHT",
-            help="Pixels of every picture, such as 640x480.",
+            help="Pixels of every image, such as 640x480.",
             show_default="about 144x108, 320x240 for a street",
         ),
     ] = None,
     scene: Annotated[
-        Scene, typer.Option(help="The car fills its picture (portrait), or has to be found in it (street).")
+        Scene, typer.Option(help="The car fills its image (portrait), or has to be found in it (street).")
     ] = Scene.portrait,
     debug: Debug = False,
 ) -> None:
@@ -53,7 +53,7 @@ def sample(
     pixels = None if size is None else _pixels(size)
     drawn = draw_competition(folder, train=train, test=test, seed=seed, size=pixels, scene=scene.value)
     make_console().print(
-        f"{drawn.folder}: {drawn.train} pictures to train on, {drawn.test} to predict, {len(drawn.classes)} classes:"
+        f"{drawn.folder}: {drawn.train} images to train on, {drawn.test} to predict, {len(drawn.classes)} classes:"
         f" {', '.join(drawn.classes)}; {_SHOWN[scene]}"
     )
 

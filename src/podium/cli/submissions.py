@@ -11,7 +11,7 @@ from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.errors import ConfigError, SubmissionError
 from podium.paths import configs_folder, data_folder
-from podium.workflows.ensembles import report_faults, submission_faults
+from podium.workflows.ensembles import report_problems, submission_problems
 
 CompetitionFile = Annotated[
     Path | None,
@@ -36,7 +36,7 @@ def check(
     data: Data = None,
     debug: Debug = False,
 ) -> None:
-    """Compare a submission with the sample: columns, ids, answers, repeats. All faults are told at once.
+    """Compare a submission with the sample: columns, ids, answers, repeats. All problems are told at once.
 
     podium check submissions/podium-demo-cars_demo__20260101-120000.csv
     """
@@ -44,7 +44,7 @@ def check(
         raise SubmissionError(f"no file {file} to check; give a submission CSV")
     asked = competition_named(competition) if competition else competition_of(file)
     place = sample or data_folder(asked.slug, data) / asked.submission.sample
-    report_faults(file, submission_faults(file, asked, place), make_console())
+    report_problems(file, submission_problems(file, asked, place), make_console())
 
 
 def competition_named(name: Path) -> Competition:

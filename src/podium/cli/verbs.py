@@ -25,7 +25,7 @@ VERBS = {
     "train": Verb("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
     "predict": Verb(
         "members.predict",
-        "Predict the validation and the test pictures with a trained member, through its test-time views.",
+        "Predict the validation and the test images with a trained member, through its test-time views.",
     ),
     "blend": Verb("ensembles.blend", "Blend what the members have predicted, and write a checked submission."),
     "run": Verb("ensembles.run", "Train, predict and blend whatever is not done yet, and write a checked submission."),
@@ -48,7 +48,7 @@ VERBS = {
     ),
     "check": Verb(
         "submissions.check",
-        "Compare a submission with the sample: columns, ids, answers, repeats. All faults are told at once.",
+        "Compare a submission with the sample: columns, ids, answers, repeats. All problems are told at once.",
     ),
     "submit": Verb(
         "leaderboard.submit",
@@ -65,7 +65,7 @@ VERBS = {
 }
 GROUPS = {
     "data": "Get data.",
-    "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search and cut pictures.",
+    "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search and cut images.",
     "kernel": "Kaggle's kernels: build the script, rehearse, push, follow, fetch.",
     "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
 }

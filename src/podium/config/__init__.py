@@ -1,1 +1,1 @@
-"""The schema of every YAML file, and the reading of it: all faults of a file told at once."""
+"""The schema of every YAML file, and the reading of it: all problems of a file told at once."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Scaling = Literal["caffe", "none", "tf", "torch"]
-"""How a family wants its pictures: `caffe` BGR less ImageNet's mean, `tf` -1..1, `torch` ImageNet's mean and deviation,
+"""How a family wants its images: `caffe` BGR less ImageNet's mean, `tf` -1..1, `torch` ImageNet's mean and deviation,
 `none` 0..255 as they are, because the backbone scales inside itself."""
 
 

@@ -1,4 +1,4 @@
-"""The schema of a competition file: where the pictures are, what they are called, how an answer is scored."""
+"""The schema of a competition file: where the images are, what they are called, how an answer is scored."""
 
 import string
 from pathlib import PurePosixPath
@@ -7,20 +7,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
-from podium.config.problems import nearest, one_of, raise_key_faults
+from podium.config.problems import nearest, one_of, raise_key_problems
 from podium.config.settings import Settings, Share, short_form
 from podium.evaluation.metrics import METRICS
 
 
 class TrainSource(Settings):
-    """Labelled pictures: rows of a table, or, without one, the files that the pattern finds in a folder per class."""
+    """Labelled images: rows of a table, or, without one, the files that the pattern finds in a folder per class."""
 
     table: str | None = None
     id: str = "Id"
     label: str = "Category"
     group: str | None = None
     images: str
-    """Where a row's picture is, such as `train/{label}/{id}`."""
+    """Where a row's image is, such as `train/{label}/{id}`."""
 
     @field_validator("images")
     @classmethod
@@ -29,17 +29,17 @@ class TrainSource(Settings):
 
     @model_validator(mode="after")
     def _folder_per_class_needs_label(self) -> Self:
-        faults = []
+        problems = []
         if self.table is None and "{label}" not in self.images:
-            faults.append(("images", "without a table the class comes from the folder: put {label} into images"))
+            problems.append(("images", "without a table the class comes from the folder: put {label} into images"))
         if self.table is None and self.group is not None:
-            faults.append(("group", "group is a column of a table: name the table, or leave group out"))
-        raise_key_faults(faults)
+            problems.append(("group", "group is a column of a table: name the table, or leave group out"))
+        raise_key_problems(problems)
         return self
 
 
 class ExtraSource(TrainSource):
-    """More labelled pictures, which train in every fold and are never validated on."""
+    """More labelled images, which train in every fold and are never validated on."""
 
     folder: str
     """Seen from the competition's data folder, or absolute."""
@@ -47,7 +47,7 @@ class ExtraSource(TrainSource):
 
 class TestSource(Settings):
     images: str
-    """Where a test picture is, such as `test_upload/{id}`; the ids are those of the sample submission."""
+    """Where a test image is, such as `test_upload/{id}`; the ids are those of the sample submission."""
 
     @field_validator("images")
     @classmethod
@@ -135,7 +135,7 @@ class Competition(Settings):
     extra: list[ExtraSource] = []
     test: TestSource
     zips: list[str] = []
-    """Archives of the data folder to unpack before pictures are looked for."""
+    """Archives of the data folder to unpack before images are looked for."""
     classes: Annotated[dict[str, str], Field(min_length=2)]
     """The label as the table writes it, and its name for a person."""
     metric: str
@@ -160,17 +160,17 @@ class Competition(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        faults = [
+        problems = [
             (f"submission.columns.{label}", f"{label!r} is not a class{nearest(label, self.labels)}")
             for label in self.submission.columns
             if label not in self.classes
         ]
         columns = [self.submission.columns.get(label, label) for label in self.labels]
         for column in sorted({column for column in columns if columns.count(column) > 1}):
-            faults.append(("submission.columns", f"two classes have the column {column!r}; each needs its own"))
+            problems.append(("submission.columns", f"two classes have the column {column!r}; each needs its own"))
         if self.folds.kind == "grouped" and self.train.group is None:
-            faults.append(("folds", "grouped folds need train.group, the column that names the group"))
-        raise_key_faults(faults)
+            problems.append(("folds", "grouped folds need train.group, the column that names the group"))
+        raise_key_problems(problems)
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""The same config, small: one epoch a stage on a few small pictures, to see the whole chain run before it counts."""
+"""The same config, small: one epoch a stage on a few small images, to see the whole chain run before it counts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ class Rehearsable(Protocol):
 def as_dry_run(member: Member) -> Member:
     """One epoch a stage, two views at the most, and random weights unless a path is given.
 
-    Picture sizes keep their order, so that a stage with larger pictures is rehearsed as one.
+    Image sizes keep their order, so that a stage with larger images is rehearsed as one.
     """
     settings = member.settings
     tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})

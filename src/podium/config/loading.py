@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
 from podium.config.member import MemberSettings
-from podium.config.problems import Fault, faults_of, nearest, raise_faults
+from podium.config.problems import Problem, nearest, problems_of, raise_problems
 from podium.config.yaml_file import Override, YamlFile, apply_overrides, read_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 ExtraCheck = Callable[[Mapping[str, Any]], list[tuple[str, str]]]
-"""Looks at a member's content and returns (key, fault): what only a heavy library can tell."""
+"""Looks at a member's content and returns (key, problem): what only a heavy library can tell."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Ensemble:
 
 
 def load_competition(path: Path) -> Competition:
-    competition, faults = _competition(path, [])
-    raise_faults(faults)
+    competition, problems = _competition(path, [])
+    raise_problems(problems)
     assert competition is not None
     return competition
 
@@ -49,9 +49,9 @@ def load_competition(path: Path) -> Competition:
 def load_member(
     path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Member:
-    parsed, faults = parse_overrides(overrides)
+    parsed, problems = parse_overrides(overrides)
     member, more = _member(path, parsed, seed, check)
-    raise_faults(faults + more)
+    raise_problems(problems + more)
     assert member is not None
     return member
 
@@ -63,22 +63,22 @@ def load_ensemble(
 
     An override `KEY=VALUE` is for the ensemble file, `MEMBER.KEY=VALUE` for one of its members, `*.KEY=VALUE` for all.
     """
-    parsed, faults = parse_overrides(overrides)
+    parsed, problems = parse_overrides(overrides)
     read = read_yaml(path)
     apply_overrides(read, [override for override in parsed if override.first_key in EnsembleSettings.model_fields])
-    faults += _for_nobody(read, parsed)
+    problems += _for_nobody(read, parsed)
     settings, more = validated(EnsembleSettings, with_seed(read, seed), check)
-    faults += more
+    problems += more
     members = []
     for entry in _named_members(read):
         theirs = [_for_member(override, Path(entry).stem) for override in parsed]
         member, more = _member(_beside(path, entry), [one for one in theirs if one], seed, check)
-        faults += more
+        problems += more
         members += [member] if member else []
-    faults += _members_agree(read, members)
+    problems += _members_agree(read, members)
     if settings and members:
-        faults += _folds_exist(read, settings.folds, members[0].competition)
-    raise_faults(faults)
+        problems += _folds_exist(read, settings.folds, members[0].competition)
+    raise_problems(problems)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_as_the_ensemble_says(member, settings) for member in members))
 
@@ -111,24 +111,24 @@ def _competition_file(read: YamlFile, named: str) -> Path:
     return typed if "competition" in read.overridden and typed.is_file() else _beside(read.path, named)
 
 
-def _members_agree(read: YamlFile, members: Sequence[Member]) -> list[Fault]:
-    faults = []
+def _members_agree(read: YamlFile, members: Sequence[Member]) -> list[Problem]:
+    problems = []
     for member in members[1:]:
         if member.competition != members[0].competition:
             pair = " and ".join(f"{one.name} ({one.competition.slug})" for one in (members[0], member))
-            faults.append(read.fault("members", f"{pair} have different competition files; expected one for all"))
+            problems.append(read.problem("members", f"{pair} have different competition files; expected one for all"))
     names = [member.name for member in members]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        faults.append(read.fault("members", f"two files are called {name}; a member's name is its file's stem"))
-    return faults
+        problems.append(read.problem("members", f"two files are called {name}; a member's name is its file's stem"))
+    return problems
 
 
 def _member(
     path: Path, overrides: Sequence[Override], seed: int | None, check: ExtraCheck | None
-) -> tuple[Member | None, list[Fault]]:
+) -> tuple[Member | None, list[Problem]]:
     read = read_yaml(path)
     apply_overrides(read, [override for override in overrides if not override.key.startswith("competition.")])
-    settings, faults = validated(MemberSettings, with_seed(read, seed), check)
+    settings, problems = validated(MemberSettings, with_seed(read, seed), check)
     named = read.content.get("competition")
     competition = None
     if isinstance(named, str):
@@ -138,21 +138,21 @@ def _member(
             if override.key.startswith("competition.")
         ]
         competition, more = _competition(_competition_file(read, named), theirs)
-        faults += more
+        problems += more
     if settings and competition:
-        faults += _folds_exist(read, settings.folds, competition)
-    if faults or settings is None or competition is None:
-        return None, faults
+        problems += _folds_exist(read, settings.folds, competition)
+    if problems or settings is None or competition is None:
+        return None, problems
     return Member(path.stem, settings, competition), []
 
 
-def _folds_exist(read: YamlFile, folds: Iterable[int] | None, competition: Competition) -> list[Fault]:
+def _folds_exist(read: YamlFile, folds: Iterable[int] | None, competition: Competition) -> list[Problem]:
     count = fold_count(competition)
     if count is None:
         return []
     made = "only fold 0" if count == 1 else f"folds 0 to {count - 1}"
     return [
-        read.fault("folds", f"there is no fold {fold}; the competition file makes {made}")
+        read.problem("folds", f"there is no fold {fold}; the competition file makes {made}")
         for fold in folds or []
         if fold >= count
     ]
@@ -166,25 +166,27 @@ def fold_count(competition: Competition) -> int | None:
     return folds.count if folds.kind in ("stratified", "grouped") else 1
 
 
-def _competition(path: Path, overrides: Sequence[Override]) -> tuple[Competition | None, list[Fault]]:
+def _competition(path: Path, overrides: Sequence[Override]) -> tuple[Competition | None, list[Problem]]:
     read = read_yaml(path)
     apply_overrides(read, overrides)
     return validated(Competition, read)
 
 
-def validated(model: type[Model], read: YamlFile, check: ExtraCheck | None = None) -> tuple[Model | None, list[Fault]]:
+def validated(
+    model: type[Model], read: YamlFile, check: ExtraCheck | None = None
+) -> tuple[Model | None, list[Problem]]:
     if read.is_unreadable:
-        return None, read.faults
+        return None, read.problems
     settings, told = None, []
     try:
         settings = model.model_validate(read.content)
     except ValidationError as error:
-        told = faults_of(error, model)
+        told = problems_of(error, model)
     if check is not None:
         keys = {key for key, _ in told}
         told += [(key, message) for key, message in check(read.content) if key not in keys]
-    faults = read.faults + [read.fault(key, message) for key, message in told]
-    return settings, sorted(faults, key=lambda fault: fault.line or 0)
+    problems = read.problems + [read.problem(key, message) for key, message in told]
+    return settings, sorted(problems, key=lambda problem: problem.line or 0)
 
 
 def with_seed(read: YamlFile, seed: int | None) -> YamlFile:
@@ -193,10 +195,10 @@ def with_seed(read: YamlFile, seed: int | None) -> YamlFile:
     return read
 
 
-def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+def parse_overrides(texts: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     parsed = [Override.parse(text) for text in texts]
     overrides = [one for one in parsed if isinstance(one, Override)]
-    return overrides, [one for one in parsed if isinstance(one, Fault)]
+    return overrides, [one for one in parsed if isinstance(one, Problem)]
 
 
 def _for_member(override: Override, name: str) -> Override | None:
@@ -208,12 +210,12 @@ def _for_member(override: Override, name: str) -> Override | None:
     return None
 
 
-def _for_nobody(read: YamlFile, overrides: Iterable[Override]) -> list[Fault]:
+def _for_nobody(read: YamlFile, overrides: Iterable[Override]) -> list[Problem]:
     """Overrides that name neither a key of the ensemble nor one of its members."""
     names = [Path(entry).stem for entry in _named_members(read)]
     keys = [*EnsembleSettings.model_fields, "competition"]
     return [
-        Fault(
+        Problem(
             f"--set ({read.path})", one.key, f"expected KEY, MEMBER.KEY or *.KEY{nearest(one.first_key, keys + names)}"
         )
         for one in overrides

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES
 from podium.config.kaggle_place import KaggleKind, KagglePlace, is_at_kaggle
-from podium.config.problems import one_of, raise_key_faults
+from podium.config.problems import one_of, raise_key_problems
 from podium.config.settings import Count, Positive, Settings
 from podium.config.stage import Augmentation, Stage
 from podium.config.tta import TestTimeViews
@@ -30,7 +30,7 @@ class BackboneSettings(Settings):
     def _of_the_table(cls, value: Any) -> Any:
         if isinstance(value, dict) and "preset" in value:  # a detector's is read as another kind, in config/preset.py
             only = "only a detector's backbone may be a preset of KerasHub: name one of keras.applications instead"
-            raise_key_faults([("preset", f"{only}, such as name: ResNet50")])
+            raise_key_problems([("preset", f"{only}, such as name: ResNet50")])
         return value
 
     @field_validator("name")
@@ -48,16 +48,16 @@ class BackboneSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        faults = []
+        problems = []
         row = BACKBONES[self.name]
         if self.weights == "noisy-student" and self.weights not in row.weights:
             exist = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
-            faults.append(("weights", f"{exist}, not for {self.name}"))
+            problems.append(("weights", f"{exist}, not for {self.name}"))
         elif self.weights == "imagenet" and self.weights not in row.weights:
-            faults.append(("weights", f"{self.name} has no imagenet weights: say none, or a path to a file of them"))
+            problems.append(("weights", f"{self.name} has no imagenet weights: say none, or a path to a file of them"))
         if self.alpha is not None and not row.widths:
-            faults.append(("alpha", f"alpha is a width for the MobileNets; {self.name} has none: leave it out"))
-        raise_key_faults(faults)
+            problems.append(("alpha", f"alpha is a width for the MobileNets; {self.name} has none: leave it out"))
+        raise_key_problems(problems)
         return self
 
     @property
@@ -76,7 +76,7 @@ class BackboneSettings(Settings):
 
     @property
     def minimum_size(self) -> int:
-        """Of its pictures."""
+        """Of its images."""
         return BACKBONES[self.name].minimum_size
 
     def rehearsed(self) -> "BackboneSettings":
@@ -133,7 +133,7 @@ class MemberSettings(Settings):
     """What is computed in; weights are float32 always. auto: mixed_float16 on GPUs that gain from it; on processors
     mixed_bfloat16 where a long training's own steps are clearly faster in it; else float32."""
     cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
-    """What decoded pictures and features may take of the disk, in the cache folder; 0 keeps none."""
+    """What decoded images and features may take of the disk, in the cache folder; 0 keeps none."""
     save_every: Positive = 10.0
     """Minutes between saved states within an epoch. At the end of an epoch one is saved anyway."""
     tensorboard: bool = False
@@ -143,12 +143,12 @@ class MemberSettings(Settings):
     def _stages_fit(self) -> Self:
         names = [stage.name for stage in self.stages]
         smallest = self.backbone.minimum_size
-        faults = []
+        problems = []
         for number, stage in enumerate(self.stages):
             if stage.name in names[:number]:
-                faults.append((f"stages.{number}.name", f"a stage before it is called {stage.name!r} too"))
+                problems.append((f"stages.{number}.name", f"a stage before it is called {stage.name!r} too"))
             if stage.image_size < smallest:
-                least = f"{self.backbone.name} takes pictures of {smallest} pixels or more"
-                faults.append((f"stages.{number}.image_size", f"{least}: got {stage.image_size}"))
-        raise_key_faults(faults)
+                least = f"{self.backbone.name} takes images of {smallest} pixels or more"
+                problems.append((f"stages.{number}.image_size", f"{least}: got {stage.image_size}"))
+        raise_key_problems(problems)
         return self

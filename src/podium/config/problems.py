@@ -1,4 +1,4 @@
-"""A config's faults in words: which file and line, which key, what was expected, what the nearest right name is."""
+"""A config's problems in words: which file and line, which key, what was expected, what the nearest right name is."""
 
 import difflib
 import types
@@ -13,20 +13,20 @@ from podium.errors import ConfigError
 
 
 class KeyFaultsError(ValueError):
-    """What a validator raises to tell several faults at once, each by a key below its own (empty for its own)."""
+    """What a validator raises to tell several problems at once, each by a key below its own (empty for its own)."""
 
-    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(message for _, message in faults))
-        self.faults = list(faults)
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = list(problems)
 
 
-def raise_key_faults(faults: Sequence[tuple[str, str]]) -> None:
-    if faults:
-        raise KeyFaultsError(faults)
+def raise_key_problems(problems: Sequence[tuple[str, str]]) -> None:
+    if problems:
+        raise KeyFaultsError(problems)
 
 
 @dataclass(frozen=True)
-class Fault:
+class Problem:
     file: str
     key: str
     message: str
@@ -37,13 +37,13 @@ class Fault:
         return f"{place}  {self.key}: {self.message}" if self.key else f"{place}  {self.message}"
 
 
-def raise_faults(faults: Iterable[Fault]) -> None:
-    """Tell all faults at once; return if there are none. The same fault seen twice is told once."""
-    told = list(dict.fromkeys(str(fault) for fault in faults))
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Tell all problems at once; return if there are none. The same problem seen twice is told once."""
+    told = list(dict.fromkeys(str(problem) for problem in problems))
     if len(told) == 1:
         raise ConfigError(told[0])
     if told:
-        raise ConfigError("\n".join([f"{len(told)} faults in the configuration", *(f"  {line}" for line in told)]))
+        raise ConfigError("\n".join([f"{len(told)} problems in the configuration", *(f"  {line}" for line in told)]))
 
 
 def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str.lower) -> str:
@@ -58,21 +58,21 @@ def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str
 
 
 def one_of(value: str, known: Iterable[str], what: str) -> str:
-    """The value, or a fault that tells the nearest right name."""
+    """The value, or a problem that tells the nearest right name."""
     if value in known:
         return value
     raise ValueError(f"{value!r} is not {what}{nearest(value, list(known))}")
 
 
-def faults_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
     """Pydantic's errors in words, each with its key."""
-    faults = []
+    problems = []
     for problem in error.errors(include_url=False):
         keys, known = _follow(model, problem["loc"])
         raised = problem.get("ctx", {}).get("error")
-        parts = raised.faults if isinstance(raised, KeyFaultsError) else [("", _in_words(problem, keys[-1:], known))]
-        faults += [(".".join(filter(None, [*keys, below])), message) for below, message in parts]
-    return faults
+        parts = raised.problems if isinstance(raised, KeyFaultsError) else [("", _in_words(problem, keys[-1:], known))]
+        problems += [(".".join(filter(None, [*keys, below])), message) for below, message in parts]
+    return problems
 
 
 def _in_words(problem: Any, last_key: list[str], known: list[str]) -> str:
@@ -132,7 +132,7 @@ def _short(value: Any) -> str:
 
 
 def _follow(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The keys as a person writes them (a union's tag is none), and the keys known where the fault lies."""
+    """The keys as a person writes them (a union's tag is none), and the keys known where the problem lies."""
     keys: list[str] = []
     known: list[str] = []
     here: Any = model

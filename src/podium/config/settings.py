@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """A part of a YAML file. An unknown key is a fault, and a text is not taken for a number."""
+    """A part of a YAML file. An unknown key is a problem, and a text is not taken for a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
 

@@ -1,11 +1,11 @@
-"""The schema of one stage of fine-tuning: what learns, for how long, how fast, on what size of picture."""
+"""The schema of one stage of fine-tuning: what learns, for how long, how fast, on what size of image."""
 
 import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
-from podium.config.problems import one_of, raise_key_faults
+from podium.config.problems import one_of, raise_key_problems
 from podium.config.settings import Count, Positive, Settings, short_form
 
 OPTIMIZERS = (
@@ -124,7 +124,7 @@ Schedule = Annotated[
 
 
 def _written_as_transforms(transforms: list[Any]) -> list[Any]:
-    raise_key_faults(
+    raise_key_problems(
         [
             (
                 str(number),
@@ -164,7 +164,7 @@ class Stage(Settings):
     early_stopping: Count | None = None
     """Epochs without improvement after which the stage ends."""
     views: Count | None = None
-    """Only with `unfreeze: none`: so many augmented views of each picture take turns, epoch after epoch, and what the
+    """Only with `unfreeze: none`: so many augmented views of each image take turns, epoch after epoch, and what the
     backbone makes of them is computed once. When left out, one for every five epochs begun. With as many as epochs,
     each epoch has its own, as in any other stage."""
 
@@ -189,13 +189,13 @@ class Stage(Settings):
     def _warm_up_ends(self) -> Self:
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
             ends = f"the warm-up ends before the stage does, after {self.epochs} epochs"
-            raise_key_faults([("schedule.warmup_epochs", f"{ends}: got {self.schedule.warmup_epochs:g}")])
+            raise_key_problems([("schedule.warmup_epochs", f"{ends}: got {self.schedule.warmup_epochs:g}")])
         return self
 
     @model_validator(mode="after")
     def _views_are_of_a_frozen_backbone(self) -> Self:
         if self.views is not None and not self.unfreeze.is_nothing:
-            raise_key_faults(
+            raise_key_problems(
                 [("views", "epochs share views only where the backbone is frozen (unfreeze: none): leave it out")]
             )
         return self

@@ -1,10 +1,10 @@
-"""The schema of test-time augmentation: which views of a picture are predicted, and how their answers are joined."""
+"""The schema of test-time augmentation: which views of an image are predicted, and how their answers are joined."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.config.problems import nearest, raise_key_faults
+from podium.config.problems import nearest, raise_key_problems
 from podium.config.settings import Settings
 
 View = Any
@@ -46,12 +46,12 @@ class TestTimeViews(Settings):
     @model_validator(mode="after")
     def _views_that_exist(self) -> Self:
         parts = [part for view in self.views for part in (view if isinstance(view, list) else [view])]
-        messages = [message for part in parts if (message := _fault_of(part))]
+        messages = [message for part in parts if (message := _problem_of(part))]
         if [] in self.views:
             messages.append("a view is empty: a list of views done in turn holds at least one")
         twice = [view for position, view in enumerate(self.views) if view in self.views[:position]]
         messages += [f"the view {view} stands twice, which would weigh it double; keep one" for view in twice]
-        raise_key_faults([("", message) for message in messages])
+        raise_key_problems([("", message) for message in messages])
         return self
 
 
@@ -60,7 +60,7 @@ _LIMITS = {"scale": (0.3, 3.0), "centre_crop": (0.3, 1.0), "corner_crops": (0.3,
 _WITHOUT_VALUE = ("identity", "horizontal_flip")
 
 
-def _fault_of(part: Any) -> str | None:
+def _problem_of(part: Any) -> str | None:
     try:
         name, value = view_part(part)
     except ValueError as error:

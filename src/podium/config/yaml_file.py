@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from podium.config.problems import Fault, nearest
+from podium.config.problems import Problem, nearest
 
 _PLAIN = {
     "int": r"-?(?:0|[1-9]\d*)",
@@ -55,22 +55,22 @@ class YamlFile:
     path: Path
     content: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     overridden: set[str] = field(default_factory=set)
 
     @property
     def is_unreadable(self) -> bool:
-        return bool(self.faults) and not self.content
+        return bool(self.problems) and not self.content
 
-    def fault(self, key: str, message: str) -> Fault:
-        """A fault of this file, at the line of its key or of the nearest key around it; or of the --set it is from."""
+    def problem(self, key: str, message: str) -> Problem:
+        """A problem at the line of its key, of the nearest key around it, or of the --set it is from."""
         parts = key.split(".")
         around = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
         made_by_set = key not in self.lines and any(one.startswith(f"{key}.") for one in self.overridden)
         if made_by_set or not self.overridden.isdisjoint(around):
-            return Fault(f"--set ({self.path})", key, message)
+            return Problem(f"--set ({self.path})", key, message)
         line = next((self.lines[one] for one in around if one in self.lines), self.lines.get(""))
-        return Fault(str(self.path), key, message, line)
+        return Problem(str(self.path), key, message, line)
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -78,28 +78,28 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        read.faults.append(Fault(str(path), "", f"no such file{_nearest_file(path)}"))
+        read.problems.append(Problem(str(path), "", f"no such file{_nearest_file(path)}"))
         return read
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
-        read.faults.append(Fault(str(path), "", f"cannot be read: {reason}"))
+        read.problems.append(Problem(str(path), "", f"cannot be read: {reason}"))
         return read
     try:
         content = _content(text, read)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        read.faults.append(Fault(str(path), "", f"not YAML: {_problem(error)}", mark.line + 1 if mark else None))
+        read.problems.append(Problem(str(path), "", f"not YAML: {_problem(error)}", mark.line + 1 if mark else None))
         return read
     except RecursionError:
-        read.faults.append(Fault(str(path), "", "nested too deeply, or an alias stands inside its own anchor"))
+        read.problems.append(Problem(str(path), "", "nested too deeply, or an alias stands inside its own anchor"))
         return read
     except (ValueError, TypeError) as error:
-        read.faults.append(Fault(str(path), "", f"not YAML that podium reads: {error}"))
+        read.problems.append(Problem(str(path), "", f"not YAML that podium reads: {error}"))
         return read
     if not isinstance(content, dict):
         got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
-        read.faults.append(Fault(str(path), "", f"expected keys with values at the top of the file: got {got}"))
+        read.problems.append(Problem(str(path), "", f"expected keys with values at the top of the file: got {got}"))
         return read
     read.content = content
     return read
@@ -133,7 +133,7 @@ def _walk(node: yaml.Node, key: str, read: YamlFile) -> None:
             full = f"{key}.{name}" if key else name
             line = key_node.start_mark.line + 1
             if name in seen:
-                read.faults.append(Fault(str(read.path), full, "stands twice here; keep one", line))
+                read.problems.append(Problem(str(read.path), full, "stands twice here; keep one", line))
             seen.add(name)
             read.lines[full] = line
             _walk(value_node, full, read)
@@ -171,25 +171,25 @@ class Override:
         return self.key.partition(".")[0]
 
     @classmethod
-    def parse(cls, text: str) -> "Override | Fault":
+    def parse(cls, text: str) -> "Override | Problem":
         key, equals, value = text.partition("=")
         if not equals or not key or key.startswith(".") or key.endswith(".") or ".." in key:
-            return Fault("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
+            return Problem("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
         try:
             return cls(key, parse_value(value))
         except (yaml.YAMLError, ValueError, RecursionError):
-            return Fault("--set", key, f"{value!r} is not a YAML value")
+            return Problem("--set", key, f"{value!r} is not a YAML value")
 
 
 def apply_overrides(read: YamlFile, overrides: Sequence[Override]) -> None:
-    """Put each override into the file's content; what does not lead anywhere becomes a fault."""
+    """Put each override into the file's content; what does not lead anywhere becomes a problem."""
     if read.is_unreadable:
         return
     for override in overrides:
         message = _put(read.content, override.key.split("."), override.value)
         read.overridden.add(override.key)
         if message:
-            read.faults.append(read.fault(override.key, message))
+            read.problems.append(read.problem(override.key, message))
 
 
 def _put(content: Any, keys: list[str], value: Any) -> str | None:

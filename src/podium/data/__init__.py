@@ -1,1 +1,1 @@
-"""Rows, folds, pictures and batches: from the competition's files to what a model eats."""
+"""Rows, folds, images and batches: from the competition's files to what a model eats."""

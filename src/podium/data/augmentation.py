@@ -23,7 +23,7 @@ import albumentations
 
 from podium.config.problems import nearest
 from podium.data.boxes import LEAST_LEFT, Boxes
-from podium.data.images import Picture
+from podium.data.images import Image
 from podium.errors import ConfigError
 
 _CHECKED_AT, _REHEARSED_UP_TO = 32, 2048
@@ -49,38 +49,38 @@ class Augmentation:
             self._of_thread.compose = copy.deepcopy(self._compose)
         return self._of_thread.compose
 
-    def __call__(self, picture: Picture, seed: int) -> Picture:
-        changed: Picture = self._changed(seed, image=picture)["image"]
+    def __call__(self, image: Image, seed: int) -> Image:
+        changed: Image = self._changed(seed, image=image)["image"]
         return changed
 
-    def with_boxes(self, picture: Picture, boxes: Boxes, seed: int) -> tuple[Picture, Boxes]:
+    def with_boxes(self, image: Image, boxes: Boxes, seed: int) -> tuple[Image, Boxes]:
         """Boxes in pixels, and what stands behind their corners. Those of which little is left are gone."""
-        changed = self._changed(seed, image=picture, bboxes=boxes)
+        changed = self._changed(seed, image=image, bboxes=boxes)
         return changed["image"], np.asarray(changed["bboxes"], np.float32).reshape(-1, boxes.shape[1])
 
     def _changed(self, seed: int, **given: Any) -> dict[str, Any]:
         if self._compose is None:
             return given
-        picture, compose = given["image"], self._own_compose()
+        image, compose = given["image"], self._own_compose()
         # One state for all: `set_random_seed` would give each transform the same numbers, so that flips come together.
         compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
             made: dict[str, Any] = compose(**given)
         except Exception as error:
-            needed = "the picture and its boxes" if self._takes_boxes else "the picture alone"
+            needed = "the image and its boxes" if self._takes_boxes else "the image alone"
             raise ConfigError(
-                f"the augmentation failed on a picture of {picture.shape[1]}×{picture.shape[0]} pixels"
+                f"the augmentation failed on an image of {image.shape[1]}×{image.shape[0]} pixels"
                 f" ({type(error).__name__}: {_first_reason(error)}); take transforms that need {needed}"
             ) from error
         changed = made["image"]
-        if changed.dtype != picture.dtype:
+        if changed.dtype != image.dtype:
             raise ConfigError(
-                f"the augmentation turned {picture.dtype} into {changed.dtype}; leave out what scales the values:"
+                f"the augmentation turned {image.dtype} into {changed.dtype}; leave out what scales the values:"
                 " the model does that itself"
             )
-        if changed.shape != picture.shape:
+        if changed.shape != image.shape:
             raise ConfigError(
-                f"the augmentation turned {picture.shape[1]}×{picture.shape[0]} pixels into"
+                f"the augmentation turned {image.shape[1]}×{image.shape[0]} pixels into"
                 f" {changed.shape[1]}×{changed.shape[0]}; give a transform that sets a size `size: image_size`"
             )
         return made
@@ -165,8 +165,8 @@ def _arguments(transform: type) -> list[str]:
     return [name for name in inspect.signature(transform).parameters if name != "self"]
 
 
-def transform_faults(member: Mapping[str, Any], *, takes_boxes: bool = False) -> list[tuple[str, str]]:
-    """Every fault in a member file's transforms, by key: those of its augmentation, its stages and its views. A
+def transform_problems(member: Mapping[str, Any], *, takes_boxes: bool = False) -> list[tuple[str, str]]:
+    """Every problem in a member file's transforms, by key: those of its augmentation, its stages and its views. A
     detector's take boxes along."""
     stages = member.get("stages")
     stages = [stage if isinstance(stage, dict) else {} for stage in stages] if isinstance(stages, list) else []
@@ -178,14 +178,14 @@ def transform_faults(member: Mapping[str, Any], *, takes_boxes: bool = False) ->
     views, key = (tta.get("views"), "tta.views") if isinstance(tta, dict) else (tta, "tta")
     for place, view, _ in _written(views, key, stages):
         places += _written(view, place, stages) if isinstance(view, list) else [(place, view, stages)]
-    faults = []
+    problems = []
     for place, transform, its_stages in places:
         try:
             if _looks_like_a_transform(transform):  # anything else is the schema's to tell
                 _rehearse(transform, [stage.get("image_size") for stage in its_stages], takes_boxes)
         except ConfigError as error:
-            faults.append((place, str(error)))
-    return faults
+            problems.append((place, str(error)))
+    return problems
 
 
 def _written(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, Any, list[Any]]]:
@@ -195,7 +195,7 @@ def _written(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, An
 
 
 def _rehearse(transform: Any, image_sizes: Sequence[Any], takes_boxes: bool) -> None:
-    """Apply it once, surely, to a picture of noise at each of these sizes: some faults show only then."""
+    """Apply it once, surely, to an image of noise at each of these sizes: some problems show only then."""
     build_transform(transform, _CHECKED_AT)
     name, arguments = _name_and_arguments(transform)
     surely = {name: {**arguments, "p": 1.0}}

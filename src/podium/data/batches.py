@@ -1,4 +1,4 @@
-"""Batches: pictures read, fitted and augmented on every core, in an order that only the seed decides."""
+"""Batches: images read, fitted and augmented on every core, in an order that only the seed decides."""
 
 import math
 import pickle
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from podium.data.augmentation import Augmentation
 from podium.data.boxes import CORNERS, Boxes
 from podium.data.image_source import Supply
-from podium.data.images import Picture, Resize
+from podium.data.images import Image, Resize
 from podium.data.preprocessing import Block, Boxed, Look, TrainingLook
 from podium.data.workers import workers
 
@@ -72,17 +72,17 @@ class Preparation:
         self._packed = pickle.dumps(self._looks)
         supply.keep(self._frames)
 
-    def __call__(self, rows: Sequence[int], epoch: int = 0) -> Picture:
+    def __call__(self, rows: Sequence[int], epoch: int = 0) -> Image:
         """Row after row; of each, look after look."""
         return self._prepared(rows, epoch)[0]
 
-    def with_boxes(self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed]) -> tuple[Picture, list[Boxes]]:
-        """The same with each row's boxes, where they are after what is done to its picture."""
+    def with_boxes(self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed]) -> tuple[Image, list[Boxes]]:
+        """The same with each row's boxes, where they are after what is done to its image."""
         return self._prepared(rows, epoch, boxed)
 
     def _prepared(
         self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed] | None = None
-    ) -> tuple[Picture, list[Boxes]]:
+    ) -> tuple[Image, list[Boxes]]:
         block = Block([self._supply.source(row, self._frames) for row in rows], rows, epoch, boxed)
         return workers().prepare(block, self._looks, self._packed)
 
@@ -102,7 +102,7 @@ class OneHot:
 
 
 class TrainingBatches(EpochBatches):
-    """Pictures with their targets."""
+    """Images with their targets."""
 
     def __init__(
         self,
@@ -120,16 +120,16 @@ class TrainingBatches(EpochBatches):
         self._look = TrainingLook(image_size, resize, augmentation, self.seed)
         self._prepare = Preparation(supply, [self._look])
 
-    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Picture, NDArray[np.float32]]:
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
         return self._prepare(rows.tolist(), epoch), self._targets[rows]
 
     def in_row_order(self, epoch: int) -> "PredictionBatches":
-        """The same pictures that this epoch shows, one row after the other, to be predicted."""
+        """The same images that this epoch shows, one row after the other, to be predicted."""
         return PredictionBatches(self._supply, [self._look], self._batch_size, epoch)
 
 
 class BoxBatches(EpochBatches):
-    """Pictures with their boxes: for each picture as many rows as the one with the most has, those missing all -1.
+    """Images with their boxes: for each image as many rows as the one with the most has, those missing all -1.
 
     A row is left, top, right, bottom and the number of the class.
     """
@@ -150,16 +150,16 @@ class BoxBatches(EpochBatches):
         self._most = max((len(one.boxes) for one in boxed), default=0) or 1
         self._prepare = Preparation(supply, [TrainingLook(image_size, resize, augmentation, self.seed)])
 
-    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Picture, NDArray[np.float32]]:
-        pictures, boxes = self._prepare.with_boxes(rows.tolist(), epoch, [self._boxed[row] for row in rows])
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
+        images, boxes = self._prepare.with_boxes(rows.tolist(), epoch, [self._boxed[row] for row in rows])
         filled = np.full((len(rows), self._most, CORNERS + 1), -1, np.float32)
         for its, known in zip(filled, boxes, strict=True):
             its[: len(known)] = known
-        return pictures, filled
+        return images, filled
 
 
 class PredictionBatches:
-    """Pictures in the order of their rows, each looked at in the same ways every time: row after row, and of each row
+    """Images in the order of their rows, each looked at in the same ways every time: row after row, and of each row
     look after look."""
 
     def __init__(self, supply: Supply, looks: Sequence[Look], batch_size: int, epoch: int = 0) -> None:
@@ -170,6 +170,6 @@ class PredictionBatches:
     def __len__(self) -> int:
         return math.ceil(self._rows / self._at_once)
 
-    def __getitem__(self, index: int) -> tuple[Picture]:
+    def __getitem__(self, index: int) -> tuple[Image]:
         start = index * self._at_once
         return (self._prepare(range(start, min(start + self._at_once, self._rows)), self.epoch),)

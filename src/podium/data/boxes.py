@@ -1,4 +1,4 @@
-"""Boxes along the way of their picture: from the whole of it to the square that a model sees, and back.
+"""Boxes along the way of their image: from the whole of it to the square that a model sees, and back.
 
 An array of boxes has a row each: left, top, right, bottom, and what else is known of it, such as the number of its
 class.
@@ -19,7 +19,7 @@ LEAST_LEFT = 0.25
 
 
 def to_square(boxes: Boxes, height: int, width: int, size: int, resize: Resize) -> Boxes:
-    """From pixels of a picture of this height and width to pixels of its square; what lies outside is cut off."""
+    """From pixels of an image of this height and width to pixels of its square; what lies outside is cut off."""
     scale, offset = _scale_and_offset(height, width, size, resize)
     moved = boxes.astype(np.float32)
     moved[:, :CORNERS] = moved[:, :CORNERS] * scale + offset
@@ -27,7 +27,7 @@ def to_square(boxes: Boxes, height: int, width: int, size: int, resize: Resize) 
 
 
 def from_square(boxes: Boxes, height: int, width: int, size: int, resize: Resize) -> Boxes:
-    """The way back, for what was found in the square; within the picture."""
+    """The way back, for what was found in the square; within the image."""
     scale, offset = _scale_and_offset(height, width, size, resize)
     moved = boxes.astype(np.float32)
     moved[:, :CORNERS] = ((moved[:, :CORNERS] - offset) / scale).clip(0, [width, height, width, height])

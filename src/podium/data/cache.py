@@ -1,6 +1,6 @@
 """The cache's bound: what podium can make again, the least recently used of it dropped first.
 
-An entry is a folder right under one of the cache's shelves: `pictures/…` or `features/…`.
+An entry is a folder right under one of the cache's shelves: `images/…` or `features/…`.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 from podium.locks import holder_of
 from podium.paths import cache_folder
 
-SHELVES = ("pictures", "features")
+SHELVES = ("images", "features")
 GB = 10**9
 
 

@@ -1,4 +1,4 @@
-"""What is known of each picture's file: the digest of its content, and whether it is a whole picture.
+"""What is known of each image's file: the digest of its content, and whether it is a whole image.
 
 Both are found by reading every file, and remembered for as long as a file's size and times stay what they are.
 """
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from podium.data.image_paths import PicturePaths, text_of
-from podium.data.images import Frame, Picture, framed_from, read_file
+from podium.data.image_paths import ImagePaths, text_of
+from podium.data.images import Frame, Image, framed_from, read_file
 from podium.data.jpeg import JPEG
 from podium.data.table import CompetitionRows, paths_of, without
 from podium.errors import DataError
@@ -29,7 +29,7 @@ from podium.paths import cache_folder, worker_count
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Digests = NDArray[np.bytes_]
-"""Sixteen bytes a picture."""
+"""Sixteen bytes an image."""
 
 _ENDINGS = {JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
 """How a format begins, and what a whole file of it holds: some versions of OpenCV fill what is cut off with grey."""
@@ -49,23 +49,23 @@ class Catalogue:
 
     @property
     def digest(self) -> str:
-        """Changes when a byte of a picture does."""
+        """Changes when a byte of an image does."""
         return hashlib.sha256(self.contents.tobytes()).hexdigest()[:16]
 
 
 class Keeper(Protocol):
-    """Keeps pictures while they are read anyway."""
+    """Keeps images while they are read anyway."""
 
     def wants(self, content: bytes) -> list[Frame]:
-        """In which frames it would keep the picture of this digest. Asked by several threads."""
+        """In which frames it would keep the image of this digest. Asked by several threads."""
 
-    def keep(self, content: bytes, framed: Iterable[tuple[Frame, Picture]]) -> None: ...
+    def keep(self, content: bytes, framed: Iterable[tuple[Frame, Image]]) -> None: ...
 
 
 def catalogue(
-    paths: Sequence[Path], name: str = "pictures", console: Console | None = None, keeper: Keeper | None = None
+    paths: Sequence[Path], name: str = "images", console: Console | None = None, keeper: Keeper | None = None
 ) -> Catalogue:
-    """Of these pictures, in their order. Only files that are new, or changed, are read; what is known of the others is
+    """Of these images, in their order. Only files that are new, or changed, are read; what is known of the others is
     remembered under the name."""
     found = np.empty(len(paths), dtype=_KNOWN)
     found["file"] = np.fromiter((_digest_of_facts(text) for text in _texts(paths)), dtype="S16", count=len(paths))
@@ -78,10 +78,10 @@ def catalogue(
         position[position == len(known)] = 0
         are_known[:] = known["file"][position] == some["file"]
         some[are_known] = known[position[are_known]]
-    # What was no whole picture is looked at again: a person is told to replace it, and a memory may be damaged.
+    # What was no whole image is looked at again: a person is told to replace it, and a memory may be damaged.
     new = np.flatnonzero(~(is_known & found["is_whole"]))
     if len(new):
-        read = in_parallel(lambda row: _read(text_of(paths, row), keeper), new.tolist(), "reading pictures", console)
+        read = in_parallel(lambda row: _read(text_of(paths, row), keeper), new.tolist(), "reading images", console)
         for row, (content, is_whole, framed) in zip(new, read, strict=True):
             found["content"][row], found["is_whole"][row] = content, is_whole
             if keeper and framed:
@@ -90,17 +90,17 @@ def catalogue(
     return Catalogue(found["content"].copy(), found["is_whole"].copy())
 
 
-def digests_of(paths: Sequence[Path], name: str = "pictures") -> Digests:
-    """Of each picture's content."""
+def digests_of(paths: Sequence[Path], name: str = "images") -> Digests:
+    """Of each image's content."""
     return catalogue(paths, name).contents
 
 
-def unreadable(paths: Sequence[Path], name: str = "pictures", console: Console | None = None) -> list[Path]:
-    """The files that are no whole pictures."""
+def unreadable(paths: Sequence[Path], name: str = "images", console: Console | None = None) -> list[Path]:
+    """The files that are no whole images."""
     return [paths[row] for row in np.flatnonzero(~catalogue(paths, name, console).are_whole)]
 
 
-def pictures_of(rows: CompetitionRows) -> PicturePaths:
+def images_of(rows: CompetitionRows) -> ImagePaths:
     """All of a competition's: of the training rows, the extra ones and the test rows."""
     return paths_of(rows.train, rows.extra, rows.test)
 
@@ -108,21 +108,21 @@ def pictures_of(rows: CompetitionRows) -> PicturePaths:
 def leave_out_unreadable(
     rows: CompetitionRows, on_bad_image: str, known: Catalogue
 ) -> tuple[CompetitionRows, set[Path]]:
-    """All unreadable pictures named in one error; or, with `skip`, the rows without them and which they were.
+    """All unreadable images named in one error; or, with `skip`, the rows without them and which they were.
 
-    `known` is the catalogue of all pictures of the rows.
+    `known` is the catalogue of all images of the rows.
     """
-    paths = pictures_of(rows)
+    paths = images_of(rows)
     bad = [paths[row] for row in np.flatnonzero(~known.are_whole)]
     if bad and on_bad_image == "error":
         raise DataError(
-            f"{len(bad)} pictures cannot be read: {', '.join(map(str, bad))}; replace them, or leave them out with"
+            f"{len(bad)} images cannot be read: {', '.join(map(str, bad))}; replace them, or leave them out with"
             " on_bad_image: skip in the competition file"
         )
     left = without(rows, set(bad)) if bad else rows
     gone = set(rows.train["label"]) - set(left.train["label"])
     if gone:
-        raise DataError(f"no readable picture is left of the class {', '.join(sorted(gone))}; replace some of them")
+        raise DataError(f"no readable image is left of the class {', '.join(sorted(gone))}; replace some of them")
     return left, set(bad)
 
 
@@ -138,7 +138,7 @@ def in_parallel(
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: ThreadPoolExecutor) -> Iterable[Result]:
-    # A task for several items, since handing one over takes as long as hashing a small picture; and so many tasks at a
+    # A task for several items, since handing one over takes as long as hashing a small image; and so many tasks at a
     # time, since a million that wait would each take half a kilobyte.
     for start in range(0, len(items), _MANY):
         parts = [items[at : at + _A_TASK] for at in range(start, min(start + _MANY, len(items)), _A_TASK)]
@@ -147,7 +147,7 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: Thread
 
 
 def _texts(paths: Sequence[Path]) -> Iterable[str]:
-    return paths.texts() if isinstance(paths, PicturePaths) else map(str, paths)
+    return paths.texts() if isinstance(paths, ImagePaths) else map(str, paths)
 
 
 def _digest_of_facts(path: str) -> bytes:
@@ -177,8 +177,8 @@ def _remember(memory: Path, known: NDArray[np.void], new: NDArray[np.void]) -> N
         np.save(opened, together[first])
 
 
-def _read(path: str, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Frame, Picture]]]:
-    """Digest, whether it is whole, and the picture in the frames that are wanted of it."""
+def _read(path: str, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Frame, Image]]]:
+    """Digest, whether it is whole, and the image in the frames that are wanted of it."""
     try:
         encoded = read_file(path)
     except DataError:
@@ -195,7 +195,7 @@ def _read(path: str, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Fra
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether these are the bytes of a whole picture."""
+    """Whether these are the bytes of a whole image."""
     return _has_its_end(content) and _can_be_decoded(np.frombuffer(content, dtype=np.uint8))
 
 
@@ -203,7 +203,7 @@ def _has_its_end(content: bytes) -> bool:
     return all(not content.startswith(start) or end in content for start, end in _ENDINGS.items())
 
 
-def _can_be_decoded(content: Picture) -> bool:
+def _can_be_decoded(content: Image) -> bool:
     # An eighth of a JPEG's size is decoded several times as fast, and fails on the same files.
     size = cv2.IMREAD_REDUCED_COLOR_8 if content[:2].tobytes() == JPEG else cv2.IMREAD_COLOR
     try:

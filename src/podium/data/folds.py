@@ -158,7 +158,7 @@ def _enough_of_each(labels: pd.Categorical, needed: int) -> None:
     if counts.min() < needed:
         scarce = labels.categories[counts.argmin()]
         raise DataError(
-            f"the class {scarce} has {counts.min()} pictures, and this split needs at least {needed} of each class;"
+            f"the class {scarce} has {counts.min()} images, and this split needs at least {needed} of each class;"
             " choose fewer folds, or give a folds.csv of your own (folds: {kind: table, path: folds.csv})"
         )
 

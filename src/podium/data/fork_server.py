@@ -56,7 +56,7 @@ def template() -> Template:
 
 
 def prepare_to_fork() -> None:
-    """To be called before anything heavy is imported, where pictures may have to be prepared fast."""
+    """To be called before anything heavy is imported, where images may have to be prepared fast."""
     if CAN_FORK:
         with suppress(OSError):  # then threads do it all
             template()

@@ -1,4 +1,4 @@
-"""Pictures by their rows: from the store where they are kept, else from their files; the same either way."""
+"""Images by their rows: from the store where they are kept, else from their files; the same either way."""
 
 import threading
 import time
@@ -13,22 +13,22 @@ from rich.console import Console
 from podium.data.cache import available, entry_of, make_room, mark_used
 from podium.data.catalogue import Catalogue, Digests, catalogue, digests_of, in_parallel
 from podium.data.image_paths import text_of
-from podium.data.images import DECODING, Frame, Picture, read_framed
+from podium.data.images import DECODING, Frame, Image, read_framed
 from podium.data.store import Kept, Places, Reader, Store, Writer
 from podium.errors import DataError
 from podium.paths import cache_folder
 
 WIDEST = {"squash": 1.0, "crop": 2.0, "pad": 1.0}
-"""About how many squares a picture takes in a frame, at the most."""
+"""About how many squares an image takes in a frame, at the most."""
 A_LOOK_AT_THE_DISK = 500
-"""Pictures between two looks whether others have to go from the cache."""
+"""Images between two looks whether others have to go from the cache."""
 TOLD_FROM = 2_000
-"""Pictures that take long enough to keep for people to be told."""
+"""Images that take long enough to keep for people to be told."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Where pictures are kept, and how much of the disk they may take."""
+    """Where images are kept, and how much of the disk they may take."""
 
     name: str
     gigabytes: float
@@ -37,7 +37,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one picture is to be had, in each of several frames."""
+    """Where one image is to be had, in each of several frames."""
 
     path: str
     kept: tuple[Kept | None, ...]
@@ -53,7 +53,7 @@ class Supply:
         return len(self._paths)
 
     def keep(self, frames: Iterable[Frame]) -> None:
-        """Decode all pictures that are not kept in these frames yet, and keep them, as far as there is room.
+        """Decode all images that are not kept in these frames yet, and keep them, as far as there is room.
 
         Those that cannot be read are passed over.
         """
@@ -71,8 +71,8 @@ class Supply:
         self._places |= {frame: store.places(known.contents) for frame, store in keeper.stores.items()}
 
     def contents(self) -> Digests:
-        """A digest of each picture's file."""
-        return digests_of(self._paths, self._cache.name if self._cache else "pictures")
+        """A digest of each image's file."""
+        return digests_of(self._paths, self._cache.name if self._cache else "images")
 
     def source(self, row: int, frames: Sequence[Frame]) -> Source:
         kept = tuple(places.of(row) if (places := self._places.get(frame)) else None for frame in frames)
@@ -80,7 +80,7 @@ class Supply:
 
 
 def read_and_keep(paths: Sequence[Path], frames: Iterable[Frame], cache: Cache) -> None:
-    """Look at all files that are new, and keep these pictures while they are read anyway."""
+    """Look at all files that are new, and keep these images while they are read anyway."""
     wanted = sorted(frames, key=str)
     if cache.gigabytes > 0 and wanted and len(paths):
         try:
@@ -96,14 +96,14 @@ def _done_without(cache: Cache, error: OSError) -> None:
     """A folder that cannot be written to, for one: slower, and nothing else."""
     if cache.console is not None:
         cache.console.print(
-            f"  pictures are not kept in {cache_folder()} ({error.strerror or error}): each is decoded whenever it is"
+            f"  images are not kept in {cache_folder()} ({error.strerror or error}): each is decoded whenever it is"
             " needed; PODIUM_CACHE names another folder",
             highlight=False,
         )
 
 
 class StoreKeeper:
-    """Keeps pictures in a store for each frame, as long as there is room."""
+    """Keeps images in a store for each frame, as long as there is room."""
 
     def __init__(self, stores: dict[Frame, Store], cache: Cache) -> None:
         self.stores, self._cache = stores, cache
@@ -131,24 +131,24 @@ class StoreKeeper:
         self._known[frame].add(content)
         return True
 
-    def keep(self, content: bytes, framed: Iterable[tuple[Frame, Picture]]) -> None:
+    def keep(self, content: bytes, framed: Iterable[tuple[Frame, Image]]) -> None:
         before = self._kept
-        for frame, picture in framed:
+        for frame, image in framed:
             if frame not in self._writers:
                 self._writers[frame] = self.stores[frame].writer()
-            if self._kept % A_LOOK_AT_THE_DISK == 0 and not self._has_room(frame, picture.nbytes):
+            if self._kept % A_LOOK_AT_THE_DISK == 0 and not self._has_room(frame, image.nbytes):
                 self._is_full = True
             if self._is_full:
                 break
             try:
-                self._writers[frame].add(content, picture)
+                self._writers[frame].add(content, image)
                 self._kept += 1
             except OSError:  # something else has filled the disk: what is not kept is decoded again
                 self._is_full = True
         self._files += self._kept > before
 
     def _has_room(self, frame: Frame, size: int) -> bool:
-        """For the pictures until the next look, others being dropped, or for as many as there can be."""
+        """For the images until the next look, others being dropped, or for as many as there can be."""
         entry, bound = self.stores[frame].entry, self._cache.gigabytes
         room = min(A_LOOK_AT_THE_DISK * size, available(entry, bound))
         return room >= size and make_room(entry, room, bound)
@@ -166,14 +166,14 @@ class StoreKeeper:
         if console is not None and self._files >= TOLD_FROM:
             sizes = " and ".join(str(frame.size) for frame in self.stores)
             console.print(
-                f"  kept {self._files:,} pictures decoded to {sizes} px, in {time.perf_counter() - self._began:.1f} s",
+                f"  kept {self._files:,} images decoded to {sizes} px, in {time.perf_counter() - self._began:.1f} s",
                 highlight=False,
             )
 
 
 def store_of(name: str, frame: Frame) -> Path:
-    """Where a competition's pictures in this frame are kept, as this version of podium makes them."""
-    return entry_of("pictures", f"{name}-{frame}-v{DECODING}")
+    """Where a competition's images in this frame are kept, as this version of podium makes them."""
+    return entry_of("images", f"{name}-{frame}-v{DECODING}")
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def _fill(keeper: StoreKeeper, paths: Sequence[Path], known: Catalogue, console:
     missing = {frame: store.places(known.contents) for frame, store in keeper.stores.items()}
     rows = np.unique(np.concatenate([places.missing for places in missing.values()]))
 
-    def framed(row: int) -> tuple[bytes, list[tuple[Frame, Picture]]]:
+    def framed(row: int) -> tuple[bytes, list[tuple[Frame, Image]]]:
         content = bytes(known.contents[row])
         frames = keeper.wants(content)
         try:
@@ -205,8 +205,8 @@ def _fill(keeper: StoreKeeper, paths: Sequence[Path], known: Catalogue, console:
         except DataError:  # gone or spoilt since it was looked at: told where it is needed
             return content, []
 
-    for content, pictures in in_parallel(framed, rows[known.are_whole[rows]].tolist(), "decoding pictures", console):
-        keeper.keep(content, pictures)
+    for content, images in in_parallel(framed, rows[known.are_whole[rows]].tolist(), "decoding images", console):
+        keeper.keep(content, images)
 
 
 class Known:
@@ -225,15 +225,15 @@ class Known:
 
 
 class Loader:
-    """Pictures from their sources, in one thread."""
+    """Images from their sources, in one thread."""
 
     def __init__(self) -> None:
         self._read = Reader()
 
-    def __call__(self, source: Source, frames: Sequence[Frame]) -> Iterator[Picture]:
+    def __call__(self, source: Source, frames: Sequence[Frame]) -> Iterator[Image]:
         """In each of the frames. What is not kept is read from the file, once for all frames."""
         kept = [self._read(place) if place else None for place in source.kept]
-        absent = [frame for frame, picture in zip(frames, kept, strict=True) if picture is None]
+        absent = [frame for frame, image in zip(frames, kept, strict=True) if image is None]
         read = iter(read_framed(source.path, absent) if absent else ())
-        for picture in kept:
-            yield next(read) if picture is None else picture
+        for image in kept:
+            yield next(read) if image is None else image

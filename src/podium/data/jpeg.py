@@ -7,7 +7,7 @@ from typing import Any, Literal
 JPEG = b"\xff\xd8"
 """What every JPEG begins with."""
 AS_STORED = 1
-"""The way of a picture that is not turned. The others are EXIF's: 2 mirrored, 3 upside down, 6 turned clockwise, 8
+"""The way of an image that is not turned. The others are EXIF's: 2 mirrored, 3 upside down, 6 turned clockwise, 8
 counterclockwise, and so on to 8."""
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """Ways in which rows and columns change places."""

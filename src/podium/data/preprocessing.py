@@ -1,4 +1,4 @@
-"""What is done to pictures between a file and a model, for one block of rows; processes and threads do the same."""
+"""What is done to images between a file and a model, for one block of rows; processes and threads do the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import numpy as np
 from podium.data.augmentation import Augmentation
 from podium.data.boxes import Boxes, to_square
 from podium.data.image_source import Loader, Source
-from podium.data.images import Frame, Picture, Resize, square
+from podium.data.images import Frame, Image, Resize, square
 
 
 class Look(Protocol):
-    """How a picture is looked at: from its frame to a square of the model's size. Can be sent to another process."""
+    """How an image is looked at: from its frame to a square of the model's size. Can be sent to another process."""
 
     @property
     def frame(self) -> Frame: ...
@@ -21,12 +21,12 @@ class Look(Protocol):
     @property
     def size(self) -> int: ...
 
-    def __call__(self, scaled: Picture, row: int, epoch: int) -> Picture: ...
+    def __call__(self, scaled: Image, row: int, epoch: int) -> Image: ...
 
 
 @dataclass(frozen=True)
 class TrainingLook:
-    """The whole picture, augmented anew in every epoch."""
+    """The whole image, augmented anew in every epoch."""
 
     size: int
     resize: Resize
@@ -37,14 +37,14 @@ class TrainingLook:
     def frame(self) -> Frame:
         return Frame(self.size, self.resize)
 
-    def __call__(self, scaled: Picture, row: int, epoch: int) -> Picture:
+    def __call__(self, scaled: Image, row: int, epoch: int) -> Image:
         return self.augmentation(square(scaled, self.size, self.resize), self._seed_of(row, epoch))
 
-    def with_boxes(self, scaled: Picture, row: int, epoch: int, boxed: "Boxed") -> tuple[Picture, Boxes]:
+    def with_boxes(self, scaled: Image, row: int, epoch: int, boxed: "Boxed") -> tuple[Image, Boxes]:
         """The boxes go where what they hold goes."""
         boxes = to_square(boxed.boxes, boxed.height, boxed.width, self.size, self.resize)
-        picture = square(scaled, self.size, self.resize)
-        return self.augmentation.with_boxes(picture, boxes, self._seed_of(row, epoch))
+        image = square(scaled, self.size, self.resize)
+        return self.augmentation.with_boxes(image, boxes, self._seed_of(row, epoch))
 
     def _seed_of(self, row: int, epoch: int) -> int:
         return int(np.random.SeedSequence([*self.seed, epoch, row]).generate_state(1)[0])
@@ -52,7 +52,7 @@ class TrainingLook:
 
 @dataclass(frozen=True)
 class PlainLook:
-    """The whole picture as it is."""
+    """The whole image as it is."""
 
     size: int
     resize: Resize
@@ -61,13 +61,13 @@ class PlainLook:
     def frame(self) -> Frame:
         return Frame(self.size, self.resize)
 
-    def __call__(self, scaled: Picture, row: int, epoch: int) -> Picture:
+    def __call__(self, scaled: Image, row: int, epoch: int) -> Image:
         return square(scaled, self.size, self.resize)
 
 
 @dataclass(frozen=True)
 class Boxed:
-    """The boxes of a picture, in pixels of the whole of it, and how many of these it has."""
+    """The boxes of an image, in pixels of the whole of it, and how many of these it has."""
 
     height: int
     width: int
@@ -92,8 +92,8 @@ def shape_of(block: Block, looks: Sequence[Look]) -> tuple[int, int, int, int]:
     return (len(block) * len(looks), looks[0].size, looks[0].size, 3)
 
 
-def prepare(block: Block, looks: Sequence[Look], load: Loader, into: Picture) -> list[Boxes]:
-    """Picture after picture; of each, look after look. What it returns are the boxes, of a block that has them."""
+def prepare(block: Block, looks: Sequence[Look], load: Loader, into: Image) -> list[Boxes]:
+    """Image after image; of each, look after look. What it returns are the boxes, of a block that has them."""
     if block.boxed is not None:
         return _prepare_with_boxes(block, block.boxed, looks, load, into)
     frames = [look.frame for look in looks]
@@ -106,7 +106,7 @@ def prepare(block: Block, looks: Sequence[Look], load: Loader, into: Picture) ->
 
 
 def _prepare_with_boxes(
-    block: Block, boxed: Sequence[Boxed], looks: Sequence[Look], load: Loader, into: Picture
+    block: Block, boxed: Sequence[Boxed], looks: Sequence[Look], load: Loader, into: Image
 ) -> list[Boxes]:
     (look,) = looks
     assert isinstance(look, TrainingLook)

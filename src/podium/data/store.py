@@ -1,6 +1,6 @@
-"""A store of pictures in one frame, as bytes that processes map into their memory.
+"""A store of images in one frame, as bytes that processes map into their memory.
 
-`pictures.bin` holds the pixels, one picture after the other; `index.bin` a record for each: the digest of the file's
+`images.bin` holds the pixels, one image after the other; `index.bin` a record for each: the digest of the file's
 content, where the pixels begin, height and width, and a checksum that a reader compares at its first look. A record is
 written after its pixels, and only ever added, so a kill leaves at most pixels without a record, which the next writer
 overwrites. After a power cut the disk may have a record without its pixels, so records count only up to what was
@@ -19,19 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.catalogue import Digests
-from podium.data.images import Picture
+from podium.data.images import Image
 from podium.files import write_text
 from podium.locks import waited_for
 
 RECORD = np.dtype([("content", "S16"), ("start", "<i8"), ("height", "<i4"), ("width", "<i4"), ("checksum", "<u4")])
 _PLACE = np.dtype([("number", "<i4"), *((name, RECORD[name]) for name in ("start", "height", "width", "checksum"))])
 _A_WRITE = 64
-"""Pictures whose records are written at once."""
+"""Images whose records are written at once."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a picture's pixels lie. The file may have been dropped and made anew since: `inode` tells."""
+    """Where an image's pixels lie. The file may have been dropped and made anew since: `inode` tells."""
 
     path: str
     inode: int
@@ -45,7 +45,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the pictures of a list of rows lie; a start of -1 is nowhere."""
+    """Where the images of a list of rows lie; a start of -1 is nowhere."""
 
     path: str
     inode: int
@@ -63,7 +63,7 @@ class Places:
 class Store:
     def __init__(self, entry: Path) -> None:
         self.entry = entry
-        self._pixels, self._index = entry / "pictures.bin", entry / "index.bin"
+        self._pixels, self._index = entry / "images.bin", entry / "index.bin"
         self._synced = entry / "synced"
 
     @contextmanager
@@ -75,7 +75,7 @@ class Store:
             yield
 
     def places(self, contents: Digests) -> Places:
-        """Where these pictures lie."""
+        """Where these images lie."""
         index = self._read_index()
         order = np.argsort(index["content"], kind="stable")
         known = index["content"][order]
@@ -147,7 +147,7 @@ class Store:
 
 
 class Writer:
-    """Adds pictures one by one. What was not flushed when the process ended is not there."""
+    """Adds images one by one. What was not flushed when the process ended is not there."""
 
     def __init__(self, pixels: Path, index: Path, end: int) -> None:
         self._end = end
@@ -161,13 +161,13 @@ class Writer:
         self._pixels.close()
         self._index.close()
 
-    def add(self, content: bytes, picture: Picture) -> None:
+    def add(self, content: bytes, image: Image) -> None:
         """OSError where the disk is full; then nothing more may be added."""
-        height, width = picture.shape[:2]
-        pixels = np.ascontiguousarray(picture).data
+        height, width = image.shape[:2]
+        pixels = np.ascontiguousarray(image).data
         self._pixels.write(pixels)
         self._waiting.append((content, self._end, height, width, zlib.crc32(pixels)))
-        self._end += picture.nbytes
+        self._end += image.nbytes
         if len(self._waiting) == _A_WRITE:
             self._flush()
 
@@ -187,15 +187,15 @@ def _boot() -> str:
 
 
 class Reader:
-    """Pictures from stores, each file mapped once."""
+    """Images from stores, each file mapped once."""
 
     def __init__(self) -> None:
         self._mapped: dict[str, tuple[int, mmap.mmap]] = {}
         self._compared: dict[int, bytearray] = {}
         """Of each file, by its inode, a bit a record."""
 
-    def __call__(self, kept: Kept) -> Picture | None:
-        """Nothing where the file is no longer the one that was meant, or was damaged. The picture may not be written
+    def __call__(self, kept: Kept) -> Image | None:
+        """Nothing where the file is no longer the one that was meant, or was damaged. The image may not be written
         to."""
         size = 3 * kept.height * kept.width
         inode, mapped = self._mapped.get(kept.path, (0, None))
@@ -208,7 +208,7 @@ class Reader:
             return None
         return pixels.reshape(kept.height, kept.width, 3)
 
-    def _is_sound(self, kept: Kept, pixels: Picture) -> bool:
+    def _is_sound(self, kept: Kept, pixels: Image) -> bool:
         """Compared once."""
         known = self._compared.setdefault(kept.inode, bytearray())
         place, bit = divmod(kept.number, 8)

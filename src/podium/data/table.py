@@ -1,4 +1,4 @@
-"""The rows of a competition: which pictures there are, what they show, and where each lies."""
+"""The rows of a competition: which images there are, what they show, and where each lies."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition, ExtraSource, TrainSource
 from podium.data.archives import unpack
-from podium.data.image_paths import PicturePaths
+from podium.data.image_paths import ImagePaths
 from podium.errors import DataError
 from podium.files import digest_of, digest_of_parts
 from podium.paths import cache_folder
@@ -28,7 +28,7 @@ _AT_A_TIME = 5_000
 class CompetitionRows:
     """`train` has the columns id, label, group, path; `extra` the same; `test` id and path. All text but path.
 
-    A row takes little memory: labels and groups are categories, and the paths PicturePaths.
+    A row takes little memory: labels and groups are categories, and the paths ImagePaths.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class CompetitionRows:
 
     @cached_property
     def digest(self) -> str:
-        """Changes when a row, a label or a group does; not when the folder is elsewhere. What the pictures hold is the
+        """Changes when a row, a label or a group does; not when the folder is elsewhere. What the images hold is the
         catalogue's to tell."""
         columns = ["id", "label", "group"]
         labelled = [json_of_rows(table[columns]) for table in (self.train, self.extra)]
@@ -46,7 +46,7 @@ class CompetitionRows:
 
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
-    """Read the tables and find every picture; all that is missing is told at once."""
+    """Read the tables and find every image; all that is missing is told at once."""
     roots = _roots(competition, folder)
     train = _training_rows(competition.train, competition, folder, roots)
     columns = ["id", "label", "group", "path"]
@@ -54,7 +54,7 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     test = _test_rows(competition, folder, roots)
     more = pd.concat(frames, ignore_index=True) if frames else train.iloc[:0][columns]
     tables = [train[columns], more, test]
-    for table, paths in zip(tables, PicturePaths.sharing([paths_of(table) for table in tables]), strict=True):
+    for table, paths in zip(tables, ImagePaths.sharing([paths_of(table) for table in tables]), strict=True):
         table["path"] = paths
     return CompetitionRows(folder, *tables)
 
@@ -65,7 +65,7 @@ def read_extra(competition: Competition, folder: Path) -> list[pd.DataFrame]:
 
 
 def without(rows: CompetitionRows, bad: set[Path]) -> CompetitionRows:
-    """The training rows without these pictures; test rows stay, since every one of them needs an answer."""
+    """The training rows without these images; test rows stay, since every one of them needs an answer."""
     return replace(
         rows,
         train=rows.train[~rows.train["path"].isin(bad)].reset_index(drop=True),
@@ -73,10 +73,10 @@ def without(rows: CompetitionRows, bad: set[Path]) -> CompetitionRows:
     )
 
 
-def paths_of(*tables: pd.DataFrame) -> PicturePaths:
-    """The pictures of the rows of these tables, one table after the other."""
+def paths_of(*tables: pd.DataFrame) -> ImagePaths:
+    """The images of the rows of these tables, one table after the other."""
     columns = [table["path"].array for table in tables]
-    return PicturePaths.together([one if isinstance(one, PicturePaths) else PicturePaths.of(one) for one in columns])
+    return ImagePaths.together([one if isinstance(one, ImagePaths) else ImagePaths.of(one) for one in columns])
 
 
 def json_of(values: Iterable[Any]) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _wanted(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataF
 
 
 def _roots(competition: Competition, folder: Path) -> list[Path]:
-    """Where pictures may lie: the data folder, then what its zips were unpacked to, if they are needed."""
+    """Where images may lie: the data folder, then what its zips were unpacked to, if they are needed."""
     fixed = [_fixed_part(pattern) for pattern in (competition.train.images, competition.test.images)]
     if all(part != Path() and (folder / part).is_dir() for part in fixed):
         return [folder]
@@ -159,7 +159,7 @@ def _fixed_part(pattern: str) -> Path:
 
 
 def _root_of(pattern: str, roots: Sequence[Path], **example: str) -> Path:
-    """The root that has the example's picture, else the first that has the pattern's folder."""
+    """The root that has the example's image, else the first that has the pattern's folder."""
     for root in roots:
         if example and (root / pattern.format(**example)).is_file():
             return root
@@ -168,7 +168,7 @@ def _root_of(pattern: str, roots: Sequence[Path], **example: str) -> Path:
             return root
     looked = ", ".join(str(root) for root in roots)
     raise DataError(
-        f"no folder {_fixed_part(pattern)} for the pictures {pattern}: looked in {looked};"
+        f"no folder {_fixed_part(pattern)} for the images {pattern}: looked in {looked};"
         " give the competition's data folder with --data, or name its zips in the competition file"
     )
 
@@ -184,7 +184,7 @@ def _training_rows(source: TrainSource, competition: Competition, folder: Path, 
         _check_ids(rows, folder / source.table)
         _check_labels(rows, folder / source.table, competition)
         root = _root_of(source.images, roots, **({"id": rows["id"][0], "label": rows["label"][0]} if len(rows) else {}))
-        rows["path"] = PicturePaths.under(
+        rows["path"] = ImagePaths.under(
             root,
             (source.images.format(id=i, label=label) for i, label in zip(rows["id"], rows["label"], strict=True)),
         )
@@ -203,7 +203,7 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
 
 
 def _rows_from_folders(source: TrainSource, competition: Competition, root: Path) -> pd.DataFrame:
-    """A row for every file where the pattern says that a class's pictures lie."""
+    """A row for every file where the pattern says that a class's images lie."""
     ids: list[str] = []
     names: list[str] = []
     counts = []
@@ -219,7 +219,7 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
         counts.append(len(found))
     labels = pd.Categorical.from_codes(np.repeat(np.arange(len(counts)), counts).tolist(), pd.Index(competition.labels))
     groups = pd.Categorical([""] * len(ids))
-    return pd.DataFrame({"id": ids, "label": labels, "group": groups, "path": PicturePaths.under(Path(), names)})
+    return pd.DataFrame({"id": ids, "label": labels, "group": groups, "path": ImagePaths.under(Path(), names)})
 
 
 def _files_in(folder: Path) -> list[str]:
@@ -233,7 +233,7 @@ def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) ->
     rows = pd.DataFrame({"id": ids})
     _check_ids(rows, sample)
     root = _root_of(competition.test.images, roots, **({"id": ids[0]} if len(ids) else {}))
-    rows["path"] = PicturePaths.under(root, (competition.test.images.format(id=name) for name in ids))
+    rows["path"] = ImagePaths.under(root, (competition.test.images.format(id=name) for name in ids))
     _check_files(rows, sample)
     return rows
 
@@ -251,7 +251,7 @@ def _check_ids(rows: pd.DataFrame, table: Path) -> None:
     # A series that is filtered keeps the numbers of all its rows for good.
     doubled = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
     if doubled:
-        raise DataError(f"{table} holds ids more than once: {_some(doubled)}; each picture has one row")
+        raise DataError(f"{table} holds ids more than once: {_some(doubled)}; each image has one row")
     empty = int((rows["id"] == "").sum())
     if empty:
         raise DataError(f"{table} holds {empty} rows without an id; give each one, or remove these rows")
@@ -269,7 +269,7 @@ def _check_files(rows: pd.DataFrame, table: Path) -> None:
         absent += [at for at, (_, name) in zip(positions, paths[positions].split(), strict=True) if name not in present]
     missing = [str(path) for path in paths[sorted(absent)]]
     if missing:
-        raise DataError(f"{len(missing)} pictures that {table} names are not there: {_some(missing)}")
+        raise DataError(f"{len(missing)} images that {table} names are not there: {_some(missing)}")
 
 
 def _names_in(folder: Path) -> set[str]:

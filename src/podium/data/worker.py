@@ -1,4 +1,4 @@
-"""A process that prepares pictures for another one: blocks come in, pixels go into memory that both share.
+"""A process that prepares images for another one: blocks come in, pixels go into memory that both share.
 
 It imports neither TensorFlow nor Keras. It ends when the other process does, however that one ends: then there is
 nothing left to read.

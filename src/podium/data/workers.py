@@ -1,8 +1,8 @@
-"""Processes that prepare pictures beside this one, past its interpreter lock.
+"""Processes that prepare images beside this one, past its interpreter lock.
 
 They are started in the background once threads of this process can hardly keep up with the model, and kept for all its
 trainings and predictions. Until they are ready, and where they are not needed, those threads do the same work. Which of
-them prepares what changes nothing in the pictures.
+them prepares what changes nothing in the images.
 """
 
 import atexit
@@ -27,15 +27,15 @@ import numpy as np
 from podium.data.boxes import Boxes
 from podium.data.fork_server import CAN_FORK, environment, template
 from podium.data.image_source import Loader
-from podium.data.images import Picture
+from podium.data.images import Image
 from podium.data.preprocessing import Block, Look, prepare, shape_of
 from podium.data.worker import Stream, receive, send
 from podium.paths import worker_count
 
 ENOUGH = 0.2
-"""Seconds of a core that threads have spent on pictures lately, before it is judged whether processes are needed."""
+"""Seconds of a core that threads have spent on images lately, before it is judged whether processes are needed."""
 BUSY = 0.5
-"""Of a core: where pictures take more than this all the time, the model is waiting for them."""
+"""Of a core: where images take more than this all the time, the model is waiting for them."""
 LATELY = 5.0
 """Seconds."""
 _COMMAND = "from podium.data.worker import serve_at_pipes; serve_at_pipes()"
@@ -115,7 +115,7 @@ class Workers:
         while not self._free.empty():
             self._free.get().end()
 
-    def prepare(self, block: Block, looks: Sequence[Look], packed_looks: bytes) -> tuple[Picture, list[Boxes]]:
+    def prepare(self, block: Block, looks: Sequence[Look], packed_looks: bytes) -> tuple[Image, list[Boxes]]:
         """By a process if there is one, else here. The boxes are those of a block that has some."""
         shape = shape_of(block, looks)
         while self._ready:
@@ -128,7 +128,7 @@ class Workers:
 
     def _note(self, seconds: float) -> None:
         """Start processes where threads of this one can hardly keep up. A model that computes on the same cores needs
-        pictures slowly; then processes would only take their memory."""
+        images slowly; then processes would only take their memory."""
         with self._lock:
             self._busy += seconds
             wall = time.perf_counter() - self._since
@@ -140,7 +140,7 @@ class Workers:
 
     def _prepared_by(
         self, worker: Worker, block: Block, packed_looks: bytes, shape: tuple[int, ...]
-    ) -> tuple[Picture, list[Boxes]]:
+    ) -> tuple[Image, list[Boxes]]:
         with self._memory.lent(math.prod(shape)) as memory:
             try:
                 answer = worker.ask((block, packed_looks, memory.place, memory.size, shape))
@@ -189,7 +189,7 @@ class Memory:
             os.ftruncate(self.handle, size)
             self.mapped, self.size = mmap.mmap(self.handle, size), size
 
-    def pixels(self, shape: tuple[int, ...]) -> Picture:
+    def pixels(self, shape: tuple[int, ...]) -> Image:
         assert self.mapped is not None
         return np.frombuffer(self.mapped, np.uint8, count=math.prod(shape)).reshape(shape)
 

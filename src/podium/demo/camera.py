@@ -1,4 +1,4 @@
-"""From the canvas to the picture: shrunk, which makes the edges smooth, then light and a camera's faults."""
+"""From the canvas to the image: shrunk, which makes the edges smooth, then light and a camera's problems."""
 
 from dataclasses import dataclass
 
@@ -6,39 +6,39 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.demo.canvas import Box, Picture
+from podium.demo.canvas import Box, Image
 
 _OVERSIZE = 3
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
+    """An image in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
 
-    picture: Picture
+    image: Image
     box: tuple[float, float, float, float]
     covered: bool
 
 
-def make_canvas(width: int, height: int) -> Picture:
-    """What a picture of this size is drawn on."""
+def make_canvas(width: int, height: int) -> Image:
+    """What an image of this size is drawn on."""
     return np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
 
 
-def take_picture(image: Picture, box: Box, covered: bool, random: Generator, shadow: float = 0.35) -> Drawing:
-    """The picture of a canvas, on which the car takes up this box; shadow is the chance that one falls across all."""
-    height, width = image.shape[:2]
+def photograph(canvas_pixels: Image, box: Box, covered: bool, random: Generator, shadow: float = 0.35) -> Drawing:
+    """The image of a canvas, on which the car takes up this box; shadow is the chance that one falls across all."""
+    height, width = canvas_pixels.shape[:2]
     left, top, across, down = box
     size = width // _OVERSIZE, height // _OVERSIZE
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(canvas_pixels, size, interpolation=cv2.INTER_AREA)
     shares = (left / width, (left + across) / width, top / height, (top + down) / height)
-    return Drawing(_photograph(picture, random, shadow), shares, covered)
+    return Drawing(_photograph(image, random, shadow), shares, covered)
 
 
-def _photograph(picture: Picture, random: Generator, shadow: float) -> Picture:
+def _photograph(image: Image, random: Generator, shadow: float) -> Image:
     """Light, a shadow across, the lens and the sensor."""
-    height, width = picture.shape[:2]
-    seen = picture.astype(np.float32)
+    height, width = image.shape[:2]
+    seen = image.astype(np.float32)
     if random.random() < shadow:
         shade = np.zeros((height, width), np.float32)
         top, bottom = random.uniform(-0.2, 1.2, 2) * width

@@ -1,4 +1,4 @@
-"""What a picture is drawn on and with: metres to pixels, fills from one shade to another, colours, leaves, grain.
+"""What an image is drawn on and with: metres to pixels, fills from one shade to another, colours, leaves, grain.
 
 A car is measured in metres, x from its front bumper backwards, y from the road upwards; a pose puts that on the canvas.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 Points = Sequence[tuple[float, float]] | NDArray[np.float64]
@@ -36,7 +36,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Brush:
-    """Paints in metres, on a picture or on a mask."""
+    """Paints in metres, on an image or on a mask."""
 
     image: NDArray[np.uint8]
     pose: Pose
@@ -62,7 +62,7 @@ def find_box(mask: Mask) -> Box:
     return left, top, across, down
 
 
-def fill(image: Picture, mask: Mask, top: Colour, bottom: Colour) -> None:
+def fill(image: Image, mask: Mask, top: Colour, bottom: Colour) -> None:
     """Colour what the mask shows, from one shade at its top to another at its bottom."""
     x, y, across, down = find_box(mask)
     if across:
@@ -70,7 +70,7 @@ def fill(image: Picture, mask: Mask, top: Colour, bottom: Colour) -> None:
         cv2.copyTo(_shades(across, down, top, bottom), mask[area], image[area])
 
 
-def fill_block(image: Picture, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
+def fill_block(image: Image, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
     """The same for an upright rectangle (left, top, right, bottom), of which parts may lie outside."""
     left, high, right, low = (max(0, int(place)) for place in corners)
     area = image[high:low, left:right]
@@ -78,12 +78,12 @@ def fill_block(image: Picture, corners: tuple[float, float, float, float], top: 
         area[:] = _shades(area.shape[1], area.shape[0], top, bottom)
 
 
-def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Picture:
+def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Image:
     rows = np.clip(np.linspace(np.array(top), np.array(bottom), down), 0, 255).astype(np.uint8)
     return np.repeat(rows[:, None], across, axis=1)
 
 
-def tint(image: Picture, points: Points, colour: Colour, share: float) -> None:
+def tint(image: Image, points: Points, colour: Colour, share: float) -> None:
     """Lay a colour over an area of the canvas, so thin that only this share of it is seen: shadows, puddles, clouds."""
     shape = np.asarray(np.rint(points), np.int32)
     left, top, across, down = cv2.boundingRect(shape)
@@ -113,7 +113,7 @@ def pick_colour(random: Generator, hue: tuple[int, int], saturation: tuple[int, 
     return red, green, blue
 
 
-def draw_leaves(image: Picture, middle: tuple[float, float], radius: float, random: Generator) -> None:
+def draw_leaves(image: Image, middle: tuple[float, float], radius: float, random: Generator) -> None:
     """A heap of leaves, lighter towards its top."""
     leaf = pick_colour(random, (28, 58), (70, 170), (70, 180))
     for _ in range(16):
@@ -123,7 +123,7 @@ def draw_leaves(image: Picture, middle: tuple[float, float], radius: float, rand
         cv2.circle(image, place, int(radius * random.uniform(0.25, 0.45)), relight(leaf, light), -1)
 
 
-def add_grain(area: Picture, random: Generator, strength: float) -> None:
+def add_grain(area: Image, random: Generator, strength: float) -> None:
     """The patchiness of asphalt, leaves and plaster."""
     height, width = area.shape[:2]
     coarse = random.normal(128, strength, (max(1, height // 8), width // 8)).astype(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from podium.demo.canvas import Brush, Colour, Mask, Picture, Pose, fill, find_box, pick_colour, relight
+from podium.demo.canvas import Brush, Colour, Image, Mask, Pose, fill, find_box, pick_colour, relight
 
 _RUBBER: Colour = (26, 26, 28)
 _PLASTIC: Colour = (50, 50, 52)
@@ -93,8 +93,8 @@ def vary_body(body: Body, random: Generator) -> Body:
     return replace(body, **changed)
 
 
-def park_car(body: Body, image: Picture, random: Generator) -> Pose:
-    """Somewhere in the picture, wholly inside it."""
+def park_car(body: Body, image: Image, random: Generator) -> Pose:
+    """Somewhere in the image, wholly inside it."""
     height, width = image.shape[:2]
     scale = width * random.uniform(0.72, 0.90) / body.length
     # Beyond the bumpers a spare wheel and the lean of the car need some room of their own.

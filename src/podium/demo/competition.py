@@ -1,10 +1,10 @@
 """The sample competition: cars of eight body types, drawn, in the layout of sf-dl-car-classification.
 
-Two scenes: portraits, in which the car fills its picture, and streets, in which it is small and has to be found first.
+Two scenes: portraits, in which the car fills its image, and streets, in which it is small and has to be found first.
 
 train.csv                      Id,Category
-train/<Category>/<Id>          the pictures to train on
-test_upload/<Id>               the pictures to predict
+train/<Category>/<Id>          the images to train on
+test_upload/<Id>               the images to predict
 sample-submission.csv          Id,Category, all 0
 classes.csv                    Category,Name
 hidden-answers.csv             Id,Category of the test: what a leaderboard would know
@@ -42,7 +42,7 @@ _DRAW: Mapping[Scene, Callable[[int, Generator, tuple[int, int] | None], Drawing
 }
 
 _DRAWING_VERSION = 1
-"""Raise it when the same seed draws other pictures than before."""
+"""Raise it when the same seed draws other images than before."""
 _BOX_COLUMNS = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
     "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
@@ -82,7 +82,7 @@ class _Stamp:
 class _Row:
     id: str
     category: int
-    index: int  # the picture's random numbers come from the seed and this
+    index: int  # the image's random numbers come from the seed and this
 
 
 def draw_competition(
@@ -96,7 +96,7 @@ def draw_competition(
 ) -> SampleCompetition:
     """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept.
 
-    Without a size (width, height) each picture is a little different: portraits are small, streets about 320×240.
+    Without a size (width, height) each image is a little different: portraits are small, streets about 320×240.
     """
     stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size, scene)
     sample = SampleCompetition(folder, train, test, CLASSES)
@@ -160,8 +160,8 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
     for category in range(len(CLASSES)):
         (folder / "train" / str(category)).mkdir(parents=True)
     (folder / "test_upload").mkdir()
-    boxes = [_write_picture(folder / "train" / str(row.category), row, stamp) for row in train]
-    boxes += [_write_picture(folder / "test_upload", row, stamp) for row in test]
+    boxes = [_write_image(folder / "train" / str(row.category), row, stamp) for row in train]
+    boxes += [_write_image(folder / "test_upload", row, stamp) for row in test]
     head = ("Id", "Category")
     _write_csv(folder / "train.csv", head, [(row.id, row.category) for row in train])
     _write_csv(folder / "sample-submission.csv", head, [(row.id, 0) for row in test])
@@ -172,12 +172,12 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
     (folder / "sample.json").write_text(json.dumps(stamp.facts, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_picture(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
-    """Draw one picture and save it; returns its line of the table of boxes."""
+def _write_image(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
+    """Draw one image and save it; returns its line of the table of boxes."""
     random = np.random.default_rng((stamp.seed, row.index))
     drawing = _DRAW[stamp.scene](row.category, random, stamp.size)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(80, 96))]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.picture, cv2.COLOR_RGB2BGR), quality)
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR), quality)
     (folder / row.id).write_bytes(encoded.tobytes())
     places = (f"{share:.6f}" for share in drawing.box)
     # IsDepiction stays 0: readers of Open Images skip drawings of cars, and in this world these are the cars.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.demo.canvas import Colour, Picture, draw_leaves, pick_colour, relight, tint
+from podium.demo.canvas import Colour, Image, draw_leaves, pick_colour, relight, tint
 from podium.demo.view import Spot, View
 
 _WHITE: Colour = (232, 230, 222)
@@ -18,7 +18,7 @@ _Piece = Callable[[Spot, float, Generator], None]
 
 
 def draw_row(view: View, row: float, random: Generator) -> None:
-    """Pieces side by side from one side of the picture to the other."""
+    """Pieces side by side from one side of the image to the other."""
     kinds, widths = _ROWS[int(random.integers(len(_ROWS)))]
     width = view.image.shape[1]
     column = -random.uniform(0, 0.2) * width
@@ -28,7 +28,7 @@ def draw_row(view: View, row: float, random: Generator) -> None:
         column += across * spot.scale
 
 
-def draw_distance(image: Picture, horizon: int, random: Generator) -> Colour:
+def draw_distance(image: Image, horizon: int, random: Generator) -> Colour:
     """Roofs, towers and trees at the end of the town, in haze, whose colour it returns."""
     width = image.shape[1]
     haze = pick_colour(random, (95, 125), (10, 60), (130, 215))
@@ -44,7 +44,7 @@ def draw_distance(image: Picture, horizon: int, random: Generator) -> Colour:
     return haze
 
 
-def draw_clouds(image: Picture, horizon: int, random: Generator) -> None:
+def draw_clouds(image: Image, horizon: int, random: Generator) -> None:
     """Some heaps of white in the sky, flat below."""
     width, white = image.shape[1], relight((255, 255, 255), random.uniform(0.85, 1.0))
     for _ in range(int(random.integers(0, 5))):
@@ -209,7 +209,7 @@ def _hall(spot: Spot, across: float, random: Generator) -> None:
 
 
 def draw_poster(spot: Spot, sides: tuple[float, float, float, float], random: Generator) -> None:
-    """A billboard's picture: any shapes in any colours."""
+    """A billboard's image: any shapes in any colours."""
     left, right, low, high = sides
     spot.block(left - 0.1, right + 0.1, low - 0.1, high + 0.1, (70, 70, 74))
     spot.front(left, right, low, high, pick_colour(random, (0, 180), (10, 220), (110, 245)), random)

@@ -1,13 +1,13 @@
-"""The portrait of one car: a body type that fills the picture, a scene around it, cover in front of it."""
+"""The portrait of one car: a body type that fills the image, a scene around it, cover in front of it."""
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.demo.camera import Drawing, make_canvas, take_picture
+from podium.demo.camera import Drawing, make_canvas, photograph
 from podium.demo.canvas import (
     Brush,
-    Picture,
+    Image,
     add_grain,
     draw_leaves,
     fill,
@@ -22,9 +22,9 @@ from podium.demo.cover import cover_bush, cover_neighbour, cover_pole, cover_rai
 
 
 def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
-    """One picture of the body type BODIES[kind]; whatever else there is to see does not depend on the type.
+    """One image of the body type BODIES[kind]; whatever else there is to see does not depend on the type.
 
-    Without a size (width, height) each picture has one of its own, about 144×108.
+    Without a size (width, height) each image has one of its own, about 144×108.
     """
     width, height = size or (int(random.integers(128, 161)), int(random.integers(96, 121)))
     image = make_canvas(width, height)
@@ -36,10 +36,10 @@ def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) 
     if covered:
         cover = (cover_pole, cover_bush, cover_railing, cover_neighbour)[int(random.integers(4))]
         cover(Brush(image, pose), box, random)
-    return take_picture(image, box, covered, random)
+    return photograph(image, box, covered, random)
 
 
-def _draw_scene(image: Picture, ground: float, random: Generator) -> None:
+def _draw_scene(image: Image, ground: float, random: Generator) -> None:
     """Sky, what stands behind the car, and the road it stands on."""
     height, width = image.shape[:2]
     horizon = int(ground - random.uniform(0.06, 0.30) * height)
@@ -63,7 +63,7 @@ def _draw_scene(image: Picture, ground: float, random: Generator) -> None:
     add_grain(image[horizon:], random, random.uniform(2, 6))
 
 
-def _draw_houses(image: Picture, horizon: int, random: Generator) -> None:
+def _draw_houses(image: Image, horizon: int, random: Generator) -> None:
     width, left = image.shape[1], -int(random.integers(0, 60))
     while left < width:
         across, top = int(random.uniform(0.15, 0.5) * width), int(horizon * random.uniform(-0.1, 0.8))
@@ -77,7 +77,7 @@ def _draw_houses(image: Picture, horizon: int, random: Generator) -> None:
         left += across + int(random.choice([0, 0, 20, 60]))
 
 
-def _draw_trees(image: Picture, horizon: int, random: Generator) -> None:
+def _draw_trees(image: Image, horizon: int, random: Generator) -> None:
     width = image.shape[1]
     for _ in range(int(random.integers(3, 9))):
         x, radius = int(random.uniform(0, width)), random.uniform(0.06, 0.16) * width
@@ -86,7 +86,7 @@ def _draw_trees(image: Picture, horizon: int, random: Generator) -> None:
         draw_leaves(image, (x, top), radius, random)
 
 
-def _draw_wall(image: Picture, horizon: int, random: Generator) -> None:
+def _draw_wall(image: Image, horizon: int, random: Generator) -> None:
     """Bricks, planks, or the shutters of a garage."""
     width, top = image.shape[1], int(horizon * random.uniform(-0.2, 0.6))
     plaster = pick_colour(random, (0, 180), (5, 110), (80, 230))
@@ -99,7 +99,7 @@ def _draw_wall(image: Picture, horizon: int, random: Generator) -> None:
         cv2.line(image, (x, max(0, top)), (x, horizon), joint, 2)
 
 
-def _draw_hills(image: Picture, horizon: int, random: Generator) -> None:
+def _draw_hills(image: Image, horizon: int, random: Generator) -> None:
     width = image.shape[1]
     x = np.linspace(0, width, 24)
     for distance in (1.0, 0.5):
@@ -112,7 +112,7 @@ def _draw_hills(image: Picture, horizon: int, random: Generator) -> None:
         fill(image, hill, *pick_shades(pick_colour(random, (35, 110), (20, 110), (90, 200)), random))
 
 
-def _add_distance(area: Picture, random: Generator) -> None:
+def _add_distance(area: Image, random: Generator) -> None:
     """Haze, and a lens that is focused on the car."""
     haze, soft = random.uniform(0.25, 0.55), int(random.integers(3, 11))
     area[:] = cv2.addWeighted(cv2.blur(area, (soft, soft)), 1 - haze, area, 0, haze * random.uniform(185, 235))

@@ -1,6 +1,6 @@
 """A small car in a busy street or car park: where everything lies, and what is drawn after what.
 
-All of it is measured in metres, and one row of the picture decides how large a metre is: see View.
+All of it is measured in metres, and one row of the image decides how large a metre is: see View.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.demo.camera import Drawing, make_canvas, take_picture
+from podium.demo.camera import Drawing, make_canvas, photograph
 from podium.demo.canvas import (
     Box,
     Brush,
     Colour,
-    Picture,
+    Image,
     add_grain,
     fill_block,
     find_box,
@@ -42,7 +42,7 @@ class _Plan:
     houses: float
     kerb: float
     wheels: float
-    edge: float  # where the near pavement begins; often below the picture
+    edge: float  # where the near pavement begins; often below the image
     middle: float  # the car's column
 
     @property
@@ -59,9 +59,9 @@ class _Placed:
 
 
 def draw_street(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
-    """One picture with a car of the body type BODIES[kind]; nothing but the car depends on the type.
+    """One image with a car of the body type BODIES[kind]; nothing but the car depends on the type.
 
-    Without a size (width, height) each picture has one of its own, about 320×240.
+    Without a size (width, height) each image has one of its own, about 320×240.
     """
     width, height = size or (int(random.integers(296, 345)), int(random.integers(222, 259)))
     image = make_canvas(width, height)
@@ -72,10 +72,10 @@ def draw_street(kind: int, random: Generator, size: tuple[int, int] | None = Non
     _draw_things(plan, [each for each in placed if each.row <= plan.wheels], random)
     box, covered = _draw_car(plan, kind, random)
     _draw_things(plan, [each for each in placed if each.row > plan.wheels], random)
-    return take_picture(image, box, covered, random, shadow=0.0)  # a street has its own
+    return photograph(image, box, covered, random, shadow=0.0)  # a street has its own
 
 
-def _plan_street(image: Picture, random: Generator) -> _Plan:
+def _plan_street(image: Image, random: Generator) -> _Plan:
     """The camera first, then everything so many metres from it."""
     height, width = image.shape[:2]
     horizon, scale = random.uniform(0.26, 0.44) * height, random.uniform(0.215, 0.31) * width / _USUAL_LENGTH
@@ -181,7 +181,7 @@ def _mark_bays(plan: _Plan, paint: Colour) -> None:
 
 
 def _scatter(plan: _Plan, random: Generator) -> None:
-    """Puddles, mended places, lids, and the shadows of what stands outside the picture."""
+    """Puddles, mended places, lids, and the shadows of what stands outside the image."""
     view = plan.view
     height, width = view.image.shape[:2]
     for _ in range(int(random.integers(2, 7))):

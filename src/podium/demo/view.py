@@ -1,4 +1,4 @@
-"""How a street lies in its picture: what stands lower is nearer, and larger in the same measure.
+"""How a street lies in its image: what stands lower is nearer, and larger in the same measure.
 
 Rows and columns are the canvas's; metres go to the right and up from a spot on the ground. Nothing here leans.
 """
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from podium.demo.canvas import Colour, Picture, fill_block, pick_shades, tint
+from podium.demo.canvas import Colour, Image, fill_block, pick_shades, tint
 
 _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24)), np.sin(np.linspace(0, 2 * np.pi, 24))], axis=1)
 
@@ -19,7 +19,7 @@ _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24)), np.sin(np.linspace(0,
 class Spot:
     """A place on the ground, and a brush that paints in metres there."""
 
-    image: Picture
+    image: Image
     column: float
     row: float
     scale: float  # pixels a metre
@@ -72,7 +72,7 @@ class Spot:
 class View:
     """Where the camera stands, which decides the size of everything."""
 
-    image: Picture
+    image: Image
     horizon: float  # the row of what is infinitely far
     camera: float  # its height above the ground, in metres
     middle: float  # the column that the camera looks at
@@ -105,5 +105,5 @@ class View:
             tint(self.image, points, colour, share)
 
     def reach(self, row: float) -> float:
-        """How many metres from the middle the picture's sides are at this row."""
+        """How many metres from the middle the image's sides are at this row."""
         return self.image.shape[1] / self.scale(row)

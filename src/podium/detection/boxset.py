@@ -1,14 +1,14 @@
-"""A set of pictures with boxes, and the folder that it is kept in as three plain files.
+"""A set of images with boxes, and the folder that it is kept in as three plain files.
 
     index.json      the slug, the classes in the order of a model's outputs, where it was made from
-    pictures.csv    id,file,width,height,turned,split       a row a picture, those without any box too
+    images.csv    id,file,width,height,turned,split       a row an image, those without any box too
     boxes.csv       id,class,left,top,right,bottom,occluded,truncated,group,depiction      a row a box
 
-Corners are pixels of the upright picture, `right` and `bottom` where the box ends: a box of the whole picture is 0, 0,
-width, height. They are kept to a millionth of a pixel. A file is seen from the data folder; that of a turned picture
+Corners are pixels of the upright image, `right` and `bottom` where the box ends: a box of the whole image is 0, 0,
+width, height. They are kept to a millionth of a pixel. A file is seen from the data folder; that of a turned image
 from this one, since it was made by podium.
 
-What is kept is clean: each box has an area and lies within its picture. What was just read out of another format may
+What is kept is clean: each box has an area and lies within its image. What was just read out of another format may
 have swapped corners or reach outside; `podium.detection.cleaning` mends that.
 """
 
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from podium.detection.reading import (
     MEND,
     columns_of,
-    fault_of_classes,
     flags,
     json_of,
     numbers,
+    problem_of_classes,
     short,
     texts,
     whole_numbers,
@@ -38,27 +38,27 @@ from podium.files import replacing, write_json
 SPLITS = ("train", "validation", "test")
 CORNERS = ("left", "top", "right", "bottom")
 FLAGS = ("occluded", "truncated", "group", "depiction")
-PICTURE_COLUMNS = ("id", "file", "width", "height", "turned", "split")
+IMAGE_COLUMNS = ("id", "file", "width", "height", "turned", "split")
 BOX_COLUMNS = ("id", "class", *CORNERS, *FLAGS)
 FORMAT = 1
 DIGITS = 6
 """Of a corner in pixels, behind the point."""
-INDEX, PICTURES, BOXES = "index.json", "pictures.csv", "boxes.csv"
-_PICTURE_CELLS = dict(zip(PICTURE_COLUMNS, (texts, texts, whole_numbers, whole_numbers, flags, texts), strict=True))
+INDEX, IMAGES, BOXES = "index.json", "images.csv", "boxes.csv"
+_IMAGE_CELLS = dict(zip(IMAGE_COLUMNS, (texts, texts, whole_numbers, whole_numbers, flags, texts), strict=True))
 _BOX_CELLS = dict(zip(BOX_COLUMNS, (texts, texts, *[numbers] * 4, *[flags] * 4), strict=True))
 
-Fault = tuple[NDArray[np.bool_], Callable[[Mapping[str, Any]], str]]
+Problem = tuple[NDArray[np.bool_], Callable[[Mapping[str, Any]], str]]
 """Which rows have it, and how it is told of one."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxSet:
     """The columns are those of the two files. `id`, `file`, `class` and `split` are text, corners float64, `width` and
-    `height` whole numbers, the rest true or false; rows are in the order of the pictures' ids."""
+    `height` whole numbers, the rest true or false; rows are in the order of the images' ids."""
 
     slug: str
     classes: list[str]
-    pictures: pd.DataFrame
+    images: pd.DataFrame
     boxes: pd.DataFrame
     source: dict[str, Any]
     """What it was made from, for people."""
@@ -71,11 +71,11 @@ def write_boxset(boxset: BoxSet, folder: Path) -> None:
     """All three files, or none: a set that was there before stays until the new one is whole. What is wrong with a set
     is a DataError, as when it is read."""
     boxset = settled(boxset)
-    index, pictures, boxes = folder / INDEX, folder / PICTURES, folder / BOXES
-    with replacing(index) as index_draft, replacing(pictures) as pictures_draft, replacing(boxes) as boxes_draft:
+    index, images, boxes = folder / INDEX, folder / IMAGES, folder / BOXES
+    with replacing(index) as index_draft, replacing(images) as images_draft, replacing(boxes) as boxes_draft:
         content = {"format": FORMAT, "slug": boxset.slug, "classes": boxset.classes, "source": boxset.source}
         write_json(index_draft, content)
-        _write_csv(pictures_draft, boxset.pictures, ["turned"])
+        _write_csv(images_draft, boxset.images, ["turned"])
         _write_csv(boxes_draft, boxset.boxes, list(FLAGS))
         # The index comes last: three renamings are not one, and a kill between them must leave no mixture.
         index.unlink(missing_ok=True)
@@ -86,97 +86,97 @@ def read_boxset(folder: Path) -> BoxSet:
     if not (folder / INDEX).is_file():
         raise DataError(f"{folder} holds no {INDEX}; expected a whole set of boxes: build it (again)")
     index = _read_index(folder / INDEX)
-    pictures, picture_lines = columns_of(folder / PICTURES, _PICTURE_CELLS)
+    images, image_lines = columns_of(folder / IMAGES, _IMAGE_CELLS)
     boxes, box_lines = columns_of(folder / BOXES, _BOX_CELLS)
-    boxset = BoxSet(pictures=pd.DataFrame(pictures), boxes=pd.DataFrame(boxes), **index)
-    for table, faults, lines, name in (
-        (boxset.pictures, faults_of_pictures(boxset), picture_lines, PICTURES),
-        (boxset.boxes, faults_of_boxes(boxset), box_lines, BOXES),
+    boxset = BoxSet(images=pd.DataFrame(images), boxes=pd.DataFrame(boxes), **index)
+    for table, problems, lines, name in (
+        (boxset.images, problems_of_images(boxset), image_lines, IMAGES),
+        (boxset.boxes, problems_of_boxes(boxset), box_lines, BOXES),
     ):
-        if found := first_fault(table, faults):
+        if found := first_problem(table, problems):
             row, told = found
             raise DataError(f"{folder / name}, line {lines[row]}: {told}; {MEND}")
     return ordered(boxset)
 
 
-def read_pictures(file: Path) -> pd.DataFrame:
-    """The table of pictures alone, as a set had it when this copy was made."""
-    return pd.DataFrame(columns_of(file, _PICTURE_CELLS)[0])
+def read_images(file: Path) -> pd.DataFrame:
+    """The table of images alone, as a set had it when this copy was made."""
+    return pd.DataFrame(columns_of(file, _IMAGE_CELLS)[0])
 
 
 def settled(boxset: BoxSet) -> BoxSet:
-    """The set as it may be kept: in order, rounded, and looked at. A DataError tells the first fault."""
-    fault = fault_of_classes(boxset.classes)
-    fault = fault or _first_row_told(boxset.pictures, faults_of_pictures(boxset), "mend the table of pictures")
-    if not fault:
+    """The set as it may be kept: in order, rounded, and looked at. A DataError tells the first problem."""
+    problem = problem_of_classes(boxset.classes)
+    problem = problem or _first_row_told(boxset.images, problems_of_images(boxset), "mend the table of images")
+    if not problem:
         corners = boxset.boxes[list(CORNERS)].astype(np.float64).round(DIGITS) + 0.0  # -0.0 becomes 0.0
         boxset = ordered(replace(boxset, boxes=boxset.boxes.assign(**{name: corners[name] for name in CORNERS})))
-        fault = _first_row_told(boxset.boxes, faults_of_boxes(boxset), "clean the boxes first")
-    if fault:
-        raise DataError(f"the set of boxes {boxset.slug} cannot be written: {fault}")
+        problem = _first_row_told(boxset.boxes, problems_of_boxes(boxset), "clean the boxes first")
+    if problem:
+        raise DataError(f"the set of boxes {boxset.slug} cannot be written: {problem}")
     return boxset
 
 
-def _first_row_told(table: pd.DataFrame, faults: Iterator[Fault], what_to_do: str) -> str | None:
-    if not (found := first_fault(table, faults)):
+def _first_row_told(table: pd.DataFrame, problems: Iterator[Problem], what_to_do: str) -> str | None:
+    if not (found := first_problem(table, problems)):
         return None
     row, told = found
-    return f"a row of the picture {short(table['id'].iloc[row])}: {told}; {what_to_do}"
+    return f"a row of the image {short(table['id'].iloc[row])}: {told}; {what_to_do}"
 
 
 def only(boxset: BoxSet, ids: Collection[str]) -> BoxSet:
-    """These pictures of the set, with their boxes."""
-    pictures, boxes = (table[table["id"].isin(ids)].reset_index(drop=True) for table in (boxset.pictures, boxset.boxes))
-    return replace(boxset, pictures=pictures, boxes=boxes)
+    """These images of the set, with their boxes."""
+    images, boxes = (table[table["id"].isin(ids)].reset_index(drop=True) for table in (boxset.images, boxset.boxes))
+    return replace(boxset, images=images, boxes=boxes)
 
 
 def ordered(boxset: BoxSet) -> BoxSet:
-    """With the columns, their kinds and the order of rows that a BoxSet has; boxes of a picture stay in their order."""
-    pictures = boxset.pictures[list(PICTURE_COLUMNS)].astype({"width": np.int64, "height": np.int64, "turned": bool})
-    pictures = pictures.sort_values("id", kind="stable", ignore_index=True)
+    """With the columns, their kinds and the order of rows that a BoxSet has; boxes of an image stay in their order."""
+    images = boxset.images[list(IMAGE_COLUMNS)].astype({"width": np.int64, "height": np.int64, "turned": bool})
+    images = images.sort_values("id", kind="stable", ignore_index=True)
     boxes = boxset.boxes[list(BOX_COLUMNS)].astype(dict.fromkeys(CORNERS, np.float64) | dict.fromkeys(FLAGS, bool))
-    position = rows_of_pictures(boxes["id"], pictures)
+    position = rows_of_images(boxes["id"], images)
     if (position[1:] < position[:-1]).any():
         order = np.argsort(position, kind="stable")
         boxes, position = boxes.iloc[order], position[order]
-    if (position >= 0).all():  # one text a picture, not one a box
-        boxes = boxes.assign(id=pictures["id"].to_numpy()[position])
-    return replace(boxset, pictures=pictures, boxes=boxes.reset_index(drop=True))
+    if (position >= 0).all():  # one text an image, not one a box
+        boxes = boxes.assign(id=images["id"].to_numpy()[position])
+    return replace(boxset, images=images, boxes=boxes.reset_index(drop=True))
 
 
-def rows_of_pictures(ids: "pd.Series[str]", pictures: pd.DataFrame) -> NDArray[np.intp]:
-    """In which row of `pictures` each of these ids stands first, -1 where in none."""
-    rows = pd.Series(np.arange(len(pictures)), index=pd.Index(pictures["id"], dtype=object))
+def rows_of_images(ids: "pd.Series[str]", images: pd.DataFrame) -> NDArray[np.intp]:
+    """In which row of `images` each of these ids stands first, -1 where in none."""
+    rows = pd.Series(np.arange(len(images)), index=pd.Index(images["id"], dtype=object))
     first = rows[~rows.index.duplicated()]
     found = first.index.get_indexer(pd.Index(ids, dtype=object))
     return np.where(found < 0, -1, first.to_numpy()[found]) if len(first) else np.full(len(ids), -1)
 
 
-def picture_path(file: str, turned: bool, data_folder: Path, own_folder: Path) -> Path:
-    """Where a picture lies: a turned one in the set's own folder, any other in the data folder."""
+def image_path(file: str, turned: bool, data_folder: Path, own_folder: Path) -> Path:
+    """Where an image lies: a turned one in the set's own folder, any other in the data folder."""
     return (own_folder if turned else data_folder) / file
 
 
-def faults_of_pictures(boxset: BoxSet) -> Iterator[Fault]:
-    pictures = boxset.pictures
-    yield ~_are_texts(pictures["id"]), lambda row: f"id: expected text: got {short(row['id'])}"
+def problems_of_images(boxset: BoxSet) -> Iterator[Problem]:
+    images = boxset.images
+    yield ~_are_texts(images["id"]), lambda row: f"id: expected text: got {short(row['id'])}"
     yield (
-        pictures["id"].duplicated().to_numpy(),
-        lambda row: f"id: {short(row['id'])} is on an earlier line too; expected each picture once",
+        images["id"].duplicated().to_numpy(),
+        lambda row: f"id: {short(row['id'])} is on an earlier line too; expected each image once",
     )
-    yield ~_are_texts(pictures["file"]), lambda row: f"file: expected a path in UTF-8: got {short(row['file'])}"
-    yield pictures["width"].lt(1).to_numpy(), lambda row: f"width: expected 1 pixel or more: got {row['width']}"
-    yield pictures["height"].lt(1).to_numpy(), lambda row: f"height: expected 1 pixel or more: got {row['height']}"
+    yield ~_are_texts(images["file"]), lambda row: f"file: expected a path in UTF-8: got {short(row['file'])}"
+    yield images["width"].lt(1).to_numpy(), lambda row: f"width: expected 1 pixel or more: got {row['width']}"
+    yield images["height"].lt(1).to_numpy(), lambda row: f"height: expected 1 pixel or more: got {row['height']}"
     yield (
-        ~pictures["split"].isin(SPLITS).to_numpy(),
+        ~images["split"].isin(SPLITS).to_numpy(),
         lambda row: f"split: expected one of {', '.join(SPLITS)}: got {short(row['split'])}",
     )
 
 
-def faults_of_boxes(boxset: BoxSet) -> Iterator[Fault]:
+def problems_of_boxes(boxset: BoxSet) -> Iterator[Problem]:
     boxes, corners = boxset.boxes, boxset.corners()
-    rows = rows_of_pictures(boxes["id"], boxset.pictures)
-    yield rows < 0, lambda row: f"id: {short(row['id'])} is no picture of the set"
+    rows = rows_of_images(boxes["id"], boxset.images)
+    yield rows < 0, lambda row: f"id: {short(row['id'])} is no image of the set"
     few = ", ".join(boxset.classes[:5]) + (", …" if len(boxset.classes) > 5 else "")
     yield (
         ~boxes["class"].isin(boxset.classes).to_numpy(),
@@ -187,16 +187,16 @@ def faults_of_boxes(boxset: BoxSet) -> Iterator[Fault]:
         (corners[:, 2:] <= corners[:, :2]).any(axis=1),
         lambda row: f"expected left below right and top below bottom: got {_corners(row)}",
     )
-    sizes = boxset.pictures[["width", "height"]].to_numpy()[rows] if len(rows) else np.empty((0, 2))
+    sizes = boxset.images[["width", "height"]].to_numpy()[rows] if len(rows) else np.empty((0, 2))
     yield (
         (corners[:, :2] < 0).any(axis=1) | (corners[:, 2:] > sizes).any(axis=1),
-        lambda row: f"expected a box within its picture: got {_corners(row)}",
+        lambda row: f"expected a box within its image: got {_corners(row)}",
     )
 
 
-def first_fault(table: pd.DataFrame, faults: Iterator[Fault]) -> tuple[int, str] | None:
-    """The first row with the first of these faults, and what to tell of it."""
-    for rows, told in faults:
+def first_problem(table: pd.DataFrame, problems: Iterator[Problem]) -> tuple[int, str] | None:
+    """The first row with the first of these problems, and what to tell of it."""
+    for rows, told in problems:
         if rows.any():
             row = int(rows.argmax())
             return row, told(table.iloc[row].to_dict())
@@ -227,9 +227,9 @@ def _read_index(path: Path) -> dict[str, Any]:
     for name, kind, what in (("slug", str, "text"), ("classes", list, "a list"), ("source", dict, "an object")):
         if not isinstance(content.get(name), kind):
             raise DataError(f"{path}: {name}: expected {what}: got {short(content.get(name))}; {MEND}")
-    fault = fault_of_classes(content["classes"])
-    if fault:
-        raise DataError(f"{path}: classes: {fault}; {MEND}")
+    problem = problem_of_classes(content["classes"])
+    if problem:
+        raise DataError(f"{path}: classes: {problem}; {MEND}")
     return {name: content[name] for name in ("slug", "classes", "source")}
 
 

@@ -29,23 +29,23 @@ class Built:
     """Boxes by the flag that their file says to leave out."""
     cleaned: Cleaned
     bare: int
-    """Pictures that were left with none of their boxes, and left out too."""
+    """Images that were left with none of their boxes, and left out too."""
     dead: list[Dead] = field(default_factory=list)
-    """Pictures that cannot be had."""
+    """Images that cannot be had."""
 
 
 def from_folder(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> Built:
-    """From a set in another form: its classes chosen and named, its boxes chosen and cleaned, its pictures split."""
+    """From a set in another form: its classes chosen and named, its boxes chosen and cleaned, its images split."""
     found, dead = _there(_read(settings, source, data, console), settings, data, console)
     classes = settings.classes or {name: [name] for name in found.classes}
     class_of = _class_of(classes, found.classes, data / source.folder)
     is_wanted = found.boxes["class"].isin(list(class_of))
     boxes, left_out = chosen_boxes(found.boxes[is_wanted], settings.keep)
     boxes = boxes.assign(**{"class": boxes["class"].map(class_of)})
-    is_empty = ~found.pictures["id"].isin(found.boxes.loc[is_wanted, "id"])
-    empty = _chosen_empty(found.pictures.loc[is_empty, "id"].tolist(), settings, int((~is_empty).sum()))
-    pictures = found.pictures[~is_empty | found.pictures["id"].isin(empty)]
-    return replace(finished(settings, list(classes), pictures, boxes, left_out, empty), dead=dead)
+    is_empty = ~found.images["id"].isin(found.boxes.loc[is_wanted, "id"])
+    empty = _chosen_empty(found.images.loc[is_empty, "id"].tolist(), settings, int((~is_empty).sum()))
+    images = found.images[~is_empty | found.images["id"].isin(empty)]
+    return replace(finished(settings, list(classes), images, boxes, left_out, empty), dead=dead)
 
 
 def _read(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> BoxSet:
@@ -63,24 +63,24 @@ def _read(settings: DetectorSettings, source: FolderSource, data: Path, console:
 
         found = read_coco(place, slug=settings.slug)
     folder = PurePosixPath(source.folder) if place.is_dir() else PurePosixPath(source.folder).parent
-    files = found.pictures["file"].map(lambda file: str(folder / file))
-    return replace(found, pictures=found.pictures.assign(file=files, turned=False))
+    files = found.images["file"].map(lambda file: str(folder / file))
+    return replace(found, images=found.images.assign(file=files, turned=False))
 
 
 def _there(found: BoxSet, settings: DetectorSettings, data: Path, console: Console) -> tuple[BoxSet, list[Dead]]:
-    """The pictures that are there, and whole, with their boxes; and the others."""
-    pictures = found.pictures
-    paths = [data / file for file in pictures["file"]]
+    """The images that are there, and whole, with their boxes; and the others."""
+    images = found.images
+    paths = [data / file for file in images["file"]]
     is_whole = catalogue(paths, f"boxes-{settings.slug}", console).are_whole
     dead = [
-        Dead(id_, "", f"{'no whole picture' if path.is_file() else 'not there'}: {path}")
-        for id_, path, whole in zip(pictures["id"], paths, is_whole, strict=True)
+        Dead(id_, "", f"{'no whole image' if path.is_file() else 'not there'}: {path}")
+        for id_, path, whole in zip(images["id"], paths, is_whole, strict=True)
         if not whole
     ]
     if dead and not is_whole.any():
-        raise DataError(f"none of the {len(dead):,} pictures can be had (first: {dead[0].reason})")
+        raise DataError(f"none of the {len(dead):,} images can be had (first: {dead[0].reason})")
     gone = {one.id for one in dead}
-    left = replace(found, pictures=pictures[is_whole], boxes=found.boxes[~found.boxes["id"].isin(gone)])
+    left = replace(found, images=images[is_whole], boxes=found.boxes[~found.boxes["id"].isin(gone)])
     if settings.source.kind != "yolo":  # which has no sizes, so they were measured
         check_sizes(left, data, data)
     return left, dead
@@ -111,8 +111,8 @@ def chosen_boxes(boxes: pd.DataFrame, keep: Keep) -> tuple[pd.DataFrame, dict[st
 
 
 def empty_count(settings: DetectorSettings, with_boxes: int, default: int) -> int:
-    """How many pictures without any box are asked for."""
-    wanted = default if settings.empty_pictures is None else settings.empty_pictures
+    """How many images without any box are asked for."""
+    wanted = default if settings.empty_images is None else settings.empty_images
     return wanted if isinstance(wanted, int) else round(wanted * with_boxes)
 
 
@@ -123,19 +123,19 @@ def seed_of(settings: DetectorSettings) -> int:
 def finished(
     settings: DetectorSettings,
     classes: list[str],
-    pictures: pd.DataFrame,
+    images: pd.DataFrame,
     boxes: pd.DataFrame,
     left_out: dict[str, int],
     empty: set[str],
 ) -> Built:
-    """The set of these pictures: those that have boxes once those are clean, and the empty ones that are wanted."""
-    boxes, cleaned = clean_boxes(pictures, boxes)
+    """The set of these images: those that have boxes once those are clean, and the empty ones that are wanted."""
+    boxes, cleaned = clean_boxes(images, boxes)
     if boxes.empty:
         raise DataError(f"no box of {', '.join(classes)} is left; look at classes and keep in the detector file")
-    stays = pictures["id"].isin(boxes["id"]) | pictures["id"].isin(empty)
-    bare, pictures = int((~stays).sum()), pictures[stays].reset_index(drop=True)
+    stays = images["id"].isin(boxes["id"]) | images["id"].isin(empty)
+    bare, images = int((~stays).sum()), images[stays].reset_index(drop=True)
     if not isinstance(settings.split, SourceSplit):
         shares = (settings.split.train, settings.split.validation, settings.split.test)
-        pictures = pictures.assign(split=splits_of(pictures["id"], settings.split.seed, shares))
-    made = BoxSet(settings.slug, classes, pictures, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
+        images = images.assign(split=splits_of(images["id"], settings.split.seed, shares))
+    made = BoxSet(settings.slug, classes, images, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
     return Built(made, left_out, cleaned, bare)

@@ -1,11 +1,11 @@
-"""Boxes put in order: swapped corners, parts outside the picture, empty boxes, numbers that are none, doubles."""
+"""Boxes put in order: swapped corners, parts outside the image, empty boxes, numbers that are none, doubles."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import CORNERS, BoxSet, rows_of_pictures
+from podium.detection.boxset import CORNERS, BoxSet, rows_of_images
 from podium.errors import DataError
 
 MINIMUM_PIXELS = 1.0
@@ -35,7 +35,7 @@ class Cleaned:
             for count, what in (
                 (self.not_finite, "dropped, whose corners are no numbers"),
                 (self.swapped, "with swapped corners put right"),
-                (self.clipped, "clipped to the picture"),
+                (self.clipped, "clipped to the image"),
                 (self.empty, "empty ones dropped"),
                 (self.doubled, "doubles dropped"),
             )
@@ -45,20 +45,20 @@ class Cleaned:
 
 
 def clean_boxset(boxset: BoxSet, minimum: float = MINIMUM_PIXELS) -> tuple[BoxSet, Cleaned]:
-    """Pictures that lose all their boxes stay, as pictures without any."""
-    boxes, cleaned = clean_boxes(boxset.pictures, boxset.boxes, minimum)
+    """Images that lose all their boxes stay, as images without any."""
+    boxes, cleaned = clean_boxes(boxset.images, boxset.boxes, minimum)
     return replace(boxset, boxes=boxes), cleaned
 
 
 def clean_boxes(
-    pictures: pd.DataFrame, boxes: pd.DataFrame, minimum: float = MINIMUM_PIXELS
+    images: pd.DataFrame, boxes: pd.DataFrame, minimum: float = MINIMUM_PIXELS
 ) -> tuple[pd.DataFrame, Cleaned]:
     """The boxes that are left, and what was done, in the order of the fields of `Cleaned`. Of doubles (the same
-    picture, class and corners) the first is kept. The boxes may have more columns than a BoxSet's."""
-    rows = rows_of_pictures(boxes["id"], pictures)
+    image, class and corners) the first is kept. The boxes may have more columns than a BoxSet's."""
+    rows = rows_of_images(boxes["id"], images)
     if (rows < 0).any():
         stranger = boxes["id"].iloc[int((rows < 0).argmax())]
-        raise DataError(f"a box belongs to the picture {stranger!r}, which is not in the set; give both, or neither")
+        raise DataError(f"a box belongs to the image {stranger!r}, which is not in the set; give both, or neither")
     corners = boxes[list(CORNERS)].to_numpy(dtype=np.float64)
     is_finite = np.isfinite(corners).all(axis=1)
     corners, rows, kept = corners[is_finite], rows[is_finite], np.flatnonzero(is_finite)
@@ -67,7 +67,7 @@ def clean_boxes(
     swapped = (one > other).any(axis=1)
     one, other = np.minimum(one, other), np.maximum(one, other)
 
-    sizes = pictures[["width", "height"]].to_numpy(dtype=np.float64)[rows]
+    sizes = images[["width", "height"]].to_numpy(dtype=np.float64)[rows]
     outside = np.maximum(-one, other - sizes).max(axis=1) > _ROUNDING
     corners = np.concatenate([one.clip(0, sizes), other.clip(0, sizes)], axis=1) + 0.0  # -0.0 becomes 0.0
 

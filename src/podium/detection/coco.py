@@ -1,11 +1,11 @@
 """COCO's JSON for detection.
 
     annotations/instances_train.json      and instances_val.json, instances_test.json
-    train/NAME.jpg                        and val, test: the pictures, where they were asked for
+    train/NAME.jpg                        and val, test: the images, where they were asked for
 
 A box is left, top, width, height in pixels to a millionth; `group` is COCO's `iscrowd`. The other flags lie in
-`attributes`, where annotation tools put theirs, and a picture's id in `podium_id`, which other readers pass over: so
-nothing is lost. Without pictures a `file_name` is the set's file as it is, seen from the data folder; a turned one is
+`attributes`, where annotation tools put theirs, and an image's id in `podium_id`, which other readers pass over: so
+nothing is lost. Without images a `file_name` is the set's file as it is, seen from the data folder; a turned one is
 marked `turned`, and is seen from the set's own folder.
 """
 
@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from podium.detection.boxset import CORNERS, DIGITS, BoxSet, rows_of_pictures, settled
+from podium.detection.boxset import CORNERS, DIGITS, BoxSet, rows_of_images, settled
 from podium.detection.exchange import (
     READ_SPLITS,
     SHORT_SPLITS,
-    PictureFiles,
+    ImageFiles,
     boxset_from,
     classes_of_boxes,
     file_names_of,
     new_folder,
-    put_pictures,
+    put_images,
 )
-from podium.detection.reading import MEND, fault_of_classes, json_of, number_in, pixels_in, short
+from podium.detection.reading import MEND, json_of, number_in, pixels_in, problem_of_classes, short
 from podium.errors import DataError
 
 _ATTRIBUTES = ("occluded", "truncated", "depiction")
@@ -38,25 +38,25 @@ _AT_A_TIME = 5_000
 """Boxes that are turned into text together."""
 
 
-def write_coco(boxset: BoxSet, folder: Path, pictures: PictureFiles | None = None) -> None:
-    """Into a folder that is not there yet or is empty. Pictures, boxes and classes are numbered from 1, over all three
+def write_coco(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+    """Into a folder that is not there yet or is empty. Images, boxes and classes are numbered from 1, over all three
     files."""
     boxset = settled(boxset)
-    splits = boxset.pictures["split"].to_numpy()
-    of_boxes = splits[rows_of_pictures(boxset.boxes["id"], boxset.pictures)] if len(boxset.boxes) else splits[:0]
-    names = file_names_of(boxset)[1] if pictures is not None else boxset.pictures["file"].tolist()
+    splits = boxset.images["split"].to_numpy()
+    of_boxes = splits[rows_of_images(boxset.boxes["id"], boxset.images)] if len(boxset.boxes) else splits[:0]
+    names = file_names_of(boxset)[1] if images is not None else boxset.images["file"].tolist()
     with new_folder(folder) as draft:
         (draft / "annotations").mkdir()
         for split, short_name in SHORT_SPLITS.items():
-            images = _images(boxset, names, np.flatnonzero(splits == split), pictures is None)
+            entries = _images(boxset, names, np.flatnonzero(splits == split), images is None)
             boxes = _annotations(boxset, np.flatnonzero(of_boxes == split))
             with (draft / "annotations" / f"instances_{short_name}.json").open(
                 "w", encoding="utf-8", newline="\n"
             ) as file:
-                file.writelines(_text_of(boxset.classes, images, boxes))
-        if pictures is not None:
+                file.writelines(_text_of(boxset.classes, entries, boxes))
+        if images is not None:
             places = [draft / SHORT_SPLITS[split] / name for split, name in zip(splits, names, strict=True)]
-            put_pictures(boxset, places, pictures)
+            put_images(boxset, places, images)
 
 
 def _text_of(classes: list[str], images: Iterable[Any], annotations: Iterable[Any]) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _list_of(content: Iterable[Any]) -> Iterator[str]:
 
 
 def _images(boxset: BoxSet, names: Sequence[str], rows: Any, is_in_place: bool) -> Iterator[dict[str, Any]]:
-    table = boxset.pictures.iloc[rows]
+    table = boxset.images.iloc[rows]
     columns = [table[name].tolist() for name in ("id", "width", "height", "turned")]
     for row, name, width, height, turned in zip(rows.tolist(), *columns, strict=True):
         image = {"id": row + 1, "file_name": names[row], "width": width, "height": height, "podium_id": name}
@@ -87,14 +87,14 @@ def _images(boxset: BoxSet, names: Sequence[str], rows: Any, is_in_place: bool) 
 
 def _annotations(boxset: BoxSet, rows: Any) -> Iterator[dict[str, Any]]:
     boxes = boxset.boxes.iloc[rows]
-    picture = rows_of_pictures(boxes["id"], boxset.pictures) + 1
+    image = rows_of_images(boxes["id"], boxset.images) + 1
     category = classes_of_boxes(boxset)[rows] + 1
     corners = boxset.corners()[rows]
     sides = (corners[:, 2:] - corners[:, :2]).round(DIGITS)
     lists = np.concatenate([corners[:, :2], sides], axis=1).tolist()
     area = (sides[:, 0] * sides[:, 1]).round(DIGITS).tolist()
     attributes = zip(*(boxes[name].tolist() for name in _ATTRIBUTES), strict=True)
-    columns = [(rows + 1).tolist(), picture.tolist(), category.tolist(), lists, area, boxes["group"].tolist()]
+    columns = [(rows + 1).tolist(), image.tolist(), category.tolist(), lists, area, boxes["group"].tolist()]
     for number, image, kind, box, size, group, flags in zip(*columns, attributes, strict=True):
         yield {
             "id": number,
@@ -116,7 +116,7 @@ def read_coco(path: Path, *, slug: str | None = None) -> BoxSet:
     given, or from that of the one file. Boxes are as the files have them: clean them.
     """
     root = path if path.is_dir() else path.parent
-    pictures: list[tuple[Any, ...]] = []
+    images: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     first: tuple[Path, dict[Any, str]] | None = None
     for file, split, place in _files_of(path):
@@ -128,15 +128,15 @@ def read_coco(path: Path, *, slug: str | None = None) -> BoxSet:
             raise DataError(
                 f"{file}: categories: others than in {first[0].name}; expected the same in each file: {MEND}"
             )
-        rows = _add_pictures(pictures, file, content["images"], split, place)
+        rows = _add_images(images, file, content["images"], split, place)
         _add_boxes(boxes, file, content["annotations"], rows, categories)
     assert first is not None
     source = {"format": "coco", "path": str(path)}
-    return boxset_from(slug or root.name, list(first[1].values()), pictures, boxes, source)
+    return boxset_from(slug or root.name, list(first[1].values()), images, boxes, source)
 
 
 def _files_of(path: Path) -> list[tuple[Path, str, str]]:
-    """Each file, its split, and the folder that its pictures lie in, as a beginning of their paths."""
+    """Each file, its split, and the folder that its images lie in, as a beginning of their paths."""
     if not path.is_dir():
         return [(path, _split_in(path.stem), "")]
     found = [
@@ -168,8 +168,8 @@ def _lists_in(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _categories(file: Path, items: list[dict[str, Any]]) -> dict[Any, str]:
     names = [item.get("name") for item in items]
-    if fault := fault_of_classes(names):
-        raise DataError(f"{file}, categories: {fault}; {MEND}")
+    if problem := problem_of_classes(names):
+        raise DataError(f"{file}, categories: {problem}; {MEND}")
     found: dict[Any, str] = {}
     for number, item in enumerate(items):
         key = _key_in(item, file, f"categories[{number}]", found)
@@ -187,10 +187,10 @@ def _key_in(item: dict[str, Any], file: Path, at: str, known: Iterable[Any]) -> 
     return key
 
 
-def _add_pictures(
-    pictures: list[tuple[Any, ...]], file: Path, items: list[dict[str, Any]], split: str, place: str
+def _add_images(
+    images: list[tuple[Any, ...]], file: Path, items: list[dict[str, Any]], split: str, place: str
 ) -> dict[Any, int]:
-    """The row of each picture by its number in the file."""
+    """The row of each image by its number in the file."""
     rows: dict[Any, int] = {}
     for number, item in enumerate(items):
         at = f"images[{number}]"
@@ -205,8 +205,8 @@ def _add_pictures(
             size = [_told(side, pixels_in, item.get(side)) for side in ("width", "height")]
         except ValueError as error:
             raise DataError(f"{file}, {at}: {error}; {MEND}") from None
-        rows[key] = len(pictures)
-        pictures.append((name, f"{place}{file_name}", *size, item.get("turned") is True, split))
+        rows[key] = len(images)
+        images.append((name, f"{place}{file_name}", *size, item.get("turned") is True, split))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The schema of a detector file: where its boxes come from, which of them are kept, how pictures are split; and how it
+"""The schema of a detector file: where its boxes come from, which of them are kept, how images are split; and how it
 is trained, which is `DetectorTraining`."""
 
 from pathlib import PurePosixPath
@@ -8,12 +8,12 @@ from pydantic import BeforeValidator, Field, PlainValidator, field_validator, mo
 
 from podium.config.competition import ShareFolds, checked_pattern
 from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
-from podium.config.problems import raise_key_faults
+from podium.config.problems import raise_key_problems
 from podium.config.settings import Settings, short_form
 from podium.detection.training_config import DetectorTraining
 
 NAMED_ADDRESSES = ("original", "thumbnail")
-"""Columns of Open Images' table of pictures that hold addresses: OriginalURL and Thumbnail300KURL."""
+"""Columns of Open Images' table of images that hold addresses: OriginalURL and Thumbnail300KURL."""
 
 
 def _several(value: Any) -> Any:
@@ -25,7 +25,7 @@ Texts = Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
 
 
 class Fetch(Settings):
-    """Pictures that the folder lacks come from these addresses, each tried until one serves."""
+    """Images that the folder lacks come from these addresses, each tried until one serves."""
 
     addresses: Texts = ["original", "thumbnail"]
     """original, thumbnail, or an address such as https://host/{subset}/{id}.jpg."""
@@ -51,14 +51,14 @@ class OpenImagesSource(Settings):
     kind: Literal["openimages"]
     boxes: str = "oidv6-train-annotations-bbox.csv"
     classes: str = "class-descriptions-boxable.csv"
-    pictures: str | None = "train-images-boxable-with-rotation.csv"
-    """The table that knows how pictures are turned and where they come from; null where there is none."""
+    image_table: str | None = "train-images-boxable-with-rotation.csv"
+    """The table that knows how images are turned and where they come from; null where there is none."""
     urls: list[str] = []
     """Parts of the list of addresses, with sizes and checksums: open-images-dataset-train0.tsv and so on."""
     images: Texts = ["images/{id}.jpg"]
-    """Where a picture is. Folders may hold `*`, as in `train/*/{id}.jpg`; the first place that has it counts."""
+    """Where an image is. Folders may hold `*`, as in `train/*/{id}.jpg`; the first place that has it counts."""
     fetch: Fetch | None = None
-    """Left out, nothing is fetched: boxes of pictures that are not there are left out."""
+    """Left out, nothing is fetched: boxes of images that are not there are left out."""
 
     @field_validator("images")
     @classmethod
@@ -71,19 +71,19 @@ class OpenImagesSource(Settings):
 
     @model_validator(mode="after")
     def _can_be_fetched(self) -> Self:
-        faults = []
+        problems = []
         if self.fetch and "*" in self.images[0]:
-            faults.append(
+            problems.append(
                 ("images", f"what is fetched goes to the first place, which says no folder: {self.images[0]}")
             )
         needs_table = (
             not self.fetch or set(self.fetch.addresses) & set(NAMED_ADDRESSES) or "{subset}" in str(self.fetch)
         )
-        if self.fetch and self.pictures is None and needs_table:
-            faults.append(("fetch", "original, thumbnail and {subset} are columns of the table of pictures: name it"))
+        if self.fetch and self.image_table is None and needs_table:
+            problems.append(("fetch", "original, thumbnail and {subset} are columns of the table of images: name it"))
         if self.urls and not self.fetch:
-            faults.append(("urls", "addresses are for what is fetched: add fetch, or leave urls out"))
-        raise_key_faults(faults)
+            problems.append(("urls", "addresses are for what is fetched: add fetch, or leave urls out"))
+        raise_key_problems(problems)
         return self
 
 
@@ -121,7 +121,7 @@ class Keep(Settings):
     depiction: bool = False
     """A drawing or a statue of the object."""
     inside: bool = False
-    """The picture was taken inside the object."""
+    """The image was taken inside the object."""
     occluded: bool = True
     truncated: bool = True
 
@@ -142,8 +142,8 @@ class DetectorSettings(DetectorTraining):
     left out, which Open Images, with its 600, does not allow."""
     keep: Keep = Keep()
     split: Split = ShareFolds(kind="shares")
-    empty_pictures: Annotated[int | float, PlainValidator(_count_or_share)] | None = None
-    """Pictures without any box of the classes: how many, or as a share of those with boxes. Left out, a set in a folder
+    empty_images: Annotated[int | float, PlainValidator(_count_or_share)] | None = None
+    """Images without any box of the classes: how many, or as a share of those with boxes. Left out, a set in a folder
     keeps all of its own, and of Open Images there are none."""
 
     @property
@@ -165,19 +165,19 @@ class DetectorSettings(DetectorTraining):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        faults = []
+        problems = []
         taken: dict[str, str] = {}
         for name, sources in self.classes.items():
             for source in sources:
                 if source in taken:
-                    faults.append((f"classes.{name}", f"{source!r} is part of {taken[source]!r} already; keep one"))
+                    problems.append((f"classes.{name}", f"{source!r} is part of {taken[source]!r} already; keep one"))
                 taken[source] = name
         is_open_images = isinstance(self.source, OpenImagesSource)
         if is_open_images and not self.classes:
-            faults.append(("classes", "which of Open Images' 600 classes? Such as [Boat, Canoe]"))
+            problems.append(("classes", "which of Open Images' 600 classes? Such as [Boat, Canoe]"))
         if is_open_images and isinstance(self.split, SourceSplit):
-            faults.append(("split", "a table of Open Images is one subset whole: give shares, or leave split out"))
-        if isinstance(self.source, OpenImagesSource) and self.empty_pictures and self.source.pictures is None:
-            faults.append(("empty_pictures", "which pictures there are says source.pictures: name that table"))
-        raise_key_faults(faults)
+            problems.append(("split", "a table of Open Images is one subset whole: give shares, or leave split out"))
+        if isinstance(self.source, OpenImagesSource) and self.empty_images and self.source.image_table is None:
+            problems.append(("empty_images", "which images there are says source.image_table: name that table"))
+        raise_key_problems(problems)
         return self

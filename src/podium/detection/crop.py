@@ -1,4 +1,4 @@
-"""The step behind `podium detect crop`: a competition whose pictures show their object alone, made of another."""
+"""The step behind `podium detect crop`: a competition whose images show their object alone, made of another."""
 
 import os
 import re
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 CONFIG = "competition.yaml"
 CORNERS = COLUMNS[-4:]
 _MAKING = 1
-"""Raised whenever podium would make other files of the same pictures and boxes."""
+"""Raised whenever podium would make other files of the same images and boxes."""
 _TOLERANCE = 1.0
-"""Pixels that a box of a table may reach beyond its picture."""
+"""Pixels that a box of a table may reach beyond its image."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class _Plan:
     wishes: Cropping
     boxes: _Boxes
     contents: dict[str, str]
-    """Of each picture's path the digest of its content, where it can be read."""
+    """Of each image's path the digest of its content, where it can be read."""
     digest: str
     """Of all that decides what is made."""
     out: Path
@@ -107,7 +107,7 @@ def crop(asked: Asked, console: Console) -> None:
 
 
 def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
-    from podium.data.catalogue import catalogue, leave_out_unreadable, pictures_of
+    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
     from podium.data.images import DECODING
     from podium.data.table import read_rows
 
@@ -119,10 +119,10 @@ def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
     boxes = _boxes(asked)
     wishes = replace(asked.wishes, kind=_kind(asked.wishes.kind, boxes))
     rows = read_rows(competition, folder)
-    known = catalogue(pictures_of(rows), competition.slug, console)
+    known = catalogue(images_of(rows), competition.slug, console)
     leave_out_unreadable(rows, competition.on_bad_image, known)  # which tells what must not be
     new = new_competition(competition, read_yaml(asked.competition).content, folder, rows, made)
-    of_path = zip(pictures_of(rows).texts(), known.contents, known.are_whole, strict=True)
+    of_path = zip(images_of(rows).texts(), known.contents, known.are_whole, strict=True)
     contents = {path: bytes(content).ljust(16, b"\0").hex() for path, content, is_whole in of_path if is_whole}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
     decides = [_MAKING, DECODING, asdict(wishes), boxes.digest, new.content, tables, rows.digest, known.digest]
@@ -138,7 +138,7 @@ def _boxes(asked: Asked) -> _Boxes:
 
     table = read_found(asked.boxes)
     if not len(table):
-        raise DataError(f"{asked.boxes} holds no box; expected those of this competition's pictures: detect again")
+        raise DataError(f"{asked.boxes} holds no box; expected those of this competition's images: detect again")
     return _Boxes(asked.boxes.name, digest_of_file(asked.boxes), classes_of_table(table), table=table)
 
 
@@ -161,7 +161,7 @@ def _make(plan: _Plan, place: Path, console: Console) -> dict[str, Any]:
     draft = place.with_name(f".cropping-{place.name}")
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     try:
-        for folder in {(draft / file).parent for file in [*plan.new.tables, *(one.file for one in plan.new.pictures)]}:
+        for folder in {(draft / file).parent for file in [*plan.new.tables, *(one.file for one in plan.new.images)]}:
             folder.mkdir(parents=True, exist_ok=True)
         made = list(_cut(plan, found, draft, console))
         write_table(draft / CROPS, COLUMNS, (row for row, _ in made), synced=False)
@@ -176,42 +176,42 @@ def _make(plan: _Plan, place: Path, console: Console) -> dict[str, Any]:
 
 
 def _found(plan: _Plan, console: Console) -> "Found":
-    """The boxes of each picture of the new competition, by its file."""
-    pictures, contents = plan.new.pictures, plan.contents
+    """The boxes of each image of the new competition, by its file."""
+    images, contents = plan.new.images, plan.contents
     if plan.boxes.trained is None:
-        found, others = boxes_of_table(plan.boxes.table, Path(plan.boxes.name), pictures)
+        found, others = boxes_of_table(plan.boxes.table, Path(plan.boxes.name), images)
         if others:
-            console.print(f"{plan.boxes.name}: {others:,} pictures are none of this competition's")
+            console.print(f"{plan.boxes.name}: {others:,} images are none of this competition's")
         return found
-    content_of = {one.file: contents[str(one.path)] for one in pictures if str(one.path) in contents}
-    path_of = {contents[str(one.path)]: one.path for one in pictures if str(one.path) in contents}
+    content_of = {one.file: contents[str(one.path)] for one in images if str(one.path) in contents}
+    path_of = {contents[str(one.path)]: one.path for one in images if str(one.path) in contents}
     found = search(plan.boxes.trained, path_of, console)
     return {file: found[content] for file, content in content_of.items()}
 
 
 def _cut(plan: _Plan, found: "Found", draft: Path, console: Console) -> Iterable[tuple[dict[str, str], float]]:
-    """Writes the pictures; of each its row of the table, and the share of it that is its object's place."""
+    """Writes the images; of each its row of the table, and the share of it that is its object's place."""
     from podium.data.catalogue import in_parallel
-    from podium.data.images import read_picture
-    from podium.detection.cropping import crop_picture, encoded
+    from podium.data.images import read_image
+    from podium.detection.cropping import crop_image, encoded
 
     def cut(one: Wanted) -> tuple[dict[str, str], float]:
         row = {"id": one.id, "file": one.file}
         if str(one.path) not in plan.contents:
             shutil.copyfile(one.path, draft / one.file)
             return row | {"cut": UNREADABLE}, 1.0
-        picture, boxes = read_picture(one.path), found.get(one.file, [])
-        height, width = picture.shape[:2]
+        image, boxes = read_image(one.path), found.get(one.file, [])
+        height, width = image.shape[:2]
         if plan.boxes.trained is None:
             _check_corners(boxes, one.file, width, height, plan.boxes.name)
-        made = crop_picture(picture, boxes, plan.wishes)
-        (draft / one.file).write_bytes(encoded(made.picture, Path(one.file).suffix))
+        made = crop_image(image, boxes, plan.wishes)
+        (draft / one.file).write_bytes(encoded(made.image, Path(one.file).suffix))
         row |= {"cut": FOUND, "class": made.box.kind, "score": f"{made.box.score:.6g}"} if made.box else {"cut": WHOLE}
         left, top, right, bottom = made.place
         row |= dict(zip(CORNERS, map(str, made.place), strict=True))
         return row, (right - left) * (bottom - top) / (width * height)
 
-    return in_parallel(cut, plan.new.pictures, "cutting pictures", console)
+    return in_parallel(cut, plan.new.images, "cutting images", console)
 
 
 def _check_corners(boxes: "Iterable[Box]", file: str, width: int, height: int, table: str) -> None:
@@ -219,7 +219,7 @@ def _check_corners(boxes: "Iterable[Box]", file: str, width: int, height: int, t
         if max(-box.left, -box.top, box.right - width, box.bottom - height) > _TOLERANCE:
             raise DataError(
                 f"{table} has a box from {box.left:g}, {box.top:g} to {box.right:g}, {box.bottom:g} for {file}, which"
-                f" has {width} × {height} pixels; expected boxes of these very pictures, upright: search them again"
+                f" has {width} × {height} pixels; expected boxes of these very images, upright: search them again"
             )
 
 
@@ -235,7 +235,7 @@ def _newstamp_of(plan: _Plan, made: Sequence[tuple[dict[str, str], float]]) -> d
     }
 
 
-# What goes with the pictures.
+# What goes with the images.
 
 
 def _write_config(plan: _Plan, asked: Asked) -> None:
@@ -266,7 +266,7 @@ _DONE = {"crop": "cut to", "blur": "blurred around", "grey": "made grey around",
 
 def _what(plan: _Plan) -> str:
     how = _DONE[plan.wishes.how]
-    return f"each picture {how} its {plan.wishes.kind}, as {plan.boxes.name} has it, whole where there is none"
+    return f"each image {how} its {plan.wishes.kind}, as {plan.boxes.name} has it, whole where there is none"
 
 
 def _training(plan: _Plan) -> str:
@@ -279,9 +279,9 @@ def _training(plan: _Plan) -> str:
 
 def _told(plan: _Plan, stamp: dict[str, Any], has_changed: bool) -> list[str]:
     count = stamp[FOUND] + stamp[WHOLE] + stamp[UNREADABLE]
-    lines = [f"{plan.out}: {count:,} pictures, {stamp[FOUND]:,} of them {_DONE[plan.wishes.how]} a {plan.wishes.kind}"]
+    lines = [f"{plan.out}: {count:,} images, {stamp[FOUND]:,} of them {_DONE[plan.wishes.how]} a {plan.wishes.kind}"]
     if stamp.get("median_share"):
-        lines[0] += f", which is {stamp['median_share']:.1%} of the picture in the median"
+        lines[0] += f", which is {stamp['median_share']:.1%} of the image in the median"
     if stamp[WHOLE]:
         lines.append(f"  whole, since none was found from score {plan.wishes.threshold:g} on: {stamp[WHOLE]:,}")
     if stamp[UNREADABLE]:

@@ -1,4 +1,4 @@
-"""What `podium detect crop` is asked to make of each picture."""
+"""What `podium detect crop` is asked to make of each image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ class Cropping:
     how: How = "crop"
     choose: Choose = "both"
     """Which box is the object: that of the highest score, the largest, or the one where the score times the share of
-    the picture that it covers is highest."""
+    the image that it covers is highest."""
     threshold: float = 0.3
     margin: float = 0.1
     """A share of the box's width and height, added on each side."""

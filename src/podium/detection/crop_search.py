@@ -1,4 +1,4 @@
-"""Which boxes the pictures of a competition have: by a detector, which are remembered, or out of a table."""
+"""Which boxes the images of a competition have: by a detector, which are remembered, or out of a table."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from podium.detection.cropping import Box
 
 AT_A_TIME = 200
-"""Pictures between two savings of what was found."""
+"""Images between two savings of what was found."""
 _SEARCHING = 1
 """Raised whenever podium would find other boxes with the same weights."""
 Found = dict[str, list["Box"]]
@@ -35,37 +35,37 @@ def digest_of_search(trained: Trained) -> str:
     return digest_of([_SEARCHING, DECODING, trained.run.path.parent.name, best["digest"], best["image_size"]])
 
 
-def search(trained: Trained, pictures: Mapping[str, Path], console: Console) -> Found:
-    """All boxes of all classes in these pictures, each by the digest of its content. What was found before in the same
+def search(trained: Trained, images: Mapping[str, Path], console: Console) -> Found:
+    """All boxes of all classes in these images, each by the digest of its content. What was found before in the same
     content is remembered, also by a search that was broken off."""
     memory = cache_folder() / "found" / f"{trained.name}-{digest_of_search(trained)}"
-    found = _remembered(memory, pictures)
-    new = [name for name in pictures if name not in found]
+    found = _remembered(memory, images)
+    new = [name for name in images if name not in found]
     if new:
         known = f" ({len(found):,} were searched before)" if found else ""
-        console.print(f"{trained.name}: searching {len(new):,} pictures{known}")
-        for some in _searched(trained, {name: pictures[name] for name in new}, console):
+        console.print(f"{trained.name}: searching {len(new):,} images{known}")
+        for some in _searched(trained, {name: images[name] for name in new}, console):
             write_text(memory / f"{digest_of(sorted(some))}.json", json.dumps(some), synced=False)
             found |= _as_boxes(some)
     return found
 
 
 def _searched(
-    trained: Trained, pictures: Mapping[str, Path], console: Console
+    trained: Trained, images: Mapping[str, Path], console: Console
 ) -> Iterator[dict[str, list[Sequence[Any]]]]:
-    """What is found in so many pictures, and then in so many more."""
+    """What is found in so many images, and then in so many more."""
     from rich.progress import Progress
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        shown = progress.add_task("  searching pictures", total=len(pictures))
+        shown = progress.add_task("  searching images", total=len(images))
         import_libraries()
         from podium.detection.predict import Searched, TrainedDetector
         from podium.detection.sizes import upright_sizes
 
-        opened, names = TrainedDetector(trained.run, trained.settings, trained.classes), list(pictures)
+        opened, names = TrainedDetector(trained.run, trained.settings, trained.classes), list(images)
         for start in range(0, len(names), AT_A_TIME):
             some = names[start : start + AT_A_TIME]
-            paths = [pictures[name] for name in some]
+            paths = [images[name] for name in some]
             shapes = [(height, width) for width, height in upright_sizes(paths)]
             table = opened.find(Searched(some, paths, shapes), None, Console(quiet=True))
             found: dict[str, list[Sequence[Any]]] = {name: [] for name in some}
@@ -75,14 +75,14 @@ def _searched(
             progress.advance(shown, len(some))
 
 
-def _remembered(memory: Path, pictures: Mapping[str, Path]) -> Found:
+def _remembered(memory: Path, images: Mapping[str, Path]) -> Found:
     found: Found = {}
     for path in sorted(memory.glob("*.json")):
         try:
             found |= _as_boxes(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError):  # damaged: these are searched again
             continue
-    return {name: boxes for name, boxes in found.items() if name in pictures}
+    return {name: boxes for name, boxes in found.items() if name in images}
 
 
 def _as_boxes(content: Mapping[str, Sequence[Sequence[Any]]]) -> Found:
@@ -99,9 +99,9 @@ def classes_of_table(table: Any) -> list[str]:
 
 
 def boxes_of_table(table: Any, path: Path, wanted: Sequence[Wanted]) -> tuple[Found, int]:
-    """Each picture's boxes, by its file in the new competition; and how many pictures the table has besides.
+    """Each image's boxes, by its file in the new competition; and how many images the table has besides.
 
-    A picture's name in the table is its file, or the end of its path, with or without what follows the last point:
+    An image's name in the table is its file, or the end of its path, with or without what follows the last point:
     train/3/17.jpg, 3/17.jpg, 17.jpg or 17; or its id.
     """
     from podium.detection.cropping import Box
@@ -133,12 +133,12 @@ def _check_names(
 ) -> None:
     if not meant:
         raise DataError(
-            f"{path} has boxes of other pictures, such as {next(iter(named))!r}; expected some of this competition's,"
-            f" such as {wanted[0].file!r}: search its pictures, or give the table that was made of them"
+            f"{path} has boxes of other images, such as {next(iter(named))!r}; expected some of this competition's,"
+            f" such as {wanted[0].file!r}: search its images, or give the table that was made of them"
         )
     for name, files in meant.items():
         if len(files) > 1:
             raise DataError(
-                f"{path}: {name!r} may be {' or '.join(files[:3])}; name each picture by so much of its path that it is"
+                f"{path}: {name!r} may be {' or '.join(files[:3])}; name each image by so much of its path that it is"
                 " one alone"
             )

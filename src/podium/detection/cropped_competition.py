@@ -1,4 +1,4 @@
-"""The competition that cropping makes of another: what its pictures and tables are called, and its competition file."""
+"""The competition that cropping makes of another: what its images and tables are called, and its competition file."""
 
 import copy
 import os
@@ -23,12 +23,12 @@ MARK = "# Written by podium detect crop"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A picture of the new competition; several rows may share it."""
+    """An image of the new competition; several rows may share it."""
 
     id: str
     """Of its first row."""
     path: Path
-    """Of the picture it is made of."""
+    """Of the image it is made of."""
     file: str
     """Seen from the new folder."""
 
@@ -36,7 +36,7 @@ class Wanted:
 @dataclass(frozen=True)
 class NewCompetition:
     slug: str
-    pictures: list[Wanted]
+    images: list[Wanted]
     tables: dict[str, Path]
     """By their names in the new folder, the tables to be copied."""
     content: dict[str, Any]
@@ -46,11 +46,11 @@ class NewCompetition:
 def new_competition(
     competition: Competition, content: Mapping[str, Any], folder: Path, rows: "CompetitionRows", made: str
 ) -> NewCompetition:
-    """`content` is that of the competition's file, `folder` has its data, and `made` is what becomes of a picture."""
+    """`content` is that of the competition's file, `folder` has its data, and `made` is what becomes of an image."""
     from podium.data.table import read_extra
 
     new = copy.deepcopy(dict(content))
-    for key in ("zips", "data_at_kaggle"):  # of the other pictures
+    for key in ("zips", "data_at_kaggle"):  # of the other images
         new.pop(key, None)
     slug = f"{competition.slug}-{made}"
     new["slug"], new["title"] = slug, f"{competition.title or competition.slug}, {made}"
@@ -122,7 +122,7 @@ def _each_once(wanted: Sequence[Wanted]) -> list[Wanted]:
     for one in wanted:
         if found.setdefault(one.file, one).path != one.path:
             raise DataError(
-                f"two pictures would be called {one.file} ({found[one.file].path}, {one.path}): give the competition"
+                f"two images would be called {one.file} ({found[one.file].path}, {one.path}): give the competition"
                 " file patterns that keep them apart"
             )
     return list(found.values())

@@ -1,8 +1,8 @@
 """The folder that `podium detect crop` writes: what it holds, whether it is whole, and how a new one takes its place.
 
-train/…, test_upload/…    the pictures, where the competition's patterns say
+train/…, test_upload/…    the images, where the competition's patterns say
 train.csv, …              its tables, as they were
-crops.csv                 a row a picture: what was cut of it, and why
+crops.csv                 a row an image: what was cut of it, and why
 crops.json                what it was made of; only a whole folder has it
 competition.yaml          unless it was asked for elsewhere
 """
@@ -19,7 +19,7 @@ from podium.files import read_json
 CROPS, STAMP = "crops.csv", "crops.json"
 COLUMNS = ("id", "file", "cut", "class", "score", "left", "top", "right", "bottom")
 FOUND, WHOLE, UNREADABLE = "found", "whole", "unreadable"
-"""What `cut` says of a picture: its object was found; it was not, so the picture is whole; it is a copy of a file that
+"""What `cut` says of an image: its object was found; it was not, so the image is whole; it is a copy of a file that
 cannot be read."""
 _OF_DESKTOPS = (".DS_Store", "Thumbs.db")
 
@@ -36,7 +36,7 @@ def stamp_of(place: Path) -> dict[str, Any] | None:
 def check_out(out: Path, data: Path) -> None:
     """Nothing but what this command has made is ever removed."""
     if out.resolve() == data.resolve():
-        raise DataError(f"{out} holds the pictures to be cropped; name another folder with --out")
+        raise DataError(f"{out} holds the images to be cropped; name another folder with --out")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     stamp = stamp_of(out) if out.is_dir() else None

@@ -1,4 +1,4 @@
-"""The one object of a picture: which of the boxes found it is, and the picture cut to it, or without what is around it.
+"""The one object of an image: which of the boxes found it is, and the image cut to it, or without what is around it.
 
 A place is left, top, right, bottom in whole pixels; right and bottom are where it ends.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from podium.data.images import Picture
+from podium.data.images import Image
 from podium.detection.crop_config import Choose, Cropping, How
 
 QUALITY = 95
@@ -18,7 +18,7 @@ QUALITY = 95
 GREY = 128
 BLURRED_AT, BLUR = 256, 12.0
 """The background is blurred at so many pixels of the longer side, by a Gaussian of this deviation: what is smaller than
-a twentieth of the picture is gone, however large the file."""
+a twentieth of the image is gone, however large the file."""
 _DIGITS = 6
 """Of a corner, behind the point: less is a float's own rounding."""
 _ENDINGS: dict[str, tuple[str, list[int]]] = {
@@ -34,7 +34,7 @@ Place = tuple[int, int, int, int]
 
 
 class Box(NamedTuple):
-    """As it was found, in pixels of the upright picture."""
+    """As it was found, in pixels of the upright image."""
 
     kind: str
     score: float
@@ -54,24 +54,24 @@ class Box(NamedTuple):
 
 
 class Cropped(NamedTuple):
-    picture: Picture
+    image: Image
     box: Box | None
-    """None where nothing was found, and the picture is whole."""
+    """None where nothing was found, and the image is whole."""
     place: Place
 
 
-def crop_picture(picture: Picture, boxes: Iterable[Box], wishes: Cropping) -> Cropped:
-    """The picture with its object alone; untouched but for its size where none of these boxes is it."""
-    height, width = picture.shape[:2]
+def crop_image(image: Image, boxes: Iterable[Box], wishes: Cropping) -> Cropped:
+    """The image with its object alone; untouched but for its size where none of these boxes is it."""
+    height, width = image.shape[:2]
     box = choose_box(boxes, width, height, wishes)
     if box is None:
-        return Cropped(shrunk(picture, wishes.size), None, (0, 0, width, height))
+        return Cropped(shrunk(image, wishes.size), None, (0, 0, width, height))
     place = place_of(box, width, height, margin=wishes.margin, square=wishes.square)
-    return Cropped(shrunk(treated(picture, place, wishes.how), wishes.size), box, place)
+    return Cropped(shrunk(treated(image, place, wishes.how), wishes.size), box, place)
 
 
 def choose_box(boxes: Iterable[Box], width: int, height: int, wishes: Cropping) -> Box | None:
-    """The object among boxes of any class and score, cut off at the picture's edge. Of equals the one of the higher
+    """The object among boxes of any class and score, cut off at the image's edge. Of equals the one of the higher
     score, then the larger, then the one further left."""
     worth = _WORTH[wishes.choose]
     asked = (box.within(width, height) for box in boxes if box.kind == wishes.kind and box.score >= wishes.threshold)
@@ -90,10 +90,10 @@ _WORTH: Mapping[Choose, Callable[[Box, int], float]] = {
 
 
 def place_of(box: Box, width: int, height: int, *, margin: float = 0.0, square: bool = False) -> Place:
-    """What is cut of a picture of this size: the box with its margin, as far as the picture goes.
+    """What is cut of an image of this size: the box with its margin, as far as the image goes.
 
     A square is as long as the longer side of that. Its middle is the same, but where it would stick out it is moved
-    inside; where the picture is too small for it, it is cut off, and then no square any more.
+    inside; where the image is too small for it, it is cut off, and then no square any more.
     """
     aside, above = margin * (box.right - box.left), margin * (box.bottom - box.top)
     left, right = _outward(box.left - aside, box.right + aside, width)
@@ -116,37 +116,37 @@ def _grown(start: int, end: int, side: int, limit: int) -> tuple[int, int]:
     return start, start + side
 
 
-def treated(picture: Picture, place: Place, how: How) -> Picture:
+def treated(image: Image, place: Place, how: How) -> Image:
     """Cut to the place; or of the same size, with another background."""
     left, top, right, bottom = place
-    object_ = picture[top:bottom, left:right]
+    object_ = image[top:bottom, left:right]
     if how == "crop":
         return object_
-    background = _blurred(picture) if how == "blur" else np.full_like(picture, GREY if how == "grey" else 0)
+    background = _blurred(image) if how == "blur" else np.full_like(image, GREY if how == "grey" else 0)
     background[top:bottom, left:right] = object_
     return background
 
 
-def _blurred(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    small = shrunk(picture, BLURRED_AT)
+def _blurred(image: Image) -> Image:
+    height, width = image.shape[:2]
+    small = shrunk(image, BLURRED_AT)
     blur = BLUR * max(small.shape[:2]) / BLURRED_AT
     small = np.asarray(cv2.GaussianBlur(small, (0, 0), blur, borderType=cv2.BORDER_REPLICATE), dtype=np.uint8)
     return np.array(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def shrunk(picture: Picture, size: int | None) -> Picture:
+def shrunk(image: Image, size: int | None) -> Image:
     """With a longer side of so many pixels, if it is longer."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if size is None or max(height, width) <= size:
-        return picture
+        return image
     scale = size / max(height, width)
     new = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(picture, new, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, new, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def encoded(picture: Picture, suffix: str) -> bytes:
+def encoded(image: Image, suffix: str) -> bytes:
     """As a file whose name ends so: JPEG where that says so, else a format that loses nothing."""
     ending, options = _ENDINGS.get(suffix.lower(), _OTHERWISE)
-    _, content = cv2.imencode(ending, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    _, content = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return bytes(content)

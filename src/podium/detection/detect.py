@@ -1,4 +1,4 @@
-"""What a detector finds in pictures: boxes in pixels of the whole picture, with scores."""
+"""What a detector finds in images: boxes in pixels of the whole image, with scores."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,22 +22,22 @@ class Finder:
         self.batch_size = batch_size
         self._size = detector.input_shape[1]
 
-        def find(pictures: Any) -> Any:
-            return detector.decode_predictions(detector(pictures, training=False), pictures)
+        def find(images: Any) -> Any:
+            return detector.decode_predictions(detector(images, training=False), images)
 
         shape = (batch_size, self._size, self._size, 3)
         self._find = tf.function(find, input_signature=[tf.TensorSpec(shape, tf.uint8)])
 
-    def __call__(self, pictures: Any) -> list[NDArray[np.float32]]:
-        """Of each picture an array of left, top, right, bottom in pixels of its square, class and score; best first."""
-        missing = self.batch_size - len(pictures)
-        found = self._find(tf.pad(pictures, [[0, missing], [0, 0], [0, 0], [0, 0]]))
+    def __call__(self, images: Any) -> list[NDArray[np.float32]]:
+        """Of each image an array of left, top, right, bottom in pixels of its square, class and score; best first."""
+        missing = self.batch_size - len(images)
+        found = self._find(tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]]))
         parts = [found["boxes"], found["labels"][..., None], found["confidence"][..., None]]
         rows = np.concatenate([np.asarray(part, np.float32) for part in parts], axis=-1)
         counts = np.asarray(found["num_detections"])
-        return [rows[number, : counts[number]] for number in range(len(pictures))]
+        return [rows[number, : counts[number]] for number in range(len(images))]
 
-    def in_pictures(
+    def in_images(
         self,
         batches: PredictionBatches,
         ids: Sequence[str],
@@ -45,14 +45,14 @@ class Finder:
         classes: Sequence[str],
         resize: Resize,
     ) -> pd.DataFrame:
-        """A table of all that is found; `shapes` are the height and width of each whole picture."""
+        """A table of all that is found; `shapes` are the height and width of each whole image."""
         rows: list[tuple[Any, ...]] = []
         done = 0
         with fed(batches) as feed:
-            for (pictures,) in feed:
-                for number, found in enumerate(self(pictures), start=done):
+            for (images,) in feed:
+                for number, found in enumerate(self(images), start=done):
                     rows += _rows(found, ids[number], shapes[number], classes, self._size, resize)
-                done += len(pictures)
+                done += len(images)
         return table_of(rows)
 
 

@@ -2,12 +2,12 @@
 
     id,class,score,left,top,right,bottom
 
-The corners mean what a set's do: pixels of the upright picture, `right` and `bottom` where the box ends. As CSV that is
+The corners mean what a set's do: pixels of the upright image, `right` and `bottom` where the box ends. As CSV that is
 the table itself. As COCO results, what pycocotools and other tools read, it is a list of
 
     {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9, "podium_id": "0a1b2c"}
 
-where the pictures have the numbers 1, 2, … in the order of a list, as a rule a set's `pictures`, and the classes the
+where the images have the numbers 1, 2, … in the order of a list, as a rule a set's `images`, and the classes the
 numbers 1, 2, … in the order of the set's: the numbers of a set that is exported for COCO. `podium_id` is no part of
 that format, and there for people.
 
@@ -70,17 +70,17 @@ def read_found(path: Path, classes: Collection[str] | None = None) -> pd.DataFra
         ) from error
 
 
-def write_coco_results(path: Path, found: pd.DataFrame, classes: Sequence[str], pictures: Sequence[str]) -> None:
-    """The whole JSON or nothing, a line a box; `pictures` are ids in the order of their numbers."""
-    class_numbers, picture_numbers = numbered(classes), numbered(pictures)
-    lines = _result_lines(found, class_numbers, picture_numbers)
+def write_coco_results(path: Path, found: pd.DataFrame, classes: Sequence[str], images: Sequence[str]) -> None:
+    """The whole JSON or nothing, a line a box; `images` are ids in the order of their numbers."""
+    class_numbers, image_numbers = numbered(classes), numbered(images)
+    lines = _result_lines(found, class_numbers, image_numbers)
     with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         first = next(lines, "")
         file.writelines(chain(["[\n", first], (f",\n{line}" for line in lines), ["\n]\n"]))
 
 
-def read_coco_results(path: Path, classes: Sequence[str], pictures: Sequence[str]) -> pd.DataFrame:
-    """Anybody's results for these classes and pictures; else DataError with the number of the entry, from 1."""
+def read_coco_results(path: Path, classes: Sequence[str], images: Sequence[str]) -> pd.DataFrame:
+    """Anybody's results for these classes and images; else DataError with the number of the entry, from 1."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -93,17 +93,17 @@ def read_coco_results(path: Path, classes: Sequence[str], pictures: Sequence[str
     rows = []
     for number, entry in enumerate(entries, start=1):
         try:
-            rows.append(_row_of_entry(entry, classes, pictures))
+            rows.append(_row_of_entry(entry, classes, images))
         except (ValueError, OverflowError) as error:
             raise DataError(
-                f"{path}, entry {number}: {error}; expected image_id from 1 to {len(pictures)}, category_id from 1 to"
+                f"{path}, entry {number}: {error}; expected image_id from 1 to {len(images)}, category_id from 1 to"
                 f" {len(classes)}, bbox as left, top, width, height, and a score from 0 to 1: detect again"
             ) from error
     return table_of(rows)
 
 
 def numbered(names: Sequence[str]) -> dict[str, int]:
-    """As COCO's files number pictures and classes: from 1, in this order."""
+    """As COCO's files number images and classes: from 1, in this order."""
     return {name: number for number, name in enumerate(names, start=1)}
 
 
@@ -115,18 +115,18 @@ def _rows_of(found: pd.DataFrame) -> Iterator[tuple[str, str, tuple[float, ...]]
 
 
 def _result_lines(
-    found: pd.DataFrame, class_numbers: Mapping[str, int], picture_numbers: Mapping[str, int]
+    found: pd.DataFrame, class_numbers: Mapping[str, int], image_numbers: Mapping[str, int]
 ) -> Iterator[str]:
     for name, kind, (score, left, top, right, bottom) in _rows_of(found):
-        if name not in picture_numbers or kind not in class_numbers:
-            what, known = ("class", "classes") if name in picture_numbers else ("picture", "pictures")
+        if name not in image_numbers or kind not in class_numbers:
+            what, known = ("class", "classes") if name in image_numbers else ("image", "images")
             raise DataError(
                 f"A box is of {what} {_short(kind if what == 'class' else name)}, which is none of the {known} to"
                 " write; expected those of one set: detect with the detector of that set"
             )
         box = ", ".join(f"{figure:.9g}" for figure in (left, top, right - left, bottom - top))
         yield (
-            f'{{"image_id": {picture_numbers[name]}, "category_id": {class_numbers[kind]}, "bbox": [{box}],'
+            f'{{"image_id": {image_numbers[name]}, "category_id": {class_numbers[kind]}, "bbox": [{box}],'
             f' "score": {score:.9g}, "podium_id": {json.dumps(name, ensure_ascii=False)}}}'
         )
 
@@ -142,14 +142,14 @@ def _checked_row(cells: Sequence[str], classes: Collection[str] | None) -> tuple
     return name, kind, *_checked_figures(texts)
 
 
-def _row_of_entry(entry: Any, classes: Sequence[str], pictures: Sequence[str]) -> tuple[Any, ...]:
+def _row_of_entry(entry: Any, classes: Sequence[str], images: Sequence[str]) -> tuple[Any, ...]:
     if not isinstance(entry, dict):
         raise ValueError(f"{_short(entry)} is no object")
     missing = [key for key in ("image_id", "category_id", "bbox", "score") if key not in entry]
     if missing:
         raise ValueError(f"no {', '.join(missing)}")
     names = []
-    for key, known in (("image_id", pictures), ("category_id", classes)):
+    for key, known in (("image_id", images), ("category_id", classes)):
         number = entry[key]
         if type(number) is not int or not 1 <= number <= len(known):
             raise ValueError(f"{key} {_short(number)}")

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 
 from podium.detection.config import DetectorSettings
-from podium.detection.loading import DRY_RUN_PICTURES, Detector, as_dry_run_of_detector
+from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.detection.preset_config import STAND_IN, PresetSettings, fingerprint
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from podium.data.image_source import Cache
     from podium.detection.boxset import BoxSet
     from podium.detection.figures import Figures
-    from podium.detection.task import DetectionTask, PicturesWithBoxes
+    from podium.detection.task import DetectionTask, ImagesWithBoxes
 
 DECISIVE = ("seed", "backbone", "levels", "anchors", "head", "box_weight", "resize", "augmentation", "stages",
             "monitor", "precision")  # fmt: skip
-"""Keys of a detector that decide its weights; what the others say of its pictures is in the set."""
+"""Keys of a detector that decide its weights; what the others say of its images is in the set."""
 EVALUATION, FIGURES = "evaluation", "figures.json"
 """The folder in the run folder, and the file in it that holds all figures."""
 
@@ -55,14 +55,14 @@ class DetectorRun:
 
     @property
     def folds_file(self) -> Path:
-        return set_folder(self.detector, self.choices) / "pictures.csv"
+        return set_folder(self.detector, self.choices) / "images.csv"
 
     def task(self, console: Console) -> "DetectionTask":
         from podium.detection.task import DetectionTask
 
         training, validation = self.part("train", self.choices.limit), self.part("validation")
         console.print(
-            f"{self.name}: training on {len(training.ids):,} pictures with {training.count:,} boxes of"
+            f"{self.name}: training on {len(training.ids):,} images with {training.count:,} boxes of"
             f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
             f" {len(validation.ids):,}, in {self.run.path}"
         )
@@ -82,16 +82,16 @@ class DetectorRun:
 
     @property
     def seconds_to_evaluate(self) -> float:
-        """About, as the validation pictures took in training."""
-        return float(1.3 * self.run.state.get("seconds_a_picture", 0.0) * len(self.boxset.pictures))
+        """About, as the validation images took in training."""
+        return float(1.3 * self.run.state.get("seconds_a_image", 0.0) * len(self.boxset.images))
 
-    def part(self, name: str, limit: int | None = None) -> "PicturesWithBoxes":
-        """One part of the set, or the first so many pictures of it."""
-        from podium.detection.task import PicturesWithBoxes
+    def part(self, name: str, limit: int | None = None) -> "ImagesWithBoxes":
+        """One part of the set, or the first so many images of it."""
+        from podium.detection.task import ImagesWithBoxes
 
         if self.choices.dry_run:
-            limit = min(limit or DRY_RUN_PICTURES, DRY_RUN_PICTURES)
-        return PicturesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.choices), limit)
+            limit = min(limit or DRY_RUN_IMAGES, DRY_RUN_IMAGES)
+        return ImagesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.choices), limit)
 
 
 def set_folder(detector: Detector, choices: Choices) -> Path:
@@ -100,9 +100,9 @@ def set_folder(detector: Detector, choices: Choices) -> Path:
 
 
 def detector_run(detector: Detector, choices: Choices, console: Console) -> DetectorRun:
-    """The run of a detector on the set that was built for it, every picture of which is looked at."""
+    """The run of a detector on the set that was built for it, every image of which is looked at."""
     from podium.data.catalogue import catalogue
-    from podium.detection.boxset import picture_path, read_boxset
+    from podium.detection.boxset import image_path, read_boxset
 
     if not detector.settings.stages:
         raise ConfigError(
@@ -119,19 +119,19 @@ def detector_run(detector: Detector, choices: Choices, console: Console) -> Dete
     boxset = read_boxset(own)
     data = data_folder(detector.settings.slug, choices.data, detector.settings.kaggle_source)
     paths = [
-        picture_path(file, turned, data, own)
-        for file, turned in zip(boxset.pictures["file"], boxset.pictures["turned"], strict=True)
+        image_path(file, turned, data, own)
+        for file, turned in zip(boxset.images["file"], boxset.images["turned"], strict=True)
     ]
     known = catalogue(paths, detector.settings.slug, console)
     bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
     if bad:
         raise DataError(
-            f"{len(bad)} pictures of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
+            f"{len(bad)} images of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
             " put them back, or build the set again"
         )
     for part in ("train", "validation"):
-        if not (boxset.pictures["split"] == part).any():
-            raise DataError(f"the set in {own} has no picture in its {part} part: build it with more pictures")
+        if not (boxset.images["split"] == part).any():
+            raise DataError(f"the set in {own} has no image in its {part} part: build it with more images")
     resolved = _resolved(detector, boxset, known.digest, choices)
     folder = choices.runs / f"{detector.name}-{resolved['digest']}"
     return DetectorRun(detector, boxset, data, choices, Run(folder / "fold0"), resolved)
@@ -144,7 +144,7 @@ def _resolved(detector: Detector, boxset: "BoxSet", contents: str, choices: Choi
         "labels": boxset.classes,  # a list: their order is that of the model's outputs
         "weights": fingerprint(detector.name, detector.settings.backbone),
         "rows": digest_of([_digest_of_table(boxset.boxes), contents]),
-        "folds": _digest_of_table(boxset.pictures),
+        "folds": _digest_of_table(boxset.images),
     }
     decides = {
         "detector": _decisive(settings),
@@ -245,15 +245,15 @@ class Trained:
         threshold = known.get("threshold")
         return float(threshold) if is_of_these and isinstance(threshold, int | float) else None
 
-    def search(self, pictures: Mapping[str, Path], console: Console) -> "pd.DataFrame":
-        """A table of what is found in these pictures, each by its id."""
+    def search(self, images: Mapping[str, Path], console: Console) -> "pd.DataFrame":
+        """A table of what is found in these images, each by its id."""
         import_libraries()
         from podium.detection.predict import Searched, TrainedDetector
         from podium.detection.sizes import upright_sizes
 
-        paths = list(pictures.values())
+        paths = list(images.values())
         shapes = [(height, width) for width, height in upright_sizes(paths, console)]
-        searched = Searched(list(pictures), paths, shapes)
+        searched = Searched(list(images), paths, shapes)
         return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
 
 

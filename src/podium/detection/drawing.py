@@ -1,6 +1,6 @@
-"""Boxes drawn on a picture, each with its class and its score.
+"""Boxes drawn on an image, each with its class and its score.
 
-Lines and letters grow with the picture: what is drawn looks the same on 64 pixels and on 4,000, as far as so few pixels
+Lines and letters grow with the image: what is drawn looks the same on 64 pixels and on 4,000, as far as so few pixels
 can show it.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.data.images import Picture
+from podium.data.images import Image
 from podium.detection.boxset import CORNERS
 
 COLOURS = (
@@ -45,13 +45,13 @@ class _Label:
         return self.mask.shape[1] + 2 * self.room, self.mask.shape[0] + 2 * self.room
 
 
-def draw_boxes(picture: Picture, boxes: pd.DataFrame, classes: Sequence[str]) -> Picture:
-    """A copy of an RGB picture with these boxes; `classes` decides the colours.
+def draw_boxes(image: Image, boxes: pd.DataFrame, classes: Sequence[str]) -> Image:
+    """A copy of an RGB image with these boxes; `classes` decides the colours.
 
     `boxes` has the columns class, left, top, right, bottom, and score where there are scores: those with the highest
     are drawn last, on top, and their labels have the first choice of a place.
     """
-    drawn = np.ascontiguousarray(picture).copy()
+    drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     thickness, letters = line_width(width, height), letter_height(width, height)
     scores = boxes["score"].tolist() if "score" in boxes else [None] * len(boxes)
@@ -84,8 +84,8 @@ def letter_height(width: int, height: int) -> int:
     return max(SMALLEST_LETTERS + 2, round(math.sqrt(width * height) / 34))
 
 
-def _draw_frame(drawn: Picture, corners: NDArray[np.float64], colour: tuple[int, int, int], thickness: int) -> None:
-    """Inside the picture, also where the box lies on its border; if it is not too thin, with an edge for any ground."""
+def _draw_frame(drawn: Image, corners: NDArray[np.float64], colour: tuple[int, int, int], thickness: int) -> None:
+    """Inside the image, also where the box lies on its border; if it is not too thin, with an edge for any ground."""
     height, width = drawn.shape[:2]
     half = thickness // 2
     left, right = np.clip(np.round(corners[[0, 2]]), half, width - 1 - half).astype(int).tolist()
@@ -96,7 +96,7 @@ def _draw_frame(drawn: Picture, corners: NDArray[np.float64], colour: tuple[int,
 
 
 def _fitting_label(kind: str, score: float | None, letters: int, width: int, height: int) -> _Label | None:
-    """The class and the score; in a picture too small for that in smaller letters, then less of it, then nothing."""
+    """The class and the score; in an image too small for that in smaller letters, then less of it, then nothing."""
     figure = "" if score is None else f"{score:.2f}"
     for text in (f"{kind} {figure}".strip(), figure or kind[:3]):
         for size in range(letters, SMALLEST_LETTERS - 1, -1):
@@ -147,7 +147,7 @@ def _overlap(one: Place, other: Place) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _write(drawn: Picture, label: _Label, place: Place, colour: tuple[int, int, int]) -> None:
+def _write(drawn: Image, label: _Label, place: Place, colour: tuple[int, int, int]) -> None:
     left, top, right, bottom = place
     drawn[top:bottom, left:right] = colour
     red, green, blue = colour

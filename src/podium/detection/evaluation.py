@@ -1,7 +1,7 @@
 """What a detector is worth: its detections against a set's boxes, each part apart.
 
 Each figure has one definition: AP in `average_precision`; hits, misses and false alarms in `matching`; precision,
-recall, F1 and mean IoU in `figures.Counted`. Pictures without any box take part in all of it: what is detected there is
+recall, F1 and mean IoU in `figures.Counted`. Images without any box take part in all of it: what is detected there is
 a false alarm, and lowers AP too.
 """
 
@@ -23,13 +23,13 @@ CHOOSING = "validation"
 def evaluate(
     boxset: BoxSet, found: pd.DataFrame, threshold: float | None = None, parts: Sequence[str] = SPLITS
 ) -> Figures:
-    """The parts that have pictures. Without a threshold, that of `choose_threshold` holds for all of them."""
+    """The parts that have images. Without a threshold, that of `choose_threshold` holds for all of them."""
     _check(boxset, found)
-    present = [part for part in parts if (boxset.pictures["split"] == part).any()]
+    present = [part for part in parts if (boxset.images["split"] == part).any()]
     if not present:
         raise DataError(
-            f"The set {boxset.slug} has no picture in {', '.join(parts)}; expected at least one to evaluate: build it"
-            " again with more pictures, or ask for another part"
+            f"The set {boxset.slug} has no image in {', '.join(parts)}; expected at least one to evaluate: build it"
+            " again with more images, or ask for another part"
         )
     if threshold is None:
         threshold = choose_threshold(boxset, found)
@@ -48,20 +48,20 @@ def choose_threshold(boxset: BoxSet, found: pd.DataFrame) -> float:
 def evaluate_part(boxset: BoxSet, found: pd.DataFrame, part: str, threshold: float | None = None) -> PartFigures:
     """One part alone, as after each epoch. Without a threshold it is the best for this very part."""
     _check(boxset, found)
-    pictures, own, boxes = _of_part(boxset, found, part)
-    matches = match(own, boxes, boxset.classes, pictures)
+    images, own, boxes = _of_part(boxset, found, part)
+    matches = match(own, boxes, boxset.classes, images)
     if threshold is None:
         threshold = best_threshold(matches)
-    worth = average_precision(own, boxes, boxset.classes, pictures)
+    worth = average_precision(own, boxes, boxset.classes, images)
     groups = boxes[boxes["group"].to_numpy(dtype=bool)]["class"].value_counts()
     return PartFigures(
         part=part,
-        pictures=len(pictures),
+        images=len(images),
         threshold=threshold,
         ap50=mean_of_known(worth.ap50),
         ap=mean_of_known(worth.ap),
         counted=count(matches, threshold),
-        on_empty=_count_on_empty(matches, threshold, len(pictures) - boxes["id"].nunique()),
+        on_empty=_count_on_empty(matches, threshold, len(images) - boxes["id"].nunique()),
         classes=[
             ClassFigures(
                 name, float(worth.ap50[number]), float(worth.ap[number]), count(matches, threshold, number),
@@ -86,30 +86,30 @@ def count(matches: Matches, threshold: float, number: int | None = None) -> Coun
     )
 
 
-def _count_on_empty(matches: Matches, threshold: float, pictures: int) -> OnEmpty:
+def _count_on_empty(matches: Matches, threshold: float, images: int) -> OnEmpty:
     alarms: Flags = (matches.scores >= threshold) & ~matches.is_hit
     here = alarms & matches.is_on_empty
     return OnEmpty(
-        pictures=pictures,
+        images=images,
         false_alarms=int(here.sum()),
-        with_false_alarms=len(np.unique(matches.pictures[here])),
+        with_false_alarms=len(np.unique(matches.images[here])),
         share=float(here.sum() / alarms.sum()) if alarms.any() else float("nan"),
     )
 
 
 def _matches(boxset: BoxSet, found: pd.DataFrame, part: str) -> Matches:
-    pictures, own, boxes = _of_part(boxset, found, part)
-    return match(own, boxes, boxset.classes, pictures)
+    images, own, boxes = _of_part(boxset, found, part)
+    return match(own, boxes, boxset.classes, images)
 
 
 def _of_part(boxset: BoxSet, found: pd.DataFrame, part: str) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
-    """The ids of its pictures, what was found there, and the boxes there."""
-    pictures = boxset.pictures["id"][boxset.pictures["split"] == part].tolist()
-    return pictures, found[found["id"].isin(pictures)], boxset.boxes[boxset.boxes["id"].isin(pictures)]
+    """The ids of its images, what was found there, and the boxes there."""
+    images = boxset.images["id"][boxset.images["split"] == part].tolist()
+    return images, found[found["id"].isin(images)], boxset.boxes[boxset.boxes["id"].isin(images)]
 
 
 def _check(boxset: BoxSet, found: pd.DataFrame) -> None:
-    for column, what, known in (("class", "class", boxset.classes), ("id", "picture", boxset.pictures["id"])):
+    for column, what, known in (("class", "class", boxset.classes), ("id", "image", boxset.images["id"])):
         strange = found[column][~found[column].isin(known)]
         if len(strange):
             raise DataError(

@@ -1,6 +1,6 @@
-"""What the formats share: a folder that is made whole or not at all, names of pictures in it, and the pictures.
+"""What the formats share: a folder that is made whole or not at all, names of images in it, and the images.
 
-An exported picture has a flat name made of its id, so that nothing in an id can lead out of the folder: `a/b` becomes
+An exported image has a flat name made of its id, so that nothing in an id can lead out of the folder: `a/b` becomes
 `a%2Fb`. What is not safe as a file's name anywhere, blanks and `%` are written like that; an import reads the id back.
 """
 
@@ -26,11 +26,11 @@ from podium.detection.boxset import (
     BOX_COLUMNS,
     CORNERS,
     DIGITS,
-    PICTURE_COLUMNS,
+    IMAGE_COLUMNS,
     BoxSet,
+    image_path,
     ordered,
-    picture_path,
-    rows_of_pictures,
+    rows_of_images,
 )
 from podium.detection.reading import short
 from podium.detection.sizes import upright_size
@@ -39,26 +39,26 @@ from podium.errors import DataError
 SHORT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """As the formats' users call them."""
 READ_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\s\x00-\x1f\x7f]|^\.|\.$')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _LONGEST_NAME = 240
 """Bytes. Most file systems take 255, of which a suffix and a temporary name have some."""
 _ROUNDING = 0.01
-"""Pixels by which the rounding of a format may bring a box out of its picture."""
+"""Pixels by which the rounding of a format may bring a box out of its image."""
 _KINDS: dict[str, Any] = {"id": np.int64, "class": object} | dict.fromkeys(CORNERS, np.float64)
 _MANY = 2_000
-"""Pictures that take long enough to copy for the progress to be shown."""
+"""Images that take long enough to copy for the progress to be shown."""
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Where a set's pictures lie, and how an export gets them: copied, or as symbolic links, which take no room."""
+class ImageFiles:
+    """Where a set's images lie, and how an export gets them: copied, or as symbolic links, which take no room."""
 
     how: Literal["copy", "link"]
     data_folder: Path
     own_folder: Path
-    """The set's own, for turned pictures."""
+    """The set's own, for turned images."""
     console: Console | None = None
 
 
@@ -79,10 +79,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def stem_of(name: str) -> str:
-    """The name that a picture of this id has in an export, without its suffix."""
+    """The name that an image of this id has in an export, without its suffix."""
     stem = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
     if len(stem.encode()) > _LONGEST_NAME:
-        raise DataError(f"the id {name[:40]!r}… is too long for a file's name; give that picture a shorter one")
+        raise DataError(f"the id {name[:40]!r}… is too long for a file's name; give that image a shorter one")
     return stem
 
 
@@ -93,30 +93,30 @@ def id_of(stem: str) -> str:
 
 
 def file_names_of(boxset: BoxSet) -> tuple[list[str], list[str]]:
-    """The stem of each picture's files in an export, and the name of the picture itself."""
-    stems = [stem_of(name) for name in boxset.pictures["id"]]
+    """The stem of each image's files in an export, and the name of the image itself."""
+    stems = [stem_of(name) for name in boxset.images["id"]]
     doubled = [stem for stem, times in Counter(map(str.casefold, stems)).items() if times > 1]
     if doubled:
         raise DataError(
-            f"{len(doubled)} names of pictures differ only in capital letters (first: {doubled[0]!r}), and would be one"
-            " file on some machines; give those pictures other ids"
+            f"{len(doubled)} names of images differ only in capital letters (first: {doubled[0]!r}), and would be one"
+            " file on some machines; give those images other ids"
         )
-    suffixes = [PurePosixPath(file).suffix for file in boxset.pictures["file"]]
+    suffixes = [PurePosixPath(file).suffix for file in boxset.images["file"]]
     return stems, [
         f"{stem}{suffix if _SUFFIX.fullmatch(suffix) else '.jpg'}" for stem, suffix in zip(stems, suffixes, strict=True)
     ]
 
 
-def put_pictures(boxset: BoxSet, places: Sequence[Path], files: PictureFiles) -> None:
-    """Every picture of the set at its place."""
-    rows: Any = list(zip(boxset.pictures["file"], boxset.pictures["turned"], places, strict=True))
+def put_images(boxset: BoxSet, places: Sequence[Path], files: ImageFiles) -> None:
+    """Every image of the set at its place."""
+    rows: Any = list(zip(boxset.images["file"], boxset.images["turned"], places, strict=True))
     if files.console is not None and len(rows) >= _MANY:
         doing = "copying" if files.how == "copy" else "linking"
-        rows = track(rows, f"  {doing} pictures", total=len(rows), console=files.console, transient=True)
+        rows = track(rows, f"  {doing} images", total=len(rows), console=files.console, transient=True)
     for file, turned, place in rows:
-        source = picture_path(file, turned, files.data_folder, files.own_folder)
+        source = image_path(file, turned, files.data_folder, files.own_folder)
         if not source.is_file():
-            raise DataError(f"{source} is not there; put the picture back, or export without pictures")
+            raise DataError(f"{source} is not there; put the image back, or export without images")
         place.parent.mkdir(parents=True, exist_ok=True)
         if files.how == "link":
             place.symlink_to(source.resolve())
@@ -129,23 +129,23 @@ def classes_of_boxes(boxset: BoxSet) -> NDArray[np.int64]:
     return np.asarray(pd.Index(boxset.classes, dtype=object).get_indexer(pd.Index(boxset.boxes["class"], dtype=object)))
 
 
-def boxes_of_pictures(boxset: BoxSet) -> Iterator[slice]:
-    """The rows of each picture's boxes, in the order of the pictures."""
-    rows = rows_of_pictures(boxset.boxes["id"], boxset.pictures)
-    ends = np.searchsorted(rows, np.arange(len(boxset.pictures) + 1)).tolist()
+def boxes_of_images(boxset: BoxSet) -> Iterator[slice]:
+    """The rows of each image's boxes, in the order of the images."""
+    rows = rows_of_images(boxset.boxes["id"], boxset.images)
+    ends = np.searchsorted(rows, np.arange(len(boxset.images) + 1)).tolist()
     return (slice(start, end) for start, end in pairwise(ends))
 
 
 def boxset_from(
     slug: str,
     classes: list[str],
-    pictures: Sequence[tuple[Any, ...]],
+    images: Sequence[tuple[Any, ...]],
     boxes: Sequence[tuple[Any, ...]],
     source: dict[str, Any],
 ) -> BoxSet:
-    """From rows in the order of the two files' columns, as an import finds them. A box names its picture by its place
-    among the pictures, since ids may yet change: one that stands in several splits gets the split's name before it."""
-    table = pd.DataFrame(pictures, columns=list(PICTURE_COLUMNS))
+    """From rows in the order of the two files' columns, as an import finds them. A box names its image by its place
+    among the images, since ids may yet change: one that stands in several splits gets the split's name before it."""
+    table = pd.DataFrame(images, columns=list(IMAGE_COLUMNS))
     _tell_doubled(table, ["id", "split"], source)
     is_double = table["id"].duplicated(keep=False)
     if is_double.any():
@@ -162,13 +162,13 @@ def boxset_from(
     return ordered(BoxSet(slug, classes, table, found, source))
 
 
-def _tell_doubled(pictures: pd.DataFrame, columns: list[str], source: dict[str, Any]) -> None:
-    doubled = pictures[pictures.duplicated(columns, keep=False)]
+def _tell_doubled(images: pd.DataFrame, columns: list[str], source: dict[str, Any]) -> None:
+    doubled = images[images.duplicated(columns, keep=False)]
     if len(doubled):
         name = doubled["id"].iloc[0]
         first, second = doubled["file"][doubled["id"] == name].iloc[:2]
         raise DataError(
-            f"{source['path']}: two pictures have the id {short(name)}, {short(first)} and {short(second)}; rename one"
+            f"{source['path']}: two images have the id {short(name)}, {short(first)} and {short(second)}; rename one"
         )
 
 
@@ -178,11 +178,11 @@ def _on_the_edge(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.fl
 
 
 def check_sizes(boxset: BoxSet, data_folder: Path, own_folder: Path) -> None:
-    """DataError where a picture has not the size that the set says: boxes drawn on another version of it lie wrong."""
-    columns = boxset.pictures[["id", "file", "turned", "width", "height"]]
+    """DataError where an image has not the size that the set says: boxes drawn on another version of it lie wrong."""
+    columns = boxset.images[["id", "file", "turned", "width", "height"]]
     for name, file, turned, width, height in columns.itertuples(index=False):
-        path = picture_path(file, turned, data_folder, own_folder)
+        path = image_path(file, turned, data_folder, own_folder)
         measured = upright_size(path)
         if measured != (width, height):
             told = f"{measured[0]} × {measured[1]} pixels, and its boxes speak of {width} × {height}"
-            raise DataError(f"{path} has {told}; give the picture that was boxed as {name!r}")
+            raise DataError(f"{path} has {told}; give the image that was boxed as {name!r}")

@@ -1,4 +1,4 @@
-"""Pictures from their addresses into a folder: several at once, asked for again after what may pass, checked, and only
+"""Images from their addresses into a folder: several at once, asked for again after what may pass, checked, and only
 then there under their name.
 
 What is there is not asked for again, so a fetch that was stopped goes on where it was.
@@ -27,14 +27,14 @@ TRIES = 4
 CONNECT_SECONDS, READ_SECONDS, LONGEST_SECONDS = 10.0, 20.0, 300.0
 """To an answer, between two parts of it, and for the whole of it."""
 LARGEST = 200_000_000
-"""Bytes. No picture is larger, and what never ends is none."""
+"""Bytes. No image is larger, and what never ends is none."""
 NO_LINE = 40
-"""Pictures in a row of which no server was reached at all: then it is this machine that has no line."""
+"""Images in a row of which no server was reached at all: then it is this machine that has no line."""
 DEAD = "dead.csv"
 _CHUNK = 1 << 13
 _MAY_PASS = {408, 425, 429, *range(500, 600)}
 _PLACEHOLDER = re.compile(r"unavailable[^/]*$")
-"""Flickr answers for a picture that was removed with one that says so, and status 200."""
+"""Flickr answers for an image that was removed with one that says so, and status 200."""
 Wait = Callable[[float], None]
 
 
@@ -47,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Dead:
-    """A picture that cannot be had."""
+    """An image that cannot be had."""
 
     id: str
     url: str
@@ -55,7 +55,7 @@ class Dead:
 
 
 class _RefusedError(Exception):
-    """An address that will not serve the picture, now or later."""
+    """An address that will not serve the image, now or later."""
 
 
 class _PassingError(Exception):
@@ -67,7 +67,7 @@ class _PassingError(Exception):
 
 
 class _StoppedError(Exception):
-    """Nobody waits for this picture any more."""
+    """Nobody waits for this image any more."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Outcome:
     was_reached: bool
 
 
-def fetch_pictures(
+def fetch_images(
     wanted: Iterable[Wanted], at_once: int, tell: Callable[[int], None], pause: Wait | None = None
 ) -> Iterator[Dead]:
     """Fetch them all; gives those that cannot be had. `tell` is told how many are done, and what it raises stops it.
@@ -115,7 +115,7 @@ def _pause(seconds: float, stopped: threading.Event) -> None:
 
 def _no_line(last: Dead | None) -> str:
     where = f" (last: {last.url}: {last.reason})" if last else ""
-    return f"{NO_LINE} pictures in a row could not be asked for{where}; is there a line? The same command goes on"
+    return f"{NO_LINE} images in a row could not be asked for{where}; is there a line? The same command goes on"
 
 
 class _Worker:
@@ -193,7 +193,7 @@ class _Worker:
         if status != 200:
             raise _RefusedError(f"status {status}")
         if _PLACEHOLDER.search(response.url.partition("?")[0]):
-            raise _RefusedError("the picture was removed there")
+            raise _RefusedError("the image was removed there")
 
     def _body(self, response: Any) -> bytes:
         content, began = bytearray(), time.monotonic()
@@ -213,25 +213,25 @@ class _Worker:
 
             session = requests.Session()
             session.auth = lambda request: request  # else a .netrc would add a key
-            session.headers["User-Agent"] = "podium (pictures of Open Images)"
+            session.headers["User-Agent"] = "podium (images of Open Images)"
             self._own.session = session
             self._sessions.append(session)
         return self._own.session
 
 
 def checked(content: bytes, address: Address) -> bytes:
-    """The content, if it is what the address is said to serve, and a picture."""
+    """The content, if it is what the address is said to serve, and an image."""
     if address.size is not None and len(content) != address.size:
-        raise _RefusedError(f"{len(content):,} bytes, not {address.size:,}: another picture")
+        raise _RefusedError(f"{len(content):,} bytes, not {address.size:,}: another image")
     if address.md5 and base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode() != address.md5:
-        raise _RefusedError("another checksum: another picture")
+        raise _RefusedError("another checksum: another image")
     if not is_whole(content):
-        raise _RefusedError("no whole picture")
+        raise _RefusedError("no whole image")
     return content
 
 
 def write_dead(dead: Iterable[Dead], folder: Path) -> Path:
-    """The list of the pictures that cannot be had, by their ids."""
+    """The list of the images that cannot be had, by their ids."""
     path = folder / DEAD
     rows = sorted(dead, key=lambda one: one.id)
     write_table(path, ["id", "url", "reason"], [vars(one) for one in rows], synced=False)

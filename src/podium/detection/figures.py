@@ -72,18 +72,18 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class OnEmpty:
-    """Pictures without any box, whose detections can only be false alarms."""
+    """Images without any box, whose detections can only be false alarms."""
 
-    pictures: int
+    images: int
     false_alarms: int
     with_false_alarms: int
-    """Pictures that have at least one."""
+    """Images that have at least one."""
     share: float
     """Of all false alarms; nan where there is none."""
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "pictures": self.pictures,
+            "images": self.images,
             "false_alarms": self.false_alarms,
             "with_false_alarms": self.with_false_alarms,
             "share_of_false_alarms": _known(self.share),
@@ -95,7 +95,7 @@ class PartFigures:
     """Of one part: `train`, `validation` or `test`. AP is the mean over classes that have one, the rest over boxes."""
 
     part: str
-    pictures: int
+    images: int
     threshold: float
     """Of the score: a detection counts from there on. AP has none."""
     ap50: float
@@ -106,12 +106,12 @@ class PartFigures:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "pictures": self.pictures,
+            "images": self.images,
             "threshold": self.threshold,
             "ap50": _known(self.ap50),
             "ap": _known(self.ap),
             **self.counted.to_json(),
-            "on_pictures_without_boxes": self.on_empty.to_json(),
+            "on_images_without_boxes": self.on_empty.to_json(),
             "classes": {one.name: one.to_json() for one in self.classes},
         }
 
@@ -129,7 +129,7 @@ class PartFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of each part that has pictures, in the order train, validation, test, all at one threshold."""
+    """Of each part that has images, in the order train, validation, test, all at one threshold."""
 
     parts: list[PartFigures]
 
@@ -188,9 +188,9 @@ def _lines(threshold: float) -> list[tuple[str, Callable[[PartFigures], str]]]:
         ("  boxes", lambda part: f"{part.counted.boxes:,}"),
         ("  hits", lambda part: f"{part.counted.hits:,}"),
         ("  false alarms", lambda part: f"{part.counted.false_alarms:,}"),
-        ("  … on pictures without boxes", lambda part: _spell_empty(part.on_empty)),
-        ("pictures", lambda part: f"{part.pictures:,}"),
-        ("  without boxes", lambda part: f"{part.on_empty.pictures:,}"),
+        ("  … on images without boxes", lambda part: _spell_empty(part.on_empty)),
+        ("images", lambda part: f"{part.images:,}"),
+        ("  without boxes", lambda part: f"{part.on_empty.images:,}"),
         ("  … with false alarms", lambda part: f"{part.on_empty.with_false_alarms:,}"),
     ]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from podium.config.dry_run import LARGER, SMALL, shortened
 from podium.config.loading import ExtraCheck, parse_overrides, validated, with_seed
-from podium.config.problems import raise_faults
+from podium.config.problems import raise_problems
 from podium.config.stage import Unfreeze
 from podium.config.yaml_file import apply_overrides, read_yaml
 from podium.detection.config import DetectorSettings
 from podium.detection.preset_config import STAND_IN
 
-DRY_RUN_PICTURES = 8
+DRY_RUN_IMAGES = 8
 """Of each part of a detector's set."""
 
 
@@ -28,11 +28,11 @@ class Detector:
 def load_detector(
     path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Detector:
-    parsed, faults = parse_overrides(overrides)
+    parsed, problems = parse_overrides(overrides)
     read = read_yaml(path)
     apply_overrides(read, parsed)
     settings, more = validated(DetectorSettings, with_seed(read, seed), check)
-    raise_faults(faults + more)
+    raise_problems(problems + more)
     assert settings is not None
     return Detector(path.stem, settings)
 

@@ -1,10 +1,10 @@
-"""Which detections are right: the rules of COCO's evaluation, for all pictures at once.
+"""Which detections are right: the rules of COCO's evaluation, for all images at once.
 
-On each picture and in each class the detections take their boxes in the order of their scores. Each takes the free box
+On each image and in each class the detections take their boxes in the order of their scores. Each takes the free box
 that it overlaps most, if their IoU (intersection over union) is at least 0.5, and is a hit; a box is taken once. One
 that finds no free box but lies in a group box by at least half of its own area is left out, and so is the group box
 itself: neither hit, miss nor false alarm. Every other one is a false alarm, and every box that is not taken, a miss. Of
-more than 100 detections of a class on a picture the 100 with the highest scores count.
+more than 100 detections of a class on an image the 100 with the highest scores count.
 
 What a detection takes never depends on those with lower scores. So one matching serves every threshold of the score.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from podium.detection.boxset import CORNERS
 
 LEAST_IOU = 0.5
-MOST_ON_A_PICTURE = 100
+MOST_ON_A_IMAGE = 100
 """Detections of a class, as COCO counts."""
 DEFAULT_THRESHOLD = 0.5
 """Of the score, where nothing detected is right and so none can be chosen."""
@@ -41,9 +41,9 @@ class Matches:
     classes: Ints
     """Numbers of the list of classes."""
     is_on_empty: Flags
-    """Is there no box at all on its picture, a group box included?"""
-    pictures: Ints
-    """Numbers of the list of pictures."""
+    """Is there no box at all on its image, a group box included?"""
+    images: Ints
+    """Numbers of the list of images."""
     boxes: Ints
     """Of each class, all that can be hit."""
 
@@ -52,11 +52,11 @@ class Matches:
         return ~np.isnan(self.ious)
 
 
-def match(found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], pictures: Sequence[str]) -> Matches:
-    """`found` and `boxes` are of these classes and pictures; the boxes are a set's, with the column `group`."""
-    found = best_of_each_picture(found)
-    kinds, places = _numbers(found["class"], classes), _numbers(found["id"], pictures)
-    box_kinds, box_places = _numbers(boxes["class"], classes), _numbers(boxes["id"], pictures)
+def match(found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], images: Sequence[str]) -> Matches:
+    """`found` and `boxes` are of these classes and images; the boxes are a set's, with the column `group`."""
+    found = best_of_each_image(found)
+    kinds, places = _numbers(found["class"], classes), _numbers(found["id"], images)
+    box_kinds, box_places = _numbers(boxes["class"], classes), _numbers(boxes["id"], images)
     is_group = boxes["group"].to_numpy(dtype=bool)
     groups, box_groups = places * len(classes) + kinds, box_places * len(classes) + box_kinds
     taken, ious, is_left_out = _take_boxes(
@@ -71,16 +71,16 @@ def match(found: pd.DataFrame, boxes: pd.DataFrame, classes: Sequence[str], pict
         taken=taken[order],
         classes=kinds[order],
         is_on_empty=~np.isin(places, box_places)[order],
-        pictures=places[order],
+        images=places[order],
         boxes=np.bincount(box_kinds[~is_group], minlength=len(classes)),
     )
 
 
-def best_of_each_picture(found: pd.DataFrame) -> pd.DataFrame:
-    """By falling score, those of equal scores as they came; of each class on a picture 100 at most."""
+def best_of_each_image(found: pd.DataFrame) -> pd.DataFrame:
+    """By falling score, those of equal scores as they came; of each class on an image 100 at most."""
     ordered = found.sort_values("score", ascending=False, kind="stable", ignore_index=True)
     place = ordered.groupby(["id", "class"], sort=False).cumcount()
-    return ordered[place < MOST_ON_A_PICTURE].reset_index(drop=True)
+    return ordered[place < MOST_ON_A_IMAGE].reset_index(drop=True)
 
 
 def best_threshold(matches: Matches) -> float:
@@ -108,7 +108,7 @@ def _take_boxes(
 ) -> tuple[Ints, Floats, Flags]:
     """The box that each detection takes, or -1; its IoU with it, or nan; and whether it is left out for a group box.
 
-    The detections come by falling score. Only pairs within a group, a picture and a class, can meet.
+    The detections come by falling score. Only pairs within a group, an image and a class, can meet.
     """
     first, second = _pairs(groups, box_groups)
     shared, own = overlaps(corners[first], box_corners[second]), areas(corners)[first]

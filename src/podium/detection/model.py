@@ -1,4 +1,4 @@
-"""The detector: KerasHub's RetinaNet on a backbone of the table or of a preset, from uint8 pictures to boxes."""
+"""The detector: KerasHub's RetinaNet on a backbone of the table or of a preset, from uint8 images to boxes."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ from podium.models.classifier import BACKBONE
 RARE = 0.01
 """How likely an object is anywhere, as the untrained head says: else the many places without one are all it learns."""
 LEAST_SCORE, OVERLAP, MOST = 0.05, 0.5, 100
-"""What is found: the least score, the IoU above which of two boxes the better one stays, and the most a picture."""
+"""What is found: the least score, the IoU above which of two boxes the better one stays, and the most an image."""
 
 
 def build_detector(
@@ -114,10 +114,10 @@ def _pyramid(
 
 
 def _encoder(scaling: Any, features: Any, image_size: int) -> Any:
-    """From pictures to the features of three levels, as KerasHub expects an image encoder."""
-    pictures = keras.Input((image_size, image_size, 3), name="pictures")
-    outputs = features(scaling(pictures))
-    encoder = keras.Model(pictures, outputs, name="encoder")
+    """From images to the features of three levels, as KerasHub expects an image encoder."""
+    images = keras.Input((image_size, image_size, 3), name="images")
+    outputs = features(scaling(images))
+    encoder = keras.Model(images, outputs, name="encoder")
     encoder.pyramid_outputs = {f"P{level}": output for level, output in zip(LEVELS, outputs, strict=True)}
     return encoder
 
@@ -143,7 +143,7 @@ def _ends_of_levels(backbone: Any, name: str, image_size: int) -> list[Any]:
     missing = [size for size in sizes if size not in found]
     if missing:
         raise ConfigError(
-            f"{name} has no features of {missing[0]} pixels at {image_size}: take pictures of a"
+            f"{name} has no features of {missing[0]} pixels at {image_size}: take images of a"
             " multiple of 32 pixels, or another backbone"
         )
     return [found[size] for size in sizes]

@@ -20,7 +20,7 @@ from podium.errors import DataError
 Tell = Callable[[int], None]
 """Told how many bytes of a file are read."""
 SIDES = ("XMin", "YMin", "XMax", "YMax")
-"""In the order of the corners of a BoxSet. Shares of the picture's width and height."""
+"""In the order of the corners of a BoxSet. Shares of the image's width and height."""
 FLAGS = {"occluded": "IsOccluded", "truncated": "IsTruncated", "group": "IsGroupOf", "depiction": "IsDepiction",
          "inside": "IsInside"}  # fmt: skip
 BLOCK = 8 << 20
@@ -63,7 +63,7 @@ def wanted_codes(classes: Mapping[str, Sequence[str]], codes: Mapping[str, str],
 def check_id(text: str, where: str) -> str:
     """The id, if it may be part of a file's name."""
     if not _ID.fullmatch(text):
-        raise DataError(f"{where}: {text!r} is no id of a picture, such as 000002b66c9c498e")
+        raise DataError(f"{where}: {text!r} is no id of an image, such as 000002b66c9c498e")
     return text
 
 
@@ -87,7 +87,7 @@ class _Columns:
 @dataclass(frozen=True)
 class FoundBoxes:
     boxes: pd.DataFrame
-    """id, class, left, top, right and bottom as shares of the picture, and a column for each flag."""
+    """id, class, left, top, right and bottom as shares of the image, and a column for each flag."""
     rows: int
     """Of the whole table."""
 
@@ -106,7 +106,7 @@ def read_boxes(path: Path, class_of: Mapping[str, str], tell: Tell = lambda done
 
 
 def _add(columns: _Columns, fields: "_Fields", class_of: Mapping[str, str], ids: dict[str, str]) -> None:
-    # A picture's boxes share one text for its id.
+    # An image's boxes share one text for its id.
     columns.ids += [ids.setdefault(text, text) for text in fields.ids()]
     columns.classes += [class_of[label] for label in fields.column("LabelName")]
     columns.sides.append(np.column_stack([fields.numbers(name) for name in SIDES]))
@@ -130,17 +130,17 @@ class _Table:
         rows = lines.split(range(len(lines)))
         for at, row in enumerate(rows):
             if len(row) <= self._position:
-                raise self.fault(first + at, f"expected {len(self.header)} fields: got {len(row)}")
+                raise self.problem(first + at, f"expected {len(self.header)} fields: got {len(row)}")
         return [row[self._position].encode() for row in rows]
 
     def fields_of(self, lines: "_Lines", chosen: Sequence[int], first: int) -> "_Fields":
         rows = lines.split(chosen)
         for at, row in zip(chosen, rows, strict=True):
             if len(row) != len(self.header):
-                raise self.fault(first + at, f"expected {len(self.header)} fields, as in the header: got {len(row)}")
+                raise self.problem(first + at, f"expected {len(self.header)} fields, as in the header: got {len(row)}")
         return _Fields(self, rows, [first + at for at in chosen])
 
-    def fault(self, line: int, message: str) -> DataError:
+    def problem(self, line: int, message: str) -> DataError:
         return DataError(f"{self.path}, line {line}: {message}; {AGAIN}")
 
 
@@ -170,7 +170,7 @@ class _Fields:
             numbers = np.array([_number(text) for text in texts])
         if not np.isfinite(numbers).all():
             at = int(np.flatnonzero(~np.isfinite(numbers))[0])
-            raise self.table.fault(self.lines[at], f"{name} is a number from 0 to 1: got {texts[at]!r}")
+            raise self.table.problem(self.lines[at], f"{name} is a number from 0 to 1: got {texts[at]!r}")
         return numbers
 
     def truths(self, name: str) -> NDArray[np.bool_]:
@@ -179,7 +179,7 @@ class _Fields:
             return np.array([_FLAG[text] for text in texts], dtype=bool)
         except KeyError:
             at = next(number for number, text in enumerate(texts) if text not in _FLAG)
-            raise self.table.fault(self.lines[at], f"{name} is 1, 0 or -1: got {texts[at]!r}") from None
+            raise self.table.problem(self.lines[at], f"{name} is 1, 0 or -1: got {texts[at]!r}") from None
 
 
 def _number(text: str) -> float:

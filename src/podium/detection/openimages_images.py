@@ -1,4 +1,4 @@
-"""The pictures of Open Images: how each is turned, and the addresses that it can be fetched from."""
+"""The images of Open Images: how each is turned, and the addresses that it can be fetched from."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from podium.detection.openimages import AGAIN, Tell, check_id, checked_header, m
 from podium.errors import DataError
 
 UNKNOWN = -1
-"""Instead of degrees: nobody knows how the picture was meant."""
+"""Instead of degrees: nobody knows how the image was meant."""
 TRANSFER_HEADING = "TsvHttpData-1.0"
 _COLUMNS = ("ImageID", "Subset", "OriginalURL", "OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation")
 _AT_A_TIME = 50_000
@@ -33,31 +33,31 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPicture:
-    """What the table tells of a picture."""
+class KnownImage:
+    """What the table tells of an image."""
 
     subset: str = ""
     original: Address | None = None
     thumbnail: str = ""
     turn: int = UNKNOWN
-    """Degrees counterclockwise to the picture as it was meant."""
+    """Degrees counterclockwise to the image as it was meant."""
 
 
-NOTHING_KNOWN = KnownPicture()
+NOTHING_KNOWN = KnownImage()
 
 
-def read_pictures(path: Path, ids: Collection[str], tell: Tell = lambda done: None) -> dict[str, KnownPicture]:
-    """What the table says of these pictures; one that it lacks is not in the answer."""
-    found: dict[str, KnownPicture] = {}
+def read_images(path: Path, ids: Collection[str], tell: Tell = lambda done: None) -> dict[str, KnownImage]:
+    """What the table says of these images; one that it lacks is not in the answer."""
+    found: dict[str, KnownImage] = {}
     for (id_, subset, url, size, md5, thumbnail, rotation), where in _rows(path, _COLUMNS, tell):
         if id_ in ids:
             original = Address(url, _size(size, where), _md5(md5, where)) if url else None
-            found[id_] = KnownPicture(subset, original, thumbnail, _turn(rotation, where))
+            found[id_] = KnownImage(subset, original, thumbnail, _turn(rotation, where))
     return found
 
 
 def ids_at_random(path: Path, seed: int, without: Collection[str]) -> Iterator[str]:
-    """All pictures that the table has and `without` lacks, in an order that only the seed and each id decide: where
+    """All images that the table has and `without` lacks, in an order that only the seed and each id decide: where
     the table has grown, the new ones stand somewhere between the others."""
     found = [row[0].encode() for row, _ in _rows(path, ("ImageID",), lambda done: None) if row[0] not in without]
     ids = np.unique(np.array(found, dtype=np.bytes_))
@@ -66,14 +66,14 @@ def ids_at_random(path: Path, seed: int, without: Collection[str]) -> Iterator[s
 
 
 def rank(seed: int, id_: bytes) -> int:
-    """A picture's place in a random order that does not depend on the others."""
+    """An image's place in a random order that does not depend on the others."""
     return int.from_bytes(hashlib.blake2b(b"%d/%s" % (seed, id_), digest_size=8).digest())
 
 
-def read_addresses(paths: Sequence[Path], known: dict[str, KnownPicture], tell: Tell) -> dict[str, Address]:
-    """By a picture's id, out of lists of addresses. A picture's is the one that ends as its original's does, whatever
+def read_addresses(paths: Sequence[Path], known: dict[str, KnownImage], tell: Tell) -> dict[str, Address]:
+    """By an image's id, out of lists of addresses. An image's is the one that ends as its original's does, whatever
     host it names, or in its id."""
-    id_of = {_last_part(picture.original.url): id_ for id_, picture in known.items() if picture.original}
+    id_of = {_last_part(image.original.url): id_ for id_, image in known.items() if image.original}
     found: dict[str, Address] = {}
     done = 0
     for path in paths:
@@ -97,10 +97,10 @@ def read_addresses(paths: Sequence[Path], known: dict[str, KnownPicture], tell: 
     return found
 
 
-def addresses_of(id_: str, known: KnownPicture, listed: Address | None, wanted: Sequence[str]) -> tuple[Address, ...]:
-    """Where a picture may be fetched from, in the order to try.
+def addresses_of(id_: str, known: KnownImage, listed: Address | None, wanted: Sequence[str]) -> tuple[Address, ...]:
+    """Where an image may be fetched from, in the order to try.
 
-    Flickr turns the small versions that it makes, but not the originals. So a thumbnail serves only where the picture
+    Flickr turns the small versions that it makes, but not the originals. So a thumbnail serves only where the image
     needs no turning: of others nobody could tell how often they have been turned.
     """
     found = [listed] if listed else []

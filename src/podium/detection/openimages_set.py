@@ -1,4 +1,4 @@
-"""A set of boxes from a download of Open Images: boxes of the classes, their pictures found or fetched, set upright."""
+"""A set of boxes from a download of Open Images: boxes of the classes, their images found or fetched, set upright."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +15,17 @@ from podium.data.jpeg import AS_STORED
 from podium.detection.boxset import CORNERS
 from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
 from podium.detection.config import DetectorSettings, OpenImagesSource
-from podium.detection.fetching import Dead, Wanted, fetch_pictures
+from podium.detection.fetching import Dead, Wanted, fetch_images
 from podium.detection.openimages import Tell, read_boxes, read_class_codes, wanted_codes
 from podium.detection.openimages_images import (
     NOTHING_KNOWN,
     UNKNOWN,
     Address,
-    KnownPicture,
+    KnownImage,
     addresses_of,
     ids_at_random,
     read_addresses,
-    read_pictures,
+    read_images,
 )
 from podium.detection.orientation import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.detection.places import exact_patterns, is_there, places_of
@@ -33,7 +33,7 @@ from podium.errors import DataError
 from podium.progress import telling
 
 TURNED = "turned"
-"""The folder of the set's own that turned pictures are written to."""
+"""The folder of the set's own that turned images are written to."""
 _LONG = 50_000_000
 """Bytes of a file that take long enough to read for their progress to be shown."""
 
@@ -68,13 +68,13 @@ class Making:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The boxes that stay, and what is known of their pictures and of the empty ones."""
+    """The boxes that stay, and what is known of their images and of the empty ones."""
 
     boxes: pd.DataFrame
     left_out: dict[str, int]
     bare: int
     empty: list[str]
-    known: dict[str, KnownPicture]
+    known: dict[str, KnownImage]
 
     @property
     def ids(self) -> list[str]:
@@ -88,15 +88,15 @@ def from_open_images(making: Making) -> Built:
     if boxes.empty:
         places = ", ".join(making.source.images)
         first = f" (first: {dead[0].id}: {dead[0].reason})" if dead else ""
-        raise DataError(f"none of the {len(chosen.ids):,} pictures can be had from {making.data}/{places}{first}")
-    pictures, boxes = _upright(making, chosen, files, boxes)
+        raise DataError(f"none of the {len(chosen.ids):,} images can be had from {making.data}/{places}{first}")
+    images, boxes = _upright(making, chosen, files, boxes)
     empty = {id_ for id_ in chosen.empty if id_ in files}
-    built = finished(making.settings, list(making.settings.classes), pictures, boxes, chosen.left_out, empty)
+    built = finished(making.settings, list(making.settings.classes), images, boxes, chosen.left_out, empty)
     return replace(built, bare=built.bare + chosen.bare, dead=dead)
 
 
 def choose(making: Making) -> Chosen:
-    """What the tables say; no picture is looked for yet, but for empty ones that are not going to be fetched."""
+    """What the tables say; no image is looked for yet, but for empty ones that are not going to be fetched."""
     source, data = making.source, making.data
     codes = read_class_codes(data / source.classes)
     class_of = wanted_codes(making.settings.classes, codes, data / source.classes)
@@ -110,33 +110,33 @@ def choose(making: Making) -> Chosen:
     seen = set(found.boxes["id"])
     empty = _empty(making, len(ids), seen)
     known = {}
-    if source.pictures is not None:
-        with making.reading([data / source.pictures], "reading pictures") as tell:
-            known = read_pictures(data / source.pictures, ids | set(empty), tell)
+    if source.image_table is not None:
+        with making.reading([data / source.image_table], "reading images") as tell:
+            known = read_images(data / source.image_table, ids | set(empty), tell)
     return Chosen(boxes.reset_index(drop=True), left_out, len(seen) - len(ids), empty, known)
 
 
 def _empty(making: Making, with_boxes: int, seen: Collection[str]) -> list[str]:
-    """Pictures of the table that have no box of the classes; where nothing is fetched, such as are there."""
+    """Images of the table that have no box of the classes; where nothing is fetched, such as are there."""
     source, data = making.source, making.data
     count = empty_count(making.settings, with_boxes, default=0)
-    if not count or source.pictures is None:
+    if not count or source.image_table is None:
         return []
-    order = ids_at_random(data / source.pictures, seed_of(making.settings), seen)
+    order = ids_at_random(data / source.image_table, seed_of(making.settings), seen)
     if source.fetch is None:
         patterns = exact_patterns(source.images, data)
         order = (id_ for id_ in order if is_there(id_, patterns, data))
     return list(islice(order, count))
 
 
-def listed_addresses(making: Making, known: dict[str, KnownPicture]) -> dict[str, Address]:
+def listed_addresses(making: Making, known: dict[str, KnownImage]) -> dict[str, Address]:
     paths = [making.data / name for name in making.source.urls]
     with making.reading(paths, "reading addresses") as tell:
         return read_addresses(paths, known, tell)
 
 
 def _files_of(making: Making, chosen: Chosen) -> tuple[dict[str, str], list[Dead]]:
-    """Each picture's file, seen from the data folder, whole; and the pictures that cannot be had."""
+    """Each image's file, seen from the data folder, whole; and the images that cannot be had."""
     ids, patterns = set(chosen.ids), exact_patterns(making.source.images, making.data)
     files = places_of(ids, patterns, making.data)
     there = sorted(files)
@@ -147,7 +147,7 @@ def _files_of(making: Making, chosen: Chosen) -> tuple[dict[str, str], list[Dead
     absent = sorted(ids - set(files))
     if making.source.fetch is None:
         places = ", ".join(making.source.images)
-        return files, [Dead(id_, "", "no whole picture" if id_ in broken else f"not in {places}") for id_ in absent]
+        return files, [Dead(id_, "", "no whole image" if id_ in broken else f"not in {places}") for id_ in absent]
     wanted = _wanted(making, chosen, absent, broken)
     dead = _fetched(making, wanted)
     gone = {one.id for one in dead}
@@ -156,7 +156,7 @@ def _files_of(making: Making, chosen: Chosen) -> tuple[dict[str, str], list[Dead
 
 
 def _wanted(making: Making, chosen: Chosen, absent: Sequence[str], broken: dict[str, str]) -> list[Wanted]:
-    """What is to be fetched, and where to: a broken picture into its place."""
+    """What is to be fetched, and where to: a broken image into its place."""
     fetch = making.source.fetch
     assert fetch is not None
     listed = listed_addresses(making, {id_: chosen.known.get(id_, NOTHING_KNOWN) for id_ in absent}) if absent else {}
@@ -175,42 +175,40 @@ def _fetched(making: Making, wanted: Sequence[Wanted]) -> list[Dead]:
     assert fetch is not None
     if not wanted:
         return []
-    with telling(making.console, "fetching pictures", len(wanted), lambda count: f"{count:,} pictures") as tell:
+    with telling(making.console, "fetching images", len(wanted), lambda count: f"{count:,} images") as tell:
 
         def told(done: int) -> None:
             making.look()
             tell(done)
 
-        return list(fetch_pictures(wanted, fetch.at_once, told))
+        return list(fetch_images(wanted, fetch.at_once, told))
 
 
 def _upright(
     making: Making, chosen: Chosen, files: dict[str, str], boxes: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of a set, in pixels of pictures that stand upright, but for the split."""
+    """The tables of a set, in pixels of images that stand upright, but for the split."""
     ids = sorted(files)
     rows, ways = [], {}
     measured = in_parallel(
-        lambda id_: _set_upright(making, id_, files[id_], chosen.known), ids, "measuring pictures", making.console
+        lambda id_: _set_upright(making, id_, files[id_], chosen.known), ids, "measuring images", making.console
     )
     for id_, (file, width, height, way, is_turned) in zip(ids, measured, strict=True):
         making.look()
         rows.append((id_, file, width, height, is_turned))
         ways[id_] = way
-    pictures = pd.DataFrame(rows, columns=["id", "file", "width", "height", "turned"])
+    images = pd.DataFrame(rows, columns=["id", "file", "width", "height", "turned"])
     corners = boxes[list(CORNERS)].to_numpy()
     way_of_box = boxes["id"].map(ways).to_numpy()
     for way in np.unique(way_of_box[way_of_box != AS_STORED]):
         corners[way_of_box == way] = turned_boxes(corners[way_of_box == way], int(way))
-    sizes = pictures.set_index("id")[["width", "height"]].loc[boxes["id"]].to_numpy(dtype=np.float64)
+    sizes = images.set_index("id")[["width", "height"]].loc[boxes["id"]].to_numpy(dtype=np.float64)
     corners = corners * np.concatenate([sizes, sizes], axis=1)
     columns = dict(zip(CORNERS, corners.T, strict=True))
-    return pictures.assign(split=""), boxes.assign(**columns, **{"class": boxes["class"].astype(object)})
+    return images.assign(split=""), boxes.assign(**columns, **{"class": boxes["class"].astype(object)})
 
 
-def _set_upright(
-    making: Making, id_: str, file: str, known: dict[str, KnownPicture]
-) -> tuple[str, int, int, int, bool]:
+def _set_upright(making: Making, id_: str, file: str, known: dict[str, KnownImage]) -> tuple[str, int, int, int, bool]:
     """File, width and height as it is meant to be seen, by which way of turning, and whether the file is a turned one.
 
     What lies on its side only by a tag of its file is written turned as well: not everything that reads it will look.

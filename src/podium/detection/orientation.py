@@ -1,8 +1,8 @@
-"""Pictures as they were meant to be seen, and their boxes with them.
+"""Images as they were meant to be seen, and their boxes with them.
 
 Of Open Images: its page "Rotated images in Open Images" (storage.googleapis.com/openimages/web, 2018-05-17) says that
-Rotation is by how many degrees, counterclockwise, both the picture and its boxes have to be turned, and that it is nan
-where Flickr no longer had the picture. So boxes are given in the frame of the pixels as they are stored, whatever an
+Rotation is by how many degrees, counterclockwise, both the image and its boxes have to be turned, and that it is nan
+where Flickr no longer had the image. So boxes are given in the frame of the pixels as they are stored, whatever an
 EXIF tag of the file says; and a Rotation that is known is the whole turn, since it was made from such tags. Where it
 is not known, the file's own tag is all there is to go by.
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.images import Picture, read_file
+from podium.data.images import Image, read_file
 from podium.data.jpeg import ON_THEIR_SIDE, Stored, header_of_file
 from podium.errors import DataError
 from podium.files import replacing
@@ -41,16 +41,16 @@ def write_turned(path: Path, way: int, target: Path) -> None:
         temporary.write_bytes(content.tobytes())
 
 
-def turned(picture: Picture, way: int) -> Picture:
-    """The picture, stored in this way, as it is meant."""
+def turned(image: Image, way: int) -> Image:
+    """The image, stored in this way, as it is meant."""
     if way in ON_THEIR_SIDE:
-        picture = np.swapaxes(picture, 0, 1)
+        image = np.swapaxes(image, 0, 1)
     across, down = _MIRRORED[way]
-    return np.ascontiguousarray(picture[:: -1 if down else 1, :: -1 if across else 1])
+    return np.ascontiguousarray(image[:: -1 if down else 1, :: -1 if across else 1])
 
 
 def turned_boxes(corners: NDArray[np.float64], way: int) -> NDArray[np.float64]:
-    """Left, top, right and bottom, as shares of the stored picture, as shares of the one that is meant."""
+    """Left, top, right and bottom, as shares of the stored image, as shares of the one that is meant."""
     if way in ON_THEIR_SIDE:
         corners = corners[:, [1, 0, 3, 2]]
     left, top, right, bottom = corners.T
@@ -67,9 +67,9 @@ _MIRRORED = {1: (False, False), 2: (True, False), 3: (True, True), 4: (False, Tr
 """Across and down, once rows and columns have changed places where they have to."""
 
 
-def _pixels(path: Path) -> Picture:
+def _pixels(path: Path) -> Image:
     content = read_file(path)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
-    if picture is None:
-        raise DataError(f"{path} is not a picture that can be read; replace it")
-    return np.asarray(picture, dtype=np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
+    if image is None:
+        raise DataError(f"{path} is not an image that can be read; replace it")
+    return np.asarray(image, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Where the pictures of a download lie."""
+"""Where the images of a download lie."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -19,9 +19,9 @@ def exact_patterns(patterns: Sequence[str], data: Path) -> list[str]:
 
 
 def places_of(ids: Collection[str], patterns: Sequence[str], data: Path) -> dict[str, str]:
-    """The file of each picture that is there, seen from the data folder: where more than one place has it, the first.
+    """The file of each image that is there, seen from the data folder: where more than one place has it, the first.
 
-    Each folder is listed once, however many pictures are looked for.
+    Each folder is listed once, however many images are looked for.
     """
     found: dict[str, str] = {}
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What a trained detector finds: in the parts of its set, or in any pictures."""
+"""What a trained detector finds: in the parts of its set, or in any images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from podium.runs import Run
 
 @dataclass(frozen=True)
 class Searched:
-    """Pictures to search, and the height and width of each."""
+    """Images to search, and the height and width of each."""
 
     ids: Sequence[str]
     paths: Sequence[Path]
@@ -41,11 +41,9 @@ class TrainedDetector:
         self._batch_size = max(stage.batch_size for stage in settings.stages)
         self._finder = Finder(detector, self._batch_size)
 
-    def find(self, pictures: Searched, cache: Cache | None, console: Console) -> pd.DataFrame:
-        """A table as `detection.found` has it, in the order of the pictures."""
+    def find(self, images: Searched, cache: Cache | None, console: Console) -> pd.DataFrame:
+        """A table as `detection.found` has it, in the order of the images."""
         look = PlainLook(self._size, self._settings.resize)
-        batches = PredictionBatches(Supply(pictures.paths, cache), [look], self._batch_size)
-        with console.status(f"searching {len(pictures.ids):,} pictures"):
-            return self._finder.in_pictures(
-                batches, pictures.ids, pictures.shapes, self._classes, self._settings.resize
-            )
+        batches = PredictionBatches(Supply(images.paths, cache), [look], self._batch_size)
+        with console.status(f"searching {len(images.ids):,} images"):
+            return self._finder.in_images(batches, images.ids, images.shapes, self._classes, self._settings.resize)

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Tag, field_validator, model_validator
 from podium.config.backbones import SMALLEST
 from podium.config.kaggle_place import KaggleKind, KagglePlace, is_at_kaggle
 from podium.config.member import BackboneSettings
-from podium.config.problems import raise_key_faults
+from podium.config.problems import raise_key_problems
 from podium.config.settings import Settings
 from podium.errors import RunError, WeightsError
 from podium.files import digest_of, digest_of_file, read_json
@@ -35,7 +35,7 @@ class PresetSettings(Settings):
         twice = [key for key in ("name", "weights", "alpha") if isinstance(value, dict) and key in value]
         if twice:
             whole = f"backbone={{preset: {value['preset']}}}"
-            raise_key_faults([("preset", f"it takes the place of {', '.join(twice)}: keep one (--set '{whole}')")])
+            raise_key_problems([("preset", f"it takes the place of {', '.join(twice)}: keep one (--set '{whole}')")])
         return value
 
     @field_validator("preset")

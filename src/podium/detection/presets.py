@@ -1,6 +1,6 @@
 """A preset of KerasHub as a detector's backbone.
 
-The preset itself is read once, where a training begins. Its recipe, how the backbone is built and its pictures are
+The preset itself is read once, where a training begins. Its recipe, how the backbone is built and its images are
 scaled, is kept in the run folder, and whatever is built afterwards is built from that: a training goes on, and a
 trained detector is asked, also where the preset cannot be had any more.
 """
@@ -29,7 +29,7 @@ _NOT_KEPT = ("dtype", "build_config", "compile_config")
 
 @keras.saving.register_keras_serializable("podium")
 class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Pictures of 0..255 as a preset's image converter scales them, so that no step outside the model scales anything.
+    """Images of 0..255 as a preset's image converter scales them, so that no step outside the model scales anything.
 
     Each number is one for all three colours, or one for each; None leaves that step out.
     """
@@ -38,13 +38,13 @@ class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
         super().__init__(**kwargs)
         self.scale, self.offset = scale, offset
 
-    def call(self, pictures: Any) -> Any:
-        pictures = keras.ops.cast(pictures, self.compute_dtype)
+    def call(self, images: Any) -> Any:
+        images = keras.ops.cast(images, self.compute_dtype)
         if self.scale is not None:
-            pictures = pictures * keras.ops.array(self.scale, pictures.dtype)
+            images = images * keras.ops.array(self.scale, images.dtype)
         if self.offset is not None:
-            pictures = pictures + keras.ops.array(self.offset, pictures.dtype)
-        return pictures
+            images = images + keras.ops.array(self.offset, images.dtype)
+        return images
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -65,7 +65,7 @@ class Recipe:
     """How the pyramid of a RetinaNet is built; empty where the preset has none."""
 
     def build(self, image_size: int) -> Any:
-        """The backbone for pictures of this size, with random weights."""
+        """The backbone for images of this size, with random weights."""
         content = json.loads(json.dumps(self.backbone))  # Keras changes what it is given
         for key in {"image_shape", "input_shape"} & content["config"].keys():
             content["config"][key] = [image_size, image_size, 3]
@@ -170,12 +170,12 @@ def _backbone(settings: PresetSettings, place: str) -> Any:
 
 
 def _converter(settings: PresetSettings, place: str) -> Any:
-    """What does not say how its pictures are scaled could only be trained on by guessing."""
+    """What does not say how its images are scaled could only be trained on by guessing."""
     try:
         return keras_hub.layers.ImageConverter.from_preset(place)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"the preset {settings.preset} has no image converter, which says how its pictures are scaled: save that"
+            f"the preset {settings.preset} has no image converter, which says how its images are scaled: save that"
             " beside it, such as keras_hub.layers.ResNetImageConverter(scale=1 / 255).save_to_preset(FOLDER)"
         ) from error
     except Exception as error:

@@ -25,7 +25,7 @@ Cells = Callable[[Sequence[str]], NDArray[Any]]
 
 MEND = "mend the file, or make it again"
 MOST_PIXELS = 1_000_000
-"""Of a side: no format of pictures has more."""
+"""Of a side: no format of images has more."""
 _AT_A_TIME = 5_000
 """Rows whose texts are in memory together."""
 
@@ -154,7 +154,7 @@ def pixels_in(value: Any) -> int:
     return int(number)
 
 
-def fault_of_classes(names: Sequence[Any]) -> str | None:
+def problem_of_classes(names: Sequence[Any]) -> str | None:
     """What is wrong with a list of classes, if anything is."""
     if not names:
         return "expected the name of at least one class: got none"

@@ -1,7 +1,7 @@
-"""Average precision of resamples, in which each picture comes so many times or not at all.
+"""Average precision of resamples, in which each image comes so many times or not at all.
 
-What a detection hits on its picture does not depend on the other pictures. So COCOeval judges once, and of a resample
-only the sums are made anew, as its `accumulate` makes them: with each picture once they are its very figures.
+What a detection hits on its image does not depend on the other images. So COCOeval judges once, and of a resample
+only the sums are made anew, as its `accumulate` makes them: with each image once they are its very figures.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Resampled:
 
 
 def average_precision_of(times: Ints, classes: Sequence[Judged]) -> Resampled:
-    """`times` is (resamples, pictures): how often each picture is drawn."""
+    """`times` is (resamples, images): how often each image is drawn."""
     of_classes = np.array([_of_class(times, judged) for judged in classes])  # class, least IoU, resample
     return Resampled(_mean_of_known(of_classes[:, 0]), _mean_of_known(of_classes.mean(axis=1)))
 
@@ -45,8 +45,8 @@ def _of_least_iou(times: Ints, judged: Judged, number: int, needed: Ints) -> Flo
     if not len(places):
         return np.zeros(len(times))
     counted = counted[: places[-1] + 1]
-    detections = np.cumsum(times[:, judged.pictures[counted]], axis=1)[:, places]
-    hits = np.cumsum(times[:, judged.pictures[counted[places]]], axis=1)
+    detections = np.cumsum(times[:, judged.images[counted]], axis=1)[:, places]
+    hits = np.cumsum(times[:, judged.images[counted[places]]], axis=1)
     precisions = hits / (detections + np.spacing(1))
     best = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
     at = _first_with(hits, needed)

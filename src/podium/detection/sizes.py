@@ -1,7 +1,7 @@
-"""How wide and high a picture is when it stands upright, from the beginning of its file.
+"""How wide and high an image is when it stands upright, from the beginning of its file.
 
 A JPEG tells both in its header, and whether it lies on its side; so does a PNG. Anything else is decoded. No pixel of a
-JPEG is read, so a picture that is cut off has a size too.
+JPEG is read, so an image that is cut off has a size too.
 """
 
 import struct
@@ -23,7 +23,7 @@ def upright_sizes(paths: Sequence[Path], console: Console | None = None) -> list
     """Width and height of each."""
     if console is None or len(paths) < _MANY:
         return [upright_size(path) for path in paths]
-    shown = track(paths, "  measuring pictures", total=len(paths), console=console, transient=True)
+    shown = track(paths, "  measuring images", total=len(paths), console=console, transient=True)
     return [upright_size(path) for path in shown]
 
 
@@ -33,12 +33,12 @@ def upright_size(path: Path) -> tuple[int, int]:
         header = header_of_file(path)
         size = header.size_turned(header.way) if header else _size_of_png(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; put the picture back") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; put the image back") from None
     return size or _size_when_decoded(path)
 
 
 def _size_of_png(path: Path) -> tuple[int, int] | None:
-    """None where it is none, its header is damaged, or the picture may be turned."""
+    """None where it is none, its header is damaged, or the image may be turned."""
     size = None
     with path.open("rb") as file:
         is_png = file.read(len(_PNG)) == _PNG
@@ -49,14 +49,14 @@ def _size_of_png(path: Path) -> tuple[int, int] | None:
                 size, length = (width, height), length - 8
             if kind in (b"IDAT", b"IEND"):
                 break
-            if kind == b"eXIf":  # whether it turns the picture depends on who decodes it
+            if kind == b"eXIf":  # whether it turns the image depends on who decodes it
                 return None
             file.seek(length + 4, 1)
     return size if size and all(size) else None
 
 
 def _size_when_decoded(path: Path) -> tuple[int, int]:
-    from podium.data.images import read_picture
+    from podium.data.images import read_image
 
-    height, width = read_picture(path).shape[:2]
+    height, width = read_image(path).shape[:2]
     return width, height

@@ -1,4 +1,4 @@
-"""Which pictures train, which validate, which test: said by a picture's id alone, so that it stays when others come."""
+"""Which images train, which validate, which test: said by an image's id alone, so that it stays when others come."""
 
 import hashlib
 import math
@@ -17,15 +17,15 @@ _LETTERS = 13
 
 
 def splits_of(ids: Iterable[str], seed: int = 42, shares: Sequence[float] = SHARES) -> NDArray[np.object_]:
-    """The split of each of these pictures.
+    """The split of each of these images.
 
-    The first 13 hexadecimal digits of SHA-256 of `<seed>/<id>` in UTF-8, as a number over 16^13, are the picture's
+    The first 13 hexadecimal digits of SHA-256 of `<seed>/<id>` in UTF-8, as a number over 16^13, are the image's
     place between 0 and 1. It is of train below the first share, of validation below the first two together, else of
-    test. So no other picture decides, and the shares are met nearly: of n pictures, up to about √n more or fewer.
+    test. So no other image decides, and the shares are met nearly: of n images, up to about √n more or fewer.
     """
     if len(shares) != 3 or not all(0 <= share <= 1 for share in shares) or not math.isclose(sum(shares), 1):
         raise ConfigError(
-            f"the shares {', '.join(map(str, shares))} cannot split pictures; expected three numbers from 0 to 1, for"
+            f"the shares {', '.join(map(str, shares))} cannot split images; expected three numbers from 0 to 1, for"
             f" {', '.join(SPLITS)}, whose sum is 1"
         )
     beginning = hashlib.sha256(f"{seed}/".encode())

@@ -15,13 +15,13 @@ from podium.data.augmentation import Augmentation
 from podium.data.batches import BoxBatches, PredictionBatches
 from podium.data.image_source import Cache, Supply
 from podium.data.preprocessing import Boxed, PlainLook
-from podium.detection.boxset import BoxSet, only, picture_path
+from podium.detection.boxset import BoxSet, image_path, only
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.config import DetectorSettings
 from podium.detection.detect import Finder
 from podium.detection.detections import write_found
 from podium.detection.evaluation import evaluate_part
-from podium.detection.exchange import boxes_of_pictures, classes_of_boxes
+from podium.detection.exchange import boxes_of_images, classes_of_boxes
 from podium.detection.figures import PartFigures
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
@@ -29,14 +29,14 @@ from podium.models.backbone import settle_statistics, unfreeze
 from podium.training.task import Learner, Watch
 
 SETTLED_ON = 32
-"""Pictures whose statistics random weights begin with."""
+"""Images whose statistics random weights begin with."""
 HUBER_BEND = 0.1
-"""In shares of an anchor's size: smaller faults of a corner count by their square, larger ones in proportion."""
+"""In shares of an anchor's size: smaller problems of a corner count by their square, larger ones in proportion."""
 
 
 @dataclass(frozen=True)
-class PicturesWithBoxes:
-    """One part of a set. Of each picture the boxes with their classes' numbers; those of groups are not learned."""
+class ImagesWithBoxes:
+    """One part of a set. Of each image the boxes with their classes' numbers; those of groups are not learned."""
 
     ids: list[str]
     paths: Sequence[Path]
@@ -53,23 +53,23 @@ class PicturesWithBoxes:
     @classmethod
     def of(
         cls, boxset: BoxSet, part: str, data_folder: Path, own_folder: Path, limit: int | None = None
-    ) -> "PicturesWithBoxes":
-        """`part` of the set, or the first so many pictures of it; its own folder is where the set lies."""
-        chosen = np.flatnonzero(boxset.pictures["split"] == part)[:limit]
-        pictures = boxset.pictures.iloc[chosen]
+    ) -> "ImagesWithBoxes":
+        """`part` of the set, or the first so many images of it; its own folder is where the set lies."""
+        chosen = np.flatnonzero(boxset.images["split"] == part)[:limit]
+        images = boxset.images.iloc[chosen]
         numbers = classes_of_boxes(boxset)[:, None]
         boxes = np.concatenate([boxset.corners(), numbers], axis=1).astype(np.float32)
         is_learned = ~boxset.boxes["group"].to_numpy(dtype=bool)
-        of_picture = list(boxes_of_pictures(boxset))
+        of_image = list(boxes_of_images(boxset))
         boxed = [
-            Boxed(int(height), int(width), boxes[of_picture[row]][is_learned[of_picture[row]]])
-            for row, height, width in zip(chosen, pictures["height"], pictures["width"], strict=True)
+            Boxed(int(height), int(width), boxes[of_image[row]][is_learned[of_image[row]]])
+            for row, height, width in zip(chosen, images["height"], images["width"], strict=True)
         ]
         paths = [
-            picture_path(file, turned, data_folder, own_folder)
-            for file, turned in zip(pictures["file"], pictures["turned"], strict=True)
+            image_path(file, turned, data_folder, own_folder)
+            for file, turned in zip(images["file"], images["turned"], strict=True)
         ]
-        return cls(pictures["id"].tolist(), paths, boxed)
+        return cls(images["id"].tolist(), paths, boxed)
 
 
 class DetectionTask:
@@ -81,8 +81,8 @@ class DetectionTask:
         self,
         settings: DetectorSettings,
         boxset: BoxSet,
-        training: PicturesWithBoxes,
-        validation: PicturesWithBoxes,
+        training: ImagesWithBoxes,
+        validation: ImagesWithBoxes,
         *,
         eager: bool = False,
         cache: Cache | None = None,
@@ -109,8 +109,8 @@ class DetectionTask:
         if pretrained and self._settings.backbone.begins_at_random:
             some = Supply(self._training.paths[:SETTLED_ON])
             look = PlainLook(image_size, self._settings.resize)
-            (pictures,) = PredictionBatches(some, [look], SETTLED_ON)[0]
-            settle_statistics(detector, pictures)
+            (images,) = PredictionBatches(some, [look], SETTLED_ON)[0]
+            settle_statistics(detector, images)
         return detector
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
@@ -150,7 +150,7 @@ class DetectionTask:
             self._finders[model] = Finder(model, stage.batch_size)
         look = PlainLook(stage.image_size, self._settings.resize)
         part = self._validation
-        found = self._finders[model].in_pictures(
+        found = self._finders[model].in_images(
             PredictionBatches(self._validation_supply, [look], stage.batch_size),
             part.ids,
             part.shapes,

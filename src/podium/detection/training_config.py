@@ -5,15 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from podium.config.member import BackboneSettings, Precision
-from podium.config.problems import raise_key_faults
+from podium.config.problems import raise_key_problems
 from podium.config.settings import Positive, Settings
 from podium.config.stage import Augmentation, Stage
 from podium.detection.preset_config import DetectorBackbone
 
 SHRINKS_BY = 32
-"""The smallest features of the backbone are so many times smaller than the picture."""
+"""The smallest features of the backbone are so many times smaller than the image."""
 LEVELS = (3, 4, 5)
-"""Of the backbone's features: 8, 16 and 32 times smaller than the picture."""
+"""Of the backbone's features: 8, 16 and 32 times smaller than the image."""
 
 
 class Anchors(Settings):
@@ -60,15 +60,15 @@ class DetectorTraining(Settings):
     def _stages_fit(self) -> Self:
         names = [stage.name for stage in self.stages]
         smallest = self.backbone.minimum_size
-        faults = []
+        problems = []
         for number, stage in enumerate(self.stages):
             key = f"stages.{number}"
             if stage.name in names[:number]:
-                faults.append((f"{key}.name", f"a stage before it is called {stage.name!r} too"))
+                problems.append((f"{key}.name", f"a stage before it is called {stage.name!r} too"))
             if stage.image_size % SHRINKS_BY or stage.image_size < smallest:
                 least = f"a multiple of {SHRINKS_BY} pixels" + (f" from {smallest} on" * (smallest > SHRINKS_BY))
-                faults.append((f"{key}.image_size", f"a detector takes {least}: got {stage.image_size}"))
+                problems.append((f"{key}.image_size", f"a detector takes {least}: got {stage.image_size}"))
             if stage.views is not None:
-                faults.append((f"{key}.views", "a detector sees each picture anew in every epoch: leave it out"))
-        raise_key_faults(faults)
+                problems.append((f"{key}.views", "a detector sees each image anew in every epoch: leave it out"))
+        raise_key_problems(problems)
         return self

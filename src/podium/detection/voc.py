@@ -1,8 +1,8 @@
 """Pascal VOC's XML, as its development kit has it.
 
-    Annotations/NAME.xml              a file a picture: its size, and its objects with their boxes
-    ImageSets/Main/train.txt          and val.txt, test.txt: the names of the split's pictures, a line each
-    JPEGImages/NAME.jpg               the pictures, where they were asked for
+    Annotations/NAME.xml              a file an image: its size, and its objects with their boxes
+    ImageSets/Main/train.txt          and val.txt, test.txt: the names of the split's images, a line each
+    JPEGImages/NAME.jpg               the images, where they were asked for
     labels.txt                        the classes in their order, a line each, which the format itself does not keep
 
 VOC counts pixels from 1, and a box ends with its last pixel. So `xmin` is left + 1 and `xmax` is right, both rounded to
@@ -27,18 +27,18 @@ from podium.detection.boxset import BoxSet, settled
 from podium.detection.exchange import (
     READ_SPLITS,
     SHORT_SPLITS,
-    PictureFiles,
-    boxes_of_pictures,
+    ImageFiles,
+    boxes_of_images,
     boxset_from,
     file_names_of,
     id_of,
     new_folder,
-    put_pictures,
+    put_images,
 )
-from podium.detection.reading import MEND, fault_of_classes, number_in, pixels_in, short, text_of
+from podium.detection.reading import MEND, number_in, pixels_in, problem_of_classes, short, text_of
 from podium.errors import DataError
 
-_PICTURE = """\
+_IMAGE = """\
 <annotation>
   <folder>JPEGImages</folder>
   <filename>{file}</filename>
@@ -69,33 +69,33 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _TRUTHS = {"0": False, "1": True, "false": False, "true": True}
 
 
-def write_voc(boxset: BoxSet, folder: Path, pictures: PictureFiles | None = None) -> None:
-    """Into a folder that is not there yet or is empty. Without pictures, put them into JPEGImages under the names of
+def write_voc(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+    """Into a folder that is not there yet or is empty. Without images, put them into JPEGImages under the names of
     their XML files."""
     boxset = settled(boxset)
     stems, names = file_names_of(boxset)
     with new_folder(folder) as draft:
         for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
             (draft / part).mkdir(parents=True)
-        sizes = boxset.pictures[["width", "height"]].to_numpy().tolist()
+        sizes = boxset.images[["width", "height"]].to_numpy().tolist()
         for stem, name, size, objects in zip(stems, names, sizes, _objects_of(boxset), strict=True):
-            text = _PICTURE.format(file=escape(name), width=size[0], height=size[1], objects=objects)
+            text = _IMAGE.format(file=escape(name), width=size[0], height=size[1], objects=objects)
             (draft / "Annotations" / f"{stem}.xml").write_text(text, encoding="utf-8", newline="\n")
         for split, short_name in SHORT_SPLITS.items():
-            some = [stem for stem, its in zip(stems, boxset.pictures["split"], strict=True) if its == split]
+            some = [stem for stem, its in zip(stems, boxset.images["split"], strict=True) if its == split]
             _write_lines(draft / "ImageSets" / "Main" / f"{short_name}.txt", some)
         _write_lines(draft / "labels.txt", boxset.classes)
-        if pictures is not None:
-            put_pictures(boxset, [draft / "JPEGImages" / name for name in names], pictures)
+        if images is not None:
+            put_images(boxset, [draft / "JPEGImages" / name for name in names], images)
 
 
 def _objects_of(boxset: BoxSet) -> Iterator[str]:
-    """The objects of each picture."""
+    """The objects of each image."""
     boxes = boxset.boxes
     columns = [boxes["class"].map(escape).tolist()]
     columns += [boxes[flag].tolist() for flag in ("truncated", "occluded", "group")]
     rows = list(zip(*columns, *whole_corners(boxset.corners()).T.tolist(), strict=True))
-    return ("".join(_OBJECT % row for row in rows[some]) for some in boxes_of_pictures(boxset))
+    return ("".join(_OBJECT % row for row in rows[some]) for some in boxes_of_images(boxset))
 
 
 def whole_corners(corners: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -117,7 +117,7 @@ def read_voc(folder: Path, *, slug: str | None = None) -> BoxSet:
     have them: clean them."""
     classes = _classes_in(folder / "labels.txt")
     known = None if classes is None else frozenset(classes)
-    pictures: list[tuple[Any, ...]] = []
+    images: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     for split, stem in _listed(folder):
         path = folder / "Annotations" / f"{stem}.xml"
@@ -125,31 +125,31 @@ def read_voc(folder: Path, *, slug: str | None = None) -> BoxSet:
         try:
             for number, element in enumerate(annotation.findall("object"), start=1):
                 at = f"object {number}: "
-                boxes.append((len(pictures), *_box_in(element, known)))
+                boxes.append((len(images), *_box_in(element, known)))
             at = ""
             file = _text_in(annotation, "filename")
             size = [_size_in(annotation, f"size/{side}") for side in ("width", "height")]
         except ValueError as error:
             raise DataError(f"{path}: {at}{error}; {MEND}") from None
-        pictures.append((id_of(stem), f"JPEGImages/{file}", *size, False, split))
+        images.append((id_of(stem), f"JPEGImages/{file}", *size, False, split))
     if classes is None:
         classes = sorted({box[1] for box in boxes})
-    if fault := fault_of_classes(classes):
-        raise DataError(f"{folder}: {fault}; name the classes in labels.txt, a line each")
-    return boxset_from(slug or folder.name, classes, pictures, boxes, {"format": "voc", "path": str(folder)})
+    if problem := problem_of_classes(classes):
+        raise DataError(f"{folder}: {problem}; name the classes in labels.txt, a line each")
+    return boxset_from(slug or folder.name, classes, images, boxes, {"format": "voc", "path": str(folder)})
 
 
 def _classes_in(path: Path) -> list[str] | None:
     if not path.is_file():
         return None
     classes = [line.strip() for line in text_of(path).rstrip().splitlines()]
-    if fault := fault_of_classes(classes):
-        raise DataError(f"{path}: {fault}; {MEND}")
+    if problem := problem_of_classes(classes):
+        raise DataError(f"{path}: {problem}; {MEND}")
     return classes
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, str]]:
-    """The split and the name of every picture."""
+    """The split and the name of every image."""
     annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
     if not annotations.is_dir():
         raise DataError(f"{folder} has no folder Annotations; expected Pascal VOC's folders: name the one they lie in")
@@ -166,7 +166,7 @@ def _listed(folder: Path) -> Iterator[tuple[str, str]]:
                 continue
             told = f"{path}, line {number}: {short(stem)}"
             if stem in found:
-                raise DataError(f"{told} is in {found[stem].name} already; expected each picture once: {MEND}")
+                raise DataError(f"{told} is in {found[stem].name} already; expected each image once: {MEND}")
             if stem not in stems:
                 raise DataError(f"{told} has no XML file of this name in Annotations; put it there, or take it out")
             found[stem] = path
@@ -189,7 +189,7 @@ def _xml_in(path: Path) -> ET.Element:
 
 
 def _box_in(element: ET.Element, known: frozenset[str] | None) -> tuple[Any, ...]:
-    """In the order of a box's columns, but its picture."""
+    """In the order of a box's columns, but its image."""
     name = _text_in(element, "name")
     if known is not None and name not in known:
         raise ValueError(f"name: {short(name)} is none of the classes in labels.txt")

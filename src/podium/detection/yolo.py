@@ -1,13 +1,13 @@
 """YOLO's text, as Ultralytics and darknet have it.
 
-    data.yaml                where the pictures of each split lie, and the classes
+    data.yaml                where the images of each split lie, and the classes
     obj.names                the classes again, a line each
-    images/train/NAME.jpg    and images/val, images/test, where the set has such; only where pictures were asked for
-    labels/train/NAME.txt    a line a box: class cx cy width height, the last four as shares of the picture's sides
+    images/train/NAME.jpg    and images/val, images/test, where the set has such; only where images were asked for
+    labels/train/NAME.txt    a line a box: class cx cy width height, the last four as shares of the image's sides
 
-Shares have nine digits behind the point: a corner comes back within 0.75 billionths of the picture's side, rounded to a
-millionth of a pixel. The format has no flags, so they are lost, and no sizes, so an import needs the pictures. A
-picture without boxes has an empty file.
+Shares have nine digits behind the point: a corner comes back within 0.75 billionths of the image's side, rounded to a
+millionth of a pixel. The format has no flags, so they are lost, and no sizes, so an import needs the images. A
+image without boxes has an empty file.
 """
 
 import os
@@ -22,19 +22,19 @@ from rich.console import Console
 
 from podium.detection.boxset import BoxSet, settled
 from podium.detection.exchange import (
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     READ_SPLITS,
     SHORT_SPLITS,
-    PictureFiles,
-    boxes_of_pictures,
+    ImageFiles,
+    boxes_of_images,
     boxset_from,
     classes_of_boxes,
     file_names_of,
     id_of,
     new_folder,
-    put_pictures,
+    put_images,
 )
-from podium.detection.reading import MEND, fault_of_classes, short, text_of
+from podium.detection.reading import MEND, problem_of_classes, short, text_of
 from podium.detection.sizes import upright_sizes
 from podium.errors import DataError
 
@@ -44,12 +44,12 @@ _ABOUT_ONE = 1.01
 _NAMES_FILES = ("obj.names", "classes.txt", "labels/classes.txt")
 
 
-def write_yolo(boxset: BoxSet, folder: Path, pictures: PictureFiles | None = None) -> None:
-    """Into a folder that is not there yet or is empty. Without pictures, put them into images/ under the names of their
+def write_yolo(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+    """Into a folder that is not there yet or is empty. Without images, put them into images/ under the names of their
     label files."""
     boxset = settled(boxset)
     stems, names = file_names_of(boxset)
-    folders = [SHORT_SPLITS[split] for split in boxset.pictures["split"]]
+    folders = [SHORT_SPLITS[split] for split in boxset.images["split"]]
     # An empty folder gets lost in an archive or a repository, and the set could not be read any more.
     used = [name for name in SHORT_SPLITS.values() if name in folders] or [SHORT_SPLITS["train"]]
     with new_folder(folder) as draft:
@@ -62,47 +62,47 @@ def write_yolo(boxset: BoxSet, folder: Path, pictures: PictureFiles | None = Non
         text = yaml.safe_dump(described, sort_keys=False, allow_unicode=True, width=10_000)
         (draft / "data.yaml").write_text(text, encoding="utf-8", newline="\n")
         (draft / "obj.names").write_text("\n".join([*boxset.classes, ""]), encoding="utf-8", newline="\n")
-        if pictures is not None:
-            put_pictures(
+        if images is not None:
+            put_images(
                 boxset,
                 [draft / "images" / place / name for name, place in zip(names, folders, strict=True)],
-                pictures,
+                images,
             )
 
 
 def _label_lines(boxset: BoxSet) -> Iterator[str]:
-    """The text of each picture's file."""
+    """The text of each image's file."""
     corners, classes = boxset.corners(), classes_of_boxes(boxset)
-    sizes = boxset.pictures[["width", "height"]].to_numpy()
-    for rows, size in zip(boxes_of_pictures(boxset), sizes, strict=True):
+    sizes = boxset.images[["width", "height"]].to_numpy()
+    for rows, size in zip(boxes_of_images(boxset), sizes, strict=True):
         one, other = corners[rows, :2], corners[rows, 2:]
         shares = np.concatenate([(one + other) / (2 * size), (other - one) / size], axis=1).tolist()
         yield "".join(_FORM % (number, *row) for number, row in zip(classes[rows].tolist(), shares, strict=True))
 
 
 def read_yolo(folder: Path, *, slug: str | None = None, console: Console | None = None) -> BoxSet:
-    """What lies in a folder with a data.yaml, or with the classes in obj.names or classes.txt and the pictures in
+    """What lies in a folder with a data.yaml, or with the classes in obj.names or classes.txt and the images in
     images/train, images/val and images/test. A file of the set is seen from this folder.
 
-    Labels lie in `labels` where the pictures lie in `images`, or beside them. A picture without a label file has no
+    Labels lie in `labels` where the images lie in `images`, or beside them. An image without a label file has no
     boxes; its id is its name. Boxes are as the files have them: clean them.
     """
     classes, places = _described(folder)
-    pictures: list[tuple[Any, ...]] = []
+    images: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     for split, place in places:
-        paths = _pictures_in(place)
+        paths = _images_in(place)
         labels = _labels_of(place, paths)
         for path, size in zip(paths, upright_sizes(paths, console), strict=True):
             name = id_of(path.relative_to(place).with_suffix("").as_posix())
             for number, corners in _boxes_in(labels.get(path), len(classes), size):
-                boxes.append((len(pictures), classes[number], *corners, False, False, False, False))
-            pictures.append((name, _seen_from(folder, path), *size, False, split))
-    return boxset_from(slug or folder.name, classes, pictures, boxes, {"format": "yolo", "path": str(folder)})
+                boxes.append((len(images), classes[number], *corners, False, False, False, False))
+            images.append((name, _seen_from(folder, path), *size, False, split))
+    return boxset_from(slug or folder.name, classes, images, boxes, {"format": "yolo", "path": str(folder)})
 
 
 def _described(folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
-    """The classes, and the folder with the pictures of each split."""
+    """The classes, and the folder with the images of each split."""
     path = folder / "data.yaml"
     if not path.is_file():
         classes = _classes_in_names_file(folder)
@@ -117,9 +117,9 @@ def _described(folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
     classes = _classes_in_yaml(path, content)
     found = {name: _place_of(path, name, content) for name in SHORT_SPLITS.values() if content.get(name)}
     if not found:
-        raise DataError(f"{path}: expected the folder of pictures of train, val or test: got none; {MEND}")
+        raise DataError(f"{path}: expected the folder of images of train, val or test: got none; {MEND}")
     if len(set(found.values())) < len(found):
-        raise DataError(f"{path}: {', '.join(found)}: expected a folder each, so that no picture is in two; {MEND}")
+        raise DataError(f"{path}: {', '.join(found)}: expected a folder each, so that no image is in two; {MEND}")
     return classes, [(READ_SPLITS[name], place) for name, place in found.items()]
 
 
@@ -128,8 +128,8 @@ def _classes_in_names_file(folder: Path) -> list[str]:
         path = folder / name
         if path.is_file():
             classes = [line.strip() for line in text_of(path).rstrip().splitlines()]
-            if fault := fault_of_classes(classes):
-                raise DataError(f"{path}: {fault}; {MEND}")
+            if problem := problem_of_classes(classes):
+                raise DataError(f"{path}: {problem}; {MEND}")
             return classes
     raise DataError(f"{folder} has no data.yaml, obj.names or classes.txt; expected the names of the classes in one")
 
@@ -155,8 +155,8 @@ def _classes_in_yaml(path: Path, content: dict[Any, Any]) -> list[str]:
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list):
         raise DataError(f"{path}: names: expected the names of the classes: got {short(names)}; {MEND}")
-    if fault := fault_of_classes(names):
-        raise DataError(f"{path}: names: {fault}; {MEND}")
+    if problem := problem_of_classes(names):
+        raise DataError(f"{path}: names: {problem}; {MEND}")
     if content.get("nc") not in (None, len(names)):
         raise DataError(f"{path}: nc: expected {len(names)}, as there are names: got {short(content['nc'])}; {MEND}")
     return names
@@ -175,15 +175,15 @@ def _place_of(path: Path, name: str, content: dict[Any, Any]) -> Path:
         with suppress(OSError):  # a name that is too long for any folder
             if place.is_dir():
                 return Path(os.path.normpath(place))
-    raise DataError(f"{path}: {name}: expected a folder with pictures: {short(value)} is none; put the pictures there")
+    raise DataError(f"{path}: {name}: expected a folder with images: {short(value)} is none; put the images there")
 
 
-def _pictures_in(place: Path) -> list[Path]:
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+def _images_in(place: Path) -> list[Path]:
+    return sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
-def _labels_of(place: Path, pictures: list[Path]) -> dict[Path, Path]:
-    """The label file of each picture that has one. One without a picture is an error, as is a split without any."""
+def _labels_of(place: Path, images: list[Path]) -> dict[Path, Path]:
+    """The label file of each image that has one. One without an image is an error, as is a split without any."""
     parts = [*place.parts]
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
@@ -191,13 +191,13 @@ def _labels_of(place: Path, pictures: list[Path]) -> dict[Path, Path]:
     if not folder.is_dir():
         folder = place
     found = {path.relative_to(folder).with_suffix(""): path for path in sorted(folder.rglob("*.txt"))}
-    labels = {path: found.pop(name) for path in pictures if (name := path.relative_to(place).with_suffix("")) in found}
+    labels = {path: found.pop(name) for path in images if (name := path.relative_to(place).with_suffix("")) in found}
     found.pop(Path("classes"), None)  # LabelImg leaves the names of the classes there
     if found:
         path = next(iter(found.values()))
-        raise DataError(f"{path}: no picture of this name in {place}; put it there, or remove the label file")
-    if pictures and not labels:
-        raise DataError(f"{folder} has no label file for the pictures in {place}; expected a text file beside each")
+        raise DataError(f"{path}: no image of this name in {place}; put it there, or remove the label file")
+    if images and not labels:
+        raise DataError(f"{folder} has no label file for the images in {place}; expected a text file beside each")
     return labels
 
 
@@ -234,7 +234,7 @@ def _class_and_shares(cells: list[str], classes: int) -> tuple[int, list[float]]
         raise ValueError(f"class: expected a whole number from 0 to {classes - 1}: got {short(cells[0])}")
     for name, share, cell in zip(("cx", "cy", "width", "height"), shares, cells[1:], strict=True):
         if not 0 <= share <= _ABOUT_ONE:
-            raise ValueError(f"{name}: expected a share of the picture, from 0 to 1: got {short(cell)}")
+            raise ValueError(f"{name}: expected a share of the image, from 0 to 1: got {short(cell)}")
     return int(number), shares
 
 

@@ -2,7 +2,7 @@
 test, Holm's correction.
 
 All runs are scored on the same resamples, so that what makes a row hard for both cancels out of their difference. That
-tells what other pictures would change, and not what training again would.
+tells what other images would change, and not what training again would.
 """
 
 from collections.abc import Callable, Iterable, Sequence

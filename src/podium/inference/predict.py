@@ -1,4 +1,4 @@
-"""From a trained run to its predictions: out of fold, on the test pictures, through the test-time views."""
+"""From a trained run to its predictions: out of fold, on the test images, through the test-time views."""
 
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.data.batches import PredictionBatches
-from podium.data.image_paths import PicturePaths
+from podium.data.image_paths import ImagePaths
 from podium.data.image_source import Cache, Supply
 from podium.data.preprocessing import Look
 from podium.evaluation.metrics import METRICS
@@ -34,7 +34,7 @@ GPU_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """Rows to predict; `numbers` are the true classes where they are known. Paths of None cannot be read."""
 
     ids: Sequence[str]
@@ -46,11 +46,11 @@ class Pictures:
 class ToPredict:
     """`apart` holds the rows that neither trained nor validated, if the split has such."""
 
-    validation: Pictures
-    test: Pictures
-    apart: Pictures | None
+    validation: Images
+    test: Images
+    apart: Images | None
     class_shares: NDArray[np.float64]
-    """What a picture that cannot be read is answered with: the classes' shares of the training rows."""
+    """What an image that cannot be read is answered with: the classes' shares of the training rows."""
 
 
 def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, console: Console) -> None:
@@ -61,10 +61,10 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
     make_repeatable(settings.seed)
     model, image_size = trained_model(run, member)
     sets = [rows.validation, rows.test, *([rows.apart] if rows.apart else [])]
-    predictor = Predictor(model, sum(len(pictures.ids) for pictures in sets) * len(views))
+    predictor = Predictor(model, sum(len(images.ids) for images in sets) * len(views))
 
-    def see(pictures: Pictures, what: str) -> NDArray[np.float64]:
-        return predict_views(predictor, pictures, views, member, image_size, rows.class_shares, console, what)
+    def see(images: Images, what: str) -> NDArray[np.float64]:
+        return predict_views(predictor, images, views, member, image_size, rows.class_shares, console, what)
 
     with run.timed("prediction"):
         out_of_fold, truth = see(rows.validation, "validation"), rows.validation.numbers
@@ -90,7 +90,7 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
         "image_size": image_size,
         "weights": run.state["best"].get("digest"),
         "test_rows": len(rows.test.ids),
-        "unreadable_test_pictures": sum(path is None for path in rows.test.paths),
+        "unreadable_test_images": sum(path is None for path in rows.test.paths),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
@@ -121,7 +121,7 @@ def trained_model(run: Run, member: Member) -> tuple[Any, int]:
 
 def predict_views(
     predictor: Predictor,
-    pictures: Pictures,
+    images: Images,
     views: Sequence[View],
     member: Member,
     image_size: int,
@@ -132,7 +132,7 @@ def predict_views(
     """Probabilities as (views, rows, classes)."""
     settings = member.settings
     batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCHES if names_of_gpus() else 1)
-    every = pictures.paths if isinstance(pictures.paths, PicturePaths) else PicturePaths.of(pictures.paths)
+    every = images.paths if isinstance(images.paths, ImagePaths) else ImagePaths.of(images.paths)
     positions = np.flatnonzero(~every.isna())
     paths = every[positions]
     probs = np.tile(class_shares, (len(views), len(every), 1))
@@ -141,12 +141,12 @@ def predict_views(
     began = time.perf_counter()
     if not len(paths):
         return probs
-    with console.status(f"predicting {len(paths)} {what} pictures, {len(views)} views"):
+    with console.status(f"predicting {len(paths)} {what} images, {len(views)} views"):
         seen = _predicted(predictor, supply, looks, batch_size, console)
     probs[:, positions] = np.swapaxes(seen.reshape(len(paths), len(views), -1), 0, 1)
     seconds = time.perf_counter() - began
     console.print(
-        f"  predicted {len(paths)} {what} pictures, {len(views)} view{'s' * (len(views) > 1)}, in {seconds:.1f} s",
+        f"  predicted {len(paths)} {what} images, {len(views)} view{'s' * (len(views) > 1)}, in {seconds:.1f} s",
         highlight=False,
     )
     return probs
@@ -167,7 +167,7 @@ def _predicted(
             console.print(f"  the memory is full: going on with batches of {batch_size}", highlight=False)
 
 
-def _labelled(pictures: Pictures, labels: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
-    assert pictures.numbers is not None
-    truth = [labels[number] for number in pictures.numbers]
-    return Predictions(list(pictures.ids), labels, probs, truth, np.full(len(truth), fold))
+def _labelled(images: Images, labels: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
+    assert images.numbers is not None
+    truth = [labels[number] for number in images.numbers]
+    return Predictions(list(images.ids), labels, probs, truth, np.full(len(truth), fold))

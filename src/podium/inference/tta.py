@@ -1,4 +1,4 @@
-"""Test-time views: the same picture seen in several ways, and what each way is worth."""
+"""Test-time views: the same image seen in several ways, and what each way is worth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from podium.config.tta import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
-from podium.data.images import Frame, Picture, Resize, frame_of, square
+from podium.data.images import Frame, Image, Resize, frame_of, square
 from podium.evaluation.metrics import Metric, bootstrap_gain
 
 Probs = NDArray[np.float64]
@@ -18,7 +18,7 @@ CORNERS = {"top_left": (0.0, 0.0), "top_right": (1.0, 0.0), "bottom_left": (0.0,
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is looked at: how close, where, and what is done to it then."""
+    """How an image is looked at: how close, where, and what is done to it then."""
 
     name: str
     zoom: float = 1.0
@@ -43,7 +43,7 @@ class PreparedView:
     def frame(self) -> Frame:
         return frame_of(self.size, self.resize, self.view.zoom)
 
-    def __call__(self, scaled: Picture, row: int, epoch: int = 0) -> Picture:
+    def __call__(self, scaled: Image, row: int, epoch: int = 0) -> Image:
         seen = square(scaled, self.size, self.resize, self.view.at)
         return self.augmentation(seen, (self.seed * 1_000_003 + row) % 2**32)
 
@@ -71,7 +71,7 @@ def _place(view: View, part: View, zoom: float, axis: int) -> float:
     """Where the window of both stands: `part` looks into what `view` shows, so a corner of it stays a corner."""
     if zoom <= 1.0:  # nothing is cut
         return 0.5
-    first, both = 1 / view.zoom, 1 / zoom  # the windows' sides, as shares of the picture's
+    first, both = 1 / view.zoom, 1 / zoom  # the windows' sides, as shares of the image's
     start = view.at[axis] * (1 - first) + part.at[axis] * (first - both)
     return min(max(start / (1 - both), 0.0), 1.0)
 

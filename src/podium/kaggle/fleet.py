@@ -170,13 +170,13 @@ def read_fleet(folder: Path) -> Fleet:
 
 def fleets(runs: Path) -> tuple[list[Fleet], list[str]]:
     """All that were sent out from here, and what is wrong with the queues that cannot be read."""
-    found, faults = list[Fleet](), list[str]()
+    found, problems = list[Fleet](), list[str]()
     for path in sorted((runs / "fleets").glob("*/queue.json")):
         try:
             found.append(read_fleet(path.parent))
         except RunError as error:
-            faults.append(str(error))
-    return found, faults
+            problems.append(str(error))
+    return found, problems
 
 
 def advance(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:

@@ -89,21 +89,21 @@ def _hours(duration: Any) -> float:
 
 def pushed(answer: Any, asked: KernelRef, what: str) -> Pushed:
     """All that the answer says: what the client prints at most is a failure here."""
-    faults = [_one_line(answer.error)] if answer.error else []
+    problems = [_one_line(answer.error)] if answer.error else []
     for kind in ("dataset", "competition", "kernel", "model"):
         unknown = [text(name) for name in getattr(answer, f"invalid_{kind}_sources") or []]
-        faults += [f"it knows no {kind} {', '.join(unknown)} that you may attach"] if unknown else []
+        problems += [f"it knows no {kind} {', '.join(unknown)} that you may attach"] if unknown else []
     tags = [text(tag) for tag in answer.invalid_tags or []]
-    faults += [f"no tags {', '.join(tags)}"] if tags else []
+    problems += [f"no tags {', '.join(tags)}"] if tags else []
     version = whole(answer.version_number)
-    if not faults:
+    if not problems:
         if not version:
             raise ValueError("neither a version nor an error")
         called = _called(text(answer.ref)) or asked.name
-        faults += [f"it is called {called} there"] if called.lower() != asked.name.lower() else []
-    if faults:
+        problems += [f"it is called {called} there"] if called.lower() != asked.name.lower() else []
+    if problems:
         exists = f"; version {version} exists nevertheless, and not as asked for: cancel it" if version else ""
-        raise KaggleError(f"{what}: Kaggle says {'; '.join(faults)}{exists}")
+        raise KaggleError(f"{what}: Kaggle says {'; '.join(problems)}{exists}")
     return Pushed(asked.at(version), text(answer.url) or f"https://www.kaggle.com/code/{asked.name}")
 
 

@@ -1,4 +1,4 @@
-"""A detector's set of boxes, where it travels in the script: the pictures and boxes there are those of home, split as
+"""A detector's set of boxes, where it travels in the script: the images and boxes there are those of home, split as
 they are here."""
 
 from dataclasses import dataclass, field
@@ -20,16 +20,16 @@ class Travelling:
 
 def travelling_set(detector: Detector, runs: Path) -> Travelling:
     """The set that was built here for this detector, if it can travel."""
-    from podium.detection.boxset import BOXES, INDEX, PICTURES, read_boxset
+    from podium.detection.boxset import BOXES, IMAGES, INDEX, read_boxset
 
     folder = boxes_folder(runs, detector.settings.slug)
     if not (folder / INDEX).is_file():
         return Travelling(why_not=f"none was built in {folder}")
     boxset = read_boxset(folder)
-    if turned := int(boxset.pictures["turned"].sum()):
-        return Travelling(why_not=f"{turned:,} of its pictures were turned, and pictures do not travel")
+    if turned := int(boxset.images["turned"].sum()):
+        return Travelling(why_not=f"{turned:,} of its images were turned, and images do not travel")
     place = f"boxes/{detector.settings.slug}"
-    names = (INDEX, PICTURES, BOXES)
+    names = (INDEX, IMAGES, BOXES)
     return Travelling({f"{place}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})
 
 
@@ -38,7 +38,7 @@ def check_data(detector: Detector) -> None:
     settings = detector.settings
     if settings.kaggle_source is None:
         raise BundleError(
-            f"{detector.name}: nothing says where its pictures lie at Kaggle; put the data folder into a dataset and"
+            f"{detector.name}: nothing says where its images lie at Kaggle; put the data folder into a dataset and"
             " say data_at_kaggle: kaggle-dataset:<owner>/<slug> (or with --set)"
         )
     source = settings.source

@@ -61,7 +61,7 @@ def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, ow
 
 
 def _with_tables(configs: Sequence[Path], job: Job, first: Model, runs: Path) -> Bundle:
-    """With what lies here and decides which pictures train: folds that a person changed, or a detector's set."""
+    """With what lies here and decides which images train: folds that a person changed, or a detector's set."""
     if isinstance(first, Detector):
         check_data(first)
         return make_bundle(configs, job, boxes=travelling_set(first, runs))

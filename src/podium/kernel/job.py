@@ -101,7 +101,7 @@ def _beside(model: Model) -> list[Any]:
 
 
 def data_source(model: Model) -> tuple[KaggleKind, str] | None:
-    """What a kernel attaches for its pictures."""
+    """What a kernel attaches for its images."""
     return (model.settings if isinstance(model, Detector) else model.competition).kaggle_source
 
 

@@ -126,26 +126,26 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def check_metadata(content: Mapping[str, Any], path: Path) -> None:
     """What the client would let pass with a warning, or without one."""
-    faults = []
+    problems = []
     ref = str(content.get("id", ""))
     title = str(content.get("title", ""))
     if slug_of(title) != ref.partition("/")[2]:
-        faults.append(
+        problems.append(
             f"id {ref!r} does not end with the title's slug {slug_of(title)!r}: Kaggle would make another kernel"
         )
     if not 5 <= len(title) <= 50:
-        faults.append(f"title {title!r} must have 5 to 50 letters")
+        problems.append(f"title {title!r} must have 5 to 50 letters")
     for key in ("is_private", "enable_gpu", "enable_tpu", "enable_internet"):
         if not isinstance(content.get(key), bool):
-            faults.append(f"{key} must be true or false, and said: Kaggle's own default may be the other")
+            problems.append(f"{key} must be true or false, and said: Kaggle's own default may be the other")
     for key in _SOURCES:
         listed = content.get(key)
         if not isinstance(listed, list):
-            faults.append(f"{key} must be a list")
+            problems.append(f"{key} must be a list")
             continue
-        faults += [f"{key}: {one!r} is not {_form(key)}" for one in listed if not _is_well_formed(key, one)]
-    if faults:
-        raise BundleError(f"{path}: " + "; ".join(faults))
+        problems += [f"{key}: {one!r} is not {_form(key)}" for one in listed if not _is_well_formed(key, one)]
+    if problems:
+        raise BundleError(f"{path}: " + "; ".join(problems))
 
 
 def _form(key: str) -> str:

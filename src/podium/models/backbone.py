@@ -21,22 +21,22 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @keras.saving.register_keras_serializable("podium")
 class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Pictures of 0..255 as the backbone's family wants them, so that no step outside the model scales anything."""
+    """Images of 0..255 as the backbone's family wants them, so that no step outside the model scales anything."""
 
     def __init__(self, scaling: str, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
         self.scaling = scaling
 
-    def call(self, pictures: Any) -> Any:
-        pictures = keras.ops.cast(pictures, self.compute_dtype)
+    def call(self, images: Any) -> Any:
+        images = keras.ops.cast(images, self.compute_dtype)
         if self.scaling == "tf":
-            return pictures / 127.5 - 1.0
+            return images / 127.5 - 1.0
         if self.scaling == "torch":
-            mean, deviation = (keras.ops.array(part, pictures.dtype) for part in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-            return (pictures / 255.0 - mean) / deviation
+            mean, deviation = (keras.ops.array(part, images.dtype) for part in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+            return (images / 255.0 - mean) / deviation
         if self.scaling == "caffe":
-            return keras.ops.flip(pictures, axis=-1) - keras.ops.array([103.939, 116.779, 123.68], pictures.dtype)
-        return pictures
+            return keras.ops.flip(images, axis=-1) - keras.ops.array([103.939, 116.779, 123.68], images.dtype)
+        return images
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -52,7 +52,7 @@ def family_preprocessing(row: Backbone) -> Callable[..., Any]:
 
 
 def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
-    """The Keras model from scaled pictures to features, with the weights that the settings ask for."""
+    """The Keras model from scaled images to features, with the weights that the settings ask for."""
     row = BACKBONES[settings.name]
     constructor = getattr(importlib.import_module(row.package), settings.name.rpartition(".")[2])
     arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3)}
@@ -90,7 +90,7 @@ def weights_file(settings: BackboneSettings) -> Path | None:
 def _scaled_for_imagenet(efficientnet: Any) -> Any:
     """With the second division that Keras adds to EfficientNet only where it fetches the ImageNet weights itself.
 
-    Without it, a model trained from ImageNet and built anew for its own saved weights would see other pictures.
+    Without it, a model trained from ImageNet and built anew for its own saved weights would see other images.
     """
     again = keras.layers.Rescaling([1 / math.sqrt(deviation) for deviation in IMAGENET_DEVIATION])
 
@@ -138,17 +138,17 @@ def unfreeze(backbone: Any, settings: Unfreeze, freeze_batchnorm: bool) -> None:
                 part.trainable = False
 
 
-def settle_statistics(model: Any, pictures: Any) -> None:
-    """Give every BatchNormalization the statistics of these pictures.
+def settle_statistics(model: Any, images: Any) -> None:
+    """Give every BatchNormalization the statistics of these images.
 
-    Random weights come with statistics that belong to no picture. Frozen at those, a deep backbone answers nearly the
-    same whatever it sees; with these it tells pictures apart from the first step.
+    Random weights come with statistics that belong to no image. Frozen at those, a deep backbone answers nearly the
+    same whatever it sees; with these it tells images apart from the first step.
     """
     norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
         norm.momentum, norm.trainable = 0.0, True
-    model(pictures, training=True)
+    model(images, training=True)
     for norm, (momentum, trainable) in zip(norms, before, strict=True):
         norm.momentum, norm.trainable = momentum, trainable
 

@@ -45,7 +45,7 @@ def build_classifier(
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
 ) -> Any:
-    """The model from uint8 pictures to class probabilities, to be trained on these devices.
+    """The model from uint8 images to class probabilities, to be trained on these devices.
 
     Built for one size, since the padding of several families depends on it. `pretrained=False` leaves the backbone's
     weights as they are drawn, for a model whose own weights are about to be loaded.
@@ -56,9 +56,9 @@ def build_classifier(
     with devices.scope():
         backbone = build_backbone(backbone_settings, image_size)
         backbone.name = BACKBONE
-        pictures = keras.Input((image_size, image_size, 3), dtype="uint8", name="pictures")
-        features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(pictures))
-        return devices.model(pictures, _head(features, settings.head, classes), name="classifier")
+        images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+        features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(images))
+        return devices.model(images, _head(features, settings.head, classes), name="classifier")
 
 
 def _head(features: Any, head: Head, classes: int) -> Any:
@@ -105,7 +105,7 @@ class Parts:
     random while it trains (Dropout, stochastic depth) is all there.
     """
 
-    pictures: Any
+    images: Any
     scaling: Any
     backbone: Any
     pooling: Any | None
@@ -114,8 +114,8 @@ class Parts:
     devices: Devices
 
     def features(self) -> Any:
-        """The model from pictures to what the head takes, to predict with."""
-        return keras.Model(self.pictures, self._frozen(), name="features")
+        """The model from images to what the head takes, to predict with."""
+        return keras.Model(self.images, self._frozen(), name="features")
 
     def head_alone(self, features: Any) -> Any:
         """The model from such features to probabilities, to be trained."""
@@ -124,12 +124,12 @@ class Parts:
             return self.devices.model(taken, self._learning(taken), name="head")
 
     def together(self) -> Any:
-        """The model from pictures to probabilities, to be trained."""
+        """The model from images to probabilities, to be trained."""
         with self.devices.scope():
-            return self.devices.model(self.pictures, self._learning(self._frozen()), name="together")
+            return self.devices.model(self.images, self._learning(self._frozen()), name="together")
 
     def _frozen(self) -> Any:
-        features = AsPredicting(self.backbone)(self.scaling(self.pictures))
+        features = AsPredicting(self.backbone)(self.scaling(self.images))
         return features if self.pooling is None else self.pooling(features)
 
     def _learning(self, features: Any) -> Any:

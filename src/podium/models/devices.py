@@ -135,11 +135,11 @@ class SharedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=list(metrics), **options)
 
     def train_step(self, data: Any) -> Any:
-        pictures, targets, counts = data
+        images, targets, counts = data
         replica = tf.distribute.get_replica_context()
         devices = replica.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            answers = self(pictures, training=True)
+            answers = self(images, training=True)
             losses = self._loss_of_rows(targets, answers)
             penalty = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
             rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(counts))
@@ -151,7 +151,7 @@ class SharedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled, weights))
         self.optimizer.apply_gradients([(one / devices, weight) for one, weight in zip(summed, weights, strict=True)])
         self._loss_tracker.update_state(losses + penalty, sample_weight=counts)
-        return self.compute_metrics(pictures, targets, answers, sample_weight=counts)
+        return self.compute_metrics(images, targets, answers, sample_weight=counts)
 
 
 def are_several(model: Any) -> bool:
@@ -187,8 +187,8 @@ def put_on_each(model: Any, variable: Any, values: NDArray[Any]) -> None:
 
 def _filled(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
     """With a weight for each row: 1, or 0 for those that only fill it up."""
-    pictures, targets = batch
-    missing = -len(pictures) % parts
-    rows = np.arange(len(pictures) + missing) % len(pictures)
-    counts = np.repeat(np.array([1, 0], np.float32), [len(pictures), missing])
-    return pictures[rows], targets[rows], counts
+    images, targets = batch
+    missing = -len(images) % parts
+    rows = np.arange(len(images) + missing) % len(images)
+    counts = np.repeat(np.array([1, 0], np.float32), [len(images), missing])
+    return images[rows], targets[rows], counts

@@ -48,7 +48,7 @@ def fed(batches: Batches, formed: Callable[[Any], tuple[Any, ...]] = tuple) -> I
     threads = worker_count() + 1  # one more than there is work for: while one hands over, another waits
     options = tf.data.Options()
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = threads  # the model's own threads do not wait for pictures
+    options.threading.private_threadpool_size = threads  # the model's own threads do not wait for images
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     as_it_is = tf.autograph.experimental.do_not_convert(load)  # looking for what to convert takes its time
     made = tf.data.Dataset.range(len(batches)).map(as_it_is, num_parallel_calls=threads, deterministic=True)

@@ -18,37 +18,37 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.
 AT_ONCE = 2
 """Batches that are answered at the same time: the many small operations of one leave cores idle."""
 PAYS_FROM = 256
-"""Pictures. Below, making the graph anew takes longer than it saves."""
+"""Images. Below, making the graph anew takes longer than it saves."""
 
 
 class Predictor:
     """The weights may not change while it is used."""
 
-    def __init__(self, model: Any, pictures: int) -> None:
-        """`pictures` is about how many it will see."""
+    def __init__(self, model: Any, images: int) -> None:
+        """`images` is about how many it will see."""
         self.model = model
         self._folded: Callable[[Any], Any] | None = None
-        if pictures >= PAYS_FROM and not names_of_gpus():
+        if images >= PAYS_FROM and not names_of_gpus():
             self._folded = _with_constants(model)
 
     def one_by_one(self, feed: Any) -> Iterator[NDArray[Any]]:
         """The answers to each batch of a data set."""
         if self._folded is None:
-            for (pictures,) in feed:
-                yield np.asarray(self.model.predict_on_batch(pictures))
+            for (images,) in feed:
+                yield np.asarray(self.model.predict_on_batch(images))
             return
         with ThreadPoolExecutor(AT_ONCE) as pool:
             begun: deque[Future[NDArray[Any]]] = deque()
-            for (pictures,) in feed:
-                begun.append(pool.submit(self._answer, pictures))
+            for (images,) in feed:
+                begun.append(pool.submit(self._answer, images))
                 if len(begun) > AT_ONCE:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()
 
-    def _answer(self, pictures: Any) -> NDArray[Any]:
+    def _answer(self, images: Any) -> NDArray[Any]:
         assert self._folded is not None
-        return np.asarray(self._folded(pictures))
+        return np.asarray(self._folded(images))
 
     def all(self, feed: Any) -> NDArray[Any]:
         """The answers to a whole data set of batches, one after the other."""
@@ -63,12 +63,12 @@ def _with_constants(model: Any) -> Callable[[Any], Any]:
         for convolution, normalization in _pairs(part):
             _fold(convolution, normalization, values)
 
-    def answer(pictures: Any) -> Any:
+    def answer(images: Any) -> Any:
         trainable, others = (
             [tf.constant(values[id(variable)]) for variable in some]
             for some in (model.trainable_variables, model.non_trainable_variables)
         )
-        return model.stateless_call(trainable, others, pictures, training=False)[0]
+        return model.stateless_call(trainable, others, images, training=False)[0]
 
     (taken,) = model.inputs
     # Called as it is, the function of every fold would warn of being traced again.

@@ -1,6 +1,6 @@
 """A small residual network that learns from random weights in minutes, on two cores.
 
-The networks of `keras.applications` are made for a million pictures; from random weights they need far more than a
+The networks of `keras.applications` are made for a million images; from random weights they need far more than a
 demo has. This one has plain 3×3 convolutions, few layers, and statistics that settle within a hundred steps.
 """
 
@@ -19,23 +19,23 @@ def build_small_resnet(
     """As the functions of `keras.applications`, for what podium asks of them: no top, no weights to download."""
     if include_top or weights is not None:
         raise ValueError("SmallResNet has no top and no pretrained weights")
-    pictures = keras.Input(input_shape)
+    images = keras.Input(input_shape)
     widths = [max(8, round(width * alpha)) for width in WIDTHS]
-    features = layers.Activation("relu", name="stem_relu")(_convolved(pictures, widths[0], 2, "stem"))
+    features = layers.Activation("relu", name="stem_relu")(_convolved(images, widths[0], 2, "stem"))
     for number, width in enumerate(widths[1:], start=1):
         features = _block(features, width, f"block{number}")
-    return keras.Model(pictures, features, name="small_resnet")
+    return keras.Model(images, features, name="small_resnet")
 
 
 SmallResNet = build_small_resnet
 
 
-def preprocess_input(pictures: Any) -> Any:
-    return keras.applications.imagenet_utils.preprocess_input(pictures, data_format="channels_last", mode="tf")
+def preprocess_input(images: Any) -> Any:
+    return keras.applications.imagenet_utils.preprocess_input(images, data_format="channels_last", mode="tf")
 
 
 def _block(features: Any, width: int, name: str) -> Any:
-    """Half the size, and the way past it an average, so that nothing of the picture is skipped."""
+    """Half the size, and the way past it an average, so that nothing of the image is skipped."""
     halved = layers.AveragePooling2D(2, padding="same", name=f"{name}_halved")(features)
     past = _convolved(halved, width, 1, f"{name}_past", kernel=1)
     inner = layers.Activation("relu", name=f"{name}_relu1")(_convolved(features, width, 2, f"{name}_first"))

@@ -27,11 +27,11 @@ class _Look(Protocol):
 
     def see(self, line: int, row: list[str]) -> None: ...
 
-    def faults(self) -> list[str]: ...
+    def problems(self) -> list[str]: ...
 
 
 class _UnreadableError(Exception):
-    """Not a CSV at all; the message is the fault."""
+    """Not a CSV at all; the message is the problem."""
 
 
 def check_submission(
@@ -44,17 +44,19 @@ def check_submission(
     classes: Sequence[str],
     columns: Mapping[str, str],
 ) -> list[str]:
-    """All faults of the file, one line each; an empty list means it may be sent.
+    """All problems of the file, one line each; an empty list means it may be sent.
 
-    The order of rows is free. A faulty sample or competition file is not the submission's fault: that is a PodiumError.
+    The order of rows is free. A broken sample or competition file raises a PodiumError instead.
     """
     shape = read_sample(sample, id_column)
     answers = answer_columns(
         shape, format=format, id_column=id_column, label_column=label_column, classes=classes, columns=columns
     )
-    faults = []
+    problems = []
     if ".partial." in path.name:
-        faults.append("the name says it is partial: made with --limit-test, it lacks rows; predict the whole test set")
+        problems.append(
+            "the name says it is partial (made with --limit-test): rows are missing; predict the whole test set"
+        )
     try:
         rows = _csv_rows(path)
         _, header = next(rows, (0, []))
@@ -62,13 +64,13 @@ def check_submission(
             raise _UnreadableError("the file is empty; expected a header and a row for each id of the sample")
         present = [name for name in answers if name in header]
         looks = _looks(header, shape, id_column, answers, format, classes)
-        faults += _column_faults(header, shape) + _look_at(rows, len(header), looks)
-    except _UnreadableError as fault:
-        return [*faults, str(fault)]
-    faults += [fault for look in looks for fault in look.faults()]
+        problems += _column_problems(header, shape) + _look_at(rows, len(header), looks)
+    except _UnreadableError as problem:
+        return [*problems, str(problem)]
+    problems += [problem for look in looks for problem in look.problems()]
     if id_column in header and present == answers:
-        faults += _repeat_faults(path, id_column, answers)
-    return faults
+        problems += _repeat_problems(path, id_column, answers)
+    return problems
 
 
 def _looks(
@@ -89,7 +91,7 @@ def _looks(
 
 
 def _look_at(rows: Iterator[tuple[int, list[str]]], width: int, looks: Sequence[_Look]) -> list[str]:
-    """A fault where rows do not fit the header; those rows are not looked at further."""
+    """A problem where rows do not fit the header; those rows are not looked at further."""
     misfits, fitting = array("q"), 0
     sees = [look.see for look in looks]
     for line, cells in rows:
@@ -99,12 +101,12 @@ def _look_at(rows: Iterator[tuple[int, list[str]]], width: int, looks: Sequence[
         fitting += 1
         for see in sees:
             see(line, cells)
-    faults = []
+    problems = []
     if misfits:
-        faults.append(f"{_rows_at(misfits)} not the {width} values the header announces; expected one a column")
+        problems.append(f"{_rows_at(misfits)} not the {width} values the header announces; expected one a column")
     if not fitting:
-        faults.append("there are no rows under the header; expected one for each id of the sample")
-    return faults
+        problems.append("there are no rows under the header; expected one for each id of the sample")
+    return problems
 
 
 def _cells_of(header: Sequence[str], names: Sequence[str]) -> Callable[[list[str]], Answers]:
@@ -149,19 +151,19 @@ def _make_sure_of_text(path: Path) -> None:
         raise _UnreadableError("there are zero bytes in the file; expected CSV text in UTF-8")
 
 
-def _column_faults(header: list[str], sample: Sample) -> list[str]:
+def _column_problems(header: list[str], sample: Sample) -> list[str]:
     expected = f"expected {_few(sample.columns, 12)}"
     missing = [name for name in sample.columns if name not in header]
     extra = [name for name in header if name not in sample.columns]
     doubled = [name for name, times in Counter(header).items() if times > 1]
-    faults = [
+    problems = [
         f"{what} columns: {_few(names)}; {expected}"
         for what, names in (("missing", missing), ("extra", extra), ("doubled", doubled))
         if names
     ]
-    if not faults and header != sample.columns:
-        faults.append(f"columns in the wrong order: {_few(header, 12)}; {expected}")
-    return faults
+    if not problems and header != sample.columns:
+        problems.append(f"columns in the wrong order: {_few(header, 12)}; {expected}")
+    return problems
 
 
 class _Ids:
@@ -174,25 +176,25 @@ class _Ids:
         self._ids.append(row[self._position])
         self._lines.append(line)
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         ids, sample = self._ids, self._sample
         times, wanted = Counter(ids), set(sample.ids)
         missing = [name for name in sample.ids if name not in times]
         extra = [name for name in times if name not in wanted]
         doubled = [name for name, count in times.items() if count > 1]
-        faults = []
+        problems = []
         if missing:
-            faults.append(
+            problems.append(
                 f"{len(missing)} ids missing: {_few(missing)}; expected all {len(sample.ids)} of {sample.path.name}"
             )
         if extra:
             lines = f"first on line {self._lines[ids.index(extra[0])]}"
-            faults.append(
+            problems.append(
                 f"{len(extra)} ids not in the sample ({lines}): {_few(extra)}; expected ids like {_few(sample.ids, 1)}"
             )
         if doubled:
-            faults.append(f"{len(doubled)} ids more than once: {_few(doubled)}; expected one row each")
-        return faults
+            problems.append(f"{len(doubled)} ids more than once: {_few(doubled)}; expected one row each")
+        return problems
 
 
 class _Labels:
@@ -211,22 +213,22 @@ class _Labels:
         else:
             self._wrong.setdefault(label, array("q")).append(line)
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         classes, wrong = self._classes, self._wrong
-        faults = []
+        problems = []
         if self._empty:
-            faults.append(
+            problems.append(
                 f"{_rows_at(self._empty)} no label in {_quoted(self._column)}; expected one of {_few(classes)}"
             )
         for label, lines in list(wrong.items())[:_WRONG_LABELS_TOLD]:
             near = _nearest(label, classes)
             hint = f"did you mean {_quoted(near)}?" if near is not None else f"expected one of {_few(classes)}"
-            faults.append(f"{_rows_at(lines)} a label that does not exist, {_quoted(label)}; {hint}")
+            problems.append(f"{_rows_at(lines)} a label that does not exist, {_quoted(label)}; {hint}")
         if len(wrong) > _WRONG_LABELS_TOLD:
-            faults.append(
+            problems.append(
                 f"{len(wrong) - _WRONG_LABELS_TOLD} more labels that do not exist; expected one of {_few(classes)}"
             )
-        return faults
+        return problems
 
 
 def _nearest(label: str, classes: Sequence[str]) -> str | None:
@@ -278,7 +280,7 @@ class _Probabilities:
         if self._whole and not gaps and not far and abs(math.fsum(known) - 1) > _SUM_TOLERANCE:
             self._sums.append(line)
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         wanted = "expected numbers from 0 to 1 that sum to 1 in each row"
         told = (
             (self._empty, "empty or NaN probabilities"),
@@ -303,14 +305,14 @@ class _Constant:
         self._first = self._first or answer
         self._differ = answer != self._first
 
-    def faults(self) -> list[str]:
+    def problems(self) -> list[str]:
         if self._differ or self._first is None or self._rows < 2:
             return []
         answer = f"the label {_quoted(self._first[0])}" if self._format == "label" else "the same probabilities"
         return [f"all {self._rows} rows have {answer}; expected answers that differ: was the model trained?"]
 
 
-def _repeat_faults(path: Path, id_column: str, answers: Sequence[str]) -> list[str]:
+def _repeat_problems(path: Path, id_column: str, answers: Sequence[str]) -> list[str]:
     by_id: dict[str, Answers] = {}
     for earlier in _earlier_files(path):
         same = _same_in_order(path, earlier, id_column, answers)

@@ -97,8 +97,8 @@ class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         """Keras has just set them to nothing. Some have no variables before they have seen a batch, those of a model's
         several losses too; on several devices Keras has shown them one already."""
         if not devices.are_several(self.model):
-            pictures, targets = self._batches[0]
-            answers = self.model(pictures, training=False)
-            self.model.compute_metrics(pictures, targets, answers)
-            self.model.compute_loss(pictures, targets, answers, None)
+            images, targets = self._batches[0]
+            answers = self.model(images, training=False)
+            self.model.compute_metrics(images, targets, answers)
+            self.model.compute_loss(images, targets, answers, None)
         take_up_metrics(self.model, self._saved)

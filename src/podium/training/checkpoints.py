@@ -66,20 +66,20 @@ class Saves:
 
     def newest(self, console: Console) -> SavedState | None:
         """The newest state that is whole. One that is not is told, and left where it is."""
-        faults = []
+        problems = []
         for path in self.states():
             try:
                 saved = self._read(path)
             except DamagedStateError as damage:
-                faults.append(f"{path.name} {damage}")
+                problems.append(f"{path.name} {damage}")
                 self._damaged.add(path)
                 continue
-            for fault in faults:
-                console.print(f"  saved state {fault}: going on from the one before", highlight=False)
+            for problem in problems:
+                console.print(f"  saved state {problem}: going on from the one before", highlight=False)
             return saved
-        if faults:
+        if problems:
             raise RunError(
-                f"no saved state in {self.folder} can be used: {'; '.join(faults)}. Nothing was changed; to start anew,"
+                f"no checkpoint in {self.folder} can be used: {'; '.join(problems)}. Nothing was changed; to start anew,"
                 f" move {self._run} away"
             )
         return None

@@ -1,4 +1,4 @@
-"""Classification as the trainer's task: one of several classes a picture."""
+"""Classification as the trainer's task: one of several classes an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ from podium.training.features import (
 from podium.training.task import Learner, Watch
 
 SETTLED_ON = 32
-"""Pictures from which random weights take their first BatchNormalization statistics."""
+"""Images from which random weights take their first BatchNormalization statistics."""
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
+class LabelledImages:
     paths: Sequence[Path]
     labels: NDArray[np.int64]
 
@@ -54,8 +54,8 @@ class ClassificationTask:
         settings: MemberSettings,
         classes: Sequence[str],
         metric: str,
-        training: LabelledPictures,
-        validation: LabelledPictures,
+        training: LabelledImages,
+        validation: LabelledImages,
         fold: int,
         eager: bool = False,
         cache: Cache | None = None,
@@ -108,28 +108,28 @@ class ClassificationTask:
         name = self._digest_of_features(parts, number, stage)
         kept = kept_features(name, wanted, features, self._cache_gb, watch)
         if kept is None:
-            pictures = self.batches(number, stage)
-            batches = ViewBatches(pictures, len(self._training.paths), stage.batch_size, views)
+            images = self.batches(number, stage)
+            batches = ViewBatches(images, len(self._training.paths), stage.batch_size, views)
             return Learner(whole, parts.together(), batches)
         head = parts.head_alone(features)
         *of_views, self._kept_validation[head] = (kept.files[one.file] for one in wanted)
         taken = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
-        return Learner(whole, head, taken, kept.seconds_a_picture)
+        return Learner(whole, head, taken, kept.seconds_a_image)
 
     def _wanted(self, number: int, stage: Stage, views: int) -> list[Wanted]:
         """The features of the training rows in each view, and last those of the validation rows."""
         rows = len(self._training.paths)
         of_views = [
-            Wanted(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._pictures_of_view, number, stage, view))
+            Wanted(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._images_of_view, number, stage, view))
             for view in range(views if self._transforms(stage) else 1)
         ]
-        pictures = partial(self._validation_pictures, stage)
-        return [*of_views, Wanted("validation.npy", "the validation rows", self.validation_count, pictures)]
+        images = partial(self._validation_images, stage)
+        return [*of_views, Wanted("validation.npy", "the validation rows", self.validation_count, images)]
 
-    def _pictures_of_view(self, number: int, stage: Stage, view: int) -> PredictionBatches:
+    def _images_of_view(self, number: int, stage: Stage, view: int) -> PredictionBatches:
         return self.batches(number, stage).in_row_order(view)
 
-    def _validation_pictures(self, stage: Stage) -> PredictionBatches:
+    def _validation_images(self, stage: Stage) -> PredictionBatches:
         look = PlainLook(stage.image_size, self._settings.resize)
         return PredictionBatches(self._validation_supply, [look], stage.batch_size)
 
@@ -139,13 +139,13 @@ class ClassificationTask:
             "backbone": [self._settings.backbone.name, self._settings.backbone.alpha],
             "pooling": parts.pooling and self._settings.head.pooling,
             "precision": parts.backbone.dtype_policy.name,
-            "pictures": [stage.image_size, self._settings.resize],
+            "images": [stage.image_size, self._settings.resize],
             "augmentation": [transforms, self._seed(number)] if transforms else None,
             "arithmetic": [stage.batch_size, devices.names_of_gpus()],  # how sums are rounded
             "versions": {name: version for name, version in versions().items() if name != "commit"},
         }
-        pictures = [supply.contents().tobytes() for supply in (self._training_supply, self._validation_supply)]
-        return digest_of_features(decides, pictures, parts.backbone.weights)
+        images = [supply.contents().tobytes() for supply in (self._training_supply, self._validation_supply)]
+        return digest_of_features(decides, images, parts.backbone.weights)
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         return TrainingBatches(
@@ -174,7 +174,7 @@ class ClassificationTask:
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
         """The plain cross-entropy (no smoothing, no L2), the accuracy and the competition's metric."""
         kept = self._kept_validation.get(model)
-        taken = self._validation_pictures(stage) if kept is None else FeaturesInOrder(kept, stage.batch_size)
+        taken = self._validation_images(stage) if kept is None else FeaturesInOrder(kept, stage.batch_size)
         with fed(taken) as feed:
             probs = np.asarray(self.plain(model).predict(feed, verbose=0), dtype=np.float64)
         if not np.isfinite(probs).all():

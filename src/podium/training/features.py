@@ -1,9 +1,9 @@
-"""What a frozen backbone makes of pictures: computed once, kept within the cache's bound, and read a batch at a time.
+"""What a frozen backbone makes of images: computed once, kept within the cache's bound, and read a batch at a time.
 
     features/<digest>/           an entry of the cache; the digest is that of all that decides the features in it
       view-0.npy view-1.npy …    of the training rows, as the epochs 0, 1, … of any other stage would show them
       validation.npy
-      made.json                  how long a picture took
+      made.json                  how long an image took
 
 A file has its name only once it is whole and on the disk. One process at a time makes what is missing of an entry, and
 another that needs it waits. Reading needs no lock, and goes on where the entry is dropped meanwhile.
@@ -36,7 +36,7 @@ from podium.training.session import SPARE_SECONDS
 from podium.training.task import Watch
 
 FORMAT = 2
-"""Of what is kept. Raised where podium would make other features of the same pictures and weights."""
+"""Of what is kept. Raised where podium would make other features of the same images and weights."""
 A_LOOK = 0.5
 """Seconds between two looks whether another process is done."""
 _MADE = "made.json"
@@ -44,12 +44,12 @@ _MADE = "made.json"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The features of some pictures, in one file."""
+    """The features of some images, in one file."""
 
     file: str
     told: str
     rows: int
-    pictures: Callable[[], PredictionBatches]
+    images: Callable[[], PredictionBatches]
     """Asked for only where they have to be made."""
 
 
@@ -88,14 +88,14 @@ class FeatureBatches(EpochBatches):
 
 
 class ViewBatches(EpochBatches):
-    """The pictures of so many views in turns, where their features are not kept."""
+    """The images of so many views in turns, where their features are not kept."""
 
-    def __init__(self, pictures: TrainingBatches, rows: int, batch_size: int, views: int) -> None:
-        super().__init__(rows, batch_size, pictures.seed)
-        self._pictures, self._views = pictures, views
+    def __init__(self, images: TrainingBatches, rows: int, batch_size: int, views: int) -> None:
+        super().__init__(rows, batch_size, images.seed)
+        self._images, self._views = images, views
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        return self._pictures.batch(rows, epoch % self._views)
+        return self._images.batch(rows, epoch % self._views)
 
 
 class FeaturesInOrder:
@@ -116,14 +116,14 @@ class FeaturesInOrder:
 @dataclass(frozen=True)
 class Kept:
     files: dict[str, Features]
-    seconds_a_picture: float
+    seconds_a_image: float
     """What making them took."""
 
 
-def digest_of_features(decides: dict[str, Any], pictures: Sequence[bytes], weights: Sequence[Any]) -> str:
+def digest_of_features(decides: dict[str, Any], images: Sequence[bytes], weights: Sequence[Any]) -> str:
     """The name of an entry."""
     digest = hashlib.sha256(json.dumps({"format": FORMAT, **decides}, sort_keys=True).encode())
-    for content in pictures:
+    for content in images:
         digest.update(content)
     for weight in weights:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
@@ -133,7 +133,7 @@ def digest_of_features(decides: dict[str, Any], pictures: Sequence[bytes], weigh
 
 
 def kept_features(name: str, wanted: Sequence[Wanted], model: Any, cache_gb: float, watch: Watch) -> Kept | None:
-    """What this model makes of the pictures: kept before, or made now. None, and why is told, where there is no room.
+    """What this model makes of the images: kept before, or made now. None, and why is told, where there is no room.
 
     Only for `wanted` that are the entry's whole content: one that lacks a file is made up.
     """
@@ -175,15 +175,15 @@ class _Entry:
     def opened(self) -> Kept | None:
         """All of it, or nothing."""
         files = {one.file: features for one in self.wanted if (features := self.open(one)) is not None}
-        return Kept(files, self._seconds_a_picture()) if len(files) == len(self.wanted) else None
+        return Kept(files, self._seconds_a_image()) if len(files) == len(self.wanted) else None
 
     def bytes_of(self, some: Sequence[Wanted]) -> int:
         a_row = int(np.prod(self.shape)) * np.dtype(_kept_as(self.dtype)).itemsize
         return sum(one.rows for one in some) * a_row + 128 * len(some)
 
-    def _seconds_a_picture(self) -> float:
+    def _seconds_a_image(self) -> float:
         try:
-            return float(read_json(self.path / _MADE).get("seconds_a_picture", 0.0))
+            return float(read_json(self.path / _MADE).get("seconds_a_image", 0.0))
         except (RunError, TypeError, ValueError):  # damaged: it only tells how long predicting may take
             return 0.0
 
@@ -255,26 +255,26 @@ class _Making:
             shape = (one.rows, *self._entry.shape)
             header = {"descr": np.dtype(_kept_as(self._entry.dtype)).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(opened, header)  # type: ignore[no-untyped-call]  # NumPy gives it none
-            for features in self._batches(one.pictures()):
+            for features in self._batches(one.images()):
                 opened.write(features.tobytes())
             opened.truncate()
-        a_picture = self._seconds_a_picture(began)
-        write_json(self._entry.path / _MADE, {"seconds_a_picture": a_picture}, synced=False)
-        left = a_picture * (self._all - self._done)
+        a_image = self._seconds_a_image(began)
+        write_json(self._entry.path / _MADE, {"seconds_a_image": a_image}, synced=False)
+        left = a_image * (self._all - self._done)
         self._watch.console.print(
-            f"  features of {one.told}: {one.rows:,} pictures  {time.perf_counter() - began:.1f} s"
+            f"  features of {one.told}: {one.rows:,} images  {time.perf_counter() - began:.1f} s"
             + (f", {spell_seconds(left)} left" if left >= 1 else ""),
             highlight=False,
         )
 
-    def _seconds_a_picture(self, began: float) -> float:
+    def _seconds_a_image(self, began: float) -> float:
         since, before = self._first or (began, 0)
         if self._done == before:  # there was no other batch
             since, before = began, 0
         return (time.perf_counter() - since) / (self._done - before)
 
-    def _batches(self, pictures: PredictionBatches) -> Iterator[NDArray[Any]]:
-        with fed(pictures) as feed:
+    def _batches(self, images: PredictionBatches) -> Iterator[NDArray[Any]]:
+        with fed(images) as feed:
             began = time.perf_counter()
             for features in self._predictor.one_by_one(feed):
                 yield features.view(_kept_as(self._entry.dtype))

@@ -8,7 +8,7 @@ from podium.data.fork_server import prepare_to_fork
 
 @cache
 def import_libraries(*, to_fork: bool = True) -> None:
-    """`to_fork`: pictures may have to be prepared fast."""
+    """`to_fork`: images may have to be prepared fast."""
     if to_fork:
         prepare_to_fork()  # it imports beside this process
     import podium.models.classifier

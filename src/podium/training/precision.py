@@ -24,7 +24,7 @@ CLEARLY = 1.15
 ROUNDS, CLOSE = 3, (1.0, 1.5)
 """How often both take their turn, at most: outside this range the first turn has decided."""
 PAYS_FROM = 2e9
-"""Pixels that a training sees: about 1,250 steps of 32 pictures of 224 pixels, many times what the trial takes."""
+"""Pixels that a training sees: about 1,250 steps of 32 images of 224 pixels, many times what the trial takes."""
 
 
 def precision_by_trial(

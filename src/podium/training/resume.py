@@ -38,10 +38,10 @@ IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stoppi
 """What may change in a stage that is under way. In one that has not begun, everything may."""
 FREE = (
     "competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages",
-    "slug", "title", "data_at_kaggle", "source", "classes", "keep", "split", "empty_pictures",
+    "slug", "title", "data_at_kaggle", "source", "classes", "keep", "split", "empty_images",
 )  # fmt: skip
 """Keys of a member or a detector that decide no weights, or are compared one by one."""
-MADE_OF = {"rows": "rows and pictures", "folds": "folds", "weights": "weights file", "labels": "classes"}
+MADE_OF = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
 
 
 def settings_in(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _tell_other_versions(run: Run, console: Console) -> None:
 
 def _train(one: Trainable, console: Console) -> None:
     settings, choices = one.settings, one.choices
-    import_libraries(to_fork=not choices.dry_run)  # which takes a few pictures
+    import_libraries(to_fork=not choices.dry_run)  # which takes a few images
     from podium.training.session import Session
     from podium.training.trainer import train
 

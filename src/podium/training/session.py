@@ -89,12 +89,12 @@ class Session:
     def pace_of(self, learner: Learner) -> None:
         """What was timed so far was another learner's; but predicting with the whole may have been timed just now."""
         self.pace.validation = None
-        self.progress.seconds_a_picture = learner.seconds_a_picture or self.progress.seconds_a_picture
+        self.progress.seconds_a_image = learner.seconds_a_image or self.progress.seconds_a_image
 
     def note_validation(self, learner: Learner, seconds: float) -> None:
         self.pace.validation = seconds
-        if learner.seconds_a_picture is None:
-            self.progress.seconds_a_picture = seconds / max(self.task.validation_count, 1)
+        if learner.seconds_a_image is None:
+            self.progress.seconds_a_image = seconds / max(self.task.validation_count, 1)
 
     def save(self, learner: Learner, stage: Stage, steps: int) -> None:
         """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
@@ -125,7 +125,7 @@ class Session:
             best=progress.best,
             changes=len(progress.changes),
             seconds=round(sum(progress.seconds.values()), 3),
-            seconds_a_picture=progress.seconds_a_picture,
+            seconds_a_image=progress.seconds_a_image,
             saved_at=time.strftime("%Y-%m-%dT%H:%M:%S"),
             command=self.command,
         )
@@ -148,11 +148,11 @@ class Session:
         return first + self.seconds_to_save(learner) + SPARE_SECONDS if first else 0.0
 
     def seconds_to_validate(self, stage: Stage) -> float:
-        """As it last took; before the first time, as much as training on as many pictures."""
+        """As it last took; before the first time, as much as training on as many images."""
         if self.pace.validation is not None:
             return 1.2 * self.pace.validation
-        a_picture = self.progress.seconds_a_picture or self.pace.step / stage.batch_size
-        return 1.2 * a_picture * self.task.validation_count
+        a_image = self.progress.seconds_a_image or self.pace.step / stage.batch_size
+        return 1.2 * a_image * self.task.validation_count
 
     def stop_if_asked(self, stage: Stage, seconds: float = 0.0) -> None:
         """Stop, where all is saved, if that is asked for or what comes next takes too many seconds."""
@@ -177,7 +177,7 @@ class Session:
             smaller = f"stages.{number}.batch_size={max(1, stage.batch_size // 2)}"
             saved = " --resume goes on from what was saved" if self.run.saved_states else ""
             raise MemoryFullError(
-                f"the memory is full: a batch of {stage.batch_size} pictures of {stage.image_size} pixels does not fit,"
+                f"the memory is full: a batch of {stage.batch_size} images of {stage.image_size} pixels does not fit,"
                 f" at {spell_position(stage, self.progress)}; podium find-batch finds the largest that does; make the"
                 f" batch smaller (--set {smaller}{saved})"
             ) from error

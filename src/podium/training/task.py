@@ -31,7 +31,7 @@ class Learner:
     """The whole, or another model of the same layers that holds all that learns: a head on kept features."""
     batches: EpochBatches
     """What that model takes."""
-    seconds_a_picture: float | None = None
+    seconds_a_image: float | None = None
     """What it takes to predict one with the whole, where only getting ready has shown it."""
 
 
@@ -41,7 +41,7 @@ class Task(Protocol):
     mode: Literal["max", "min"]
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        """A Keras model for pictures of this size."""
+        """A Keras model for images of this size."""
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
         """Say which layers learn in this stage."""
@@ -60,7 +60,7 @@ class Task(Protocol):
 
     @property
     def validation_count(self) -> int:
-        """How many pictures `validate` predicts."""
+        """How many images `validate` predicts."""
 
     def report(self, folder: Path) -> None:
         """Write what a person wants to know of the rows last validated."""

@@ -74,7 +74,7 @@ def built(stage: Stage, task: Task, progress: Progress, *, pretrained: bool) -> 
 
 
 def grown(model: Any, before: Stage, stage: Stage, task: Task, progress: Progress) -> Any:
-    """The model for this stage: the same one, or one built for larger pictures."""
+    """The model for this stage: the same one, or one built for larger images."""
     return model if stage.image_size == before.image_size else built(stage, task, progress, pretrained=False)
 
 

@@ -1,4 +1,4 @@
-"""Train steps of a member's own model on pictures made in memory, timed: what batches and precisions are chosen by."""
+"""Train steps of a member's own model on images made in memory, timed: what batches and precisions are chosen by."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
 from podium.hardware import peak_memory
 from podium.models import devices
-from podium.training.classification import ClassificationTask, LabelledPictures
+from podium.training.classification import ClassificationTask, LabelledImages
 from podium.training.trainer import built, make_optimizer
 from podium.training.training_progress import Progress
 
@@ -53,7 +53,7 @@ class StageTrial:
     def _model(self, precision: Precision) -> Any:
         """As the trainer makes it for the stage."""
         if precision not in self._models:
-            names, none = [str(one) for one in range(self._classes)], LabelledPictures([], np.zeros(0, np.int64))
+            names, none = [str(one) for one in range(self._classes)], LabelledImages([], np.zeros(0, np.int64))
             task = ClassificationTask(self._settings, names, "accuracy", none, none, fold=0)
             progress = Progress(self._settings.seed, devices.resolved(precision))
             model = built(self._stage, task, progress, pretrained=False)
@@ -77,11 +77,11 @@ class MadeUp(EpochBatches):
     def __init__(self, image_size: int, classes: int, batch_size: int, steps: int) -> None:
         super().__init__(steps * batch_size, batch_size, (0,))
         random = np.random.default_rng(0)
-        self._pictures = random.integers(0, 256, (batch_size, image_size, image_size, 3), dtype=np.uint8)
+        self._images = random.integers(0, 256, (batch_size, image_size, image_size, 3), dtype=np.uint8)
         self._targets = np.eye(classes, dtype=np.float32)[random.integers(0, classes, batch_size)]
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        return self._pictures.copy(), self._targets
+        return self._images.copy(), self._targets
 
 
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

@@ -36,7 +36,7 @@ class Timed:
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
+        """Images a second."""
         return self.batch_size / self.seconds
 
 

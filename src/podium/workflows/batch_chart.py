@@ -1,4 +1,4 @@
-"""The chart of `podium find-batch`: pictures a second and memory over the batch size."""
+"""The chart of `podium find-batch`: images a second and memory over the batch size."""
 
 import logging
 from pathlib import Path
@@ -54,7 +54,7 @@ def _draw_rates(axes: "Axes", finding: Finding) -> None:
             [own.batch_size], [own.rate], "o", markersize=13, markerfacecolor="none", markeredgecolor=LINE,
             label=f"the stage's own: {own.batch_size}",
         )  # fmt: skip
-    axes.set_ylabel("pictures a second")
+    axes.set_ylabel("images a second")
     axes.set_ylim(0, 1.12 * max(rates))
 
 

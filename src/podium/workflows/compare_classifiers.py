@@ -45,13 +45,13 @@ def judge_classifiers(contenders: Sequence[ClassifierContender], progress: "Prog
 
 
 def _one_competition(contenders: Sequence[ClassifierContender], paired: "Paired") -> None:
-    """Ids and labels decide, since a competition of cut-out pictures is called otherwise and has the same rows. Where
+    """Ids and labels decide, since a competition of cut-out images is called otherwise and has the same rows. Where
     few rows are in common, names such as 0001.jpg may be so by chance."""
     slugs = list(dict.fromkeys(one.slug for one in contenders))
     if len(slugs) > 1 and paired.share_of_smallest < 1 / 2:
         raise RunError(
             f"these are runs of different competitions ({', '.join(slugs)}) with {len(paired.ids):,} rows in common,"
-            " less than half of what each has; expected the same pictures: compare runs of one competition"
+            " less than half of what each has; expected the same images: compare runs of one competition"
         )
 
 

@@ -1,4 +1,4 @@
-"""Detectors held against each other by what they found on the same pictures of one set of boxes."""
+"""Detectors held against each other by what they found on the same images of one set of boxes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def judge_detectors(
     _same_classes(contenders, boxset)
     part, notes = _part(contenders, part)
     searches = [one.searched(part) for one in contenders]
-    common, left_out = _common_pictures(contenders, searches, part, boxset)
+    common, left_out = _common_images(contenders, searches, part, boxset)
     boxset = only(boxset, common)
     tables = [read_found(search.file, boxset.classes) for search in searches]
     detections = [
@@ -41,7 +41,7 @@ def judge_detectors(
         for table, search in zip(tables, searches, strict=True)
     ]
     result = compare(boxset, detections, progress=progress)
-    notes += notes_on_left_out(contenders, left_out, f"{len(common):,} pictures of the {part} part that")
+    notes += notes_on_left_out(contenders, left_out, f"{len(common):,} images of the {part} part that")
     notes += _notes_on_the_set(contenders, folder)
     notes += _notes_on_old_figures(contenders, searches, left_out, result)
     notes += _notes_on_boxes(boxset, result)
@@ -52,7 +52,7 @@ def judge_detectors(
         higher_is_better=True,
         unit=f"points of {AP50}",
         is_share=True,
-        drawn="pictures",
+        drawn="images",
         where=f"the {part} part",
         question=f"boxes that are hit, at IoU 0.5 and from each run's threshold of the score on ({thresholds})",
         right="hit",
@@ -114,23 +114,23 @@ def _part(contenders: Sequence[DetectorContender], asked: str | None) -> tuple[s
     return "test", []
 
 
-def _common_pictures(
+def _common_images(
     contenders: Sequence[DetectorContender], searches: Sequence[Search], part: str, boxset: "BoxSet"
 ) -> tuple[set[str], list[int]]:
     """The ids of those that all have searched, in the part that they had when each run began, and that the set still
     has; and how many more each has searched."""
-    from podium.detection.boxset import read_pictures
+    from podium.detection.boxset import read_images
 
     looked: list[set[str]] = []
     for one, search in zip(contenders, searches, strict=True):
-        pictures = read_pictures(one.run.folds)
-        looked.append(set(pictures["id"][pictures["split"] == part][: search.pictures]))
-    common = set(boxset.pictures["id"]).intersection(*looked)
+        images = read_images(one.run.folds)
+        looked.append(set(images["id"][images["split"] == part][: search.images]))
+    common = set(boxset.images["id"]).intersection(*looked)
     if not common:
         counted = ", ".join(f"{one.letter} {len(ids):,}" for one, ids in zip(contenders, looked, strict=True))
         raise DataError(
-            f"no picture of the {part} part was searched by all of these runs ({counted}) and is in the set"
-            f" {boxset.slug} now; expected pictures in common: train and evaluate them on one set"
+            f"no image of the {part} part was searched by all of these runs ({counted}) and is in the set"
+            f" {boxset.slug} now; expected images in common: train and evaluate them on one set"
         )
     return common, [len(ids - common) for ids in looked]
 
@@ -154,12 +154,12 @@ def _notes_on_the_set(contenders: Sequence[DetectorContender], folder: Path) -> 
 def _notes_on_old_figures(
     contenders: Sequence[DetectorContender], searches: Sequence[Search], left_out: Sequence[int], result: "Comparison"
 ) -> list[str]:
-    """On the same pictures a run has the AP that was told when it searched them, or their boxes were changed since."""
+    """On the same images a run has the AP that was told when it searched them, or their boxes were changed since."""
     notes = []
     for one, search, left, score in zip(contenders, searches, left_out, result.scores, strict=True):
         if not left and search.ap50 is not None and abs(search.ap50 - score.value) > SAME:
             notes.append(
-                f"the set has other boxes now than when {one.letter} searched these pictures: its AP@0.5 was"
+                f"the set has other boxes now than when {one.letter} searched these images: its AP@0.5 was"
                 f" {search.ap50:.4f} then"
             )
     return notes
@@ -171,7 +171,7 @@ def _notes_on_boxes(boxset: "BoxSet", result: "Comparison") -> list[str]:
     there = set(boxset.boxes["class"][~boxset.boxes["group"]])
     missing = [name for name in boxset.classes if name not in there]
     told = {one.name for one in result.beside}
-    notes = [f"no box of {_few(missing)} on these pictures: AP is the mean over the other classes"] if missing else []
+    notes = [f"no box of {_few(missing)} on these images: AP is the mean over the other classes"] if missing else []
     notes += [f"no {name}: a run has none from its threshold on" for name in METRICS[1:] if name not in told]
     return notes
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from podium.evaluation.statistics import Comparison
 
 FEW = 100
-"""With fewer rows or pictures, resampling makes intervals that are too narrow."""
+"""With fewer rows or images, resampling makes intervals that are too narrow."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ Form = Literal["yolo", "voc", "coco", "transfer"]
 SPLITS = ("train", "validation", "test")
 _MAKING = 1
 """Raised whenever podium would make another set of the same files and settings."""
-_FILES = ("index.json", "pictures.csv", "boxes.csv")
+_FILES = ("index.json", "images.csv", "boxes.csv")
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def build(detector: Detector, where: Where, console: Console, stopping: Stopping
         made_from = _made_from(where.folder)
         if made_from and made_from.get("digest") == _digest(settings, facts, where.data):
             console.print(
-                f"{where.folder}: {made_from['pictures']:,} pictures, {made_from['boxes']:,} boxes; nothing has changed"
+                f"{where.folder}: {made_from['images']:,} images, {made_from['boxes']:,} boxes; nothing has changed"
                 " since it was built"
             )
             return
 
         def look() -> None:
             if why := stopping.reason(0.0):
-                raise StoppedError(f"{why}: stopped; pictures that were fetched stay; go on with: {command}")
+                raise StoppedError(f"{why}: stopped; images that were fetched stay; go on with: {command}")
 
         built = _built(settings, where, console, look)
         _write(built, settings, where, facts)
@@ -78,14 +78,14 @@ def _write(built: "Built", settings: DetectorSettings, where: Where, facts: Any)
     from podium.detection.boxset import write_boxset
     from podium.detection.fetching import DEAD, write_dead
 
-    counts = {"pictures": len(built.boxset.pictures), "boxes": len(built.boxset.boxes)}
+    counts = {"images": len(built.boxset.images), "boxes": len(built.boxset.boxes)}
     made_from = {"digest": _digest(settings, facts, where.data), **counts}
     write_boxset(replace(built.boxset, source=built.boxset.source | made_from), where.folder)
     if built.dead:
         write_dead(built.dead, where.folder)
     else:
         (where.folder / DEAD).unlink(missing_ok=True)
-    of_the_set = set(built.boxset.pictures.loc[built.boxset.pictures["turned"], "file"])
+    of_the_set = set(built.boxset.images.loc[built.boxset.images["turned"], "file"])
     for path in (where.folder / "turned").glob("*.png"):
         if f"turned/{path.name}" not in of_the_set:
             path.unlink()
@@ -102,14 +102,14 @@ def _made_from(folder: Path) -> dict[str, Any] | None:
         source = read_json(folder / _FILES[0]).get("source")
     except RunError:  # it is made anew
         return None
-    return source if isinstance(source, dict) and {"digest", "pictures", "boxes"} <= set(source) else None
+    return source if isinstance(source, dict) and {"digest", "images", "boxes"} <= set(source) else None
 
 
 def _facts_of_tables(settings: DetectorSettings, data: Path) -> list[Any]:
-    """Name, size and time of every file that says which boxes and pictures there are."""
+    """Name, size and time of every file that says which boxes and images there are."""
     source = settings.source
     if isinstance(source, OpenImagesSource):
-        names = [source.boxes, source.classes, *([source.pictures] if source.pictures else []), *source.urls]
+        names = [source.boxes, source.classes, *([source.image_table] if source.image_table else []), *source.urls]
         return _facts(data / name for name in names)
     kinds = {"yolo": ("*.txt", "*.yaml", "*.names"), "voc": ("*.xml", "*.txt"), "coco": ("*.json",)}[source.kind]
     folder = data / source.folder
@@ -121,7 +121,7 @@ def _facts(paths: Iterable[Path]) -> list[Any]:
 
 
 def _digest(settings: DetectorSettings, facts: list[Any], data: Path) -> str:
-    """Also of the folders of pictures, whose times change where a picture comes or goes."""
+    """Also of the folders of images, whose times change where an image comes or goes."""
     folders: list[Path] = []
     if isinstance(settings.source, OpenImagesSource):
         folders = [path for name in settings.source.images for path in sorted(data.glob(str(Path(name).parent)))]
@@ -135,29 +135,29 @@ def _digest(settings: DetectorSettings, facts: list[Any], data: Path) -> str:
 
 
 def _told(built: "Built", settings: DetectorSettings, where: Where, seconds: float) -> list[str]:
-    pictures, boxes = built.boxset.pictures, built.boxset.boxes
-    lines = [f"{where.folder}: {len(pictures):,} pictures, {len(boxes):,} boxes, in {seconds:.1f} s"]
-    split_of = boxes["id"].map(pictures.set_index("id")["split"])
+    images, boxes = built.boxset.images, built.boxset.boxes
+    lines = [f"{where.folder}: {len(images):,} images, {len(boxes):,} boxes, in {seconds:.1f} s"]
+    split_of = boxes["id"].map(images.set_index("id")["split"])
     for split in SPLITS:
         theirs = boxes.loc[split_of == split, "class"].value_counts()
         classes = ", ".join(f"{name} {theirs.get(name, 0):,}" for name in built.boxset.classes)
-        count = int((pictures["split"] == split).sum())
-        lines.append(f"  {split:<10}  {count:>7,} pictures, {theirs.sum():>8,} boxes: {classes}")
-    empty = int((~pictures["id"].isin(boxes["id"])).sum())
-    if empty or settings.empty_pictures:
-        lines.append(f"  without any box: {empty:,} of these pictures")
-    if is_turned := int(pictures["turned"].sum()):
-        lines.append(f"  set upright: {is_turned:,} pictures, written to {where.folder / 'turned'}")
+        count = int((images["split"] == split).sum())
+        lines.append(f"  {split:<10}  {count:>7,} images, {theirs.sum():>8,} boxes: {classes}")
+    empty = int((~images["id"].isin(boxes["id"])).sum())
+    if empty or settings.empty_images:
+        lines.append(f"  without any box: {empty:,} of these images")
+    if is_turned := int(images["turned"].sum()):
+        lines.append(f"  set upright: {is_turned:,} images, written to {where.folder / 'turned'}")
     if built.left_out:
         told = ", ".join(f"{count:,} {flag}" for flag, count in built.left_out.items())
         lines.append(f"  left out by keep: {told} boxes")
     lines.append(f"  cleaning: {built.cleaned}")
     if built.bare:
-        lines.append(f"  left out: {built.bare:,} pictures none of whose boxes stayed")
+        lines.append(f"  left out: {built.bare:,} images none of whose boxes stayed")
     if built.dead:
         first = built.dead[0]
         lines.append(
-            f"  left out: {len(built.dead):,} pictures that cannot be had (first: {first.id}: {first.reason});"
+            f"  left out: {len(built.dead):,} images that cannot be had (first: {first.id}: {first.reason});"
             f" {where.folder / 'dead.csv'} lists them"
         )
     if absent := [name for name in built.boxset.classes if name not in set(boxes["class"])]:
@@ -168,15 +168,15 @@ def _told(built: "Built", settings: DetectorSettings, where: Where, seconds: flo
 # Handing on.
 
 
-def export(detector: Detector, where: Where, target: Path, form: Form, pictures: str, console: Console) -> None:
+def export(detector: Detector, where: Where, target: Path, form: Form, images: str, console: Console) -> None:
     """Write the set, as it was built, in another form."""
     from podium.detection.boxset import read_boxset
-    from podium.detection.exchange import PictureFiles
+    from podium.detection.exchange import ImageFiles
 
     if _made_from(where.folder) is None:
         raise DataError(f"{where.folder} holds no set; build it first: podium detect build")
     boxset = read_boxset(where.folder)
-    files = None if pictures == "none" else PictureFiles(pictures, where.data, where.folder, console)  # type: ignore[arg-type]
+    files = None if images == "none" else ImageFiles(images, where.data, where.folder, console)  # type: ignore[arg-type]
     if form == "yolo":
         from podium.detection.yolo import write_yolo as write
     elif form == "voc":
@@ -184,15 +184,15 @@ def export(detector: Detector, where: Where, target: Path, form: Form, pictures:
     else:
         from podium.detection.coco import write_coco as write
     write(boxset, target, files)
-    with_pictures = {"none": ", without the pictures", "link": ", with links to the pictures"}.get(pictures, "")
-    console.print(f"{target}: {len(boxset.pictures):,} pictures, {len(boxset.boxes):,} boxes as {form}{with_pictures}")
+    with_images = {"none": ", without the images", "link": ", with links to the images"}.get(images, "")
+    console.print(f"{target}: {len(boxset.images):,} images, {len(boxset.boxes):,} boxes as {form}{with_images}")
 
 
 def export_transfer(detector: Detector, where: Where, target: Path, console: Console) -> None:
-    """Write the list of addresses that a storage transfer service takes. It needs no picture, and no set."""
+    """Write the list of addresses that a storage transfer service takes. It needs no image, and no set."""
     source = detector.settings.source
-    if not isinstance(source, OpenImagesSource) or source.pictures is None:
-        raise ConfigError("a list of addresses needs a source openimages with its table of pictures")
+    if not isinstance(source, OpenImagesSource) or source.image_table is None:
+        raise ConfigError("a list of addresses needs a source openimages with its table of images")
     if target.exists() and target.is_dir():
         raise DataError(f"{target} is a folder; name the file that the list is written to, such as boats.tsv")
     from podium.detection.openimages_images import Address, transfer_list
@@ -208,8 +208,8 @@ def export_transfer(detector: Detector, where: Where, target: Path, console: Con
             if address is not None and address.size is not None and address.md5 is not None:
                 addresses.setdefault(id_, address)
     if not addresses:
-        raise DataError(f"{source.pictures} has no address with its size and checksum for these pictures")
+        raise DataError(f"{source.image_table} has no address with its size and checksum for these images")
     write_text(target, transfer_list(addresses.values()))
     lacking = len(chosen.ids) - len(addresses)
-    told = f"; {lacking:,} pictures have no address with size and checksum" if lacking else ""
+    told = f"; {lacking:,} images have no address with size and checksum" if lacking else ""
     console.print(f"{target}: {len(addresses):,} addresses{told}", highlight=False)

@@ -1,4 +1,4 @@
-"""What a detector finds in anybody's pictures, as files."""
+"""What a detector finds in anybody's images, as files."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ DRAWN = "drawn"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def find_in_pictures(
+def find_in_images(
     trained: Trained, places: Sequence[Path], out: Path, threshold: float | None, draw: bool, console: Console
 ) -> None:
     """Write boxes.csv, coco.json and, if asked for, drawn/: of boxes from the threshold on."""
@@ -26,26 +26,26 @@ def find_in_pictures(
 
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is no folder: name another one with --out")
-    pictures = _readable(_pictures_in(places, out / DRAWN), console)
+    images = _readable(_images_in(places, out / DRAWN), console)
     if threshold is None:
         threshold = DEFAULT_THRESHOLD if trained.threshold is None else trained.threshold
-    found = trained.search(pictures, console)
+    found = trained.search(images, console)
     found = found[found["score"] >= threshold].reset_index(drop=True)
     write_found(out / "boxes.csv", found)
-    write_coco_results(out / "coco.json", found, trained.classes, list(pictures))
+    write_coco_results(out / "coco.json", found, trained.classes, list(images))
     if draw:
-        for name, copy in _names_of_copies(pictures).items():
-            _draw(pictures[name], found[found["id"] == name], trained.classes, out / DRAWN / copy)
+        for name, copy in _names_of_copies(images).items():
+            _draw(images[name], found[found["id"] == name], trained.classes, out / DRAWN / copy)
     some = found["id"].nunique()
     console.print(
         f"{trained.name}: {len(found):,} box{'es' * (len(found) != 1)} of score {threshold:.2f} or more on {some:,} of"
-        f" {len(pictures):,} pictures, in {out}"
+        f" {len(images):,} images, in {out}"
     )
 
 
-def _pictures_in(places: Sequence[Path], own: Path) -> dict[str, Path]:
+def _images_in(places: Sequence[Path], own: Path) -> dict[str, Path]:
     """Each by its name: within the folder that was given, or that of the file. The copies that an earlier search has
-    drawn in its `own` folder are no pictures to search."""
+    drawn in its `own` folder are no images to search."""
     found: dict[str, Path] = {}
     for place in places:
         if place.is_dir():
@@ -54,14 +54,14 @@ def _pictures_in(places: Sequence[Path], own: Path) -> dict[str, Path]:
             root, drawn = place.resolve(), own.resolve()
             named = {name: path for name, path in named.items() if drawn not in (root / name).parents}
             if not named:
-                raise DataError(f"{place} holds no picture ({', '.join(SUFFIXES)}): name a folder that does")
+                raise DataError(f"{place} holds no image ({', '.join(SUFFIXES)}): name a folder that does")
         elif place.is_file():
             named = {place.name: place}
         else:
-            raise DataError(f"{place} is not there: name pictures, or folders of them")
+            raise DataError(f"{place} is not there: name images, or folders of them")
         for name, path in named.items():
             if name in found and found[name].resolve() != path.resolve():
-                raise DataError(f"two pictures are called {name} ({found[name]}, {path}): search them one by one")
+                raise DataError(f"two images are called {name} ({found[name]}, {path}): search them one by one")
             if not _is_text(name):  # it is to be an id in tables
                 raise DataError(f"{str(path)!r}: the file's name is no UTF-8, and cannot stand in a table: rename it")
             found[name] = path
@@ -75,19 +75,19 @@ def _is_text(name: str) -> bool:
         return False
 
 
-def _readable(pictures: dict[str, Path], console: Console) -> dict[str, Path]:
+def _readable(images: dict[str, Path], console: Console) -> dict[str, Path]:
     """Those that can be read; the others are told before the search, which takes long."""
     from podium.data.catalogue import unreadable
 
-    bad = set(unreadable(list(pictures.values()), "found", console))
+    bad = set(unreadable(list(images.values()), "found", console))
     if not bad:
-        return pictures
-    first = next(path for path in pictures.values() if path in bad)
-    if bad.issuperset(pictures.values()):
+        return images
+    first = next(path for path in images.values() if path in bad)
+    if bad.issuperset(images.values()):
         others = ", nor is any other" * (len(bad) > 1)
-        raise DataError(f"{first} is not a picture that can be read{others}: name pictures")
-    console.print(f"left out, since they cannot be read: {len(bad):,} of {len(pictures):,} files, such as {first}")
-    return {name: path for name, path in pictures.items() if path not in bad}
+        raise DataError(f"{first} is not an image that can be read{others}: name images")
+    console.print(f"left out, since they cannot be read: {len(bad):,} of {len(images):,} files, such as {first}")
+    return {name: path for name, path in images.items() if path not in bad}
 
 
 def _names_of_copies(names: Iterable[str]) -> dict[str, str]:
@@ -100,10 +100,10 @@ def _names_of_copies(names: Iterable[str]) -> dict[str, str]:
 def _draw(path: Path, boxes: "pd.DataFrame", classes: Sequence[str], target: Path) -> None:
     import cv2
 
-    from podium.data.images import read_picture
+    from podium.data.images import read_image
     from podium.detection.drawing import draw_boxes
     from podium.files import replacing
 
-    drawn = cv2.cvtColor(draw_boxes(read_picture(path), boxes, classes), cv2.COLOR_RGB2BGR)
+    drawn = cv2.cvtColor(draw_boxes(read_image(path), boxes, classes), cv2.COLOR_RGB2BGR)
     with replacing(target, synced=False) as temporary:
         cv2.imwrite(str(temporary), drawn, [cv2.IMWRITE_JPEG_QUALITY, 92])

@@ -23,7 +23,7 @@ class Search:
     """What a detector found on one part of its set, and what was told of it then."""
 
     file: Path
-    pictures: int
+    images: int
     """The first so many of the part: a dry run takes few."""
     threshold: float
     ap50: float | None
@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorContender(Contender):
-    trained_on: ClassVar[str] = "pictures"
+    trained_on: ClassVar[str] = "images"
 
     run: Run
     classes: list[str]
@@ -116,9 +116,9 @@ def _made_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def _search(facts: Path, told: Any, file: Path) -> Search:
     try:
         ap50 = told["ap50"]
-        return Search(file, int(told["pictures"]), float(told["threshold"]), None if ap50 is None else float(ap50))
+        return Search(file, int(told["images"]), float(told["threshold"]), None if ap50 is None else float(ap50))
     except (KeyError, TypeError, ValueError):
         raise RunError(
-            f"{facts} does not tell the pictures, the threshold and the AP of that part; expected what podium writes"
+            f"{facts} does not tell the images, the threshold and the AP of that part; expected what podium writes"
             " there: put back a copy of it, or evaluate again"
         ) from None

@@ -135,7 +135,7 @@ def _is_whole(archive: Path) -> bool:
 
 
 def _make_sure_of_room(folder: Path, size: int) -> None:
-    """For the zip, which is hardly smaller than the pictures in it, and for what is unpacked of it."""
+    """For the zip, which is hardly smaller than the images in it, and for what is unpacked of it."""
     coming = _coming(folder)
     there = sum(path.stat().st_size for path in coming.rglob("*") if path.is_file())
     place = next(one for one in folder.absolute().parents if one.exists())

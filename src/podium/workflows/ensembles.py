@@ -116,7 +116,7 @@ def member_results(answers: Sequence[Answer], competition: Competition) -> "list
 
 
 def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choices: Choices) -> Path:
-    """The CSV under a name of its own; `submission_faults` says whether it may be sent."""
+    """The CSV under a name of its own; `submission_problems` says whether it may be sent."""
     from podium.submission.write import write_submission
 
     asked = ensemble.competition.submission
@@ -135,7 +135,7 @@ def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choice
     )
 
 
-def submission_faults(path: Path, competition: Competition, sample: Path) -> list[str]:
+def submission_problems(path: Path, competition: Competition, sample: Path) -> list[str]:
     """Everything that is wrong with a CSV, in the competition's own terms."""
     from podium.submission.check import check_submission
 
@@ -220,8 +220,8 @@ def finish(
     if choices.limit_test is not None:
         console.print(f"{blended.submission}: partial, as asked with --limit-test; to look at, not to send")
         return blended
-    faults = submission_faults(blended.submission, ensemble.competition, sample)
-    report_faults(blended.submission, faults, console)
+    problems = submission_problems(blended.submission, ensemble.competition, sample)
+    report_problems(blended.submission, problems, console)
     return blended
 
 
@@ -272,10 +272,10 @@ def tell_blend(blended: Blended, console: Console) -> None:
         console.print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items()))
 
 
-def report_faults(path: Path, faults: Sequence[str], console: Console) -> None:
+def report_problems(path: Path, problems: Sequence[str], console: Console) -> None:
     """Say that a CSV may be sent, or fail with all that speaks against it."""
-    if faults:
-        listed = f" {faults[0]}" if len(faults) == 1 else "".join(f"\n  {fault}" for fault in faults)
+    if problems:
+        listed = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
         raise SubmissionError(f"{path} must not be sent:{listed}")
     if DRY_RUN in path.name:
         console.print(f"{path}: valid in form; of a dry run, so to look at, not to send")

@@ -1,4 +1,4 @@
-"""The largest and the fastest batch of a member's stages, by train steps of its own model on pictures made up."""
+"""The largest and the fastest batch of a member's stages, by train steps of its own model on images made up."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -60,8 +60,8 @@ class Search:
                 smaller //= 2
             if not smaller:
                 raise MachineError(
-                    "not even a batch of one picture fits into the memory there is; give this machine more, or the"
-                    " stage smaller pictures or a smaller backbone"
+                    "not even a batch of one image fits into the memory there is; give this machine more, or the"
+                    " stage smaller images or a smaller backbone"
                 )
         for size in sizes[1:]:
             if self.refused or self._is_enough():
@@ -99,9 +99,9 @@ class Search:
         if self.trials.gpus or not self.timed:
             return None
         last = self.timed[max(self.timed)]
-        return round(last.memory + (size - last.batch_size) * self._bytes_a_picture())
+        return round(last.memory + (size - last.batch_size) * self._bytes_a_image())
 
-    def _bytes_a_picture(self) -> float:
+    def _bytes_a_image(self) -> float:
         """From two batches that lie well apart; else from the last one and what was taken before any step."""
         sizes = sorted(self.timed)
         last, first = self.timed[sizes[-1]], self.timed[sizes[0]]
@@ -112,7 +112,7 @@ class Search:
         return max(0.0, (last.memory - first.before) / last.batch_size)
 
     def foreseen_largest(self) -> int | None:
-        each = self._bytes_a_picture()
+        each = self._bytes_a_image()
         if not self.ended_early or self.limit is None or not each:
             return None
         last = self.timed[max(self.timed)]
@@ -191,7 +191,7 @@ class Finding:
             {
                 "batch_size": one.batch_size,
                 "seconds_a_step": one.seconds,
-                "pictures_a_second": one.rate,
+                "images_a_second": one.rate,
                 "memory": one.memory,
                 "gain": self.gain(one),
                 "learning_rate": self.learning_rate(one.batch_size),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from podium.data.folds import Folds
     from podium.data.table import CompetitionRows
     from podium.inference.predict import ToPredict
-    from podium.training.classification import ClassificationTask, LabelledPictures
+    from podium.training.classification import ClassificationTask, LabelledImages
 
 
 UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
@@ -33,38 +33,38 @@ UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A competition's rows and folds, its pictures' content, and those of them that cannot be read."""
+    """A competition's rows and folds, its images' content, and those of them that cannot be read."""
 
     competition: Competition
     rows: "CompetitionRows"
     folds: "Folds"
     unreadable: set[Path] = field(default_factory=set)
     contents: str = ""
-    """A digest of all pictures' bytes."""
+    """A digest of all images' bytes."""
 
 
 def prepare(competition: Competition, choices: Choices, console: Console, to_train: Sequence[Member] = ()) -> Prepared:
-    """Read the tables, find the pictures, look at each of them, and split the rows.
+    """Read the tables, find the images, look at each of them, and split the rows.
 
-    Pictures that are read for the first time are kept as those members will need them, so each is decoded once.
+    Images that are read for the first time are kept as those members will need them, so each is decoded once.
     """
-    from podium.data.catalogue import catalogue, leave_out_unreadable, pictures_of
+    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
 
     rows = read_rows(competition, data_folder(competition.slug, choices.data, competition.kaggle_source))
     if to_train and not (choices.dry_run or choices.limit or choices.limit_test):
         _read_and_keep(rows, to_train, console)
-    known = catalogue(pictures_of(rows), competition.slug, console)
+    known = catalogue(images_of(rows), competition.slug, console)
     rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image, known)
     folds = make_folds(competition, rows, choices.runs)
     console.print(
-        f"{competition.title or competition.slug}: {len(rows.train):,} pictures to train on"
+        f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
         + f", {len(rows.test):,} to predict, {len(competition.classes)} classes; folds in {folds.path}"
     )
     if unreadable:
-        console.print(f"{len(unreadable)} pictures cannot be read and are left out (on_bad_image: skip)")
+        console.print(f"{len(unreadable)} images cannot be read and are left out (on_bad_image: skip)")
     return Prepared(competition, rows, folds, unreadable, known.digest)
 
 
@@ -112,9 +112,9 @@ class FoldRun:
         from podium.training.classification import ClassificationTask
 
         settings, competition = self.settings, self.member.competition
-        training, validation = fold_pictures(self)
+        training, validation = fold_images(self)
         console.print(
-            f"{self.name}: training on {len(training.paths):,} pictures, validating on {len(validation.paths):,},"
+            f"{self.name}: training on {len(training.paths):,} images, validating on {len(validation.paths):,},"
             f" in {self.run.path}"
         )
         return ClassificationTask(
@@ -133,7 +133,7 @@ class FoldRun:
 
         if self.choices.dry_run:
             return "float32"
-        rows = len(fold_pictures(self)[0].paths)
+        rows = len(fold_images(self)[0].paths)
         return precision_by_trial(self.settings, len(self.member.competition.labels), rows, console)
 
     @property
@@ -154,12 +154,12 @@ class FoldRun:
 
     @property
     def seconds_to_predict(self) -> float:
-        """About, as the validation pictures took in training."""
+        """About, as the validation images took in training."""
         from podium.inference.tta import make_views
 
-        pictures = len(validation_rows(self)) + len(self.prepared.rows.test)
-        seconds = self.run.state.get("seconds_a_picture", 0.0)
-        return float(1.3 * seconds * pictures * len(make_views(self.member.settings.tta)))
+        images = len(validation_rows(self)) + len(self.prepared.rows.test)
+        seconds = self.run.state.get("seconds_a_image", 0.0)
+        return float(1.3 * seconds * images * len(make_views(self.member.settings.tta)))
 
 
 def fold_runs(member: Member, prepared: Prepared, choices: Choices) -> list[FoldRun]:
@@ -216,13 +216,13 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
     }
 
 
-def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":
+def fold_images(one: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     """What the fold trains on (extra rows included) and what it validates on, within the limits asked for."""
     import pandas as pd
 
     from podium.data.folds import TEST
     from podium.data.table import numbered, paths_of
-    from podium.training.classification import LabelledPictures
+    from podium.training.classification import LabelledImages
 
     rows, of_row = one.prepared.rows, one.prepared.folds.of_row
     classes = one.member.competition.labels
@@ -234,11 +234,11 @@ def fold_pictures(one: FoldRun) -> "tuple[LabelledPictures, LabelledPictures]":
     absent = [label for label in classes if label not in present]
     if absent:
         raise ConfigError(
-            f"fold {one.fold} trains on no picture of the class {', '.join(absent)}; mend {one.prepared.folds.path}"
+            f"fold {one.fold} trains on no image of the class {', '.join(absent)}; mend {one.prepared.folds.path}"
         )
     return (
-        LabelledPictures(paths_of(training), numbered(training["label"], classes)),
-        LabelledPictures(paths_of(validation), numbered(validation["label"], classes)),
+        LabelledImages(paths_of(training), numbered(training["label"], classes)),
+        LabelledImages(paths_of(validation), numbered(validation["label"], classes)),
     )
 
 
@@ -264,7 +264,7 @@ def _limited(rows: Any, limit: int | None) -> Any:
 
 
 def predict_fold(one: FoldRun, console: Console) -> None:
-    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few pictures
+    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few images
     from podium.inference.predict import predict
 
     if not one.run.is_trained:
@@ -287,19 +287,19 @@ def rows_to_predict(one: FoldRun) -> "ToPredict":
 
     from podium.data.folds import TEST
     from podium.data.table import numbered, paths_of
-    from podium.inference.predict import Pictures, ToPredict
+    from podium.inference.predict import Images, ToPredict
 
     rows, classes = one.prepared.rows, one.member.competition.labels
 
-    def labelled(table: Any) -> Pictures:
-        return Pictures(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
+    def labelled(table: Any) -> Images:
+        return Images(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
 
     test = rows.test if one.choices.limit_test is None else rows.test.iloc[: one.choices.limit_test]
     apart = rows.train[one.prepared.folds.of_row == TEST]
     counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
     return ToPredict(
         labelled(validation_rows(one)),
-        Pictures(test["id"].tolist(), paths_of(test).leaving_out(one.prepared.unreadable)),
+        Images(test["id"].tolist(), paths_of(test).leaving_out(one.prepared.unreadable)),
         labelled(apart) if len(apart) else None,
         counts / counts.sum(),
     )

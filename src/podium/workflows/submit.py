@@ -138,10 +138,10 @@ def blend_facts(file_name: str, slug: str, runs: Path) -> dict[str, Any]:
 # What speaks against it.
 
 
-def name_faults(file_name: str) -> list[str]:
+def name_problems(file_name: str) -> list[str]:
     """`podium check` looks at what a file holds, and sees by itself that one is partial."""
     if "_dry-run__" in file_name:
-        return ["the name says it is of a dry run, whose pictures and trainings are too few; run the whole chain"]
+        return ["the name says it is of a dry run, whose images and trainings are too few; run the whole chain"]
     return []
 
 

@@ -1,4 +1,4 @@
-"""The pictures that everyone is given: drawn cars at 640x480, and photographs if some are named.
+"""The images that everyone is given: drawn cars at 640x480, and photographs if some are named.
 
 Both are made once and kept in data/benchmarks/, in the layout of the competition that podium draws:
 
@@ -24,7 +24,7 @@ from podium.paths import configs_folder
 
 DRAWN_SIZE = (640, 480)
 FEW = 200
-"""Pictures that many rows are links to; file systems allow some tens of thousands to one."""
+"""Images that many rows are links to; file systems allow some tens of thousands to one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class ImageSet:
     """`name` is what tables call it."""
 
     name: str
@@ -62,16 +62,16 @@ class PictureSet:
 
 @dataclass(frozen=True)
 class Source:
-    """A whole competition, of which picture sets are taken."""
+    """A whole competition, of which image sets are taken."""
 
     name: str
     folder: Path
     competition: Competition
 
-    def take(self, counts: Counts, root: Path) -> PictureSet:
-        """So many of its pictures, linked to, every class in turn."""
+    def take(self, counts: Counts, root: Path) -> ImageSet:
+        """So many of its images, linked to, every class in turn."""
         label = "-".join(str(count) for count in asdict(counts).values())
-        taken = PictureSet(self.name, root / f"{self.folder.name}-{label}", counts)
+        taken = ImageSet(self.name, root / f"{self.folder.name}-{label}", counts)
         if not taken.competition.is_file():
             with tempfile.TemporaryDirectory(dir=root) as temporary:
                 content = Path(temporary) / "content"
@@ -109,11 +109,11 @@ def photographs(root: Path, data: Path, competition_file: Path) -> Source:
 
 
 def linked_many(root: Path, count: int) -> Path:
-    """A folder of so many rows, a tenth as many to predict: links to a few small drawn pictures, in ten classes."""
+    """A folder of so many rows, a tenth as many to predict: links to a few small drawn images, in ten classes."""
     folder = root / f"many-{count}"
     if folder.is_dir():
         return folder
-    pictures = sorted((drawn(root, FEW, 10, size=None).folder / "train").rglob("*.jpg"))
+    images = sorted((drawn(root, FEW, 10, size=None).folder / "train").rglob("*.jpg"))
     with tempfile.TemporaryDirectory(dir=root) as temporary:
         content = Path(temporary) / "content"
         for number in range(10):
@@ -122,9 +122,9 @@ def linked_many(root: Path, count: int) -> Path:
         rows = [(f"{number:08}.jpg", str(number % 10)) for number in range(count)]
         test = [f"t{number:08}.jpg" for number in range(max(1, count // 10))]
         for number, (name, label) in enumerate(rows):
-            _link(pictures[number % len(pictures)], content / "train" / label / name)
+            _link(images[number % len(images)], content / "train" / label / name)
         for number, name in enumerate(test):
-            _link(pictures[number % len(pictures)], content / "test_upload" / name)
+            _link(images[number % len(images)], content / "test_upload" / name)
         _write(content / "train.csv", ("Id", "Category"), rows)
         _write(content / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
         content.rename(folder)
@@ -137,13 +137,13 @@ def _fill(folder: Path, source: Source, counts: Counts) -> None:
     with (source.folder / "sample-submission.csv").open(newline="") as file:
         test = [row["Id"] for row in csv.DictReader(file)][: counts.test]
     needed = counts.training + counts.validation
-    assert len(rows) >= needed, f"{source.folder} has {len(rows)} pictures to train on, expected {needed}"
+    assert len(rows) >= needed, f"{source.folder} has {len(rows)} images to train on, expected {needed}"
     training, validation = _split(rows[:needed], counts.validation)
     for part, some in (("training", training), ("validation", validation)):
         for name, label in some:
-            picture = source.folder / "train" / label / name
-            _link(picture, folder / "train" / label / name)
-            _link(picture, folder / "split" / part / label / name)
+            image = source.folder / "train" / label / name
+            _link(image, folder / "train" / label / name)
+            _link(image, folder / "split" / part / label / name)
     for name in test:
         _link(source.folder / "test_upload" / name, folder / "test_upload" / name)
     _write(folder / "train.csv", ("Id", "Category"), training + validation)

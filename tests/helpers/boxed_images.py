@@ -7,33 +7,33 @@ import pandas as pd
 from podium.config.stage import Stage
 from podium.detection.boxset import BoxSet
 from podium.detection.config import DetectorSettings
-from podium.detection.task import DetectionTask, PicturesWithBoxes
+from podium.detection.task import DetectionTask, ImagesWithBoxes
 
 CLASSES = ["Red", "Blue"]
 COLOURS = {"Red": (220, 30, 30), "Blue": (30, 30, 220)}
 
 
 def draw_set(folder, train=12, validation=6, empty=1, size=64):
-    """Each picture holds one square of either class; the last of each part none."""
+    """Each image holds one square of either class; the last of each part none."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    pictures, boxes = [], []
+    images, boxes = [], []
     for number in range(train + validation):
         part = "train" if number < train else "validation"
         is_empty = number in range(train - empty, train) or number >= train + validation - empty
         name = f"{number:03d}"
-        picture = random.integers(90, 140, (size, size, 3), dtype=np.uint8)
+        image = random.integers(90, 140, (size, size, 3), dtype=np.uint8)
         if not is_empty:
             kind = CLASSES[number % 2]
             left, top, side = (int(random.integers(*span)) for span in ((4, 28), (4, 28), (20, 32)))
-            picture[top : top + side, left : left + side] = COLOURS[kind]
+            image[top : top + side, left : left + side] = COLOURS[kind]
             boxes.append((name, kind, left, top, left + side, top + side, False, False, False, False))
-        cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        pictures.append((name, f"{name}.png", size, size, False, part))
+        cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        images.append((name, f"{name}.png", size, size, False, part))
     return BoxSet(
         "squares",
         CLASSES,
-        pd.DataFrame(pictures, columns=["id", "file", "width", "height", "turned", "split"]),
+        pd.DataFrame(images, columns=["id", "file", "width", "height", "turned", "split"]),
         pd.DataFrame(
             boxes,
             columns=["id", "class", "left", "top", "right", "bottom", "occluded", "truncated", "group", "depiction"],
@@ -60,5 +60,5 @@ def stage(**changes):
 
 
 def task_of(folder, boxset, settings=None, **options):
-    parts = [PicturesWithBoxes.of(boxset, part, folder, folder) for part in ("train", "validation")]
+    parts = [ImagesWithBoxes.of(boxset, part, folder, folder) for part in ("train", "validation")]
     return DetectionTask(settings or detector(), boxset, *parts, **options)

@@ -72,13 +72,13 @@ def rows(folder: str, count: int) -> dict[str, Any]:
 def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> Any:
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
-    from podium.options import Choices
+    from podium.options import RunOptions
     from podium.workflows.members import Prepared, fold_images, fold_runs, rows_to_predict
 
-    choices = Choices(data=data, runs=Path("runs"))
+    options = RunOptions(data=data, runs=Path("runs"))
     read = timed("reading", lambda: read_rows(member.competition, data))
-    folds = timed("folds", lambda: make_folds(member.competition, read, choices.runs))
-    runs = timed("plan", lambda: fold_runs(member, Prepared(member.competition, read, folds), choices))
+    folds = timed("folds", lambda: make_folds(member.competition, read, options.runs))
+    runs = timed("plan", lambda: fold_runs(member, Prepared(member.competition, read, folds), options))
     return read, folds, runs, timed("rows of a fold", lambda: (fold_images(runs[0]), rows_to_predict(runs[0])))
 
 
@@ -102,15 +102,15 @@ def training_memory(folder: str) -> dict[str, Any]:
     What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
     """
     from podium.data.image_source import Cache
-    from podium.options import Choices
+    from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer
     from podium.workflows.members import fold_images, fold_runs, prepare
 
-    member, choices = _member(folder, 32), Choices(data=Path(folder), runs=Path("runs"), folds=(0,))
+    member, options = _member(folder, 32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition
     began = time.perf_counter()
-    (one,) = fold_runs(member, prepare(competition, choices, QUIET), choices)
+    (one,) = fold_runs(member, prepare(competition, options, QUIET), options)
     training, validation = fold_images(one)
     cache = Cache(competition.slug, settings.cache_gb, QUIET)
     task = ClassificationTask(

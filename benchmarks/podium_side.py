@@ -98,14 +98,14 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     import podium.training.trainer  # noqa: F401
     from podium.config.loading import load_member
     from podium.files import read_json
-    from podium.options import Choices
+    from podium.options import RunOptions
     from podium.training.run_training import train_run
     from podium.workflows.members import fold_runs, predict_fold, prepare
 
-    choices = Choices(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
+    options = RunOptions(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
     began = time.perf_counter()
     settings = load_member(written_member(folder, member), [f"seed={seed}"])
-    (one,) = fold_runs(settings, prepare(settings.competition, choices, QUIET, [settings]), choices)
+    (one,) = fold_runs(settings, prepare(settings.competition, options, QUIET, [settings]), options)
     train_run(one, QUIET)
     trained = time.perf_counter()
     head, *_, last = one.run.history.read_text().splitlines()

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.demo.competition import draw_competition
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import configs_folder
 from podium.training import trainer
 from podium.training.run_training import train_run
@@ -81,9 +81,9 @@ def main() -> None:
         for pair in range(asked.pairs):
             order = [(with_saving, True), (without, False)]
             for clock, saving in order if pair % 2 == 0 else reversed(order):
-                choices = Choices(data=root / "data", runs=root / f"runs-{pair}-{saving}", folds=(0,))
-                prepared = prepare(member.competition, choices, QUIET)
-                (one,) = fold_runs(member, prepared, choices)
+                options = RunOptions(data=root / "data", runs=root / f"runs-{pair}-{saving}", folds=(0,))
+                prepared = prepare(member.competition, options, QUIET)
+                (one,) = fold_runs(member, prepared, options)
                 timed(one, clock, saving)
             print(f"pair {pair + 1} of {asked.pairs} done", flush=True)
     saved, bare = statistics.median(with_saving.epochs), statistics.median(without.epochs)

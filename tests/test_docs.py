@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from test_readme import ROOT, VERBS, parsed
+from test_readme import COMMANDS, ROOT, parsed
 
 PAGES = ["docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
@@ -21,14 +21,14 @@ INLINE = [
     for page, text in TEXTS.items()
     for span in re.findall(r"`(podium [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 ]
-"""What a sentence names may be shortened (…) or stand for something (PID, OWNER/SLUG): its verb must be there."""
+"""What a sentence names may be shortened (…) or stand for something (PID, OWNER/SLUG): its command must be there."""
 CONFIGS = {name for text in TEXTS.values() for name in re.findall(r"configs/[\w/.-]+\.yaml", text)}
 
 
 @pytest.mark.parametrize(("page", "shown"), [one for one in SHOWN if one[1].startswith("podium ")])
 def test_a_command_that_a_page_shows_parses(page, shown):
     words = shlex.split(shown)[1:]
-    parsed(VERBS[words[0]], words[1:])
+    parsed(COMMANDS[words[0]], words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -39,7 +39,7 @@ def test_a_page_shows_nothing_that_no_test_parses(page):
 
 @pytest.mark.parametrize(("page", "span"), INLINE)
 def test_a_command_that_a_sentence_names_is_there(page, span):
-    command, words = VERBS, shlex.split(span)[1:]
+    command, words = COMMANDS, shlex.split(span)[1:]
     while words and isinstance(command, dict):
         assert words[0] in command, f"no command {words[0]}"
         found = command[words.pop(0)]

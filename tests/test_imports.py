@@ -6,6 +6,8 @@ from pathlib import Path
 
 from standin.scoring import accuracy_against
 
+from podium.cli.main import app
+
 HEAVY_LIBRARIES = ("tensorflow", "keras", "efficientnet", "albumentations", "cv2")
 TABLE_LIBRARIES = ("numpy", "pandas", "sklearn", "scipy")
 BLOCKER = """
@@ -21,13 +23,13 @@ sys.meta_path.insert(0, Blocker())
 EVERY_HELP = """
 from podium.cli.main import main
 
-for verb in {verbs}:
-    sys.argv = ["podium", *verb, "--help"]
+for command in {commands}:
+    sys.argv = ["podium", *command, "--help"]
     try:
         main()
     except SystemExit as done:
-        assert done.code == 0, (verb, done.code)
-    print("told:", *verb)
+        assert done.code == 0, (command, done.code)
+    print("told:", *command)
 """
 
 
@@ -44,19 +46,14 @@ def test_the_blocker_blocks():
 
 
 def test_every_help_is_told_without_heavy_libraries():
-    verbs = [(), ("demo",), ("data",), ("data", "sample"), ("train",), ("predict",), ("blend",), ("run",), ("check",)]
-    verbs += [("runs",), ("compare",), ("set",), ("doctor",), ("submit",), ("board",), ("kernel",), ("fleet",)]
-    verbs += [("data", "download")]
-    verbs += [("find-batch",)]
-    verbs += [("kernel", verb) for verb in ("build", "run", "push", "status", "logs", "pull")]
-    verbs += [("fleet", verb) for verb in ("up", "status", "down")]
-    verbs += [("detect",)]
-    verbs += [("detect", verb) for verb in ("build", "export", "train", "evaluate", "predict", "crop", "import-log")]
-    done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(verbs=verbs))
+    groups = {group.name: group.typer_instance.registered_commands for group in app.registered_groups}
+    commands = [(), *((command.name,) for command in app.registered_commands), *((group,) for group in groups)]
+    commands += [(group, command.name) for group in groups for command in groups[group]]
+    done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(commands=commands))
     assert done.stderr == ""
     assert done.returncode == 0
-    assert done.stdout.count("told:") == len(verbs)
-    assert done.stdout.count("Usage: ") == len(verbs)
+    assert done.stdout.count("told:") == len(commands)
+    assert done.stdout.count("Usage: ") == len(commands)
 
 
 def test_a_submission_is_checked_without_heavy_libraries(tmp_path):
@@ -87,7 +84,7 @@ def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_pa
     sample = Path(tiny_competition.folder / "sample-submission.csv").read_text()
     Path("submissions/tiny-squares_a.csv").write_text(sample.replace(",0", ",1", 1))
     asked = ["--competition", str(tiny_competition.config)]
-    verbs = [
+    commands = [
         ["kernel", "build", str(tiny_competition.member()), "--fold", "0"],
         ["kernel", "push", str(tiny_competition.member()), "--fold", "0", "--dry-run"],
         ["kernel", "status", "ada/some-kernel"],
@@ -96,9 +93,9 @@ def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_pa
         ["submit", "submissions/tiny-squares_a.csv", "-m", "first", "--data", str(tiny_competition.folder), *asked],
         ["board", *asked],
     ]
-    for verb in verbs:
-        done = run_without(HEAVY_LIBRARIES, "from podium.cli.main import main; main()", *verb)
-        assert (done.returncode, done.stderr) == (0, ""), verb
+    for command in commands:
+        done = run_without(HEAVY_LIBRARIES, "from podium.cli.main import main; main()", *command)
+        assert (done.returncode, done.stderr) == (0, ""), command
     assert standin.count("SaveKernel") == 0
     assert len(standin.submissions["tiny-squares"]) == 1
 

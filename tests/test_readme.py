@@ -18,7 +18,7 @@ SHOWN = [
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
-VERBS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(app).commands
 
 
 def parsed(command, words):
@@ -34,8 +34,8 @@ def parsed(command, words):
 @pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("podium ")])
 def test_a_shown_command_parses_and_its_configs_are_there(shown):
     words = shlex.split(shown)[1:]
-    verb, rest = VERBS[words[0]], words[1:]
-    _, values = parsed(verb, rest)
+    command, rest = COMMANDS[words[0]], words[1:]
+    _, values = parsed(command, rest)
     for value in values.values():
         if isinstance(value, Path) and value.suffix == ".yaml":
             assert (ROOT / value).is_file()
@@ -57,13 +57,13 @@ def test_every_shown_command_is_parsed_by_a_test():
 def test_every_verb_and_every_set_key_of_the_readme_is_real():
     argument = r"(?: \[?[A-Z][A-Za-z./…]*\]?| [a-z_]+=[A-Z]+| -m [A-Z]+)"
     table = set(re.findall(rf"^\| `podium ([a-z -]+?){argument}*` \|", README, flags=re.MULTILINE))
-    assert table == set(verbs_of(VERBS))
+    assert table == set(verbs_of(COMMANDS))
 
 
 def verbs_of(commands):
     for name, command in commands.items():
         inner = getattr(command, "commands", None)
-        yield from (f"{name} {verb}" for verb in verbs_of(inner)) if inner else [name]
+        yield from (f"{name} {command}" for command in verbs_of(inner)) if inner else [name]
 
 
 @pytest.mark.parametrize("shown", [line for line in SHOWN if " --set " in line])

@@ -108,7 +108,7 @@ def test_a_second_signal_ends_the_process_at_once(first, second):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + getattr(signal, second)
     assert done.stdout == ""
-    assert f"podium: {second} again: stopped; the last saved state holds" in done.stderr
+    assert f"podium: {second} again: stopped; the last checkpoint holds" in done.stderr
 
 
 @pytest.fixture

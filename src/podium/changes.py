@@ -72,7 +72,7 @@ def read_changes(run: Path) -> list[Change]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); it says what was changed in this run: mend it, or remove it to go on"
-            " with what the saved state knows of"
+            " with what the checkpoint knows of"
         ) from None
 
 
@@ -95,7 +95,7 @@ def write_changes(run: Path, changes: Sequence[Change]) -> None:
 
 
 def merged(known: Sequence[Change], noted: Sequence[Change]) -> list[Change]:
-    """Those a saved state knows, and those of the file, each once, in the order of their positions."""
+    """Those a checkpoint knows, and those of the file, each once, in the order of their positions."""
     more = [change for change in noted if change not in known]
     return sorted([*known, *more], key=lambda change: change.position)
 

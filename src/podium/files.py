@@ -16,7 +16,7 @@ from typing import Any
 from podium.errors import DiskFullError, RunError
 
 LITTLE = 100_000
-"""Bytes of all that a run writes besides saved states and weights, which tell their own sizes."""
+"""Bytes of all that a run writes besides checkpoints and weights, which tell their own sizes."""
 
 
 @contextmanager

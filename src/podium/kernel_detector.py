@@ -32,18 +32,18 @@ def train(session: Session, build: Build = no_set) -> dict[str, Any]:
     from podium.detection.detector_run import detector_run, evaluate_detector, tell_evaluation
     from podium.training.run_training import train_run
 
-    job, console, choices = session.job, session.console, session.choices
+    job, console, options = session.job, session.console, session.options
     detector = load_config(session.config, session.overrides, job.seed, partial(transform_problems, takes_boxes=True))
     assert isinstance(detector, Detector)
-    take_up(job, session.about, session.unpacked, choices.runs, console)
-    boxes = boxes_folder(choices.runs, detector.settings.slug)
+    take_up(job, session.about, session.unpacked, options.runs, console)
+    boxes = boxes_folder(options.runs, detector.settings.slug)
     one = None
     try:
         if not (boxes / INDEX).is_file():
             build(detector, session)
-        one = detector_run(detector, choices, console)
+        one = detector_run(detector, options, console)
         train_run(one, console, by_itself=True)
-        if why := choices.stopping.reason(one.seconds_to_evaluate):
+        if why := options.stopping.reason(one.seconds_to_evaluate):
             raise StoppedError(
                 f"{why}: {one.name} is trained; evaluating it takes {one.seconds_to_evaluate:.0f} s more"
             )

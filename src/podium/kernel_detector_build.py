@@ -19,9 +19,9 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
 def build_set(detector: Detector, session: Session) -> None:
     from podium.workflows.detect_build import Where, build
 
-    choices, source = session.choices, detector.settings.source
+    options, source = session.options, detector.settings.source
     if isinstance(source, OpenImagesSource):  # what is mounted is all there is, and takes no images more
         source = source.model_copy(update={"fetch": None, "urls": []})
         detector = replace(detector, settings=detector.settings.model_copy(update={"source": source}))
-    where = Where.of(detector, None, choices.runs)
-    build(detector, where, session.console, session.stopping, choices.command)
+    where = Where.of(detector, None, options.runs)
+    build(detector, where, session.console, session.stopping, options.command)

@@ -39,12 +39,12 @@ def train(session: Session) -> dict[str, Any]:
     from podium.workflows.ensembles import sample_of, train_and_predict
     from podium.workflows.members import fold_runs, prepare
 
-    job, console, choices = session.job, session.console, session.choices
+    job, console, options = session.job, session.console, session.options
     loaded = load_config(session.config, session.overrides, job.seed, check=transform_problems)
     assert not isinstance(loaded, Detector)
-    take_up(job, session.about, session.unpacked, choices.runs, console)
-    prepared = prepare(loaded.competition, choices, console, job.members_of(loaded))
-    runs = [one for member in job.members_of(loaded) for one in fold_runs(member, prepared, choices)]
+    take_up(job, session.about, session.unpacked, options.runs, console)
+    prepared = prepare(loaded.competition, options, console, job.members_of(loaded))
+    runs = [one for member in job.members_of(loaded) for one in fold_runs(member, prepared, options)]
     shutil.copyfile(sample_of(prepared), SAMPLE)
     try:
         train_and_predict(runs, console)
@@ -63,6 +63,6 @@ def blended(ensemble: Ensemble, runs: "list[FoldRun]", session: Session) -> dict
     """A whole ensemble ends with its CSV, also under the name that code competitions expect."""
     from podium.workflows.ensembles import answers_of, finish
 
-    answer = finish(ensemble, answers_of(runs), Path(SAMPLE), session.choices, session.console)
+    answer = finish(ensemble, answers_of(runs), Path(SAMPLE), session.options, session.console)
     shutil.copyfile(answer.submission, CODE_SUBMISSION)
     return {"blend": answer.folder.as_posix(), "submission": answer.submission.as_posix()}

@@ -7,7 +7,7 @@ from podium.signals import Stopping
 
 
 @dataclass(frozen=True)
-class Choices:
+class RunOptions:
     """What a command was asked for beside its config."""
 
     data: Path | None = None

@@ -35,7 +35,7 @@ from podium.files import digest_of_file, read_json, write_json, write_text
 
 BEST_WEIGHTS = "best.weights.h5"
 STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.npz")
-"""Of a saved state: its number, and the digest of its bytes."""
+"""Of a checkpoint: its number, and the digest of its bytes."""
 _AS_MADE = ".as-made.json"
 _NUMBER = int | float
 _IN_STATE = {
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What state.json says. It follows from the saved states, so one that makes no sense is as good as none."""
+        """What state.json says. It follows from the checkpoints, so one that makes no sense is as good as none."""
         try:
             content = read_json(self.path / "state.json")
         except RunError:
@@ -99,20 +99,20 @@ class Run:
         return self.state.get("status") == "trained" and self.best_weights.is_file()
 
     @property
-    def saved_states(self) -> list[Path]:
+    def checkpoints(self) -> list[Path]:
         """What a training can go on from, newest first."""
         found = (self.path / "saved").glob("state-*.npz")
         return sorted((path for path in found if STATE_NAME.fullmatch(path.name)), reverse=True)
 
     @property
     def saved_at(self) -> float:
-        states = self.saved_states
+        states = self.checkpoints
         return states[0].stat().st_mtime if states else 0.0
 
     @property
     def is_under_way(self) -> bool:
         """Not trained, but something is saved."""
-        return not self.is_trained and bool(self.saved_states)
+        return not self.is_trained and bool(self.checkpoints)
 
     def check_best_weights(self) -> None:
         """A flipped bit in them would give other predictions and no error."""

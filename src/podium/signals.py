@@ -98,7 +98,7 @@ class Stopping:
             self.ask(name)
             tell(f"\npodium: {name}: stopping after this step; once more stops at once")
         elif time.monotonic() - self._asked_at > SAME_PRESS:
-            tell(f"\npodium: {name} again: stopped; the last saved state holds")
+            tell(f"\npodium: {name} again: stopped; the last checkpoint holds")
             os._exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""The command line, run in this process, as the tests of its verbs share it."""
+"""The command line, run in this process, as the tests of its commands share it."""
 
 import sys
 

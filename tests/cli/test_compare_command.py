@@ -327,11 +327,11 @@ def test_of_several_predictions_those_of_the_configs_views_are_taken_and_that_is
     newer = predict(Run(other), "ffffffff", predicted(range(ROWS), range(100)), ("identity", "horizontal_flip"))
     out = podium("compare", one, other)[1]
     assert last_line(out).startswith("B is worse than A by 10.00 points")
-    assert "note: B was predicted through 2 choices of views; these figures are of predictions-" in out
+    assert "note: B was predicted through 2 options of views; these figures are of predictions-" in out
     assert f"name {newer} for another's\n" in out
     named = podium("compare", one, newer)[1]
     assert last_line(named).startswith("B is worse than A by 25.00 points")
-    assert "choices of views" not in named
+    assert "options of views" not in named
 
 
 def test_else_the_predictions_made_last_are_taken(podium, make_run):

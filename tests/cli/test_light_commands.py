@@ -17,12 +17,15 @@ test: {images: 'test/{id}'}
 classes: [red, blue]
 metric: accuracy
 """
-VERBS = [command.name for command in app.registered_commands]
+COMMANDS = [command.name for command in app.registered_commands]
 GROUPS = {
     group.name: [command.name for command in group.typer_instance.registered_commands]
     for group in app.registered_groups
 }
-EVERY_VERB = [*([verb] for verb in VERBS), *([group, verb] for group in GROUPS for verb in GROUPS[group])]
+EVERY = [
+    *([command] for command in COMMANDS),
+    *([group, command] for group in GROUPS for command in GROUPS[group]),
+]
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_the_module_is_the_command():
 
 
 def test_the_verbs_have_the_names_that_stay(podium):
-    assert VERBS == [
+    assert COMMANDS == [
         "demo", "train", "predict", "blend", "run", "runs", "compare", "set", "find-batch", "check", "submit", "board",
         "doctor",
     ]  # fmt: skip
@@ -68,14 +71,14 @@ def test_the_verbs_have_the_names_that_stay(podium):
     }
     code, out, _ = podium("--help")
     assert code == 0
-    assert all(verb in out for verb in [*VERBS, *GROUPS])
+    assert all(command in out for command in [*COMMANDS, *GROUPS])
 
 
-@pytest.mark.parametrize("verb", EVERY_VERB, ids=" ".join)
-def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, verb):
-    code, out, err = podium(*verb, "--help")
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, command):
+    code, out, err = podium(*command, "--help")
     assert (code, err) == (0, "")
-    assert out.count(f"podium {' '.join(verb)}") >= 2 or verb == ["demo"]
+    assert out.count(f"podium {' '.join(command)}") >= 2 or command == ["demo"]
     assert "--debug" in out
 
 
@@ -107,9 +110,9 @@ def test_no_arguments_show_the_help(podium):
     assert "Usage: " in out + err
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "blend", "run"])
-def test_a_config_that_is_not_there_is_one_line_on_stderr(podium, here, verb):
-    assert podium(verb, "tiny.yaml") == (1, "", "podium: tiny.yaml  no such file; is . the right folder?\n")
+@pytest.mark.parametrize("command", ["train", "predict", "blend", "run"])
+def test_a_config_that_is_not_there_is_one_line_on_stderr(podium, here, command):
+    assert podium(command, "tiny.yaml") == (1, "", "podium: tiny.yaml  no such file; is . the right folder?\n")
 
 
 def test_all_problems_of_a_config_are_told(podium, here):

@@ -40,8 +40,8 @@ def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
     assert detector.settings.stages
     comment = path.read_text().partition("slug:")[0]
     assert "# Needs" in comment
-    for verb in ("build", "train"):
-        assert f"#   podium detect {verb} configs/detectors/{path.name}" in comment
+    for command in ("build", "train"):
+        assert f"#   podium detect {command} configs/detectors/{path.name}" in comment
 
 
 def test_a_name_alone_is_a_class_of_its_own_and_several_can_be_one(load):

@@ -187,7 +187,7 @@ def test_the_table_comes_back_from_its_file_and_another_file_is_told(tmp_path):
         read_log_table(tmp_path / "none.csv")
 
 
-# The verb
+# The command
 
 
 def command():

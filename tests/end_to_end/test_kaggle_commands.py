@@ -1,4 +1,4 @@
-"""The verbs of Kaggle's kernels as a person types them, against the stand-in; nothing is trained."""
+"""The commands of Kaggle's kernels as a person types them, against the stand-in; nothing is trained."""
 
 import json
 from pathlib import Path
@@ -140,9 +140,9 @@ def test_output_of_a_kernel_that_is_not_podiums_is_fetched_all_the_same(podium, 
     assert Path("runs/kernels/bob/public-one/v1/output/weights.h5").read_bytes() == b"bytes"
 
 
-@pytest.mark.parametrize("verb", ["status", "logs", "pull"])
-def test_kernel_that_is_not_there_is_one_line(verb, podium, kaggle):
-    ended = podium("kernel", verb, "ada/none")
+@pytest.mark.parametrize("command", ["status", "logs", "pull"])
+def test_kernel_that_is_not_there_is_one_line(command, podium, kaggle):
+    ended = podium("kernel", command, "ada/none")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert "Kaggle knows no" in ended.err
 

@@ -117,7 +117,7 @@ class Kill:
     torn: list[str]
     """Files that it left under a temporary name."""
     newest: str
-    """What the newest saved state that is whole is of."""
+    """What the newest checkpoint that is whole is of."""
 
     def __str__(self):
         return f"{self.moment}: newest state {self.newest}, torn {', '.join(self.torn) or 'nothing'}"

@@ -21,23 +21,23 @@ STAGES = [
 
 @pytest.fixture
 def cars(tiny_competition, podium):
-    """`cars("train", "--resume")`: the verb on a member of two stages, fold 0, or on an ensemble of it."""
+    """`cars("train", "--resume")`: the command on a member of two stages, fold 0, or on an ensemble of it."""
     member = tiny_competition.member(stages=STAGES)
     ensemble = tiny_competition.ensemble([member])
 
-    def typed(verb, *options):
-        config = ensemble if verb == "run" else member
-        return podium(verb, config, "--data", tiny_competition.folder, "--fold", 0, *options)
+    def typed(command, *options):
+        config = ensemble if command == "run" else member
+        return podium(command, config, "--data", tiny_competition.folder, "--fold", 0, *options)
 
     return typed
 
 
-def stop(cars, verb="train", *options):
+def stop(cars, command="train", *options):
     """As a signal does that comes within the first step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("podium.signals.Stopping.reason", lambda _, seconds: "SIGTERM" if seconds else None)
         patch.setattr("podium.training.session.Session.seconds_to_begin", lambda *_: 0.0)
-        ended = cars(verb, *options)
+        ended = cars(command, *options)
     assert ended.code == 75, ended
     return ended
 
@@ -62,12 +62,12 @@ def test_stop_exits_with_75_and_tells_the_command_that_goes_on(cars):
 def test_train_does_not_begin_anew_where_something_is_saved_but_goes_on_when_told_to(cars):
     stop(cars)
     (run,) = runs()
-    before = [path.name for path in run.saved_states]
+    before = [path.name for path in run.checkpoints]
     ended = cars("train")
     assert ended.code == 1
-    assert ended.err.startswith(f"podium: {run.path} holds the saved state of a training of tiny fold 0: add --resume")
+    assert ended.err.startswith(f"podium: {run.path} holds the checkpoint of a training of tiny fold 0: add --resume")
     assert "--resume" in ended.err
-    assert [path.name for path in run.saved_states] == before
+    assert [path.name for path in run.checkpoints] == before
     ended = cars("train", "--resume")
     assert ended.code == 0
     assert "going on from stage first, epoch 1 of 2, after step 1" in ended.out
@@ -257,7 +257,7 @@ def test_another_run_that_is_damaged_is_passed_over(cars):
     (good,) = runs()
     bad = Run(good.path.parent.with_name("tiny-00000000") / "fold0")
     shutil.copytree(good.path, bad.path)
-    for path in bad.saved_states:
+    for path in bad.checkpoints:
         path.write_bytes(b"")
         os.utime(path, (2**31, 2**31))  # the last saved
     ended = cars("train", "--resume", "--set", "stages.0.learning_rate=1e-4")

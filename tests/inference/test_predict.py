@@ -14,7 +14,7 @@ from podium.config.loading import load_member
 from podium.errors import RunError
 from podium.evaluation.metrics import METRICS
 from podium.inference import predict as predicting
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.training.run_training import train_run
 from podium.workflows.members import fold_runs, predict_fold, prepare
@@ -32,10 +32,10 @@ def trained(make_tiny_competition, tmp_path_factory):
     """Fold 0 of a narrow MobileNet, and the competition it is for."""
     root = tmp_path_factory.mktemp("predict")
     competition = make_tiny_competition(root / "tiny").change(on_bad_image="skip")
-    choices = Choices(data=competition.folder, runs=root / "runs", folds=(0,))
+    options = RunOptions(data=competition.folder, runs=root / "runs", folds=(0,))
     path = competition.member(stages=STAGES, monitor="loss", tta=["identity", "horizontal_flip", {"scale": 1.1}])
-    prepared = prepare(competition.competition, choices, QUIET)
-    one = fold_runs(load_member(path), prepared, choices)[0]
+    prepared = prepare(competition.competition, options, QUIET)
+    one = fold_runs(load_member(path), prepared, options)[0]
     train_run(one, QUIET)
     return one, competition
 
@@ -144,14 +144,14 @@ def test_every_choice_of_views_has_a_folder_of_its_own(trained):
         with_views(one, "identity").predictions,
         with_views(one, "identity", "horizontal_flip").predictions,
         with_views(one, "identity", "horizontal_flip", mean="geometric").predictions,
-        replace(one, choices=replace(one.choices, limit_test=3)).predictions,
+        replace(one, options=replace(one.options, limit_test=3)).predictions,
     }
     assert len(folders) == 4
 
 
 def test_limit_predicts_the_first_test_rows(trained):
     one = with_views(trained[0], "identity")
-    one = replace(one, choices=replace(one.choices, limit_test=3))
+    one = replace(one, options=replace(one.options, limit_test=3))
     predict_fold(one, QUIET)
     assert read_predictions(one.predictions / "test.csv").ids == ["0024.jpg", "0025.jpg", "0026.jpg"]
     assert facts_of(one)["test_rows"] == 3
@@ -163,8 +163,8 @@ def test_test_image_that_cannot_be_read_is_answered_with_the_shares_of_the_class
     content = bad.read_bytes()
     bad.write_bytes(b"no image")
     try:
-        prepared = prepare(competition.competition, one.choices, QUIET)
-        one = replace(one, prepared=prepared, choices=replace(one.choices, limit_test=2))
+        prepared = prepare(competition.competition, one.options, QUIET)
+        one = replace(one, prepared=prepared, options=replace(one.options, limit_test=2))
         predict_fold(one, QUIET)
     finally:
         bad.write_bytes(content)

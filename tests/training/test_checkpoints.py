@@ -1,4 +1,4 @@
-"""Saved states as files: read back, found damaged, fallen back from. Nothing here trains."""
+"""Checkpoints as files: read back, found damaged, fallen back from. Nothing here trains."""
 
 import errno
 import os
@@ -117,7 +117,7 @@ def test_a_state_cut_short_anywhere_is_found_and_the_one_before_taken(two, part)
         saved, told = told_by(two)
         assert saved.progress.epoch == 1, size
         assert told == (
-            f"  saved state {newest.name} is damaged (its bytes are not those that were saved):"
+            f"  checkpoint {newest.name} is damaged (its bytes are not those that were saved):"
             " going on from the one before\n"
         )
         assert files(two.folder) == before
@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_states_there_are_and_tells_the_bytes(two, monkey
     before = files(two.folder)
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(*function, Fail(getattr(*function), full, at))
-    told = r"a saved state in .*/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have"
+    told = r"a checkpoint in .*/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have"
     with pytest.raises(DiskFullError, match=told):
         [two.write(progress(3), arrays(3)) for _ in range(2)]
     monkeypatch.undo()
@@ -312,7 +312,7 @@ def test_a_copy_that_finds_no_room_is_told_and_the_original_stays(saves, tmp_pat
     (tmp_path / "other").mkdir()
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(shutil, "copyfile", Fail(shutil.copyfile, full, at))
-    with pytest.raises(DiskFullError, match=rf"a copy of the saved state in {tmp_path}/other needs [0-9,]+ bytes"):
+    with pytest.raises(DiskFullError, match=rf"a copy of the checkpoint in {tmp_path}/other needs [0-9,]+ bytes"):
         saves.copy(saved, tmp_path / "other")
     assert files(saves.folder) == before
     assert not list((tmp_path / "other").rglob(".writing*"))

@@ -150,7 +150,7 @@ def test_a_full_disk_before_anything_is_saved_lets_it_begin_again(short, tmp_pat
     for at in itertools.count(1, 3):
         run = started(tmp_path / str(at))
         assert filled_at(run, at)
-        if run.saved_states:
+        if run.checkpoints:
             break
     assert at > 15
     goes_on_to_the_same_end(run, short, SHORT)
@@ -233,7 +233,7 @@ def test_what_is_there_for_people_may_be_damaged(name, short, tmp_path):
 
 
 def test_changes_that_were_made_are_known_without_their_file(tmp_path):
-    """The saved state has them; what is ahead of it, the file alone."""
+    """The checkpoint has them; what is ahead of it, the file alone."""
     runs = [started(tmp_path / name) for name in ("whole", "broken")]
     for run, end in zip(runs, (fit, lambda *arguments: stopped(*arguments, 6)), strict=True):
         with pytest.MonkeyPatch.context() as patch:
@@ -273,7 +273,7 @@ def test_a_damaged_newest_state_costs_no_more_than_the_steps_since_the_one_befor
     stages, end = {"SHORT": (SHORT, short), "STAGES": (STAGES, whole)}[stages]
     run = started(tmp_path)
     stopped(run, stages, steps, save_every=0)
-    newest = run.saved_states[0]
+    newest = run.checkpoints[0]
     newest.write_bytes(newest.read_bytes()[:-100])
     goes_on_to_the_same_end(run, end, stages)
 
@@ -336,9 +336,9 @@ def eager_task(*arguments, **options):
     return ClassificationTask(*arguments, **options | {"eager": True})
 
 
-def typed(folder, verb, *more):
-    """The verb on the member's fold 0, in this folder; gives the exit code."""
-    words = ["podium", verb, "tiny/configs/tiny.yaml", "--data", "tiny/data", "--fold", "0", *more]
+def typed(folder, command, *more):
+    """The command on the member's fold 0, in this folder; gives the exit code."""
+    words = ["podium", command, "tiny/configs/tiny.yaml", "--data", "tiny/data", "--fold", "0", *more]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", words)
@@ -353,19 +353,19 @@ def typed(folder, verb, *more):
 
 @pytest.fixture
 def podium(at_home, tmp_path, capsys):
-    """`run, podium = podium("stopped")`: a run folder of its own, and the verbs on it."""
+    """`run, podium = podium("stopped")`: a run folder of its own, and the commands on it."""
 
     def made(kind):
         shutil.copytree(at_home[kind], tmp_path / "home")
         (path,) = (tmp_path / "home").glob("runs/*/fold0")
 
-        def run_verb(*words):
+        def run_command(*words):
             capsys.readouterr()
             code = typed(tmp_path / "home", *words)
             out, err = capsys.readouterr()
             return code, out, err
 
-        return Run(path), run_verb
+        return Run(path), run_command
 
     return made
 
@@ -384,7 +384,7 @@ def test_a_full_disk_is_told_in_one_line_and_resume_goes_on(podium, monkeypatch)
         patch.setattr(np, "save", Fail(np.save, FULL, 3))
         ended = podium("train", "--resume")
     folder = re.escape(str(run.path.relative_to(run.path.parents[2])))
-    told = rf"the disk is full: a saved state in {folder}/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have; .*"
+    told = rf"the disk is full: a checkpoint in {folder}/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have; .*"
     assert_told_in_one_line(ended, told)
     assert podium("train", "--resume")[0] == 0
     assert run.is_trained
@@ -410,12 +410,12 @@ def test_what_went_wrong_says_whose_training_it_was(kind, podium, monkeypatch):
 def test_a_folder_that_refuses_as_a_training_goes_on_is_told_in_one_line(error, at, podium, monkeypatch):
     """Before the first step: config.yaml, folds.csv and the others are written once more."""
     run, podium = podium("stopped")
-    before = {path: path.read_bytes() for path in run.saved_states}
+    before = {path: path.read_bytes() for path in run.checkpoints}
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "mkstemp", Fail(tempfile.mkstemp, error, at, under=run.path))
         ended = podium("train", "--resume")
     assert_told_in_one_line(ended, rf".*({error.strerror}|the disk is full).*")
-    assert {path: path.read_bytes() for path in run.saved_states} == before
+    assert {path: path.read_bytes() for path in run.checkpoints} == before
 
 
 def test_a_read_only_run_folder_is_told_in_one_line(podium):
@@ -438,31 +438,31 @@ def test_a_damaged_newest_state_is_told_and_the_one_before_gone_on_from(podium):
     with pytest.MonkeyPatch.context() as patch:
         stop_in_the_first_step(patch)
         assert podium("train", "--resume")[0] == 75
-    newest, _ = run.saved_states
+    newest, _ = run.checkpoints
     flip(newest)
     code, out, _ = podium("train", "--resume")
     assert code == 0
     assert (
-        f"saved state {newest.name} is damaged (its bytes are not those that were saved): going on from the one" in out
+        f"checkpoint {newest.name} is damaged (its bytes are not those that were saved): going on from the one" in out
     )
     assert re.search("going on from stage all, epoch 1 of 1, after step 1$", out, re.MULTILINE)
 
 
 def test_without_a_whole_state_nothing_is_begun_anew(podium):
     run, podium = podium("stopped")
-    flip(run.saved_states[0])
+    flip(run.checkpoints[0])
     before = names_in(run)
     assert_told_in_one_line(podium("train", "--resume"), r"no checkpoint in .* can be used: .* is damaged .*")
     assert names_in(run) == before
 
 
 @pytest.mark.parametrize("key", ["best", "monitor", "score", "stage", "status", "image_size"])
-@pytest.mark.parametrize("verb", ["train", "predict"])
-def test_a_flipped_byte_in_state_json_of_a_trained_run_is_no_traceback(verb, key, podium):
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_a_flipped_byte_in_state_json_of_a_trained_run_is_no_traceback(command, key, podium):
     run, podium = podium("trained")
     path = run.path / "state.json"
     flip(path, path.read_bytes().index(f'"{key}"'.encode()) + 1)
-    code, out, err = podium(verb)
+    code, out, err = podium(command)
     assert code in (0, 1)
     assert err.count("\n") == code
     assert "Traceback" not in out + err

@@ -24,7 +24,7 @@ from podium.data.preprocessing import PlainLook
 from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.signals import Stopping
 from podium.training import features
 from podium.training.features import Features
@@ -390,8 +390,8 @@ def test_other_weights_of_the_backbone_make_other_features(here):
 def resolved(tiny_competition, **changes):
     stages = [{**one, **changes} for one in yaml.safe_load(tiny_competition.member().read_text())["stages"]]
     settings = load_member(tiny_competition.member(stages=stages))
-    choices = Choices(data=tiny_competition.folder, runs=tiny_competition.folder / "runs", folds=(0,))
-    [one] = fold_runs(settings, prepare(settings.competition, choices, Console(quiet=True)), choices)
+    options = RunOptions(data=tiny_competition.folder, runs=tiny_competition.folder / "runs", folds=(0,))
+    [one] = fold_runs(settings, prepare(settings.competition, options, Console(quiet=True)), options)
     return one.resolved["digest"], one.resolved["member"]["stages"][0].get("views", "left out")
 
 

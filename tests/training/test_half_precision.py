@@ -14,7 +14,7 @@ from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.inference.predict import trained_model
 from podium.models import devices
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.training.checkpoints import Saves
 from podium.training.run_training import train_run
 from podium.workflows.members import fold_runs, prepare
@@ -121,9 +121,9 @@ def test_learning_rate_is_set_on_the_way(tmp_path, monkeypatch):
 
 def runs_of(tiny_competition, tmp_path, **changes):
     member = load_member(tiny_competition.member(**changes))
-    choices = Choices(data=tiny_competition.folder, runs=tmp_path / "runs", folds=(0,))
+    options = RunOptions(data=tiny_competition.folder, runs=tmp_path / "runs", folds=(0,))
     console = Console(quiet=True)
-    return member, fold_runs(member, prepare(member.competition, choices, console), choices)
+    return member, fold_runs(member, prepare(member.competition, options, console), options)
 
 
 def test_auto_does_not_change_a_run_s_digest_and_any_other_precision_does(tiny_competition, tmp_path):

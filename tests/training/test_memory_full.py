@@ -46,7 +46,7 @@ def test_what_was_saved_goes_on_to_the_same_end(tmp_path):
     whole, run = trained(tmp_path / "whole", STAGES), started(tmp_path / "full")
     with pytest.raises(MemoryFullError, match=r"stages\.1\.batch_size=2 --resume goes on from what was saved"):
         fit(run, STAGES, Greedy(32))
-    assert run.saved_states
+    assert run.checkpoints
     fit(run, STAGES)
     assert run.history.read_bytes() == whole.history.read_bytes()
     assert_same_weights(run.best_weights, whole.best_weights)

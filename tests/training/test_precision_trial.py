@@ -9,7 +9,7 @@ from pretended_trials import asked_in, command
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.training import precision
 from podium.training.precision import precision_by_trial
 from podium.training.run_training import train_run
@@ -125,8 +125,8 @@ def test_a_choice_measured_or_remembered_leaves_the_bits_of_one_that_was_said(ti
 
     def trained(name, **changes):
         member, told = load_member(tiny_competition.member(**changes)), StringIO()
-        choices = Choices(data=tiny_competition.folder, runs=tmp_path / name, folds=(0,))
-        (one,) = fold_runs(member, prepare(member.competition, choices, Console(quiet=True)), choices)
+        options = RunOptions(data=tiny_competition.folder, runs=tmp_path / name, folds=(0,))
+        (one,) = fold_runs(member, prepare(member.competition, options, Console(quiet=True)), options)
         train_run(one, Console(file=told, width=200))
         return one.run, told.getvalue()
 

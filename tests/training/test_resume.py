@@ -14,7 +14,7 @@ from rich.console import Console
 from podium.changes import Change, ask, read_changes, write_changes
 from podium.errors import StoppedError, TrainingDivergedError
 from podium.signals import Stopping
-from podium.training.checkpoints import SavedState, Saves
+from podium.training.checkpoints import Checkpoint, Saves
 from podium.training.model_state import take_up_model
 from podium.training.training_progress import Progress
 
@@ -71,7 +71,7 @@ def test_stopped_at_every_step_it_still_ends_the_same(whole, tmp_path):
 def test_saved_within_an_epoch_without_being_asked_to_stop(tmp_path, monkeypatch):
     seen = []
     run = started(tmp_path)
-    watch(monkeypatch, Stop(3, lambda: seen.extend(path.name for path in run.saved_states)))
+    watch(monkeypatch, Stop(3, lambda: seen.extend(path.name for path in run.checkpoints)))
     fit(run, [stage(epochs=1)], save_every=0)
     assert [name[:12] for name in seen] == ["state-000002", "state-000001"]
 
@@ -387,6 +387,6 @@ def test_normalization_works_with_its_saved_statistics(tmp_path):
     model, again = build(), build()
     model.layers[-1].layers[-1].adapt(signals)
     arrays = {f"model/{number:05d}": np.array(variable) for number, variable in enumerate(model.variables)}
-    take_up_model(again, SavedState(tmp_path, Progress(seed=0), arrays))
+    take_up_model(again, Checkpoint(tmp_path, Progress(seed=0), arrays))
     np.testing.assert_array_equal(again(signals), model(signals))
     assert abs(np.array(again(signals)).mean()) < 0.01

@@ -1,4 +1,4 @@
-"""The search for a batch, on machines that are made up; tests/cli/test_find_batch_verb.py has this one."""
+"""The search for a batch, on machines that are made up; tests/cli/test_find_batch_command.py has this one."""
 
 import os
 

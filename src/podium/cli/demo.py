@@ -7,7 +7,7 @@ import typer
 
 from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
 from podium.config.loading import load_ensemble
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import configs_folder
 from podium.workflows.ensembles import Blended, run_ensemble
 
@@ -35,8 +35,8 @@ def demo(
     folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
     drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)
     console.print(f"{drawn.folder}: {drawn.train + drawn.test:,} cars drawn, {len(drawn.classes)} body types")
-    choices = Choices(data=folder, runs=runs, dry_run=dry_run)
-    run_ensemble(ensemble, choices, console, hidden=lambda blended: hidden_scores(blended, folder, competition.metric))
+    options = RunOptions(data=folder, runs=runs, dry_run=dry_run)
+    run_ensemble(ensemble, options, console, hidden=lambda blended: hidden_scores(blended, folder, competition.metric))
 
 
 def hidden_scores(blended: Blended, folder: Path, metric: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`podium detect …`: sets of boxes, built and handed on; and the group that all its verbs are in."""
+"""`podium detect …`: sets of boxes, built and handed on; and the group that all its commands are in."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from podium.cli import detect_crop, detect_log, detectors
+from podium.cli.commands import GROUPS
 from podium.cli.detectors import Data
 from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
-from podium.cli.verbs import GROUPS
 from podium.detection.loading import load_detector
 from podium.signals import Stopping
 from podium.workflows.detect_build import Form, Where, build, export, export_transfer

@@ -15,8 +15,8 @@ from podium.cli.options import (
     Seed,
     Set,
     TimeLimit,
-    choices_of,
     make_console,
+    options_of,
 )
 from podium.config.loading import load_ensemble
 from podium.workflows.ensembles import answers_of, ensemble_runs, finish, run_ensemble, sample_of
@@ -37,7 +37,7 @@ def run(
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
-    """Train, predict and blend whatever is not done yet, and write a checked submission.
+    """Run only the missing steps of an ensemble, and write a checked submission.
 
     A training that was stopped goes on where it was; --resume is for a config that was changed since.
 
@@ -45,8 +45,8 @@ def run(
     """
     from podium.data.augmentation import transform_problems
 
-    choices = choices_of(data, runs, fold, limit, limit_test, dry_run, resume, time_limit)
-    run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_problems), choices, make_console())
+    options = options_of(data, runs, fold, limit, limit_test, dry_run, resume, time_limit)
+    run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_problems), options, make_console())
 
 
 def blend(
@@ -65,9 +65,9 @@ def blend(
 
     podium blend configs/ensembles/sf_dl_cars.yaml --set blend=hill_climb
     """
-    choices = choices_of(data, runs, fold, limit, limit_test, dry_run)
+    options = options_of(data, runs, fold, limit, limit_test, dry_run)
     console = make_console()
     loaded = load_ensemble(ensemble, set_ or (), seed)
-    prepared = prepare(loaded.competition, choices, console)
-    answers = answers_of(ensemble_runs(loaded, prepared, choices))
-    finish(loaded, answers, sample_of(prepared), choices, console)
+    prepared = prepare(loaded.competition, options, console)
+    answers = answers_of(ensemble_runs(loaded, prepared, options))
+    finish(loaded, answers, sample_of(prepared), options, console)

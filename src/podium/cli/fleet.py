@@ -22,7 +22,7 @@ from podium.kernel.metadata import Machine
 from podium.kernel.report import read_report
 from podium.kernel_main import SAMPLE
 from podium.locks import locked
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.retries import pause
 from podium.runs import Run
@@ -68,8 +68,8 @@ def up(
             tell_home(fleet, runs, console)
             return
         answers = answers_of(fleet, runs)
-        choices = Choices(data, runs, tuple(fold or ()), limit, limit_test)
-        finish(loaded, answers, sample_of(fleet, loaded, data, runs), choices, console)
+        options = RunOptions(data, runs, tuple(fold or ()), limit, limit_test)
+        finish(loaded, answers, sample_of(fleet, loaded, data, runs), options, console)
 
 
 def tell_home(fleet: Fleet, runs: Path, console: Console) -> None:

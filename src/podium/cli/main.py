@@ -1,4 +1,4 @@
-"""The command `podium`: its verbs, its exit codes, and how a failure is told."""
+"""The command `podium`: its commands, its exit codes, and how a failure is told."""
 
 import logging
 import os
@@ -11,13 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from podium.cli import options
-from podium.cli.verbs import GROUPS, VERBS
+from podium.cli.commands import COMMANDS, GROUPS
 from podium.errors import PodiumError, StoppedError
 from podium.signals import STOPPED, Interrupted, interruptible
 
 if TYPE_CHECKING:
     app: typer.Typer
-    """All verbs, made when it is asked for."""
+    """All commands, made when it is asked for."""
 
 # TensorFlow tells of missing GPUs and of its instruction sets at every start. A person may set this lower.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,19 +34,19 @@ class _Overview(TyperGroup):
     """Its help is plain text: rich takes longer to import than all that podium needs for it."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Printed, as typer does where it uses rich, so that it is also seen when no verb is typed."""
+        """Printed, as typer does where it uses rich, so that it is also seen when no command is typed."""
         plain = ctx.make_formatter()
         self.format_usage(ctx, plain)
         self.format_help_text(ctx, plain)
         with plain.section("Commands"):
-            plain.write_dl([*((name, verb.does) for name, verb in VERBS.items()), *GROUPS.items()])
+            plain.write_dl([*((name, command.does) for name, command in COMMANDS.items()), *GROUPS.items()])
         with plain.section("Options"):
             plain.write_dl([("--help", "Show this; after a command, all that it takes.")])
         print(plain.getvalue(), end="")
 
 
 def command_line(asked: Collection[str]) -> typer.Typer:
-    """podium's verbs, of which only those that are asked for can do anything: the others are not imported."""
+    """podium's commands, of which only those that are asked for can do anything: the others are not imported."""
     app = typer.Typer(
         name="podium",
         cls=_Overview,
@@ -57,11 +57,11 @@ def command_line(asked: Collection[str]) -> typer.Typer:
     )
     for name, does in GROUPS.items():
         app.add_typer(_group(name) if name in asked else typer.Typer(callback=_not_asked), name=name, help=does)
-    for name, verb in VERBS.items():
+    for name, command in COMMANDS.items():
         if name in asked:
-            app.command(name)(verb.function())
+            app.command(name)(command.function())
         else:
-            app.command(name, help=verb.does)(_not_asked)
+            app.command(name, help=command.does)(_not_asked)
     return app
 
 
@@ -87,17 +87,17 @@ def _group(name: str) -> typer.Typer:
 
 
 def _not_asked() -> None:
-    raise AssertionError("a verb that was typed is one that was asked for")
+    raise AssertionError("a command that was typed is one that was asked for")
 
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return command_line([*VERBS, *GROUPS])
+        return command_line([*COMMANDS, *GROUPS])
     raise AttributeError(name)
 
 
 def main() -> None:
-    """Run a verb. What a user can mend is one message on stderr and exit code 1."""
+    """Run a command. What a user can mend is one message on stderr and exit code 1."""
     app = command_line([word for word in sys.argv[1:] if not word.startswith("-")][:1])
     try:
         with interruptible():

@@ -17,11 +17,11 @@ from podium.cli.options import (
     Seed,
     Set,
     TimeLimit,
-    choices_of,
     make_console,
+    options_of,
 )
 from podium.config.loading import load_member
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.training.run_training import train_run
 from podium.workflows.members import FoldRun, fold_runs, predict_fold, prepare
 
@@ -45,9 +45,9 @@ def train(
 
     podium train configs/members/xception.yaml --fold 0
     """
-    choices = choices_of(data, runs, fold, limit, None, dry_run, resume, time_limit)
+    options = options_of(data, runs, fold, limit, None, dry_run, resume, time_limit)
     console = make_console()
-    for one in _fold_runs(member, choices, set_, seed, console, to_train=True):
+    for one in _fold_runs(member, options, set_, seed, console, to_train=True):
         if one.run.is_trained:
             console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
         else:
@@ -72,9 +72,9 @@ def predict(
 
     podium predict configs/members/xception.yaml --fold 0
     """
-    choices = choices_of(data, runs, fold, limit, limit_test, dry_run)
+    options = options_of(data, runs, fold, limit, limit_test, dry_run)
     console = make_console()
-    for one in _fold_runs(member, choices, set_, seed, console):
+    for one in _fold_runs(member, options, set_, seed, console):
         if one.is_predicted:
             console.print(f"{one.name}: predicted already with these views, skipped")
         else:
@@ -96,7 +96,7 @@ def tell_predictions(one: FoldRun, console: Console) -> None:
 
 def _fold_runs(
     path: Path,
-    choices: Choices,
+    options: RunOptions,
     overrides: list[str] | None,
     seed: int | None,
     console: Console,
@@ -105,4 +105,4 @@ def _fold_runs(
     from podium.data.augmentation import transform_problems
 
     member = load_member(path, overrides or (), seed, check=transform_problems)
-    return fold_runs(member, prepare(member.competition, choices, console, [member] if to_train else []), choices)
+    return fold_runs(member, prepare(member.competition, options, console, [member] if to_train else []), options)

@@ -1,4 +1,4 @@
-"""The options that verbs share, each said once."""
+"""The options that commands share, each said once."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ from podium.signals import Stopping, parse_duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from podium.options import Choices
+    from podium.options import RunOptions
 
 
 def duration(text: str) -> float:
@@ -104,7 +104,7 @@ Debug = Annotated[
 ]
 
 
-def choices_of(
+def options_of(
     data: Path | None,
     runs: Path,
     fold: list[int] | None = None,
@@ -113,11 +113,11 @@ def choices_of(
     dry_run: bool = False,
     resume: bool = False,
     time_limit: float | None = None,
-) -> "Choices":
-    from podium.options import Choices
+) -> "RunOptions":
+    from podium.options import RunOptions
 
     stopping, command = Stopping(time_limit), going_on_command()
-    return Choices(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)
+    return RunOptions(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)
 
 
 def going_on_command() -> str:

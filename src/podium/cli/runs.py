@@ -57,7 +57,7 @@ def standing(run: Run, state: dict[str, Any]) -> str:
         predicted = any(run.path.glob("predictions-*/predictions.json"))
         return ("trained and predicted" if predicted else "trained") + more
     if not {"stage", "epoch", "epochs", "step", "steps"} <= state.keys():
-        where = "saved" if run.saved_states else "nothing saved yet"
+        where = "saved" if run.checkpoints else "nothing saved yet"
     elif state["step"]:
         where = f"{state['stage']} {state['epoch'] + 1}/{state['epochs']}, step {state['step']} of {state['steps']}"
     else:

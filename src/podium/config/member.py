@@ -135,7 +135,7 @@ class MemberSettings(Settings):
     cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
     """What decoded images and features may take of the disk, in the cache folder; 0 keeps none."""
     save_every: Positive = 10.0
-    """Minutes between saved states within an epoch. At the end of an epoch one is saved anyway."""
+    """Minutes between checkpoints within an epoch. At the end of an epoch one is saved anyway."""
     tensorboard: bool = False
     tta: TestTimeViews = TestTimeViews()
 

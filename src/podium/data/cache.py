@@ -56,7 +56,7 @@ def available(entry: Path, cache_gb: float) -> int:
 
 
 def _reserve(usage: Any) -> int:
-    """What is left of the disk for the runs: their saved states count more than anything here."""
+    """What is left of the disk for the runs: their checkpoints count more than anything here."""
     return int(min(2 * GB, 0.2 * usage.total))
 
 

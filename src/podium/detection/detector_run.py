@@ -14,7 +14,7 @@ from podium.detection.preset_config import STAND_IN, PresetSettings, fingerprint
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
 from podium.locks import locked
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
 from podium.runs import Run
 from podium.training.libraries import import_libraries
@@ -41,7 +41,7 @@ class DetectorRun:
     detector: Detector
     boxset: "BoxSet"
     data: Path
-    choices: Choices
+    options: RunOptions
     run: Run
     resolved: dict[str, Any]
 
@@ -55,12 +55,12 @@ class DetectorRun:
 
     @property
     def folds_file(self) -> Path:
-        return set_folder(self.detector, self.choices) / "images.csv"
+        return set_folder(self.detector, self.options) / "images.csv"
 
     def task(self, console: Console) -> "DetectionTask":
         from podium.detection.task import DetectionTask
 
-        training, validation = self.part("train", self.choices.limit), self.part("validation")
+        training, validation = self.part("train", self.options.limit), self.part("validation")
         console.print(
             f"{self.name}: training on {len(training.ids):,} images with {training.count:,} boxes of"
             f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
@@ -72,7 +72,7 @@ class DetectorRun:
             self.boxset,
             training,
             validation,
-            eager=self.choices.dry_run,
+            eager=self.options.dry_run,
             cache=cache,
             recipe=self.run.recipe,
         )
@@ -89,17 +89,17 @@ class DetectorRun:
         """One part of the set, or the first so many images of it."""
         from podium.detection.task import ImagesWithBoxes
 
-        if self.choices.dry_run:
+        if self.options.dry_run:
             limit = min(limit or DRY_RUN_IMAGES, DRY_RUN_IMAGES)
-        return ImagesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.choices), limit)
+        return ImagesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.options), limit)
 
 
-def set_folder(detector: Detector, choices: Choices) -> Path:
+def set_folder(detector: Detector, options: RunOptions) -> Path:
     """Where the set lies that was built for it."""
-    return boxes_folder(choices.runs, detector.settings.slug)
+    return boxes_folder(options.runs, detector.settings.slug)
 
 
-def detector_run(detector: Detector, choices: Choices, console: Console) -> DetectorRun:
+def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
     """The run of a detector on the set that was built for it, every image of which is looked at."""
     from podium.data.catalogue import catalogue
     from podium.detection.boxset import image_path, read_boxset
@@ -108,16 +108,16 @@ def detector_run(detector: Detector, choices: Choices, console: Console) -> Dete
         raise ConfigError(
             f"{detector.name} names no stages: say how it is trained, as configs/detectors/boats.yaml does"
         )
-    if choices.dry_run:
+    if options.dry_run:
         whole, detector = detector, as_dry_run_of_detector(detector)
         asked = whole.settings.backbone
         if isinstance(asked, PresetSettings) and detector.settings.backbone is STAND_IN:
             console.print(f"  {STAND_IN.name} stands in for the preset {asked.preset}", highlight=False)
-    own = set_folder(detector, choices)
+    own = set_folder(detector, options)
     if not own.is_dir():
         raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
     boxset = read_boxset(own)
-    data = data_folder(detector.settings.slug, choices.data, detector.settings.kaggle_source)
+    data = data_folder(detector.settings.slug, options.data, detector.settings.kaggle_source)
     paths = [
         image_path(file, turned, data, own)
         for file, turned in zip(boxset.images["file"], boxset.images["turned"], strict=True)
@@ -132,12 +132,12 @@ def detector_run(detector: Detector, choices: Choices, console: Console) -> Dete
     for part in ("train", "validation"):
         if not (boxset.images["split"] == part).any():
             raise DataError(f"the set in {own} has no image in its {part} part: build it with more images")
-    resolved = _resolved(detector, boxset, known.digest, choices)
-    folder = choices.runs / f"{detector.name}-{resolved['digest']}"
-    return DetectorRun(detector, boxset, data, choices, Run(folder / "fold0"), resolved)
+    resolved = _resolved(detector, boxset, known.digest, options)
+    folder = options.runs / f"{detector.name}-{resolved['digest']}"
+    return DetectorRun(detector, boxset, data, options, Run(folder / "fold0"), resolved)
 
 
-def _resolved(detector: Detector, boxset: "BoxSet", contents: str, choices: Choices) -> dict[str, Any]:
+def _resolved(detector: Detector, boxset: "BoxSet", contents: str, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with the digest of the parts that decide the weights."""
     settings = detector.settings.model_dump(mode="json", by_alias=True)
     made_of = {
@@ -148,15 +148,15 @@ def _resolved(detector: Detector, boxset: "BoxSet", contents: str, choices: Choi
     }
     decides = {
         "detector": _decisive(settings),
-        "limit": choices.limit,
-        "dry_run": choices.dry_run,
+        "limit": options.limit,
+        "dry_run": options.dry_run,
         **made_of,
     }
     return {
         "name": detector.name,
         "digest": digest_of(decides),
-        "dry_run": choices.dry_run,
-        "limit": choices.limit,
+        "dry_run": options.dry_run,
+        "limit": options.limit,
         "made_of": made_of,
         "detector": settings,
     }
@@ -204,10 +204,10 @@ def _not_trained(one: DetectorRun) -> str:
     made_of = one.resolved["made_of"]
     others = [
         trained.run.path
-        for trained in _trained_runs(one.detector, one.choices.runs)
+        for trained in _trained_runs(one.detector, one.options.runs)
         if any(trained.made_of.get(key) != made_of[key] for key in ("rows", "folds"))
     ]
-    if others and not one.choices.dry_run:
+    if others and not one.options.dry_run:
         return (
             f"{one.name} was trained on the set as it was before it was built again ({others[0]}), and is judged by"
             " that only: build it again as it was then, or train on the new one"

@@ -20,7 +20,7 @@ from podium.errors import DataError
 from podium.files import write_json
 from podium.kernel.job import Job
 from podium.kernel.report import REPORT, find_report
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
 from podium.signals import Stopping, interruptible
@@ -50,9 +50,9 @@ class Session:
         return self.job.overrides_among(self.unpacked / "configs")
 
     @property
-    def choices(self) -> Choices:
+    def options(self) -> RunOptions:
         job = self.job
-        return Choices(
+        return RunOptions(
             folds=job.folds,
             limit=job.limit,
             limit_test=job.limit_test,

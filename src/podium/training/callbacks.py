@@ -135,7 +135,7 @@ class Divergence(keras.callbacks.TerminateOnNaN):  # type: ignore[misc]  # Keras
             f"the loss became {logs and logs['loss']} in stage {self._stage.name}, epoch {epoch + 1}, at the learning"
             f" rate {rate:.3g}; a training that converges keeps it finite: lower stages.{self._number}.learning_rate"
             f" (--set stages.{self._number}.learning_rate={rate / 10:.3g}"
-            + (" --resume goes on from what was saved)" if self._session.run.saved_states else ")")
+            + (" --resume goes on from what was saved)" if self._session.run.checkpoints else ")")
         )
 
 

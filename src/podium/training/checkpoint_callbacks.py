@@ -9,7 +9,7 @@ import keras
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
 from podium.models import devices
-from podium.training.checkpoints import SavedState
+from podium.training.checkpoints import Checkpoint
 from podium.training.model_state import take_up_metrics
 from podium.training.session import SPARE_SECONDS, Session
 from podium.training.task import Learner
@@ -87,9 +87,9 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
 
 
 class TakeUpMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """The epoch's running loss and accuracy go on where the saved state has them."""
+    """The epoch's running loss and accuracy go on where the checkpoint has them."""
 
-    def __init__(self, saved: SavedState, batches: EpochBatches) -> None:
+    def __init__(self, saved: Checkpoint, batches: EpochBatches) -> None:
         super().__init__()
         self._saved, self._batches = saved, batches
 

@@ -1,4 +1,4 @@
-"""The saved states of a training, and the best weights that each of them speaks of.
+"""The checkpoints of a training, and the best weights that each of them speaks of.
 
     saved/
       state-000012-<digest>.npz             progress and arrays; the digest is that of the file's bytes
@@ -37,7 +37,7 @@ _HEADER = "progress"
 
 
 @dataclass(frozen=True)
-class SavedState:
+class Checkpoint:
     path: Path
     progress: Progress
     arrays: Arrays
@@ -48,7 +48,7 @@ class SavedState:
 
 
 class DamagedStateError(Exception):
-    """Why a saved state cannot be used."""
+    """Why a checkpoint cannot be used."""
 
 
 class Saves:
@@ -64,7 +64,7 @@ class Saves:
             return []
         return sorted((path for path in self.folder.iterdir() if STATE_NAME.fullmatch(path.name)), reverse=True)
 
-    def newest(self, console: Console) -> SavedState | None:
+    def newest(self, console: Console) -> Checkpoint | None:
         """The newest state that is whole. One that is not is told, and left where it is."""
         problems = []
         for path in self.states():
@@ -75,16 +75,16 @@ class Saves:
                 self._damaged.add(path)
                 continue
             for problem in problems:
-                console.print(f"  saved state {problem}: going on from the one before", highlight=False)
+                console.print(f"  checkpoint {problem}: going on from the one before", highlight=False)
             return saved
         if problems:
             raise RunError(
-                f"no checkpoint in {self.folder} can be used: {'; '.join(problems)}. Nothing was changed; to start anew,"
-                f" move {self._run} away"
+                f"no checkpoint in {self.folder} can be used: {'; '.join(problems)}. Nothing was changed; to start"
+                f" anew, move {self._run} away"
             )
         return None
 
-    def _read(self, path: Path) -> SavedState:
+    def _read(self, path: Path) -> Checkpoint:
         named = STATE_NAME.fullmatch(path.name)
         assert named
         try:
@@ -99,7 +99,7 @@ class Saves:
             raise DamagedStateError(f"was saved by another podium (format {header.get('format')}; this one: {FORMAT})")
         progress = Progress.from_json(header)
         self._check_best(progress)
-        return SavedState(path, progress, arrays)
+        return Checkpoint(path, progress, arrays)
 
     def _check_best(self, progress: Progress) -> None:
         if progress.best is None:
@@ -117,7 +117,7 @@ class Saves:
         number = int(earlier[0].name.split("-")[1]) + 1 if earlier else 1
         header = np.frombuffer(json.dumps(progress.to_json()).encode(), dtype=np.uint8)
         size = sum(array.nbytes + 300 for array in (*arrays.values(), header))
-        with room_for(self.folder, size, "a saved state"):
+        with room_for(self.folder, size, "a checkpoint"):
             temporary = self.folder / f".writing-state-{number:06d}.npz"
             try:
                 digest = _write_npz(temporary, {_HEADER: header, **arrays})
@@ -192,12 +192,12 @@ class Saves:
                 shutil.copyfile(path, temporary)
         return {**best, "file": BEST_WEIGHTS}
 
-    def copy(self, saved: SavedState, run: Path) -> None:
+    def copy(self, saved: Checkpoint, run: Path) -> None:
         """Put a state, and the best weights it speaks of, into another run folder."""
         best = saved.progress.best
         beside = [(self._run / best["file"]).parent / name for name in best["beside"]] if best else []
         files = [saved.path, *beside, *([self._run / best["file"]] if best else [])]
-        with room_for(run, sum(path.stat().st_size for path in files), "a copy of the saved state"):
+        with room_for(run, sum(path.stat().st_size for path in files), "a copy of the checkpoint"):
             for path in files:
                 with replacing(run / path.relative_to(self._run)) as temporary:
                     shutil.copyfile(path, temporary)

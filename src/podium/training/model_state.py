@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from podium.errors import RunError
 from podium.models import devices
 from podium.models.backbone import all_layers
-from podium.training.checkpoints import Arrays, SavedState
+from podium.training.checkpoints import Arrays, Checkpoint
 from podium.training.task import Learner
 
 
@@ -66,20 +66,20 @@ def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
 
 
-def take_up_model(model: Any, saved: SavedState) -> None:
+def take_up_model(model: Any, saved: Checkpoint) -> None:
     _assign(model.variables, saved.part("model"), saved)
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it works with copies of its variables
 
 
-def take_up_optimizer(model: Any, saved: SavedState) -> None:
+def take_up_optimizer(model: Any, saved: Checkpoint) -> None:
     with devices.scope_of(model):
         model.optimizer.build(model.trainable_variables)
     _assign(model.optimizer.variables, saved.part("optimizer"), saved)
 
 
-def take_up_metrics(model: Any, saved: SavedState) -> None:
+def take_up_metrics(model: Any, saved: Checkpoint) -> None:
     variables = model.metrics_variables
     _assign(variables, saved.part("metrics"), saved)
     for number, values in saved.part("devices").items():
@@ -87,12 +87,12 @@ def take_up_metrics(model: Any, saved: SavedState) -> None:
             devices.put_on_each(model, variables[number], values)
 
 
-def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: SavedState) -> None:
+def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], saved: Checkpoint) -> None:
     shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
     strange = [number for number, array in arrays.items() if shapes.get(number) != array.shape]
     if strange:
         raise RunError(
-            f"the saved state {saved.path} is of another model ({len(strange)} of its {len(arrays)} arrays do not fit"
+            f"the checkpoint {saved.path} is of another model ({len(strange)} of its {len(arrays)} arrays do not fit"
             " this config's); go on with the versions it was made with (versions.json), or move the run folder away to"
             " start anew"
         )

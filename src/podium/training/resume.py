@@ -31,7 +31,7 @@ from podium.locks import locked
 from podium.runs import Run
 
 if TYPE_CHECKING:
-    from podium.training.checkpoints import SavedState
+    from podium.training.checkpoints import Checkpoint
     from podium.training.training_progress import Progress
 
 IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
@@ -131,7 +131,7 @@ class Source:
     """A run to go on from, under a changed config."""
 
     run: Run
-    saved: "SavedState"
+    saved: "Checkpoint"
     changes: list[Change]
 
 
@@ -143,7 +143,7 @@ def other_runs(run: Run, name: str) -> list[Run]:
         for folder in run.path.parent.parent.glob(f"{name}-*")
         if named.fullmatch(folder.name) and folder != run.path.parent
     ]
-    return sorted((one for one in others if one.saved_states), key=lambda one: one.saved_at, reverse=True)
+    return sorted((one for one in others if one.checkpoints), key=lambda one: one.saved_at, reverse=True)
 
 
 def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | None:

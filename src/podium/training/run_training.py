@@ -12,7 +12,7 @@ from podium.config.stage import Stage
 from podium.errors import MemoryFullError, RunError, TrainingDivergedError
 from podium.files import LITTLE, room_for
 from podium.locks import locked
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.runs import Run, versions
 from podium.training.libraries import import_libraries
 
@@ -49,7 +49,7 @@ class Trainable(Protocol):
     def settings(self) -> TrainingSettings: ...
 
     @property
-    def choices(self) -> Choices: ...
+    def options(self) -> RunOptions: ...
 
     @property
     def run(self) -> Run: ...
@@ -94,10 +94,10 @@ def _begin(one: Trainable, console: Console, by_itself: bool) -> None:
     from podium.training.resume import branch, find_source, other_runs, tell_changes
 
     folds = one.folds_file
-    if one.run.saved_states:
-        if not (one.choices.resume or by_itself):
+    if one.run.checkpoints:
+        if not (one.options.resume or by_itself):
             raise RunError(
-                f"{one.run.path} holds the saved state of a training of {one.name}: add --resume to go on from it, or"
+                f"{one.run.path} holds the checkpoint of a training of {one.name}: add --resume to go on from it, or"
                 " move that folder away to start anew"
             )
         _tell_other_versions(one.run, console)
@@ -105,16 +105,16 @@ def _begin(one: Trainable, console: Console, by_itself: bool) -> None:
         return
     if one.run.best_weights.is_file():
         raise RunError(
-            f"{one.run.path} holds weights, but neither a saved state nor a state.json that says what they are: put"
+            f"{one.run.path} holds weights, but neither a checkpoint nor a state.json that says what they are: put"
             " those back, or move that folder away to start anew"
         )
-    if one.choices.resume and not one.run.state:  # else it has begun anew before, on purpose
+    if one.options.resume and not one.run.state:  # else it has begun anew before, on purpose
         source = find_source(one.run, one.resolved, console)
         if source:
             branch(source, one.run, one.resolved, folds)
             tell_changes(source, one.run, one.resolved, console)
             return
-    if one.choices.resume:
+    if one.options.resume:
         console.print(f"  nothing to go on from: {one.name} starts at its beginning")
     else:
         for other in other_runs(one.run, one.resolved["name"]):
@@ -140,8 +140,8 @@ def _tell_other_versions(run: Run, console: Console) -> None:
 
 
 def _train(one: Trainable, console: Console) -> None:
-    settings, choices = one.settings, one.choices
-    import_libraries(to_fork=not choices.dry_run)  # which takes a few images
+    settings, options = one.settings, one.options
+    import_libraries(to_fork=not options.dry_run)  # which takes a few images
     from podium.training.session import Session
     from podium.training.trainer import train
 
@@ -150,9 +150,9 @@ def _train(one: Trainable, console: Console) -> None:
         one.task(console),
         seed=settings.seed,
         console=console,
-        stopping=choices.stopping,
+        stopping=options.stopping,
         save_every=60 * settings.save_every,
-        command=choices.command,
+        command=options.command,
         tensorboard=settings.tensorboard,
         precision=settings.precision,
         on_processors=lambda: one.precision_on_processors(console),

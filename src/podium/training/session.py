@@ -17,7 +17,7 @@ from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolved
 from podium.runs import Run
 from podium.signals import Stopping
-from podium.training.checkpoints import LOSSES, Arrays, SavedState, Saves
+from podium.training.checkpoints import LOSSES, Arrays, Checkpoint, Saves
 from podium.training.model_state import all_finite, size_of, taken_down
 from podium.training.task import Learner, Task, Watch
 from podium.training.training_progress import Progress, spell_position
@@ -44,12 +44,12 @@ class Session:
     console: Console
     stopping: Stopping
     save_every: float
-    """Seconds between saved states within an epoch."""
+    """Seconds between checkpoints within an epoch."""
     command: str
     """What a person types to go on."""
     tensorboard: bool
     saves: Saves
-    saved: SavedState | None
+    saved: Checkpoint | None
     progress: Progress
     losses: "array[float]"
     """Of every step so far, where the task draws charts of them."""
@@ -71,7 +71,7 @@ class Session:
         precision: Precision = "auto",
         on_processors: Callable[[], str] = lambda: "float32",
     ) -> "Session":
-        """Go on from the newest saved state that is whole, or begin. `on_processors` says what auto is without GPUs."""
+        """Go on from the newest checkpoint that is whole, or begin. `on_processors` says what auto is without GPUs."""
         saves = Saves(run.path)
         saves.forget_unfinished()
         saved = saves.newest(console)
@@ -111,9 +111,9 @@ class Session:
         return {f"{LOSSES}/0": np.array(self.losses, np.float32)} if self.losses else {}
 
     def tell_state(self, status: str, stage: Stage, steps: int = 0) -> None:
-        """state.json, for people and for verbs that do not train. Before anything is saved there is nothing to tell."""
+        """Write state.json, for people and for commands that do not train; nothing before the first checkpoint."""
         progress = self.progress
-        if not self.run.saved_states:
+        if not self.run.checkpoints:
             return
         self.run.save_state(
             status=status,
@@ -162,7 +162,7 @@ class Session:
 
     def stop(self, reason: str, stage: Stage) -> None:
         where, command = f"at {spell_position(stage, self.progress)}; saved in {self.run.path}", self.command
-        if not self.run.saved_states:
+        if not self.run.checkpoints:
             where, command = f"before the first step of {self.run.path}", command.removesuffix(" --resume")
         raise StoppedError(f"{reason}: stopped {where}; go on with: {command}")
 
@@ -175,7 +175,7 @@ class Session:
             if not is_out_of_memory(error):
                 raise
             smaller = f"stages.{number}.batch_size={max(1, stage.batch_size // 2)}"
-            saved = " --resume goes on from what was saved" if self.run.saved_states else ""
+            saved = " --resume goes on from what was saved" if self.run.checkpoints else ""
             raise MemoryFullError(
                 f"the memory is full: a batch of {stage.batch_size} images of {stage.image_size} pixels does not fit,"
                 f" at {spell_position(stage, self.progress)}; podium find-batch finds the largest that does; make the"

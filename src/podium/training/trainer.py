@@ -15,7 +15,7 @@ from podium.models import devices
 from podium.models.devices import make_repeatable, precision_of
 from podium.training.callbacks import ProgressReport, stage_callbacks
 from podium.training.checkpoint_callbacks import TakeUpMetrics
-from podium.training.checkpoints import Arrays, SavedState
+from podium.training.checkpoints import Arrays, Checkpoint
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
 from podium.training.session import Session
 from podium.training.task import Learner, Task
@@ -25,7 +25,7 @@ from podium.training.training_progress import Progress, spell_position
 def train(session: Session, stages: Sequence[Stage]) -> None:
     """Fine-tune stage after stage, each from the best weights so far, and leave the best of all in the run folder.
 
-    A session that found a saved state goes on from there: the end is the same, bit for bit, as without the break.
+    A session that found a checkpoint goes on from there: the end is the same, bit for bit, as without the break.
     """
     with session.stopping.at_the_next_step(), room_for(session.run.path, LITTLE, "the training"):
         train_stages(session, stages)
@@ -104,7 +104,7 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     )
 
 
-def fit(learner: Learner, session: Session, number: int, stage: Stage, saved: SavedState | None) -> None:
+def fit(learner: Learner, session: Session, number: int, stage: Stage, saved: Checkpoint | None) -> None:
     """The rest of the stage. Of an epoch that was broken off, first what it lacks: Keras knows only whole ones."""
     progress, model, batches = session.progress, learner.model, learner.batches
     session.pace_of(learner)
@@ -142,7 +142,7 @@ def fit(learner: Learner, session: Session, number: int, stage: Stage, saved: Sa
 
 
 def finish(session: Session, last: Stage, seeds: Arrays) -> None:
-    """The best weights take their place; of the saved states stays what a further stage would need."""
+    """The best weights take their place; of the checkpoints stays what a further stage would need."""
     progress = session.progress
     assert progress.best
     progress.best = session.saves.bring_out_best(progress.best)

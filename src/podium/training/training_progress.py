@@ -7,7 +7,7 @@ from podium.changes import Change, Position
 from podium.config.stage import Stage
 
 FORMAT = 1
-"""Of a saved state. A change that an older podium would misread raises it."""
+"""Of a checkpoint. A change that an older podium would misread raises it."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 runs/xception-1a2b3c4d                               a member: all of its folds that are predicted
 runs/xception-1a2b3c4d/fold0                         one fold
-runs/xception-1a2b3c4d/fold0/predictions-7481c133    one fold, by these of several choices of views
+runs/xception-1a2b3c4d/fold0/predictions-7481c133    one fold, by these of several options of views
 runs/sf_dl_cars-5e6f7a8b                             a blend
 """
 
@@ -74,13 +74,13 @@ def _blend(letter: str, path: Path) -> ClassifierContender:
 
 def _member(letter: str, path: Path, runs: Sequence[Run], asked: str | None = None) -> ClassifierContender:
     """Of its folds those that are predicted, all by the same choice of views."""
-    choices = {run.path: _choices(run) for run in runs}
-    predicted = [run for run in runs if choices[run.path]]
+    options = {run.path: _choices(run) for run in runs}
+    predicted = [run for run in runs if options[run.path]]
     if not predicted:
         raise RunError(_why_unpredicted(runs[0]))
     left_out = [_why_unpredicted(run) for run in runs if run not in predicted]
     notes = [f"{letter} without a fold: {why}" for why in left_out]
-    shared = [name for name in choices[predicted[0].path] if all(name in choices[run.path] for run in predicted)]
+    shared = [name for name in options[predicted[0].path] if all(name in options[run.path] for run in predicted)]
     if asked is None and not shared:
         raise RunError(
             f"the folds of {path} were predicted through different views, so they are no one run; expected one choice"
@@ -92,7 +92,7 @@ def _member(letter: str, path: Path, runs: Sequence[Run], asked: str | None = No
     folders = [run.path / chosen for run in predicted]
     if asked is None and len(shared) > 1:
         notes.append(
-            f"{letter} was predicted through {len(shared)} choices of views; these figures are of {chosen}, and its"
+            f"{letter} was predicted through {len(shared)} options of views; these figures are of {chosen}, and its"
             f" minutes of the last: name {folders[0].parent / shared[1]} for another's"
         )
     configs = [_config(run) for run in predicted]
@@ -130,7 +130,7 @@ def _why_unpredicted(run: Run) -> str:
         return _is_stale(run.path)
     if run.state.get("status") == "trained":
         return f"{run.path} is trained, but not predicted; podium predict with the same config does that"
-    command = run.state.get("command") if run.saved_states else None
+    command = run.state.get("command") if run.checkpoints else None
     return f"{run.path} is not trained yet, so it has predicted nothing; go on with: {command or 'podium train'}"
 
 

@@ -78,7 +78,7 @@ def find_detector(letter: str, path: Path) -> DetectorContender:
     run = Run(path if (path / "config.yaml").is_file() else path / "fold0")
     config = _config(run)
     if run.state.get("status") != "trained":
-        command = run.state.get("command") if run.saved_states else None
+        command = run.state.get("command") if run.checkpoints else None
         raise RunError(f"{run.path} is not trained yet; go on with: {command or 'podium detect train'}")
     classes = list(config["made_of"]["labels"])
     return DetectorContender(

@@ -20,7 +20,7 @@ from podium.config.loading import Ensemble
 from podium.errors import RunError, SubmissionError
 from podium.evaluation.metrics import METRICS
 from podium.files import digest_of, read_json, write_json
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import submissions_folder
 from podium.runs import git_commit
 from podium.training.run_training import train_run
@@ -54,8 +54,8 @@ class Answer:
     """The epoch whose weights predicted it, as the run's state tells it."""
 
 
-def ensemble_runs(ensemble: Ensemble, prepared: Prepared, choices: Choices) -> list[FoldRun]:
-    return [one for member in ensemble.members for one in fold_runs(member, prepared, choices)]
+def ensemble_runs(ensemble: Ensemble, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
+    return [one for member in ensemble.members for one in fold_runs(member, prepared, options)]
 
 
 def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
@@ -87,11 +87,13 @@ def sample_of(prepared: Prepared) -> Path:
     return prepared.rows.folder / prepared.competition.submission.sample
 
 
-def blend(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: Choices, console: Console) -> Blended:
+def blend(
+    ensemble: Ensemble, answers: Sequence[Answer], sample: Path, options: RunOptions, console: Console
+) -> Blended:
     """Blend what the members predicted. The CSV of a blend that was made before is kept, not written twice."""
     from podium.ensemble.result import blend_members
 
-    folder = choices.runs / f"{ensemble.name}-{_digest(ensemble, answers, sample, choices)}"
+    folder = options.runs / f"{ensemble.name}-{_digest(ensemble, answers, sample, options)}"
     facts = read_json(folder / "blend.json")
     members = member_results(answers, ensemble.competition)
     if facts and (submissions_folder() / facts["submission"]).is_file():
@@ -99,8 +101,8 @@ def blend(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: 
         console.print(f"blend: made already of these predictions, skipped ({submission})")
         return Blended(folder, facts, submission, members)
     result = blend_members(members, ensemble.settings, ensemble.competition)
-    submission = write_csv(ensemble, result, sample, choices)
-    facts = _facts(ensemble, answers, choices.runs, result, submission)
+    submission = write_csv(ensemble, result, sample, options)
+    facts = _facts(ensemble, answers, options.runs, result, submission)
     _write_blend(folder, facts, result)
     return Blended(folder, facts, submission, members)
 
@@ -115,7 +117,7 @@ def member_results(answers: Sequence[Answer], competition: Competition) -> "list
     ]
 
 
-def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choices: Choices) -> Path:
+def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, options: RunOptions) -> Path:
     """The CSV under a name of its own; `submission_problems` says whether it may be sent."""
     from podium.submission.write import write_submission
 
@@ -130,8 +132,8 @@ def write_csv(ensemble: Ensemble, result: "EnsembleResult", sample: Path, choice
         label_column=asked.label if asked.format == "label" else None,
         columns=asked.columns,
         folder=submissions_folder(),
-        name=f"{ensemble.competition.slug}_{ensemble.name}" + (DRY_RUN if choices.dry_run else ""),
-        partial=choices.limit_test is not None,
+        name=f"{ensemble.competition.slug}_{ensemble.name}" + (DRY_RUN if options.dry_run else ""),
+        partial=options.limit_test is not None,
     )
 
 
@@ -153,8 +155,8 @@ def submission_problems(path: Path, competition: Competition, sample: Path) -> l
     )
 
 
-def _digest(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, choices: Choices) -> str:
-    made_of = list(zip(_made_of(answers, choices.runs), (one.best for one in answers), strict=True))
+def _digest(ensemble: Ensemble, answers: Sequence[Answer], sample: Path, options: RunOptions) -> str:
+    made_of = list(zip(_made_of(answers, options.runs), (one.best for one in answers), strict=True))
     asked = ensemble.competition.submission
     answer = [asked.model_dump(), hashlib.sha256(sample.read_bytes()).hexdigest()]
     return digest_of([made_of, ensemble.settings.blend.model_dump(), ensemble.settings.seed, answer])
@@ -197,27 +199,27 @@ HiddenScores = Callable[[Blended], Mapping[str, float]]
 """Scores of the members and of `blend` on answers kept apart."""
 
 
-def run_ensemble(ensemble: Ensemble, choices: Choices, console: Console, hidden: HiddenScores | None = None) -> None:
+def run_ensemble(ensemble: Ensemble, options: RunOptions, console: Console, hidden: HiddenScores | None = None) -> None:
     """Do what is not done yet; `hidden` adds scores on answers that no one trained on to the table."""
-    prepared = prepare(ensemble.competition, choices, console, ensemble.members)
-    runs = ensemble_runs(ensemble, prepared, choices)
+    prepared = prepare(ensemble.competition, options, console, ensemble.members)
+    runs = ensemble_runs(ensemble, prepared, options)
     train_and_predict(runs, console)
-    finish(ensemble, answers_of(runs), sample_of(prepared), choices, console, hidden)
+    finish(ensemble, answers_of(runs), sample_of(prepared), options, console, hidden)
 
 
 def finish(
     ensemble: Ensemble,
     answers: Sequence[Answer],
     sample: Path,
-    choices: Choices,
+    options: RunOptions,
     console: Console,
     hidden: HiddenScores | None = None,
 ) -> Blended:
     """Blend, tell what members and blend are worth, and check the CSV."""
-    blended = blend(ensemble, answers, sample, choices, console)
+    blended = blend(ensemble, answers, sample, options, console)
     console.print(members_table(blended, hidden(blended) if hidden else None))
     tell_blend(blended, console)
-    if choices.limit_test is not None:
+    if options.limit_test is not None:
         console.print(f"{blended.submission}: partial, as asked with --limit-test; to look at, not to send")
         return blended
     problems = submission_problems(blended.submission, ensemble.competition, sample)

@@ -15,7 +15,7 @@ from podium.errors import ConfigError, RunError, StoppedError
 from podium.files import digest_of, read_json
 from podium.locks import locked
 from podium.models.weights import fingerprint
-from podium.options import Choices
+from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.runs import Run
 from podium.training.libraries import import_libraries
@@ -43,7 +43,9 @@ class Prepared:
     """A digest of all images' bytes."""
 
 
-def prepare(competition: Competition, choices: Choices, console: Console, to_train: Sequence[Member] = ()) -> Prepared:
+def prepare(
+    competition: Competition, options: RunOptions, console: Console, to_train: Sequence[Member] = ()
+) -> Prepared:
     """Read the tables, find the images, look at each of them, and split the rows.
 
     Images that are read for the first time are kept as those members will need them, so each is decoded once.
@@ -52,12 +54,12 @@ def prepare(competition: Competition, choices: Choices, console: Console, to_tra
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
 
-    rows = read_rows(competition, data_folder(competition.slug, choices.data, competition.kaggle_source))
-    if to_train and not (choices.dry_run or choices.limit or choices.limit_test):
+    rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
+    if to_train and not (options.dry_run or options.limit or options.limit_test):
         _read_and_keep(rows, to_train, console)
     known = catalogue(images_of(rows), competition.slug, console)
     rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image, known)
-    folds = make_folds(competition, rows, choices.runs)
+    folds = make_folds(competition, rows, options.runs)
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
@@ -91,7 +93,7 @@ class FoldRun:
     member: Member
     fold: int
     prepared: Prepared
-    choices: Choices
+    options: RunOptions
     run: Run
     resolved: dict[str, Any]
 
@@ -124,21 +126,21 @@ class FoldRun:
             training,
             validation,
             self.fold,
-            eager=self.choices.dry_run,
+            eager=self.options.dry_run,
             cache=Cache(competition.slug, settings.cache_gb, console),
         )
 
     def precision_on_processors(self, console: Console) -> str:
         from podium.training.precision import precision_by_trial
 
-        if self.choices.dry_run:
+        if self.options.dry_run:
             return "float32"
         rows = len(fold_images(self)[0].paths)
         return precision_by_trial(self.settings, len(self.member.competition.labels), rows, console)
 
     @property
     def predictions(self) -> Path:
-        decides = [self.member.settings.tta.model_dump(mode="json"), self.choices.limit_test]
+        decides = [self.member.settings.tta.model_dump(mode="json"), self.options.limit_test]
         return self.run.predictions(digest_of(decides))
 
     @property
@@ -162,30 +164,30 @@ class FoldRun:
         return float(1.3 * seconds * images * len(make_views(self.member.settings.tta)))
 
 
-def fold_runs(member: Member, prepared: Prepared, choices: Choices) -> list[FoldRun]:
+def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
     """The runs of a member: one for every fold asked for."""
-    if choices.dry_run:
+    if options.dry_run:
         member = as_dry_run(member)
     numbers = prepared.folds.numbers
     asked = member.settings.folds or numbers
-    if choices.folds:
-        asked = list(choices.folds)
-    elif choices.dry_run:
+    if options.folds:
+        asked = list(options.folds)
+    elif options.dry_run:
         asked = asked[:1]
     for fold in asked:
         if fold not in numbers:
             raise ConfigError(
                 f"there is no fold {fold} in {prepared.folds.path}; it has {', '.join(map(str, numbers))}"
             )
-    resolved = _resolved(member, prepared, choices)
-    folder = choices.runs / f"{member.name}-{resolved['digest']}"
+    resolved = _resolved(member, prepared, options)
+    folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
-        FoldRun(member, fold, prepared, choices, Run(folder / f"fold{fold}"), {**resolved, "fold": fold})
+        FoldRun(member, fold, prepared, options, Run(folder / f"fold{fold}"), {**resolved, "fold": fold})
         for fold in sorted(set(asked))
     ]
 
 
-def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str, Any]:
+def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with the digest of the parts that decide the weights."""
     settings = member.settings.model_dump(mode="json", by_alias=True)
     if settings["precision"] == "auto":  # as runs have it that were begun before there was a choice
@@ -200,16 +202,16 @@ def _resolved(member: Member, prepared: Prepared, choices: Choices) -> dict[str,
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: their order is that of the model's outputs
         "weights": fingerprint(member.name, member.settings.backbone),
-        "limit": choices.limit,
-        "dry_run": choices.dry_run,
+        "limit": options.limit,
+        "dry_run": options.dry_run,
         "rows": digest_of([prepared.rows.digest, prepared.contents]),
         "folds": prepared.folds.digest,
     }
     return {
         "name": member.name,
         "digest": digest_of(decides),
-        "dry_run": choices.dry_run,
-        "limit": choices.limit,
+        "dry_run": options.dry_run,
+        "limit": options.limit,
         "made_of": {key: decides[key] for key in ("labels", "weights", "rows", "folds")},
         "member": settings,
         "competition": competition,
@@ -245,13 +247,13 @@ def fold_images(one: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
 def validation_rows(one: FoldRun) -> Any:
     rows, of_row = one.prepared.rows, one.prepared.folds.of_row
     held_out = rows.train[of_row == str(one.fold)].reset_index(drop=True)
-    return _limited(held_out, dry_run_rows(one.member) if one.choices.dry_run else None)
+    return _limited(held_out, dry_run_rows(one.member) if one.options.dry_run else None)
 
 
 def _training_limit(one: FoldRun) -> int | None:
-    if one.choices.dry_run:
-        return min(one.choices.limit or 10**9, dry_run_rows(one.member))
-    return one.choices.limit
+    if one.options.dry_run:
+        return min(one.options.limit or 10**9, dry_run_rows(one.member))
+    return one.options.limit
 
 
 def _limited(rows: Any, limit: int | None) -> Any:
@@ -264,18 +266,18 @@ def _limited(rows: Any, limit: int | None) -> Any:
 
 
 def predict_fold(one: FoldRun, console: Console) -> None:
-    import_libraries(to_fork=not one.choices.dry_run)  # which takes a few images
+    import_libraries(to_fork=not one.options.dry_run)  # which takes a few images
     from podium.inference.predict import predict
 
     if not one.run.is_trained:
         raise RunError(
             f"{one.name} is not trained (looked in {one.run.path}); run podium train with the same config and options"
         )
-    reason = one.choices.stopping.reason(one.seconds_to_predict)
+    reason = one.options.stopping.reason(one.seconds_to_predict)
     if reason:
         raise StoppedError(
             f"{reason}: {one.name} is trained; predicting it takes about {one.seconds_to_predict:.0f} s more; go on"
-            f" with: {one.choices.command}"
+            f" with: {one.options.command}"
         )
     console.print(f"{one.name}: predicting")
     with locked(one.run.path):
@@ -294,7 +296,7 @@ def rows_to_predict(one: FoldRun) -> "ToPredict":
     def labelled(table: Any) -> Images:
         return Images(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
 
-    test = rows.test if one.choices.limit_test is None else rows.test.iloc[: one.choices.limit_test]
+    test = rows.test if one.options.limit_test is None else rows.test.iloc[: one.options.limit_test]
     apart = rows.train[one.prepared.folds.of_row == TEST]
     counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
     return ToPredict(

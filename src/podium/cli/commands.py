@@ -1,4 +1,4 @@
-"""What verbs there are, where each is, and how its own help begins: so listing them imports none."""
+"""What commands there are, where each is, and how its own help begins: so listing them imports none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from importlib import import_module
 
 
 @dataclass(frozen=True)
-class Verb:
+class Command:
     place: str
     """Its file here, and its function there."""
     does: str
@@ -17,48 +17,48 @@ class Verb:
         return function
 
 
-VERBS = {
-    "demo": Verb(
+COMMANDS = {
+    "demo": Command(
         "demo.demo",
         "Draw a car competition, train a small ensemble on it, and write a checked submission, on two laptop cores.",
     ),
-    "train": Verb("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
-    "predict": Verb(
+    "train": Command("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
+    "predict": Command(
         "members.predict",
         "Predict the validation and the test images with a trained member, through its test-time views.",
     ),
-    "blend": Verb("ensembles.blend", "Blend what the members have predicted, and write a checked submission."),
-    "run": Verb("ensembles.run", "Train, predict and blend whatever is not done yet, and write a checked submission."),
-    "runs": Verb(
+    "blend": Command("ensembles.blend", "Blend what the members have predicted, and write a checked submission."),
+    "run": Command("ensembles.run", "Run only the missing steps of an ensemble, and write a checked submission."),
+    "runs": Command(
         "runs.runs",
         "Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.",
     ),
-    "compare": Verb(
+    "compare": Command(
         "comparing.compare",
         "Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.",
     ),
-    "set": Verb(
+    "set": Command(
         "runs.set_",
         "Change the learning rate of a run that is going on, from its next step; the run's schedule goes on from"
         " there.",
     ),
-    "find-batch": Verb(
+    "find-batch": Command(
         "find_batch.find_batch",
         "Find the largest and the fastest batch for this machine, by train steps of the member's own model.",
     ),
-    "check": Verb(
+    "check": Command(
         "submissions.check",
         "Compare a submission with the sample: columns, ids, answers, repeats. All problems are told at once.",
     ),
-    "submit": Verb(
+    "submit": Command(
         "leaderboard.submit",
         "Check a CSV, send it to the leaderboard once, wait for its score, and note all of it in the ledger.",
     ),
-    "board": Verb(
+    "board": Command(
         "leaderboard.board",
         "Tell what was submitted, how cross-validation and leaderboard go together, and which submission to trust.",
     ),
-    "doctor": Verb(
+    "doctor": Command(
         "doctor.doctor",
         "Tell what podium finds here: Python, libraries, processors, memory, disk, GPUs, Kaggle's client and its key.",
     ),

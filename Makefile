@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test test-slow test-kill bench check format lock clean
+.PHONY: help install demo test test-all test-kill bench check format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,11 +26,11 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write and check a submission
 	$(BIN)/podium demo
 
-test: $(STAMP)    ## every test but the slow ones
+test: $(STAMP)    ## every test but the slow ones, in under six minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not kill" -n auto --maxprocesses 4
 
-test-slow: $(STAMP) ## the slow ones: every large backbone
-	$(BIN)/python -m pytest -m slow
+test-all: $(STAMP) ## the slow ones too: large backbones, every fault against every call
+	$(BIN)/python -m pytest -m "not kill" -n auto --maxprocesses 4
 
 test-kill: $(STAMP) ## kill a training at many random moments, and compare where it ends
 	$(BIN)/python -m pytest -m kill -rP

@@ -1,9 +1,10 @@
 """The options that commands share, each said once."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,6 +103,14 @@ debug_is_on = False
 Debug = Annotated[
     bool, typer.Option("--debug", callback=_remember_debug, help="Show where an expected failure came from.")
 ]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_json(content: Any) -> None:
+    """The content on stdout, for other programs; paths and dates as text."""
+    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
 def options_of(

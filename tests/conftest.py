@@ -1,5 +1,8 @@
-"""What tests share: folders of their own, and a tiny competition that a small network learns in seconds."""
+"""Fixtures for all tests: a private cache folder, a tiny competition, and a finished ensemble on it."""
 
+import fcntl
+import os
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from command_line import run_podium
 
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
@@ -142,3 +146,57 @@ def make_tiny_competition():
 def tiny_competition(tmp_path):
     """24 training images of 4 classes and 8 test images, new for every test."""
     return _write_competition(tmp_path / "tiny")
+
+
+@dataclass(frozen=True)
+class FinishedEnsemble:
+    """An ensemble of two members and two folds, run once for all tests. Do not change its files: work on a copy."""
+
+    folder: Path
+    """The folder podium ran in, with `runs` and `submissions`."""
+    competition: TinyCompetition
+    members: list[Path]
+    """The config files first.yaml and second.yaml."""
+    ensemble: Path
+    out: str
+    """Everything that `podium run` printed."""
+
+    def copy_to(self, folder):
+        """Copies `runs` and `submissions` to this folder."""
+        for name in ("runs", "submissions"):
+            shutil.copytree(self.folder / name, folder / name)
+
+
+@pytest.fixture(scope="session")
+def podium_in():
+    """`podium_in(folder, "run", file, "--dry-run")`: a command as typed in this folder."""
+    return run_podium
+
+
+@pytest.fixture(scope="session")
+def finished_ensemble(tmp_path_factory):
+    """A tiny ensemble, trained, predicted, blended and written as a CSV; one for all processes of a test session."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if is_worker else root) / "finished_ensemble"
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "out.txt").is_file():
+            _run_ensemble(root)
+    configs = root / "tiny" / "configs"
+    config = configs / "competition.yaml"
+    answers = pd.read_csv(root / "answers.csv", dtype=str).set_index("id")["answer"].to_dict()
+    competition = TinyCompetition(root / "tiny" / "data", config, load_competition(config), answers)
+    members = [configs / "first.yaml", configs / "second.yaml"]
+    return FinishedEnsemble(root, competition, members, configs / "ensemble.yaml", (root / "out.txt").read_text())
+
+
+def _run_ensemble(root):
+    competition = _write_competition(root / "tiny")
+    pd.DataFrame(competition.answers.items(), columns=["id", "answer"]).to_csv(root / "answers.csv", index=False)
+    first = competition.member("first", tta=["identity", "horizontal_flip"])
+    second = competition.member("second", seed=7)
+    result = run_podium(root, "run", competition.ensemble([first, second], "ensemble"), "--data", competition.folder)
+    assert result.code == 0, result.err
+    (root / "out.txt").write_text(result.out)

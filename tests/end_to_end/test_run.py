@@ -2,31 +2,23 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, make_tiny_competition, podium_in):
-    """An ensemble of two members and two folds, run once for all the tests that begin where it ended."""
-    root = tmp_path_factory.mktemp("finished")
-    competition = make_tiny_competition(root / "tiny")
-    first = competition.member("first", tta=["identity", "horizontal_flip"])
-    second = competition.member("second", seed=7)
-    ensemble = competition.ensemble([first, second])
-    return root, competition, ensemble, podium_in(root, "run", ensemble, "--data", competition.folder)
+@pytest.fixture
+def finished(finished_ensemble):
+    """The folder, the competition, the ensemble file and the output of the finished run."""
+    return finished_ensemble
 
 
 @pytest.fixture
 def run(podium, finished, tmp_path):
-    """`run("--fold", 1)` goes on from a copy of the finished run."""
-    root, competition, ensemble, _ = finished
-    for name in ("runs", "submissions"):
-        shutil.copytree(root / name, tmp_path / name)
-    return lambda *more: podium("run", ensemble, "--data", competition.folder, *more)
+    """`run("--fold", 1)` runs the ensemble again on a copy of the finished run."""
+    finished.copy_to(tmp_path)
+    return lambda *more: podium("run", finished.ensemble, "--data", finished.competition.folder, *more)
 
 
 def answers_of(path):
@@ -47,12 +39,11 @@ def same_bytes(first, second, name):
 
 
 def test_run_ends_with_a_table_and_a_csv_that_check_accepts(finished, podium):
-    root, competition, _, ended = finished
-    assert ended.code == 0, ended.err
-    assert "first" in ended.out
-    assert "fold 0" in ended.out
-    assert "by nested cross-validation" in ended.out
-    assert f"{the_csv(root).relative_to(root)}: valid" in ended.out
+    root, competition = finished.folder, finished.competition
+    assert "first" in finished.out
+    assert "fold 0" in finished.out
+    assert "by nested cross-validation" in finished.out
+    assert f"{the_csv(root).relative_to(root)}: valid" in finished.out
     assert list(answers_of(the_csv(root))) == list(competition.answers)
     checked = podium("check", the_csv(root), "--competition", competition.config, "--data", competition.folder)
     assert checked.code == 0, checked.err
@@ -60,8 +51,8 @@ def test_run_ends_with_a_table_and_a_csv_that_check_accepts(finished, podium):
 
 
 def test_the_table_tells_what_the_prediction_files_hold(finished):
-    root, _, _, ended = finished
-    line = next(line for line in ended.out.splitlines() if line.startswith("first  "))
+    root = finished.folder
+    line = next(line for line in finished.out.splitlines() if line.startswith("first  "))
     tables = [
         pd.read_csv(file, dtype={"label": str})
         for file in sorted(root.glob("runs/first-*/fold*/predictions-*/oof.csv"))
@@ -109,7 +100,7 @@ def test_a_fold_that_is_not_there_is_told_with_those_that_are(run):
 
 
 def test_a_limited_test_set_makes_a_partial_csv_that_check_refuses(run, podium, finished):
-    _, competition, _, _ = finished
+    competition = finished.competition
     ended = run("--limit-test", 3, "--fold", 0)
     assert ended.code == 0, ended.err
     assert "partial, as asked" in ended.out
@@ -134,14 +125,14 @@ def test_two_runs_with_one_seed_give_the_same_weights_and_the_same_csv_bit_for_b
 
 
 def test_another_seed_gives_other_weights(run, podium, finished):
-    _, competition, ensemble, _ = finished
+    competition, ensemble = finished.competition, finished.ensemble
     podium("train", ensemble.parent / "first.yaml", "--data", competition.folder, "--fold", 0, "--seed", 1)
     one, other = (path.read_bytes() for path in sorted(Path("runs").glob("first-*/fold0/best.weights.h5")))
     assert one != other
 
 
 def test_predict_and_blend_say_what_must_come_before_them(podium, finished):
-    _, competition, ensemble, _ = finished
+    competition, ensemble = finished.competition, finished.ensemble
     data = ["--data", competition.folder]
     ended = podium("predict", ensemble.parent / "first.yaml", *data)
     assert ended.code == 1
@@ -152,7 +143,7 @@ def test_predict_and_blend_say_what_must_come_before_them(podium, finished):
 
 
 def test_predict_tells_the_score_of_what_is_predicted_already(run, podium, finished):
-    _, competition, ensemble, _ = finished
+    competition, ensemble = finished.competition, finished.ensemble
     ended = podium("predict", ensemble.parent / "first.yaml", "--data", competition.folder)
     assert ended.code == 0, ended.err
     assert ended.out.count("predicted already") == 2
@@ -160,7 +151,7 @@ def test_predict_tells_the_score_of_what_is_predicted_already(run, podium, finis
 
 
 def test_blend_alone_blends_what_run_has_predicted(run, podium, finished):
-    _, competition, ensemble, _ = finished
+    competition, ensemble = finished.competition, finished.ensemble
     ended = podium("blend", ensemble, "--data", competition.folder, "--set", "blend=hill_climb")
     assert "blend (hill_climb)" in ended.out
     assert len(list(Path("submissions").glob("*.csv"))) == 2
@@ -249,7 +240,7 @@ def test_another_form_of_submission_makes_another_csv_of_the_same_predictions(ru
 
 
 def test_weights_that_are_missing_are_told_before_any_member_trains(podium, finished):
-    _, competition, ensemble, _ = finished
+    competition, ensemble = finished.competition, finished.ensemble
     ended = podium("run", ensemble, "--data", competition.folder, "--set", "second.backbone.weights=./nowhere.h5")
     assert ended.code == 1
     assert "second: no weights at nowhere.h5" in ended.err

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from podium.errors import RunError
-from podium.files import digest_of, read_json, replacing, write_json, write_text
+from podium.files import atomic_write, digest_of, read_json, write_json, write_text
 
 # Writing
 
@@ -22,7 +22,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path.write_text("old")
 
     def interrupted():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half of the new")
             raise KeyboardInterrupt
 
@@ -35,7 +35,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
     path = tmp_path / "state.json"
     path.write_text("old")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
         assert temporary.parent == path.parent
@@ -57,7 +57,7 @@ def test_a_full_disk_is_noticed_before_the_old_file_goes(tmp_path, monkeypatch):
 
 
 def test_the_temporary_name_keeps_the_suffix_that_keras_looks_at(tmp_path):
-    with replacing(tmp_path / "best.weights.h5") as temporary:
+    with atomic_write(tmp_path / "best.weights.h5") as temporary:
         assert temporary.name.endswith(".weights.h5")
 
 

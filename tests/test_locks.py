@@ -9,7 +9,7 @@ import pytest
 
 from podium import locks
 from podium.errors import RunError
-from podium.locks import holder_of, lock_file, locked
+from podium.locks import lock_file, lock_holder, locked
 
 HOLD = """
 import sys
@@ -46,8 +46,8 @@ def take(folder):
 def test_a_folder_is_free_before_and_after(folder):
     with locked(folder) as left_by:
         assert left_by == ""
-        assert re.match(rf"process {os.getpid()} on \S+ since ", holder_of(folder))
-    assert holder_of(folder) is None
+        assert re.match(rf"process {os.getpid()} on \S+ since ", lock_holder(folder))
+    assert lock_holder(folder) is None
     assert take(folder) == ""
 
 
@@ -55,7 +55,7 @@ def test_the_second_process_is_refused_and_the_first_one_named(folder, holder):
     told = rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\); one at a time"
     with pytest.raises(RunError, match=told):
         take(folder)
-    assert holder_of(folder).startswith(f"process {holder.pid} ")
+    assert lock_holder(folder).startswith(f"process {holder.pid} ")
 
 
 def test_the_same_process_is_refused_too(folder):
@@ -66,7 +66,7 @@ def test_the_same_process_is_refused_too(folder):
 def test_a_lock_left_by_a_dead_process_is_taken_over_and_its_name_given(folder, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert holder_of(folder) is None
+    assert lock_holder(folder) is None
     assert take(folder).startswith(f"process {holder.pid} ")
     assert take(folder) == ""
 
@@ -101,14 +101,14 @@ def test_the_lock_stands_beside_the_folder(folder):
 def test_a_lock_file_that_was_damaged_is_no_obstacle(folder):
     folder.parent.mkdir()
     lock_file(folder).write_bytes(b"process 12 \xff\x00 on")
-    assert holder_of(folder) is None
+    assert lock_holder(folder) is None
     assert take(folder).startswith("process 12 ")
     assert take(folder) == ""
 
 
 def test_a_holder_whose_name_was_damaged_is_still_one(folder, holder):
     lock_file(folder).write_bytes(b"process 12 \xff on")
-    assert holder_of(folder).startswith("process 12 ")
+    assert lock_holder(folder).startswith("process 12 ")
     with pytest.raises(RunError, match="is in use by process 12 "):
         take(folder)
 
@@ -116,13 +116,13 @@ def test_a_holder_whose_name_was_damaged_is_still_one(folder, holder):
 def test_a_command_in_another_encoding_than_utf_8_can_be_named(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["podium", "train", os.fsdecode(b"caf\xe9.yaml")])
     with locked(folder):
-        assert "podium train " in holder_of(folder)
+        assert "podium train " in lock_holder(folder)
 
 
 def test_python_m_podium_is_called_podium(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/site-packages/podium/__main__.py", "train", "a.yaml"])
     with locked(folder):
-        assert holder_of(folder).endswith("(podium train a.yaml)")
+        assert lock_holder(folder).endswith("(podium train a.yaml)")
 
 
 def test_a_holder_is_named_in_one_line(folder, monkeypatch):
@@ -145,11 +145,11 @@ def test_a_process_that_let_go_just_before_is_not_taken_for_dead(folder, holder,
 def test_folds_are_locked_each_for_itself(folder):
     with locked(folder):
         assert take(folder.with_name("fold1")) == ""
-        assert holder_of(folder.with_name("fold1")) is None
+        assert lock_holder(folder.with_name("fold1")) is None
 
 
 def test_who_holds_a_folder_that_was_never_locked(folder):
-    assert holder_of(folder) is None
+    assert lock_holder(folder) is None
 
 
 def test_a_lock_that_cannot_be_written_is_an_error_of_the_system(folder):
@@ -162,4 +162,4 @@ def test_a_lock_that_cannot_be_written_is_an_error_of_the_system(folder):
 def test_where_the_system_has_no_locks_nothing_is_locked(folder, monkeypatch):
     monkeypatch.setattr("podium.locks.fcntl", None)
     with locked(folder), locked(folder):
-        assert holder_of(folder) is None
+        assert lock_holder(folder) is None

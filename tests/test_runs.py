@@ -36,7 +36,7 @@ def test_a_run_begins_with_what_it_is_made_of(run, folds):
 
 def test_a_run_that_begins_again_keeps_nothing_of_the_unfinished_try(run, folds):
     run.start({}, folds)
-    run.save_state(best={"score": 0.5})
+    run.update_state(best={"score": 0.5})
     run.history.write_text("epoch\n0\n")
     run.start({}, folds)
     assert run.state == {"status": "training"}
@@ -44,8 +44,8 @@ def test_a_run_that_begins_again_keeps_nothing_of_the_unfinished_try(run, folds)
 
 
 def test_state_is_added_to(run):
-    run.save_state(status="training", stage="head")
-    run.save_state(stage="all", best=BEST)
+    run.update_state(status="training", stage="head")
+    run.update_state(stage="all", best=BEST)
     assert run.state == {"status": "training", "stage": "all", "best": BEST}
 
 
@@ -54,19 +54,19 @@ def test_state_is_added_to(run):
     [{"best": {**BEST, "score": "high"}}, {"best": {}}, {"epoch": "1"}, {"status": "trained", "best": None}],
 )
 def test_a_state_that_makes_no_sense_is_as_good_as_none(run, changes):
-    run.save_state(status="training", stage="head", epoch=1, best=BEST)
-    run.save_state(**changes)
+    run.update_state(status="training", stage="head", epoch=1, best=BEST)
+    run.update_state(**changes)
     assert run.state == {}
 
 
 def test_a_run_is_trained_when_it_says_so_and_has_its_weights(run):
     assert run.state == {}
     assert not run.is_trained
-    run.save_state(status="trained", best=BEST)
+    run.update_state(status="trained", best=BEST)
     assert not run.is_trained
     run.best_weights.write_bytes(b"weights")
     assert run.is_trained
-    run.save_state(status="training")
+    run.update_state(status="training")
     assert not run.is_trained
 
 

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from podium import signals as stopping
-from podium.signals import Interrupted, Stopping, interruptible, parse_duration, spell_duration
+from podium import signals
+from podium.signals import Interrupted, StopCondition, format_duration, interruptible, parse_duration
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=1000.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(stopping, "time", clock)
+    monkeypatch.setattr(signals, "time", clock)
     return clock
 
 
@@ -38,22 +38,22 @@ def test_what_is_no_time_is_refused(text):
     ("seconds", "text"), [(30600, "8h30m"), (5400, "1h30m"), (45, "45s"), (3601, "1h1s"), (0, "0s"), (59.7, "1m")]
 )
 def test_a_time_is_spelled_as_it_is_read(seconds, text):
-    assert spell_duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize("seconds", [1, 59, 60, 61, 3599, 3600, 3660, 43200, 86399, 90061])
 def test_a_time_that_was_spelled_is_read_again(seconds):
-    assert parse_duration(spell_duration(seconds)) == seconds
+    assert parse_duration(format_duration(seconds)) == seconds
 
 
 def test_without_a_limit_or_a_signal_there_is_no_reason(clock):
-    one = Stopping()
+    one = StopCondition()
     clock.now += 1e9
     assert one.reason(1e9) is None
 
 
 def test_a_limit_is_a_reason_as_soon_as_what_comes_next_does_not_fit(clock):
-    one = Stopping(time_limit=3600)
+    one = StopCondition(time_limit=3600)
     clock.now += 3000
     assert one.reason(600) is None
     assert one.reason(601) == "--time-limit 1h"
@@ -62,15 +62,15 @@ def test_a_limit_is_a_reason_as_soon_as_what_comes_next_does_not_fit(clock):
 
 
 def test_what_was_asked_is_a_reason_whatever_the_time(clock):
-    one = Stopping(time_limit=3600)
+    one = StopCondition(time_limit=3600)
     one.ask("SIGTERM")
     assert one.reason(0) == "SIGTERM"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_first_signal_is_only_noted(number, capfd):
-    one, before = Stopping(), [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with one.at_the_next_step():
+    one, before = StopCondition(), [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with one.defer_signals():
         assert one.reason(0) is None
         os.kill(os.getpid(), number)
         assert one.reason(0) == signal.Signals(number).name
@@ -83,19 +83,19 @@ def test_a_first_signal_is_only_noted(number, capfd):
 
 def test_the_same_signal_twice_in_a_moment_is_one(clock):
     """As from `timeout`, which signals the process and its group."""
-    one = Stopping()
-    with one.at_the_next_step():
+    one = StopCondition()
+    with one.defer_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-        clock.now += 0.9 * stopping.SAME_PRESS
+        clock.now += 0.9 * signals.SAME_PRESS
         os.kill(os.getpid(), signal.SIGTERM)
     assert one.reason(0) == "SIGTERM"
 
 
 TWICE = """
 import os, signal, time
-from podium import signals as stopping
-stopping.SAME_PRESS = -1
-with stopping.Stopping().at_the_next_step():
+from podium import signals
+signals.SAME_PRESS = -1
+with signals.StopCondition().defer_signals():
     os.kill(os.getpid(), signal.{first})
     os.kill(os.getpid(), signal.{second})
     print("never reached")
@@ -122,9 +122,9 @@ def nobody_reads():
 
 ONCE = """
 import os, signal
-from podium.signals import Stopping
-one = Stopping()
-with one.at_the_next_step():
+from podium.signals import StopCondition
+one = StopCondition()
+with one.defer_signals():
     os.kill(os.getpid(), signal.SIGINT)
     print("this step ended", flush=True)
 print(one.reason(0))
@@ -161,7 +161,7 @@ def test_handlers_are_put_back_after_an_error():
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
     def fail():
-        with Stopping().at_the_next_step():
+        with StopCondition().defer_signals():
             raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
@@ -173,7 +173,7 @@ def test_another_thread_leaves_signals_alone():
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def work():
-        with Stopping().at_the_next_step():
+        with StopCondition().defer_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
@@ -192,11 +192,11 @@ def test_a_signal_interrupts_where_nothing_else_listens(number):
     with pytest.raises(Interrupted, match=number.name), interruptible():
         interrupt(number)
     assert signal.getsignal(number) == before
-    assert Stopping().reason(0) is None
+    assert StopCondition().reason(0) is None
 
 
 def test_an_interrupt_that_was_lost_is_still_a_reason_to_stop():
     with interruptible():
         with suppress(Interrupted):
             interrupt()
-        assert Stopping().reason(0) == "SIGTERM"
+        assert StopCondition().reason(0) == "SIGTERM"

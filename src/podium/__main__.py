@@ -22,7 +22,7 @@ def main() -> None:
 def _stop_at_once(number: int, frame: Any) -> None:
     with suppress(OSError):  # nobody may be reading any more
         os.write(2, f"podium: {signal.Signals(number).name}: stopped before it began; type the same again\n".encode())
-    sys.exit(75)  # podium.signals.STOPPED, which is not imported yet
+    sys.exit(75)  # podium.signals.EXIT_STOPPED, which is not imported yet
 
 
 if __name__ == "__main__":

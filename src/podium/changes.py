@@ -1,8 +1,8 @@
 """What was changed while a run was under way, and from where on: its changes.csv.
 
 The file is the record that counts. A change holds from a position (stage, epoch, step) on, so a run that goes on from
-an earlier state makes it again at the very same step. `podium set` leaves a request in the folder `asked`; the training
-takes it up at its next step, and notes it in changes.csv before it acts on it.
+an earlier state makes it again at the very same step. `podium set` leaves a request in the folder `requests`; the
+training takes it up at its next step, and notes it in changes.csv before it acts on it.
 """
 
 import csv
@@ -101,7 +101,7 @@ def merged(known: Sequence[Change], noted: Sequence[Change]) -> list[Change]:
 
 
 def asked_folder(run: Path) -> Path:
-    return run / "asked"
+    return run / "requests"
 
 
 def parse_request(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a temporary name, synced, renamed. And JSON, and digests of what it holds."""
+"""Files that are whole or not there: a temporary name, fsync, renamed. And JSON, and digests of what it holds."""
 
 import csv
 import errno
@@ -15,15 +15,15 @@ from typing import Any
 
 from podium.errors import DiskFullError, RunError
 
-LITTLE = 100_000
+SMALL_FILES = 100_000
 """Bytes of all that a run writes besides checkpoints and weights, which tell their own sizes."""
 
 
 @contextmanager
-def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     """A temporary name beside `path`, which takes its place when the block ends well, and is removed when not.
 
-    Not `synced` is for what can be made again: a power cut may lose it, a kill cannot.
+    Not `fsync` is for what can be made again: a power cut may lose it, a kill cannot.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: Keras tells formats by it.
@@ -32,18 +32,18 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        if synced:
+        if fsync:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        if synced:
-            sync_folder(path.parent)
+        if fsync:
+            fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """So that a name given to a file outlives a power cut."""
     if os.name != "posix":  # elsewhere a folder cannot be opened
         return
@@ -55,7 +55,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
+def report_full_disk(folder: Path, size: int, what: str) -> Iterator[None]:
     """A full disk within the block is told with the folder and the bytes that are missing."""
     try:
         yield
@@ -71,31 +71,31 @@ def room_for(folder: Path, size: int, what: str) -> Iterator[None]:
         ) from error
 
 
-def make_sure_of_room(folder: Path, size: int, what: str) -> None:
+def check_free_space(folder: Path, size: int, what: str) -> None:
     """Ask the disk for so many bytes, and give them back: for a writer that a full disk brings down, such as HDF5."""
-    with room_for(folder, size, what), tempfile.TemporaryFile(dir=folder) as file:
+    with report_full_disk(folder, size, what), tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         elif shutil.disk_usage(folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def write_text(path: Path, text: str, *, synced: bool = True) -> None:
-    with replacing(path, synced=synced) as temporary:
+def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
+    with atomic_write(path, fsync=fsync) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]], *, synced: bool = True) -> None:
+def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]], *, fsync: bool = True) -> None:
     """A CSV file; a row that lacks a column leaves it empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, heading, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue(), synced=synced)
+    write_text(path, text.getvalue(), fsync=fsync)
 
 
-def write_json(path: Path, content: Mapping[str, Any], *, synced: bool = True) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", synced=synced)
+def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", fsync=fsync)
 
 
 def read_json(path: Path) -> dict[str, Any]:

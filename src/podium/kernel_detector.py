@@ -42,8 +42,8 @@ def train(session: Session, build: Build = no_set) -> dict[str, Any]:
         if not (boxes / INDEX).is_file():
             build(detector, session)
         one = detector_run(detector, options, console)
-        train_run(one, console, by_itself=True)
-        if why := options.stopping.reason(one.seconds_to_evaluate):
+        train_run(one, console, resume=True)
+        if why := options.stop_condition.reason(one.seconds_to_evaluate):
             raise StoppedError(
                 f"{why}: {one.name} is trained; evaluating it takes {one.seconds_to_evaluate:.0f} s more"
             )

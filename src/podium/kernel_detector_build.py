@@ -24,4 +24,4 @@ def build_set(detector: Detector, session: Session) -> None:
         source = source.model_copy(update={"fetch": None, "urls": []})
         detector = replace(detector, settings=detector.settings.model_copy(update={"source": source}))
     where = Where.of(detector, None, options.runs)
-    build(detector, where, session.console, session.stopping, options.command)
+    build(detector, where, session.console, session.stop_condition, options.command)

@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def waited_for(folder: Path) -> Iterator[None]:
+def wait_for_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for the block, as soon as no other process does."""
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def waited_for(folder: Path) -> Iterator[None]:
         yield
 
 
-def holder_of(folder: Path) -> str | None:
+def lock_holder(folder: Path) -> str | None:
     """The process that works on the folder now, if one does."""
     try:
         with lock_file(folder).open(encoding="utf-8", errors="backslashreplace") as opened:
@@ -75,7 +75,7 @@ def holder_of(folder: Path) -> str | None:
 
 
 def _taken_soon(opened: IO[str]) -> bool:
-    """Someone may just be looking who holds it, as `holder_of` does, which takes a moment."""
+    """Someone may just be looking who holds it, as `lock_holder` does, which takes a moment."""
     for _ in range(LOOKS):
         if _taken(opened):
             return True

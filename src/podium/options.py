@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podium.signals import Stopping
+from podium.signals import StopCondition
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class RunOptions:
     dry_run: bool = False
     resume: bool = False
     """Go on with a stopped training; with that of another config too, if the one asked for may take its place."""
-    stopping: Stopping = field(default_factory=Stopping)
+    stop_condition: StopCondition = field(default_factory=StopCondition)
     command: str = "podium train … --resume"
     """What goes on with a stopped training."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.errors import DataError, RunError
-from podium.files import replacing
+from podium.files import atomic_write
 
 _PREFIX = "p_"
 _TRUTH = ["label", "fold"]
@@ -61,7 +61,7 @@ class Predictions:
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the whole file or nothing; nine digits bring every float32 back exactly."""
     truth = [] if predictions.labels is None else _TRUTH
-    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", *truth, *(_PREFIX + name for name in predictions.classes)])
         form = ",".join(["%.9g"] * len(predictions.classes))  # all of a row at once: twice as fast as one by one

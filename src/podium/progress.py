@@ -11,7 +11,7 @@ A_LINE_EVERY = 60.0
 
 
 @contextmanager
-def telling(
+def show_progress(
     console: Console, what: str, size: int, spell: Callable[[int], str] | None = None
 ) -> Iterator[Callable[[int], None]]:
     """Say how much of about `size` is done: a bar on a terminal, a line a minute in a log. Bytes, or what `spell`
@@ -33,7 +33,7 @@ def telling(
             yield lambda done: progress.update(task, completed=done)
             progress.update(task, completed=size)
         return
-    spell = spell or spell_size
+    spell = spell or format_size
     console.print(f"{what}, {spell(size)}")
     told_at = time.monotonic()
 
@@ -46,8 +46,16 @@ def telling(
     yield tell
 
 
-def spell_size(size: int) -> str:
+def format_size(size: int) -> str:
     for unit, bytes_ in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= bytes_:
             return f"{size / bytes_:.1f} {unit}"
     return f"{size} bytes"
+
+
+def format_seconds(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -6,7 +6,7 @@
       state.json                  how far it is, and which epoch of which stage was best
       history.csv                 a line an epoch, across all stages
       changes.csv                 what was changed on the way, if anything was
-      saved/                      what a stopped training goes on from
+      checkpoints/                what a stopped training resumes from
       best.weights.h5             the best weights, when all stages are over
       backbone.json               how the backbone of a KerasHub preset is built, without the preset
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
@@ -34,13 +34,13 @@ from podium.errors import RunError
 from podium.files import digest_of_file, read_json, write_json, write_text
 
 BEST_WEIGHTS = "best.weights.h5"
-STATE_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.npz")
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{16})\.npz")
 """Of a checkpoint: its number, and the digest of its bytes."""
 _AS_MADE = ".as-made.json"
 _NUMBER = int | float
 _IN_STATE = {
     "status": str, "stage": str, "epoch": int, "epochs": int, "step": int, "steps": int, "best": dict | None,
-    "changes": int, "seconds": _NUMBER, "seconds_a_image": _NUMBER, "command": str, "dry_run": bool, "limit": int,
+    "changes": int, "seconds": _NUMBER, "seconds_per_image": _NUMBER, "command": str, "dry_run": bool, "limit": int,
 }  # fmt: skip
 _IN_BEST = {"stage": str, "epoch": int, "monitor": str, "score": _NUMBER, "image_size": int}
 
@@ -91,8 +91,8 @@ class Run:
         except RunError:
             return {}
 
-    def save_state(self, **changes: Any) -> None:
-        write_json(self.path / "state.json", {**self.state, **changes}, synced=False)
+    def update_state(self, **changes: Any) -> None:
+        write_json(self.path / "state.json", {**self.state, **changes}, fsync=False)
 
     @property
     def is_trained(self) -> bool:
@@ -101,8 +101,8 @@ class Run:
     @property
     def checkpoints(self) -> list[Path]:
         """What a training can go on from, newest first."""
-        found = (self.path / "saved").glob("state-*.npz")
-        return sorted((path for path in found if STATE_NAME.fullmatch(path.name)), reverse=True)
+        found = (self.path / "checkpoints").glob("checkpoint-*.npz")
+        return sorted((path for path in found if CHECKPOINT_NAME.fullmatch(path.name)), reverse=True)
 
     @property
     def saved_at(self) -> float:
@@ -110,7 +110,7 @@ class Run:
         return states[0].stat().st_mtime if states else 0.0
 
     @property
-    def is_under_way(self) -> bool:
+    def is_resumable(self) -> bool:
         """Not trained, but something is saved."""
         return not self.is_trained and bool(self.checkpoints)
 
@@ -128,7 +128,7 @@ class Run:
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         self.describe(config, folds)
-        self.save_state(status="training")
+        self.update_state(status="training")
 
     def describe(self, config: Mapping[str, Any], folds: Path) -> None:
         """Write what the run is made of."""
@@ -136,9 +136,9 @@ class Run:
         write_text(self.folds, folds.read_text(encoding="utf-8"))
         if not (self.path / "versions.json").is_file():
             write_json(self.path / "versions.json", versions())
-        self.save_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
+        self.update_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
 
-    def note_seconds(self, parts: Mapping[str, float]) -> None:
+    def record_seconds(self, parts: Mapping[str, float]) -> None:
         """Write in timings.json how long parts took."""
         path, known = self.path / "timings.json", {}
         with suppress(RunError):  # for people only: a damaged one is begun anew
@@ -150,10 +150,10 @@ class Run:
         """Note how many seconds the block took."""
         began = time.perf_counter()
         yield
-        self.note_seconds({part: time.perf_counter() - began})
+        self.record_seconds({part: time.perf_counter() - began})
 
 
-def note_as_made(folds: Path) -> None:
+def record_generated_folds(folds: Path) -> None:
     """Remember a table of folds as podium wrote it, to know later whether a person has changed it."""
     path = folds.parent / _AS_MADE
     known: dict[str, Any] = {}
@@ -162,7 +162,7 @@ def note_as_made(folds: Path) -> None:
     write_json(path, {**known, folds.name: digest_of_file(folds)})
 
 
-def changed_folds(runs: Path, slug: str) -> dict[str, str]:
+def edited_folds(runs: Path, slug: str) -> dict[str, str]:
     """The competition's tables of folds that are not as podium wrote them, by file name."""
     folder = runs / "folds"
     known: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Stopping before the end: by a signal, or because the time that was given is over.
+"""StopCondition before the end: by a signal, or because the time that was given is over.
 
 While a model trains, a first SIGINT or SIGTERM is only noted, and the training stops at its next step; a second one
 ends the process at once. Anywhere else a signal interrupts what goes on. Should that interrupt be lost, in a destructor
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-STOPPED = 75
+EXIT_STOPPED = 75
 """The exit code, EX_TEMPFAIL of sysexits.h: not done, but nothing is wrong; the same command goes on."""
 SAME_PRESS = 0.2
 """Seconds within which a repeated signal is no second one: `timeout` sends each to the process and to its group."""
@@ -65,7 +65,7 @@ def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
             signal.signal(number, earlier)
 
 
-class Stopping:
+class StopCondition:
     """`reason` says why to stop, if there is a reason."""
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -83,11 +83,11 @@ class Stopping:
         if self._asked or _interrupted_by:
             return self._asked or _interrupted_by
         if self._limit is not None and time.monotonic() - self._began + needed > self._limit:
-            return f"--time-limit {spell_duration(self._limit)}"
+            return f"--time-limit {format_duration(self._limit)}"
         return None
 
     @contextmanager
-    def at_the_next_step(self) -> Iterator[None]:
+    def defer_signals(self) -> Iterator[None]:
         """Within this block SIGINT and SIGTERM ask, and only a second one ends the process."""
         with _handling(self._heard):
             yield
@@ -115,7 +115,7 @@ def parse_duration(text: str) -> float:
     return float(total)
 
 
-def spell_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The shortest text that `parse_duration` reads so."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -64,9 +64,9 @@ def make_run(here, config):
         run.path.mkdir(parents=True)
         write_json(run.path / "versions.json", {"keras": "3.13.2", "commit": "0123456789abcdef"})
         run.describe(content, here / "folds.csv")
-        run.save_state(status="trained", best=BEST)
+        run.update_state(status="trained", best=BEST)
         run.best_weights.touch()
-        run.note_seconds(dict(zip(("training", "prediction"), (60 * one for one in minutes), strict=True)))
+        run.record_seconds(dict(zip(("training", "prediction"), (60 * one for one in minutes), strict=True)))
         tta = content["member"]["tta"] | {"views": list(views)}
         predict(run, digest_of([tta, None]), predicted(rows, wrong, fold, **more), views)
         return run.path.relative_to(here)
@@ -179,7 +179,7 @@ def test_what_differs_between_configs_versions_and_views_is_told_key_by_key(podi
     one, other = make_run("wide"), make_run("narrow", content=changed, views=("identity", "horizontal_flip"))
     versions = {"keras": "3.12.0", "commit": "fedcba9876543210+changes"}
     write_json(other / "versions.json", versions)
-    Run(other).save_state(best=BEST | {"precision": "mixed_bfloat16"})
+    Run(other).update_state(best=BEST | {"precision": "mixed_bfloat16"})
     out = podium("compare", one, other)[1]
     assert table_after(out, "what differs in configs and versions") == [
         ["A", "B"],
@@ -355,7 +355,7 @@ def test_a_fold_that_is_not_predicted_yet_is_left_out_and_told(podium, make_run,
     one, other = make_run("wide"), make_run("narrow")
     behind = Run(other.parent / "fold1")
     behind.path.mkdir()
-    behind.save_state(status="training", command="podium train narrow.yaml --resume")
+    behind.update_state(status="training", command="podium train narrow.yaml --resume")
     code, out, _ = podium("compare", one, other.parent)
     assert code == 0
     told = "note: B without a fold: runs/narrow-1a2b3c4d/fold1 is not trained yet, so it has predicted nothing"
@@ -398,11 +398,11 @@ def test_a_run_that_is_not_trained_yet(podium, make_run):
     one, other = make_run("wide"), make_run("narrow")
     for path in other.glob("predictions-*/*"):
         path.unlink()
-    Run(other).save_state(status="training", command="podium train narrow.yaml --resume")
+    Run(other).update_state(status="training", command="podium train narrow.yaml --resume")
     told = refusal(podium, one, other)
     assert told == f"{other} is not trained yet, so it has predicted nothing; go on with: podium train\n"
-    (other / "saved").mkdir()
-    (other / "saved" / "state-000001-0123456789abcdef.npz").touch()
+    (other / "checkpoints").mkdir()
+    (other / "checkpoints" / "checkpoint-000001-0123456789abcdef.npz").touch()
     assert refusal(podium, one, other).endswith("; go on with: podium train narrow.yaml --resume\n")
 
 
@@ -416,7 +416,7 @@ def test_a_run_that_is_not_predicted_yet(podium, make_run):
 
 def test_predictions_by_earlier_weights_do_not_count(podium, make_run):
     one, other = make_run("wide"), make_run("narrow")
-    Run(other).save_state(best=BEST | {"digest": "bb"})
+    Run(other).update_state(best=BEST | {"digest": "bb"})
     told = f"{other} has no whole predictions by its best weights; podium predict with the same config makes them\n"
     assert refusal(podium, one, other) == told
     (named,) = other.glob("predictions-*")

@@ -63,8 +63,8 @@ def make_run(here):
         )
         write_json(run.path / "versions.json", {"keras": "3.13.2", "commit": "0123456789abcdef"})
         run.describe(content | more, here / "images.csv")
-        run.save_state(status="trained", best=BEST)
-        run.note_seconds({"training": 180, "prediction": 30})
+        run.update_state(status="trained", best=BEST)
+        run.record_seconds({"training": 180, "prediction": 30})
         search(run, boxset, missed, score)
         if evaluated:
             evaluated_with(run, boxset, missed, score)
@@ -282,10 +282,10 @@ def test_the_same_run_twice(podium, make_run):
 
 def test_a_detector_that_is_not_trained_yet(podium, make_run):
     one, other = make_run("small"), make_run("large")
-    Run(other).save_state(status="training", command="podium detect train large.yaml --resume")
+    Run(other).update_state(status="training", command="podium detect train large.yaml --resume")
     assert refusal(podium, one, other) == f"{other} is not trained yet; go on with: podium detect train\n"
-    (other / "saved").mkdir()
-    (other / "saved" / "state-000001-0123456789abcdef.npz").touch()
+    (other / "checkpoints").mkdir()
+    (other / "checkpoints" / "checkpoint-000001-0123456789abcdef.npz").touch()
     assert refusal(podium, one, other).endswith("; go on with: podium detect train large.yaml --resume\n")
 
 

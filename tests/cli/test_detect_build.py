@@ -16,7 +16,7 @@ import yaml
 from podium.data.images import read_image
 from podium.demo.competition import draw_competition
 from podium.detection.boxset import read_boxset
-from podium.signals import Stopping
+from podium.signals import StopCondition
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detectors"
 CODES = {"Boat": "/m/019jd", "Canoe": "/m/0ph39", "Car": "/m/0k4j"}
@@ -319,7 +319,7 @@ def test_a_time_limit_stops_and_the_same_command_goes_on(download, build, made, 
         download.add(f"{number:04}", ("Boat", (10, 10, 40, 40)), is_there=False)
     calls = iter(range(1000))
     with monkeypatch.context() as patch:
-        patch.setattr(Stopping, "reason", lambda self, needed: "--time-limit 5s" if next(calls) > 8 else None)
+        patch.setattr(StopCondition, "reason", lambda self, needed: "--time-limit 5s" if next(calls) > 8 else None)
         code, _, err = build("--time-limit", "5s")
     assert code == 75
     assert err.startswith("podium: --time-limit 5s: stopped; images that were fetched stay; go on with: podium detect")

@@ -37,11 +37,11 @@ def make_run(tmp_path):
 
     def made(name="wide", fold=0, saved=True, **state):
         run = Run(tmp_path / "runs" / f"{name}-1a2b3c4d" / f"fold{fold}")
-        (run.path / "saved").mkdir(parents=True)
+        (run.path / "checkpoints").mkdir(parents=True)
         run.config.write_text("name: wide\n")
         if saved:
-            (run.path / "saved" / "state-000001-0123456789abcdef.npz").touch()
-        run.save_state(**{"status": "training", "command": "podium train wide.yaml --resume"} | state)
+            (run.path / "checkpoints" / "checkpoint-000001-0123456789abcdef.npz").touch()
+        run.update_state(**{"status": "training", "command": "podium train wide.yaml --resume"} | state)
         return Run(run.path.relative_to(tmp_path))
 
     return made
@@ -182,14 +182,14 @@ def test_set_refuses_anything_else(podium, make_run, words, told):
 
 def test_set_in_a_folder_that_cannot_be_written_to_is_one_line(podium, make_run, monkeypatch):
     def refused(*_, **__):
-        raise OSError(30, "Read-only file system", str(run.path / "asked"))
+        raise OSError(30, "Read-only file system", str(run.path / "requests"))
 
     run = make_run(**STANDING)
     monkeypatch.setattr("podium.files.tempfile.mkstemp", refused)
     assert podium("set", run.path, "learning_rate=1e-5") == (
         1,
         "",
-        f"podium: the system refused {run.path}/asked: Read-only file system; mend that and run the same command"
+        f"podium: the system refused {run.path}/requests: Read-only file system; mend that and run the same command"
         " again\n",
     )
 
@@ -200,7 +200,7 @@ def test_set_refuses_what_is_no_number_above_0(podium, make_run, value):
     code, out, err = podium("set", run.path, f"learning_rate={value}")
     assert (code, out) == (1, "")
     assert err == f"podium: learning_rate: expected a number above 0, such as 1e-5: got {value!r}\n"
-    assert not (run.path / "asked").exists()
+    assert not (run.path / "requests").exists()
 
 
 def test_set_twice_leaves_both_in_their_order(podium, make_run):

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from podium.data.cache import GB, available, drop, entry_of, make_room, mark_used, size_of
-from podium.locks import waited_for
+from podium.locks import wait_for_lock
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_what_the_entry_holds_already_counts(fill):
 
 def test_an_entry_that_is_being_written_stays(fill):
     busy = fill("images", "busy", 600, 10)
-    with waited_for(busy):
+    with wait_for_lock(busy):
         assert not make_room(entry_of("features", "mine"), 500, gb(1000))
         assert busy.exists()
     assert make_room(entry_of("features", "mine"), 500, gb(1000))

@@ -11,7 +11,7 @@ from podium.config.stage import Unfreeze
 from podium.detection.detections import read_found
 from podium.detection.model import build_detector
 from podium.detection.task import ImagesWithBoxes
-from podium.training.checkpoints import LOSSES, Saves
+from podium.training.checkpoints import LOSSES, CheckpointStore
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_training_leaves_figures_boxes_and_charts(whole):
 
 
 def test_the_loss_of_every_step_is_kept_and_gives_the_epochs_own(whole):
-    losses = Saves(whole.path).newest(None).part(LOSSES)[0]
+    losses = CheckpointStore(whole.path).newest(None).part(LOSSES)[0]
     assert losses.shape == (6,)  # two epochs of three steps, each of four images
     history = pd.read_csv(whole.history)
     np.testing.assert_allclose(losses.reshape(2, 3).mean(axis=1), history["loss"], rtol=1e-4)
@@ -72,7 +72,7 @@ def test_stopped_and_gone_on_with_it_ends_as_if_it_had_not_been(steps, whole, fo
     fit(run, [stage()], task_of(folder, boxset))
     assert_same_weights(run.best_weights, whole.best_weights)
     assert run.history.read_bytes() == whole.history.read_bytes()
-    mine, theirs = (Saves(one.path).newest(None).part(LOSSES)[0] for one in (run, whole))
+    mine, theirs = (CheckpointStore(one.path).newest(None).part(LOSSES)[0] for one in (run, whole))
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from podium.config.stage import Stage
 from podium.runs import Run
-from podium.training.checkpoints import Saves
+from podium.training.checkpoints import CheckpointStore
 
 SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
 """Of the moments. A failing test tells it."""
@@ -124,7 +124,7 @@ class Kill:
 
 
 def newest_state(run):
-    saved = Saves(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).newest(Console(quiet=True))
     if saved is None:
         return "none"
     progress = saved.progress
@@ -190,7 +190,9 @@ class Killer:
         """How many kills found which state as the newest, and how many left torn files."""
         met = Counter(kill.newest for kill in self.kills)
         met["torn"] = sum(bool(kill.torn) for kill in self.kills)
-        met["torn state"] = sum(any(name.startswith(".writing-state") for name in kill.torn) for kill in self.kills)
+        met["torn state"] = sum(
+            any(name.startswith(".writing-checkpoint") for name in kill.torn) for kill in self.kills
+        )
         return met
 
 

@@ -1,4 +1,4 @@
-"""Stopping and going on as a person does it: by the command line, with the same config and with a changed one."""
+"""StopCondition and going on as a person does it: by the command line, with the same config and with a changed one."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def cars(tiny_competition, podium):
 def stop(cars, command="train", *options):
     """As a signal does that comes within the first step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("podium.signals.Stopping.reason", lambda _, seconds: "SIGTERM" if seconds else None)
+        patch.setattr("podium.signals.StopCondition.reason", lambda _, seconds: "SIGTERM" if seconds else None)
         patch.setattr("podium.training.session.Session.seconds_to_begin", lambda *_: 0.0)
         ended = cars(command, *options)
     assert ended.code == 75, ended
@@ -56,7 +56,7 @@ def test_stop_exits_with_75_and_tells_the_command_that_goes_on(cars):
     )
     assert told, ended.err
     assert run.state["command"] == told[1]
-    assert run.is_under_way
+    assert run.is_resumable
 
 
 def test_train_does_not_begin_anew_where_something_is_saved_but_goes_on_when_told_to(cars):
@@ -190,7 +190,7 @@ def test_a_run_in_use_is_refused_and_its_holder_named(cars):
 def test_time_that_does_not_suffice_for_predicting_is_told_before_it_begins(cars, monkeypatch):
     assert cars("train").code == 0
     (run,) = runs()
-    run.save_state(seconds_a_image=1000.0)
+    run.update_state(seconds_per_image=1000.0)
     ended = cars("run", "--time-limit", "7h")
     assert ended.code == 75
     assert "tiny fold 0 is trained; predicting it takes about 26000 s more; go on with: podium run" in ended.err
@@ -206,9 +206,9 @@ def test_a_time_limit_that_is_none_is_wrong_usage(cars, text):
 def test_a_kept_state_of_another_model_is_told(cars):
     stop(cars)
     (run,) = runs()
-    from podium.training.checkpoints import Saves
+    from podium.training.checkpoints import CheckpointStore
 
-    saves = Saves(run.path)
+    saves = CheckpointStore(run.path)
     saved = saves.newest(None)
     arrays = {name: array[..., None] for name, array in saved.arrays.items()}
     saves.write(saved.progress, arrays)
@@ -229,7 +229,7 @@ def test_weights_with_a_flipped_bit_are_not_predicted_with(cars):
     assert ended.err.startswith(f"podium: {run.best_weights} is damaged (its bytes are not those that were saved)")
 
 
-@pytest.mark.parametrize("lost", [["state.json"], ["state.json", "saved"]])
+@pytest.mark.parametrize("lost", [["state.json"], ["state.json", "checkpoints"]])
 def test_a_trained_run_that_lost_what_says_so_is_not_trained_over(cars, lost):
     assert cars("train").code == 0
     (run,) = runs()
@@ -239,7 +239,7 @@ def test_a_trained_run_that_lost_what_says_so_is_not_trained_over(cars, lost):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert cars("train").code == 1
     assert run.best_weights.read_bytes() == weights
-    assert cars("train", "--resume").code == (1 if "saved" in lost else 0)
+    assert cars("train", "--resume").code == (1 if "checkpoints" in lost else 0)
     assert run.best_weights.read_bytes() == weights
 
 

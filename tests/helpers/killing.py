@@ -93,7 +93,7 @@ def take_place(folder, log, arguments, environment):
 def torn_files(run, since=0.0):
     """Names in the run folder that are temporary: something is being saved, or was when a process was killed."""
     names = set()
-    for folder in (run.path, run.path / "saved"):
+    for folder in (run.path, run.path / "checkpoints"):
         with suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".writing-") and entry.stat().st_mtime > since:

@@ -13,10 +13,10 @@ from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
 from podium.errors import ConfigError, StoppedError
 from podium.runs import Run
-from podium.signals import Stopping
+from podium.signals import StopCondition
 from podium.training import trainer
 from podium.training.session import Session
-from podium.training.task import Learner
+from podium.training.task import StageSetup
 
 
 def stage(name="one", **changes):
@@ -71,7 +71,7 @@ class LineTask:
         return self.made[-1]
 
     def learner(self, whole, number, stage, watch):
-        return Learner(whole, whole, self.batches(number, stage))
+        return StageSetup(whole, whole, self.batches(number, stage))
 
     def validate(self, model, stage):
         signals, targets = zip(*(Line(stage.image_size, 16)[0],), strict=True)
@@ -93,14 +93,22 @@ def started(folder):
 
 
 def fit(
-    run, stages, task=None, seed=1, tensorboard=False, console=None, stopping=None, save_every=600, precision="auto"
+    run,
+    stages,
+    task=None,
+    seed=1,
+    tensorboard=False,
+    console=None,
+    stop_condition=None,
+    save_every=600,
+    precision="auto",
 ):
     session = Session.open(
         run,
         task or LineTask(),
         seed=seed,
         console=console or Console(quiet=True),
-        stopping=stopping or Stopping(),
+        stop_condition=stop_condition or StopCondition(),
         save_every=save_every,
         command="podium train tiny.yaml --resume",
         tensorboard=tensorboard,
@@ -167,11 +175,11 @@ class Stop(keras.callbacks.Callback):
 
 def stopped(run, stages, steps, task=None, **options):
     """Train until so many steps are done."""
-    stopping = Stopping()
+    stop_condition = StopCondition()
     with pytest.MonkeyPatch.context() as patch:
-        watch(patch, Stop(steps, lambda: stopping.ask("SIGTERM")))
+        watch(patch, Stop(steps, lambda: stop_condition.request("SIGTERM")))
         with pytest.raises(StoppedError) as told:
-            fit(run, stages, task, stopping=stopping, **options)
+            fit(run, stages, task, stop_condition=stop_condition, **options)
     return str(told.value)
 
 

@@ -18,12 +18,12 @@ RUN = "runs/tiny-12345678/fold0"
 def write_run(folder, status="trained", score=0.75, predictions=("predictions-1",)):
     folder.mkdir(parents=True)
     run = Run(folder)
-    run.save_state(status=status, best=BEST | {"score": score})
+    run.update_state(status=status, best=BEST | {"score": score})
     if status == "trained":
         run.best_weights.write_text(f"weights of {score}")
     else:
-        (folder / "saved").mkdir()
-        (folder / "saved" / f"state-000001-{'0' * 16}.npz").write_text("state")
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / f"checkpoint-000001-{'0' * 16}.npz").write_text("state")
     for name in predictions:
         (folder / name).mkdir()
         (folder / name / "test.csv").write_text(name)
@@ -83,7 +83,7 @@ def test_training_under_way_here_is_moved_aside_for_a_trained_one(record, tmp_pa
     aside, _ = bring_home(record, tmp_path / "runs")
     assert "moved aside" in aside
     (kept,) = (tmp_path / RUN).parent.glob("fold0.before-*")
-    assert Run(kept).is_under_way
+    assert Run(kept).is_resumable
     assert Run(tmp_path / RUN).is_trained
 
 

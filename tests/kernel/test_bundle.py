@@ -19,7 +19,7 @@ from podium.kernel.bundle import about_of, make_bundle
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
-from podium.runs import note_as_made
+from podium.runs import record_generated_folds
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 XCEPTION = CONFIGS / "members" / "xception.yaml"
@@ -272,15 +272,15 @@ def test_exception_inside_fails_the_script_and_nothing_later_runs(tiny_competiti
 
 
 def test_folds_that_a_person_changed_travel(tiny_competition, tmp_path):
-    from podium.runs import changed_folds
+    from podium.runs import edited_folds
 
     table = tmp_path / "runs" / "folds" / "tiny-squares-stratified-1.csv"
     table.parent.mkdir(parents=True)
     table.write_text("id,label,fold\n0000.jpg,0,0\n")
-    note_as_made(table)
-    assert changed_folds(tmp_path / "runs", "tiny-squares") == {}
+    record_generated_folds(table)
+    assert edited_folds(tmp_path / "runs", "tiny-squares") == {}
     table.write_text("id,label,fold\n0000.jpg,0,1\n")
-    changed = changed_folds(tmp_path / "runs", "tiny-squares")
+    changed = edited_folds(tmp_path / "runs", "tiny-squares")
     bundle = make_bundle([tiny_competition.member()], Job(kind="member"), changed)
     assert packed(bundle)["folds/tiny-squares-stratified-1.csv"].endswith("0000.jpg,0,1\n")
 

@@ -15,7 +15,7 @@ from podium.errors import DataError
 from podium.kernel.job import Job
 from podium.kernel.report import REPORT
 from podium.kernel.session import Session
-from podium.signals import Stopping
+from podium.signals import StopCondition
 
 ABOUT = {"title": "detector squares", "podium": "0.1.0", "commit": "c", "config_digest": "12345678"}
 JOB = Job(kind="detector", config="squares.yaml")
@@ -57,7 +57,7 @@ def test_nothing_is_fetched_into_what_is_mounted(kernel, monkeypatch):
     monkeypatch.setattr("podium.workflows.detect_build.build", lambda one, *_: asked.append(one.settings.source.fetch))
     source = {"kind": "openimages", "fetch": {}, "urls": ["a.tsv"]}
     settings = detector(source=source, classes=["Boat"], data_at_kaggle="kaggle-dataset:ada/squares")
-    session = Session(JOB, ABOUT, kernel, Stopping(None), Console(quiet=True))
+    session = Session(JOB, ABOUT, kernel, StopCondition(None), Console(quiet=True))
     inside_building.build_set(Detector("squares", settings), session)
     assert settings.source.fetch is not None
     assert asked == [None]

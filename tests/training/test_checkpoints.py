@@ -14,7 +14,7 @@ from rich.console import Console
 
 from podium.errors import DiskFullError, RunError
 from podium.training import checkpoints as saving
-from podium.training.checkpoints import Saves
+from podium.training.checkpoints import CheckpointStore
 from podium.training.training_progress import Progress
 
 QUIET = Console(quiet=True)
@@ -34,7 +34,7 @@ def progress(epoch, best=None):
 
 @pytest.fixture
 def saves(tmp_path):
-    return Saves(tmp_path / "fold0")
+    return CheckpointStore(tmp_path / "fold0")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_without_a_state_there_is_nothing_to_go_on_from(saves):
 def test_the_newest_two_states_are_kept(saves):
     for epoch in range(1, 5):
         saves.write(progress(epoch), arrays(epoch))
-    assert [path.name[:12] for path in saves.states()] == ["state-000004", "state-000003"]
+    assert [path.name[:12] for path in saves.states()] == ["checkpoint-000004", "checkpoint-000003"]
     assert saves.newest(QUIET).progress.epoch == 4
 
 
@@ -159,7 +159,9 @@ def test_where_no_state_is_whole_nothing_is_touched_and_all_are_named(two):
     for path in two.states():
         path.write_bytes(b"")
     before = files(two.folder)
-    with pytest.raises(RunError, match=r"no checkpoint in .* can be used: state-000002.*; state-000001.*Nothing was"):
+    with pytest.raises(
+        RunError, match=r"no checkpoint in .* can be used: checkpoint-000002.*; checkpoint-000001.*Nothing was"
+    ):
         two.newest(QUIET)
     assert files(two.folder) == before
 
@@ -208,7 +210,9 @@ def test_a_good_state_outlives_one_of_a_newer_podium(two, monkeypatch):
 
 def test_a_state_of_a_newer_podium_may_hold_other_things(two, monkeypatch):
     monkeypatch.setattr(saving, "_HEADER", "heading")
-    monkeypatch.setattr(Saves, "_let_go", lambda *_: None)  # it would not know the earlier ones by that heading
+    monkeypatch.setattr(
+        CheckpointStore, "_let_go", lambda *_: None
+    )  # it would not know the earlier ones by that heading
     two.write(progress(3), arrays(3.0))
     monkeypatch.undo()
     saved, told = told_by(two)
@@ -266,7 +270,7 @@ def test_a_full_disk_leaves_the_states_there_are_and_tells_the_bytes(two, monkey
     before = files(two.folder)
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(*function, Fail(getattr(*function), full, at))
-    told = r"a checkpoint in .*/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have"
+    told = r"a checkpoint in .*/checkpoints needs [0-9,]+ bytes, [0-9,]+ more than it can have"
     with pytest.raises(DiskFullError, match=told):
         [two.write(progress(3), arrays(3)) for _ in range(2)]
     monkeypatch.undo()
@@ -329,7 +333,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_its_states(two, monkeypatch, e
 
 
 def test_what_a_killed_process_was_writing_is_removed(two):
-    (two.folder / ".writing-state-000003.npz").write_bytes(b"half")
+    (two.folder / ".writing-checkpoint-000003.npz").write_bytes(b"half")
     (two.folder / ".writing-best").mkdir()
     (two.folder / ".writing-best" / "best.weights.h5").write_bytes(b"half")
     (two.folder.parent / ".writing-abc.csv").write_bytes(b"half")
@@ -362,7 +366,7 @@ def test_a_copy_goes_on_by_itself(saves, tmp_path):
     (tmp_path / "other").mkdir()
     saves.copy(saves.newest(QUIET), tmp_path / "other")
     shutil.rmtree(saves.folder)
-    again = Saves(tmp_path / "other").newest(QUIET)
+    again = CheckpointStore(tmp_path / "other").newest(QUIET)
     assert again.progress == progress(1, found)
     assert (tmp_path / "other" / found["file"]).with_name("report.csv").is_file()
 
@@ -377,7 +381,7 @@ def test_in_the_end_only_the_newest_state_stays(two):
 def test_best_weights_that_no_state_speaks_of_make_room(saves):
     saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
     orphan = saves.folder.parent / best(saves, 1, b"second")["file"]
-    again = Saves(saves.folder.parent)
+    again = CheckpointStore(saves.folder.parent)
     again.newest(QUIET)
     again.forget_orphans()
     assert not orphan.exists()
@@ -390,7 +394,7 @@ def test_best_weights_of_a_state_that_cannot_be_read_here_stay(saves, monkeypatc
     newer = best(saves, 1, b"second")
     saves.write(progress(2, newer), arrays(2))
     monkeypatch.undo()
-    again = Saves(saves.folder.parent)
+    again = CheckpointStore(saves.folder.parent)
     again.newest(QUIET)
     again.forget_orphans()
     assert (saves.folder.parent / newer["file"]).is_file()

@@ -24,7 +24,7 @@ from podium.errors import DiskFullError, MemoryFullError, RunError, TrainingDive
 from podium.runs import Run
 from podium.training import run_training as training
 from podium.training.checkpoint_callbacks import StateSaver
-from podium.training.checkpoints import Saves
+from podium.training.checkpoints import CheckpointStore
 from podium.training.classification import ClassificationTask
 
 STAGES = [
@@ -121,7 +121,7 @@ def filled_at(run, at):
 
 def left_in(run):
     """How far the newest state is, and which files there are, by their names without digests."""
-    saved = Saves(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).newest(Console(quiet=True))
     stands = (*saved.progress.position, saved.progress.is_complete) if saved else ()
     return (stands, *sorted(re.sub("[0-9a-f]{16}", "", name) for name in names_in(run)))
 
@@ -325,7 +325,7 @@ def stop_in_the_first_step(patch):
     ended = StateSaver.on_train_batch_end
 
     def asked_to_stop(self, batch, logs=None):
-        self._session.stopping.ask("SIGTERM")
+        self._session.stop_condition.request("SIGTERM")
         ended(self, batch, logs)
 
     patch.setattr(StateSaver, "on_train_batch_end", asked_to_stop)
@@ -384,7 +384,7 @@ def test_a_full_disk_is_told_in_one_line_and_resume_goes_on(podium, monkeypatch)
         patch.setattr(np, "save", Fail(np.save, FULL, 3))
         ended = podium("train", "--resume")
     folder = re.escape(str(run.path.relative_to(run.path.parents[2])))
-    told = rf"the disk is full: a checkpoint in {folder}/saved needs [0-9,]+ bytes, [0-9,]+ more than it can have; .*"
+    told = rf"the disk is full: a checkpoint in {folder}/checkpoints needs [0-9,]+ bytes, [0-9,]+ more .*"
     assert_told_in_one_line(ended, told)
     assert podium("train", "--resume")[0] == 0
     assert run.is_trained
@@ -420,7 +420,7 @@ def test_a_folder_that_refuses_as_a_training_goes_on_is_told_in_one_line(error, 
 
 def test_a_read_only_run_folder_is_told_in_one_line(podium):
     run, podium = podium("stopped")
-    folders = [run.path, run.path / "saved"]
+    folders = [run.path, run.path / "checkpoints"]
     for folder in folders:
         folder.chmod(0o555)
     may_write = os.access(run.path, os.W_OK)

@@ -25,10 +25,10 @@ from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
 from podium.options import RunOptions
-from podium.signals import Stopping
+from podium.signals import StopCondition
 from podium.training import features
 from podium.training.features import Features
-from podium.training.task import Watch
+from podium.training.task import StageContext
 from podium.workflows.members import fold_runs, prepare
 
 HERE = Path(__file__).parents[1] / "helpers"
@@ -78,16 +78,16 @@ def made(here, settings=None, seed=1):
         task, model = built(here, settings, seed)
         for number, one in enumerate(settings.stages):
             task.unfreeze(model, one)
-            task.learner(model, number, one, Watch(Console(file=log, width=300), lambda seconds: None))
+            task.learner(model, number, one, StageContext(Console(file=log, width=300), lambda seconds: None))
     return log.getvalue()
 
 
 def stopped(here, run, settings, steps, **options):
-    stopping = Stopping()
+    stop_condition = StopCondition()
     with pytest.MonkeyPatch.context() as patch:
-        watch(patch, Stop(steps, lambda: stopping.ask("SIGTERM")))
+        watch(patch, Stop(steps, lambda: stop_condition.request("SIGTERM")))
         with pytest.raises(StoppedError):
-            here.fit(run, settings, stopping=stopping, **options)
+            here.fit(run, settings, stop_condition=stop_condition, **options)
 
 
 # What is kept
@@ -118,7 +118,7 @@ def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
     (entry,) = entries()
     task, model = built(here, member())
     task.unfreeze(model, frozen())
-    learner = task.learner(model, 0, frozen(), Watch(Console(quiet=True), lambda seconds: None))
+    learner = task.learner(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
     seen = []
     for epoch in range(4):
         learner.batches.epoch = epoch
@@ -264,11 +264,11 @@ def test_killed_while_features_are_made_it_ends_as_if_it_had_not_been(here, whol
 
 
 def test_a_stop_is_heard_while_features_are_made_and_keeps_the_views_that_are_done(here, whole, monkeypatch):
-    stopping, run = Stopping(), here.run("stopped")
+    stop_condition, run = StopCondition(), here.run("stopped")
     with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "predict_on_batch", AtBatch(BATCHES + 2, lambda: stopping.ask("SIGTERM")))
+        patch.setattr(keras.Model, "predict_on_batch", AtBatch(BATCHES + 2, lambda: stop_condition.request("SIGTERM")))
         with pytest.raises(StoppedError, match="stopped before the first step"):
-            here.fit(run, stopping=stopping)
+            here.fit(run, stop_condition=stop_condition)
     (entry,) = entries()
     assert sorted(path.name for path in entry.iterdir()) == ["made.json", "view-0.npy"]
     here.fit(run)
@@ -292,7 +292,7 @@ def test_a_process_that_makes_the_same_features_is_waited_for(here, monkeypatch)
     task, model = built(here, member())
     task.unfreeze(model, frozen())
     held.__enter__()
-    task.learner(model, 0, frozen(), Watch(Console(file=log, width=300), other_is_done))
+    task.learner(model, 0, frozen(), StageContext(Console(file=log, width=300), other_is_done))
     assert told == [0.0]
     assert "waiting for the same features, made by process" in log.getvalue()
     assert "images" not in log.getvalue()
@@ -443,8 +443,8 @@ def test_seconds_of_the_features_are_the_stage_s_and_tell_how_long_predicting_ta
         run = here.trained("run")
     assert run.state["seconds"] > 3600
     images = 2 * ROWS + VALIDATION - BATCH  # the first batch waits for the graph
-    assert run.state["seconds_a_image"] == pytest.approx(3600 / images, rel=0.1)
+    assert run.state["seconds_per_image"] == pytest.approx(3600 / images, rel=0.1)
     assert figures(run).shape[0] == 6
     again = here.trained("again")  # made already
-    assert again.state["seconds_a_image"] == run.state["seconds_a_image"]
+    assert again.state["seconds_per_image"] == run.state["seconds_per_image"]
     assert again.state["seconds"] < 3600

@@ -15,7 +15,7 @@ from podium.errors import ConfigError, TrainingDivergedError
 from podium.inference.predict import trained_model
 from podium.models import devices
 from podium.options import RunOptions
-from podium.training.checkpoints import Saves
+from podium.training.checkpoints import CheckpointStore
 from podium.training.run_training import train_run
 from podium.workflows.members import fold_runs, prepare
 
@@ -96,7 +96,7 @@ def test_steps_that_overflow_are_left_out_and_no_divergence(tmp_path):
         watch(patch, Scale())
         stopped(run, [stage(epochs=6, learning_rate=1e-4)], STEPS + 2, Far(), precision=HALF)
     assert scales[0] < 2.0**15
-    saved = Saves(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).newest(Console(quiet=True))
     assert scales[-1] in [float(array) for array in saved.part("optimizer").values() if array.shape == ()]
     fit(run, [stage(epochs=6, learning_rate=1e-4)], Far(), precision=HALF)
     losses = pd.read_csv(run.history)["loss"]

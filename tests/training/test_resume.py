@@ -13,8 +13,8 @@ from rich.console import Console
 
 from podium.changes import Change, ask, read_changes, write_changes
 from podium.errors import StoppedError, TrainingDivergedError
-from podium.signals import Stopping
-from podium.training.checkpoints import Checkpoint, Saves
+from podium.signals import StopCondition
+from podium.training.checkpoints import Checkpoint, CheckpointStore
 from podium.training.model_state import take_up_model
 from podium.training.training_progress import Progress
 
@@ -57,11 +57,11 @@ def test_stopped_at_every_step_it_still_ends_the_same(whole, tmp_path):
         if run.is_trained:
             break
         try:
-            stopping = Stopping()
-            stopping.ask("SIGTERM")
+            stop_condition = StopCondition()
+            stop_condition.request("SIGTERM")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("podium.training.session.Session.stop_if_asked", lambda *_: None)
-                fit(run, STAGES, stopping=stopping)
+                fit(run, STAGES, stop_condition=stop_condition)
         except StoppedError:
             continue
     fit(run, STAGES)
@@ -73,7 +73,7 @@ def test_saved_within_an_epoch_without_being_asked_to_stop(tmp_path, monkeypatch
     run = started(tmp_path)
     watch(monkeypatch, Stop(3, lambda: seen.extend(path.name for path in run.checkpoints)))
     fit(run, [stage(epochs=1)], save_every=0)
-    assert [name[:12] for name in seen] == ["state-000002", "state-000001"]
+    assert [name[:12] for name in seen] == ["checkpoint-000002", "checkpoint-000001"]
 
 
 def test_stop_tells_where_it_stands_and_the_command_that_goes_on(tmp_path):
@@ -84,7 +84,7 @@ def test_stop_tells_where_it_stands_and_the_command_that_goes_on(tmp_path):
         " go on with: podium train tiny.yaml --resume"
     )
     assert (run.state["stage"], run.state["epoch"], run.state["step"], run.state["steps"]) == ("two", 0, 2, 4)
-    assert run.is_under_way
+    assert run.is_resumable
 
 
 def test_going_on_says_from_where(tmp_path):
@@ -103,10 +103,10 @@ def test_a_training_that_is_over_only_writes_what_is_missing(whole, tmp_path):
 
 
 def test_only_what_a_further_stage_needs_is_kept_in_the_end(whole):
-    saved = Saves(whole.path).newest(Console(quiet=True))
+    saved = CheckpointStore(whole.path).newest(Console(quiet=True))
     assert saved.progress.is_complete
     assert not saved.part("optimizer")
-    assert [path.name for path in (whole.path / "saved").iterdir()] == [saved.path.name]
+    assert [path.name for path in (whole.path / "checkpoints").iterdir()] == [saved.path.name]
 
 
 # Counters
@@ -180,14 +180,14 @@ def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeyp
     watch(monkeypatch, keras.callbacks.LambdaCallback(on_train_batch_end=step))
     told = r"--time-limit 3m20s: stopped at stage one, epoch 3 of 3, after step 3;"
     with pytest.raises(StoppedError, match=told):
-        fit(started(tmp_path), STAGES, Slow(), stopping=Stopping(time_limit=200))
+        fit(started(tmp_path), STAGES, Slow(), stop_condition=StopCondition(time_limit=200))
     assert clock.now == 2 * (4 * 10 + 30) + 3 * 10  # one more step and the validation after it would end at 210
 
 
 def test_at_least_one_step_is_done_however_short_the_time(tmp_path, clock):
     run = started(tmp_path)
     with pytest.raises(StoppedError, match="after step 1"):
-        fit(run, STAGES, stopping=Stopping(time_limit=1.0))
+        fit(run, STAGES, stop_condition=StopCondition(time_limit=1.0))
 
 
 # Another learning rate on the way
@@ -371,7 +371,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
     watch(monkeypatch, Ruin())
     with pytest.raises(TrainingDivergedError):
         fit(run, [stage(epochs=1)], save_every=0)
-    saved = Saves(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).newest(Console(quiet=True))
     assert saved.progress.step == 1
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from podium.config.member import BackboneSettings, Head, MemberSettings
 from podium.errors import ConfigError, TrainingDivergedError
-from podium.training.callbacks import spell_seconds
+from podium.progress import format_seconds
 from podium.training.classification import ClassificationTask, LabelledImages
 from podium.training.trainer import make_optimizer
 
@@ -179,8 +179,8 @@ def test_diverged_training_names_the_learning_rate_and_leaves_nothing_half_writt
         TrainingDivergedError, match=rf"stage one, epoch 1, at the learning rate {re.escape(f'{rate:.3g}')};"
     ):
         fit(run, [stage(learning_rate=rate)])
-    assert sorted(path.name for path in run.path.iterdir()) == sorted([*before, "saved"])
-    assert not list((run.path / "saved").iterdir())
+    assert sorted(path.name for path in run.path.iterdir()) == sorted([*before, "checkpoints"])
+    assert not list((run.path / "checkpoints").iterdir())
     assert run.state == {"status": "training"}
 
 
@@ -191,7 +191,7 @@ def test_divergence_of_a_later_stage_keeps_the_earlier_one_s_best_weights(tmp_pa
         fit(run, stages)
     assert run.state["best"]["stage"] == "good"
     assert (run.path / run.state["best"]["file"]).is_file()
-    assert run.is_under_way
+    assert run.is_resumable
     assert list(history(run)["stage"]) == ["good", "good"]
 
 
@@ -228,7 +228,7 @@ def test_terminal_has_a_bar_and_the_lines(tmp_path):
     [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (45296, "12 h 34 min")],
 )
 def test_time_is_spelled_for_a_person(seconds, expected):
-    assert spell_seconds(seconds) == expected
+    assert format_seconds(seconds) == expected
 
 
 # Images: three classes, each of one colour.
@@ -291,7 +291,7 @@ def test_run_folder_holds_all_that_a_person_asks_of_a_training(colours):
         "confusion_matrix.csv",
         "folds.csv",
         "history.csv",
-        "saved",
+        "checkpoints",
         "state.json",
         "timings.json",
         "versions.json",

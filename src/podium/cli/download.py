@@ -22,7 +22,7 @@ def download(
 
     podium data download sf-dl-car-classification
     """
-    from podium.progress import spell_size
+    from podium.progress import format_size
     from podium.workflows.download import CHECKSUMS, known_competitions
     from podium.workflows.download import download as bring
 
@@ -35,7 +35,7 @@ def download(
         raise DataError(f"--data names {data}, which is no folder; give a folder, or a name that is free")
     found = bring(slug, data or Path("data") / slug, console, verify=verify)
     listed = found.folder / CHECKSUMS
-    what = f"{found.files:,} files, {spell_size(found.size)}"
+    what = f"{found.files:,} files, {format_size(found.size)}"
     if found.is_new:
         console.print(f"{found.folder}: {what}, whole; checksums in {listed}")
     else:

@@ -93,7 +93,7 @@ def show(finding: Finding, console: Console) -> None:
             if marked is one
         ]
         table.add_row(
-            str(one.batch_size), spell_seconds(one.seconds), f"{one.rate:,.1f}", spell_bytes(one.memory),
+            str(one.batch_size), format_seconds(one.seconds), f"{one.rate:,.1f}", spell_bytes(one.memory),
             f"{gain:.2f}" if gain else "", f"{finding.learning_rate(one.batch_size):.3g}", ", ".join(marks),
         )  # fmt: skip
     console.print(table)
@@ -145,7 +145,7 @@ def keep(finding: Finding, plot: Path, console: Console) -> None:
     console.print(f"{plot}\n{figures}")
 
 
-def spell_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

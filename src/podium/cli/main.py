@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from podium.cli import options
 from podium.cli.commands import COMMANDS, GROUPS
 from podium.errors import PodiumError, StoppedError
-from podium.signals import STOPPED, Interrupted, interruptible
+from podium.signals import EXIT_STOPPED, Interrupted, interruptible
 
 if TYPE_CHECKING:
     app: typer.Typer
@@ -116,7 +116,7 @@ def main() -> None:
 def _stopped(message: str) -> None:
     with suppress(OSError):  # nobody may be reading any more
         print(f"podium: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(STOPPED)
+    raise SystemExit(EXIT_STOPPED)
 
 
 def _fail(message: str, error: BaseException) -> None:

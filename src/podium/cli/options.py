@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.signals import Stopping, parse_duration
+from podium.signals import StopCondition, parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,8 +125,8 @@ def options_of(
 ) -> "RunOptions":
     from podium.options import RunOptions
 
-    stopping, command = Stopping(time_limit), going_on_command()
-    return RunOptions(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stopping, command)
+    stop_condition, command = StopCondition(time_limit), going_on_command()
+    return RunOptions(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stop_condition, command)
 
 
 def going_on_command() -> str:

@@ -9,9 +9,9 @@ from rich.table import Table
 from podium.changes import ask, changes_file, parse_request
 from podium.cli.options import Debug, Runs, make_console
 from podium.errors import RunError
-from podium.locks import holder_of
+from podium.locks import lock_holder
 from podium.runs import BEST_WEIGHTS, Run
-from podium.signals import spell_duration
+from podium.signals import format_duration
 
 
 def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
@@ -34,16 +34,16 @@ def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
         state = run.state
         seconds = state.get("seconds")
         table.add_row(
-            str(run.path), standing(run, state), best_score(state), spell_duration(seconds) if seconds else ""
+            str(run.path), standing(run, state), best_score(state), format_duration(seconds) if seconds else ""
         )
     console.print(table)
-    stopped = [run for run in found if run.is_under_way and holder_of(run.path) is None]
+    stopped = [run for run in found if run.is_resumable and lock_holder(run.path) is None]
     for run in stopped:
         console.print(f"{run.path} goes on with: {run.state.get('command', 'podium train … --resume')}")
 
 
 def all_runs(folder: Path) -> list[Run]:
-    parts = ("config.yaml", "state.json", "saved", BEST_WEIGHTS)
+    parts = ("config.yaml", "state.json", "checkpoints", BEST_WEIGHTS)
     return [Run(path) for path in sorted(folder.glob("*/fold[0-9]*")) if any((path / part).exists() for part in parts)]
 
 
@@ -62,7 +62,7 @@ def standing(run: Run, state: dict[str, Any]) -> str:
         where = f"{state['stage']} {state['epoch'] + 1}/{state['epochs']}, step {state['step']} of {state['steps']}"
     else:
         where = f"{state['stage']} {state['epoch']}/{state['epochs']} done"
-    holder = holder_of(run.path)
+    holder = lock_holder(run.path)
     return where + more + (f"; {holder.split(' on ')[0]} is at it" if holder else "")
 
 
@@ -90,6 +90,6 @@ def set_(
     if one.is_trained:
         raise RunError(f"{run} is trained already; its learning rate changes nothing any more")
     ask(run, rate, one.state.get("stage"))
-    holder = holder_of(run)
+    holder = lock_holder(run)
     when = "from its next step on" if holder else "from its next step on, when it goes on"
     make_console().print(f"{run}: learning_rate {rate:g} {when}; {changes_file(run)} will note it")

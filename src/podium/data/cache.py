@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from podium.locks import holder_of
+from podium.locks import lock_holder
 from podium.paths import cache_folder
 
 SHELVES = ("images", "features")
@@ -41,7 +41,7 @@ def make_room(entry: Path, needed: int, cache_gb: float) -> bool:
     for _, other, size in others:
         if held + size_of(entry) + needed <= cache_gb * GB and _free(entry) >= needed:
             break
-        if holder_of(other) is None:
+        if lock_holder(other) is None:
             drop(other)
             held -= size
     return True
@@ -49,7 +49,7 @@ def make_room(entry: Path, needed: int, cache_gb: float) -> bool:
 
 def available(entry: Path, cache_gb: float) -> int:
     """How many more bytes the entry could have, if all that may be dropped was."""
-    others = [(size_of(other), holder_of(other) is None) for other in _others(entry)]
+    others = [(size_of(other), lock_holder(other) is None) for other in _others(entry)]
     stays = sum(size for size, may_go in others if not may_go)
     may_go = sum(size for size, may_go in others if may_go)
     return max(0, min(int(cache_gb * GB) - size_of(entry) - stays, _free(entry) + may_go))

@@ -23,7 +23,7 @@ from podium.data.images import Frame, Image, framed_from, read_file
 from podium.data.jpeg import JPEG
 from podium.data.table import CompetitionRows, paths_of, without
 from podium.errors import DataError
-from podium.files import replacing
+from podium.files import atomic_write
 from podium.paths import cache_folder, worker_count
 
 Item = TypeVar("Item")
@@ -173,7 +173,7 @@ def _remembered(memory: Path) -> NDArray[np.void]:
 def _remember(memory: Path, known: NDArray[np.void], new: NDArray[np.void]) -> None:
     together = np.concatenate([new[new["file"] != b"missing"], known])
     _, first = np.unique(together["file"], return_index=True)
-    with suppress(OSError), replacing(memory, synced=False) as temporary, temporary.open("wb") as opened:
+    with suppress(OSError), atomic_write(memory, fsync=False) as temporary, temporary.open("wb") as opened:
         np.save(opened, together[first])
 
 

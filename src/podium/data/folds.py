@@ -14,9 +14,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from podium.config.competition import Competition
 from podium.data.table import CompetitionRows, joined, json_of, json_of_rows, read_parts
 from podium.errors import DataError
-from podium.files import digest_of_parts, replacing
+from podium.files import atomic_write, digest_of_parts
 from podium.paths import folds_file
-from podium.runs import note_as_made
+from podium.runs import record_generated_folds
 
 Names = Union[NDArray[np.object_], "pd.Series[str]"]
 """Of a class or a group, one a row."""
@@ -54,9 +54,9 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
     if not path.is_file():
         of_row = _draw(competition, rows.train)
         table = pd.DataFrame({"id": rows.train["id"], "label": rows.train["label"], "fold": of_row})
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
-        note_as_made(path)
+        record_generated_folds(path)
     return read_folds(path, rows)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from podium.data.catalogue import Digests
 from podium.data.images import Image
 from podium.files import write_text
-from podium.locks import waited_for
+from podium.locks import wait_for_lock
 
 RECORD = np.dtype([("content", "S16"), ("start", "<i8"), ("height", "<i4"), ("width", "<i4"), ("checksum", "<u4")])
 _PLACE = np.dtype([("number", "<i4"), *((name, RECORD[name]) for name in ("start", "height", "width", "checksum"))])
@@ -69,7 +69,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One writer at a time; another waits for it, and finds what it has made."""
-        with waited_for(self.entry):
+        with wait_for_lock(self.entry):
             self.entry.mkdir(parents=True, exist_ok=True)
             self._trim()
             yield
@@ -105,7 +105,7 @@ class Store:
             for path in (self._pixels, self._index):
                 with path.open("rb") as opened:
                     os.fsync(opened.fileno())
-            write_text(self._synced, f"{records} {_boot()}\n", synced=False)
+            write_text(self._synced, f"{records} {_boot()}\n", fsync=False)
 
     def _trim(self) -> None:
         """Leave out what a writer that was ended left half-written, and what a power cut may have taken."""
@@ -114,7 +114,7 @@ class Store:
             with self._index.open("r+b") as opened:
                 opened.truncate(index.nbytes)
         if self._records_synced()[1] != _boot():
-            write_text(self._synced, f"{len(index)} {_boot()}\n", synced=False)
+            write_text(self._synced, f"{len(index)} {_boot()}\n", fsync=False)
 
     def _read_index(self) -> NDArray[np.void]:
         try:

@@ -33,7 +33,7 @@ from podium.detection.reading import (
     whole_numbers,
 )
 from podium.errors import DataError
-from podium.files import replacing, write_json
+from podium.files import atomic_write, write_json
 
 SPLITS = ("train", "validation", "test")
 CORNERS = ("left", "top", "right", "bottom")
@@ -72,7 +72,7 @@ def write_boxset(boxset: BoxSet, folder: Path) -> None:
     is a DataError, as when it is read."""
     boxset = settled(boxset)
     index, images, boxes = folder / INDEX, folder / IMAGES, folder / BOXES
-    with replacing(index) as index_draft, replacing(images) as images_draft, replacing(boxes) as boxes_draft:
+    with atomic_write(index) as index_draft, atomic_write(images) as images_draft, atomic_write(boxes) as boxes_draft:
         content = {"format": FORMAT, "slug": boxset.slug, "classes": boxset.classes, "source": boxset.source}
         write_json(index_draft, content)
         _write_csv(images_draft, boxset.images, ["turned"])

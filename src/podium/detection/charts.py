@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from podium.detection.average_precision import RECALLS
 from podium.detection.figures import ClassFigures, PartFigures, spell
-from podium.files import replacing
+from podium.files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _chart(path: Path, title: str, size: tuple[float, float] = (8.6, 5.0)) -> "I
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     yield figure, axes
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -37,7 +37,7 @@ from podium.errors import ConfigError, DataError
 from podium.files import digest_of, digest_of_file, write_json, write_table, write_text
 from podium.locks import locked
 from podium.paths import data_folder
-from podium.runs import changed_folds
+from podium.runs import edited_folds
 
 if TYPE_CHECKING:
     from podium.detection.crop_search import Found
@@ -164,11 +164,11 @@ def _make(plan: _Plan, place: Path, console: Console) -> dict[str, Any]:
         for folder in {(draft / file).parent for file in [*plan.new.tables, *(one.file for one in plan.new.images)]}:
             folder.mkdir(parents=True, exist_ok=True)
         made = list(_cut(plan, found, draft, console))
-        write_table(draft / CROPS, COLUMNS, (row for row, _ in made), synced=False)
+        write_table(draft / CROPS, COLUMNS, (row for row, _ in made), fsync=False)
         for name, path in plan.new.tables.items():
             shutil.copyfile(path, draft / name)
         stamp = _newstamp_of(plan, made)
-        write_json(draft / STAMP, stamp, synced=False)
+        write_json(draft / STAMP, stamp, fsync=False)
         put(draft, place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -250,7 +250,7 @@ def _write_config(plan: _Plan, asked: Asked) -> None:
 
 def _take_folds_along(runs: Path, slug: str, new_slug: str, console: Console) -> None:
     """Tables of folds that a person has changed hold for the same rows here too; others come out the same anyway."""
-    for name, text in changed_folds(runs, slug).items():
+    for name, text in edited_folds(runs, slug).items():
         is_its_own = re.fullmatch(rf"{slug}-[a-z]+-[0-9a-f]+\.csv", name)
         copy = runs / "folds" / f"{new_slug}{name.removeprefix(slug)}"
         if is_its_own and not copy.exists():

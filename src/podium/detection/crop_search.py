@@ -45,7 +45,7 @@ def search(trained: Trained, images: Mapping[str, Path], console: Console) -> Fo
         known = f" ({len(found):,} were searched before)" if found else ""
         console.print(f"{trained.name}: searching {len(new):,} images{known}")
         for some in _searched(trained, {name: images[name] for name in new}, console):
-            write_text(memory / f"{digest_of(sorted(some))}.json", json.dumps(some), synced=False)
+            write_text(memory / f"{digest_of(sorted(some))}.json", json.dumps(some), fsync=False)
             found |= _as_boxes(some)
     return found
 

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from podium.errors import DataError
-from podium.files import replacing
+from podium.files import atomic_write
 
 LOG_COLUMNS = ("iteration", "loss", "average_loss", "rate", "iou", "map50")
 _NUMBER = r"-?(?:\d+\.\d+|nan(?:\(ind\))?|inf|1\.#\w+)"
@@ -85,7 +85,7 @@ def read_darknet_log(path: Path) -> pd.DataFrame:
 
 
 def write_log_table(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as draft:
+    with atomic_write(path) as draft:
         table.to_csv(draft, index=False, float_format="%.9g", lineterminator="\n")
 
 

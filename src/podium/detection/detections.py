@@ -27,7 +27,7 @@ import pandas as pd
 
 from podium.detection.boxset import CORNERS
 from podium.errors import DataError
-from podium.files import replacing
+from podium.files import atomic_write
 
 FOUND_COLUMNS = ("id", "class", "score", *CORNERS)
 _FIGURES = ["score", *CORNERS]
@@ -45,7 +45,7 @@ def table_of(rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
 
 def write_found(path: Path, found: pd.DataFrame) -> None:
     """The whole CSV or nothing, in the table's order."""
-    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FOUND_COLUMNS)
         for name, kind, figures in _rows_of(found):
@@ -74,7 +74,7 @@ def write_coco_results(path: Path, found: pd.DataFrame, classes: Sequence[str], 
     """The whole JSON or nothing, a line a box; `images` are ids in the order of their numbers."""
     class_numbers, image_numbers = numbered(classes), numbered(images)
     lines = _result_lines(found, class_numbers, image_numbers)
-    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
         first = next(lines, "")
         file.writelines(chain(["[\n", first], (f",\n{line}" for line in lines), ["\n]\n"]))
 

@@ -77,13 +77,13 @@ class DetectorRun:
             recipe=self.run.recipe,
         )
 
-    def precision_on_processors(self, console: Console) -> str:
+    def precision_on_cpu(self, console: Console) -> str:
         return "float32"
 
     @property
     def seconds_to_evaluate(self) -> float:
         """About, as the validation images took in training."""
-        return float(1.3 * self.run.state.get("seconds_a_image", 0.0) * len(self.boxset.images))
+        return float(1.3 * self.run.state.get("seconds_per_image", 0.0) * len(self.boxset.images))
 
     def part(self, name: str, limit: int | None = None) -> "ImagesWithBoxes":
         """One part of the set, or the first so many images of it."""

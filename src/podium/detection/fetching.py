@@ -19,7 +19,7 @@ from typing import Any
 from podium.data.catalogue import is_whole
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError
-from podium.files import replacing, room_for, write_table
+from podium.files import atomic_write, report_full_disk, write_table
 from podium.retries import LONGEST_ASKED, backoff, retry_after
 
 TRIES = 4
@@ -145,8 +145,8 @@ class _Worker:
                 was_reached = True
             else:
                 with (
-                    room_for(wanted.path.parent, len(content), wanted.path.name),
-                    replacing(wanted.path, synced=False) as temporary,
+                    report_full_disk(wanted.path.parent, len(content), wanted.path.name),
+                    atomic_write(wanted.path, fsync=False) as temporary,
                 ):
                     temporary.write_bytes(content)
                 return _Outcome(None, was_reached=True)
@@ -234,5 +234,5 @@ def write_dead(dead: Iterable[Dead], folder: Path) -> Path:
     """The list of the images that cannot be had, by their ids."""
     path = folder / DEAD
     rows = sorted(dead, key=lambda one: one.id)
-    write_table(path, ["id", "url", "reason"], [vars(one) for one in rows], synced=False)
+    write_table(path, ["id", "url", "reason"], [vars(one) for one in rows], fsync=False)
     return path

@@ -30,7 +30,7 @@ from podium.detection.openimages_images import (
 from podium.detection.orientation import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
 from podium.detection.places import exact_patterns, is_there, places_of
 from podium.errors import DataError
-from podium.progress import telling
+from podium.progress import show_progress
 
 TURNED = "turned"
 """The folder of the set's own that turned images are written to."""
@@ -57,7 +57,7 @@ class Making:
         if size < _LONG:
             yield lambda done: self.look()
             return
-        with telling(self.console, what, size) as tell:
+        with show_progress(self.console, what, size) as tell:
 
             def told(done: int) -> None:
                 self.look()
@@ -175,7 +175,7 @@ def _fetched(making: Making, wanted: Sequence[Wanted]) -> list[Dead]:
     assert fetch is not None
     if not wanted:
         return []
-    with telling(making.console, "fetching images", len(wanted), lambda count: f"{count:,} images") as tell:
+    with show_progress(making.console, "fetching images", len(wanted), lambda count: f"{count:,} images") as tell:
 
         def told(done: int) -> None:
             making.look()

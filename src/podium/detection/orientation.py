@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from podium.data.images import Image, read_file
 from podium.data.jpeg import ON_THEIR_SIDE, Stored, header_of_file
 from podium.errors import DataError
-from podium.files import replacing
+from podium.files import atomic_write
 
 WAY_OF_DEGREES = {0: 1, 90: 8, 180: 3, 270: 6}
 """Counterclockwise."""
@@ -37,7 +37,7 @@ def write_turned(path: Path, way: int, target: Path) -> None:
     """The pixels of the file, turned this way, without loss and without a tag."""
     encoded, content = cv2.imencode(".png", turned(_pixels(path), way))
     assert encoded
-    with replacing(target, synced=False) as temporary:
+    with atomic_write(target, fsync=False) as temporary:
         temporary.write_bytes(content.tobytes())
 
 

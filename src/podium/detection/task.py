@@ -26,7 +26,7 @@ from podium.detection.figures import PartFigures
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
 from podium.models.backbone import settle_statistics, unfreeze
-from podium.training.task import Learner, Watch
+from podium.training.task import StageContext, StageSetup
 
 SETTLED_ON = 32
 """Images whose statistics random weights begin with."""
@@ -129,7 +129,7 @@ class DetectionTask:
             self._plain[model] = plain_detector(model)
         return self._plain[model]
 
-    def learner(self, whole: Any, number: int, stage: Stage, watch: Watch) -> Learner:
+    def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         batches = BoxBatches(
             self._training_supply,
             self._training.boxed,
@@ -139,7 +139,7 @@ class DetectionTask:
             augmentation=Augmentation(self._transforms(stage), stage.image_size, takes_boxes=True),
             seed=(self._settings.seed, 0, number),
         )
-        return Learner(whole, whole, batches)
+        return StageSetup(whole, whole, batches)
 
     def _transforms(self, stage: Stage) -> list[Any]:
         return self._settings.augmentation if stage.augmentation is None else stage.augmentation

@@ -221,7 +221,7 @@ class Stacking:
         # One thread: the same sums in the same order on any machine, and such small products are no slower for it,
         # on busy cores many times faster.
         with threadpool_limits(1), warnings.catch_warnings():
-            # Stopping early only regularises more; `describe` tells, and the nested estimate judges.
+            # StopCondition early only regularises more; `describe` tells, and the nested estimate judges.
             warnings.simplefilter("ignore", ConvergenceWarning)
             # scikit-learn 1.6 hands SciPy 1.16 an option that it is about to drop; newer ones do not.
             warnings.filterwarnings("ignore", ".*`disp` and `iprint` options", DeprecationWarning)

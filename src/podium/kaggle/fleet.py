@@ -27,7 +27,7 @@ from podium.kernel.building import assemble, jobs_of_folds
 from podium.kernel.job import SPARE_MINUTES, Job, digest_of_job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT, Report, read_report
-from podium.locks import holder_of
+from podium.locks import lock_holder
 
 State = Literal["waiting", "pushing", "going", "home", "failed"]
 SESSIONS = 2
@@ -142,7 +142,7 @@ def take_over(fleet: Fleet, runs: Path) -> None:
     others = [other for other in fleets(runs)[0] if other.folder != fleet.folder]
     mine = {kernel.made_of for kernel in fleet.kernels}
     for other in others:
-        holder = holder_of(other.folder)
+        holder = lock_holder(other.folder)
         if holder and mine & {kernel.made_of for kernel in other.kernels}:
             raise RunError(
                 f"{other.folder} is another fleet with the same kernels, and under way ({holder}); stop that one first:"

@@ -42,7 +42,7 @@ def pull(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, *, ev
         folder.mkdir(parents=True, exist_ok=True)
         with _telling(console, ref, files) as tell:
             _Pull(kaggle, ref, folder, files, tell).fetch_all()
-        write_text(log, "".join(f"{line}\n" for line in kaggle.log(ref)), synced=False)
+        write_text(log, "".join(f"{line}\n" for line in kaggle.log(ref)), fsync=False)
     total = sum((folder / file.name).stat().st_size for file in files)
     console.print(f"{ref}: {len(files)} files, {total:,} bytes, in {folder}", highlight=False, markup=False)
     return [*(folder / file.name for file in files), log]
@@ -130,7 +130,7 @@ class _Pull:
         size = path.stat().st_size
         with self.lock:
             self.known[name] = {"size": size, "digest": digest_of_file(path)}
-            write_json(self.folder / NOTE, {"kernel": str(self.ref), "files": self.known}, synced=False)
+            write_json(self.folder / NOTE, {"kernel": str(self.ref), "files": self.known}, fsync=False)
         self.tell(name, size, True)
 
     def on_the_way(self, name: str, done: int) -> None:

@@ -107,7 +107,7 @@ def _bring_run(record: Record, entry: Entry, runs: Path) -> Iterator[str]:
         if here.is_trained:
             yield f"{target}: trained here already, kept; Kaggle's lies in {source}"
             return
-        if here.is_under_way and not there.is_trained:
+        if here.is_resumable and not there.is_trained:
             yield f"{target}: under way here, kept; Kaggle's lies in {source}"
             return
         if target.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import KaggleError, UnreachableError
-from podium.files import LITTLE, room_for, sync_folder, write_text
+from podium.files import SMALL_FILES, fsync_folder, report_full_disk, write_text
 from podium.kaggle.connection import check_address
 from podium.retries import patiently
 
@@ -38,10 +38,10 @@ def fetch(opened: Opened, path: Path, size: int | None, progress: Progress) -> N
         except UnreachableError:
             if _size_of(partial) <= before:
                 raise
-    with room_for(path.parent, LITTLE, f"{path.name} from Kaggle"), partial.open("rb") as written:
+    with report_full_disk(path.parent, SMALL_FILES, f"{path.name} from Kaggle"), partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.replace(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
     _note_of(partial).unlink(missing_ok=True)
 
 
@@ -75,9 +75,9 @@ def _go_on(opened: Opened, partial: Path, size: int | None, progress: Progress) 
 def _write(response: Any, partial: Path, start: int, total: int | None, progress: Progress) -> int:
     """How many bytes are there then."""
     done = start
-    missing = max(LITTLE, (total or 0) - start)
+    missing = max(SMALL_FILES, (total or 0) - start)
     with (
-        room_for(partial.parent, missing, f"{partial.name.removeprefix(PARTIAL)} from Kaggle"),
+        report_full_disk(partial.parent, missing, f"{partial.name.removeprefix(PARTIAL)} from Kaggle"),
         partial.open("ab" if start else "wb") as written,
     ):
         if not start:  # only now are the bytes gone that an older note spoke of
@@ -114,7 +114,7 @@ def _note(partial: Path, response: Any) -> None:
     """What tells this file from another of the same name; a weak ETag does not, byte for byte."""
     tag = response.headers.get("ETag", "")
     validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-    write_text(_note_of(partial), json.dumps({"validator": validator}), synced=False)
+    write_text(_note_of(partial), json.dumps({"validator": validator}), fsync=False)
 
 
 def _so_far(partial: Path) -> tuple[int, str | None]:

@@ -16,7 +16,7 @@ from podium.kernel.job import Job, Model, kind_of, load_config
 from podium.kernel.metadata import METADATA, NOBODY, Machine, in_step, metadata_for, ref_of
 from podium.kernel.pretrained import wanted_weights
 from podium.kernel.secrets import user_of_this_machine
-from podium.runs import changed_folds
+from podium.runs import edited_folds
 
 SCRIPT = Path("build/kernel.py")
 _LAST = Path("build/kernel-metadata.json")
@@ -65,7 +65,7 @@ def _with_tables(configs: Sequence[Path], job: Job, first: Model, runs: Path) ->
     if isinstance(first, Detector):
         check_data(first)
         return make_bundle(configs, job, boxes=travelling_set(first, runs))
-    return make_bundle(configs, job, changed_folds(runs, first.competition.slug))
+    return make_bundle(configs, job, edited_folds(runs, first.competition.slug))
 
 
 def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:

@@ -109,7 +109,7 @@ def rehearse(
                 outcome.code = process.wait()
         outcome.seconds = time.monotonic() - began
         outcome.lines.sort(key=lambda line: line.time)
-        write_text(root / "kaggle" / "kernel.log", "".join(line.data for line in outcome.lines), synced=False)
+        write_text(root / "kaggle" / "kernel.log", "".join(line.data for line in outcome.lines), fsync=False)
     return outcome
 
 
@@ -124,7 +124,7 @@ def _command(script: Path, working: Path, root: Path) -> list[str]:
         "installed": list(dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))),
         "hidden": ["podium", *PURE_PACKAGES],
     }
-    write_json(spec, content, synced=False)
+    write_json(spec, content, fsync=False)
     return [*namespaces, sys.executable, "-I", "-S", "-u", str(Path(__file__).with_name("sandbox.py")), str(spec)]
 
 

@@ -23,7 +23,7 @@ from podium.kernel.report import REPORT, find_report
 from podium.options import RunOptions
 from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
-from podium.signals import Stopping, interruptible
+from podium.signals import StopCondition, interruptible
 
 OVERRIDING = "PODIUM_REHEARSAL"
 """JSON with fields of the job that a rehearsal makes smaller."""
@@ -38,7 +38,7 @@ class Session:
     """What the script says of itself."""
     unpacked: Path
     """The folder of what the script packs: the configs, and tables that travel with them."""
-    stopping: Stopping
+    stop_condition: StopCondition
     console: Console
 
     @property
@@ -58,7 +58,7 @@ class Session:
             limit_test=job.limit_test,
             dry_run=job.dry_run,
             resume=job.goes_on_from is not None,
-            stopping=self.stopping,
+            stop_condition=self.stop_condition,
             command="the next version of this kernel, with this one as a source",
         )
 
@@ -72,7 +72,7 @@ def do_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path,
     job = Job.read({**content, **json.loads(os.environ.get(OVERRIDING) or "{}")})
     began = time.perf_counter()
     console = Console(highlight=False, soft_wrap=True, width=160)
-    session = Session(job, about, unpacked, Stopping(job.time_limit), console)
+    session = Session(job, about, unpacked, StopCondition(job.time_limit), console)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     describe(about, console)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.files import replacing
+from podium.files import atomic_write
 from podium.submission.board import pearson, short_name
 from podium.submission.ledger import Row
 
@@ -42,7 +42,7 @@ def draw_board(
     _write_axes(axes, rows, metric, higher_is_better)
     _write_key(figure, named, first=len(rows) - len(named) + 1, best=best)
     _number_points(figure, axes, rows, first=len(rows) - len(named))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

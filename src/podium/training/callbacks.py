@@ -12,17 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from podium.config.stage import Plateau, Stage
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
-from podium.files import make_sure_of_room
+from podium.files import check_free_space
+from podium.progress import format_seconds
 from podium.training.checkpoint_callbacks import StateSaver
 from podium.training.model_state import weights_file_size
 from podium.training.rates import RateChanges, StepwiseScheduler
 from podium.training.session import Session
-from podium.training.task import Charted, Learner
+from podium.training.task import StageSetup, SupportsCharts
 
 Logs = dict[str, Any] | None
 
 
-def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learner) -> list[Any]:
+def stage_callbacks(session: Session, number: int, stage: Stage, learner: StageSetup) -> list[Any]:
     """In the order in which an epoch's end needs them: figures, those who act on them, those who tell and save.
 
     What counts over epochs goes on from the counters of the session's progress.
@@ -57,7 +58,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
         )
     callbacks = [
         EpochNumber(batches),
-        StepLosses(session, batches) if isinstance(task, Charted) else None,
+        StepLosses(session, batches) if isinstance(task, SupportsCharts) else None,
         Divergence(session, number, stage),
         averages,
         Validation(session, learner, stage),
@@ -68,7 +69,7 @@ def stage_callbacks(session: Session, number: int, stage: Stage, learner: Learne
         None if isinstance(stage.schedule, Plateau) else StepwiseScheduler(rates),
         *counting.values(),
         HistoryLog(session, number, stage),
-        Charts(session, task) if isinstance(task, Charted) else None,
+        Charts(session, task) if isinstance(task, SupportsCharts) else None,
         keras.callbacks.TensorBoard(session.run.path / "tensorboard" / f"{number}-{stage.name}")
         if session.tensorboard
         else None,
@@ -101,7 +102,7 @@ class StepLosses(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
 
 
 class Charts(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    def __init__(self, session: Session, task: Charted) -> None:
+    def __init__(self, session: Session, task: SupportsCharts) -> None:
         super().__init__()
         self._session, self._task = session, task
 
@@ -150,7 +151,7 @@ class PlainCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         super().set_model(self._plain)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        make_sure_of_room(Path(self.filepath).parent, weights_file_size(self.model), "a file of weights")
+        check_free_space(Path(self.filepath).parent, weights_file_size(self.model), "a file of weights")
         super().on_epoch_end(epoch, logs)
 
 
@@ -187,7 +188,7 @@ class PutBack(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no t
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Adds the task's own figures to the epoch's, in one pass over the validation rows."""
 
-    def __init__(self, session: Session, learner: Learner, stage: Stage) -> None:
+    def __init__(self, session: Session, learner: StageSetup, stage: Stage) -> None:
         super().__init__()
         self._session, self._learner, self._stage = session, learner, stage
         self._began = 0.0
@@ -292,7 +293,7 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         left = sum(self._seconds) / len(self._seconds) * (self._stage.epochs - done)
         self._console.print(
             f"  {self._stage.name} {done}/{self._stage.epochs}  {figures}  lr {logs.get('learning_rate', 0):.2e}"
-            f"  {logs['seconds']:.1f} s" + (f", {spell_seconds(left)} left" if left >= 1 else ""),
+            f"  {logs['seconds']:.1f} s" + (f", {format_seconds(left)} left" if left >= 1 else ""),
             highlight=False,
         )
 
@@ -303,11 +304,3 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         if self._bar:
             self._bar.stop()
             self._bar = None
-
-
-def spell_seconds(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -12,7 +12,7 @@ from podium.models import devices
 from podium.training.checkpoints import Checkpoint
 from podium.training.model_state import take_up_metrics
 from podium.training.session import SPARE_SECONDS, Session
-from podium.training.task import Learner
+from podium.training.task import StageSetup
 
 Logs = dict[str, Any] | None
 
@@ -23,7 +23,7 @@ COUNTERS = ("best", "wait", "cooldown_counter")
 class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps count of where the training stands, saves it, and stops it when asked to."""
 
-    def __init__(self, session: Session, stage: Stage, learner: Learner, counting: Mapping[str, Any]) -> None:
+    def __init__(self, session: Session, stage: Stage, learner: StageSetup, counting: Mapping[str, Any]) -> None:
         """`counting` are the callbacks with counters of their own, by name."""
         super().__init__()
         self._session, self._stage, self._learner, self._counting = session, stage, learner, counting
@@ -48,7 +48,7 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         # The last step is saved with the epoch's end, and a loss that is not finite ends the training.
         if progress.step == self._batches.steps or self.model.stop_training:
             return
-        reason = self._session.stopping.reason(self._seconds_of_the_next_step())
+        reason = self._session.stop_condition.reason(self._seconds_of_the_next_step())
         if reason or now - self._saved_at >= self._session.save_every:
             self._save()
         if reason:

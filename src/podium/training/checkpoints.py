@@ -1,7 +1,7 @@
 """The checkpoints of a training, and the best weights that each of them speaks of.
 
-    saved/
-      state-000012-<digest>.npz             progress and arrays; the digest is that of the file's bytes
+    checkpoints/
+      checkpoint-000012-<digest>.npz             progress and arrays; the digest is that of the file's bytes
       best-<stage>-<epoch>-<digest>/        the best weights at some time, with what was reported of them
 
 A file's name carries its digest, so one that was cut short or altered is found before anything is taken from it. The
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.errors import RunError
-from podium.files import digest_of_file, replacing, room_for, sync_folder
-from podium.runs import BEST_WEIGHTS, STATE_NAME
+from podium.files import atomic_write, digest_of_file, fsync_folder, report_full_disk
+from podium.runs import BEST_WEIGHTS, CHECKPOINT_NAME
 from podium.training.training_progress import FORMAT, Progress
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -51,10 +51,10 @@ class DamagedStateError(Exception):
     """Why a checkpoint cannot be used."""
 
 
-class Saves:
+class CheckpointStore:
     def __init__(self, run: Path) -> None:
         self._run = run
-        self.folder = run / "saved"
+        self.folder = run / "checkpoints"
         self._damaged: set[Path] = set()
         """States found unusable: none of them is one to fall back on."""
 
@@ -62,7 +62,7 @@ class Saves:
         """Newest first, read or not."""
         if not self.folder.is_dir():
             return []
-        return sorted((path for path in self.folder.iterdir() if STATE_NAME.fullmatch(path.name)), reverse=True)
+        return sorted((path for path in self.folder.iterdir() if CHECKPOINT_NAME.fullmatch(path.name)), reverse=True)
 
     def newest(self, console: Console) -> Checkpoint | None:
         """The newest state that is whole. One that is not is told, and left where it is."""
@@ -85,7 +85,7 @@ class Saves:
         return None
 
     def _read(self, path: Path) -> Checkpoint:
-        named = STATE_NAME.fullmatch(path.name)
+        named = CHECKPOINT_NAME.fullmatch(path.name)
         assert named
         try:
             if digest_of_file(path) != named[2]:
@@ -117,8 +117,8 @@ class Saves:
         number = int(earlier[0].name.split("-")[1]) + 1 if earlier else 1
         header = np.frombuffer(json.dumps(progress.to_json()).encode(), dtype=np.uint8)
         size = sum(array.nbytes + 300 for array in (*arrays.values(), header))
-        with room_for(self.folder, size, "a checkpoint"):
-            temporary = self.folder / f".writing-state-{number:06d}.npz"
+        with report_full_disk(self.folder, size, "a checkpoint"):
+            temporary = self.folder / f".writing-checkpoint-{number:06d}.npz"
             try:
                 digest = _write_npz(temporary, {_HEADER: header, **arrays})
                 if digest_of_file(temporary) != digest:
@@ -126,11 +126,11 @@ class Saves:
                         f"{self.folder} does not hold what is written into it (a state read back was another); the"
                         " state before is kept: check that disk, or move the run folder to another"
                     )
-                path = self.folder / f"state-{number:06d}-{digest}.npz"
+                path = self.folder / f"checkpoint-{number:06d}-{digest}.npz"
                 temporary.rename(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            sync_folder(self.folder)
+            fsync_folder(self.folder)
         self._let_go(path, progress, earlier)
         return path
 
@@ -176,7 +176,7 @@ class Saves:
         place = self.folder / f"best-{stage}-{epoch}-{digest}"
         shutil.rmtree(place, ignore_errors=True)  # the same weights, from before a break
         folder.rename(place)
-        sync_folder(self.folder)
+        fsync_folder(self.folder)
         return {"file": f"{self.folder.name}/{place.name}/{BEST_WEIGHTS}", "digest": digest, "beside": beside}
 
     def bring_out_best(self, best: dict[str, Any]) -> dict[str, Any]:
@@ -186,8 +186,8 @@ class Saves:
             return best
         for path in (folder / name for name in [*best["beside"], BEST_WEIGHTS]):
             with (
-                room_for(self._run, path.stat().st_size, "the best weights"),
-                replacing(self._run / path.name) as temporary,
+                report_full_disk(self._run, path.stat().st_size, "the best weights"),
+                atomic_write(self._run / path.name) as temporary,
             ):
                 shutil.copyfile(path, temporary)
         return {**best, "file": BEST_WEIGHTS}
@@ -197,9 +197,9 @@ class Saves:
         best = saved.progress.best
         beside = [(self._run / best["file"]).parent / name for name in best["beside"]] if best else []
         files = [saved.path, *beside, *([self._run / best["file"]] if best else [])]
-        with room_for(run, sum(path.stat().st_size for path in files), "a copy of the checkpoint"):
+        with report_full_disk(run, sum(path.stat().st_size for path in files), "a copy of the checkpoint"):
             for path in files:
-                with replacing(run / path.relative_to(self._run)) as temporary:
+                with atomic_write(run / path.relative_to(self._run)) as temporary:
                     shutil.copyfile(path, temporary)
 
     def keep_only_newest(self) -> None:

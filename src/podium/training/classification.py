@@ -36,7 +36,7 @@ from podium.training.features import (
     digest_of_features,
     kept_features,
 )
-from podium.training.task import Learner, Watch
+from podium.training.task import StageContext, StageSetup
 
 SETTLED_ON = 32
 """Images from which random weights take their first BatchNormalization statistics."""
@@ -98,11 +98,11 @@ class ClassificationTask:
             self._plain[model] = keras.Model(model.inputs, model.outputs)
         return self._plain[model]
 
-    def learner(self, whole: Any, number: int, stage: Stage, watch: Watch) -> Learner:
+    def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         """The whole model; or its head on kept features, where a frozen backbone would compute them again and again."""
         views = stage.shared_views
         if views is None:
-            return Learner(whole, whole, self.batches(number, stage))
+            return StageSetup(whole, whole, self.batches(number, stage))
         parts = parts_of(whole, devices.found(self._settings.stages))
         features, wanted = parts.features(), self._wanted(number, stage, views)
         name = self._digest_of_features(parts, number, stage)
@@ -110,11 +110,11 @@ class ClassificationTask:
         if kept is None:
             images = self.batches(number, stage)
             batches = ViewBatches(images, len(self._training.paths), stage.batch_size, views)
-            return Learner(whole, parts.together(), batches)
+            return StageSetup(whole, parts.together(), batches)
         head = parts.head_alone(features)
         *of_views, self._kept_validation[head] = (kept.files[one.file] for one in wanted)
         taken = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
-        return Learner(whole, head, taken, kept.seconds_a_image)
+        return StageSetup(whole, head, taken, kept.seconds_per_image)
 
     def _wanted(self, number: int, stage: Stage, views: int) -> list[Wanted]:
         """The features of the training rows in each view, and last those of the validation rows."""

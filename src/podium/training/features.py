@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from podium.data.batches import EpochBatches, OneHot, PredictionBatches, TrainingBatches
 from podium.data.cache import GB, entry_of, make_room, mark_used
 from podium.errors import RunError
-from podium.files import read_json, replacing, write_json
-from podium.locks import holder_of, locked
+from podium.files import atomic_write, read_json, write_json
+from podium.locks import lock_holder, locked
 from podium.models.feed import fed
 from podium.models.predictor import Predictor
-from podium.training.callbacks import bar_on, spell_seconds
+from podium.progress import format_seconds
+from podium.training.callbacks import bar_on
 from podium.training.session import SPARE_SECONDS
-from podium.training.task import Watch
+from podium.training.task import StageContext
 
 FORMAT = 2
 """Of what is kept. Raised where podium would make other features of the same images and weights."""
@@ -116,7 +117,7 @@ class FeaturesInOrder:
 @dataclass(frozen=True)
 class Kept:
     files: dict[str, Features]
-    seconds_a_image: float
+    seconds_per_image: float
     """What making them took."""
 
 
@@ -132,7 +133,7 @@ def digest_of_features(decides: dict[str, Any], images: Sequence[bytes], weights
     return digest.hexdigest()[:24]
 
 
-def kept_features(name: str, wanted: Sequence[Wanted], model: Any, cache_gb: float, watch: Watch) -> Kept | None:
+def kept_features(name: str, wanted: Sequence[Wanted], model: Any, cache_gb: float, watch: StageContext) -> Kept | None:
     """What this model makes of the images: kept before, or made now. None, and why is told, where there is no room.
 
     Only for `wanted` that are the entry's whole content: one that lacks a file is made up.
@@ -183,13 +184,13 @@ class _Entry:
 
     def _seconds_a_image(self) -> float:
         try:
-            return float(read_json(self.path / _MADE).get("seconds_a_image", 0.0))
+            return float(read_json(self.path / _MADE).get("seconds_per_image", 0.0))
         except (RunError, TypeError, ValueError):  # damaged: it only tells how long predicting may take
             return 0.0
 
 
 @contextmanager
-def _held(entry: Path, watch: Watch) -> Iterator[None]:
+def _held(entry: Path, watch: StageContext) -> Iterator[None]:
     """No other process makes this entry meanwhile; one that does is waited for."""
     with ExitStack() as stack:
         is_told = False
@@ -199,7 +200,7 @@ def _held(entry: Path, watch: Watch) -> Iterator[None]:
                 break
             except RunError:
                 if not is_told:
-                    maker = holder_of(entry) or "another process"
+                    maker = lock_holder(entry) or "another process"
                     watch.console.print(f"  waiting for the same features, made by {maker}", highlight=False)
                 is_told = True
                 watch.stop_if_asked(0.0)
@@ -207,7 +208,7 @@ def _held(entry: Path, watch: Watch) -> Iterator[None]:
         yield
 
 
-def _made(entry: _Entry, cache_gb: float, watch: Watch) -> Kept:
+def _made(entry: _Entry, cache_gb: float, watch: StageContext) -> Kept:
     """Make what is missing, within the block that holds the entry."""
     entry.path.mkdir(parents=True, exist_ok=True)
     for left in entry.path.glob(".writing-*"):  # by a process that was killed
@@ -229,7 +230,7 @@ def _made(entry: _Entry, cache_gb: float, watch: Watch) -> Kept:
 class _Making:
     """Makes features file after file, shows how far it is, and stops between two batches when asked to."""
 
-    def __init__(self, entry: _Entry, missing: Sequence[Wanted], watch: Watch) -> None:
+    def __init__(self, entry: _Entry, missing: Sequence[Wanted], watch: StageContext) -> None:
         self._entry, self._watch = entry, watch
         self._slowest = 0.0
         self._first: tuple[float, int] | None = None  # when the batch that waited for the graph was done, and its size
@@ -248,7 +249,7 @@ class _Making:
 
     def make(self, one: Wanted) -> None:
         began = time.perf_counter()
-        with replacing(self._entry.path / one.file) as temporary, temporary.open("wb") as opened:
+        with atomic_write(self._entry.path / one.file) as temporary, temporary.open("wb") as opened:
             size = self._entry.bytes_of([one])
             if hasattr(os, "posix_fallocate"):  # so that a full disk is known now, and others count with it
                 os.posix_fallocate(opened.fileno(), 0, size)
@@ -259,11 +260,11 @@ class _Making:
                 opened.write(features.tobytes())
             opened.truncate()
         a_image = self._seconds_a_image(began)
-        write_json(self._entry.path / _MADE, {"seconds_a_image": a_image}, synced=False)
+        write_json(self._entry.path / _MADE, {"seconds_per_image": a_image}, fsync=False)
         left = a_image * (self._all - self._done)
         self._watch.console.print(
             f"  features of {one.told}: {one.rows:,} images  {time.perf_counter() - began:.1f} s"
-            + (f", {spell_seconds(left)} left" if left >= 1 else ""),
+            + (f", {format_seconds(left)} left" if left >= 1 else ""),
             highlight=False,
         )
 

@@ -12,10 +12,10 @@ from podium.errors import RunError
 from podium.models import devices
 from podium.models.backbone import all_layers
 from podium.training.checkpoints import Arrays, Checkpoint
-from podium.training.task import Learner
+from podium.training.task import StageSetup
 
 
-def taken_down(learner: Learner) -> Arrays:
+def taken_down(learner: StageSetup) -> Arrays:
     """Everything that changes while a compiled model trains. Random seeds are among a model's variables.
 
     Of the whole model, whatever part of it is fitted: so it does not matter which part goes on.
@@ -40,7 +40,7 @@ def taken_down(learner: Learner) -> Arrays:
     return arrays
 
 
-def size_of(learner: Learner) -> int:
+def size_of(learner: StageSetup) -> int:
     """Bytes of what is taken down, all but a few being four a number."""
     variables = (*learner.whole.variables, *learner.model.optimizer.variables)
     return sum(4 * math.prod(variable.shape) for variable in variables)

@@ -148,13 +148,13 @@ def other_runs(run: Run, name: str) -> list[Run]:
 
 def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | None:
     """The run last saved that the config asked for can go on from; none when there is no other run at all."""
-    from podium.training.checkpoints import Saves
+    from podium.training.checkpoints import CheckpointStore
 
     refusals = []
     for other in other_runs(run, asked["name"]):
         try:
             with locked(other.path):
-                saved = Saves(other.path).newest(console)
+                saved = CheckpointStore(other.path).newest(console)
             if saved is None:
                 continue
             saved.progress.changes = merged(saved.progress.changes, read_changes(other.path))
@@ -190,13 +190,13 @@ def read_config(run: Run) -> dict[str, Any]:
 
 def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> None:
     """Begin the run with a copy of the other's state, whole or not at all."""
-    from podium.training.checkpoints import Saves
+    from podium.training.checkpoints import CheckpointStore
 
     new = Run(run.path.parent / f".writing-{run.path.name}")
     shutil.rmtree(new.path, ignore_errors=True)
     new.start(resolved, folds)
     with locked(source.run.path):
-        Saves(source.run.path).copy(source.saved, new.path)
+        CheckpointStore(source.run.path).copy(source.saved, new.path)
         if source.run.recipe.is_file():
             shutil.copyfile(source.run.recipe, new.recipe)
     known = source.saved.progress.changes
@@ -205,7 +205,7 @@ def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> N
     elif asked_folder(source.run.path).is_dir():
         shutil.copytree(asked_folder(source.run.path), asked_folder(new.path))
     write_changes(new.path, merged(known, source.changes))
-    new.save_state(branched_from=str(source.run.path))
+    new.update_state(branched_from=str(source.run.path))
     shutil.rmtree(run.path, ignore_errors=True)
     new.path.rename(run.path)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from podium.config.member import Precision
 from podium.config.stage import Stage
 from podium.errors import MemoryFullError, RunError, TrainingDivergedError
-from podium.files import LITTLE, room_for
+from podium.files import SMALL_FILES, report_full_disk
 from podium.locks import locked
 from podium.options import RunOptions
 from podium.runs import Run, versions
@@ -64,18 +64,18 @@ class Trainable(Protocol):
 
     def task(self, console: Console) -> "Task": ...
 
-    def precision_on_processors(self, console: Console) -> str:
+    def precision_on_cpu(self, console: Console) -> str:
         """What `precision: auto` means there."""
 
 
-def train_run(one: Trainable, console: Console, *, by_itself: bool = False) -> None:
-    """Train it, or go on where it was stopped: with --resume, or `by_itself`."""
-    with room_for(one.run.path, LITTLE, "the run folder"), locked(one.run.path) as left_by:
+def train_run(one: Trainable, console: Console, *, resume: bool = False) -> None:
+    """Train it, or go on where it was stopped: with --resume, or `resume`."""
+    with report_full_disk(one.run.path, SMALL_FILES, "the run folder"), locked(one.run.path) as left_by:
         if left_by:
             console.print(f"  taken over from {left_by}, which is gone", highlight=False)
         if one.run.is_trained:
             return
-        _begin(one, console, by_itself)
+        _begin(one, console, resume)
         with _named(one):
             _train(one, console)
 
@@ -89,13 +89,13 @@ def _named(one: Trainable) -> Iterator[None]:
         raise type(error)(f"{one.name}: {error}") from error
 
 
-def _begin(one: Trainable, console: Console, by_itself: bool) -> None:
+def _begin(one: Trainable, console: Console, resume: bool) -> None:
     """A run folder to train in: the one there is, a copy of another's state, or a new one."""
     from podium.training.resume import branch, find_source, other_runs, tell_changes
 
     folds = one.folds_file
     if one.run.checkpoints:
-        if not (one.options.resume or by_itself):
+        if not (one.options.resume or resume):
             raise RunError(
                 f"{one.run.path} holds the checkpoint of a training of {one.name}: add --resume to go on from it, or"
                 " move that folder away to start anew"
@@ -118,7 +118,7 @@ def _begin(one: Trainable, console: Console, by_itself: bool) -> None:
         console.print(f"  nothing to go on from: {one.name} starts at its beginning")
     else:
         for other in other_runs(one.run, one.resolved["name"]):
-            if other.is_under_way:
+            if other.is_resumable:
                 console.print(
                     f"  {other.path} was stopped under another config; this one starts anew, --resume would go on from"
                     " there",
@@ -150,12 +150,12 @@ def _train(one: Trainable, console: Console) -> None:
         one.task(console),
         seed=settings.seed,
         console=console,
-        stopping=options.stopping,
+        stop_condition=options.stop_condition,
         save_every=60 * settings.save_every,
         command=options.command,
         tensorboard=settings.tensorboard,
         precision=settings.precision,
-        on_processors=lambda: one.precision_on_processors(console),
+        on_processors=lambda: one.precision_on_cpu(console),
     )
     train(session, settings.stages)
     best = one.run.state["best"]

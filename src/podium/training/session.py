@@ -16,10 +16,10 @@ from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolved
 from podium.runs import Run
-from podium.signals import Stopping
-from podium.training.checkpoints import LOSSES, Arrays, Checkpoint, Saves
+from podium.signals import StopCondition
+from podium.training.checkpoints import LOSSES, Arrays, Checkpoint, CheckpointStore
 from podium.training.model_state import all_finite, size_of, taken_down
-from podium.training.task import Learner, Task, Watch
+from podium.training.task import StageContext, StageSetup, Task
 from podium.training.training_progress import Progress, spell_position
 
 SPARE_SECONDS = 2.0
@@ -42,13 +42,13 @@ class Session:
     run: Run
     task: Task
     console: Console
-    stopping: Stopping
+    stop_condition: StopCondition
     save_every: float
     """Seconds between checkpoints within an epoch."""
     command: str
     """What a person types to go on."""
     tensorboard: bool
-    saves: Saves
+    saves: CheckpointStore
     saved: Checkpoint | None
     progress: Progress
     losses: "array[float]"
@@ -64,7 +64,7 @@ class Session:
         *,
         seed: int,
         console: Console,
-        stopping: Stopping,
+        stop_condition: StopCondition,
         save_every: float,
         command: str,
         tensorboard: bool,
@@ -72,7 +72,7 @@ class Session:
         on_processors: Callable[[], str] = lambda: "float32",
     ) -> "Session":
         """Go on from the newest checkpoint that is whole, or begin. `on_processors` says what auto is without GPUs."""
-        saves = Saves(run.path)
+        saves = CheckpointStore(run.path)
         saves.forget_unfinished()
         saved = saves.newest(console)
         saves.forget_orphans()
@@ -81,22 +81,22 @@ class Session:
         made = [change for change in progress.changes if change.position < progress.position]
         progress.changes = merged(made, read_changes(run.path))
         losses = array("f", saved.part(LOSSES).get(0, ())) if saved else array("f")
-        return cls(run, task, console, stopping, save_every, command, tensorboard, saves, saved, progress, losses)
+        return cls(run, task, console, stop_condition, save_every, command, tensorboard, saves, saved, progress, losses)
 
-    def watch(self, stage: Stage) -> Watch:
-        return Watch(self.console, lambda seconds: self.stop_if_asked(stage, seconds))
+    def watch(self, stage: Stage) -> StageContext:
+        return StageContext(self.console, lambda seconds: self.stop_if_asked(stage, seconds))
 
-    def pace_of(self, learner: Learner) -> None:
+    def pace_of(self, learner: StageSetup) -> None:
         """What was timed so far was another learner's; but predicting with the whole may have been timed just now."""
         self.pace.validation = None
-        self.progress.seconds_a_image = learner.seconds_a_image or self.progress.seconds_a_image
+        self.progress.seconds_per_image = learner.seconds_per_image or self.progress.seconds_per_image
 
-    def note_validation(self, learner: Learner, seconds: float) -> None:
+    def note_validation(self, learner: StageSetup, seconds: float) -> None:
         self.pace.validation = seconds
-        if learner.seconds_a_image is None:
-            self.progress.seconds_a_image = seconds / max(self.task.validation_count, 1)
+        if learner.seconds_per_image is None:
+            self.progress.seconds_per_image = seconds / max(self.task.validation_count, 1)
 
-    def save(self, learner: Learner, stage: Stage, steps: int) -> None:
+    def save(self, learner: StageSetup, stage: Stage, steps: int) -> None:
         """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
         arrays = {**taken_down(learner), **self.losses_to_save()}
         if not all_finite(array for name, array in arrays.items() if name.startswith("model/")):
@@ -115,7 +115,7 @@ class Session:
         progress = self.progress
         if not self.run.checkpoints:
             return
-        self.run.save_state(
+        self.run.update_state(
             status=status,
             stage=stage.name,
             epoch=progress.epoch,
@@ -125,7 +125,7 @@ class Session:
             best=progress.best,
             changes=len(progress.changes),
             seconds=round(sum(progress.seconds.values()), 3),
-            seconds_a_image=progress.seconds_a_image,
+            seconds_per_image=progress.seconds_per_image,
             saved_at=time.strftime("%Y-%m-%dT%H:%M:%S"),
             command=self.command,
         )
@@ -137,12 +137,12 @@ class Session:
         self.progress.seconds[name] = self.progress.seconds.get(name, 0.0) + now - self._counted_until
         self._counted_until = now
 
-    def seconds_to_save(self, learner: Learner) -> float:
+    def seconds_to_save(self, learner: StageSetup) -> float:
         if self.pace.saving is not None:
             return 1.5 * self.pace.saving
         return size_of(learner) / BYTES_A_SECOND + 1.0
 
-    def seconds_to_begin(self, learner: Learner) -> float:
+    def seconds_to_begin(self, learner: StageSetup) -> float:
         """The first step of a stage and saving it; nothing where no step was timed yet."""
         first = self.progress.seconds_of_a_first_step
         return first + self.seconds_to_save(learner) + SPARE_SECONDS if first else 0.0
@@ -151,12 +151,12 @@ class Session:
         """As it last took; before the first time, as much as training on as many images."""
         if self.pace.validation is not None:
             return 1.2 * self.pace.validation
-        a_image = self.progress.seconds_a_image or self.pace.step / stage.batch_size
+        a_image = self.progress.seconds_per_image or self.pace.step / stage.batch_size
         return 1.2 * a_image * self.task.validation_count
 
     def stop_if_asked(self, stage: Stage, seconds: float = 0.0) -> None:
         """Stop, where all is saved, if that is asked for or what comes next takes too many seconds."""
-        reason = self.stopping.reason(seconds)
+        reason = self.stop_condition.reason(seconds)
         if reason:
             self.stop(reason, stage)
 
@@ -186,4 +186,4 @@ class Session:
         """history.csv, whole: what a broken-off epoch may have left there is not in it."""
         rows = self.progress.history
         figures = sorted({name for row in rows for name in row} - {"epoch", "changes"})
-        write_table(self.run.history, ["epoch", *figures, "changes"], rows, synced=False)
+        write_table(self.run.history, ["epoch", *figures, "changes"], rows, fsync=False)

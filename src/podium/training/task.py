@@ -12,7 +12,7 @@ from podium.data.batches import EpochBatches
 
 
 @dataclass(frozen=True)
-class Watch:
+class StageContext:
     """Who looks on while a task gets ready for a stage, which may take as long as an epoch."""
 
     console: Console
@@ -22,7 +22,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Learner:
+class StageSetup:
     """What Keras fits in a stage."""
 
     whole: Any
@@ -31,7 +31,7 @@ class Learner:
     """The whole, or another model of the same layers that holds all that learns: a head on kept features."""
     batches: EpochBatches
     """What that model takes."""
-    seconds_a_image: float | None = None
+    seconds_per_image: float | None = None
     """What it takes to predict one with the whole, where only getting ready has shown it."""
 
 
@@ -52,7 +52,7 @@ class Task(Protocol):
     def plain(self, model: Any) -> Any:
         """The same layers as a model that is never compiled, to predict with and to save: no optimizer hangs on it."""
 
-    def learner(self, whole: Any, number: int, stage: Stage, watch: Watch) -> Learner:
+    def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         """What is fitted in this stage, and on what. The layers that learn are told already; it is compiled later."""
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
@@ -67,7 +67,7 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Charted(Protocol):
+class SupportsCharts(Protocol):
     """A task with charts, which are drawn again after every epoch."""
 
     def draw(self, folder: Path, losses: Sequence[float], history: Sequence[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from podium.changes import forget_request, requests
 from podium.config.stage import Stage
 from podium.errors import ConfigError
-from podium.files import LITTLE, room_for
+from podium.files import SMALL_FILES, report_full_disk
 from podium.models import devices
 from podium.models.devices import make_repeatable, precision_of
 from podium.training.callbacks import ProgressReport, stage_callbacks
@@ -18,7 +18,7 @@ from podium.training.checkpoint_callbacks import TakeUpMetrics
 from podium.training.checkpoints import Arrays, Checkpoint
 from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
 from podium.training.session import Session
-from podium.training.task import Learner, Task
+from podium.training.task import StageSetup, Task
 from podium.training.training_progress import Progress, spell_position
 
 
@@ -27,7 +27,7 @@ def train(session: Session, stages: Sequence[Stage]) -> None:
 
     A session that found a checkpoint goes on from there: the end is the same, bit for bit, as without the break.
     """
-    with session.stopping.at_the_next_step(), room_for(session.run.path, LITTLE, "the training"):
+    with session.stop_condition.defer_signals(), report_full_disk(session.run.path, SMALL_FILES, "the training"):
         train_stages(session, stages)
 
 
@@ -104,7 +104,7 @@ def describe(model: Any, stage: Stage, console: Console) -> None:
     )
 
 
-def fit(learner: Learner, session: Session, number: int, stage: Stage, saved: Checkpoint | None) -> None:
+def fit(learner: StageSetup, session: Session, number: int, stage: Stage, saved: Checkpoint | None) -> None:
     """The rest of the stage. Of an epoch that was broken off, first what it lacks: Keras knows only whole ones."""
     progress, model, batches = session.progress, learner.model, learner.batches
     session.pace_of(learner)
@@ -148,7 +148,7 @@ def finish(session: Session, last: Stage, seeds: Arrays) -> None:
     progress.best = session.saves.bring_out_best(progress.best)
     progress.is_complete = True
     session.saves.write(progress, {**seeds, **session.losses_to_save()})
-    session.run.note_seconds(
+    session.run.record_seconds(
         {"training": sum(progress.seconds.values())}
         | {f"stage {name}": spent for name, spent in progress.seconds.items()}
     )

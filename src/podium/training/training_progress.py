@@ -34,7 +34,7 @@ class Progress:
     """Those made so far, and those still ahead that changes.csv knows of."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each stage, that of earlier processes included."""
-    seconds_a_image: float = 0.0
+    seconds_per_image: float = 0.0
     """What predicting took, when the validation rows were last predicted."""
     seconds_of_a_first_step: float = 0.0
     """The longest that the first step of a stage took, which makes the graph."""

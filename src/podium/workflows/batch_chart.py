@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.files import replacing
+from podium.files import atomic_write
 from podium.workflows.find_batch import Finding
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw_finding(finding: Finding, path: Path) -> None:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         axes.legend(frameon=False, fontsize=8, loc="best")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -14,7 +14,7 @@ from podium.errors import ConfigError, DataError, RunError, StoppedError
 from podium.files import digest_of, read_json, write_text
 from podium.locks import locked
 from podium.paths import boxes_folder, data_folder
-from podium.signals import Stopping
+from podium.signals import StopCondition
 
 if TYPE_CHECKING:
     from podium.detection.building import Built
@@ -39,7 +39,7 @@ class Where:
         return cls(data_folder(settings.slug, data, settings.kaggle_source), boxes_folder(runs, settings.slug))
 
 
-def build(detector: Detector, where: Where, console: Console, stopping: Stopping, command: str) -> None:
+def build(detector: Detector, where: Where, console: Console, stop_condition: StopCondition, command: str) -> None:
     """Make the set, or say that nothing has changed since it was made. A set that was there stays until then."""
     began, settings = time.monotonic(), detector.settings
     with locked(where.folder):
@@ -53,7 +53,7 @@ def build(detector: Detector, where: Where, console: Console, stopping: Stopping
             return
 
         def look() -> None:
-            if why := stopping.reason(0.0):
+            if why := stop_condition.reason(0.0):
                 raise StoppedError(f"{why}: stopped; images that were fetched stay; go on with: {command}")
 
         built = _built(settings, where, console, look)

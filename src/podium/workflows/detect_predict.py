@@ -102,8 +102,8 @@ def _draw(path: Path, boxes: "pd.DataFrame", classes: Sequence[str], target: Pat
 
     from podium.data.images import read_image
     from podium.detection.drawing import draw_boxes
-    from podium.files import replacing
+    from podium.files import atomic_write
 
     drawn = cv2.cvtColor(draw_boxes(read_image(path), boxes, classes), cv2.COLOR_RGB2BGR)
-    with replacing(target, synced=False) as temporary:
+    with atomic_write(target, fsync=False) as temporary:
         cv2.imwrite(str(temporary), drawn, [cv2.IMWRITE_JPEG_QUALITY, 92])

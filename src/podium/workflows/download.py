@@ -25,7 +25,7 @@ from podium.errors import ConfigError, DataError, DiskFullError, ForbiddenError,
 from podium.files import write_text
 from podium.locks import locked
 from podium.paths import configs_folder
-from podium.progress import spell_size, telling
+from podium.progress import format_size, show_progress
 
 if TYPE_CHECKING:
     from podium.kaggle.answers import DataFile
@@ -92,7 +92,7 @@ def _bring(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[DataFile
     if not unpacked.is_dir():
         if not archive.is_file():
             _make_sure_of_room(folder, size)
-            with telling(console, f"{slug}: downloading {len(listed):,} files", size) as tell:
+            with show_progress(console, f"{slug}: downloading {len(listed):,} files", size) as tell:
                 kaggle.download_data(slug, archive, tell)
         _unpack(archive, unpacked, slug, console)
     missing, different = _compared(unpacked, listed)
@@ -115,7 +115,7 @@ def _unpack(archive: Path, folder: Path, slug: str, console: Console) -> None:
 
     for left in folder.parent.glob(".unpacking-*"):  # by a process that was killed
         shutil.rmtree(left)
-    console.print(f"{slug}: unpacking {spell_size(archive.stat().st_size)}")
+    console.print(f"{slug}: unpacking {format_size(archive.stat().st_size)}")
     try:
         unpack(archive, folder)
     except DataError:
@@ -142,7 +142,7 @@ def _make_sure_of_room(folder: Path, size: int) -> None:
     missing = 2 * size - there - shutil.disk_usage(place).free
     if missing > 0:
         raise DiskFullError(
-            f"{folder} needs {spell_size(2 * size - there)} for the zip and what is in it, {spell_size(missing)} more"
+            f"{folder} needs {format_size(2 * size - there)} for the zip and what is in it, {format_size(missing)} more"
             f" than {place} has free; make room, or name another disk with --data"
         )
 
@@ -229,7 +229,7 @@ def _digests(folder: Path, paths: Sequence[Path], called: str, console: Console)
     """By name as seen from the folder."""
     found, done = {}, 0
     size = sum(path.stat().st_size for path in paths)
-    with telling(console, f"{called}: checksums of {len(paths):,} files", size) as tell:
+    with show_progress(console, f"{called}: checksums of {len(paths):,} files", size) as tell:
         for path in paths:
             with path.open("rb") as opened:
                 found[path.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -65,7 +65,7 @@ def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
         if one.run.is_trained:
             console.print(f"  trained already with this config: skipped ({one.run.path})")
         else:
-            train_run(one, console, by_itself=True)
+            train_run(one, console, resume=True)
         if one.is_predicted:
             console.print(f"  predicted already with these views: skipped ({one.predictions})")
         else:

@@ -283,4 +283,4 @@ class Finder:
 
 
 def write_figures(finding: Finding, path: Path) -> None:
-    write_json(path, finding.to_json(), synced=False)
+    write_json(path, finding.to_json(), fsync=False)

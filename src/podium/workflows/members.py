@@ -130,7 +130,7 @@ class FoldRun:
             cache=Cache(competition.slug, settings.cache_gb, console),
         )
 
-    def precision_on_processors(self, console: Console) -> str:
+    def precision_on_cpu(self, console: Console) -> str:
         from podium.training.precision import precision_by_trial
 
         if self.options.dry_run:
@@ -160,7 +160,7 @@ class FoldRun:
         from podium.inference.tta import make_views
 
         images = len(validation_rows(self)) + len(self.prepared.rows.test)
-        seconds = self.run.state.get("seconds_a_image", 0.0)
+        seconds = self.run.state.get("seconds_per_image", 0.0)
         return float(1.3 * seconds * images * len(make_views(self.member.settings.tta)))
 
 
@@ -273,7 +273,7 @@ def predict_fold(one: FoldRun, console: Console) -> None:
         raise RunError(
             f"{one.name} is not trained (looked in {one.run.path}); run podium train with the same config and options"
         )
-    reason = one.options.stopping.reason(one.seconds_to_predict)
+    reason = one.options.stop_condition.reason(one.seconds_to_predict)
     if reason:
         raise StoppedError(
             f"{reason}: {one.name} is trained; predicting it takes about {one.seconds_to_predict:.0f} s more; go on"

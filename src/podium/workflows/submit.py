@@ -17,10 +17,10 @@ from rich.console import Console
 from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, RunError, SubmissionError, UnreachableError
 from podium.files import read_json
-from podium.locks import holder_of, locked
+from podium.locks import lock_holder, locked
 from podium.progress import A_LINE_EVERY
 from podium.retries import pause
-from podium.signals import spell_duration
+from podium.signals import format_duration
 from podium.submission.board import place_among, spell_score
 from podium.submission.ledger import (
     Ledger,
@@ -158,7 +158,7 @@ def _refuse_sent(row: Row, name: str) -> None:
 def _refuse_used_up(used: int) -> None:
     now = datetime.now(UTC)
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    left = spell_duration(max(60, (midnight - now).total_seconds() // 60 * 60))
+    left = format_duration(max(60, (midnight - now).total_seconds() // 60 * 60))
     raise SubmissionError(
         f"today's submissions are used up ({used} sent); Kaggle takes more from UTC midnight on, in {left}: run the"
         " same command then"
@@ -191,7 +191,7 @@ def submit(
     kaggle = sign_in()
     with _alone(ledger) as alone:
         if not alone:
-            holder = holder_of(_sending_lock(ledger)) or "another process"
+            holder = lock_holder(_sending_lock(ledger)) or "another process"
             raise SubmissionError(f"{holder} is sending another one; wait for it, then run the same command again")
         row = _sent_before(kaggle, ledger, parcel, console, force) or _send(
             kaggle, ledger, parcel, message, console, force
@@ -348,7 +348,7 @@ def _scored(kaggle: "Kaggle", ref: int, console: Console, what: str) -> "Submiss
             waited += seconds
             if not console.is_terminal and waited - told_at >= A_LINE_EVERY:
                 told_at = waited
-                console.print(f"{what}, for {spell_duration(waited)} now")
+                console.print(f"{what}, for {format_duration(waited)} now")
     raise AssertionError("it waits for ever")
 
 

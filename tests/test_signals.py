@@ -63,7 +63,7 @@ def test_a_limit_is_a_reason_as_soon_as_what_comes_next_does_not_fit(clock):
 
 def test_what_was_asked_is_a_reason_whatever_the_time(clock):
     one = StopCondition(time_limit=3600)
-    one.ask("SIGTERM")
+    one.request("SIGTERM")
     assert one.reason(0) == "SIGTERM"
 
 

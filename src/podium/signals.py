@@ -75,7 +75,7 @@ class StopCondition:
         self._asked: str | None = None
         self._asked_at = 0.0
 
-    def ask(self, why: str) -> None:
+    def request(self, why: str) -> None:
         self._asked, self._asked_at = why, time.monotonic()
 
     def reason(self, needed: float) -> str | None:
@@ -95,7 +95,7 @@ class StopCondition:
     def _heard(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
         if self._asked is None:
-            self.ask(name)
+            self.request(name)
             tell(f"\npodium: {name}: stopping after this step; once more stops at once")
         elif time.monotonic() - self._asked_at > SAME_PRESS:
             tell(f"\npodium: {name} again: stopped; the last checkpoint holds")

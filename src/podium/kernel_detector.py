@@ -28,7 +28,7 @@ def no_set(detector: Detector, session: Session) -> None:
 def train(session: Session, build: Build = no_set) -> dict[str, Any]:
     """`build` makes the set where there is none."""
     from podium.data.augmentation import transform_problems
-    from podium.detection.boxset import INDEX, SPLITS
+    from podium.detection.dataset import INDEX, SPLITS
     from podium.detection.detector_run import detector_run, evaluate_detector, tell_evaluation
     from podium.training.run_training import train_run
 

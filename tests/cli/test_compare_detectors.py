@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from podium.detection.boxset import BOX_COLUMNS, IMAGE_COLUMNS, BoxSet, write_boxset
 from podium.detection.config import DetectorSettings
-from podium.detection.detections import table_of, write_found
+from podium.detection.dataset import BOX_COLUMNS, IMAGE_COLUMNS, BoxDataset, write_dataset
+from podium.detection.detections import detections_table, write_detections
 from podium.detection.evaluation import evaluate, evaluate_part
 from podium.files import write_json
 from podium.runs import Run
@@ -35,13 +35,13 @@ def boats(count=EACH, classes=("Boat",), side=10):
     images = [[name, f"{name}.jpg", 64, 64, False, part] for name, part in parts.items()]
     boxes = [[name, classes[0], 0.0, 0.0, side, side, False, False, False, False] for name in parts]
     tables = (pd.DataFrame(images, columns=IMAGE_COLUMNS), pd.DataFrame(boxes, columns=BOX_COLUMNS))
-    return BoxSet("boats", list(classes), *tables, {})
+    return BoxDataset("boats", list(classes), *tables, {})
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_boxset(boats(), tmp_path / "runs" / "boxes" / "boats")
+    write_dataset(boats(), tmp_path / "runs" / "boxes" / "boats")
     return tmp_path
 
 
@@ -75,14 +75,14 @@ def make_run(here):
 
 def found_in(boxset, part, missed, score):
     ids = boxset.images["id"][boxset.images["split"] == part].tolist()
-    return table_of([(name, boxset.classes[0], score, 0, 0, 10, 10) for name in ids[missed:]])
+    return detections_table([(name, boxset.classes[0], score, 0, 0, 10, 10) for name in ids[missed:]])
 
 
 def search(run, boxset, missed, score):
     """What training leaves of the validation part."""
     found = found_in(boxset, "validation", missed, score)
     write_json(run.path / "validation.json", evaluate_part(boxset, found, "validation").to_json())
-    write_found(run.path / "validation_boxes.csv", found)
+    write_detections(run.path / "validation_boxes.csv", found)
 
 
 def evaluated_with(run, boxset, missed, score, weights="aa"):
@@ -90,7 +90,7 @@ def evaluated_with(run, boxset, missed, score, weights="aa"):
     tables = {part: found_in(boxset, part, missed, score) for part in ("validation", "test")}
     figures = evaluate(boxset, pd.concat(tables.values(), ignore_index=True), parts=list(tables))
     for part, found in tables.items():
-        write_found(run.path / "evaluation" / f"{part}.csv", found)
+        write_detections(run.path / "evaluation" / f"{part}.csv", found)
     write_json(run.path / "evaluation" / "figures.json", {**figures.to_json(), "weights": weights})
 
 
@@ -219,7 +219,7 @@ def test_only_images_that_all_have_searched_are_compared_and_the_others_counted(
 
 def test_boxes_that_were_changed_since_are_told(podium, make_run, here):
     runs = [make_run("small"), make_run("large")]
-    write_boxset(boats(side=30), here / "runs" / "boxes" / "boats")
+    write_dataset(boats(side=30), here / "runs" / "boxes" / "boats")
     out = podium("compare", *runs)[1]
     assert "note: the set has other boxes now than when A searched these images: its AP@0.5 was 1.0000 then\n" in out
     assert "note: no mean IoU of hits: a run has none from its threshold on\n" in out
@@ -227,7 +227,7 @@ def test_boxes_that_were_changed_since_are_told(podium, make_run, here):
 
 def test_a_class_without_boxes_is_told(podium, make_run, here):
     both = boats(classes=("Boat", "Canoe"))
-    write_boxset(both, here / "runs" / "boxes" / "boats")
+    write_dataset(both, here / "runs" / "boxes" / "boats")
     out = podium("compare", make_run("small", boxset=both), make_run("large", boxset=both))[1]
     assert "note: no box of Canoe on these images: AP is the mean over the other classes\n" in out
 
@@ -307,7 +307,7 @@ def test_detectors_of_other_classes(podium, make_run):
 
 def test_a_set_that_has_other_classes_now(podium, make_run, here):
     runs = [make_run("small"), make_run("large")]
-    write_boxset(boats(classes=("Ship",)), here / "runs" / "boxes" / "boats")
+    write_dataset(boats(classes=("Ship",)), here / "runs" / "boxes" / "boats")
     told = refusal(podium, *runs)
     assert told.startswith("the set boats has other classes now than when these runs were trained (only then or now:")
 

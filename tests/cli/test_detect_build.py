@@ -15,7 +15,7 @@ import yaml
 
 from podium.data.images import read_image
 from podium.demo.competition import draw_competition
-from podium.detection.boxset import read_boxset
+from podium.detection.dataset import read_dataset
 from podium.signals import StopCondition
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detectors"
@@ -117,7 +117,7 @@ def build(podium, download):
 @pytest.fixture
 def made():
     """`made()`: the set, once it is built."""
-    return lambda folder="runs/boxes/boats": read_boxset(Path(folder))
+    return lambda folder="runs/boxes/boats": read_dataset(Path(folder))
 
 
 def white_in(path):
@@ -357,7 +357,7 @@ def test_the_drawn_cars_have_their_detector(podium, tmp_path, monkeypatch):
     draw_competition(tmp_path / "data" / "podium-demo-cars", train=30, test=10)
     code, out, err = podium("detect", "build", CONFIGS / "demo_cars.yaml")
     assert (code, err) == (0, "")
-    boxset = read_boxset(Path("runs/boxes/podium-demo-cars"))
+    boxset = read_dataset(Path("runs/boxes/podium-demo-cars"))
     assert (boxset.classes, len(boxset.images), len(boxset.boxes)) == (["Car"], 30, 30)
     assert "left out: 10 images that cannot be had" in out
     assert set(boxset.images["file"].str.split("/").str[0]) == {"train"}

@@ -5,20 +5,20 @@ import json
 import pytest
 from random_boxsets import draw_headers, files_in, png_header, small_boxset
 
-from podium.detection.boxset import read_boxset, write_boxset
 from podium.detection.coco import read_coco, write_coco
+from podium.detection.dataset import read_dataset, write_dataset
 from podium.detection.voc import read_voc, write_voc
 from podium.detection.yolo import read_yolo, write_yolo
 from podium.errors import DataError
 
-READERS = {"index": read_boxset, "yolo": read_yolo, "voc": read_voc, "coco": read_coco}
+READERS = {"index": read_dataset, "yolo": read_yolo, "voc": read_voc, "coco": read_coco}
 
 
 @pytest.fixture
 def good(tmp_path):
     """A folder with the small set in each format."""
     files = draw_headers(small_boxset(), tmp_path / "images")
-    write_boxset(small_boxset(), tmp_path / "index")
+    write_dataset(small_boxset(), tmp_path / "index")
     write_yolo(small_boxset(), tmp_path / "yolo", files)
     write_voc(small_boxset(), tmp_path / "voc", files)
     write_coco(small_boxset(), tmp_path / "coco", files)

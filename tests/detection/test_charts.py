@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from podium.detection import charts
-from podium.detection.detections import table_of
+from podium.detection.detections import detections_table
 from podium.detection.evaluation import evaluate_part
 
 
@@ -181,7 +181,7 @@ def test_a_darknet_log_alone_has_a_chart_of_each_thing_it_tells(tmp_path, figure
 def test_the_curve_of_a_class_ends_where_its_recall_does(tmp_path, figures):
     # One of two boxes is hit, by the only detection: precision 1 up to recall 0.5.
     boxset = boxset_of([("a", "Boat", 0, 0, 9, 9), ("b", "Boat", 0, 0, 9, 9)], {"a": "test", "b": "test"})
-    part = evaluate_part(boxset, table_of([("a", "Boat", 0.75, 0, 0, 9, 9)]), "test")
+    part = evaluate_part(boxset, detections_table([("a", "Boat", 0.75, 0, 0, 9, 9)]), "test")
     charts.draw_curves(tmp_path / "curves.png", title="boats", part=part)
     axes = figures[0].axes[0]
     curve, dot = axes.lines
@@ -206,7 +206,7 @@ def test_classes_without_boxes_have_no_curve_and_of_very_many_some_are_only_coun
     styles = {(line.get_color(), line.get_linestyle()) for line in figures[0].axes[0].lines}
     assert len(styles) >= 24
     charts.draw_curves(
-        tmp_path / "b.png", title="none", part=evaluate_part(boxset_of([], {"a": "test"}), table_of([]), "test")
+        tmp_path / "b.png", title="none", part=evaluate_part(boxset_of([], {"a": "test"}), detections_table([]), "test")
     )
     assert [text.get_text() for text in figures[1].axes[0].texts] == ["no class has a box here"]
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from random_boxsets import random_boxset, small_boxset
 
-from podium.detection.boxset import BOX_COLUMNS, CORNERS, read_boxset, write_boxset
 from podium.detection.cleaning import Cleaned, clean_boxes, clean_boxset
+from podium.detection.dataset import BOX_COLUMNS, CORNERS, read_dataset, write_dataset
 from podium.errors import DataError
 
 INF, NAN = float("inf"), float("nan")
@@ -108,8 +108,8 @@ def test_what_was_cleaned_can_be_kept_and_is_clean(seed, tmp_path):
     wild = random.normal(0, 3000, (len(boxset.boxes), 4))
     wild[random.random(wild.shape) < 0.05] = NAN
     once, counts = clean_boxset(replace(boxset, boxes=boxset.boxes.assign(**dict(zip(CORNERS, wild.T, strict=True)))))
-    write_boxset(once, tmp_path)
-    again, nothing = clean_boxset(read_boxset(tmp_path))
+    write_dataset(once, tmp_path)
+    again, nothing = clean_boxset(read_dataset(tmp_path))
     assert counts.kept == len(once.boxes) == len(again.boxes)
     assert min(counts.not_finite, counts.swapped, counts.clipped) > 0
     assert nothing == Cleaned(boxes=counts.kept)

@@ -6,7 +6,7 @@ from detection_cases import boxset_of, random_case
 from test_resampling import BOXES, FOUND
 
 from podium.detection.comparing import METRICS, Detections, compare
-from podium.detection.detections import table_of
+from podium.detection.detections import detections_table
 from podium.detection.evaluation import evaluate_part
 from podium.errors import DataError
 from podium.evaluation.statistics import Interval
@@ -18,7 +18,9 @@ def test_figures_and_differences_are_what_a_hand_computes():
     """The second finds nothing on c; so at IoU 0.5 it has precision 1 at 51 recalls and 0 at the others."""
     boxset = boxset_of(BOXES, TEST)
     less = [one for one in FOUND if one[0] != "c"]
-    result = compare(boxset, [Detections(table_of(FOUND), 0.7), Detections(table_of(less), 0.75)], rounds=200)
+    result = compare(
+        boxset, [Detections(detections_table(FOUND), 0.7), Detections(detections_table(less), 0.75)], rounds=200
+    )
     assert result.rows == 3
     assert [score.value for score in result.scores] == pytest.approx([(51 + 50 * 2 / 3) / 101, 51 / 101])
     (other,) = result.others
@@ -36,7 +38,7 @@ def test_figures_and_differences_are_what_a_hand_computes():
 
 def test_a_box_counts_as_hit_from_the_threshold_on_and_group_boxes_not_at_all():
     boxset = boxset_of([("b", "Boat", 0, 0, 60, 60, True), *BOXES], TEST)
-    detectors = [Detections(table_of(FOUND), threshold) for threshold in (0.9, 0.7)]
+    detectors = [Detections(detections_table(FOUND), threshold) for threshold in (0.9, 0.7)]
     found = compare(boxset, detectors, rounds=50).others[0].mcnemar
     assert (found.both_right, found.only_first, found.only_other, found.both_wrong) == (1, 0, 1, 0)
 
@@ -66,7 +68,7 @@ def test_every_figure_is_that_of_an_evaluation(seed):
 def test_what_is_found_in_more_images_is_better_and_proven():
     names = [f"p{number:03d}" for number in range(120)]
     boxset = boxset_of([(name, "Boat", 0, 0, 10, 10) for name in names], dict.fromkeys(names, "test"))
-    all_found = table_of([(name, "Boat", 0.9, 0, 0, 10, 10) for name in names])
+    all_found = detections_table([(name, "Boat", 0.9, 0, 0, 10, 10) for name in names])
     runs = [Detections(all_found[start:], 0.5) for start in (35, 5, 35)]
     result = compare(boxset, runs, rounds=300)
     assert [score.value for score in result.scores] == pytest.approx([71 / 101, 96 / 101, 71 / 101])  # 85, 115 of 120
@@ -82,14 +84,16 @@ def test_what_is_found_in_more_images_is_better_and_proven():
 
 def test_without_a_hit_there_is_no_mean_iou_to_tell():
     boxset = boxset_of(BOXES, TEST)
-    result = compare(boxset, [Detections(table_of(FOUND), 0.5), Detections(table_of([]), 0.5)], rounds=50)
+    result = compare(
+        boxset, [Detections(detections_table(FOUND), 0.5), Detections(detections_table([]), 0.5)], rounds=50
+    )
     assert [one.name for one in result.beside] == [METRICS[1]]
     assert result.scores[1].value == 0
 
 
 def test_images_without_any_box_are_one_line():
     with pytest.raises(DataError, match="these 3 images of boats have no boxes, or too few"):
-        compare(boxset_of([], TEST), [Detections(table_of(FOUND), 0.5)] * 2, rounds=20)
+        compare(boxset_of([], TEST), [Detections(detections_table(FOUND), 0.5)] * 2, rounds=20)
 
 
 def test_the_same_seed_gives_the_same_figures():

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from podium.detection.crop_config import Cropping
+from podium.detection.config import Cropping
 from podium.detection.cropping import (
     Box,
     choose_box,

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from podium.detection.detections import (
-    FOUND_COLUMNS,
+    DETECTION_COLUMNS,
+    detections_table,
     read_coco_results,
-    read_found,
-    table_of,
+    read_detections,
     write_coco_results,
-    write_found,
+    write_detections,
 )
 from podium.errors import DataError
 
@@ -27,20 +27,20 @@ IMAGES = ["first", "007", "NA", "with, comma"]
 
 
 def test_a_csv_brings_everything_back_ids_and_float32_figures_too(tmp_path):
-    write_found(tmp_path / "found.csv", table_of(ROWS))
-    back = read_found(tmp_path / "found.csv", CLASSES)
+    write_detections(tmp_path / "found.csv", detections_table(ROWS))
+    back = read_detections(tmp_path / "found.csv", CLASSES)
     for column in ("score", "left", "right"):
         assert back[column].astype(np.float32).tolist() == [
-            np.float32(row[FOUND_COLUMNS.index(column)]) for row in ROWS
+            np.float32(row[DETECTION_COLUMNS.index(column)]) for row in ROWS
         ]
     assert back[["id", "class"]].to_numpy().tolist() == [list(row[:2]) for row in ROWS]
     assert (tmp_path / "found.csv").read_text().startswith(HEAD + "007,Boat,0.100000001,0,0,100.123459,50.5\n")
 
 
 def test_nothing_detected_is_a_file_without_rows_and_a_table_of_the_right_kinds(tmp_path):
-    write_found(tmp_path / "found.csv", table_of([]))
+    write_detections(tmp_path / "found.csv", detections_table([]))
     assert (tmp_path / "found.csv").read_text() == HEAD
-    back = read_found(tmp_path / "found.csv")
+    back = read_detections(tmp_path / "found.csv")
     assert len(back) == 0
     assert back["score"].dtype == back["left"].dtype == np.float64
     write_coco_results(tmp_path / "found.json", back, CLASSES, IMAGES)
@@ -49,20 +49,20 @@ def test_nothing_detected_is_a_file_without_rows_and_a_table_of_the_right_kinds(
 
 
 def test_coco_results_number_images_and_classes_from_1_in_their_order(tmp_path):
-    write_coco_results(tmp_path / "found.json", table_of(ROWS), CLASSES, IMAGES)
+    write_coco_results(tmp_path / "found.json", detections_table(ROWS), CLASSES, IMAGES)
     entries = json.loads((tmp_path / "found.json").read_text())
     assert [(one["image_id"], one["category_id"], one["podium_id"]) for one in entries] == [
         (2, 1, "007"), (4, 2, "with, comma"), (3, 1, "NA"),
     ]  # fmt: skip
     assert entries[2]["bbox"] == [12.25, 7, 3987.75, 2993]
     back = read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)
-    pd.testing.assert_frame_equal(back, table_of(ROWS), rtol=1e-8)
+    pd.testing.assert_frame_equal(back, detections_table(ROWS), rtol=1e-8)
 
 
 @pytest.mark.parametrize(("row", "what"), [(("nowhere", "Boat"), "image 'nowhere'"), (("007", "Ship"), "class 'Ship'")])
 def test_what_has_no_number_is_told_and_nothing_is_written(tmp_path, row, what):
     with pytest.raises(DataError, match=f"A box is of {what}, which is none of the "):
-        write_coco_results(tmp_path / "found.json", table_of([*ROWS, (*row, 0.5, 0, 0, 1, 1)]), CLASSES, IMAGES)
+        write_coco_results(tmp_path / "found.json", detections_table([*ROWS, (*row, 0.5, 0, 0, 1, 1)]), CLASSES, IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,7 +88,7 @@ def test_what_has_no_number_is_told_and_nothing_is_written(tmp_path, row, what):
 def test_a_malformed_csv_is_told_with_its_line(tmp_path, content, message):
     (tmp_path / "found.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError) as error:
-        read_found(tmp_path / "found.csv", ["Boat"])
+        read_detections(tmp_path / "found.csv", ["Boat"])
     assert message in str(error.value)
     assert str(tmp_path / "found.csv") in str(error.value)
     assert "\n" not in str(error.value)
@@ -128,6 +128,6 @@ def test_malformed_coco_results_are_told_with_the_entry(tmp_path, content, messa
 
 def test_files_that_are_not_there_are_told(tmp_path):
     with pytest.raises(DataError, match=r"found.csv cannot be read \(No such file or directory\)"):
-        read_found(tmp_path / "found.csv")
+        read_detections(tmp_path / "found.csv")
     with pytest.raises(DataError, match=r"found.json cannot be read"):
         read_coco_results(tmp_path / "found.json", CLASSES, IMAGES)

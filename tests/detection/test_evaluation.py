@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from podium.detection import matching
 from podium.detection.average_precision import RECALLS, average_precision
-from podium.detection.detections import table_of, write_coco_results
+from podium.detection.detections import detections_table, write_coco_results
 from podium.detection.evaluation import choose_threshold, count, evaluate, evaluate_part
 from podium.errors import DataError
 
@@ -34,7 +34,7 @@ TEST = dict.fromkeys("abc", "test")
 
 
 def by_hand(**changes):
-    return evaluate_part(boxset_of(BOXES, TEST, **changes), table_of(FOUND), "test", threshold=0.7)
+    return evaluate_part(boxset_of(BOXES, TEST, **changes), detections_table(FOUND), "test", threshold=0.7)
 
 
 def test_average_precision_is_what_a_hand_computes():
@@ -60,15 +60,15 @@ def test_what_is_detected_on_images_without_boxes_is_a_false_alarm_and_lowers_ap
     assert part.images == 3
     assert (part.on_empty.images, part.on_empty.false_alarms, part.on_empty.with_false_alarms) == (1, 1, 1)
     assert part.on_empty.share == 1
-    all_of_it = evaluate_part(boxset_of(BOXES, TEST), table_of(FOUND), "test", threshold=0.6)
+    all_of_it = evaluate_part(boxset_of(BOXES, TEST), detections_table(FOUND), "test", threshold=0.6)
     assert all_of_it.on_empty.share == 1 / 2
-    without = evaluate_part(boxset_of(BOXES, TEST), table_of([FOUND[0], *FOUND[2:]]), "test")
+    without = evaluate_part(boxset_of(BOXES, TEST), detections_table([FOUND[0], *FOUND[2:]]), "test")
     assert without.ap50 == 1 > part.ap50
 
 
 def test_a_group_box_is_neither_missed_nor_are_detections_in_it_false_alarms():
     boxset = boxset_of([*BOXES, ("b", "Boat", 0, 0, 60, 60, True)], TEST)
-    part = evaluate_part(boxset, table_of(FOUND), "test", threshold=0.6)
+    part = evaluate_part(boxset, detections_table(FOUND), "test", threshold=0.6)
     assert (part.counted.boxes, part.counted.detections, part.counted.hits) == (2, 3, 2)
     assert part.classes[0].groups == 1
     assert part.on_empty.images == 0
@@ -87,7 +87,7 @@ def test_a_class_without_boxes_has_no_ap_and_is_left_out_of_the_mean():
 
 def test_a_class_without_boxes_that_is_detected_has_only_false_alarms():
     boxset = boxset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50, True)], TEST, ("Boat", "Canoe"))
-    part = evaluate_part(boxset, table_of([*FOUND, ("b", "Canoe", 0.9, 0, 0, 5, 5)]), "test", threshold=0.7)
+    part = evaluate_part(boxset, detections_table([*FOUND, ("b", "Canoe", 0.9, 0, 0, 5, 5)]), "test", threshold=0.7)
     canoe = part.classes[1]
     assert math.isnan(canoe.ap50)
     assert (canoe.counted.precision, canoe.counted.f1) == (0, 0)
@@ -98,7 +98,7 @@ def test_a_class_without_boxes_that_is_detected_has_only_false_alarms():
 
 def test_a_class_that_is_never_detected_has_an_ap_of_0_that_counts():
     boxset = boxset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50)], TEST, ("Boat", "Canoe"))
-    part = evaluate_part(boxset, table_of(FOUND), "test", threshold=0.7)
+    part = evaluate_part(boxset, detections_table(FOUND), "test", threshold=0.7)
     boat, canoe = part.classes
     assert (canoe.ap50, canoe.ap) == (0, 0)
     assert (canoe.counted.precision, canoe.counted.recall, canoe.counted.f1) == (0, 0, 0)
@@ -109,7 +109,7 @@ def test_a_class_that_is_never_detected_has_an_ap_of_0_that_counts():
 
 def test_no_box_and_no_detection_at_all_are_told_as_unknown_and_not_as_an_error(capsys):
     for boxes, found in (([], []), ([], FOUND), (BOXES, [])):
-        part = evaluate_part(boxset_of(boxes, TEST), table_of(found), "test")
+        part = evaluate_part(boxset_of(boxes, TEST), detections_table(found), "test")
         assert math.isnan(part.ap50) if not boxes else part.ap50 == 0
         assert part.threshold == matching.DEFAULT_THRESHOLD
         assert part.on_empty.false_alarms == (0 if boxes or not found else 4)
@@ -183,7 +183,7 @@ def test_ap_is_near_scikit_learns_where_all_boxes_are_hit_and_scores_differ(seed
     scores = random.permutation(80) / 100
     found = [(name, kind, scores[place], *box) for place, (name, kind, *box) in enumerate(rows)]
     found += [(rows[place][0], "Boat", scores[40 + place], 50, 50, 60, 60) for place in range(40)]
-    boxset, table = boxset_of(rows, dict.fromkeys((row[0] for row in rows), "test")), table_of(found)
+    boxset, table = boxset_of(rows, dict.fromkeys((row[0] for row in rows), "test")), detections_table(found)
     images = boxset.images["id"].tolist()
     matches = matching.match(table, boxset.boxes, boxset.classes, images)
     own = average_precision(table, boxset.boxes, boxset.classes, images).ap50[0]
@@ -205,7 +205,7 @@ FOUND_IN_PARTS = [
 
 
 def test_the_threshold_is_chosen_on_validation_and_holds_for_all_parts():
-    boxset, found = boxset_of(IN_PARTS, PARTS), table_of(FOUND_IN_PARTS)
+    boxset, found = boxset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
     assert choose_threshold(boxset, found) == 0.6
     figures = evaluate(boxset, found)
     assert [part.part for part in figures.parts] == ["train", "validation", "test"]
@@ -218,12 +218,12 @@ def test_the_threshold_is_chosen_on_validation_and_holds_for_all_parts():
 
 
 def test_a_part_alone_has_its_own_best_threshold():
-    boxset, found = boxset_of(IN_PARTS, PARTS), table_of(FOUND_IN_PARTS)
+    boxset, found = boxset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
     assert evaluate_part(boxset, found, "test").threshold == 0.55
 
 
 def test_parts_without_images_are_left_out_and_none_at_all_is_an_error():
-    boxset, found = boxset_of(BOXES, TEST), table_of(FOUND)
+    boxset, found = boxset_of(BOXES, TEST), detections_table(FOUND)
     assert [part.part for part in evaluate(boxset, found).parts] == ["test"]
     with pytest.raises(DataError, match="The set boats has no image in train; expected at least one"):
         evaluate(boxset, found, parts=["train"])
@@ -238,14 +238,14 @@ def test_parts_without_images_are_left_out_and_none_at_all_is_an_error():
 )
 def test_what_was_detected_by_another_detector_is_an_error(row, message):
     with pytest.raises(DataError, match=message):
-        evaluate(boxset_of(BOXES, TEST), table_of([*FOUND, row]))
+        evaluate(boxset_of(BOXES, TEST), detections_table([*FOUND, row]))
 
 
 # As JSON and as a table
 
 
 def test_all_figures_are_json_and_unknown_ones_are_null():
-    content = evaluate(boxset_of(BOXES, TEST, ("Boat", "Canoe")), table_of(FOUND), 0.7).to_json()
+    content = evaluate(boxset_of(BOXES, TEST, ("Boat", "Canoe")), detections_table(FOUND), 0.7).to_json()
     again = json.loads(json.dumps(content, allow_nan=False))
     test = again["parts"]["test"]
     assert (again["threshold"], test["images"], test["boxes"], test["hits"]) == (0.7, 3, 2, 2)
@@ -263,7 +263,7 @@ def lines(table, width=100):
 
 
 def test_the_parts_stand_beside_each_other():
-    figures = evaluate(boxset_of(IN_PARTS, PARTS, ("Boat", "Canoe")), table_of(FOUND_IN_PARTS))
+    figures = evaluate(boxset_of(IN_PARTS, PARTS, ("Boat", "Canoe")), detections_table(FOUND_IN_PARTS))
     told = lines(figures.table())
     assert told[0].split() == ["train", "validation", "test"]
     assert told[1].split() == ["AP@0.5", "1.000", "1.000", "0.500"]

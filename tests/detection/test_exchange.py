@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from random_boxsets import IDS, draw_headers, files_in, png_header, random_boxset, small_boxset
 
-from podium.detection.boxset import CORNERS, FLAGS, ordered, read_boxset, write_boxset
 from podium.detection.cleaning import clean_boxset
 from podium.detection.coco import read_coco, write_coco
-from podium.detection.exchange import ImageFiles, check_sizes, id_of, stem_of
+from podium.detection.dataset import CORNERS, FLAGS, ordered, read_dataset, write_dataset
+from podium.detection.formats import ImageFiles, check_sizes, id_of, stem_of
 from podium.detection.voc import read_voc, whole_corners, write_voc
 from podium.detection.yolo import read_yolo, write_yolo
 from podium.errors import DataError
@@ -89,8 +89,8 @@ def test_what_comes_back_can_be_kept_and_goes_away_again(name, seed, tmp_path):
     once = away_and_back(name, random_boxset(seed), tmp_path)
     cleaned, counts = clean_boxset(once, minimum=1e-6)
     assert counts.clipped == counts.swapped == counts.empty == 0
-    write_boxset(cleaned, tmp_path / "set")
-    kept = read_boxset(tmp_path / "set")
+    write_dataset(cleaned, tmp_path / "set")
+    kept = read_dataset(tmp_path / "set")
     write, read = FORMATS[name]
     write(kept, tmp_path / "again", ImageFiles("link", data_folder=tmp_path / name, own_folder=tmp_path))
     again = read(tmp_path / "again")

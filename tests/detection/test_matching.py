@@ -9,13 +9,13 @@ from detection_cases import boxset_of, random_case
 from sklearn.metrics import f1_score
 
 from podium.detection.average_precision import _coco
-from podium.detection.detections import table_of
+from podium.detection.detections import detections_table
 from podium.detection.matching import DEFAULT_THRESHOLD, areas, best_threshold, match, overlaps
 
 
 def matches_of(boxes, found, classes=("Boat",), images=("a", "b")):
     boxset = boxset_of(boxes, dict.fromkeys(images, "test"), classes)
-    return match(table_of(found), boxset.boxes, classes, images)
+    return match(detections_table(found), boxset.boxes, classes, images)
 
 
 def told(matches):

@@ -2,10 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from podium.detection.config import DetectorSettings
+from podium.detection.config import Anchors, DetectorSettings
 from podium.detection.detect import Finder
 from podium.detection.model import build_detector, plain_detector
-from podium.detection.training_config import Anchors
 
 
 def settings_of(name="SmallResNet", **changes):

@@ -10,9 +10,8 @@ import pytest
 from tiny_presets import OFFSET, SCALE, save_resnet, save_retinanet, save_text_model
 
 from podium.config.stage import Unfreeze
-from podium.detection.config import DetectorSettings
+from podium.detection.config import DetectorSettings, PresetSettings
 from podium.detection.model import build_detector, plain_detector
-from podium.detection.preset_config import PresetSettings
 from podium.detection.presets import PresetScaling, save_preset
 from podium.errors import ConfigError, PodiumError, RunError, WeightsError
 from podium.models.backbone import unfreeze

@@ -6,7 +6,7 @@ import pytest
 from detection_cases import boxset_of, random_case
 
 from podium.detection.average_precision import average_precision
-from podium.detection.detections import table_of
+from podium.detection.detections import detections_table
 from podium.detection.evaluation import evaluate_part
 from podium.detection.resampling import average_precision_of
 
@@ -21,7 +21,7 @@ FOUND = [
 
 def judged(boxes, found, classes=("Boat",), images="abc"):
     boxset = boxset_of(boxes, dict.fromkeys(images, "test"), classes)
-    return average_precision(table_of(found), boxset.boxes, classes, list(images)).judged
+    return average_precision(detections_table(found), boxset.boxes, classes, list(images)).judged
 
 
 def resampled(*times, boxes=BOXES, found=FOUND, classes=("Boat",)):

@@ -8,7 +8,7 @@ from boxed_images import CLASSES, detector, draw_set, stage, task_of
 from line_task import assert_same_weights, fit, started, stopped, trained
 
 from podium.config.stage import Unfreeze
-from podium.detection.detections import read_found
+from podium.detection.detections import read_detections
 from podium.detection.model import build_detector
 from podium.detection.task import ImagesWithBoxes
 from podium.training.checkpoints import LOSSES, CheckpointStore
@@ -53,7 +53,7 @@ def test_a_training_leaves_figures_boxes_and_charts(whole):
     assert history[["val_ap50", "val_iou"]].to_numpy().min() >= 0
     figures = json.loads((whole.path / "validation.json").read_text())
     assert figures["images"] == 6
-    assert read_found(whole.path / "validation_boxes.csv", CLASSES).columns[0] == "id"
+    assert read_detections(whole.path / "validation_boxes.csv", CLASSES).columns[0] == "id"
     for name in ("loss.png", "iou_ap.png"):
         assert (whole.path / name).read_bytes().startswith(b"\x89PNG")
 

@@ -15,8 +15,8 @@ from podium.config.loading import load_competition, load_member
 from podium.data.folds import make_folds
 from podium.data.images import read_image
 from podium.data.table import read_rows
-from podium.detection.boxset import write_boxset
-from podium.detection.detections import table_of
+from podium.detection.dataset import write_dataset
+from podium.detection.detections import detections_table
 
 COMPETITION = "configs/competition.yaml"
 
@@ -319,7 +319,7 @@ def searched(tmp_path_factory, podium_in):
     """A detector trained on squares, and a competition of its images: Red, or Blue, or to be told."""
     folder = tmp_path_factory.mktemp("searched")
     boxset = draw_set(folder / "data")
-    write_boxset(boxset, folder / "runs" / "boxes" / "squares")
+    write_dataset(boxset, folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
     names = boxset.images["file"].tolist()
     rows = [f"{name},{'Red' if number % 2 == 0 else 'Blue'}" for number, name in enumerate(names[:12])]
@@ -357,7 +357,7 @@ def test_a_detector_finds_the_boxes_and_what_it_found_is_remembered(searched, po
 
 
 def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, monkeypatch):
-    from podium.detection.predict import TrainedDetector
+    from podium.detection.inference import TrainedDetector
 
     monkeypatch.setattr("podium.detection.crop_search.AT_A_TIME", 5)
     find, calls = TrainedDetector.find, []
@@ -376,11 +376,11 @@ def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, 
 
 
 def test_a_wide_image_is_searched_and_cut_as_a_wide_one(searched, podium_in, monkeypatch, tmp_path):
-    from podium.detection.predict import TrainedDetector
+    from podium.detection.inference import TrainedDetector
 
     def find(self, asked, cache, console):
         """In each image its right half."""
-        return table_of(
+        return detections_table(
             (name, "Red", 0.9, width / 2, 0, width, height)
             for name, (height, width) in zip(asked.ids, asked.shapes, strict=True)
         )

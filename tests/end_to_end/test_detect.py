@@ -10,7 +10,7 @@ import pytest
 import yaml
 from boxed_images import CLASSES, draw_set
 
-from podium.detection.boxset import write_boxset
+from podium.detection.dataset import write_dataset
 from podium.runs import Run
 
 STAGE = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3}
@@ -27,7 +27,7 @@ DETECTOR = {
 
 def prepared(folder):
     """Images, their set, and a detector file."""
-    write_boxset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
+    write_dataset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
     return folder
 
@@ -113,7 +113,7 @@ def test_boxes_of_any_images_in_pixels_of_each(trained, podium_in):
 
 
 def test_a_wide_image_is_searched_as_a_wide_one(trained, podium_in, monkeypatch):
-    from podium.detection.predict import TrainedDetector
+    from podium.detection.inference import TrainedDetector
 
     folder, _ = trained
     (folder / "wide").mkdir(exist_ok=True)

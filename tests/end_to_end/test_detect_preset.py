@@ -8,7 +8,7 @@ import yaml
 from boxed_images import draw_set
 from tiny_presets import save_resnet, save_text_model
 
-from podium.detection.boxset import write_boxset
+from podium.detection.dataset import write_dataset
 from podium.runs import Run
 
 STAGE = {
@@ -29,7 +29,7 @@ DETECTOR = {
 def prepared(tmp_path_factory):
     """Images, their set, a preset and a detector file."""
     folder = tmp_path_factory.mktemp("presets")
-    write_boxset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
+    write_dataset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
     (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
     save_resnet(folder / "preset")
     return folder
@@ -62,7 +62,7 @@ def test_trained_gone_on_with_in_a_further_stage_and_asked_without_the_preset(al
 
 
 def test_another_content_of_the_folder_is_another_run(alone):
-    from podium.detection.preset_config import PresetSettings, fingerprint
+    from podium.detection.config import PresetSettings, fingerprint
 
     settings = PresetSettings(preset=str(alone / "preset"))
     before = fingerprint("squares", settings)

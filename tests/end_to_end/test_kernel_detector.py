@@ -9,7 +9,7 @@ from boxed_images import draw_set
 from standin.pushed import run_pushed
 
 from podium.detection.coco import write_coco
-from podium.detection.exchange import ImageFiles
+from podium.detection.formats import ImageFiles
 from podium.runs import Run
 
 DATASET = "ada/some-squares"

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 
 from podium.config.stage import Stage
-from podium.detection.boxset import BoxSet
 from podium.detection.config import DetectorSettings
+from podium.detection.dataset import BoxDataset
 from podium.detection.task import DetectionTask, ImagesWithBoxes
 
 CLASSES = ["Red", "Blue"]
@@ -30,7 +30,7 @@ def draw_set(folder, train=12, validation=6, empty=1, size=64):
             boxes.append((name, kind, left, top, left + side, top + side, False, False, False, False))
         cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         images.append((name, f"{name}.png", size, size, False, part))
-    return BoxSet(
+    return BoxDataset(
         "squares",
         CLASSES,
         pd.DataFrame(images, columns=["id", "file", "width", "height", "turned", "split"]),

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, BoxSet
-from podium.detection.detections import table_of
+from podium.detection.dataset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, BoxDataset
+from podium.detection.detections import detections_table
 
 
 def boxset_of(boxes, images, classes=("Boat",), slug="boats"):
@@ -15,7 +15,7 @@ def boxset_of(boxes, images, classes=("Boat",), slug="boats"):
     known = pd.DataFrame(
         [[name, f"{name}.jpg", 100, 100, False, part] for name, part in images.items()], columns=list(IMAGE_COLUMNS)
     )
-    return BoxSet(slug, list(classes), known, table, {})
+    return BoxDataset(slug, list(classes), known, table, {})
 
 
 def random_case(seed, images=30, classes=("Boat", "Canoe"), boxes=3, extra=4, parts=("test",)):
@@ -35,7 +35,7 @@ def random_case(seed, images=30, classes=("Boat", "Canoe"), boxes=3, extra=4, pa
         for _ in range(random.integers(0, extra)):
             found.append((name, classes[random.integers(len(classes))], _score(random), *_box(random)))
     order = random.permutation(len(found))
-    return boxset_of(rows, split, classes), table_of([found[place] for place in order])
+    return boxset_of(rows, split, classes), detections_table([found[place] for place in order])
 
 
 def _box(random):

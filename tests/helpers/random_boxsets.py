@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import FLAGS, SPLITS, BoxSet, image_path
-from podium.detection.exchange import ImageFiles
+from podium.detection.dataset import FLAGS, SPLITS, BoxDataset, image_path
+from podium.detection.formats import ImageFiles
 
 CLASSES = ["Boat", "Big & <odd> boat", "no", "Ähre", "Car"]
 """Not in alphabetical order; `Car` may have no box."""
@@ -46,7 +46,7 @@ def random_boxset(seed):
         }
     )
     order = random.permutation(len(boxes))
-    return BoxSet(f"set-{seed}", CLASSES, images, boxes.iloc[order], {"seed": seed, "by": 'a test, in "quotes"'})
+    return BoxDataset(f"set-{seed}", CLASSES, images, boxes.iloc[order], {"seed": seed, "by": 'a test, in "quotes"'})
 
 
 def _ends(random, sides):
@@ -88,7 +88,7 @@ def small_boxset():
         ],
         columns=["id", "class", "left", "top", "right", "bottom", *FLAGS],
     )
-    return BoxSet("small", ["Boat", "Car"], images, boxes, {})
+    return BoxDataset("small", ["Boat", "Car"], images, boxes, {})
 
 
 def files_in(folder):

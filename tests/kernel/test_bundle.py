@@ -11,7 +11,7 @@ import pytest
 from boxed_images import draw_set
 
 from podium.config.loading import load_member
-from podium.detection.boxset import write_boxset
+from podium.detection.dataset import write_dataset
 from podium.errors import BundleError, ConfigError
 from podium.kernel import bundle as bundling
 from podium.kernel.building import assemble, folds_of, jobs_of_folds, whole_job
@@ -115,7 +115,7 @@ def test_every_text_survives_its_notation():
 @pytest.fixture
 def detector(tmp_path):
     """A detector file, and the set that was built for it in runs/."""
-    write_boxset(draw_set(tmp_path / "data"), tmp_path / "runs" / "boxes" / "squares")
+    write_dataset(draw_set(tmp_path / "data"), tmp_path / "runs" / "boxes" / "squares")
     path = tmp_path / "squares.yaml"
     path.write_text("slug: squares\nsource: yolo\ndata_at_kaggle: kaggle-dataset:ada/squares\n")
     return path
@@ -140,7 +140,7 @@ def test_a_detectors_set_travels_and_no_more_of_the_source_than_it_needs(detecto
 def turned(folder):
     boxset = draw_set(folder / "data")
     boxset.images.loc[0, "turned"] = True
-    write_boxset(boxset, folder / "runs" / "boxes" / "squares")
+    write_dataset(boxset, folder / "runs" / "boxes" / "squares")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def turned(folder):
         (lambda folder: shutil.rmtree(folder / "runs"), "none was built in"),
         (turned, "1 of its images were turned"),
         (
-            lambda folder: write_boxset(draw_set(folder / "data", 9_000, size=60), folder / "runs/boxes/squares"),
+            lambda folder: write_dataset(draw_set(folder / "data", 9_000, size=60), folder / "runs/boxes/squares"),
             "more than 900,000",
         ),
     ],
@@ -167,7 +167,7 @@ def test_a_set_that_cannot_travel_is_built_there(change, why, detector, monkeypa
 def test_names_of_images_are_no_keys(detector):
     boxset = draw_set(detector.parent / "data")
     boxset.images.loc[0, "file"] = f"{A_KEY}.png"
-    write_boxset(boxset, detector.parent / "runs" / "boxes" / "squares")
+    write_dataset(boxset, detector.parent / "runs" / "boxes" / "squares")
     assert A_KEY in packed(bundle_of(detector))["boxes/squares/images.csv"]
 
 

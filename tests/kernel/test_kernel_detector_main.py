@@ -9,7 +9,7 @@ from rich.console import Console
 
 from podium import kernel_detector as inside_detector
 from podium import kernel_detector_build as inside_building
-from podium.detection.boxset import write_boxset
+from podium.detection.dataset import write_dataset
 from podium.detection.loading import Detector
 from podium.errors import DataError
 from podium.kernel.job import Job
@@ -28,7 +28,7 @@ def kernel(tmp_path, monkeypatch):
     for folder in (unpacked / "configs", working):
         folder.mkdir(parents=True)
     boxset = draw_set(mounted / "datasets" / "ada" / "squares")
-    write_boxset(boxset, unpacked / "boxes" / "squares")
+    write_dataset(boxset, unpacked / "boxes" / "squares")
     settings = detector(data_at_kaggle="kaggle-dataset:ada/squares", stages=[stage()])
     (unpacked / "configs" / "squares.yaml").write_text(settings.model_dump_json())
     monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(mounted))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from podium.detection.detections import read_found, table_of
+from podium.detection.detections import detections_table, read_detections
 from podium.errors import DataError
 from podium.workflows.detect_predict import find_in_images
 
@@ -33,7 +33,7 @@ def find(*places, out, threshold=None, chosen=None):
     """What was told."""
 
     def search(images, console):
-        return table_of([(name, "Boat", 0.25, 5.0, 5.0, 30.0, 30.0) for name in images])
+        return detections_table([(name, "Boat", 0.25, 5.0, 5.0, 30.0, 30.0) for name in images])
 
     trained = SimpleNamespace(name="boats", classes=["Boat"], threshold=chosen, search=search)
     console = Console(file=StringIO(), width=160, soft_wrap=True)
@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_told_and_left_out_and_a_folder_is_no_image(place
     (places / "nothing.png").touch()
     told = find(places, out=tmp_path / "found", threshold=0.2)
     assert "left out, since they cannot be read: 2 of 4 files" in told
-    assert list(read_found(tmp_path / "found" / "boxes.csv")["id"]) == ["folder.jpg/inside.jpg", "whole.jpg"]
+    assert list(read_detections(tmp_path / "found" / "boxes.csv")["id"]) == ["folder.jpg/inside.jpg", "whole.jpg"]
     with pytest.raises(DataError, match=r"text\.jpg is not an image that can be read: name images"):
         find(places / "text.jpg", out=tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import Data, Debug, Runs, make_console
+from podium.detection.config import BoxChoice, CropMethod, CropOptions
 from podium.detection.crop import Asked
 from podium.detection.crop import crop as crop_competition
-from podium.detection.crop_config import Choose, Cropping, How
 from podium.detection.loading import load_detector
 
 CompetitionFile = Annotated[
@@ -58,7 +58,7 @@ def crop(
         typer.Option("--class", metavar="NAME", help="The object. Else the only class there is.", show_default=False),
     ] = None,
     how: Annotated[
-        How, typer.Option(help="Cut to the object; or blur what is around it, or make that all grey, or black.")
+        CropMethod, typer.Option(help="Cut to the object; or blur what is around it, or make that all grey, or black.")
     ] = "crop",
     margin: Annotated[
         float, typer.Option(min=0.0, max=10.0, help="Added on each side: a share of the box's width, and height.")
@@ -73,7 +73,7 @@ def crop(
     ] = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="The score from which on a box counts.")] = 0.3,
     choose: Annotated[
-        Choose,
+        BoxChoice,
         typer.Option(help="Of several boxes the one of the best score; the largest; or by score times share of area."),
     ] = "both",
     size: Annotated[
@@ -100,6 +100,6 @@ def crop(
     if boxes is not None and (set_ or seed is not None):
         raise typer.BadParameter("is for a detector, and --boxes needs none", param_hint="--set, --seed")
     is_square = how == "crop" if square is None else square
-    wishes = Cropping(kind or "", how, choose, threshold, margin, is_square, size)
+    wishes = CropOptions(kind or "", how, choose, threshold, margin, is_square, size)
     loaded = load_detector(detector, set_ or (), seed) if detector else None
     crop_competition(Asked(competition, loaded, boxes, wishes, out, config, data, runs), make_console())

@@ -103,7 +103,7 @@ def evaluate(
 
     podium detect evaluate configs/detectors/boats.yaml
     """
-    from podium.detection.boxset import SPLITS
+    from podium.detection.dataset import SPLITS
 
     console = make_console()
     strange = [name for name in part or () if name not in SPLITS]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.detection.boxset import CORNERS
+from podium.detection.dataset import CORNERS
 from podium.detection.detections import numbered
 from podium.detection.matching import MOST_ON_A_IMAGE
 

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from podium.config.problems import nearest
 from podium.data.catalogue import catalogue
-from podium.detection.boxset import BOX_COLUMNS, BoxSet
 from podium.detection.cleaning import Cleaned, clean_boxes
 from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
-from podium.detection.exchange import check_sizes
-from podium.detection.fetching import Dead
+from podium.detection.dataset import BOX_COLUMNS, BoxDataset
+from podium.detection.downloads import Dead
+from podium.detection.formats import check_sizes
 from podium.detection.openimages_images import rank
 from podium.detection.splitting import splits_of
 from podium.errors import DataError
@@ -24,7 +24,7 @@ from podium.errors import DataError
 class Built:
     """A set, and what did not get into it."""
 
-    boxset: BoxSet
+    boxset: BoxDataset
     left_out: dict[str, int]
     """Boxes by the flag that their file says to leave out."""
     cleaned: Cleaned
@@ -48,7 +48,7 @@ def from_folder(settings: DetectorSettings, source: FolderSource, data: Path, co
     return replace(finished(settings, list(classes), images, boxes, left_out, empty), dead=dead)
 
 
-def _read(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> BoxSet:
+def _read(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> BoxDataset:
     place = data / source.folder
     if source.kind == "yolo":
         from podium.detection.yolo import read_yolo
@@ -67,7 +67,9 @@ def _read(settings: DetectorSettings, source: FolderSource, data: Path, console:
     return replace(found, images=found.images.assign(file=files, turned=False))
 
 
-def _there(found: BoxSet, settings: DetectorSettings, data: Path, console: Console) -> tuple[BoxSet, list[Dead]]:
+def _there(
+    found: BoxDataset, settings: DetectorSettings, data: Path, console: Console
+) -> tuple[BoxDataset, list[Dead]]:
     """The images that are there, and whole, with their boxes; and the others."""
     images = found.images
     paths = [data / file for file in images["file"]]
@@ -137,5 +139,5 @@ def finished(
     if not isinstance(settings.split, SourceSplit):
         shares = (settings.split.train, settings.split.validation, settings.split.test)
         images = images.assign(split=splits_of(images["id"], settings.split.seed, shares))
-    made = BoxSet(settings.slug, classes, images, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
+    made = BoxDataset(settings.slug, classes, images, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
     return Built(made, left_out, cleaned, bare)

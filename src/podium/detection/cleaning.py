@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import CORNERS, BoxSet, rows_of_images
+from podium.detection.dataset import CORNERS, BoxDataset, rows_of_images
 from podium.errors import DataError
 
 MINIMUM_PIXELS = 1.0
@@ -44,7 +44,7 @@ class Cleaned:
         return f"{self.kept:,} of {self.boxes:,} boxes kept: {', '.join(told) or 'nothing to clean'}"
 
 
-def clean_boxset(boxset: BoxSet, minimum: float = MINIMUM_PIXELS) -> tuple[BoxSet, Cleaned]:
+def clean_boxset(boxset: BoxDataset, minimum: float = MINIMUM_PIXELS) -> tuple[BoxDataset, Cleaned]:
     """Images that lose all their boxes stay, as images without any."""
     boxes, cleaned = clean_boxes(boxset.images, boxset.boxes, minimum)
     return replace(boxset, boxes=boxes), cleaned
@@ -54,7 +54,7 @@ def clean_boxes(
     images: pd.DataFrame, boxes: pd.DataFrame, minimum: float = MINIMUM_PIXELS
 ) -> tuple[pd.DataFrame, Cleaned]:
     """The boxes that are left, and what was done, in the order of the fields of `Cleaned`. Of doubles (the same
-    image, class and corners) the first is kept. The boxes may have more columns than a BoxSet's."""
+    image, class and corners) the first is kept. The boxes may have more columns than a BoxDataset's."""
     rows = rows_of_images(boxes["id"], images)
     if (rows < 0).any():
         stranger = boxes["id"].iloc[int((rows < 0).argmax())]

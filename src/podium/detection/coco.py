@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from podium.detection.boxset import CORNERS, DIGITS, BoxSet, rows_of_images, settled
-from podium.detection.exchange import (
+from podium.detection.dataset import CORNERS, DIGITS, BoxDataset, rows_of_images, settled
+from podium.detection.formats import (
     READ_SPLITS,
     SHORT_SPLITS,
     ImageFiles,
@@ -29,7 +29,7 @@ from podium.detection.exchange import (
     new_folder,
     put_images,
 )
-from podium.detection.reading import MEND, json_of, number_in, pixels_in, problem_of_classes, short
+from podium.detection.parsing import MEND, json_of, number_in, pixels_in, problem_of_classes, short
 from podium.errors import DataError
 
 _ATTRIBUTES = ("occluded", "truncated", "depiction")
@@ -38,7 +38,7 @@ _AT_A_TIME = 5_000
 """Boxes that are turned into text together."""
 
 
-def write_coco(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+def write_coco(boxset: BoxDataset, folder: Path, images: ImageFiles | None = None) -> None:
     """Into a folder that is not there yet or is empty. Images, boxes and classes are numbered from 1, over all three
     files."""
     boxset = settled(boxset)
@@ -77,7 +77,7 @@ def _list_of(content: Iterable[Any]) -> Iterator[str]:
     yield "]" if between != "[" else "[]"
 
 
-def _images(boxset: BoxSet, names: Sequence[str], rows: Any, is_in_place: bool) -> Iterator[dict[str, Any]]:
+def _images(boxset: BoxDataset, names: Sequence[str], rows: Any, is_in_place: bool) -> Iterator[dict[str, Any]]:
     table = boxset.images.iloc[rows]
     columns = [table[name].tolist() for name in ("id", "width", "height", "turned")]
     for row, name, width, height, turned in zip(rows.tolist(), *columns, strict=True):
@@ -85,7 +85,7 @@ def _images(boxset: BoxSet, names: Sequence[str], rows: Any, is_in_place: bool) 
         yield image | ({"turned": True} if turned and is_in_place else {})
 
 
-def _annotations(boxset: BoxSet, rows: Any) -> Iterator[dict[str, Any]]:
+def _annotations(boxset: BoxDataset, rows: Any) -> Iterator[dict[str, Any]]:
     boxes = boxset.boxes.iloc[rows]
     image = rows_of_images(boxes["id"], boxset.images) + 1
     category = classes_of_boxes(boxset)[rows] + 1
@@ -108,7 +108,7 @@ def _annotations(boxset: BoxSet, rows: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-def read_coco(path: Path, *, slug: str | None = None) -> BoxSet:
+def read_coco(path: Path, *, slug: str | None = None) -> BoxDataset:
     """One file, or a folder with annotations/instances_*.json or with */_annotations.coco.json, whose names tell the
     splits; a single file whose name tells none is all to train.
 

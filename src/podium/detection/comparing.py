@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.detection.average_precision import AveragePrecision, average_precision, mean_of_known
-from podium.detection.boxset import BoxSet
+from podium.detection.dataset import BoxDataset
 from podium.detection.evaluation import count
 from podium.detection.matching import Flags, Floats, Ints, Matches, match
 from podium.detection.resampling import average_precision_of
@@ -45,14 +45,14 @@ class _Look:
     """In the order of METRICS."""
 
     @classmethod
-    def at(cls, boxset: BoxSet, detections: Detections, images: Sequence[str]) -> "_Look":
+    def at(cls, boxset: BoxDataset, detections: Detections, images: Sequence[str]) -> "_Look":
         worth = average_precision(detections.found, boxset.boxes, boxset.classes, images)
         matches = match(detections.found, boxset.boxes, boxset.classes, images)
         mean_iou = count(matches, detections.threshold).mean_iou
         values = [mean_of_known(worth.ap50), mean_of_known(worth.ap), mean_iou]
         return cls(worth, matches, matches.is_hit & (matches.scores >= detections.threshold), values)
 
-    def boxes_hit(self, boxset: BoxSet) -> Flags:
+    def boxes_hit(self, boxset: BoxDataset) -> Flags:
         """Of each box that can be hit."""
         is_hit: Flags = np.zeros(len(boxset.boxes), dtype=bool)
         is_hit[self.matches.taken[self.is_counted_hit]] = True
@@ -69,7 +69,7 @@ class _Look:
 
 
 def compare(
-    boxset: BoxSet,
+    boxset: BoxDataset,
     detectors: Sequence[Detections],
     *,
     rounds: int = ROUNDS,

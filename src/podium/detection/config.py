@@ -1,183 +1,379 @@
-"""The schema of a detector file: where its boxes come from, which of them are kept, how images are split; and how it
-is trained, which is `DetectorTraining`."""
+"""The schema of a detector file: where its images and boxes come from, the model, and how it is trained."""
 
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, field_validator, model_validator
 
+from podium.config.backbones import SMALLEST
 from podium.config.competition import ShareFolds, checked_pattern
-from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
+from podium.config.kaggle_place import DataAtKaggle, KaggleKind, KagglePlace, is_at_kaggle, source_of
+from podium.config.member import BackboneSettings, Precision
 from podium.config.problems import raise_key_problems
-from podium.config.settings import Settings, short_form
-from podium.detection.training_config import DetectorTraining
+from podium.config.settings import Positive, Settings, short_form
+from podium.config.stage import Augmentation, Stage
+from podium.errors import RunError, WeightsError
+from podium.files import digest_of, digest_of_file, read_json
+from podium.models import weights
 
-NAMED_ADDRESSES = ("original", "thumbnail")
-"""Columns of Open Images' table of images that hold addresses: OriginalURL and Thumbnail300KURL."""
+OPEN_IMAGES_URLS = ("original", "thumbnail")
+"""The columns OriginalURL and Thumbnail300KURL of Open Images' image table."""
 
 
-def _several(value: Any) -> Any:
-    """A text alone stands for a list of one."""
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Texts = Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
+Texts = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+# Where images and boxes come from
 
 
 class Fetch(Settings):
-    """Images that the folder lacks come from these addresses, each tried until one serves."""
+    """Where to download missing images from; each URL is tried until one works."""
 
     addresses: Texts = ["original", "thumbnail"]
-    """original, thumbnail, or an address such as https://host/{subset}/{id}.jpg."""
+    """original, thumbnail, or a URL pattern such as https://host/{subset}/{id}.jpg."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 8
 
     @field_validator("addresses")
     @classmethod
-    def _known(cls, addresses: list[str]) -> list[str]:
+    def _check_addresses(cls, addresses: list[str]) -> list[str]:
         for address in addresses:
             if address.startswith(("https://", "http://")):
                 checked_pattern(address, {"id", "subset"})
-            elif address not in NAMED_ADDRESSES:
+            elif address not in OPEN_IMAGES_URLS:
                 raise ValueError(
-                    f"expected original, thumbnail, or an address such as https://host/{{subset}}/{{id}}.jpg:"
+                    "expected original, thumbnail or a URL pattern such as https://host/{subset}/{id}.jpg,"
                     f" got {address!r}"
                 )
         return addresses
 
 
 class OpenImagesSource(Settings):
-    """A download of Open Images. Names are seen from the data folder."""
+    """A download of Open Images. Paths are relative to the data folder."""
 
     kind: Literal["openimages"]
     boxes: str = "oidv6-train-annotations-bbox.csv"
     classes: str = "class-descriptions-boxable.csv"
     image_table: str | None = "train-images-boxable-with-rotation.csv"
-    """The table that knows how images are turned and where they come from; null where there is none."""
+    """The table with the rotation and the URLs of each image; null if there is none."""
     urls: list[str] = []
-    """Parts of the list of addresses, with sizes and checksums: open-images-dataset-train0.tsv and so on."""
+    """Lists of URLs with sizes and checksums: open-images-dataset-train0.tsv and so on."""
     images: Texts = ["images/{id}.jpg"]
-    """Where an image is. Folders may hold `*`, as in `train/*/{id}.jpg`; the first place that has it counts."""
+    """Patterns for image files. Folders may contain `*`, as in `train/*/{id}.jpg`; the first match is used."""
     fetch: Fetch | None = None
-    """Left out, nothing is fetched: boxes of images that are not there are left out."""
+    """If omitted, nothing is downloaded, and boxes of missing images are left out."""
 
     @field_validator("images")
     @classmethod
-    def _inside(cls, images: list[str]) -> list[str]:
+    def _check_images(cls, images: list[str]) -> list[str]:
         for pattern in images:
             checked_pattern(pattern, {"id"})
             if "{id}" not in PurePosixPath(pattern).name or "*" in PurePosixPath(pattern).name:
-                raise ValueError(f"{{id}} belongs into the file's name, and * only into its folders: got {pattern!r}")
+                raise ValueError(f"expected {{id}} in the file name and * in folder names only, got {pattern!r}")
         return images
 
     @model_validator(mode="after")
-    def _can_be_fetched(self) -> Self:
+    def _check_fetch(self) -> Self:
         problems = []
         if self.fetch and "*" in self.images[0]:
             problems.append(
-                ("images", f"what is fetched goes to the first place, which says no folder: {self.images[0]}")
+                ("images", f"images are downloaded to the first pattern, which must not contain *: {self.images[0]}")
             )
-        needs_table = (
-            not self.fetch or set(self.fetch.addresses) & set(NAMED_ADDRESSES) or "{subset}" in str(self.fetch)
-        )
-        if self.fetch and self.image_table is None and needs_table:
-            problems.append(("fetch", "original, thumbnail and {subset} are columns of the table of images: name it"))
+        if self.fetch and self.image_table is None:
+            uses_table = set(self.fetch.addresses) & set(OPEN_IMAGES_URLS) or "{subset}" in str(self.fetch)
+            if uses_table:
+                problems.append(("fetch", "original, thumbnail and {subset} need the image table: set image_table"))
         if self.urls and not self.fetch:
-            problems.append(("urls", "addresses are for what is fetched: add fetch, or leave urls out"))
+            problems.append(("urls", "URLs are only used for downloads: add fetch, or remove urls"))
         raise_key_problems(problems)
         return self
 
 
 class FolderSource(Settings):
-    """A set in another form: text files of YOLO, XML files of Pascal VOC, or JSON files of COCO."""
+    """A dataset in another format: YOLO text files, Pascal VOC XML files or COCO JSON files."""
 
     kind: Literal["yolo", "voc", "coco"]
     folder: str = "."
-    """Seen from the data folder, or absolute. Of COCO it may be one file."""
+    """Relative to the data folder, or absolute. For COCO it may be a single file."""
 
 
 Source = Annotated[OpenImagesSource | FolderSource, Field(discriminator="kind"), short_form("kind")]
 
 
 class SourceSplit(Settings):
-    """The split that the set came with."""
+    """Use the split of the source dataset."""
 
     kind: Literal["source"]
 
 
-def _shares_unless_said(value: Any) -> Any:
+def _as_shares(value: Any) -> Any:
     return {"kind": "shares", **value} if isinstance(value, dict) else value
 
 
 Split = Annotated[
-    ShareFolds | SourceSplit, Field(discriminator="kind"), BeforeValidator(_shares_unless_said), short_form("kind")
+    ShareFolds | SourceSplit, Field(discriminator="kind"), BeforeValidator(_as_shares), short_form("kind")
 ]
 
 
 class Keep(Settings):
-    """Boxes that carry such a flag: whether they are kept."""
+    """Which boxes with these flags are kept."""
 
     group: bool = False
-    """One box around more than five objects that touch."""
+    """One box around more than five touching objects."""
     depiction: bool = False
     """A drawing or a statue of the object."""
     inside: bool = False
-    """The image was taken inside the object."""
+    """The photo was taken inside the object."""
     occluded: bool = True
     truncated: bool = True
 
 
 def _count_or_share(value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError(f"expected how many, such as 200, or a share of the others, such as 0.1: got {value!r}")
+        raise ValueError(f"expected a count such as 200 or a share such as 0.1, got {value!r}")
     return value
 
 
-class DetectorSettings(DetectorTraining):
+# The model
+
+
+class PresetSettings(Settings):
+    """A KerasHub preset as the backbone."""
+
+    preset: str
+    """A KerasHub preset such as resnet_50_imagenet; a handle, `kaggle://...` or `hf://...`; the path of a folder
+    written by `save_to_preset`, absolute or relative to the working directory; or such a folder on Kaggle,
+    `kaggle-dataset:<owner>/<slug>/<folder>` or `kaggle-kernel:...`, which is attached to the kernel."""
+    freeze_batchnorm: bool = True
+    """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, value: Any) -> Any:
+        conflicts = [key for key in ("name", "weights", "alpha") if isinstance(value, dict) and key in value]
+        if conflicts:
+            override = f"backbone={{preset: {value['preset']}}}"
+            message = f"cannot be combined with {', '.join(conflicts)}: use one of them (--set '{override}')"
+            raise_key_problems([("preset", message)])
+        return value
+
+    @field_validator("preset")
+    @classmethod
+    def _check_preset(cls, preset: str) -> str:
+        place = KagglePlace.parse(preset)
+        if is_at_kaggle(preset) and (place is None or place.kind == "competition"):
+            raise ValueError(
+                "expected kaggle-dataset:<owner>/<slug>/<folder> or kaggle-kernel:<owner>/<slug>/<folder>, such as"
+                f" kaggle-kernel:ada/podium-weights-boats/resnet_50_imagenet, got {preset!r}"
+            )
+        if not preset or ("://" in preset and not preset.startswith(("kaggle://", "hf://"))):
+            raise ValueError(
+                "expected a KerasHub preset such as resnet_50_imagenet, a kaggle:// or hf:// handle, or a folder"
+                f" written by save_to_preset, got {preset!r}"
+            )
+        return preset
+
+    @property
+    def is_a_folder(self) -> bool:
+        """Whether it is a local path; names of KerasHub presets contain no slash."""
+        is_a_path = "/" in self.preset or "\\" in self.preset or self.preset.startswith(".")
+        return is_a_path and "://" not in self.preset and self.kaggle_source is None
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether it is downloaded from the internet."""
+        return not self.is_a_folder and self.kaggle_source is None
+
+    @property
+    def kaggle_source(self) -> tuple[KaggleKind, str] | None:
+        """The dataset or kernel to attach, as its kind and owner/slug."""
+        place = KagglePlace.parse(self.preset)
+        return place.source if place else None
+
+    @property
+    def kaggle_folder(self) -> str:
+        """The path of the folder within that source."""
+        place = KagglePlace.parse(self.preset)
+        return place.inside if place else ""
+
+    @property
+    def begins_at_random(self) -> bool:
+        return False
+
+    @property
+    def minimum_size(self) -> int:
+        return SMALLEST
+
+    def rehearsed(self) -> "PresetSettings | BackboneSettings":
+        """The backbone of a dry run, which uses no preset that has to be downloaded."""
+        return self if self.is_a_folder else STAND_IN
+
+
+STAND_IN = BackboneSettings(name="SmallResNet", weights="none")
+"""The backbone of a dry run in place of a preset that is not on this machine."""
+
+
+def _backbone_tag(value: Any) -> str:
+    is_preset = isinstance(value, PresetSettings) or (isinstance(value, dict) and "preset" in value)
+    return "preset" if is_preset else "named"
+
+
+DetectorBackbone = Annotated[
+    Annotated[BackboneSettings, Tag("named")] | Annotated[PresetSettings, Tag("preset")], Discriminator(_backbone_tag)
+]
+
+
+def fingerprint(name: str, backbone: BackboneSettings | PresetSettings) -> str | None:
+    """Digest of a weights file or a preset folder: other weights at the same path make another run."""
+    if isinstance(backbone, BackboneSettings):
+        return weights.fingerprint(name, backbone)
+    if not backbone.is_a_folder:
+        return backbone.preset if backbone.kaggle_source else None
+    folder = Path(backbone.preset)
+    config, converter = folder / "config.json", folder / "image_converter.json"
+    try:
+        is_preset = "registered_name" in read_json(config)
+    except RunError:
+        is_preset = False
+    files = sorted(folder.glob("model*.weights.*"))
+    if not is_preset or not files:
+        raise WeightsError(
+            f"{name}: no KerasHub preset in {folder}; expected a folder written by save_to_preset, with {config.name}"
+            " and weights, or the name of a preset such as backbone.preset: resnet_50_imagenet (needs internet)"
+        )
+    return digest_of([[file.name, digest_of_file(file)] for file in (config, converter, *files) if file.is_file()])
+
+
+STRIDE = 32
+"""Of the coarsest features of the backbone."""
+LEVELS = (3, 4, 5)
+"""Feature levels taken from the backbone: strides 8, 16 and 32."""
+
+
+class Anchors(Settings):
+    size: Positive = 4.0
+    """In strides: 4 makes anchors of 32 pixels on the finest level, doubling with each level."""
+    scales: Annotated[int, Field(ge=1, le=5)] = 3
+    """Sizes per level."""
+    ratios: Annotated[list[Positive], Field(min_length=1)] = [0.5, 1.0, 2.0]
+    """Height to width."""
+
+
+class DetectionHead(Settings):
+    layers: Annotated[int, Field(ge=1, le=8)] = 4
+    """Convolutions before the output layer, in the class head and in the box head."""
+    norm: bool = True
+    """GroupNormalization after each; without it, random weights hardly train."""
+
+
+# The file
+
+
+class DetectorSettings(Settings):
     slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: str = ""
     data_at_kaggle: DataAtKaggle = None
     source: Source
     classes: dict[str, Texts] = {}
-    """A class, and the source's names that it takes together; a list where each is its own. All of the source's where
-    left out, which Open Images, with its 600, does not allow."""
+    """Class name: the source's class names that it combines; or a list of the source's names. Default: all classes of
+    the source, except for Open Images, where it is required."""
     keep: Keep = Keep()
     split: Split = ShareFolds(kind="shares")
     empty_images: Annotated[int | float, PlainValidator(_count_or_share)] | None = None
-    """Images without any box of the classes: how many, or as a share of those with boxes. Left out, a set in a folder
-    keeps all of its own, and of Open Images there are none."""
+    """Images without boxes: a count, or a share of the images with boxes. Default: none from Open Images, all from
+    other sources."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    backbone: DetectorBackbone = BackboneSettings(name="ResNet50")
+    levels: Annotated[int, Field(ge=5, le=7)] = 7
+    """The coarsest level of the feature pyramid. A RetinaNet preset has its own."""
+    anchors: Anchors = Anchors()
+    head: DetectionHead = DetectionHead()
+    box_weight: Positive = 10.0
+    """Weight of the box loss relative to the class loss."""
+    resize: Literal["squash", "pad"] = "pad"
+    augmentation: Augmentation = []
+    stages: list[Stage] = []
+    """May be empty in a file that only builds a dataset."""
+    monitor: Literal["ap50", "ap", "iou"] = "ap50"
+    """The validation metric that selects the best weights."""
+    precision: Precision = "auto"
+    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
+    save_every: Positive = 10.0
+    tensorboard: bool = False
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """What a kernel has to attach for the data; None where nothing says so."""
+        """The dataset, kernel or competition that a Kaggle kernel attaches for the data."""
         return source_of(self.data_at_kaggle)
 
     @field_validator("classes", mode="before")
     @classmethod
-    def _class_names(cls, classes: Any) -> Any:
+    def _classes_from_list(cls, classes: Any) -> Any:
         if not isinstance(classes, list):
             return classes
         names = [name for name in classes if isinstance(name, str)]
         if len(names) < len(classes):
-            raise ValueError("a class is text, exactly as the source spells it: write numbers in quotes")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"a class stands twice: {', '.join(twice)}; keep one")
+            raise ValueError("expected class names as text, spelled as in the source: put numbers in quotes")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {name: [name] for name in names}
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_source(self) -> Self:
         problems = []
-        taken: dict[str, str] = {}
+        used_by: dict[str, str] = {}
         for name, sources in self.classes.items():
             for source in sources:
-                if source in taken:
-                    problems.append((f"classes.{name}", f"{source!r} is part of {taken[source]!r} already; keep one"))
-                taken[source] = name
-        is_open_images = isinstance(self.source, OpenImagesSource)
-        if is_open_images and not self.classes:
-            problems.append(("classes", "which of Open Images' 600 classes? Such as [Boat, Canoe]"))
-        if is_open_images and isinstance(self.split, SourceSplit):
-            problems.append(("split", "a table of Open Images is one subset whole: give shares, or leave split out"))
-        if isinstance(self.source, OpenImagesSource) and self.empty_images and self.source.image_table is None:
-            problems.append(("empty_images", "which images there are says source.image_table: name that table"))
+                if source in used_by:
+                    problems.append((f"classes.{name}", f"{source!r} is already part of {used_by[source]!r}"))
+                used_by[source] = name
+        if isinstance(self.source, OpenImagesSource):
+            if not self.classes:
+                problems.append(("classes", "required for Open Images, such as [Boat, Canoe]"))
+            if isinstance(self.split, SourceSplit):
+                problems.append(("split", "Open Images tables have no split: give shares, or remove split"))
+            if self.empty_images and self.source.image_table is None:
+                problems.append(("empty_images", "needs the list of images: set source.image_table"))
         raise_key_problems(problems)
         return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        minimum = self.backbone.minimum_size
+        problems = []
+        for number, stage in enumerate(self.stages):
+            key = f"stages.{number}"
+            if stage.name in names[:number]:
+                problems.append((f"{key}.name", f"duplicate stage name {stage.name!r}"))
+            if stage.image_size % STRIDE or stage.image_size < minimum:
+                expected = f"a multiple of {STRIDE}" + (f", at least {minimum}" * (minimum > STRIDE))
+                problems.append((f"{key}.image_size", f"expected {expected}, got {stage.image_size}"))
+            if stage.views is not None:
+                problems.append((f"{key}.views", "not supported for detectors: remove it"))
+        raise_key_problems(problems)
+        return self
+
+
+# Cropping
+
+CropMethod = Literal["crop", "blur", "grey", "black"]
+BoxChoice = Literal["score", "size", "both"]
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    class_name: str
+    method: CropMethod = "crop"
+    choose: BoxChoice = "both"
+    """Which box is the object: the highest score, the largest box, or the highest product of score and area."""
+    threshold: float = 0.3
+    margin: float = 0.1
+    """Added on each side, as a share of the box's width and height."""
+    square: bool = False
+    size: int | None = None
+    """Images with a longer side than this are shrunk to it."""

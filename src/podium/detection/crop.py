@@ -15,7 +15,7 @@ from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.config.problems import nearest
 from podium.config.yaml_file import read_yaml
-from podium.detection.crop_config import MADE, Cropping
+from podium.detection.config import CropOptions
 from podium.detection.crop_search import boxes_of_table, classes_of_table, digest_of_search, search
 from podium.detection.cropped_competition import NewCompetition, Wanted, competition_text, new_competition
 from podium.detection.cropped_folder import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from podium.detection.crop_search import Found
     from podium.detection.cropping import Box
 
+MADE = {"crop": "cropped", "blur": "blurred", "grey": "greyed", "black": "blacked"}
 CONFIG = "competition.yaml"
 CORNERS = COLUMNS[-4:]
 _MAKING = 1
@@ -57,7 +58,7 @@ class Asked:
     detector: Detector | None
     boxes: Path | None
     """A table of boxes instead of a detector."""
-    wishes: Cropping
+    wishes: CropOptions
     """Of the class "", if the only one that there is is meant."""
     out: Path | None
     config: Path | None
@@ -79,7 +80,7 @@ class _Boxes:
 @dataclass(frozen=True)
 class _Plan:
     new: NewCompetition
-    wishes: Cropping
+    wishes: CropOptions
     boxes: _Boxes
     contents: dict[str, str]
     """Of each image's path the digest of its content, where it can be read."""
@@ -111,13 +112,13 @@ def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
     from podium.data.images import DECODING
     from podium.data.table import read_rows
 
-    folder, made = data_folder(competition.slug, asked.data, competition.kaggle_source), MADE[asked.wishes.how]
+    folder, made = data_folder(competition.slug, asked.data, competition.kaggle_source), MADE[asked.wishes.method]
     out = asked.out or Path("data") / f"{competition.slug}-{made}"
     config = asked.config or out / CONFIG
     check_out(out, folder)
     check_config(config)
     boxes = _boxes(asked)
-    wishes = replace(asked.wishes, kind=_kind(asked.wishes.kind, boxes))
+    wishes = replace(asked.wishes, class_name=_kind(asked.wishes.class_name, boxes))
     rows = read_rows(competition, folder)
     known = catalogue(images_of(rows), competition.slug, console)
     leave_out_unreadable(rows, competition.on_bad_image, known)  # which tells what must not be
@@ -134,9 +135,9 @@ def _boxes(asked: Asked) -> _Boxes:
         assert asked.detector is not None
         trained = find_trained(asked.detector, asked.runs)
         return _Boxes(trained.name, digest_of_search(trained), trained.classes, trained=trained)
-    from podium.detection.detections import read_found
+    from podium.detection.detections import read_detections
 
-    table = read_found(asked.boxes)
+    table = read_detections(asked.boxes)
     if not len(table):
         raise DataError(f"{asked.boxes} holds no box; expected those of this competition's images: detect again")
     return _Boxes(asked.boxes.name, digest_of_file(asked.boxes), classes_of_table(table), table=table)
@@ -265,8 +266,8 @@ _DONE = {"crop": "cut to", "blur": "blurred around", "grey": "made grey around",
 
 
 def _what(plan: _Plan) -> str:
-    how = _DONE[plan.wishes.how]
-    return f"each image {how} its {plan.wishes.kind}, as {plan.boxes.name} has it, whole where there is none"
+    how = _DONE[plan.wishes.method]
+    return f"each image {how} its {plan.wishes.class_name}, as {plan.boxes.name} has it, whole where there is none"
 
 
 def _training(plan: _Plan) -> str:
@@ -279,7 +280,9 @@ def _training(plan: _Plan) -> str:
 
 def _told(plan: _Plan, stamp: dict[str, Any], has_changed: bool) -> list[str]:
     count = stamp[FOUND] + stamp[WHOLE] + stamp[UNREADABLE]
-    lines = [f"{plan.out}: {count:,} images, {stamp[FOUND]:,} of them {_DONE[plan.wishes.how]} a {plan.wishes.kind}"]
+    lines = [
+        f"{plan.out}: {count:,} images, {stamp[FOUND]:,} of them {_DONE[plan.wishes.method]} a {plan.wishes.class_name}"
+    ]
     if stamp.get("median_share"):
         lines[0] += f", which is {stamp['median_share']:.1%} of the image in the median"
     if stamp[WHOLE]:

@@ -59,7 +59,7 @@ def _searched(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         shown = progress.add_task("  searching images", total=len(images))
         import_libraries()
-        from podium.detection.predict import Searched, TrainedDetector
+        from podium.detection.inference import Searched, TrainedDetector
         from podium.detection.sizes import upright_sizes
 
         opened, names = TrainedDetector(trained.run, trained.settings, trained.classes), list(images)

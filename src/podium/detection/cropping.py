@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from podium.data.images import Image
-from podium.detection.crop_config import Choose, Cropping, How
+from podium.detection.config import BoxChoice, CropMethod, CropOptions
 
 QUALITY = 95
 """Of a JPEG."""
@@ -60,21 +60,23 @@ class Cropped(NamedTuple):
     place: Place
 
 
-def crop_image(image: Image, boxes: Iterable[Box], wishes: Cropping) -> Cropped:
+def crop_image(image: Image, boxes: Iterable[Box], wishes: CropOptions) -> Cropped:
     """The image with its object alone; untouched but for its size where none of these boxes is it."""
     height, width = image.shape[:2]
     box = choose_box(boxes, width, height, wishes)
     if box is None:
         return Cropped(shrunk(image, wishes.size), None, (0, 0, width, height))
     place = place_of(box, width, height, margin=wishes.margin, square=wishes.square)
-    return Cropped(shrunk(treated(image, place, wishes.how), wishes.size), box, place)
+    return Cropped(shrunk(treated(image, place, wishes.method), wishes.size), box, place)
 
 
-def choose_box(boxes: Iterable[Box], width: int, height: int, wishes: Cropping) -> Box | None:
+def choose_box(boxes: Iterable[Box], width: int, height: int, wishes: CropOptions) -> Box | None:
     """The object among boxes of any class and score, cut off at the image's edge. Of equals the one of the higher
     score, then the larger, then the one further left."""
     worth = _WORTH[wishes.choose]
-    asked = (box.within(width, height) for box in boxes if box.kind == wishes.kind and box.score >= wishes.threshold)
+    asked = (
+        box.within(width, height) for box in boxes if box.kind == wishes.class_name and box.score >= wishes.threshold
+    )
     return max(
         (box for box in asked if box.area > 0),
         key=lambda box: (worth(box, width * height), box.score, box.area, -box.left, -box.top),
@@ -82,7 +84,7 @@ def choose_box(boxes: Iterable[Box], width: int, height: int, wishes: Cropping) 
     )
 
 
-_WORTH: Mapping[Choose, Callable[[Box, int], float]] = {
+_WORTH: Mapping[BoxChoice, Callable[[Box, int], float]] = {
     "score": lambda box, pixels: box.score,
     "size": lambda box, pixels: box.area,
     "both": lambda box, pixels: box.score * box.area / pixels,
@@ -116,13 +118,13 @@ def _grown(start: int, end: int, side: int, limit: int) -> tuple[int, int]:
     return start, start + side
 
 
-def treated(image: Image, place: Place, how: How) -> Image:
+def treated(image: Image, place: Place, method: CropMethod) -> Image:
     """Cut to the place; or of the same size, with another background."""
     left, top, right, bottom = place
     object_ = image[top:bottom, left:right]
-    if how == "crop":
+    if method == "crop":
         return object_
-    background = _blurred(image) if how == "blur" else np.full_like(image, GREY if how == "grey" else 0)
+    background = _blurred(image) if method == "blur" else np.full_like(image, GREY if method == "grey" else 0)
     background[top:bottom, left:right] = object_
     return background
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from podium.data.batches import PredictionBatches
 from podium.data.boxes import CORNERS, from_square
 from podium.data.images import Resize
-from podium.detection.detections import table_of
+from podium.detection.detections import detections_table
 from podium.models.feed import fed
 
 
@@ -53,7 +53,7 @@ class Finder:
                 for number, found in enumerate(self(images), start=done):
                     rows += _rows(found, ids[number], shapes[number], classes, self._size, resize)
                 done += len(images)
-        return table_of(rows)
+        return detections_table(rows)
 
 
 def _rows(

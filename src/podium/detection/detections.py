@@ -25,47 +25,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.detection.boxset import CORNERS
+from podium.detection.dataset import CORNERS
 from podium.errors import DataError
 from podium.files import atomic_write
 
-FOUND_COLUMNS = ("id", "class", "score", *CORNERS)
+DETECTION_COLUMNS = ("id", "class", "score", *CORNERS)
 _FIGURES = ["score", *CORNERS]
 _LINE = ",".join(["%.9g"] * len(_FIGURES))
 _AT_A_TIME = 5_000
 """Rows that are turned into text together, so that a long file takes no more memory than a short one."""
 
 
-def table_of(rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+def detections_table(rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
     """A table of these rows, also of none: ids and classes text, figures float64."""
-    table = pd.DataFrame(list(rows), columns=list(FOUND_COLUMNS))
+    table = pd.DataFrame(list(rows), columns=list(DETECTION_COLUMNS))
     texts: dict[Any, Any] = dict.fromkeys(("id", "class"), object)
     return table.astype(texts | dict.fromkeys(_FIGURES, np.float64))
 
 
-def write_found(path: Path, found: pd.DataFrame) -> None:
+def write_detections(path: Path, found: pd.DataFrame) -> None:
     """The whole CSV or nothing, in the table's order."""
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(FOUND_COLUMNS)
+        writer.writerow(DETECTION_COLUMNS)
         for name, kind, figures in _rows_of(found):
             writer.writerow([name, kind, *(_LINE % figures).split(",")])
 
 
-def read_found(path: Path, classes: Collection[str] | None = None) -> pd.DataFrame:
-    """What `write_found` wrote, or anybody else with these columns; else DataError with the line.
+def read_detections(path: Path, classes: Collection[str] | None = None) -> pd.DataFrame:
+    """What `write_detections` wrote, or anybody else with these columns; else DataError with the line.
 
     With `classes`, one that is not among them is an error too.
     """
     reader = csv.reader(_lines_of(path), strict=True)
     try:
         heading = next(reader, [])
-        if heading != list(FOUND_COLUMNS):
+        if heading != list(DETECTION_COLUMNS):
             raise ValueError(f"columns {', '.join(map(_short, heading)) or 'none'}")
-        return table_of(_checked_row(cells, classes) for cells in reader)
+        return detections_table(_checked_row(cells, classes) for cells in reader)
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"{path}, line {max(reader.line_num, 1)}: {error}; expected {','.join(FOUND_COLUMNS)} in the first line and"
+            f"{path}, line {max(reader.line_num, 1)}: {error}; expected {','.join(DETECTION_COLUMNS)} first, and"
             " a box in each other one: detect again, or mend the file"
         ) from error
 
@@ -99,7 +99,7 @@ def read_coco_results(path: Path, classes: Sequence[str], images: Sequence[str])
                 f"{path}, entry {number}: {error}; expected image_id from 1 to {len(images)}, category_id from 1 to"
                 f" {len(classes)}, bbox as left, top, width, height, and a score from 0 to 1: detect again"
             ) from error
-    return table_of(rows)
+    return detections_table(rows)
 
 
 def numbered(names: Sequence[str]) -> dict[str, int]:
@@ -132,8 +132,8 @@ def _result_lines(
 
 
 def _checked_row(cells: Sequence[str], classes: Collection[str] | None) -> tuple[Any, ...]:
-    if len(cells) != len(FOUND_COLUMNS):
-        raise ValueError(f"{len(cells)} values, expected {len(FOUND_COLUMNS)}")
+    if len(cells) != len(DETECTION_COLUMNS):
+        raise ValueError(f"{len(cells)} values, expected {len(DETECTION_COLUMNS)}")
     name, kind, *texts = cells
     if not name:
         raise ValueError("an empty id")

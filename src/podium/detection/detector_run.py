@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from podium.detection.config import DetectorSettings
+from podium.detection.config import STAND_IN, DetectorSettings, PresetSettings, fingerprint
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
-from podium.detection.preset_config import STAND_IN, PresetSettings, fingerprint
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
 from podium.locks import locked
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from podium.data.image_source import Cache
-    from podium.detection.boxset import BoxSet
+    from podium.detection.dataset import BoxDataset
     from podium.detection.figures import Figures
     from podium.detection.task import DetectionTask, ImagesWithBoxes
 
@@ -39,7 +38,7 @@ class DetectorRun:
     """A detector on its set: what decides its weights, and the folder that holds them."""
 
     detector: Detector
-    boxset: "BoxSet"
+    boxset: "BoxDataset"
     data: Path
     options: RunOptions
     run: Run
@@ -102,7 +101,7 @@ def set_folder(detector: Detector, options: RunOptions) -> Path:
 def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
     """The run of a detector on the set that was built for it, every image of which is looked at."""
     from podium.data.catalogue import catalogue
-    from podium.detection.boxset import image_path, read_boxset
+    from podium.detection.dataset import image_path, read_dataset
 
     if not detector.settings.stages:
         raise ConfigError(
@@ -116,7 +115,7 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
     own = set_folder(detector, options)
     if not own.is_dir():
         raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
-    boxset = read_boxset(own)
+    boxset = read_dataset(own)
     data = data_folder(detector.settings.slug, options.data, detector.settings.kaggle_source)
     paths = [
         image_path(file, turned, data, own)
@@ -137,7 +136,7 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
     return DetectorRun(detector, boxset, data, options, Run(folder / "fold0"), resolved)
 
 
-def _resolved(detector: Detector, boxset: "BoxSet", contents: str, options: RunOptions) -> dict[str, Any]:
+def _resolved(detector: Detector, boxset: "BoxDataset", contents: str, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with the digest of the parts that decide the weights."""
     settings = detector.settings.model_dump(mode="json", by_alias=True)
     made_of = {
@@ -172,15 +171,15 @@ def evaluate_detector(
     """What it is worth on these parts of its set, and the folder where that is written: figures, boxes, curves."""
     import pandas as pd
 
-    from podium.detection.boxset import only
     from podium.detection.charts import draw_curves
-    from podium.detection.detections import write_found
+    from podium.detection.dataset import only
+    from podium.detection.detections import write_detections
     from podium.detection.evaluation import CHOOSING, evaluate
 
     if not one.run.is_trained:
         raise RunError(_not_trained(one))
     import_libraries()
-    from podium.detection.predict import Searched, TrainedDetector
+    from podium.detection.inference import Searched, TrainedDetector
 
     opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
     searched = {part: one.part(part) for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])])}
@@ -193,7 +192,7 @@ def evaluate_detector(
     figures = evaluate(boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
     folder = one.run.path / EVALUATION
     for its in figures.parts:
-        write_found(folder / f"{its.part}.csv", found[its.part])
+        write_detections(folder / f"{its.part}.csv", found[its.part])
         draw_curves(folder / f"{its.part}.png", title=f"{one.name}: {its.part}", part=its)
     write_json(folder / FIGURES, {**figures.to_json(), "weights": one.run.state["best"].get("digest")})
     return figures, folder
@@ -248,7 +247,7 @@ class Trained:
     def search(self, images: Mapping[str, Path], console: Console) -> "pd.DataFrame":
         """A table of what is found in these images, each by its id."""
         import_libraries()
-        from podium.detection.predict import Searched, TrainedDetector
+        from podium.detection.inference import Searched, TrainedDetector
         from podium.detection.sizes import upright_sizes
 
         paths = list(images.values())

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.data.images import Image
-from podium.detection.boxset import CORNERS
+from podium.detection.dataset import CORNERS
 
 COLOURS = (
     *((230, 85, 0), (0, 140, 225), (0, 170, 120), (245, 175, 0), (215, 105, 175), (235, 225, 60), (90, 195, 245)),

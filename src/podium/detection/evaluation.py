@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from podium.detection.average_precision import average_precision, mean_of_known
-from podium.detection.boxset import SPLITS, BoxSet
+from podium.detection.dataset import SPLITS, BoxDataset
 from podium.detection.figures import ClassFigures, Counted, Figures, OnEmpty, PartFigures
 from podium.detection.matching import Flags, Matches, best_threshold, match
 from podium.errors import DataError
@@ -21,7 +21,7 @@ CHOOSING = "validation"
 
 
 def evaluate(
-    boxset: BoxSet, found: pd.DataFrame, threshold: float | None = None, parts: Sequence[str] = SPLITS
+    boxset: BoxDataset, found: pd.DataFrame, threshold: float | None = None, parts: Sequence[str] = SPLITS
 ) -> Figures:
     """The parts that have images. Without a threshold, that of `choose_threshold` holds for all of them."""
     _check(boxset, found)
@@ -36,7 +36,7 @@ def evaluate(
     return Figures([evaluate_part(boxset, found, part, threshold) for part in present])
 
 
-def choose_threshold(boxset: BoxSet, found: pd.DataFrame) -> float:
+def choose_threshold(boxset: BoxDataset, found: pd.DataFrame) -> float:
     """The score with the best F1 over all classes of the validation part; ties go to the highest.
 
     Where nothing that is detected there is right it is `matching.DEFAULT_THRESHOLD`.
@@ -45,7 +45,7 @@ def choose_threshold(boxset: BoxSet, found: pd.DataFrame) -> float:
     return best_threshold(_matches(boxset, found, CHOOSING))
 
 
-def evaluate_part(boxset: BoxSet, found: pd.DataFrame, part: str, threshold: float | None = None) -> PartFigures:
+def evaluate_part(boxset: BoxDataset, found: pd.DataFrame, part: str, threshold: float | None = None) -> PartFigures:
     """One part alone, as after each epoch. Without a threshold it is the best for this very part."""
     _check(boxset, found)
     images, own, boxes = _of_part(boxset, found, part)
@@ -97,18 +97,18 @@ def _count_on_empty(matches: Matches, threshold: float, images: int) -> OnEmpty:
     )
 
 
-def _matches(boxset: BoxSet, found: pd.DataFrame, part: str) -> Matches:
+def _matches(boxset: BoxDataset, found: pd.DataFrame, part: str) -> Matches:
     images, own, boxes = _of_part(boxset, found, part)
     return match(own, boxes, boxset.classes, images)
 
 
-def _of_part(boxset: BoxSet, found: pd.DataFrame, part: str) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
+def _of_part(boxset: BoxDataset, found: pd.DataFrame, part: str) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
     """The ids of its images, what was found there, and the boxes there."""
     images = boxset.images["id"][boxset.images["split"] == part].tolist()
     return images, found[found["id"].isin(images)], boxset.boxes[boxset.boxes["id"].isin(images)]
 
 
-def _check(boxset: BoxSet, found: pd.DataFrame) -> None:
+def _check(boxset: BoxDataset, found: pd.DataFrame) -> None:
     for column, what, known in (("class", "class", boxset.classes), ("id", "image", boxset.images["id"])):
         strange = found[column][~found[column].isin(known)]
         if len(strange):

@@ -10,8 +10,7 @@ from podium.config.loading import ExtraCheck, parse_overrides, validated, with_s
 from podium.config.problems import raise_problems
 from podium.config.stage import Unfreeze
 from podium.config.yaml_file import apply_overrides, read_yaml
-from podium.detection.config import DetectorSettings
-from podium.detection.preset_config import STAND_IN
+from podium.detection.config import STAND_IN, DetectorSettings
 
 DRY_RUN_IMAGES = 8
 """Of each part of a detector's set."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.detection.boxset import CORNERS
+from podium.detection.dataset import CORNERS
 
 LEAST_IOU = 0.5
 MOST_ON_A_IMAGE = 100

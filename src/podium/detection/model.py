@@ -12,10 +12,8 @@ from podium.config.backbones import BACKBONES
 from podium.config.member import BackboneSettings
 from podium.data.boxes import CORNERS
 from podium.detection.best_boxes import BestBoxes
-from podium.detection.config import DetectorSettings
-from podium.detection.preset_config import PresetSettings
+from podium.detection.config import LEVELS, DetectorSettings, PresetSettings
 from podium.detection.presets import Recipe, read_preset
-from podium.detection.training_config import LEVELS
 from podium.errors import ConfigError
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.classifier import BACKBONE

@@ -14,8 +14,7 @@ import keras
 import keras_hub
 
 from podium.config.problems import nearest
-from podium.detection.preset_config import PresetSettings
-from podium.detection.training_config import LEVELS
+from podium.detection.config import LEVELS, PresetSettings
 from podium.errors import ConfigError, RunError, WeightsError
 from podium.files import read_json, write_json
 from podium.paths import kaggle_places

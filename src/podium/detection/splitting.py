@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.detection.boxset import SPLITS
+from podium.detection.dataset import SPLITS
 from podium.errors import ConfigError
 
 SHARES = (0.8, 0.1, 0.1)

@@ -15,14 +15,14 @@ from podium.data.augmentation import Augmentation
 from podium.data.batches import BoxBatches, PredictionBatches
 from podium.data.image_source import Cache, Supply
 from podium.data.preprocessing import Boxed, PlainLook
-from podium.detection.boxset import BoxSet, image_path, only
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.config import DetectorSettings
+from podium.detection.dataset import BoxDataset, image_path, only
 from podium.detection.detect import Finder
-from podium.detection.detections import write_found
+from podium.detection.detections import write_detections
 from podium.detection.evaluation import evaluate_part
-from podium.detection.exchange import boxes_of_images, classes_of_boxes
 from podium.detection.figures import PartFigures
+from podium.detection.formats import boxes_of_images, classes_of_boxes
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
 from podium.models.backbone import settle_statistics, unfreeze
@@ -52,7 +52,7 @@ class ImagesWithBoxes:
 
     @classmethod
     def of(
-        cls, boxset: BoxSet, part: str, data_folder: Path, own_folder: Path, limit: int | None = None
+        cls, boxset: BoxDataset, part: str, data_folder: Path, own_folder: Path, limit: int | None = None
     ) -> "ImagesWithBoxes":
         """`part` of the set, or the first so many images of it; its own folder is where the set lies."""
         chosen = np.flatnonzero(boxset.images["split"] == part)[:limit]
@@ -80,7 +80,7 @@ class DetectionTask:
     def __init__(
         self,
         settings: DetectorSettings,
-        boxset: BoxSet,
+        boxset: BoxDataset,
         training: ImagesWithBoxes,
         validation: ImagesWithBoxes,
         *,
@@ -178,4 +178,4 @@ class DetectionTask:
         assert self._last is not None
         figures, found = self._last
         write_json(folder / "validation.json", figures.to_json())
-        write_found(folder / "validation_boxes.csv", found)
+        write_detections(folder / "validation_boxes.csv", found)

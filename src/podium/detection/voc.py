@@ -23,8 +23,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.detection.boxset import BoxSet, settled
-from podium.detection.exchange import (
+from podium.detection.dataset import BoxDataset, settled
+from podium.detection.formats import (
     READ_SPLITS,
     SHORT_SPLITS,
     ImageFiles,
@@ -35,7 +35,7 @@ from podium.detection.exchange import (
     new_folder,
     put_images,
 )
-from podium.detection.reading import MEND, number_in, pixels_in, problem_of_classes, short, text_of
+from podium.detection.parsing import MEND, number_in, pixels_in, problem_of_classes, short, text_of
 from podium.errors import DataError
 
 _IMAGE = """\
@@ -69,7 +69,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _TRUTHS = {"0": False, "1": True, "false": False, "true": True}
 
 
-def write_voc(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+def write_voc(boxset: BoxDataset, folder: Path, images: ImageFiles | None = None) -> None:
     """Into a folder that is not there yet or is empty. Without images, put them into JPEGImages under the names of
     their XML files."""
     boxset = settled(boxset)
@@ -89,7 +89,7 @@ def write_voc(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) ->
             put_images(boxset, [draft / "JPEGImages" / name for name in names], images)
 
 
-def _objects_of(boxset: BoxSet) -> Iterator[str]:
+def _objects_of(boxset: BoxDataset) -> Iterator[str]:
     """The objects of each image."""
     boxes = boxset.boxes
     columns = [boxes["class"].map(escape).tolist()]
@@ -111,7 +111,7 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def read_voc(folder: Path, *, slug: str | None = None) -> BoxSet:
+def read_voc(folder: Path, *, slug: str | None = None) -> BoxDataset:
     """What lies in Annotations, in the splits of ImageSets/Main; all of it to train where that has no lists. Without a
     labels.txt the classes are in alphabetical order. A file of the set is seen from this folder. Boxes are as the files
     have them: clean them."""

@@ -20,8 +20,8 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from podium.detection.boxset import BoxSet, settled
-from podium.detection.exchange import (
+from podium.detection.dataset import BoxDataset, settled
+from podium.detection.formats import (
     IMAGE_SUFFIXES,
     READ_SPLITS,
     SHORT_SPLITS,
@@ -34,7 +34,7 @@ from podium.detection.exchange import (
     new_folder,
     put_images,
 )
-from podium.detection.reading import MEND, problem_of_classes, short, text_of
+from podium.detection.parsing import MEND, problem_of_classes, short, text_of
 from podium.detection.sizes import upright_sizes
 from podium.errors import DataError
 
@@ -44,7 +44,7 @@ _ABOUT_ONE = 1.01
 _NAMES_FILES = ("obj.names", "classes.txt", "labels/classes.txt")
 
 
-def write_yolo(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -> None:
+def write_yolo(boxset: BoxDataset, folder: Path, images: ImageFiles | None = None) -> None:
     """Into a folder that is not there yet or is empty. Without images, put them into images/ under the names of their
     label files."""
     boxset = settled(boxset)
@@ -70,7 +70,7 @@ def write_yolo(boxset: BoxSet, folder: Path, images: ImageFiles | None = None) -
             )
 
 
-def _label_lines(boxset: BoxSet) -> Iterator[str]:
+def _label_lines(boxset: BoxDataset) -> Iterator[str]:
     """The text of each image's file."""
     corners, classes = boxset.corners(), classes_of_boxes(boxset)
     sizes = boxset.images[["width", "height"]].to_numpy()
@@ -80,7 +80,7 @@ def _label_lines(boxset: BoxSet) -> Iterator[str]:
         yield "".join(_FORM % (number, *row) for number, row in zip(classes[rows].tolist(), shares, strict=True))
 
 
-def read_yolo(folder: Path, *, slug: str | None = None, console: Console | None = None) -> BoxSet:
+def read_yolo(folder: Path, *, slug: str | None = None, console: Console | None = None) -> BoxDataset:
     """What lies in a folder with a data.yaml, or with the classes in obj.names or classes.txt and the images in
     images/train, images/val and images/test. A file of the set is seen from this folder.
 

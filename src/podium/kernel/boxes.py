@@ -20,12 +20,12 @@ class Travelling:
 
 def travelling_set(detector: Detector, runs: Path) -> Travelling:
     """The set that was built here for this detector, if it can travel."""
-    from podium.detection.boxset import BOXES, IMAGES, INDEX, read_boxset
+    from podium.detection.dataset import BOXES, IMAGES, INDEX, read_dataset
 
     folder = boxes_folder(runs, detector.settings.slug)
     if not (folder / INDEX).is_file():
         return Travelling(why_not=f"none was built in {folder}")
-    boxset = read_boxset(folder)
+    boxset = read_dataset(folder)
     if turned := int(boxset.images["turned"].sum()):
         return Travelling(why_not=f"{turned:,} of its images were turned, and images do not travel")
     place = f"boxes/{detector.settings.slug}"

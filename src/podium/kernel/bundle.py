@@ -17,8 +17,8 @@ from pathlib import Path
 
 from podium.config.backbones import BACKBONES
 from podium.config.loading import Ensemble, files_of
+from podium.detection.config import PresetSettings
 from podium.detection.loading import Detector
-from podium.detection.preset_config import PresetSettings
 from podium.errors import BundleError
 from podium.kernel.boxes import Travelling
 from podium.kernel.job import COMPETITION, Job, Model, digest_of_job, load_config

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from podium.config.member import BackboneSettings
-from podium.detection.preset_config import PresetSettings
+from podium.detection.config import PresetSettings
 from podium.errors import ConfigError
 from podium.kernel.job import Job, Model, load_config
 

@@ -10,7 +10,7 @@ from podium.workflows.comparison import Judgement, notes_on_left_out
 from podium.workflows.detector_candidates import DetectorContender, Search
 
 if TYPE_CHECKING:
-    from podium.detection.boxset import BoxSet
+    from podium.detection.dataset import BoxDataset
     from podium.evaluation.statistics import Comparison, Progress
 
 PARTS = ("test", "validation")
@@ -24,18 +24,18 @@ def judge_detectors(
 ) -> Judgement:
     """On the part that is asked for; else on the test part where all have been evaluated on it with their present
     weights, else on the validation part, which training searched."""
-    from podium.detection.boxset import only, read_boxset
     from podium.detection.comparing import AP50, Detections, compare
-    from podium.detection.detections import read_found
+    from podium.detection.dataset import only, read_dataset
+    from podium.detection.detections import read_detections
 
     folder = _set_of(contenders, runs)
-    boxset = read_boxset(folder)
+    boxset = read_dataset(folder)
     _same_classes(contenders, boxset)
     part, notes = _part(contenders, part)
     searches = [one.searched(part) for one in contenders]
     common, left_out = _common_images(contenders, searches, part, boxset)
     boxset = only(boxset, common)
-    tables = [read_found(search.file, boxset.classes) for search in searches]
+    tables = [read_detections(search.file, boxset.classes) for search in searches]
     detections = [
         Detections(table[table["id"].isin(common)], search.threshold)
         for table, search in zip(tables, searches, strict=True)
@@ -82,7 +82,7 @@ def _set_of(contenders: Sequence[DetectorContender], runs: Path) -> Path:
     )
 
 
-def _same_classes(contenders: Sequence[DetectorContender], boxset: "BoxSet") -> None:
+def _same_classes(contenders: Sequence[DetectorContender], boxset: "BoxDataset") -> None:
     first = contenders[0]
     for one in contenders[1:]:
         if strange := sorted(set(one.classes) ^ set(first.classes)):
@@ -115,11 +115,11 @@ def _part(contenders: Sequence[DetectorContender], asked: str | None) -> tuple[s
 
 
 def _common_images(
-    contenders: Sequence[DetectorContender], searches: Sequence[Search], part: str, boxset: "BoxSet"
+    contenders: Sequence[DetectorContender], searches: Sequence[Search], part: str, boxset: "BoxDataset"
 ) -> tuple[set[str], list[int]]:
     """The ids of those that all have searched, in the part that they had when each run began, and that the set still
     has; and how many more each has searched."""
-    from podium.detection.boxset import read_images
+    from podium.detection.dataset import read_images
 
     looked: list[set[str]] = []
     for one, search in zip(contenders, searches, strict=True):
@@ -165,7 +165,7 @@ def _notes_on_old_figures(
     return notes
 
 
-def _notes_on_boxes(boxset: "BoxSet", result: "Comparison") -> list[str]:
+def _notes_on_boxes(boxset: "BoxDataset", result: "Comparison") -> list[str]:
     from podium.detection.comparing import METRICS
 
     there = set(boxset.boxes["class"][~boxset.boxes["group"]])

@@ -64,7 +64,7 @@ def build(detector: Detector, where: Where, console: Console, stop_condition: St
 
 def _built(settings: DetectorSettings, where: Where, console: Console, look: Callable[[], None]) -> "Built":
     if isinstance(settings.source, OpenImagesSource):
-        from podium.detection.openimages_set import Making, from_open_images
+        from podium.detection.openimages_build import Making, from_open_images
 
         return from_open_images(Making(settings, settings.source, where.data, where.folder, console, look))
     from podium.detection.building import from_folder
@@ -75,12 +75,12 @@ def _built(settings: DetectorSettings, where: Where, console: Console, look: Cal
 def _write(built: "Built", settings: DetectorSettings, where: Where, facts: Any) -> None:
     from dataclasses import replace
 
-    from podium.detection.boxset import write_boxset
-    from podium.detection.fetching import DEAD, write_dead
+    from podium.detection.dataset import write_dataset
+    from podium.detection.downloads import DEAD, write_dead
 
     counts = {"images": len(built.boxset.images), "boxes": len(built.boxset.boxes)}
     made_from = {"digest": _digest(settings, facts, where.data), **counts}
-    write_boxset(replace(built.boxset, source=built.boxset.source | made_from), where.folder)
+    write_dataset(replace(built.boxset, source=built.boxset.source | made_from), where.folder)
     if built.dead:
         write_dead(built.dead, where.folder)
     else:
@@ -170,12 +170,12 @@ def _told(built: "Built", settings: DetectorSettings, where: Where, seconds: flo
 
 def export(detector: Detector, where: Where, target: Path, form: Form, images: str, console: Console) -> None:
     """Write the set, as it was built, in another form."""
-    from podium.detection.boxset import read_boxset
-    from podium.detection.exchange import ImageFiles
+    from podium.detection.dataset import read_dataset
+    from podium.detection.formats import ImageFiles
 
     if _made_from(where.folder) is None:
         raise DataError(f"{where.folder} holds no set; build it first: podium detect build")
-    boxset = read_boxset(where.folder)
+    boxset = read_dataset(where.folder)
     files = None if images == "none" else ImageFiles(images, where.data, where.folder, console)  # type: ignore[arg-type]
     if form == "yolo":
         from podium.detection.yolo import write_yolo as write
@@ -195,8 +195,8 @@ def export_transfer(detector: Detector, where: Where, target: Path, console: Con
         raise ConfigError("a list of addresses needs a source openimages with its table of images")
     if target.exists() and target.is_dir():
         raise DataError(f"{target} is a folder; name the file that the list is written to, such as boats.tsv")
+    from podium.detection.openimages_build import Making, choose, listed_addresses
     from podium.detection.openimages_images import Address, transfer_list
-    from podium.detection.openimages_set import Making, choose, listed_addresses
 
     making = Making(detector.settings, source, where.data, where.folder, console, lambda: None)
     chosen = choose(making)

@@ -22,7 +22,7 @@ def find_in_images(
     trained: Trained, places: Sequence[Path], out: Path, threshold: float | None, draw: bool, console: Console
 ) -> None:
     """Write boxes.csv, coco.json and, if asked for, drawn/: of boxes from the threshold on."""
-    from podium.detection.detections import write_coco_results, write_found
+    from podium.detection.detections import write_coco_results, write_detections
 
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is no folder: name another one with --out")
@@ -31,7 +31,7 @@ def find_in_images(
         threshold = DEFAULT_THRESHOLD if trained.threshold is None else trained.threshold
     found = trained.search(images, console)
     found = found[found["score"] >= threshold].reset_index(drop=True)
-    write_found(out / "boxes.csv", found)
+    write_detections(out / "boxes.csv", found)
     write_coco_results(out / "coco.json", found, trained.classes, list(images))
     if draw:
         for name, copy in _names_of_copies(images).items():

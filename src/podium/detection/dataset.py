@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.detection.reading import (
+from podium.detection.parsing import (
     MEND,
     columns_of,
     flags,
@@ -52,7 +52,7 @@ Problem = tuple[NDArray[np.bool_], Callable[[Mapping[str, Any]], str]]
 
 
 @dataclass(frozen=True, eq=False)
-class BoxSet:
+class BoxDataset:
     """The columns are those of the two files. `id`, `file`, `class` and `split` are text, corners float64, `width` and
     `height` whole numbers, the rest true or false; rows are in the order of the images' ids."""
 
@@ -67,7 +67,7 @@ class BoxSet:
         return self.boxes[list(CORNERS)].to_numpy(dtype=np.float64)
 
 
-def write_boxset(boxset: BoxSet, folder: Path) -> None:
+def write_dataset(boxset: BoxDataset, folder: Path) -> None:
     """All three files, or none: a set that was there before stays until the new one is whole. What is wrong with a set
     is a DataError, as when it is read."""
     boxset = settled(boxset)
@@ -81,14 +81,14 @@ def write_boxset(boxset: BoxSet, folder: Path) -> None:
         index.unlink(missing_ok=True)
 
 
-def read_boxset(folder: Path) -> BoxSet:
-    """DataError with the file and the line where it is not what `write_boxset` writes."""
+def read_dataset(folder: Path) -> BoxDataset:
+    """DataError with the file and the line where it is not what `write_dataset` writes."""
     if not (folder / INDEX).is_file():
         raise DataError(f"{folder} holds no {INDEX}; expected a whole set of boxes: build it (again)")
     index = _read_index(folder / INDEX)
     images, image_lines = columns_of(folder / IMAGES, _IMAGE_CELLS)
     boxes, box_lines = columns_of(folder / BOXES, _BOX_CELLS)
-    boxset = BoxSet(images=pd.DataFrame(images), boxes=pd.DataFrame(boxes), **index)
+    boxset = BoxDataset(images=pd.DataFrame(images), boxes=pd.DataFrame(boxes), **index)
     for table, problems, lines, name in (
         (boxset.images, problems_of_images(boxset), image_lines, IMAGES),
         (boxset.boxes, problems_of_boxes(boxset), box_lines, BOXES),
@@ -104,7 +104,7 @@ def read_images(file: Path) -> pd.DataFrame:
     return pd.DataFrame(columns_of(file, _IMAGE_CELLS)[0])
 
 
-def settled(boxset: BoxSet) -> BoxSet:
+def settled(boxset: BoxDataset) -> BoxDataset:
     """The set as it may be kept: in order, rounded, and looked at. A DataError tells the first problem."""
     problem = problem_of_classes(boxset.classes)
     problem = problem or _first_row_told(boxset.images, problems_of_images(boxset), "mend the table of images")
@@ -124,14 +124,14 @@ def _first_row_told(table: pd.DataFrame, problems: Iterator[Problem], what_to_do
     return f"a row of the image {short(table['id'].iloc[row])}: {told}; {what_to_do}"
 
 
-def only(boxset: BoxSet, ids: Collection[str]) -> BoxSet:
+def only(boxset: BoxDataset, ids: Collection[str]) -> BoxDataset:
     """These images of the set, with their boxes."""
     images, boxes = (table[table["id"].isin(ids)].reset_index(drop=True) for table in (boxset.images, boxset.boxes))
     return replace(boxset, images=images, boxes=boxes)
 
 
-def ordered(boxset: BoxSet) -> BoxSet:
-    """With the columns, their kinds and the order of rows that a BoxSet has; boxes of an image stay in their order."""
+def ordered(boxset: BoxDataset) -> BoxDataset:
+    """With the columns, kinds and order of rows of a BoxDataset; boxes of an image stay in their order."""
     images = boxset.images[list(IMAGE_COLUMNS)].astype({"width": np.int64, "height": np.int64, "turned": bool})
     images = images.sort_values("id", kind="stable", ignore_index=True)
     boxes = boxset.boxes[list(BOX_COLUMNS)].astype(dict.fromkeys(CORNERS, np.float64) | dict.fromkeys(FLAGS, bool))
@@ -157,7 +157,7 @@ def image_path(file: str, turned: bool, data_folder: Path, own_folder: Path) -> 
     return (own_folder if turned else data_folder) / file
 
 
-def problems_of_images(boxset: BoxSet) -> Iterator[Problem]:
+def problems_of_images(boxset: BoxDataset) -> Iterator[Problem]:
     images = boxset.images
     yield ~_are_texts(images["id"]), lambda row: f"id: expected text: got {short(row['id'])}"
     yield (
@@ -173,7 +173,7 @@ def problems_of_images(boxset: BoxSet) -> Iterator[Problem]:
     )
 
 
-def problems_of_boxes(boxset: BoxSet) -> Iterator[Problem]:
+def problems_of_boxes(boxset: BoxDataset) -> Iterator[Problem]:
     boxes, corners = boxset.boxes, boxset.corners()
     rows = rows_of_images(boxes["id"], boxset.images)
     yield rows < 0, lambda row: f"id: {short(row['id'])} is no image of the set"

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from podium.data.catalogue import catalogue, in_parallel
 from podium.data.jpeg import AS_STORED
-from podium.detection.boxset import CORNERS
 from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
 from podium.detection.config import DetectorSettings, OpenImagesSource
-from podium.detection.fetching import Dead, Wanted, fetch_images
+from podium.detection.dataset import CORNERS
+from podium.detection.downloads import Dead, Wanted, fetch_images
 from podium.detection.openimages import Tell, read_boxes, read_class_codes, wanted_codes
 from podium.detection.openimages_images import (
     NOTHING_KNOWN,

@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from podium.detection.boxset import (
+from podium.detection.dataset import (
     BOX_COLUMNS,
     CORNERS,
     DIGITS,
     IMAGE_COLUMNS,
-    BoxSet,
+    BoxDataset,
     image_path,
     ordered,
     rows_of_images,
 )
-from podium.detection.reading import short
+from podium.detection.parsing import short
 from podium.detection.sizes import upright_size
 from podium.errors import DataError
 
@@ -92,7 +92,7 @@ def id_of(stem: str) -> str:
     return name if name and _UNSAFE.search(name) and stem_of(name) == stem else stem
 
 
-def file_names_of(boxset: BoxSet) -> tuple[list[str], list[str]]:
+def file_names_of(boxset: BoxDataset) -> tuple[list[str], list[str]]:
     """The stem of each image's files in an export, and the name of the image itself."""
     stems = [stem_of(name) for name in boxset.images["id"]]
     doubled = [stem for stem, times in Counter(map(str.casefold, stems)).items() if times > 1]
@@ -107,7 +107,7 @@ def file_names_of(boxset: BoxSet) -> tuple[list[str], list[str]]:
     ]
 
 
-def put_images(boxset: BoxSet, places: Sequence[Path], files: ImageFiles) -> None:
+def put_images(boxset: BoxDataset, places: Sequence[Path], files: ImageFiles) -> None:
     """Every image of the set at its place."""
     rows: Any = list(zip(boxset.images["file"], boxset.images["turned"], places, strict=True))
     if files.console is not None and len(rows) >= _MANY:
@@ -124,12 +124,12 @@ def put_images(boxset: BoxSet, places: Sequence[Path], files: ImageFiles) -> Non
             shutil.copyfile(source, place)
 
 
-def classes_of_boxes(boxset: BoxSet) -> NDArray[np.int64]:
+def classes_of_boxes(boxset: BoxDataset) -> NDArray[np.int64]:
     """The place of each box's class in the list of them."""
     return np.asarray(pd.Index(boxset.classes, dtype=object).get_indexer(pd.Index(boxset.boxes["class"], dtype=object)))
 
 
-def boxes_of_images(boxset: BoxSet) -> Iterator[slice]:
+def boxes_of_images(boxset: BoxDataset) -> Iterator[slice]:
     """The rows of each image's boxes, in the order of the images."""
     rows = rows_of_images(boxset.boxes["id"], boxset.images)
     ends = np.searchsorted(rows, np.arange(len(boxset.images) + 1)).tolist()
@@ -142,7 +142,7 @@ def boxset_from(
     images: Sequence[tuple[Any, ...]],
     boxes: Sequence[tuple[Any, ...]],
     source: dict[str, Any],
-) -> BoxSet:
+) -> BoxDataset:
     """From rows in the order of the two files' columns, as an import finds them. A box names its image by its place
     among the images, since ids may yet change: one that stands in several splits gets the split's name before it."""
     table = pd.DataFrame(images, columns=list(IMAGE_COLUMNS))
@@ -159,7 +159,7 @@ def boxset_from(
         found[start] = _on_the_edge(found[start].to_numpy(), 0.0, -found[start].to_numpy())
         found[end] = _on_the_edge(found[end].to_numpy(), limit, found[end].to_numpy() - limit)
     found["id"] = table["id"].to_numpy()[rows]
-    return ordered(BoxSet(slug, classes, table, found, source))
+    return ordered(BoxDataset(slug, classes, table, found, source))
 
 
 def _tell_doubled(images: pd.DataFrame, columns: list[str], source: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ def _on_the_edge(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.fl
     return np.where((overhang > 0) & (overhang <= _ROUNDING), edge, values.round(DIGITS)) + 0.0  # -0.0 becomes 0.0
 
 
-def check_sizes(boxset: BoxSet, data_folder: Path, own_folder: Path) -> None:
+def check_sizes(boxset: BoxDataset, data_folder: Path, own_folder: Path) -> None:
     """DataError where an image has not the size that the set says: boxes drawn on another version of it lie wrong."""
     columns = boxset.images[["id", "file", "turned", "width", "height"]]
     for name, file, turned, width, height in columns.itertuples(index=False):

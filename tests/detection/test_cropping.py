@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from podium.detection.config import Cropping
+from podium.detection.config import CropOptions
 from podium.detection.cropping import (
     Box,
     choose_box,
@@ -33,24 +33,24 @@ BETWEEN = car(50, 5, 100, 55, 0.8)  # 2,500 pixels: 0.33
 def test_the_object_is_chosen_by_score_by_size_or_by_both(choose, chosen):
     boxes = [SMALL_AND_SURE, LARGE_AND_DOUBTFUL, BETWEEN]
     for order in (boxes, boxes[::-1]):
-        assert choose_box(order, WIDTH, HEIGHT, Cropping("Car", choose=choose)) == chosen
+        assert choose_box(order, WIDTH, HEIGHT, CropOptions("Car", choose=choose)) == chosen
 
 
 def test_boxes_of_another_class_or_below_the_threshold_do_not_count():
     boxes = [car(0, 0, 90, 50, kind="Boat"), car(0, 0, 80, 50, 0.29), car(0, 0, 10, 10, 0.3)]
-    assert choose_box(boxes, WIDTH, HEIGHT, Cropping("Car", threshold=0.3)) == boxes[2]
-    assert choose_box(boxes[:2], WIDTH, HEIGHT, Cropping("Car", threshold=0.3)) is None
+    assert choose_box(boxes, WIDTH, HEIGHT, CropOptions("Car", threshold=0.3)) == boxes[2]
+    assert choose_box(boxes[:2], WIDTH, HEIGHT, CropOptions("Car", threshold=0.3)) is None
 
 
 def test_what_lies_outside_the_image_counts_for_nothing():
     within = car(0, 0, 30, 30, 0.5)
-    assert choose_box([car(90, 0, 400, 60, 0.5), within], WIDTH, HEIGHT, Cropping("Car", choose="size")) == within
-    assert choose_box([car(100, 0, 140, 60)], WIDTH, HEIGHT, Cropping("Car")) is None
+    assert choose_box([car(90, 0, 400, 60, 0.5), within], WIDTH, HEIGHT, CropOptions("Car", choose="size")) == within
+    assert choose_box([car(100, 0, 140, 60)], WIDTH, HEIGHT, CropOptions("Car")) is None
 
 
 def test_of_equals_the_one_further_left_is_chosen():
     boxes = [car(50, 0, 60, 10), car(20, 0, 30, 10)]
-    assert choose_box(boxes, WIDTH, HEIGHT, Cropping("Car")) == boxes[1]
+    assert choose_box(boxes, WIDTH, HEIGHT, CropOptions("Car")) == boxes[1]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_images_only_shrink():
 
 
 def test_a_image_without_its_object_stays_whole():
-    made = crop_image(image(), [car(0, 0, 9, 9, 0.1)], Cropping("Car", how="black"))
+    made = crop_image(image(), [car(0, 0, 9, 9, 0.1)], CropOptions("Car", how="black"))
     assert made.box is None
     assert made.place == (0, 0, WIDTH, HEIGHT)
     assert (made.image == image()).all()
 
 
 def test_a_image_is_cut_to_its_object():
-    made = crop_image(image(), [car(10, 20, 30, 30)], Cropping("Car", margin=0.1, size=12))
+    made = crop_image(image(), [car(10, 20, 30, 30)], CropOptions("Car", margin=0.1, size=12))
     assert made.place == (8, 19, 32, 31)
     assert made.box.score == 0.9
     assert made.image.shape == (6, 12, 3)

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from podium.detection import fetching
 from podium.detection.downloads import TRIES, Wanted, fetch_images, write_dead
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError

@@ -196,7 +196,7 @@ def test_the_placeholder_of_a_removed_image_is_none(fetch, server, tmp_path):
 
 
 def test_a_server_that_stalls_is_not_waited_for_long(fetch, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(downloads, "READ_SECONDS", 0.1)
     server.answers["a"] = [stalled]
     dead, waits = fetch("a")
     assert (dead, len(waits)) == ([], 1)
@@ -204,13 +204,13 @@ def test_a_server_that_stalls_is_not_waited_for_long(fetch, server, tmp_path, mo
 
 
 def test_an_answer_that_takes_too_long_is_asked_for_again(fetch, server, monkeypatch):
-    monkeypatch.setattr(fetching, "LONGEST_SECONDS", -1.0)
+    monkeypatch.setattr(downloads, "LONGEST_SECONDS", -1.0)
     dead, _ = fetch("a")
     assert dead[0].reason.startswith("the answer took too long")
 
 
 def test_an_answer_without_end_is_broken_off(fetch, monkeypatch):
-    monkeypatch.setattr(fetching, "LARGEST", 100)
+    monkeypatch.setattr(downloads, "LARGEST", 100)
     assert fetch("a")[0][0].reason == "more than 100 bytes"
 
 

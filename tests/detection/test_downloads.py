@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from podium.detection import downloads
 from podium.detection.downloads import TRIES, Wanted, fetch_images, write_dead
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError

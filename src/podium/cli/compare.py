@@ -32,7 +32,7 @@ Part = Annotated[
     str | None,
     typer.Option(
         metavar="PART",
-        help="Part of the dataset to compare detectors on: test or validation. Default: test if all are evaluated on it.",
+        help="Compare detectors on this part: test or validation. Default: test if all are evaluated on it.",
         show_default=False,
     ),
 ]

@@ -291,8 +291,8 @@ def _check_classes(candidates: Sequence[DetectorCandidate], dataset: BoxDataset)
             )
     if different := sorted(set(dataset.classes) ^ set(first.classes)):
         raise RunError(
-            f"the classes of the dataset {dataset.slug} have changed since these runs were trained (only before or after:"
-            f" {few(different)}); build it again with the same classes, or train again"
+            f"the classes of the dataset {dataset.slug} have changed since these runs were trained (only before or"
+            f" after: {few(different)}); build it again with the same classes, or train again"
         )
 
 
@@ -315,8 +315,9 @@ def _choose_part(candidates: Sequence[DetectorCandidate], part: str | None) -> t
 def _common_images(
     candidates: Sequence[DetectorCandidate], searched: Sequence[Searched], part: str, dataset: BoxDataset
 ) -> tuple[set[str], list[int]]:
-    """The ids that all have searched, in the part as it was when each run was trained, and that are still in the dataset;
-    and how many more each has searched."""
+    """The ids that all have searched and that are still in the dataset, and how many more each run has searched.
+
+    The part is that of each run's own copy of the image table."""
     ids = []
     for run, one in zip(candidates, searched, strict=True):
         images = read_images(run.run.folds)
@@ -337,8 +338,8 @@ def _note_other_build(candidates: Sequence[DetectorCandidate], folder: Path) -> 
     if not others:
         return []
     return [
-        f"{', '.join(others)} was trained on another build of the dataset than {candidates[0].letter}; all are scored with"
-        f" the boxes that are in {folder} now"
+        f"{', '.join(others)} was trained on another build of the dataset than {candidates[0].letter}; all are scored"
+        f" with the boxes that are in {folder} now"
     ]
 
 

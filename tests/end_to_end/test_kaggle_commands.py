@@ -128,7 +128,7 @@ def test_log_of_a_running_kernel_is_said_to_come(podium, kaggle, member):
     kaggle.begin(REF)
     ended = podium("kernel", "logs", REF)
     assert (ended.code, ended.out) == (
-        0, f"{REF} is running: Kaggle stores its log at the end, and -f follows it until then\n",
+        0, f"{REF} is running: Kaggle stores its log at the end; -f follows it until then\n",
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_output_of_a_kernel_that_is_not_podiums_is_fetched_all_the_same(podium, 
     kaggle.add_kernel("bob/public-one", {"weights.h5": b"bytes"}, is_private=False)
     ended = podium("kernel", "pull", "bob/public-one")
     assert (ended.code, ended.err) == (0, "")
-    assert "has no podium-report.json, so nothing was put among the runs" in ended.out
+    assert "its output has no podium-report.json, so nothing was copied to runs" in ended.out
     assert Path("runs/kernels/bob/public-one/v1/output/weights.h5").read_bytes() == b"bytes"
 
 

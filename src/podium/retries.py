@@ -1,4 +1,4 @@
-"""Asking again: which failures are worth it, how long to wait, and when repeating is not harmless."""
+"""Retries of requests to Kaggle: which failures are retried, how long to wait, which requests must not be repeated."""
 
 import math
 import os
@@ -12,104 +12,107 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, PodiumError, UnreachableError
+from podium.signals import run_interruptibly
 
-Answer = TypeVar("Answer")
-TRIES = 6
+Response = TypeVar("Response")
+ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-LONGEST_ASKED = 15 * 60.0
-"""Seconds. A Retry-After beyond that is told rather than waited for."""
-SEAM = "PODIUM_KAGGLE_ENDPOINT"
-_TOLD_FROM = 5.0
-_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What reading an answer raises that has not the form it should have."""
+LONGEST_RETRY_AFTER = 15 * 60.0
+"""Seconds. A longer Retry-After is reported instead of waited for."""
+ENDPOINT_VARIABLE = "PODIUM_KAGGLE_ENDPOINT"
+"""The environment variable that sends every request to a test server on this machine."""
+_REPORTED_WAIT = 5.0
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What parsing raises when a response does not have the expected form."""
+
+
+def with_retries(what: str, request: Callable[[], Response], *, once: bool = False) -> Response:
+    """Return the response, retrying temporary failures. SIGINT and SIGTERM end it at once, also while it hangs.
+
+    With `once`, for requests whose effect must not happen twice, only a 429 is retried: it means nothing was done.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return run_interruptibly(request)
+        except PodiumError:
+            raise
+        except Exception as error:
+            failure = translate(what, error)
+            if not isinstance(failure, UnreachableError) or attempt == ATTEMPTS or (once and status_of(error) != 429):
+                raise failure from error
+            asked = retry_after(error)
+            if asked is not None and asked > LONGEST_RETRY_AFTER:
+                raise KaggleError(
+                    f"{what}: Kaggle rate-limited the request for {asked / 60:.0f} minutes; run the same command then"
+                ) from error
+            _wait(what, error, asked if asked is not None else backoff(attempt))
+    raise AssertionError("unreachable")
+
+
+def backoff(attempt: int) -> float:
+    """Seconds before the next attempt: random, below a bound that doubles, so that clients do not retry in step."""
+    return _scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))))
 
 
 def pause(seconds: float) -> None:
-    """Between two questions whether something is done. Against a stand-in on this machine a hundredth is enough."""
+    """Wait between two polls; a hundredth of it against a test server."""
     time.sleep(_scaled(seconds))
 
 
 def sleep(seconds: float) -> None:
-    """Before a call is made again."""
+    """Wait before a retry; tests replace this."""
     time.sleep(seconds)
 
 
 def _scaled(seconds: float) -> float:
-    return seconds / 100 if os.environ.get(SEAM) else seconds
+    return seconds / 100 if os.environ.get(ENDPOINT_VARIABLE) else seconds
 
 
-def patiently(what: str, call: Callable[[], Answer], *, once: bool = False) -> Answer:
-    """The answer of a call; asked again after what may pass.
-
-    `once` is for a call that must not have its effect twice: only a 429, which says that nothing was done, is repeated.
-    """
-    for tried in range(1, TRIES + 1):
-        try:
-            return call()
-        except PodiumError:
-            raise
-        except Exception as error:
-            failure = translated(what, error)
-            if not isinstance(failure, UnreachableError) or tried == TRIES or (once and status_of(error) != 429):
-                raise failure from error
-            asked = retry_after(error)
-            if asked is not None and asked > LONGEST_ASKED:
-                raise KaggleError(
-                    f"{what}: Kaggle asks to wait {asked / 60:.0f} minutes; run the same again then"
-                ) from error
-            _wait(what, asked if asked is not None else backoff(tried))
-    raise AssertionError("unreachable")
-
-
-def backoff(tried: int) -> float:
-    """Anything up to a bound that doubles, so that not all who were turned away come back at once."""
-    return _scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tried - 1))))
-
-
-def _wait(what: str, seconds: float) -> None:
-    if seconds >= _TOLD_FROM:
+def _wait(what: str, error: Exception, seconds: float) -> None:
+    if seconds >= _REPORTED_WAIT:
+        problem = "Kaggle rate-limited the request" if status_of(error) == 429 else "no usable response from Kaggle"
         with suppress(OSError):
-            print(f"podium: {what}: Kaggle asks for patience, or does not answer well; asked again in {seconds:.0f} s",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(f"podium: {what}: {problem}; retrying in {seconds:.0f} s", file=sys.stderr, flush=True)
     sleep(seconds)
 
 
-def translated(what: str, error: Exception) -> PodiumError:
-    """What a library raised, as one line. UnreachableError is what asking again may mend.
+def translate(what: str, error: Exception) -> PodiumError:
+    """What a library raised, as a one-line error; temporary failures become UnreachableError.
 
-    What is this machine's own, such as a full disk, is raised as it is.
+    A failure of this machine, such as a full disk, is raised unchanged.
     """
     import requests
     import urllib3
 
     status = status_of(error)
     if status is not None and status >= 400:
-        return _refused(what, status, _first_line(error))
+        return _status_error(what, status, _first_line(error))
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
-        return UnreachableError(f"{what}: no whole answer from Kaggle ({type(error).__name__}); try again later")
-    if isinstance(error, _SENSELESS):
-        return UnreachableError(f"{what}: Kaggle's answer makes no sense ({type(error).__name__}); try again later")
+        return UnreachableError(f"{what}: no complete response from Kaggle ({type(error).__name__}); try again later")
+    if isinstance(error, _MALFORMED):
+        return UnreachableError(f"{what}: unexpected response from Kaggle ({type(error).__name__}); try again later")
     raise error
 
 
-def _refused(what: str, status: int, said: str) -> PodiumError:
+def _status_error(what: str, status: int, detail: str) -> PodiumError:
     if status == 401:
-        return CredentialsError(f"{what}: Kaggle does not take the key ({said}); make a new one on its settings page")
+        return CredentialsError(f"{what}: Kaggle rejected the API key ({detail}); create a new one in its settings")
     if status == 403:
         return ForbiddenError(
-            f"{what}: Kaggle refuses it ({said}); is it yours, and are the competition's rules accepted?"
+            f"{what}: Kaggle denied access ({detail}); check that it is yours and that you accepted the competition's"
+            " rules"
         )
     if status == 404:
-        return NotFoundError(f"{what}: Kaggle knows no such thing ({said}); look at the name and the version")
+        return NotFoundError(f"{what}: not found on Kaggle ({detail}); check the name and the version")
     if status == 429:
-        return UnreachableError(f"{what}: too many requests, also after {TRIES} tries; wait a while")
+        return UnreachableError(f"{what}: Kaggle rate-limited all {ATTEMPTS} attempts; try again later")
     if status < 500:
-        return KaggleError(f"{what}: Kaggle answers {status} ({said})")
-    return UnreachableError(f"{what}: Kaggle has an error of its own ({status}); try again later")
+        return KaggleError(f"{what}: Kaggle returned status {status} ({detail})")
+    return UnreachableError(f"{what}: Kaggle server error ({status}); try again later")
 
 
 def status_of(error: Exception) -> int | None:
-    """Of the answer, or what Kaggle says in an answer of status 200."""
+    """The HTTP status, or the code in the body of a response with status 200."""
     import requests
 
     if not isinstance(error, requests.HTTPError) or error.response is None:
@@ -122,21 +125,21 @@ def status_of(error: Exception) -> int | None:
 
 
 def retry_after(error: Any) -> float | None:
-    """Seconds that a 429 asks for, said as a number or as a date."""
+    """The Retry-After of a 429 in seconds, given as a number or as a date."""
     if status_of(error) != 429:
         return None
-    said = error.response.headers.get("Retry-After")
-    if said is None:
+    header = error.response.headers.get("Retry-After")
+    if header is None:
         return None
     with suppress(ValueError):
-        seconds = float(said)
+        seconds = float(header)
         return max(0.0, seconds) if math.isfinite(seconds) else None
     with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
     return None
 
 
 def _first_line(error: Any) -> str:
-    """Without the address, whose signature opens what it names to everybody."""
+    """The message without the URL, whose signature grants access to the file."""
     lines = str(error).partition(" for url: ")[0].strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

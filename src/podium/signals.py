@@ -11,8 +11,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 EXIT_STOPPED = 75
 """The exit code, EX_TEMPFAIL of sysexits.h: not done, but nothing is wrong; the same command goes on."""
@@ -49,6 +50,40 @@ def interruptible() -> Iterator[None]:
             yield
     finally:
         _interrupted_by = None
+
+
+Result = TypeVar("Result")
+_POLL_SECONDS = 0.2
+
+
+def run_interruptibly(work: Callable[[], Result]) -> Result:
+    """Run `work` in a daemon thread and wait for it, so that a signal ends the wait at once.
+
+    In the main thread a handler would run only once a name lookup or a blocking read is over. An interrupt that was
+    lost is raised again. Other threads receive no signals and run `work` themselves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    raise_if_interrupted()
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while not outcome.done():
+        wait([outcome], timeout=_POLL_SECONDS)
+        raise_if_interrupted()
+    return outcome.result()
+
+
+def raise_if_interrupted() -> None:
+    """Raise Interrupted for a signal whose exception was lost, in a destructor or a library that catches everything."""
+    if _interrupted_by:
+        raise Interrupted(_interrupted_by)
 
 
 @contextmanager

@@ -464,7 +464,7 @@ def test_data_comes_as_one_zip_from_a_signed_address(api, client, standin, tmp_p
     listing = client.competitions.competition_api_client.list_data_files(
         make(ApiListDataFilesRequest, competition_name="cars")
     )
-    assert [(file.name, file.total_bytes) for file in listing.files] == [("train.csv", 12), ("train/a.jpg", 7)]
+    assert [(file.name, file.total_bytes) for file in listing.files] == [("train.csv", 12), ("train/a.jpg", 5)]
     request = make(ApiDownloadDataFilesRequest, competition_name="cars")
     with client.competitions.competition_api_client.download_data_files(request) as response:
         assert response.url.startswith("http://localhost:")

@@ -20,7 +20,7 @@ from podium.data.catalogue import is_whole
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError
 from podium.files import atomic_write, report_full_disk, write_table
-from podium.retries import LONGEST_ASKED, backoff, retry_after
+from podium.retries import LONGEST_RETRY_AFTER, backoff, retry_after
 
 TRIES = 4
 """How often an address is asked that may serve later."""
@@ -160,7 +160,7 @@ class _Worker:
             try:
                 return checked(self._ask(address.url), address)
             except _PassingError as error:
-                if tried == TRIES or (error.asked or 0.0) > LONGEST_ASKED:
+                if tried == TRIES or (error.asked or 0.0) > LONGEST_RETRY_AFTER:
                     raise
                 self._wait(backoff(tried) if error.asked is None else error.asked)
         raise AssertionError("unreachable")

@@ -1,32 +1,40 @@
-"""Every call that podium makes to Kaggle, through the official client's typed requests."""
+"""Every request that podium sends to Kaggle, through the official client's typed services."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError
-from podium.kaggle import reading
-from podium.kaggle.answers import (
-    Allowance,
-    CompetitionFacts,
-    DataFile,
-    KernelSource,
-    KernelStatus,
-    OutputFile,
-    Place,
-    Pushed,
-    Quota,
-)
+from podium.kaggle import responses
 from podium.kaggle.connection import check_address, connect, plain_session
-from podium.kaggle.transfers import fetch, from_address
-from podium.retries import patiently, pause
+from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
+from podium.kaggle.transfers import Progress, download
+from podium.retries import pause, with_retries
 from podium.submission.submission import Submission
 
-PAGE = 100
-Item = TypeVar("Item")
+PAGE_SIZE = 100
+Result = TypeVar("Result")
 _END_OF_LOG = "END_OF_LOG"
+_PUSHED_FIELDS = {
+    "slug": "id",
+    "new_title": "title",
+    "category_ids": "keywords",
+    "dataset_data_sources": "dataset_sources",
+    "competition_data_sources": "competition_sources",
+    "kernel_data_sources": "kernel_sources",
+    "model_data_sources": "model_sources",
+} | {
+    name: name
+    for name in (
+        "language", "kernel_type", "is_private", "enable_gpu", "enable_tpu", "enable_internet", "machine_shape",
+        "docker_image", "docker_image_pinning_type",
+    )
+}  # fmt: skip
+"""Fields of the push request, and the keys of kernel-metadata.json that they come from."""
 
 
 def sign_in() -> "Kaggle":
@@ -35,268 +43,229 @@ def sign_in() -> "Kaggle":
 
 
 class Kaggle:
-    """Kaggle, signed in to. A call that cannot be answered raises a KaggleError of one line."""
+    """A signed-in connection to Kaggle. A request that fails raises a KaggleError of one line."""
 
     def __init__(self, client: Any, user: str) -> None:
-        self._client, self.user = client, user
-        self._kernels = client.kernels.kernels_api_client
-        self._competitions = client.competitions.competition_api_client
-        self._plain = plain_session()
+        self.user = user
+        self._kernels = _Service(client.kernels.kernels_api_client, "kernels.types.kernels_api_service")
+        self._competitions = _Service(
+            client.competitions.competition_api_client, "competitions.types.competition_api_service"
+        )
+        self._files = plain_session()
 
     # Kernels
 
     def gpu_quota(self) -> Quota | None:
-        return patiently("the GPU quota", lambda: reading.quota(self._kernels.get_accelerator_quota_statistics()))
+        send = self._kernels.request("get_accelerator_quota_statistics")
+
+        def parse(answer: Any) -> Quota | None:
+            return None if answer.gpu_quota is None else Quota.model_validate(answer)
+
+        return _call("the GPU quota", send, parse)
 
     def push(self, metadata: Mapping[str, Any], source: str, timeout_seconds: int | None = None) -> Pushed:
-        from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
-
-        request = ApiSaveKernelRequest()
-        request.slug, request.new_title, request.text = metadata["id"], metadata["title"], source
-        request.language, request.kernel_type = metadata["language"], metadata["kernel_type"]
-        request.is_private = metadata["is_private"]
-        request.enable_gpu, request.enable_tpu = metadata["enable_gpu"], metadata["enable_tpu"]
-        request.enable_internet = metadata["enable_internet"]
-        request.machine_shape = metadata["machine_shape"]
-        request.category_ids = metadata.get("keywords") or []
-        request.dataset_data_sources = metadata["dataset_sources"]
-        request.competition_data_sources = metadata["competition_sources"]
-        request.kernel_data_sources = metadata["kernel_sources"]
-        request.model_data_sources = metadata["model_sources"]
-        for key in ("docker_image", "docker_image_pinning_type"):
-            if metadata.get(key):
-                setattr(request, key, metadata[key])
-        if timeout_seconds:
-            request.session_timeout_seconds = timeout_seconds
+        """Create a new version of a kernel; not repeated where the response is lost."""
+        fields = {field: metadata.get(key) for field, key in _PUSHED_FIELDS.items()}
+        fields |= {"text": source, "session_timeout_seconds": timeout_seconds}
         what, ref = f"pushing {metadata['id']}", KernelRef.parse(metadata["id"])
-        return patiently(what, lambda: reading.pushed(self._kernels.save_kernel(request), ref, what), once=True)
+        send = self._kernels.request("save_kernel", **fields)
+        return _call(what, send, lambda answer: responses.parse_push(answer, ref, what), once=True)
 
     def kernel_status(self, ref: KernelRef) -> KernelStatus:
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionStatusRequest
-
-        request = _named(ApiGetKernelSessionStatusRequest(), ref)
-        return patiently(
-            f"the status of {ref}", lambda: reading.status(self._kernels.get_kernel_session_status(request))
-        )
+        send = self._kernels.request("get_kernel_session_status", **_named(ref))
+        return _call(f"the status of {ref}", send, KernelStatus.model_validate)
 
     def kernel_source(self, ref: KernelRef) -> KernelSource | None:
-        """Of the newest version; None where there is no such kernel."""
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
-
-        request = _named(ApiGetKernelRequest(), ref)
+        """The newest version; None if there is no such kernel."""
+        send = self._kernels.request("get_kernel", **_named(ref))
         try:
-            return patiently(f"looking for {ref}", lambda: reading.source(self._kernels.get_kernel(request)))
+            return _call(f"looking for {ref}", send, KernelSource.model_validate)
         except NotFoundError:
             return None
-        except ForbiddenError:  # so Kaggle answers for a name of one's own that no kernel has
+        except ForbiddenError:  # Kaggle's response for a name of the user's own that no kernel has
             if ref.owner.lower() == self.user.lower():
                 return None
             raise
 
     def output_files(self, ref: KernelRef) -> list[OutputFile]:
-        from kagglesdk.kernels.types.kernels_api_service import (
-            ApiListKernelFilesRequest,
-            ApiListKernelSessionOutputRequest,
-        )
-
         what = f"the outputs of {ref}"
-        named = _named(ApiListKernelSessionOutputRequest(), ref)
-        addresses = self._pages(what, named, self._kernels.list_kernel_session_output, reading.addresses)
-        named = _named(ApiListKernelFilesRequest(), ref)
-        sizes = dict(self._pages(what, named, self._kernels.list_kernel_files, reading.sizes))
-        return [OutputFile(name, url, sizes.get(name)) for name, url in addresses]
+        urls = self._kernels.pages(what, "list_kernel_session_output", responses.parse_urls, **_named(ref))
+        sizes = dict(self._kernels.pages(what, "list_kernel_files", responses.parse_sizes, **_named(ref)))
+        return [OutputFile(name, url, sizes.get(name)) for name, url in urls]
 
-    def log(self, ref: KernelRef) -> Iterator[str]:
-        from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
-
-        request = _named(ApiListKernelSessionOutputRequest(), ref)
-        yield from patiently(
-            f"the log of {ref}",
-            lambda: reading.lines(reading.text(self._kernels.list_kernel_session_output(request).log)),
-        )
+    def log(self, ref: KernelRef) -> list[str]:
+        """The stored log; Kaggle stores it when the session ends."""
+        send = self._kernels.request("list_kernel_session_output", **_named(ref))
+        return _call(f"the log of {ref}", send, responses.parse_log)
 
     def follow_log(self, ref: KernelRef) -> Iterator[str]:
-        """Line by line until the session ends. After a broken connection Kaggle begins anew; what was told is not
-        told again."""
-        told = 0
+        """Line by line until the session ends. After a broken connection the stream starts over; lines that were
+        yielded already are skipped."""
+        yielded = 0
         while self.kernel_status(ref).state == "queued":
             pause(15)
         while True:
-            is_whole = False
+            is_complete = False
             for number, line in enumerate(self._stream(ref)):
                 if line is None:
-                    is_whole = True
-                elif number >= told:
-                    told += 1
+                    is_complete = True
+                elif number >= yielded:
+                    yielded += 1
                     yield line
-            if is_whole or self.kernel_status(ref).is_over:
+            if is_complete or self.kernel_status(ref).is_over:
                 break
             pause(5)
-        yield from list(self.log(ref))[told:]
+        yield from self.log(ref)[yielded:]
 
     def _stream(self, ref: KernelRef) -> Iterator[str | None]:
-        """The lines there are, and None at the log's true end."""
+        """The lines so far, and None at the end of the log."""
         import requests
-        from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelSessionLogsStreamRequest
 
-        request = _named(ApiGetKernelSessionLogsStreamRequest(), ref)
+        send = self._kernels.request("get_kernel_session_logs_stream", **_named(ref))
         try:
-            with patiently(
-                f"the log of {ref}", lambda: self._kernels.get_kernel_session_logs_stream(request)
-            ) as answer:
-                if "text/event-stream" not in answer.headers.get("Content-Type", ""):
-                    yield from reading.lines(answer.text)
+            with with_retries(f"the log of {ref}", send) as stream:
+                if "text/event-stream" not in stream.headers.get("Content-Type", ""):
+                    yield from responses.log_lines(stream.text)
                     yield None
                     return
-                for raw in answer.iter_lines():
-                    told = raw.decode("utf-8", "replace")
-                    if not told.startswith("data:"):
+                for raw in stream.iter_lines():
+                    line = raw.decode("utf-8", "replace")
+                    if not line.startswith("data:"):
                         continue
-                    told = told.removeprefix("data:").strip()
-                    if told == _END_OF_LOG:
+                    event = line.removeprefix("data:").strip()
+                    if event == _END_OF_LOG:
                         yield None
                         return
-                    # What begins as an event and is none was cut.
-                    yield from reading.lines_of_event(json.loads(told) if told.startswith("{") else told)
-        except (requests.RequestException, ValueError):  # broken off: whoever follows asks again
+                    # An event that begins as JSON and is none was cut off.
+                    yield from responses.event_lines(json.loads(event) if event.startswith("{") else event)
+        except (requests.RequestException, ValueError):  # the connection broke: follow_log connects again
             return
 
-    def fetch(self, file: OutputFile, path: Path, progress: Callable[[int], None] = lambda done: None) -> None:
-        fetch(from_address(self._plain, file.url), path, file.size, progress)
+    def fetch(self, file: OutputFile, path: Path, progress: Progress = lambda done: None) -> None:
+        url = check_address(file.url)
+        download(lambda headers: self._files.get(url, headers=headers, stream=True), path, file.size, progress)
 
     # Competitions
 
-    def competition(self, slug: str) -> CompetitionFacts:
-        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
-
-        request = ApiGetCompetitionRequest()
-        request.competition_name = slug
-        return patiently(
-            f"the competition {slug}", lambda: reading.competition(self._competitions.get_competition(request), slug)
-        )
+    def has_joined(self, slug: str) -> bool:
+        """Whether the user joined the competition and accepted its rules."""
+        send = self._competitions.request("get_competition", competition_name=slug)
+        return _call(f"the competition {slug}", send, responses.parse_has_joined)
 
     def submissions(self, slug: str) -> list[Submission]:
-        from kagglesdk.competitions.types.competition_api_service import ApiListSubmissionsRequest
+        """Newest first."""
 
-        request = ApiListSubmissionsRequest()
-        request.competition_name = slug
-        return self._pages(
-            f"the submissions to {slug}", request, self._competitions.list_submissions, reading.submissions
-        )
+        def parse(page: Any) -> list[Submission]:
+            return [responses.parse_submission(submission) for submission in page.submissions or []]
 
-    def submission(self, ref: int) -> Submission:
-        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest
+        return self._competitions.pages(f"the submissions to {slug}", "list_submissions", parse, competition_name=slug)
 
-        request = ApiGetSubmissionRequest()
-        request.ref = ref
-        return patiently(f"submission {ref}", lambda: reading.submission(self._competitions.get_submission(request)))
+    def submission(self, number: int) -> Submission:
+        send = self._competitions.request("get_submission", ref=number)
+        return _call(f"submission {number}", send, responses.parse_submission)
 
     def allowance(self, slug: str) -> Allowance:
-        from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
-
-        request = ApiGetSubmissionLimitsRequest()
-        request.competition_name = slug
-        return patiently(
-            f"today's allowance at {slug}",
-            lambda: reading.allowance(self._competitions.get_submission_limits(request)),
-        )
+        send = self._competitions.request("get_submission_limits", competition_name=slug)
+        return _call(f"today's allowance at {slug}", send, Allowance.model_validate)
 
     def submit(self, slug: str, file: Path, description: str) -> int:
-        from kagglesdk.competitions.types.competition_api_service import (
-            ApiCreateSubmissionRequest,
-            ApiStartSubmissionUploadRequest,
+        """Upload a file and submit it; the submission is not repeated where the response is lost."""
+        token = with_retries(f"uploading {file.name}", lambda: self._upload(slug, file))
+        send = self._competitions.request(
+            "create_submission", competition_name=slug, blob_file_tokens=token, submission_description=description
         )
+        return _call(f"submitting {file.name}", send, responses.parse_submitted, once=True)
 
-        facts = file.stat()
-        start = ApiStartSubmissionUploadRequest()
-        start.competition_name, start.file_name = slug, file.name
-        start.content_length, start.last_modified_epoch_seconds = facts.st_size, int(facts.st_mtime)
-
-        def upload() -> str:
-            begun = self._competitions.start_submission_upload(start)
-            token, address = reading.text(begun.token), reading.text(begun.create_url)
-            if not token or not address:
-                raise ValueError("no place to upload to")
-            with file.open("rb") as content:
-                answer = self._plain.put(check_address(address), data=content)
-            answer.raise_for_status()
-            if answer.status_code not in (200, 201):  # 308 says that not all of it has come
-                raise ValueError(f"status {answer.status_code} is not that of a whole upload")
-            return token
-
-        create = ApiCreateSubmissionRequest()
-        create.competition_name, create.submission_description = slug, description
-        create.blob_file_tokens = patiently(f"uploading {file.name}", upload)
-        return patiently(
-            f"submitting {file.name}",
-            lambda: reading.submitted(self._competitions.create_submission(create)),
-            once=True,
-        )
+    def _upload(self, slug: str, file: Path) -> str:
+        """The token of the uploaded file."""
+        status = file.stat()
+        start = self._competitions.request(
+            "start_submission_upload", competition_name=slug, file_name=file.name, content_length=status.st_size,
+            last_modified_epoch_seconds=int(status.st_mtime),
+        )()  # fmt: skip
+        token, url = responses.text(start.token), responses.text(start.create_url)
+        if not token or not url:
+            raise ValueError("no URL to upload to")
+        with file.open("rb") as content:
+            answer = self._files.put(check_address(url), data=content)
+        answer.raise_for_status()
+        if answer.status_code not in (200, 201):  # 308: the upload is incomplete
+            raise ValueError(f"status {answer.status_code} after an upload")
+        return token
 
     def submit_code(self, slug: str, kernel: KernelRef, file_name: str, description: str) -> int:
-        from kagglesdk.competitions.types.competition_api_service import ApiCreateCodeSubmissionRequest
-
-        request = ApiCreateCodeSubmissionRequest()
-        request.competition_name, request.submission_description = slug, description
-        request.kernel_owner, request.kernel_slug = kernel.owner, kernel.slug
-        request.file_name = file_name
-        if kernel.version:
-            request.kernel_version = kernel.version
-        what = f"submitting {file_name} of {kernel}"
-        return patiently(what, lambda: reading.submitted(self._competitions.create_code_submission(request)), once=True)
+        """Submit a kernel's output file; not repeated where the response is lost."""
+        send = self._competitions.request(
+            "create_code_submission", competition_name=slug, kernel_owner=kernel.owner, kernel_slug=kernel.slug,
+            kernel_version=kernel.version, file_name=file_name, submission_description=description,
+        )  # fmt: skip
+        return _call(f"submitting {file_name} of {kernel}", send, responses.parse_submitted, once=True)
 
     def leaderboard(self, slug: str) -> list[Place]:
-        from kagglesdk.competitions.types.competition_api_service import ApiGetLeaderboardRequest
+        def parse(page: Any) -> list[Place]:
+            return [Place.model_validate(row) for row in page.submissions or []]
 
-        request = ApiGetLeaderboardRequest()
-        request.competition_name = slug
-        return self._pages(f"the leaderboard of {slug}", request, self._competitions.get_leaderboard, reading.places)
+        return self._competitions.pages(f"the leaderboard of {slug}", "get_leaderboard", parse, competition_name=slug)
 
     def data_files(self, slug: str) -> list[DataFile]:
-        from kagglesdk.competitions.types.competition_api_service import ApiListDataFilesRequest
+        def parse(page: Any) -> list[DataFile]:
+            return [DataFile.model_validate(file) for file in page.files or []]
 
-        request = ApiListDataFilesRequest()
-        request.competition_name = slug
-        return self._pages(f"the files of {slug}", request, self._competitions.list_data_files, reading.data_files)
+        return self._competitions.pages(f"the files of {slug}", "list_data_files", parse, competition_name=slug)
 
-    def download_data(self, slug: str, path: Path, progress: Callable[[int], None] = lambda done: None) -> None:
-        from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
+    def download_data(self, slug: str, path: Path, progress: Progress = lambda done: None) -> None:
+        """All files of a competition, as one zip."""
+        send = self._competitions.request("download_data_files", competition_name=slug)
 
-        request = ApiDownloadDataFilesRequest()
-        request.competition_name = slug
+        def open_(headers: dict[str, str]) -> Any:
+            # The first response redirects to a signed URL; only that one supports ranges.
+            with send() as redirected:
+                url = redirected.url
+            return self._files.get(check_address(url), headers=headers, stream=True)
 
-        def opened(headers: dict[str, str]) -> Any:
-            # The first answer leads to a signed address; only there the file may be asked for in part.
-            with self._competitions.download_data_files(request) as answer:
-                address = answer.url
-            return self._plain.get(check_address(address), headers=headers, stream=True)
+        download(open_, path, None, progress)
 
-        fetch(opened, path, None, progress)
 
-    def _pages(
-        self, what: str, request: Any, ask: Callable[[Any], Any], read: Callable[[Any], list[Item]]
-    ) -> list[Item]:
-        request.page_size = PAGE
+class _Service:
+    """One of the official client's typed services: its methods, called with the fields of their requests."""
 
-        def one_page() -> tuple[list[Item], str]:
-            page = ask(request)
-            return read(page), reading.text(page.next_page_token)
+    def __init__(self, client: Any, types: str) -> None:
+        self._client, self._types = client, types
 
-        found: list[Item] = []
-        tokens: set[str] = set()
+    def request(self, method: str, **fields: Any) -> Callable[[], Any]:
+        """A call of `method` that is ready to be sent; fields that are None are left out."""
+        name = f"Api{method.title().replace('_', '')}Request"
+        request = getattr(import_module(f"kagglesdk.{self._types}"), name)()
+        for field, value in fields.items():
+            if value is not None:
+                setattr(request, field, value)
+        return partial(getattr(self._client, method), request)
+
+    def pages(self, what: str, method: str, parse: Callable[[Any], list[Result]], **fields: Any) -> list[Result]:
+        """The items of all pages of a list."""
+
+        def parse_page(page: Any) -> tuple[list[Result], str]:
+            return parse(page), responses.text(page.next_page_token)
+
+        found: list[Result] = []
+        tokens = [""]
         while True:
-            items, token = patiently(what, one_page)
+            send = self.request(method, page_size=PAGE_SIZE, page_token=tokens[-1] or None, **fields)
+            items, token = _call(what, send, parse_page)
             found += items
             if not token:
                 return found
             if token in tokens:
-                raise KaggleError(f"{what}: Kaggle's pages go in a circle; try again later")
-            tokens.add(token)
-            request.page_token = token
+                raise KaggleError(f"{what}: Kaggle sent the same page twice; try again later")
+            tokens.append(token)
 
 
-def _named(request: Any, ref: KernelRef) -> Any:
-    request.user_name, request.kernel_slug = ref.owner, ref.slug
-    if ref.version is not None:
-        request.version_label = f"v{ref.version}"  # the bare number is unknown to Kaggle
-    return request
+def _call(what: str, send: Callable[[], Any], parse: Callable[[Any], Result], *, once: bool = False) -> Result:
+    """Send a request and parse its response; a response that cannot be parsed is retried like a failed request."""
+    return with_retries(what, lambda: parse(send()), once=once)
+
+
+def _named(ref: KernelRef) -> dict[str, Any]:
+    """The fields that name a version of a kernel. Kaggle does not know versions by their bare number."""
+    version = None if ref.version is None else f"v{ref.version}"
+    return {"user_name": ref.owner, "kernel_slug": ref.slug, "version_label": version}

@@ -28,8 +28,8 @@ from podium.paths import configs_folder
 from podium.progress import format_size, show_progress
 
 if TYPE_CHECKING:
-    from podium.kaggle.answers import DataFile
     from podium.kaggle.client import Kaggle
+    from podium.kaggle.responses import DataFile
 
 CHECKSUMS = "checksums.sha256"
 

@@ -1,0 +1,238 @@
+"""Kaggle's responses as typed objects.
+
+kagglesdk accepts any value for any field, so every field is validated here. A response without the expected form raises
+ValueError, TypeError, ..., which `with_retries` reports as an unexpected response.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
+
+from podium.config.kaggle_names import KernelRef
+from podium.errors import ConfigError, KaggleError
+from podium.submission.submission import Submission, SubmissionState
+
+KernelState = Literal["queued", "running", "complete", "error", "cancelled"]
+_STATES: dict[str, KernelState] = {
+    "QUEUED": "queued",
+    "NEW_SCRIPT": "queued",
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "ERROR": "error",
+    "CANCEL_REQUESTED": "running",
+    "CANCEL_ACKNOWLEDGED": "cancelled",
+}
+_SUBMISSION_STATES: dict[str, SubmissionState] = {"PENDING": "pending", "COMPLETE": "complete", "ERROR": "error"}
+
+
+def text(value: object) -> str:
+    """A string; a missing one is empty."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise TypeError(f"expected text, got {value!r}")
+
+
+def score(value: object) -> float | None:
+    """The number in a text; None if there is none yet."""
+    with suppress(ValueError):
+        number = float(text(value))
+        return number if math.isfinite(number) else None
+    return None
+
+
+def _hours(duration: Any) -> float:
+    return duration.total_seconds() / 3600 if duration else 0.0
+
+
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(lambda value: 0 if value is None else value)]
+Score = Annotated[float | None, BeforeValidator(score)]
+Hours = Annotated[float, BeforeValidator(_hours)]
+
+
+class _Response(BaseModel):
+    """Read from the attributes of a kagglesdk object."""
+
+    model_config = ConfigDict(from_attributes=True, strict=True, frozen=True, populate_by_name=True)
+
+
+# Kernels
+
+
+class Quota(_Response):
+    """GPU hours of this week. `hours_left` still includes what running sessions have reserved."""
+
+    hours_used: Hours = Field(validation_alias=AliasPath("gpu_quota", "time_used"))
+    hours_reserved: Hours = Field(validation_alias=AliasPath("gpu_quota", "time_reserved"))
+    hours_allowed: Hours = Field(validation_alias=AliasPath("gpu_quota", "total_time_allowed"))
+    refreshes: datetime | None = Field(validation_alias="quota_refresh_time")
+
+    @property
+    def hours_left(self) -> float:
+        return max(0.0, self.hours_allowed - self.hours_used)
+
+
+class KernelStatus(_Response):
+    state: Annotated[KernelState, BeforeValidator(lambda status: _STATES[status.name])] = Field(
+        validation_alias="status"
+    )
+    failure: Text = Field("", validation_alias="failure_message")
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("complete", "error", "cancelled")
+
+
+class KernelSource(_Response):
+    """The number of the newest version, and its script."""
+
+    version: Count = Field(validation_alias=AliasPath("metadata", "current_version_number"))
+    text: Text = Field(validation_alias=AliasPath("blob", "source"))
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    name: str
+    url: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Pushed:
+    ref: KernelRef
+    url: str
+
+
+def parse_push(answer: Any, asked: KernelRef, what: str) -> Pushed:
+    """The pushed version. Problems that the official client only prints are errors here."""
+    problems = [_one_line(answer.error)] if answer.error else []
+    for kind in ("dataset", "competition", "kernel", "model"):
+        unknown = [text(name) for name in getattr(answer, f"invalid_{kind}_sources") or []]
+        problems += [f"there is no {kind} {', '.join(unknown)} that you may attach"] if unknown else []
+    tags = [text(tag) for tag in answer.invalid_tags or []]
+    problems += [f"unknown tags {', '.join(tags)}"] if tags else []
+    version = _count(answer.version_number)
+    if not problems:
+        if not version:
+            raise ValueError("neither a version nor an error")
+        name = _name_of(text(answer.ref)) or asked.name
+        problems += [f"the kernel is named {name} on Kaggle"] if name.lower() != asked.name.lower() else []
+    if problems:
+        exists = f"; version {version} was created all the same: cancel it" if version else ""
+        raise KaggleError(f"{what}: Kaggle reports {'; '.join(problems)}{exists}")
+    return Pushed(asked.at(version), text(answer.url) or page_of(asked))
+
+
+def page_of(ref: KernelRef) -> str:
+    return f"https://www.kaggle.com/code/{ref.name}"
+
+
+def _name_of(ref: str) -> str:
+    if not ref:
+        return ""
+    try:
+        return KernelRef.parse(ref.removeprefix("/code/").strip("/")).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _count(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"expected a count, got {value!r}")
+    return value
+
+
+def parse_urls(page: Any) -> list[tuple[str, str]]:
+    """Names of files, and their URLs."""
+    return [(text(file.file_name), text(file.url)) for file in page.files or []]
+
+
+def parse_sizes(page: Any) -> list[tuple[str, int | None]]:
+    """Names of files, and their sizes; 0 is also what a response without the size says."""
+    return [(text(file.name), _count(file.size) or None) for file in page.files or []]
+
+
+def parse_log(page: Any) -> list[str]:
+    """Lines of a stored log, which is a JSON array of events, or plain text."""
+    return log_lines(text(page.log))
+
+
+def log_lines(log: str) -> list[str]:
+    try:
+        content = json.loads(log)
+    except ValueError:
+        return log.splitlines()
+    events = content if isinstance(content, list) else [content]
+    return [line for event in events for line in event_lines(event)]
+
+
+def event_lines(event: Any) -> Iterator[str]:
+    data = event.get("data") if isinstance(event, dict) else event
+    if data is not None:
+        yield from str(data).removesuffix("\n").split("\n")
+
+
+# Competitions
+
+
+class Allowance(_Response):
+    """Submissions of today."""
+
+    used_today: Count = Field(validation_alias="num_today")
+    left_today: Count = Field(validation_alias="num_allowed_now")
+
+
+class DataFile(_Response):
+    name: Text
+    size: Count = Field(validation_alias="total_bytes")
+
+
+class Place(_Response):
+    """A row of the leaderboard, in its order."""
+
+    team: Text = Field(validation_alias="team_name")
+    score: Score
+
+
+def parse_has_joined(competition: Any) -> bool:
+    if not (competition.id or competition.ref or competition.title):
+        raise ValueError("no competition")
+    if not isinstance(competition.user_has_entered, bool):
+        raise TypeError(f"expected true or false, got {competition.user_has_entered!r}")
+    return competition.user_has_entered
+
+
+def parse_submission(answer: Any) -> Submission:
+    if answer.date is not None and not isinstance(answer.date, datetime):
+        raise TypeError(f"expected a date, got {answer.date!r}")
+    return Submission(
+        _submission_number(answer.ref), text(answer.file_name), answer.date, text(answer.description),
+        _SUBMISSION_STATES[answer.status.name], score(answer.public_score), score(answer.private_score),
+        text(answer.error_description),
+    )  # fmt: skip
+
+
+def parse_submitted(answer: Any) -> int:
+    """The number of a new submission. A response with a message but without a number is a refusal."""
+    message = _one_line(answer.message)
+    if message and not answer.ref:
+        raise KaggleError(f"Kaggle did not accept the submission: {message}")
+    return _submission_number(answer.ref)
+
+
+def _submission_number(value: object) -> int:
+    if not _count(value):
+        raise ValueError("no number of a submission")
+    return _count(value)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(text(value).split())

@@ -1,0 +1,85 @@
+"""Every request of podium's client to Kaggle, for tests that make each of them fail."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.config.kaggle_names import KernelRef
+
+REF = KernelRef("ada", "some-kernel", 1)
+METADATA = {
+    "id": "ada/new-kernel", "title": "new-kernel", "language": "python", "kernel_type": "script", "is_private": True,
+    "enable_gpu": False, "enable_tpu": False, "enable_internet": False, "machine_shape": "", "keywords": [],
+    "dataset_sources": [], "competition_sources": [], "kernel_sources": [], "model_sources": [],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method of podium's client, the request of it that a fault meets, and how its effects are counted."""
+
+    request: str
+    send: Callable[[Any], Any]
+    effects: Callable[[Any], int] | None = None
+
+    @property
+    def is_transfer(self) -> bool:
+        """Of bytes, which cannot be malformed."""
+        return self.request in ("output-file", "data-zip", "upload", "DownloadDataFiles", "GetKernelSessionLogsStream")
+
+
+def fetch_output(kaggle: Any) -> bytes:
+    kaggle.fetch(kaggle.output_files(REF)[-1], Path("output.bin"))
+    return Path("output.bin").read_bytes()
+
+
+def download_data(kaggle: Any) -> bytes:
+    kaggle.download_data("cars", Path("cars.zip"))
+    return Path("cars.zip").read_bytes()
+
+
+def submit(kaggle: Any) -> int:
+    return kaggle.submit("cars", Path("answer.csv"), "a message")
+
+
+def submissions(standin: Any) -> int:
+    return len(standin.submissions["cars"])
+
+
+PUSH = Call(
+    "SaveKernel",
+    lambda kaggle: str(kaggle.push(METADATA, "print()").ref),
+    lambda standin: sum(version.ref.startswith("ada/new-kernel") for version in standin.versions()),
+)
+SUBMIT = Call("CreateSubmission", submit, submissions)
+SUBMIT_CODE = Call(
+    "CreateCodeSubmission",
+    lambda kaggle: kaggle.submit_code("code", REF, "a.txt", "a message"),
+    lambda standin: len(standin.submissions["code"]),
+)
+ONCE = {"push": PUSH, "submit": SUBMIT, "submit_code": SUBMIT_CODE}
+"""Calls whose effect must not happen twice."""
+REPEATABLE = {
+    "gpu_quota": Call("GetAcceleratorQuotaStatistics", lambda kaggle: kaggle.gpu_quota()),
+    "kernel_status": Call("GetKernelSessionStatus", lambda kaggle: kaggle.kernel_status(REF)),
+    "kernel_source": Call("GetKernel", lambda kaggle: kaggle.kernel_source(REF)),
+    "output_files-urls": Call(
+        "ListKernelSessionOutput", lambda kaggle: [file.name for file in kaggle.output_files(REF)]
+    ),
+    "output_files-sizes": Call("ListKernelFiles", lambda kaggle: [file.size for file in kaggle.output_files(REF)]),
+    "fetch": Call("output-file", fetch_output),
+    "log": Call("ListKernelSessionOutput", lambda kaggle: kaggle.log(REF)),
+    "follow_log": Call("GetKernelSessionLogsStream", lambda kaggle: list(kaggle.follow_log(REF))),
+    "has_joined": Call("GetCompetition", lambda kaggle: kaggle.has_joined("cars")),
+    "submissions": Call("ListSubmissions", lambda kaggle: kaggle.submissions("boats")),
+    "submission": Call("GetSubmission", lambda kaggle: kaggle.submission(kaggle.submissions("boats")[0].ref)),
+    "allowance": Call("GetSubmissionLimits", lambda kaggle: kaggle.allowance("cars")),
+    "leaderboard": Call("GetLeaderboard", lambda kaggle: kaggle.leaderboard("cars")),
+    "data_files": Call("ListDataFiles", lambda kaggle: kaggle.data_files("cars")),
+    "download_data-redirect": Call("DownloadDataFiles", download_data),
+    "download_data": Call("data-zip", download_data),
+    "submit-start": Call("StartSubmissionUpload", submit, submissions),
+    "submit-upload": Call("upload", submit, submissions),
+}
+CALLS = REPEATABLE | ONCE

@@ -1,0 +1,165 @@
+"""Requests that fail: temporary failures are retried, others are one line, and no effect happens twice.
+
+All calls share one function, so all faults are tried on one call and one fault on every call; the whole table is slow.
+"""
+
+from dataclasses import replace
+
+import pytest
+from kaggle_calls import CALLS, ONCE, PUSH, REPEATABLE
+from standin.faults import Fault
+
+from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
+from podium.kaggle import connection
+from podium.kaggle.client import sign_in
+
+LOST = [
+    Fault.status(500), Fault.status(503), Fault.reset_before(), Fault.reset_midway(), Fault.truncated(),
+    Fault.malformed(), Fault.malformed(b"[]"), Fault.malformed(b"<html>", content_type="text/html"),
+]  # fmt: skip
+"""Temporary failures after which nobody knows whether the request had its effect."""
+STALLS = [Fault.stall(), Fault.stall_midway()]
+RATE_LIMITED = Fault.status(429, retry_after=0)
+REFUSALS = {400: KaggleError, 401: CredentialsError, 403: ForbiddenError, 404: NotFoundError}
+
+
+def label(fault):
+    return f"{fault.kind}{fault.code or ''}{fault.body[:3].decode()}"
+
+
+def check_is_retried(call, fault, kaggle, standin):
+    expected = call.send(kaggle)
+    effects = call.effects(standin) if call.effects else 0
+    before = standin.count(call.request)
+    standin.fail(call.request, fault)
+    result = call.send(kaggle)
+    assert standin.count(call.request) > before + 1 or call.is_transfer  # a redirect needs no body
+    if call.effects:
+        assert call.effects(standin) == effects + 1
+    else:
+        assert result == expected
+
+
+@pytest.mark.parametrize("fault", [*LOST, RATE_LIMITED], ids=label)
+def test_every_temporary_failure_of_a_call_is_retried(fault, kaggle, standin):
+    check_is_retried(REPEATABLE["has_joined"], fault, kaggle, standin)
+
+
+@pytest.mark.parametrize("fault", STALLS, ids=label)
+def test_a_response_that_stalls_times_out_and_is_retried(fault, kaggle, standin, monkeypatch):
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
+    monkeypatch.setattr("podium.retries.ATTEMPTS", 100)  # a busy machine may need longer for the others too
+    standin.fail("GetCompetition", fault)
+    assert kaggle.has_joined("cars") is True
+    assert standin.count("GetCompetition") > 1
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_every_call_retries_a_temporary_failure(name, kaggle, standin):
+    check_is_retried(REPEATABLE[name], Fault.status(503), kaggle, standin)
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_rate_limited_push_or_submission_is_retried(name, kaggle, standin):
+    check_is_retried(ONCE[name], RATE_LIMITED, kaggle, standin)
+
+
+@pytest.mark.parametrize("happened", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fault", LOST, ids=label)
+@pytest.mark.parametrize("name", ONCE)
+def test_a_push_or_submission_without_a_response_is_not_repeated(name, fault, happened, kaggle, standin, one_line):
+    call = ONCE[name]
+    standin.fail(call.request, replace(fault, after_effect=happened))
+    with pytest.raises(UnreachableError) as error:
+        call.send(kaggle)
+    assert "try again later" in one_line(error)
+    assert standin.count(call.request) == 1
+    assert call.effects(standin) == happened
+
+
+def test_a_push_that_times_out_is_not_repeated(kaggle, standin, monkeypatch):
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
+    standin.fail(PUSH.request, Fault.stall(after_effect=True))
+    with pytest.raises(UnreachableError):
+        PUSH.send(kaggle)
+    assert standin.wait_until(lambda: PUSH.effects(standin) == 1)
+    assert standin.count(PUSH.request) == 1
+
+
+def check_refusal(call, code, kaggle, standin, one_line):
+    standin.fail(call.request, Fault.status(code, message="the reason"), times=None)
+    if call.request == "GetKernel" and code in (403, 404):  # Kaggle's response for a name that no kernel has
+        assert call.send(kaggle) is None
+        return
+    with pytest.raises(REFUSALS[code]) as error:
+        call.send(kaggle)
+    text = one_line(error)
+    assert "the reason" in text or call.is_transfer
+    assert standin.count(call.request) == 1 or call.is_transfer
+    if call.effects:
+        assert call.effects(standin) == 0
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_refused_call_is_one_line_and_not_repeated(name, kaggle, standin, one_line):
+    check_refusal(CALLS[name], 400, kaggle, standin, one_line)
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_refusals_have_their_error_class(code, kaggle, standin, one_line):
+    check_refusal(CALLS["has_joined"], code, kaggle, standin, one_line)
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.malformed()], ids=label)
+def test_signing_in_with_a_token_is_retried(fault, standin, monkeypatch, no_waiting):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", standin.token)
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    standin.fail("IntrospectToken", fault)
+    assert sign_in().user == "ada"
+
+
+def test_a_rejected_token_is_one_line(standin, monkeypatch, one_line):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "another")
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(CredentialsError, match="Kaggle rejected the API key") as error:
+        sign_in()
+    one_line(error)
+
+
+def test_a_wrong_key_is_reported_at_the_first_call(standin, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KEY", "another")
+    with pytest.raises(CredentialsError, match="Kaggle rejected the API key"):
+        sign_in().gpu_quota()
+
+
+def test_a_missing_key_is_one_line(standin, monkeypatch, one_line):
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(CredentialsError, match=r"no Kaggle API key found; .*access_token") as error:
+        sign_in()
+    one_line(error)
+
+
+# Everything against everything
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [*LOST, RATE_LIMITED, *STALLS], ids=label)
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_every_call_retries_every_temporary_failure(name, fault, kaggle, standin, monkeypatch):
+    call = REPEATABLE[name]
+    if call.is_transfer and fault.kind == "malformed":
+        pytest.skip("bytes cannot be malformed")
+    if fault.kind in ("stall", "stall_midway"):
+        monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+        monkeypatch.setattr("podium.retries.ATTEMPTS", 100)
+    check_is_retried(call, fault, kaggle, standin)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("name", CALLS)
+def test_every_refusal_of_every_call_is_one_line(name, code, kaggle, standin, one_line):
+    check_refusal(CALLS[name], code, kaggle, standin, one_line)

@@ -1,68 +1,94 @@
-"""What the packed script of a member or an ensemble does, on Kaggle's machine or in a rehearsal: `podium run`, from the
-mounted inputs on; or, with internet, keeping pretrained weights."""
+"""The entry point of the packed script, on Kaggle's machine or in a rehearsal.
 
+Kaggle starts the script in the working folder and keeps what is in it at the end as the kernel's output: `runs/`, laid
+out as on any machine, and `podium-report.json`, which says what was done and where it is.
+"""
+
+import json
+import logging
+import os
 import shutil
+import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from podium.config.loading import Ensemble
-from podium.detection.loading import Detector
-from podium.errors import StoppedError
-from podium.kernel.job import load_config
-from podium.kernel.session import Session, do_job, entry_of, take_up
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from podium.workflows.members import FoldRun
-
-SAMPLE = "sample-submission.csv"
-"""A copy of it, so that blending at home needs nothing of the competition's data."""
-CODE_SUBMISSION = "submission.csv"
-"""What code competitions take from a kernel's output."""
+from podium.errors import DataError
+from podium.files import write_json
+from podium.kernel.job import JOB_CHANGES, Job
+from podium.kernel.report import REPORT, find_report
+from podium.options import RunOptions
+from podium.paths import kaggle_input, kaggle_places
+from podium.runs import versions
+from podium.signals import StopCondition, interruptible
 
 
 def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path) -> None:
-    do_job(content, about, unpacked, work)
+    """Run the job and write its report. Any failure is an exception.
+
+    `content` is the job, `about` the script's description of itself, `unpacked` the folder with the packed files.
+    """
+    start = time.perf_counter()
+    job = Job.read({**content, **json.loads(os.environ.get(JOB_CHANGES) or "{}")})
+    console = Console(highlight=False, soft_wrap=True, width=160)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    options = RunOptions(
+        folds=job.folds,
+        limit=job.limit,
+        limit_test=job.limit_test,
+        dry_run=job.dry_run,
+        resume=job.resume_from is not None,
+        stop_condition=StopCondition(job.time_limit),
+        command="the next version of this kernel, with this one as a source",
+    )
+    describe_machine(about, console)
+    report: dict[str, Any] = {**about, "kind": job.kind, "config": job.config, "attempt": job.attempt}
+    with interruptible():
+        restore(job, about["config_digest"], unpacked, options.runs, console)
+        report |= import_module(job.workflow).run(job, unpacked / "configs", options, console)
+    seconds = round(time.perf_counter() - start, 1)
+    write_json(Path(REPORT), {**report, "seconds": seconds, "versions": versions()})
+    console.print(f"{report['status']} after {seconds:.0f} s: {REPORT}")
 
 
-def work(session: Session) -> dict[str, Any]:
-    if session.job.kind == "weights":
-        from podium.kernel.pretrained import keep_weights
+def describe_machine(about: Mapping[str, str], console: Console) -> None:
+    """Print versions, GPUs and mounted inputs, the first things to look for in a log."""
+    from podium.models.devices import names_of_gpus
 
-        kept = keep_weights(session.job, session.unpacked / "configs", session.console)
-        return {"status": "done", "weights": kept}
-    return train(session)
-
-
-def train(session: Session) -> dict[str, Any]:
-    from podium.data.augmentation import transform_problems
-    from podium.workflows.ensembles import sample_of, train_and_predict
-    from podium.workflows.members import fold_runs, prepare
-
-    job, console, options = session.job, session.console, session.options
-    loaded = load_config(session.config, session.overrides, job.seed, check=transform_problems)
-    assert not isinstance(loaded, Detector)
-    take_up(job, session.about, session.unpacked, options.runs, console)
-    prepared = prepare(loaded.competition, options, console, job.members_of(loaded))
-    runs = [one for member in job.members_of(loaded) for one in fold_runs(member, prepared, options)]
-    shutil.copyfile(sample_of(prepared), SAMPLE)
-    try:
-        train_and_predict(runs, console)
-    except StoppedError as stopped:
-        console.print(str(stopped))
-        return {"status": "stopped", "why": str(stopped), "runs": described(runs)}
-    answer = blended(loaded, runs, session) if job.blends and isinstance(loaded, Ensemble) else {}
-    return {"status": "done", "runs": described(runs), **answer}
+    console.print(f"podium {about['podium']}, commit {about['commit']}: {about['title']}")
+    console.print(", ".join(f"{name} {version}" for name, version in versions().items() if name != "commit"))
+    console.print(f"GPUs: {', '.join(names_of_gpus()) or 'none'}; CPU cores: {os.cpu_count()}")
+    root = kaggle_input()
+    mounted = sorted(
+        path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)
+    )
+    console.print(f"{root}: {', '.join(mounted[:12])}{' …' if len(mounted) > 12 else ''}")
 
 
-def described(runs: "list[FoldRun]") -> list[dict[str, Any]]:
-    return [entry_of(one.member.name, one.fold, one.run, one.predictions if one.is_predicted else None) for one in runs]
-
-
-def blended(ensemble: Ensemble, runs: "list[FoldRun]", session: Session) -> dict[str, Any]:
-    """A whole ensemble ends with its CSV, also under the name that code competitions expect."""
-    from podium.workflows.ensembles import answers_of, finish
-
-    answer = finish(ensemble, answers_of(runs), Path(SAMPLE), session.options, session.console)
-    shutil.copyfile(answer.submission, CODE_SUBMISSION)
-    return {"blend": answer.folder.as_posix(), "submission": answer.submission.as_posix()}
+def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: Console) -> None:
+    """Copy the packed folds and boxes to `runs`, then the output of the version to resume from."""
+    for name in ("folds", "boxes"):
+        if (unpacked / name).is_dir():
+            shutil.copytree(unpacked / name, runs / name, dirs_exist_ok=True)
+    if job.resume_from is None:
+        return
+    places = kaggle_places("kernel", job.resume_from)
+    previous = next((place for place in places if (place / "runs").is_dir()), None)
+    if previous is None:
+        raise DataError(
+            f"the output of {job.resume_from}, to resume from, is not mounted: looked for runs in"
+            f" {' and '.join(map(str, places))}; attach that kernel as a source"
+        )
+    report = find_report(previous)
+    if report is None or report.config_digest != config_digest:
+        raise DataError(
+            f"{previous} is the output of {job.resume_from} for another config"
+            f" ({report.config if report else 'it has no report'}); attach the version to resume from"
+        )
+    # Kaggle may mount read-only files; the copies get the usual permissions.
+    shutil.copytree(previous / "runs", runs, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    console.print(f"resuming from {previous}", highlight=False)

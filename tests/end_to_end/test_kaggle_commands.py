@@ -46,7 +46,7 @@ def test_dry_run_of_a_push_looks_at_everything_and_sends_nothing(podium, kaggle,
     ended = podium("kernel", "push", member, "--fold", "0", "--dry-run")
     assert (ended.code, ended.err) == (0, "")
     assert "GPU hours left this week: 30.0 of 30" in ended.out
-    assert f"{REF}: ready to be pushed; nothing was sent" in ended.out
+    assert f"{REF}: ready to push; nothing was sent" in ended.out
     assert kaggle.count("SaveKernel") == 0
     assert json.loads(Path("kernel-metadata.json").read_text())["id"] == REF
 
@@ -107,7 +107,7 @@ def test_kernel_of_another_owner_is_not_pushed(podium, kaggle, member):
 
 
 def test_status_lists_what_is_out(podium, kaggle, member):
-    assert "nothing that was pushed from here is still out" in podium("kernel", "status").out
+    assert "no pushed kernel is waiting to be downloaded" in podium("kernel", "status").out
     kaggle.runner = None
     assert podium("kernel", "push", member, "--all-folds").code == 0
     kaggle.finish(REF, state="error", failure="it broke", log="Traceback\nValueError: no\n")
@@ -128,7 +128,7 @@ def test_log_of_a_running_kernel_is_said_to_come(podium, kaggle, member):
     kaggle.begin(REF)
     ended = podium("kernel", "logs", REF)
     assert (ended.code, ended.out) == (
-        0, f"{REF} is running: Kaggle stores its log at the end, and -f follows it until then\n",
+        0, f"{REF} is running: Kaggle stores its log at the end; -f follows it until then\n",
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_output_of_a_kernel_that_is_not_podiums_is_fetched_all_the_same(podium, 
     kaggle.add_kernel("bob/public-one", {"weights.h5": b"bytes"}, is_private=False)
     ended = podium("kernel", "pull", "bob/public-one")
     assert (ended.code, ended.err) == (0, "")
-    assert "has no podium-report.json, so nothing was put among the runs" in ended.out
+    assert "its output has no podium-report.json, so nothing was copied to runs" in ended.out
     assert Path("runs/kernels/bob/public-one/v1/output/weights.h5").read_bytes() == b"bytes"
 
 

@@ -56,7 +56,7 @@ def test_a_set_that_was_built_here_travels_and_gives_the_weights_of_home(squares
     assert podium("detect", "build", squares).code == 0
     built = podium("kernel", "build", squares)
     assert (built.code, built.err) == (0, "")
-    assert "the set of boxes travels in it" in built.out
+    assert "the set of boxes is packed" in built.out
     ended = podium("kernel", "run", "--layout", "old")
     assert (ended.code, ended.err) == (0, "")
     assert "AP@0.5" in ended.out
@@ -90,7 +90,7 @@ def test_what_was_built_and_trained_there_is_evaluated_and_asked_here(squares, p
 def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):
     squares = written(backbone={**BACKBONE, "weights": "kaggle-kernel:ada/nets/small.weights.h5"})
     assert podium("detect", "build", squares).code == 0
-    assert "the set of boxes travels in it" in podium("kernel", "build", squares).out
+    assert "the set of boxes is packed" in podium("kernel", "build", squares).out
     ended = podium("kernel", "run", "--dry-run", "--layout", "old")
     assert (ended.code, ended.err) == (0, "")
     assert "training on 8 images" in ended.out
@@ -123,12 +123,12 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--set", "data_at_kaggle=null"], "nothing says where its images lie at Kaggle"),
+        (["--set", "data_at_kaggle=null"], "does not say where its images are on Kaggle"),
         (["--set", "data_at_kaggle=kaggle-dataset:ada"], "expected kaggle-dataset:<owner>/<slug>"),
-        (["--fold", "0"], "a detector has one training"),
-        (["--set", "source={kind: coco, folder: /somewhere}"], "is a place of this machine"),
-        (["--set", "backbone.weights=some/file.h5"], "lie on this machine"),
-        (["--set", "backbone={preset: some/folder}"], "the preset some/folder lies on this machine"),
+        (["--fold", "0"], "a detector has neither folds nor test rows"),
+        (["--set", "source={kind: coco, folder: /somewhere}"], "is an absolute path on this machine"),
+        (["--set", "backbone.weights=some/file.h5"], "are a file on this machine"),
+        (["--set", "backbone={preset: some/folder}"], "the preset some/folder is a folder on this machine"),
     ],
 )
 def test_what_cannot_work_there_is_told_before_anything_is_written(arguments, told, squares, podium):

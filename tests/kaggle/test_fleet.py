@@ -9,7 +9,7 @@ from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, RunError
 from podium.kaggle.client import sign_in
 from podium.kaggle.fleet import SESSIONS, advance, fleet_of, fleets, look_after, read_fleet, take_over
-from podium.kernel.building import assemble, whole_job
+from podium.kernel.building import assemble, make_job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
 from podium.locks import locked
@@ -27,7 +27,7 @@ def drive(standin, tiny_competition, tmp_path, monkeypatch):
     kaggle = sign_in()
 
     def open_fleet(**wishes):
-        return fleet_of(ensemble, whole_job(ensemble, **wishes), Machine(), runs)
+        return fleet_of(ensemble, make_job(ensemble, **wishes), Machine(), runs)
 
     fleet = open_fleet()
     take_over(fleet, runs)

@@ -1,8 +1,7 @@
-"""The packed script: its bytes, what is in it, and what must not be."""
+"""The packed script: which files are in it, and what must not be."""
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,107 +13,93 @@ from podium.config.loading import load_member
 from podium.detection.dataset import write_dataset
 from podium.errors import BundleError, ConfigError
 from podium.kernel import bundle as bundling
-from podium.kernel.building import assemble, folds_of, jobs_of_folds, whole_job
-from podium.kernel.bundle import about_of, make_bundle
+from podium.kernel.building import assemble, folds_of, jobs_of_folds, make_job
+from podium.kernel.bundle import make_bundle, read_about
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
-from podium.runs import record_generated_folds
+from podium.kernel.secrets import check_for_secrets
+from podium.runs import edited_folds, record_generated_folds
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
 XCEPTION = CONFIGS / "members" / "xception.yaml"
 EFFICIENTNET = CONFIGS / "members" / "effnet_b5_noisy_student.yaml"
-A_KEY = "0123456789abcdef" * 2
+OTHER_CONFIGS = [path for path in sorted(CONFIGS.glob("[me]*/*.yaml")) if path != EFFICIENTNET]
+KEY = "0123456789abcdef" * 2
 
 
-def packed(bundle):
+def packed_files(bundle):
     """The files of a script, as Python reads them."""
-    found = {}
+    files = {}
     for node in ast.parse(bundle.text).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-            found[node.targets[0].slice.value] = node.value.value
-    return found
+            files[node.targets[0].slice.value] = node.value.value
+    return files
 
 
-def test_same_inputs_give_the_same_bytes_wherever_the_configs_lie(tiny_competition, tmp_path):
-    elsewhere = tmp_path / "another" / "place"
-    elsewhere.mkdir(parents=True)
+def test_script_depends_on_the_configs_and_not_on_where_they_are(tiny_competition, tmp_path):
+    copies = tmp_path / "another" / "place"
+    copies.mkdir(parents=True)
     member = tiny_competition.member()
     for path in (member, tiny_competition.config):
-        (elsewhere / path.name).write_text(path.read_text())
-    bundles = [
-        make_bundle([path], Job(kind="member", folds=(0,))) for path in (member, member, elsewhere / member.name)
-    ]
-    assert bundles[0].text == bundles[1].text == bundles[2].text
+        (copies / path.name).write_text(path.read_text())
+    first, again, moved = (
+        make_bundle([path], Job(kind="member", folds=(0,))).text for path in (member, member, copies / member.name)
+    )
+    assert first == again == moved
 
 
 @pytest.mark.parametrize(
     "config",
-    sorted(CONFIGS.glob("members/*.yaml")) + sorted(CONFIGS.glob("ensembles/*.yaml")),
+    [EFFICIENTNET, *(pytest.param(path, marks=pytest.mark.slow) for path in OTHER_CONFIGS)],
     ids=lambda path: path.stem,
 )
-def test_every_config_makes_a_readable_ascii_script_of_the_size_that_kaggle_takes(config):
-    bundle = make_bundle([config], whole_job(config))
+def test_script_of_every_config_is_readable_source_below_the_size_limit(config):
+    bundle = make_bundle([config], make_job(config))
     assert bundle.text.isascii()
     assert len(bundle.text) < 900_000
-    ast.parse(bundle.text)
-    files = packed(bundle)
+    files = packed_files(bundle)
     for name, text in files.items():
         if name.startswith("podium/"):
-            assert text == (CONFIGS.parent / "src" / name).read_text()
+            assert text == (ROOT / "src" / name).read_text()
     assert files[f"configs/{bundle.job.config}"] == config.read_text()
 
 
-def test_head_says_config_fold_version_and_commit():
+def test_docstring_names_config_fold_version_and_commit():
     bundle = make_bundle([XCEPTION], Job(kind="member", folds=(2,)))
-    head = ast.get_docstring(ast.parse(bundle.text))
-    for word in (
-        "member xception fold 2",
-        "podium 0.1.0",
-        f"commit {bundle.commit}",
-        "members/xception.yaml",
-        bundle.config_digest,
-    ):
-        assert word in head
+    docstring = ast.get_docstring(ast.parse(bundle.text))
+    for words in ("member xception fold 2", "podium 0.1.0", f"commit {bundle.commit}", bundle.config_digest):
+        assert words in docstring
 
 
-def test_packages_that_the_image_lacks_travel_only_where_they_are_used():
-    with_it, without = (packed(make_bundle([path], Job(kind="member"))) for path in (EFFICIENTNET, XCEPTION))
-    assert {"efficientnet/tfkeras.py", "keras_applications/imagenet_utils.py"} <= with_it.keys()
-    assert not any(name.startswith(("efficientnet", "keras_applications")) for name in without)
+def test_efficientnet_is_packed_only_if_a_backbone_needs_it():
+    needed, not_needed = (packed_files(make_bundle([path], Job(kind="member"))) for path in (EFFICIENTNET, XCEPTION))
+    assert {"efficientnet/tfkeras.py", "keras_applications/imagenet_utils.py"} <= needed.keys()
+    assert not any(name.startswith(("efficientnet", "keras_applications")) for name in not_needed)
 
 
-def test_every_module_that_a_packed_module_imports_is_packed():
-    names = {name for name in packed(make_bundle([XCEPTION], Job(kind="member"))) if name.startswith("podium/")}
+def test_all_imports_of_packed_modules_are_packed():
+    names = {name for name in packed_files(make_bundle([XCEPTION], Job(kind="member"))) if name.startswith("podium/")}
     for name in names:
-        for imported in bundling._imported((CONFIGS.parent / "src" / name).read_text()):
-            path = bundling._module_path(imported)
-            assert path is None or path.relative_to(CONFIGS.parent / "src").as_posix() in names
+        for module in bundling._imported((ROOT / "src" / name).read_text()):
+            path = bundling._module_path(module)
+            assert path is None or path.relative_to(ROOT / "src").as_posix() in names
+    assert {"podium/kernel_main.py", "podium/workflows/kernel_members.py"} <= names
     assert "podium/models/small_resnet.py" in names  # named in a table, not in an import
 
 
-def test_every_text_survives_its_notation():
-    texts = [
-        "",
-        "plain\n",
-        "'''",
-        '"""',
-        "both ''' and \"\"\"",
-        "ends with '",
-        'ends with "',
-        "ends with \\",
-        "é → 😀\n",
-        "\\n \\u0041 \r\n",
-        "'",
-        "''''",
-    ]
-    for text in texts:
-        assert ast.literal_eval(bundling._literal(text)) == text
+@pytest.mark.parametrize(
+    "text",
+    ["", "plain\n", "'''", '"""', "''' and \"\"\"", "'", '"', "''''", "\\", "é → 😀\n", "\\n \\u0041 \r\n"],
+)
+def test_packed_text_is_unchanged(text):
+    assert ast.literal_eval(bundling._literal(text)) == text
 
 
 @pytest.fixture
 def detector(tmp_path):
-    """A detector file, and the set that was built for it in runs/."""
+    """A detector file, with its set built in runs/."""
     write_dataset(draw_set(tmp_path / "data"), tmp_path / "runs" / "boxes" / "squares")
     path = tmp_path / "squares.yaml"
     path.write_text("slug: squares\nsource: yolo\ndata_at_kaggle: kaggle-dataset:ada/squares\n")
@@ -122,158 +107,139 @@ def detector(tmp_path):
 
 
 def bundle_of(detector):
-    return assemble([detector], whole_job(detector), Machine(), detector.parent / "runs").bundle
+    return assemble([detector], make_job(detector), Machine(), detector.parent / "runs").bundle
 
 
-def test_a_detectors_set_travels_and_no_more_of_the_source_than_it_needs(detector):
-    bundle = bundle_of(detector)
-    files = packed(bundle)
+def test_set_of_boxes_is_packed_with_the_detectors_modules_only(detector):
+    files = packed_files(bundle_of(detector))
     for name in ("index.json", "images.csv", "boxes.csv"):
         assert files[f"boxes/squares/{name}"] == (detector.parent / "runs" / "boxes" / "squares" / name).read_text()
-    assert "podium/detection/model.py" in files
-    assert not {"podium/workflows/detect_build.py", "podium/workflows/ensembles.py"} & files.keys()
-    assert "detector squares" in ast.get_docstring(ast.parse(bundle.text))
-    members = packed(make_bundle([XCEPTION], Job(kind="member")))
-    assert not {"podium/detection/model.py", "podium/detection/task.py"} & members.keys()
+    assert {"podium/detection/model.py", "podium/workflows/detect_build.py"} <= files.keys()
+    assert "podium/workflows/ensembles.py" not in files
+    member_files = packed_files(make_bundle([XCEPTION], Job(kind="member")))
+    assert not {"podium/detection/model.py", "podium/detection/task.py"} & member_files.keys()
 
 
-def turned(folder):
-    boxset = draw_set(folder / "data")
-    boxset.images.loc[0, "turned"] = True
-    write_dataset(boxset, folder / "runs" / "boxes" / "squares")
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (lambda folder: shutil.rmtree(folder / "runs"), "none was built in"),
-        (turned, "1 of its images were turned"),
-        (
-            lambda folder: write_dataset(draw_set(folder / "data", 9_000, size=60), folder / "runs/boxes/squares"),
-            "more than 900,000",
-        ),
-    ],
-    ids=["not built", "turned", "too large"],
-)
-def test_a_set_that_cannot_travel_is_built_there(change, why, detector, monkeypatch):
-    monkeypatch.setattr("cv2.imwrite", lambda *_: True)
-    change(detector.parent)
-    bundle = bundle_of(detector)
-    assert why in bundle.boxes.why_not
-    assert len(bundle.text) < 900_000
-    assert "podium/workflows/detect_build.py" in packed(bundle)
-
-
-def test_names_of_images_are_no_keys(detector):
+def test_set_of_boxes_with_rotated_images_is_not_packed(detector):
     boxset = draw_set(detector.parent / "data")
-    boxset.images.loc[0, "file"] = f"{A_KEY}.png"
+    boxset.images.loc[0, "turned"] = True
     write_dataset(boxset, detector.parent / "runs" / "boxes" / "squares")
-    assert A_KEY in packed(bundle_of(detector))["boxes/squares/images.csv"]
+    assert "1 of its images were rotated" in bundle_of(detector).boxes.reason
 
 
-def test_a_script_says_whose_data_it_takes(detector, tmp_path):
+def test_set_of_boxes_that_was_not_built_is_not_packed(detector):
+    (detector.parent / "runs" / "boxes" / "squares" / "index.json").unlink()
+    assert bundle_of(detector).boxes.reason.startswith("there is none in ")
+
+
+def test_set_of_boxes_that_makes_the_script_too_large_is_not_packed(detector, monkeypatch):
+    size = len(bundle_of(detector).text)
+    monkeypatch.setattr(bundling, "MAX_BYTES", size - 1)
+    bundle = bundle_of(detector)
+    assert bundle.boxes.reason == f"the script would have {size:,} bytes, more than {size - 1:,}"
+    assert not any(name.startswith("boxes/") for name in packed_files(bundle))
+
+
+def test_image_names_that_look_like_keys_are_packed(detector):
+    boxset = draw_set(detector.parent / "data")
+    boxset.images.loc[0, "file"] = f"{KEY}.png"
+    write_dataset(boxset, detector.parent / "runs" / "boxes" / "squares")
+    assert KEY in packed_files(bundle_of(detector))["boxes/squares/images.csv"]
+
+
+def test_script_names_the_data_it_needs(detector, tmp_path):
     script = tmp_path / "kernel.py"
     script.write_text(bundle_of(detector).text)
-    about = about_of(script)
+    about = read_about(script)
     assert (about["data_of"], about["data_at"]) == ("squares", "kaggle-dataset:ada/squares")
     script.write_text("print()")
-    assert about_of(script) == {}
+    assert read_about(script) == {}
 
 
-@pytest.mark.parametrize("seen_from", ["here", "the member file"])
-def test_a_competition_file_of_another_place_travels_with_its_data(seen_from, tiny_competition, tmp_path, monkeypatch):
-    cut = tmp_path / "cut" / "competition.yaml"
-    cut.parent.mkdir()
-    cut.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: tiny-squares-cropped"))
-    (tmp_path / "another" / "place").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path if seen_from == "here" else tmp_path / "another" / "place")
+@pytest.mark.parametrize("relative_to", ["the current folder", "the member file"])
+def test_competition_file_named_in_an_override_is_packed(relative_to, tiny_competition, tmp_path, monkeypatch):
+    cropped = tmp_path / "cropped" / "competition.yaml"
+    cropped.parent.mkdir()
+    cropped.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: tiny-squares-cropped"))
+    (tmp_path / "elsewhere").mkdir()
     member = tiny_competition.member()
-    typed = os.path.relpath(cut, member.parent if seen_from == "the member file" else tmp_path)
-    overrides = (f"competition={typed}", "competition.data_at_kaggle=kaggle-dataset:ada/cut-squares")
-    assembled = assemble(
-        [tiny_competition.member()], Job(kind="member", overrides=overrides), Machine(), tmp_path / "runs"
-    )
-    bundle = assembled.bundle
-    assert packed(bundle)["configs/set/competition.yaml"] == cut.read_text()
-    assert str(tmp_path) not in bundle.text
-    assert assembled.metadata["dataset_sources"] == ["ada/cut-squares"]
-    assert assembled.metadata["competition_sources"] == []
+    is_relative_to_member = relative_to == "the member file"
+    monkeypatch.chdir(tmp_path / "elsewhere" if is_relative_to_member else tmp_path)
+    name = os.path.relpath(cropped, member.parent if is_relative_to_member else tmp_path)
+    overrides = (f"competition={name}", "competition.data_at_kaggle=kaggle-dataset:ada/cropped-squares")
+    built = assemble([member], Job(kind="member", overrides=overrides), Machine(), tmp_path / "runs")
+    assert packed_files(built.bundle)["configs/set/competition.yaml"] == cropped.read_text()
+    assert str(tmp_path) not in built.bundle.text
+    assert built.metadata["dataset_sources"] == ["ada/cropped-squares"]
+    assert built.metadata["competition_sources"] == []
     script = tmp_path / "kernel.py"
-    script.write_text(bundle.text)
-    about = about_of(script)
-    assert (about["data_of"], about["data_at"]) == ("tiny-squares-cropped", "kaggle-dataset:ada/cut-squares")
+    script.write_text(built.bundle.text)
+    assert read_about(script)["data_of"] == "tiny-squares-cropped"
 
 
-def test_too_large_a_script_is_refused_with_its_largest_parts(monkeypatch):
-    monkeypatch.setattr(bundling, "LARGEST", 100_000)
-    with pytest.raises(
-        BundleError, match=r"bytes, [\d,]+ more than the 100,000 that may be; its largest parts: podium/\S+ 1\d,\d+"
-    ):
+def test_script_above_the_size_limit_is_refused_with_its_largest_files(monkeypatch):
+    monkeypatch.setattr(bundling, "MAX_BYTES", 100_000)
+    with pytest.raises(BundleError, match=r"more than the limit of 100,000; its largest files: podium/\S+ \d\d,\d+"):
         make_bundle([XCEPTION], Job(kind="member"))
 
 
-def test_weights_of_this_machine_cannot_travel(tiny_competition):
+def test_weights_file_of_this_machine_is_refused(tiny_competition):
     member = tiny_competition.member(backbone={"name": "ResNet50", "weights": "some/file.weights.h5"})
-    with pytest.raises(BundleError, match=r"tiny: the weights some/file\.weights\.h5 lie on this machine"):
+    with pytest.raises(BundleError, match=r"tiny: the weights some/file\.weights\.h5 are a file on this machine"):
         make_bundle([member], Job(kind="member"))
 
 
 @pytest.mark.parametrize(
     "secret",
     [
-        f'# {{"username":"ada","key":"{A_KEY}"}}',
-        f"# KAGGLE_KEY={A_KEY}",
-        f"# {A_KEY}",
-        "# KGAT_" + "0123456789abcdef" * 2,
-        "# -----BEGIN RSA PRIVATE " + "KEY-----",
+        f'{{"username":"ada","key":"{KEY}"}}',
+        f"KAGGLE_KEY={KEY}",
+        KEY,
+        "KGAT_" + "0123456789abcdef" * 2,
+        "-----BEGIN RSA PRIVATE " + "KEY-----",
     ],
     ids=["kaggle.json", "variable", "bare", "token", "private key"],
 )
-def test_text_in_the_form_of_a_key_ends_the_build_with_its_place(secret, tiny_competition):
-    member = tiny_competition.member()
-    member.write_text(f"{member.read_text()}# a remark\n{secret}\n")
-    line = member.read_text().splitlines().index(secret) + 1
-    with pytest.raises(BundleError, match=rf"configs/tiny.yaml, line {line}: text in the form of a Kaggle key") as told:
-        make_bundle([member], Job(kind="member"))
-    assert A_KEY not in str(told.value)
+def test_text_that_looks_like_a_key_is_refused_with_its_place(secret):
+    with pytest.raises(BundleError, match=r"configs/a\.yaml, line 3: a Kaggle key, or text that") as raised:
+        check_for_secrets({"configs/a.yaml": f"seed: 1\n# a comment\n# {secret}\n"}, ["configs/a.yaml"])
+    assert KEY not in str(raised.value)
 
 
-def test_key_in_an_override_ends_the_build(tiny_competition):
+def test_own_key_is_refused_whatever_it_looks_like(monkeypatch):
+    monkeypatch.setenv("KAGGLE_KEY", "not-of-the-usual-form")
+    with pytest.raises(BundleError, match="a Kaggle key"):
+        check_for_secrets({"a.py": "# not-of-the-usual-form"}, [])
+
+
+def test_keys_in_configs_and_overrides_are_refused_when_building(tiny_competition):
     member = tiny_competition.member()
     with pytest.raises(BundleError, match=r"--set, line 2"):
-        make_bundle([member], Job(kind="member", overrides=("seed=1", f"competition.title={A_KEY}")))
-
-
-def test_own_key_is_found_whatever_its_form(tiny_competition, monkeypatch):
-    monkeypatch.setenv("KAGGLE_KEY", "not-of-the-usual-form")
-    member = tiny_competition.member()
-    member.write_text(f"{member.read_text()}# not-of-the-usual-form\n")
-    with pytest.raises(BundleError, match="or your own"):
+        make_bundle([member], Job(kind="member", overrides=("seed=1", f"competition.title={KEY}")))
+    member.write_text(f"{member.read_text()}# {KEY}\n")
+    with pytest.raises(BundleError, match=r"configs/tiny\.yaml, line \d+"):
         make_bundle([member], Job(kind="member"))
 
 
-def test_config_with_the_name_of_a_key_file_is_refused(tiny_competition):
+def test_config_named_like_a_key_file_is_refused(tiny_competition):
     member = tiny_competition.member(name="kaggle").rename(tiny_competition.config.parent / "kaggle.json")
-    with pytest.raises(BundleError, match="has the name of a file of keys"):
+    with pytest.raises(BundleError, match="has the name of a key file"):
         make_bundle([member], Job(kind="member"))
 
 
-def test_exception_inside_fails_the_script_and_nothing_later_runs(tiny_competition, tmp_path):
-    member = tiny_competition.member()
-    bundle = make_bundle([member], Job(kind="member"))
+def test_exception_in_the_job_fails_the_script(tiny_competition, tmp_path):
+    text = make_bundle([tiny_competition.member()], Job(kind="member")).text
     script = tmp_path / "kernel.py"
-    broken = bundle.text.replace("def run_job(", "def run_job(*a): raise ValueError('inside')\ndef unused(")
+    broken = text.replace("def run_job(", "def run_job(*a): raise ValueError('inside')\ndef unused(")
     script.write_text(f"{broken}\nprint('later')\n")
-    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert "ValueError: inside" in ended.stderr
-    assert "later" not in ended.stdout
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ValueError: inside" in done.stderr
+    assert "later" not in done.stdout
     assert not (tmp_path / REPORT).exists()
 
 
-def test_folds_that_a_person_changed_travel(tiny_competition, tmp_path):
-    from podium.runs import edited_folds
-
+def test_folds_that_the_user_changed_are_packed(tiny_competition, tmp_path):
     table = tmp_path / "runs" / "folds" / "tiny-squares-stratified-1.csv"
     table.parent.mkdir(parents=True)
     table.write_text("id,label,fold\n0000.jpg,0,0\n")
@@ -282,10 +248,10 @@ def test_folds_that_a_person_changed_travel(tiny_competition, tmp_path):
     table.write_text("id,label,fold\n0000.jpg,0,1\n")
     changed = edited_folds(tmp_path / "runs", "tiny-squares")
     bundle = make_bundle([tiny_competition.member()], Job(kind="member"), changed)
-    assert packed(bundle)["folds/tiny-squares-stratified-1.csv"].endswith("0000.jpg,0,1\n")
+    assert packed_files(bundle)["folds/tiny-squares-stratified-1.csv"].endswith("0000.jpg,0,1\n")
 
 
-def test_title_is_a_slug_of_its_own_for_every_fold_however_long_the_names():
+def test_each_fold_has_its_own_title_even_if_the_names_are_too_long():
     short = Job(kind="ensemble", config="ensembles/sf_dl_cars.yaml", members=("xception",), folds=(0,))
     assert short.title == "podium-sf-dl-cars-xception-fold0"
     long = [short.model_copy(update={"members": ("m" * 60,), "folds": (fold,)}).title for fold in range(5)]
@@ -293,21 +259,21 @@ def test_title_is_a_slug_of_its_own_for_every_fold_however_long_the_names():
     assert all(len(title) <= 50 for title in long)
 
 
-def test_a_job_for_every_member_and_fold():
+def test_each_member_and_fold_has_its_own_job():
     jobs = jobs_of_folds(CONFIGS / "ensembles" / "demo.yaml", Job(kind="ensemble"))
     assert [(job.members, job.folds) for job in jobs] == [
         (("demo_wide",), (0,)), (("demo_wide",), (1,)), (("demo_narrow",), (0,)), (("demo_narrow",), (1,)),
     ]  # fmt: skip
 
 
-def test_fold_that_cannot_be_is_told_before_a_session_is_spent(tmp_path):
+def test_fold_that_does_not_exist_is_refused_when_building(tmp_path):
     config = CONFIGS / "ensembles" / "demo.yaml"
-    with pytest.raises(ConfigError, match="demo_wide: there is no fold 7; the competition file makes folds 0 to 1"):
-        assemble([config], whole_job(config, folds=(7,)), Machine(), tmp_path)
+    with pytest.raises(ConfigError, match="demo_wide: there is no fold 7; the competition file defines folds 0 to 1"):
+        assemble([config], make_job(config, folds=(7,)), Machine(), tmp_path)
 
 
-def test_folds_of_a_table_must_be_named(tiny_competition):
+def test_folds_defined_in_a_table_must_be_named(tiny_competition):
     competition = tiny_competition.change(folds={"kind": "table", "path": "folds.csv"})
-    with pytest.raises(Exception, match="say which with --fold"):
+    with pytest.raises(ConfigError, match="name them with --fold"):
         folds_of(load_member(competition.member()))
     assert folds_of(load_member(competition.member(folds=[1]))) == [1]

@@ -1,4 +1,4 @@
-"""What the script does in the kernel: goes on from the version before, tells a stop from a failure, keeps weights."""
+"""The entry point of the script: what it restores, runs and reports. Training itself is tested elsewhere."""
 
 import json
 import stat
@@ -6,132 +6,192 @@ from pathlib import Path
 
 import keras
 import pytest
+from boxed_images import detector, draw_set, stage
 from rich.console import Console
 from tiny_presets import save_resnet
 
 from podium.config.loading import load_member
-from podium.detection.loading import load_detector
+from podium.detection.dataset import write_dataset
+from podium.detection.loading import Detector, load_detector
 from podium.errors import ConfigError, DataError, StoppedError
-from podium.kernel.job import Job
-from podium.kernel.pretrained import keep_weights, key_of, wanted_weights
+from podium.kernel.job import JOB_CHANGES, Job
+from podium.kernel.pretrained import config_key, pretrained_files
 from podium.kernel.report import REPORT
-from podium.kernel.session import OVERRIDING, take_up
-from podium.kernel_main import run_job
+from podium.kernel_main import restore, run_job
+from podium.options import RunOptions
+from podium.workflows.kernel_detector import build_set
 
-GOING_ON = Job(kind="member", goes_on_from="ada/podium-tiny")
-ABOUT = {"title": "member tiny", "podium": "0.1.0", "commit": "c", "config_digest": "12345678"}
-STOPPED = ABOUT | {"status": "stopped"}
+DIGEST = "12345678"
+ABOUT = {"title": "a test", "podium": "0.1.0", "commit": "c", "config_digest": DIGEST}
+RESUMING = Job(kind="member", resume_from="ada/podium-tiny")
+QUIET = Console(quiet=True)
+
+
+class Kernel:
+    """Kaggle's folders, with a script unpacked."""
+
+    def __init__(self, folder):
+        self.unpacked, self.working, self.mounted = (folder / name for name in ("unpacked", "working", "input"))
+        self.configs = self.unpacked / "configs"
+        for path in (self.configs, self.working, self.mounted):
+            path.mkdir(parents=True)
+
+    def run(self, **fields):
+        job = Job(**{"kind": "member", "config": "tiny.yaml", **fields})
+        run_job(job.model_dump(mode="json"), ABOUT, self.unpacked)
+        return json.loads(Path(REPORT).read_text())
+
+    def restore(self, job):
+        restore(job, DIGEST, self.unpacked, Path("runs"), QUIET)
+
+    def write_report(self, folder, **fields):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT).write_text(json.dumps(ABOUT | {"status": "stopped"} | fields))
 
 
 @pytest.fixture
-def kernel(tmp_path, monkeypatch, tiny_competition):
-    """An unpacked script in a kernel's folders; `kernel.job` trains the tiny member there."""
-    unpacked, working, mounted = (tmp_path / name for name in ("unpacked", "working", "input"))
-    for folder in (unpacked / "configs", working, mounted / "competitions"):
-        folder.mkdir(parents=True)
+def kernel(tmp_path, monkeypatch):
+    kernel = Kernel(tmp_path / "kaggle")
+    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(kernel.mounted))
+    monkeypatch.chdir(kernel.working)
+    return kernel
+
+
+@pytest.fixture
+def member_kernel(kernel, tiny_competition):
     for path in (tiny_competition.member(), tiny_competition.config):
-        (unpacked / "configs" / path.name).write_text(path.read_text())
-    (mounted / "competitions" / "tiny-squares").symlink_to(tiny_competition.folder)
-    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(mounted))
-    monkeypatch.chdir(working)
-
-    def run(**wishes):
-        job = Job(kind="member", config="tiny.yaml", **wishes)
-        run_job(job.model_dump(mode="json"), ABOUT, unpacked)
-        return json.loads(Path(REPORT).read_text())
-
-    run.unpacked, run.mounted, run.console = unpacked, mounted, Console(quiet=True)
-    return run
+        (kernel.configs / path.name).write_text(path.read_text())
+    (kernel.mounted / "competitions").mkdir()
+    (kernel.mounted / "competitions" / "tiny-squares").symlink_to(tiny_competition.folder)
+    return kernel
 
 
-def test_stop_for_lack_of_time_is_no_failure(kernel):
-    report = kernel(folds=(0,), time_limit=0.001)
+@pytest.fixture
+def detector_kernel(kernel):
+    boxset = draw_set(kernel.mounted / "datasets" / "ada" / "squares")
+    write_dataset(boxset, kernel.unpacked / "boxes" / "squares")
+    settings = detector(data_at_kaggle="kaggle-dataset:ada/squares", stages=[stage()])
+    (kernel.configs / "squares.yaml").write_text(settings.model_dump_json())
+    return kernel
+
+
+# Members
+
+
+def test_running_out_of_time_is_reported_and_does_not_fail(member_kernel):
+    report = member_kernel.run(folds=(0,), time_limit=0.001)
     assert report["status"] == "stopped"
-    assert report["why"].startswith("--time-limit 0s: stopped before the first step")
+    assert report["reason"].startswith("--time-limit 0s: stopped before the first step")
     assert report["runs"][0]["predictions"] is None
 
 
-def test_competition_file_that_was_named_here_is_found_there_and_its_data_in_a_dataset(kernel, tiny_competition):
-    cut = kernel.unpacked / "configs" / "set" / "competition.yaml"
-    cut.parent.mkdir()
-    cut.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: cut-squares"))
-    place = kernel.mounted / "datasets" / "ada" / "cut"
-    place.parent.mkdir(parents=True)
-    place.symlink_to(tiny_competition.folder)
-    overrides = ("competition=data/cut/competition.yaml", "competition.data_at_kaggle=kaggle-dataset:ada/cut")
-    report = kernel(overrides=overrides, competition="set/competition.yaml", folds=(0,), time_limit=0.001)
+def test_running_out_of_time_before_predicting_is_reported(member_kernel, monkeypatch):
+    def stop(runs, console):
+        raise StoppedError("trained; predicting takes too long")
+
+    monkeypatch.setattr("podium.workflows.kernel_members.train_and_predict", stop)
+    assert member_kernel.run(folds=(0,))["reason"] == "trained; predicting takes too long"
+
+
+def test_packed_competition_file_is_used_with_its_dataset(member_kernel, tiny_competition):
+    cropped = member_kernel.configs / "set" / "competition.yaml"
+    cropped.parent.mkdir()
+    cropped.write_text(tiny_competition.config.read_text().replace("slug: tiny-squares", "slug: cropped-squares"))
+    dataset = member_kernel.mounted / "datasets" / "ada" / "cropped"
+    dataset.parent.mkdir(parents=True)
+    dataset.symlink_to(tiny_competition.folder)
+    overrides = ("competition=a/competition.yaml", "competition.data_at_kaggle=kaggle-dataset:ada/cropped")
+    report = member_kernel.run(overrides=overrides, competition="set/competition.yaml", folds=(0,), time_limit=0.001)
     assert report["status"] == "stopped"
-    assert [path.name.startswith("cut-squares-") for path in Path("runs/folds").glob("*.csv")] == [True]
+    assert [path.name.startswith("cropped-squares-") for path in Path("runs/folds").glob("*.csv")] == [True]
 
 
-def test_rehearsal_makes_the_job_smaller(kernel, monkeypatch):
-    monkeypatch.setenv(OVERRIDING, json.dumps({"folds": [1], "time_limit": 0.001}))
-    assert [one["fold"] for one in kernel(folds=(0,))["runs"]] == [1]
+def test_rehearsal_can_change_the_job(member_kernel, monkeypatch):
+    monkeypatch.setenv(JOB_CHANGES, json.dumps({"folds": [1], "time_limit": 0.001}))
+    assert [entry["fold"] for entry in member_kernel.run(folds=(0,))["runs"]] == [1]
 
 
-def test_problem_in_the_config_fails_the_kernel_before_anything_is_read(kernel):
-    path = kernel.unpacked / "configs" / "tiny.yaml"
+def test_invalid_config_fails_the_kernel(member_kernel):
+    path = member_kernel.configs / "tiny.yaml"
     path.write_text(path.read_text() + "augmentation: [NoSuchTransform]\n")
     with pytest.raises(ConfigError, match="NoSuchTransform"):
-        kernel()
+        member_kernel.run()
     assert not Path(REPORT).exists()
 
 
+# Resuming
+
+
 @pytest.mark.parametrize("place", ["notebooks/ada/podium-tiny", "podium-tiny"])
-def test_version_before_is_taken_up_in_either_layout_though_it_is_read_only(place, kernel):
-    before = kernel.mounted / place / "runs" / "tiny-1" / "fold0"
-    before.mkdir(parents=True)
-    (before / "state.json").write_text("{}")
-    (before / "state.json").chmod(stat.S_IRUSR)
-    (kernel.mounted / place / REPORT).write_text(json.dumps(STOPPED))
-    take_up(GOING_ON, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
+def test_previous_output_is_restored_in_either_layout_though_it_is_read_only(place, kernel):
+    previous = kernel.mounted / place / "runs" / "tiny-1" / "fold0"
+    previous.mkdir(parents=True)
+    (previous / "state.json").write_text("{}")
+    (previous / "state.json").chmod(stat.S_IRUSR)
+    kernel.write_report(kernel.mounted / place)
+    kernel.restore(RESUMING)
     copy = Path("runs/tiny-1/fold0/state.json")
     assert copy.read_text() == "{}"
     assert copy.stat().st_mode & stat.S_IWUSR
 
 
-def test_output_of_another_config_is_not_gone_on_from(kernel):
-    place = kernel.mounted / "podium-tiny"
-    (place / "runs").mkdir(parents=True)
-    (place / REPORT).write_text(json.dumps(STOPPED | {"config_digest": "87654321", "config": "other.yaml"}))
-    with pytest.raises(DataError, match=r"left of another config \(other.yaml\)"):
-        take_up(GOING_ON, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
+def test_output_of_another_config_is_refused(kernel):
+    (kernel.mounted / "podium-tiny" / "runs").mkdir(parents=True)
+    kernel.write_report(kernel.mounted / "podium-tiny", config_digest="87654321", config="other.yaml")
+    with pytest.raises(DataError, match=r"is the output of ada/podium-tiny for another config \(other.yaml\)"):
+        kernel.restore(RESUMING)
 
 
-def test_version_before_that_is_not_mounted_fails_the_kernel(kernel):
-    with pytest.raises(DataError, match="the output of ada/podium-tiny, to go on from, is not mounted"):
-        kernel(goes_on_from="ada/podium-tiny")
+def test_missing_previous_output_fails_the_kernel(kernel):
+    with pytest.raises(DataError, match="the output of ada/podium-tiny, to resume from, is not mounted"):
+        kernel.restore(RESUMING)
 
 
-def test_changed_folds_are_put_where_they_are_looked_for(kernel):
+def test_packed_folds_are_restored(kernel):
     (kernel.unpacked / "folds").mkdir()
     (kernel.unpacked / "folds" / "tiny-squares-x.csv").write_text("id,fold\n")
-    take_up(Job(kind="member"), ABOUT, kernel.unpacked, Path("runs"), kernel.console)
+    kernel.restore(Job(kind="member"))
     assert Path("runs/folds/tiny-squares-x.csv").read_text() == "id,fold\n"
 
 
-def test_set_of_boxes_travels_and_that_of_the_version_before_comes_first(kernel):
+def test_packed_boxes_are_restored_but_those_of_the_previous_version_win(kernel):
     for folder, text in ((kernel.unpacked, "new"), (kernel.mounted / "podium-tiny" / "runs", "old")):
         (folder / "boxes" / "squares").mkdir(parents=True)
         (folder / "boxes" / "squares" / "index.json").write_text(text)
-    (kernel.mounted / "podium-tiny" / REPORT).write_text(json.dumps(STOPPED))
-    index = Path("runs/boxes/squares/index.json")
-    for job, text in ((Job(kind="detector"), "new"), (GOING_ON, "old")):
-        take_up(job, ABOUT, kernel.unpacked, Path("runs"), kernel.console)
-        assert index.read_text() == text
+    kernel.write_report(kernel.mounted / "podium-tiny")
+    for job, text in ((Job(kind="detector"), "new"), (RESUMING, "old")):
+        kernel.restore(job)
+        assert Path("runs/boxes/squares/index.json").read_text() == text
 
 
-def test_stop_while_predicting_is_told_as_a_stop(kernel, monkeypatch):
-    def stop(runs, console):
-        raise StoppedError("trained; predicting it takes too long")
+# Detectors
 
-    monkeypatch.setattr("podium.workflows.ensembles.train_and_predict", stop)
-    assert kernel(folds=(0,))["why"] == "trained; predicting it takes too long"
+
+def test_detector_that_runs_out_of_time_is_reported_with_its_boxes(detector_kernel):
+    report = detector_kernel.run(kind="detector", config="squares.yaml", time_limit=0.001)
+    assert (report["status"], report["boxes"]) == ("stopped", "runs/boxes/squares")
+    assert report["reason"].startswith("--time-limit 0s: stopped before the first step")
+    assert [entry["member"] for entry in report["runs"]] == ["squares"]
+
+
+def test_boxes_that_are_not_packed_are_built_without_downloads(detector_kernel, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(
+        "podium.workflows.kernel_detector.build", lambda detector, *_: fetched.append(detector.settings.source.fetch)
+    )
+    source = {"kind": "openimages", "fetch": {}, "urls": ["a.tsv"]}
+    settings = detector(source=source, classes=["Boat"], data_at_kaggle="kaggle-dataset:ada/squares")
+    build_set(Detector("squares", settings), RunOptions(), QUIET)
+    assert settings.source.fetch is not None
+    assert fetched == [None]
+
+
+# Pretrained weights
 
 
 @pytest.fixture
 def no_internet(monkeypatch):
-    """Building with pretrained weights gives random ones here."""
+    """Building a backbone with pretrained weights gives random ones."""
     built = []
 
     def build(settings, image_size):
@@ -144,32 +204,32 @@ def no_internet(monkeypatch):
     return built
 
 
-def test_weights_kernel_keeps_a_file_for_each_backbone_that_loads_again(kernel, tiny_competition, no_internet):
+def test_weights_job_saves_a_file_per_backbone_that_can_be_loaded(member_kernel, tiny_competition, no_internet):
     pretrained = {"name": "MobileNetV2", "weights": "imagenet", "alpha": 0.35}
     path = tiny_competition.member("pretrained", backbone=pretrained)
-    (kernel.unpacked / "configs" / path.name).write_text(path.read_text())
-    job = Job(kind="weights", config="pretrained.yaml", also=("tiny.yaml",))
-    assert keep_weights(job, kernel.unpacked / "configs", kernel.console) == ["MobileNetV2-0.35-imagenet.weights.h5"]
+    (member_kernel.configs / path.name).write_text(path.read_text())
+    report = member_kernel.run(kind="weights", config="pretrained.yaml", more_configs=("tiny.yaml",))
+    assert report["weights"] == ["MobileNetV2-0.35-imagenet.weights.h5"]
     assert no_internet == ["imagenet"]
     again = keras.applications.MobileNetV2(weights=None, include_top=False, alpha=0.35, input_shape=(96, 96, 3))
     again.load_weights("MobileNetV2-0.35-imagenet.weights.h5")
 
 
-def test_detectors_backbone_is_fetched_like_a_members(tmp_path):
-    (tmp_path / "boats.yaml").write_text("slug: boats\nsource: yolo\nbackbone: {name: ResNet50}\n")
-    assert list(wanted_weights([load_detector(tmp_path / "boats.yaml")])) == ["ResNet50-imagenet.weights.h5"]
-
-
-def test_configs_that_want_no_weights_have_nothing_to_fetch(tiny_competition):
-    with pytest.raises(ConfigError, match="there is nothing to fetch"):
-        wanted_weights([load_member(tiny_competition.member())])
-
-
-def test_preset_is_kept_as_a_folder_that_a_detector_takes(kernel, monkeypatch):
+def test_weights_job_saves_a_preset_as_a_folder(kernel, monkeypatch):
     config = "slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle://keras/resnet/keras/resnet_50_imagenet/2'}\n"
-    (kernel.unpacked / "configs" / "boats.yaml").write_text(config)
+    (kernel.configs / "boats.yaml").write_text(config)
     monkeypatch.setattr("podium.detection.presets.place_of", lambda settings: str(save_resnet(Path("fetched"))))
-    (name,) = keep_weights(Job(kind="weights", config="boats.yaml"), kernel.unpacked / "configs", kernel.console)
-    assert (name, key_of(name)) == ("keras-resnet-keras-resnet_50_imagenet-2", "backbone.preset")
+    (name,) = kernel.run(kind="weights", config="boats.yaml")["weights"]
+    assert (name, config_key(name)) == ("keras-resnet-keras-resnet_50_imagenet-2", "backbone.preset")
     assert {path.name for path in Path(name).iterdir()} >= {"config.json", "model.weights.h5", "image_converter.json"}
-    assert key_of("ResNet50-imagenet.weights.h5") == "backbone.weights"
+    assert config_key("ResNet50-imagenet.weights.h5") == "backbone.weights"
+
+
+def test_backbone_of_a_detector_is_downloaded_like_a_members(tmp_path):
+    (tmp_path / "boats.yaml").write_text("slug: boats\nsource: yolo\nbackbone: {name: ResNet50}\n")
+    assert list(pretrained_files([load_detector(tmp_path / "boats.yaml")])) == ["ResNet50-imagenet.weights.h5"]
+
+
+def test_configs_without_pretrained_weights_have_nothing_to_download(tiny_competition):
+    with pytest.raises(ConfigError, match="there is nothing to download"):
+        pretrained_files([load_member(tiny_competition.member())])

@@ -10,7 +10,7 @@ from podium.detection.loading import load_detector
 from podium.errors import BundleError, ConfigError
 from podium.files import write_json
 from podium.kernel.job import Job
-from podium.kernel.metadata import Machine, check_metadata, in_step, metadata_for, read_metadata
+from podium.kernel.metadata import Machine, check_metadata, kernel_metadata, merge_metadata, read_metadata
 
 EXPLICIT = {
     "id", "title", "code_file", "language", "kernel_type", "is_private", "enable_gpu", "enable_tpu", "enable_internet",
@@ -25,8 +25,8 @@ def step(tiny_competition, tmp_path):
     path, last = tmp_path / "kernel-metadata.json", tmp_path / "build" / "kernel-metadata.json"
 
     def bring(job, owner="ada", machine=T4):
-        ours = metadata_for(job, members, owner, machine, "build/kernel.py")
-        content = in_step(path, ours, last)
+        ours = kernel_metadata(job, members, owner, machine, "build/kernel.py")
+        content = merge_metadata(path, ours, last)
         write_json(path, content)
         write_json(last, ours)
         return content
@@ -63,7 +63,7 @@ def test_what_a_person_changed_stays(step):
 
 
 def test_source_that_a_person_removed_stays_away_and_podiums_own_change(step):
-    step(TINY.model_copy(update={"goes_on_from": "ada/podium-tiny-fold0"}))
+    step(TINY.model_copy(update={"resume_from": "ada/podium-tiny-fold0"}))
     change(step.path, competition_sources=[])
     content = step(TINY)
     assert content["competition_sources"] == []
@@ -121,10 +121,10 @@ def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
     detector = load_detector(path)
     job = Job(kind="detector", config="boats.yaml")
     attached = {"dataset_sources": [], "kernel_sources": [], "competition_sources": []} | sources
-    content = metadata_for(job.model_copy(update={"dry_run": True}), [detector], "ada", T4, "build/kernel.py")
+    content = kernel_metadata(job.model_copy(update={"dry_run": True}), [detector], "ada", T4, "build/kernel.py")
     assert {key: content[key] for key in attached} == attached
     attached["dataset_sources"] = [*attached["dataset_sources"], "grace/nets"]
-    content = metadata_for(job, [detector], "ada", T4, "build/kernel.py")
+    content = kernel_metadata(job, [detector], "ada", T4, "build/kernel.py")
     assert {key: content[key] for key in attached} == attached
     assert content["id"] == "ada/podium-boats"
 
@@ -134,7 +134,7 @@ def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
     [
         ({"title": "Another title"}, "does not end with the title's slug 'another-title'"),
         ({"enable_internet": "false"}, "enable_internet must be true or false"),
-        ({"title": "abc", "id": "ada/abc"}, "must have 5 to 50 letters"),
+        ({"title": "abc", "id": "ada/abc"}, "must have 5 to 50 characters"),
         ({"dataset_sources": ["more-cars"]}, "dataset_sources: 'more-cars' is not owner/slug"),
         ({"competition_sources": ["ada/x"]}, "competition_sources: 'ada/x' is not a slug"),
         ({"model_sources": ["google/x"]}, "'google/x' is not owner/model/framework/variation/version"),
@@ -150,7 +150,7 @@ def test_what_the_client_would_let_pass_is_refused(keys, told, step):
 @pytest.mark.parametrize("text", ["{", "[]", "\x00"])
 def test_broken_metadata_is_told_and_left_as_it_is(text, step):
     step.path.write_text(text)
-    with pytest.raises(BundleError, match=r"kernel-metadata\.json (cannot be read|holds no keys)"):
+    with pytest.raises(BundleError, match=r"kernel-metadata\.json (as JSON|is not a JSON object)"):
         step(TINY)
     assert step.path.read_text() == text
 
@@ -183,7 +183,7 @@ def test_slug_of_a_title():
 def test_detectors_preset_is_attached(tmp_path):
     path = tmp_path / "boats.yaml"
     path.write_text("slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle-kernel:grace/nets/resnet_50_imagenet'}\n")
-    content = metadata_for(
+    content = kernel_metadata(
         Job(kind="detector", config="boats.yaml"), [load_detector(path)], "ada", T4, "build/kernel.py"
     )
     assert content["kernel_sources"] == ["grace/nets"]

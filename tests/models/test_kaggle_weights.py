@@ -8,7 +8,7 @@ from podium.config.loading import load_member
 from podium.config.member import BackboneSettings
 from podium.errors import ConfigError, WeightsError
 from podium.kernel.job import Job
-from podium.kernel.metadata import Machine, metadata_for
+from podium.kernel.metadata import Machine, kernel_metadata
 from podium.models.backbone import build_backbone
 from podium.models.weights import fingerprint
 
@@ -68,7 +68,7 @@ def test_source_is_attached(tiny_competition):
         load_member(tiny_competition.member(backbone={"name": "MobileNetV2", "weights": one}))
         for one in (DATASET, KERNEL)
     ]
-    content = metadata_for(Job(kind="ensemble", config="x.yaml"), members, "ada", Machine(), "build/kernel.py")
+    content = kernel_metadata(Job(kind="ensemble", config="x.yaml"), members, "ada", Machine(), "build/kernel.py")
     assert (content["dataset_sources"], content["kernel_sources"]) == (["ada/some-weights"], ["ada/podium-weights"])
 
 

@@ -34,7 +34,7 @@ COMMANDS = {
         "Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.",
     ),
     "compare": Command(
-        "comparing.compare",
+        "compare.compare",
         "Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.",
     ),
     "set": Command(

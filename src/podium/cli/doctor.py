@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.table import Table
 
 from podium.cli.options import Debug, make_console
+from podium.credentials import describe_credentials
 from podium.errors import MachineError
-from podium.kernel.secrets import where_the_key_is
 
 REQUIRED = (
     "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
@@ -32,7 +32,7 @@ def doctor(debug: Debug = False) -> None:
         found = _version(name)
         missing += [] if found else [name]
         table.add_row(name, found or "missing")
-    for name, fact in {**_machine(), "GPUs": _gpus(), "kaggle key": where_the_key_is() or NO_KEY}.items():
+    for name, fact in {**_machine(), "GPUs": _gpus(), "kaggle key": describe_credentials() or NO_KEY}.items():
         table.add_row(name, fact)
     make_console().print(table)
     if missing:

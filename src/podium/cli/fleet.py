@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of, tell_output
+from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of
 from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, LimitTest, Runs, Seed, Set, make_console
 from podium.config.kaggle_names import KernelRef
 from podium.config.loading import Ensemble
@@ -19,14 +19,14 @@ from podium.kaggle.fleet import Fleet, advance, fleet_of, fleets, take_over
 from podium.kaggle.records import here_of, record_of
 from podium.kernel.job import load_config
 from podium.kernel.metadata import Machine
-from podium.kernel.report import read_report
-from podium.kernel_main import SAMPLE
+from podium.kernel.report import SAMPLE, read_report
 from podium.locks import locked
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.retries import pause
 from podium.runs import Run
 from podium.workflows.ensembles import Answer, finish
+from podium.workflows.kernels import print_output
 
 app = typer.Typer(no_args_is_help=True, help="A whole ensemble on Kaggle's GPUs: up, status, down.")
 POLL_SECONDS = 30.0
@@ -55,7 +55,7 @@ def up(
     podium fleet up configs/ensembles/sf_dl_cars.yaml
     """
     console = make_console()
-    job = job_of(ensemble, fold, limit, limit_test, False, set_, seed, time_limit)
+    job = job_of(ensemble, fold, limit, limit_test, set_, seed, time_limit)
     loaded = load_config(ensemble, tuple(set_ or ()), seed)
     fleet = fleet_of(ensemble, job, Machine(gpu, internet), runs)
     kaggle = None if fleet.is_home else sign_in()
@@ -75,7 +75,7 @@ def up(
 def tell_home(fleet: Fleet, runs: Path, console: Console) -> None:
     for kernel in fleet.kernels:
         assert kernel.ref
-        tell_output(record_of(runs, KernelRef.parse(kernel.ref)).output, console)
+        print_output(record_of(runs, KernelRef.parse(kernel.ref)).output, console)
 
 
 def bring_all_home(fleet: Fleet, kaggle: Kaggle, runs: Path, console: Console) -> None:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from podium.ensemble.blend import Floats, Labels, Method
 from podium.errors import DataError
-from podium.evaluation.metrics import Metric, bootstrap_error
+from podium.evaluation.metrics import Metric
+from podium.evaluation.statistics import bootstrap_error
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,67 +1,367 @@
-"""Which of several runs of classifiers is better: their scores on the rows that all have, and on resamples of them.
+"""Classifiers and blends compared by their out-of-fold predictions, on the rows that all of them have.
 
-The first run is the baseline.
+runs/xception-1a2b3c4d                               a member: all of its predicted folds
+runs/xception-1a2b3c4d/fold0                         one fold
+runs/xception-1a2b3c4d/fold0/predictions-7481c133    one fold, with one of several choices of test-time views
+runs/sf_dl_cars-5e6f7a8b                             a blend
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.errors import DataError
-from podium.evaluation.metrics import Metric
-from podium.evaluation.pairing import Paired
-from podium.evaluation.statistics import (
-    ROUNDS,
-    SEED,
-    Bools,
+from podium.errors import DataError, RunError
+from podium.evaluation.comparison import (
+    TIMED_PARTS,
+    Candidate,
     Comparison,
-    Floats,
-    Progress,
-    decided,
-    mcnemar,
-    measured,
+    damaged_config,
+    few,
+    not_trained,
+    note_left_out,
+    read_config,
+    read_seconds,
+    read_versions,
 )
+from podium.evaluation.metrics import METRICS, Metric
+from podium.evaluation.statistics import (
+    RESAMPLES,
+    SEED,
+    Progress,
+    Statistics,
+    bootstrap,
+    compare_scores,
+    compare_with_baseline,
+    mcnemar,
+)
+from podium.files import digest_of, read_json
+from podium.predictions import Predictions, align, concatenate, numbers_of, read_predictions
+from podium.runs import Run
+
+OUT_OF_FOLD = "oof.csv"
+DECIDED_BY_MCNEMAR = "accuracy"
+"""The metric that McNemar's test is a test of."""
 
 
-def compare(
-    paired: Paired, metric: Metric, *, rounds: int = ROUNDS, seed: int = SEED, progress: Progress = iter
-) -> Comparison:
+@dataclass(frozen=True, kw_only=True)
+class ClassifierCandidate(Candidate):
+    metric: str
+    """Of its competition."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairedPredictions:
+    """The rows common to all runs, in the order of the first run. Lists have one item per run."""
+
+    ids: list[str]
+    classes: list[str]
+    labels: NDArray[np.int64]
+    probs: list[NDArray[np.float64]]
+    left_out: list[int]
+    """Rows that are not common to all."""
+    in_other_folds: list[int]
+    """Common rows that are in another fold than in the first run."""
+
+    @property
+    def share_of_smallest(self) -> float:
+        """The share of common rows in the run with the fewest rows."""
+        return max(len(self.ids) / (len(self.ids) + count) for count in self.left_out)
+
+
+def compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Progress = iter) -> Comparison:
+    """By the metric of the first run's competition."""
+    metric = METRICS[candidates[0].metric]
+    tables = {
+        f"{run.letter} ({run.path})": concatenate([read_predictions(folder / OUT_OF_FOLD) for folder in run.folders])
+        for run in candidates
+    }
+    paired = pair(tables)
+    _check_same_competition(candidates, paired)
+    return Comparison(
+        **vars(compare_predictions(paired, metric, progress=progress)),
+        runs=candidates,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        uses_mcnemar=metric.name == DECIDED_BY_MCNEMAR,
+        notes=[*_note_rows(candidates, paired), *_note_competitions(candidates)],
+    )
+
+
+def compare_predictions(
+    paired: PairedPredictions,
+    metric: Metric,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    progress: Progress = iter,
+) -> Statistics:
+    count = len(paired.ids)
+    tables = [_compact(probs, metric) for probs in paired.probs]
+
+    def scores(rows: NDArray[np.int64]) -> list[float]:
+        labels = paired.labels[rows]  # the function itself: the metric's checks have passed for all rows
+        return [metric.function(labels, table[rows]) for table in tables]
+
     values = [metric(paired.labels, probs) for probs in paired.probs]
-    drawn = _resampled(paired, metric, rounds, seed, progress)
-    known = measured(metric.name, values, drawn)
-    if known is None:
-        defined = int((~np.isnan(drawn).any(axis=1)).sum())
+    resampled = bootstrap(scores, count, len(tables), resamples=resamples, seed=seed, progress=progress)
+    deciding = compare_scores(metric.name, values, resampled)
+    if deciding is None:
+        defined = int((~np.isnan(resampled).any(axis=1)).sum())
         raise DataError(
-            f"{metric.name} is defined in only {defined:,} of {rounds:,} resamples of the {len(paired.ids):,} common"
-            " rows, too few for an interval; expected rows of several classes: compare more folds, or other runs"
+            f"{metric.name} is defined in only {defined:,} of {resamples:,} resamples of the {count:,} common rows;"
+            " expected at least half: compare more folds, with rows of several classes"
         )
-    right = [probs.argmax(axis=1) == paired.labels for probs in paired.probs]
-    tests = [mcnemar(right[0], other) for other in right[1:]]
-    return decided(
-        known, len(paired.ids), tests,
-        higher_is_better=metric.higher_is_better, by_mcnemar=metric.name == "accuracy",
-    )  # fmt: skip
+    correct = [probs.argmax(axis=1) == paired.labels for probs in paired.probs]
+    return compare_with_baseline(
+        deciding,
+        count,
+        [mcnemar(correct[0], other) for other in correct[1:]],
+        higher_is_better=metric.higher_is_better,
+        use_mcnemar=metric.name == DECIDED_BY_MCNEMAR,
+    )
 
 
-def _resampled(paired: Paired, metric: Metric, rounds: int, seed: int, progress: Progress) -> Floats:
-    """Scores as (resamples, runs), a row drawn again with replacement for every row."""
-    random = np.random.default_rng(seed)
-    tables = [_least(probs, metric) for probs in paired.probs]
-    count, scores = len(paired.ids), np.full((rounds, len(tables)), np.nan)
-    for number in progress(range(rounds)):
-        rows = random.integers(0, count, count)
-        labels = paired.labels[rows]
-        try:  # the function itself, since what the metric checks was checked for all rows
-            scores[number] = [float(metric.function(labels, table[rows])) for table in tables]
-        except DataError:  # a resample of a single class has no ROC AUC
+def _compact(probs: NDArray[np.float64], metric: Metric) -> NDArray[Any]:
+    """A metric of labels needs one byte per class: indexing the rows of a resample takes most of the time."""
+    return probs if metric.needs == "probs" else np.eye(probs.shape[1], dtype=np.bool_)[probs.argmax(axis=1)]
+
+
+def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
+    """The common rows of several runs, which error messages call by these names.
+
+    Other classes, and another label for the same id, are errors. Other folds are only counted.
+    """
+    for name, table in tables.items():
+        _check_labels(name, table)
+    (first_name, first), *others = tables.items()
+    ordered = [first, *(_with_columns_of(first_name, first, name, table) for name, table in others)]
+    common = set(first.ids).intersection(*(table.ids for table in ordered[1:]))
+    if not common:
+        counts = ", ".join(f"{name} {len(table.ids):,}{_folds_of(table)}" for name, table in tables.items())
+        raise DataError(
+            f"No row was validated in all of these runs ({counts}); expected common rows: compare the same folds of"
+            " one competition, or all folds of each"
+        )
+    ids = [name for name in first.ids if name in common]
+    aligned = [align(table, ids) for table in ordered]
+    for (name, _), table in zip(others, aligned[1:], strict=True):
+        _check_same_labels(first_name, aligned[0], name, table)
+    return PairedPredictions(
+        ids,
+        first.classes,
+        numbers_of(aligned[0]),
+        [table.probs for table in aligned],
+        [len(table.ids) - len(ids) for table in ordered],
+        [int(np.sum(aligned[0].folds != table.folds)) for table in aligned],
+    )
+
+
+def _check_labels(name: str, table: Predictions) -> None:
+    if table.labels is None:
+        raise DataError(f"The predictions of {name} have no labels; expected out-of-fold predictions: predict again")
+    if unknown := sorted(set(table.labels) - set(table.classes)):
+        raise DataError(
+            f"The predictions of {name} have the label {unknown[0]!r} but no column for it; expected a column for each"
+            " class: predict again"
+        )
+
+
+def _with_columns_of(first_name: str, first: Predictions, name: str, table: Predictions) -> Predictions:
+    if different := sorted(set(first.classes) ^ set(table.classes)):
+        raise DataError(
+            f"{first_name} and {name} have different classes ({len(first.classes)} and {len(table.classes)}; only in"
+            f" one of them: {few(different)}); expected runs of one competition"
+        )
+    columns = [table.classes.index(label) for label in first.classes]
+    return replace(table, classes=first.classes, probs=table.probs[:, columns])
+
+
+def _check_same_labels(first_name: str, first: Predictions, name: str, table: Predictions) -> None:
+    rows = zip(first.ids, first.labels or [], table.labels or [], strict=True)
+    if different := [row for row in rows if row[1] != row[2]]:
+        row, label, other = different[0]
+        raise DataError(
+            f"{len(different):,} of {len(first.ids):,} common rows have different labels in {first_name} and {name}"
+            f" (first: {row!r} is {label!r} and {other!r}); expected runs of the same labels: the labels were changed"
+            " since, or these are different competitions"
+        )
+
+
+def _folds_of(table: Predictions) -> str:
+    numbers = sorted(set(table.folds.tolist())) if table.folds is not None else []
+    return f" in fold {' and '.join(map(str, numbers))}" if len(numbers) < 3 else ""
+
+
+def _check_same_competition(candidates: Sequence[ClassifierCandidate], paired: PairedPredictions) -> None:
+    """By ids, not by name: a competition of cropped images has another name and the same rows. Where few rows are in
+    common, ids such as 0001.jpg may be equal by chance."""
+    slugs = list(dict.fromkeys(run.slug for run in candidates))
+    if len(slugs) > 1 and paired.share_of_smallest < 1 / 2:
+        raise RunError(
+            f"these are runs of different competitions ({', '.join(slugs)}) with {len(paired.ids):,} common rows,"
+            " less than half of each; expected the same images: compare runs of one competition"
+        )
+
+
+def _note_rows(candidates: Sequence[ClassifierCandidate], paired: PairedPredictions) -> list[str]:
+    count = len(paired.ids)
+    moved = [
+        f"{run.letter} has {number:,} of {count:,} rows in another fold than {candidates[0].letter}: each was still"
+        " predicted by a model that had not seen it, but those models were trained on different rows"
+        for run, number in zip(candidates, paired.in_other_folds, strict=True)
+        if number
+    ]
+    return [*note_left_out(candidates, paired.left_out, f"{count:,} rows"), *moved]
+
+
+def _note_competitions(candidates: Sequence[ClassifierCandidate]) -> list[str]:
+    first, notes = candidates[0], []
+    if others := [f"{run.letter} to {run.slug}" for run in candidates if run.slug != first.slug]:
+        notes.append(
+            f"{first.letter} belongs to {first.slug}, {', '.join(others)}: comparable, since ids, labels and classes"
+            " are equal"
+        )
+    notes += [
+        f"the competition of {run.letter} is scored by {run.metric}; compared by {first.metric}, as {first.letter} is"
+        for run in candidates
+        if run.metric != first.metric
+    ]
+    return notes
+
+
+def read_classifier(letter: str, path: Path) -> ClassifierCandidate:
+    if (path / "blend.json").is_file():
+        return _read_blend(letter, path)
+    if (path / "predictions.json").is_file():
+        return _read_member(letter, path, [Run(path.parent)], path.name)
+    folds = [fold for fold in path.glob("fold[0-9]*") if fold.name[4:].isdecimal()]
+    if folds:
+        return _read_member(letter, path, [Run(fold) for fold in sorted(folds, key=lambda fold: int(fold.name[4:]))])
+    if any((path / name).exists() for name in ("config.yaml", "state.json")):
+        return _read_member(letter, path, [Run(path)])
+    raise RunError(
+        f"{path} is not a run; expected the folder of a member, such as runs/xception-1a2b3c4d, of one of its folds, of"
+        " a blend, or of a detector: podium runs lists them"
+    )
+
+
+def _read_blend(letter: str, path: Path) -> ClassifierCandidate:
+    facts = read_json(path / "blend.json")
+    try:
+        metric, slug = str(facts["metric"]), str(facts["competition"])
+        folds = {name: member["folds"] for name, member in facts["members"].items()}
+        config = {"blend": dict(facts["blend"]), "members": folds}
+        members = [Run((path.parent / predictions).parent) for predictions in facts.get("made_of", [])]
+        METRICS[metric]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise RunError(f"{path / 'blend.json'} is damaged; expected what podium blend writes: blend again") from None
+    return ClassifierCandidate(
+        letter=letter,
+        path=path,
+        kind="blend",
+        folders=[path],
+        slug=slug,
+        metric=metric,
+        configs=[config],
+        versions={"commit": str(facts.get("commit", "unknown"))},
+        seconds=read_seconds(members) if members else dict.fromkeys(TIMED_PARTS),
+        is_dry_run=bool(facts.get("dry_run")),
+        notes=[f"{letter} is a blend: its time is that of its members" + ", all folds together" * bool(members)],
+    )
+
+
+def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str | None = None) -> ClassifierCandidate:
+    """The folds that are predicted, all with the same views: those of `predictions`, else of the config."""
+    available = {run.path: _prediction_folders(run) for run in runs}
+    predicted = [run for run in runs if available[run.path]]
+    if not predicted:
+        raise RunError(_why_unpredicted(runs[0]))
+    notes = [f"{letter} lacks a fold: {_why_unpredicted(run)}" for run in runs if run not in predicted]
+    shared = [name for name in available[predicted[0].path] if all(name in available[run.path] for run in predicted)]
+    if predictions is None and not shared:
+        raise RunError(
+            f"the folds of {path} were predicted with different views; expected the same for all: run podium predict"
+            " with the same config for each"
+        )
+    if predictions is not None and predictions not in shared:
+        raise RunError(_outdated(path))
+    chosen = predictions or shared[0]
+    folders = [run.path / chosen for run in predicted]
+    if predictions is None and len(shared) > 1:
+        notes.append(
+            f"{letter} has predictions with {len(shared)} choices of views; compared are {chosen}, while its prediction"
+            f" time is that of the last: name {predicted[0].path / shared[1]} for other ones"
+        )
+    configs = [_read_member_config(run) for run in predicted]
+    return ClassifierCandidate(
+        letter=letter,
+        path=path,
+        kind="member",
+        folders=folders,
+        slug=configs[0]["competition"]["slug"],
+        metric=configs[0]["competition"]["metric"],
+        configs=[_config_keys(config, folder) for config, folder in zip(configs, folders, strict=True)],
+        versions=_merge_versions([read_versions(run) for run in predicted]),
+        seconds=read_seconds(predicted),
+        is_dry_run=bool(configs[0].get("dry_run")),
+        limit=configs[0].get("limit"),
+        notes=notes,
+    )
+
+
+def _prediction_folders(run: Run) -> list[str]:
+    """Folders of predictions by the run's best weights: first those with the config's own views, then the newest."""
+    best = run.state.get("best") or {}
+    found = []
+    for facts in run.path.glob("predictions-*/predictions.json"):
+        try:
+            weights = read_json(facts).get("weights")
+        except RunError:  # damaged: predicting again replaces it
             continue
-    return scores
+        if weights == best.get("digest", weights) and (facts.parent / OUT_OF_FOLD).is_file():
+            found.append(facts)
+    found.sort(key=lambda facts: (facts.stat().st_mtime_ns, facts.parent.name), reverse=True)
+    names = [facts.parent.name for facts in found]
+    own = run.predictions(digest_of([_read_member_config(run)["member"].get("tta"), None])).name if names else ""
+    return sorted(names, key=lambda name: name != own)
 
 
-def _least(probs: Floats, metric: Metric) -> NDArray[Any]:
-    """What decides the metric, in little memory: drawing rows again and again is what takes the time."""
-    if metric.needs == "probs":
-        return probs
-    answers: Bools = np.eye(probs.shape[1], dtype=np.bool_)[probs.argmax(axis=1)]
-    return answers
+def _why_unpredicted(run: Run) -> str:
+    if any(run.path.glob(f"predictions-*/{OUT_OF_FOLD}")):
+        return _outdated(run.path)
+    if run.state.get("status") == "trained":
+        return f"{run.path} is trained but not predicted: run podium predict with the same config"
+    return not_trained(run, "podium train")
+
+
+def _outdated(path: Path) -> str:
+    return f"{path} has no complete predictions by its best weights: run podium predict with the same config"
+
+
+def _read_member_config(run: Run) -> dict[str, Any]:
+    match read_config(run):
+        case {"competition": {"slug": str(), "metric": str(metric)}, "member": dict()} as config if metric in METRICS:
+            return dict(config)
+    raise damaged_config(run, "podium train")
+
+
+def _config_keys(config: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
+    """The keys as in a config file, with the views of these predictions instead of the config's."""
+    facts = read_json(predictions / "predictions.json")
+    return {
+        "precision": "auto",
+        **config["member"],
+        "tta": {key: facts.get(key) for key in ("views", "mean", "select")},
+        **{key: config.get(key) for key in ("limit", "dry_run")},
+        "competition": {key: value for key, value in config["competition"].items() if key != "title"},
+        "made_of": {key: value for key, value in (config.get("made_of") or {}).items() if key != "labels"},
+    }
+
+
+def _merge_versions(folds: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    names = dict.fromkeys(name for fold in folds for name in fold)
+    return {name: " and ".join(dict.fromkeys(fold[name] for fold in folds if name in fold)) for name in names}

@@ -1,6 +1,6 @@
-"""How good probabilities are: the scores competitions use, and how far a difference between two can be trusted.
+"""The metrics of competitions, as functions of class numbers and probabilities.
 
-Classes are numbers 0…n-1, the columns of the probabilities. Labels need not hold every class: a fold seldom does.
+Classes are numbers from 0, the columns of the probabilities. Labels need not contain every class: a fold seldom does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from podium.errors import ConfigError, DataError
+from podium.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     Labels = NDArray[np.integer[Any]]
     Probs = NDArray[np.floating[Any]]
 
-SMALLEST_PROBABILITY = 1e-15  # where Kaggle's log loss clips, so that a certain mistake costs much but not infinity
+SMALLEST_PROBABILITY = 1e-15
+"""Kaggle's log loss clips here, so that a mistake made with certainty does not cost infinity."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One score. `needs` is "labels" where the most probable class alone decides, "probs" where the values count."""
+    """A score. `needs` is "labels" if only the most probable class counts, "probs" if the probabilities do."""
 
     name: str
     higher_is_better: bool
@@ -35,56 +36,10 @@ class Metric:
         return float(self.function(*_checked(labels, probs)))
 
     def better(self, new: float, old: float) -> bool:
-        """Whether `new` beats `old`; anything beats NaN, so a first score can be compared with none."""
+        """Whether `new` is better than `old`; any score is better than NaN, which stands for no score yet."""
         if math.isnan(old):
             return not math.isnan(new)
         return new > old if self.higher_is_better else new < old
-
-
-def find_metric(name: str) -> Metric:
-    if name in METRICS:
-        return METRICS[name]
-    raise ConfigError(f"There is no metric {name!r}; expected one of {', '.join(METRICS)}: name one of these")
-
-
-def bootstrap_gain(
-    metric: Metric, labels: Labels, before: Probs, after: Probs, rounds: int = 200, seed: int = 0
-) -> tuple[float, float]:
-    """How much `after` is better than `before` (positive is better for every metric), and its standard error.
-
-    Both are scored on the same resampled rows: what makes a row hard for both then cancels out, and a small steady
-    gain shows where two separate errors would drown it.
-    """
-    sign = 1.0 if metric.higher_is_better else -1.0
-
-    def gain(rows: Any) -> float:
-        return sign * (metric(labels[rows], after[rows]) - metric(labels[rows], before[rows]))
-
-    return gain(slice(None)), _spread(gain, len(labels), rounds, seed)
-
-
-def bootstrap_error(metric: Metric, labels: Labels, probs: Probs, rounds: int = 200, seed: int = 0) -> float:
-    """The standard error of a score: its spread over rows drawn again with replacement."""
-    return _spread(lambda rows: metric(labels[rows], probs[rows]), len(labels), rounds, seed)
-
-
-def _spread(statistic: Callable[[Any], float], rows: int, rounds: int, seed: int) -> float:
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    values = []
-    for _ in range(rounds):
-        drawn = random.integers(0, rows, rows)
-        try:
-            values.append(statistic(drawn))
-        except DataError:  # a resample of a single class has no ROC AUC: it says nothing, so it is left out
-            continue
-    if len(values) < 2:
-        raise DataError(
-            f"No standard error: the score is defined in {len(values)} of {rounds} resamples of {rows} rows; expected "
-            "at least 2: score more rows, of more than one class"
-        )
-    return float(np.std(values, ddof=1))
 
 
 def _checked(labels: Labels, probs: Probs) -> tuple[Labels, Probs]:
@@ -112,12 +67,12 @@ def _checked(labels: Labels, probs: Probs) -> tuple[Labels, Probs]:
 
 
 def _accuracy(labels: Labels, probs: Probs) -> float:
-    # By hand, since bootstraps call it thousands of times and scikit-learn's own checks take most of its time.
+    # Not scikit-learn's: bootstraps call this thousands of times, and its checks would take most of the time.
     return float((probs.argmax(axis=1) == labels).mean())
 
 
 def _balanced_accuracy(labels: Labels, probs: Probs) -> float:
-    """Recall averaged over the classes that have rows; scikit-learn's own function warns when others are predicted."""
+    """Recall averaged over the classes that have rows; scikit-learn's function warns if other classes are predicted."""
     import numpy as np
     from sklearn.metrics import recall_score
 
@@ -125,7 +80,7 @@ def _balanced_accuracy(labels: Labels, probs: Probs) -> float:
 
 
 def _macro_f1(labels: Labels, probs: Probs) -> float:
-    """Over the classes labelled or predicted: a class in neither has no F1, and a 0 for it would cap the score."""
+    """Averaged over the classes that are labels or predictions; other classes have no F1."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, probs.argmax(axis=1), average="macro", zero_division=0))
@@ -139,7 +94,7 @@ def _log_loss(labels: Labels, probs: Probs) -> float:
 
 
 def _quadratic_kappa(labels: Labels, probs: Probs) -> float:
-    """For classes that are grades: a mistake counts by the square of how many classes it is off."""
+    """For ordinal classes: a mistake is weighted by the square of its distance in classes."""
     import numpy as np
     from sklearn.metrics import cohen_kappa_score
 
@@ -153,7 +108,7 @@ def _quadratic_kappa(labels: Labels, probs: Probs) -> float:
 
 
 def _roc_auc(labels: Labels, probs: Probs) -> float:
-    """One class against the rest, averaged over the classes that have rows on both sides."""
+    """One class against the rest, averaged over the classes that have rows."""
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
@@ -163,7 +118,7 @@ def _roc_auc(labels: Labels, probs: Probs) -> float:
             f"ROC AUC is undefined: every row is of class {present[0]}; expected rows of at least two classes: score "
             "more rows, or choose another metric"
         )
-    # With two classes the second column is the usual "positive"; the first says the same turned round.
+    # With two classes the second column is the usual positive class; the first gives the same value.
     scored = np.array([1]) if probs.shape[1] == 2 else present
     return float(roc_auc_score(labels[:, None] == scored, probs[:, scored], average="macro"))
 

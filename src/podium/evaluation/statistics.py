@@ -1,33 +1,43 @@
-"""Whether a run is better than the baseline, and whether that can be trusted: intervals and p by resampling, McNemar's
-test, Holm's correction.
+"""Statistics of scores: bootstrap standard errors and intervals, McNemar's test, Holm's correction.
 
-All runs are scored on the same resamples, so that what makes a row hard for both cancels out of their difference. That
-tells what other images would change, and not what training again would.
+Runs are always scored on the same resamples, so what makes a row hard for all of them cancels out of their differences.
+Intervals and p-values estimate the effect of other images, not of training again.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2
 
-ROUNDS = 1_000
-"""Resamples. With another seed an end of an interval moves by a twelfth of the standard error, a fiftieth of the
-interval; with ten times as many, which take ten times as long, still by a third of that."""
+from podium.errors import DataError
+
+if TYPE_CHECKING:
+    from podium.evaluation.metrics import Labels, Metric, Probs
+
+RESAMPLES = 1_000
+"""With another seed an end of an interval moves by about 2 % of the interval's width; with ten times as many, which
+take ten times as long, by a third of that."""
 SEED = 0
-CHANCE = 0.05
-FEWEST_FOR_CHI_SQUARED = 25
-"""Rows that one of two runs alone has right; with fewer, McNemar's p is exact."""
+SIGNIFICANCE = 0.05
+MIN_FOR_CHI_SQUARED = 25
+"""Discordant pairs; with fewer, McNemar's test is exact."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Progress = Callable[[Sequence[int]], Iterable[int]]
-"""Gives the numbers back one by one, and may show how far it is."""
+"""Iterates over the numbers and may show progress: `iter`, `tqdm`, or `rich.progress.track`."""
 
 
 @dataclass(frozen=True)
 class Interval:
+    """A 95 % confidence interval."""
+
     low: float
     high: float
 
@@ -41,136 +51,188 @@ class Score:
     value: float
     interval: Interval
 
-    def __neg__(self) -> "Score":
+    def __neg__(self) -> Score:
         return Score(-self.value, Interval(-self.interval.high, -self.interval.low))
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """How many rows two runs have right, each alone or both, and how often chance alone makes so large a difference
-    between the two that are right alone."""
+    """McNemar's paired test of a run against the baseline: who is correct on which rows, and the two-sided p."""
 
-    both_right: int
-    only_first: int
-    only_other: int
+    both_correct: int
+    only_baseline: int
+    only_run: int
     both_wrong: int
     p: float
 
     @property
     def is_exact(self) -> bool:
-        return self.only_first + self.only_other < FEWEST_FOR_CHI_SQUARED
+        return self.only_baseline + self.only_run < MIN_FOR_CHI_SQUARED
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One metric of every run. Of the differences to the first run, and their p by resampling, the first has none."""
+class MetricScores:
+    """One metric of every run. `differences` and `p_values` are of all runs but the first, the baseline."""
 
-    name: str
-    rounds: int
-    """Resamples in which the metric is defined."""
+    metric: str
+    resamples: int
+    """In which the metric is defined."""
     scores: list[Score]
     differences: list[Score]
-    chances: list[float]
+    p_values: list[float]
 
 
 @dataclass(frozen=True)
-class Against:
-    """A run held against the baseline. `difference` is its score less the baseline's."""
+class RunDifference:
+    """A run compared with the baseline, by the deciding metric."""
 
     difference: Score
+    """The run's score minus the baseline's."""
     gain: Score
-    """The same, positive where the run is better, whatever the metric."""
+    """The same with a sign that makes better positive, whatever the metric."""
     mcnemar: McNemar
     p: float
-    """McNemar's where that is what it tests, as of accuracy; else that of the resamples."""
-    holm: float
-    """`p` as Holm corrects it for the number of comparisons. Of one comparison it is the same."""
+    """McNemar's p where the metric is the accuracy, else that of the bootstrap."""
+    holm_p: float
+    """`p` with Holm's correction for the number of runs compared with the baseline."""
 
     @property
-    def is_proven(self) -> bool:
-        """Both have to say so."""
-        return self.gain.interval.excludes_zero and self.holm < CHANCE
+    def is_significant(self) -> bool:
+        return self.gain.interval.excludes_zero and self.holm_p < SIGNIFICANCE
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """By the metric that decides."""
+class Statistics:
+    """Scores of several runs by the deciding metric, and their differences to the first run, the baseline."""
 
-    rows: int
-    """What was resampled."""
-    rounds: int
+    count: int
+    """Rows or images that were resampled."""
+    resamples: int
     scores: list[Score]
-    others: list[Against]
-    """All but the first run."""
-    beside: list[Measured] = field(default_factory=list)
-    """Metrics that are told too, and decide nothing."""
+    differences: list[RunDifference]
+    """Of all runs but the first."""
+    secondary: list[MetricScores] = field(default_factory=list)
+    """Further metrics, which decide nothing."""
 
 
-def measured(name: str, values: Sequence[float], drawn: Floats) -> Measured | None:
-    """`drawn` is (resamples, runs), with nan where a resample leaves the metric undefined, which says nothing and is
-    left out. None where more than half of them do: too few for an interval."""
-    known = drawn[~np.isnan(drawn).any(axis=1)]
-    if 2 * len(known) < len(drawn) or np.isnan(values).any():
+def bootstrap(
+    statistic: Callable[[Ints], Any],
+    rows: int,
+    columns: int = 1,
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress = iter,
+) -> Floats:
+    """The statistic of rows drawn with replacement, as (resamples, columns); NaN where it is undefined."""
+    random = np.random.default_rng(seed)
+    values = np.full((resamples, columns), np.nan)
+    for number in progress(range(resamples)):
+        drawn = random.integers(0, rows, rows)
+        try:
+            values[number] = statistic(drawn)
+        except DataError:  # a resample of a single class has no ROC AUC
+            continue
+    return values
+
+
+def bootstrap_gain(
+    metric: Metric, labels: Labels, before: Probs, after: Probs, resamples: int = 200, seed: int = 0
+) -> tuple[float, float]:
+    """How much `after` is better than `before` (positive is better for every metric), and its standard error.
+
+    Both are scored on the same resamples: two separate standard errors would hide a small steady gain.
+    """
+    sign = 1.0 if metric.higher_is_better else -1.0
+
+    def gain(rows: Any) -> float:
+        return sign * (metric(labels[rows], after[rows]) - metric(labels[rows], before[rows]))
+
+    return gain(slice(None)), _standard_error(gain, len(labels), resamples, seed)
+
+
+def bootstrap_error(metric: Metric, labels: Labels, probs: Probs, resamples: int = 200, seed: int = 0) -> float:
+    """The standard error of a score."""
+    return _standard_error(lambda rows: metric(labels[rows], probs[rows]), len(labels), resamples, seed)
+
+
+def _standard_error(statistic: Callable[[Any], float], rows: int, resamples: int, seed: int) -> float:
+    values = bootstrap(statistic, rows, resamples=resamples, seed=seed)
+    defined = values[~np.isnan(values)]
+    if len(defined) < 2:
+        raise DataError(
+            f"No standard error: the score is defined in {len(defined)} of {resamples} resamples of {rows} rows;"
+            " expected at least 2: score more rows, of more than one class"
+        )
+    return float(defined.std(ddof=1))
+
+
+def compare_scores(metric: str, scores: Sequence[float], resampled: Floats) -> MetricScores | None:
+    """Intervals and p-values of every run's score, from its scores on resamples as (resamples, runs).
+
+    Resamples with NaN, in which the metric is undefined, are left out. None where that leaves less than half of them.
+    """
+    known = resampled[~np.isnan(resampled).any(axis=1)]
+    if 2 * len(known) < len(resampled) or np.isnan(scores).any():
         return None
-    apart = known[:, 1:] - known[:, :1]
-    return Measured(
-        name,
+    differences = known[:, 1:] - known[:, :1]
+    return MetricScores(
+        metric,
         len(known),
-        [Score(value, _interval(those)) for value, those in zip(values, known.T, strict=True)],
-        [Score(value - values[0], _interval(those)) for value, those in zip(values[1:], apart.T, strict=True)],
-        [*map(_p_of_resampling, apart.T)],
+        [Score(score, _interval(values)) for score, values in zip(scores, known.T, strict=True)],
+        [Score(score - scores[0], _interval(d)) for score, d in zip(scores[1:], differences.T, strict=True)],
+        [_bootstrap_p(values) for values in differences.T],
     )
 
 
-def decided(
-    by: Measured,
-    rows: int,
+def compare_with_baseline(
+    deciding: MetricScores,
+    count: int,
     tests: Sequence[McNemar],
     *,
     higher_is_better: bool,
-    by_mcnemar: bool,
-    beside: Sequence[Measured] = (),
-) -> Comparison:
-    chances = [test.p for test in tests] if by_mcnemar else by.chances
-    others = [
-        Against(difference, difference if higher_is_better else -difference, test, p, holm)
-        for difference, test, p, holm in zip(by.differences, tests, chances, holms(chances), strict=True)
+    use_mcnemar: bool,
+    secondary: Sequence[MetricScores] = (),
+) -> Statistics:
+    """`tests` are of all runs but the first; `use_mcnemar` makes their p decide instead of the bootstrap's."""
+    p_values = [test.p for test in tests] if use_mcnemar else deciding.p_values
+    differences = [
+        RunDifference(difference, difference if higher_is_better else -difference, test, p, holm_p)
+        for difference, test, p, holm_p in zip(deciding.differences, tests, p_values, holm(p_values), strict=True)
     ]
-    return Comparison(rows, by.rounds, by.scores, others, [*beside])
+    return Statistics(count, deciding.resamples, deciding.scores, differences, [*secondary])
 
 
-def mcnemar(first_right: Bools, other_right: Bools) -> McNemar:
-    """Two-sided. Exact by the binomial distribution where few rows decide, else by chi-squared, corrected for
-    continuity."""
-    only_first = int((first_right & ~other_right).sum())
-    only_other = int((other_right & ~first_right).sum())
-    decide = only_first + only_other
-    if not decide:
+def mcnemar(baseline_correct: Bools, run_correct: Bools) -> McNemar:
+    """Exact (binomial) with few discordant pairs, else chi-squared with continuity correction."""
+    only_baseline = int((baseline_correct & ~run_correct).sum())
+    only_run = int((run_correct & ~baseline_correct).sum())
+    discordant = only_baseline + only_run
+    if not discordant:
         p = 1.0
-    elif decide < FEWEST_FOR_CHI_SQUARED:
-        p = float(binomtest(only_first, decide).pvalue)
+    elif discordant < MIN_FOR_CHI_SQUARED:
+        p = float(binomtest(only_baseline, discordant).pvalue)
     else:
-        p = float(chi2.sf(max(abs(only_first - only_other) - 1, 0) ** 2 / decide, df=1))
-    both = int((first_right & other_right).sum())
-    return McNemar(both, only_first, only_other, len(first_right) - both - decide, p)
+        p = float(chi2.sf(max(abs(only_baseline - only_run) - 1, 0) ** 2 / discordant, df=1))
+    both = int((baseline_correct & run_correct).sum())
+    return McNemar(both, only_baseline, only_run, len(baseline_correct) - both - discordant, p)
 
 
-def holms(chances: Sequence[float]) -> list[float]:
-    """p values corrected for their number: the smallest times all, the next times one less, never below one before."""
-    corrected, largest = [0.0] * len(chances), 0.0
-    for place, number in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        largest = max(largest, min(1.0, (len(chances) - place) * chances[number]))
-        corrected[number] = largest
-    return corrected
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values with Holm's step-down correction for their number."""
+    order = np.argsort(p_values)
+    scaled = np.array(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(scaled).clip(max=1.0)
+    return [float(p) for p in corrected]
 
 
 def _interval(values: Floats) -> Interval:
-    low, high = np.quantile(values, [CHANCE / 2, 1 - CHANCE / 2])
+    low, high = np.quantile(values, [SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2])
     return Interval(float(low), float(high))
 
 
-def _p_of_resampling(differences: Floats) -> float:
-    """Two-sided: how many resamples do not agree with the others on the better run. One is added to both counts, since
-    resampling cannot prove that something never happens."""
+def _bootstrap_p(differences: Floats) -> float:
+    """Two-sided. One is added to both counts, since resampling cannot prove that something never happens."""
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(differences) + 1))

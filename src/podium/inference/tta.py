@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from podium.config.tta import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
 from podium.data.images import Frame, Image, Resize, frame_of, square
-from podium.evaluation.metrics import Metric, bootstrap_gain
+from podium.evaluation.metrics import Metric
+from podium.evaluation.statistics import bootstrap_gain
 
 Probs = NDArray[np.float64]
 CORNERS = {"top_left": (0.0, 0.0), "top_right": (1.0, 0.0), "bottom_left": (0.0, 1.0), "bottom_right": (1.0, 1.0)}

@@ -9,8 +9,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
 
+from podium.credentials import describe_credentials
 from podium.errors import CredentialsError, KaggleError
-from podium.kernel.secrets import where_the_key_is
 from podium.retries import ENDPOINT_VARIABLE, with_retries
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
@@ -38,7 +38,7 @@ def _sign_in() -> Any:
                 raise CredentialsError(f"{api.config} holds no key; create one in Kaggle's settings under API")
             api.authenticate()
     except SystemExit:
-        found = where_the_key_is()
+        found = describe_credentials()
         if found is None:
             raise CredentialsError(
                 "no Kaggle API key found; create a token on kaggle.com (Settings, API) and save it as"

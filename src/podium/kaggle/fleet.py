@@ -307,10 +307,10 @@ def go_on(kernel: Kernel, report: Report, ref: KernelRef) -> None:
     """Out of time, with its states in its output: the next version attaches this one."""
     reached = [[entry.state.get(key) for key in ("status", "stage", "epoch", "step")] for entry in report.runs]
     if reached == kernel.reached:
-        kernel.fail(f"no step further than the version before: {report.why}")
+        kernel.fail(f"no step further than the version before: {report.reason}")
         return
     job = kernel.job
-    kernel.job = job.model_copy(update={"attempt": job.attempt + 1, "goes_on_from": ref.name})
+    kernel.job = job.model_copy(update={"attempt": job.attempt + 1, "resume_from": ref.name})
     kernel.reached, kernel.state = reached, "waiting"
     kernel.told = f"out of time at {spell_reached(reached)}; goes on"
 

@@ -8,15 +8,15 @@ from rich.console import Console
 from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError, UnreachableError
 from podium.kaggle.records import Record, note_push
-from podium.kernel.building import Built
-from podium.kernel.job import HOURS_OF_A_SESSION, SPARE_MINUTES, Job
+from podium.kernel.building import BuiltKernel
+from podium.kernel.job import SESSION_HOURS, SPARE_MINUTES, Job
 from podium.kernel.metadata import METADATA, check_metadata
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
 
 
-def preflight(kaggle: "Kaggle", built: Built, console: Console) -> None:
+def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
     """All that can be known before a push: the owner, names, sources, the quota, the competition's rules."""
     ref, metadata = built.ref, built.metadata
     check_metadata(metadata, METADATA)
@@ -29,7 +29,7 @@ def preflight(kaggle: "Kaggle", built: Built, console: Console) -> None:
         check_competition(kaggle, slug)
     quota = kaggle.gpu_quota() if metadata["enable_gpu"] else None
     if quota:
-        needed = min(built.bundle.job.time_limit / 3600, HOURS_OF_A_SESSION)
+        needed = min(built.bundle.job.time_limit / 3600, SESSION_HOURS)
         console.print(
             f"GPU hours left this week: {quota.hours_left:.1f} of {quota.hours_allowed:.0f}"
             + (f", fewer than the {needed:.1f} it may take" if quota.hours_left < needed else ""),
@@ -59,7 +59,7 @@ def check_competition(kaggle: "Kaggle", slug: str) -> None:
         )
 
 
-def push(kaggle: "Kaggle", built: Built, runs: Path) -> Record:
+def push(kaggle: "Kaggle", built: BuiltKernel, runs: Path) -> Record:
     """Push once. Where no answer came, Kaggle is asked whether the version is there before anything is said."""
     ref, text = built.ref, built.bundle.text
     before = newest_version(kaggle, ref)
@@ -75,10 +75,10 @@ def push(kaggle: "Kaggle", built: Built, runs: Path) -> Record:
 
 def session_seconds(job: Job) -> int:
     """After which Kaggle ends the session: podium's own limit, and what storing the outputs takes."""
-    return int(min(job.time_limit + SPARE_MINUTES * 60, HOURS_OF_A_SESSION * 3600))
+    return int(min(job.time_limit + SPARE_MINUTES * 60, SESSION_HOURS * 3600))
 
 
-def facts_of(built: Built) -> dict[str, Any]:
+def facts_of(built: BuiltKernel) -> dict[str, Any]:
     bundle = built.bundle
     return {
         "commit": bundle.commit,

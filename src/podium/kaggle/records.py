@@ -19,7 +19,7 @@ from typing import Any
 from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError
 from podium.files import read_json, write_json, write_text
-from podium.kernel.report import Entry, read_report
+from podium.kernel.report import RunEntry, read_report
 from podium.locks import locked
 from podium.paths import submissions_folder
 from podium.runs import Run
@@ -91,7 +91,7 @@ def here_of(runs: Path, place: str) -> Path:
     return runs.joinpath(*Path(place).parts[1:])
 
 
-def _bring_run(record: Record, entry: Entry, runs: Path) -> Iterator[str]:
+def _bring_run(record: Record, entry: RunEntry, runs: Path) -> Iterator[str]:
     source, target = record.output / entry.run, here_of(runs, entry.run)
     if not source.is_dir():
         raise RunError(f"{record.output} lacks {entry.run}, which its report names; pull it again")

@@ -1,103 +1,98 @@
-"""`podium kernel build`: the script and its metadata, written in step."""
+"""Build the script and its metadata for a job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from podium.config.kaggle_names import KernelRef
 from podium.config.loading import Ensemble, Member, fold_count
+from podium.credentials import local_username
+from podium.detection.config import FolderSource
 from podium.detection.loading import Detector
-from podium.errors import ConfigError
+from podium.errors import BundleError, ConfigError
 from podium.files import write_json, write_text
-from podium.kernel.boxes import check_data, travelling_set
-from podium.kernel.bundle import Bundle, make_bundle
-from podium.kernel.job import Job, Model, kind_of, load_config
-from podium.kernel.metadata import METADATA, NOBODY, Machine, in_step, metadata_for, ref_of
-from podium.kernel.pretrained import wanted_weights
-from podium.kernel.secrets import user_of_this_machine
+from podium.kernel.bundle import Bundle, PackedBoxes, make_bundle
+from podium.kernel.job import Job, kind_of, load_config
+from podium.kernel.metadata import METADATA, NO_OWNER, Machine, kernel_metadata, merge_metadata, ref_of
+from podium.kernel.pretrained import pretrained_files
+from podium.paths import boxes_folder
 from podium.runs import edited_folds
 
 SCRIPT = Path("build/kernel.py")
-_LAST = Path("build/kernel-metadata.json")
-"""What podium alone would have written into kernel-metadata.json."""
+_GENERATED_METADATA = Path("build/kernel-metadata.json")
+"""The metadata as last generated, without the user's changes."""
 
 
 @dataclass(frozen=True)
-class Built:
-    """A script with its metadata, as they would be pushed; the metadata's file is only the root's own kernel's."""
-
+class BuiltKernel:
     bundle: Bundle
     metadata: dict[str, Any]
     weights: tuple[str, ...] = ()
-    """The files that a kernel of pretrained weights will leave."""
+    """The files that a weights kernel will leave."""
 
     @property
     def ref(self) -> KernelRef:
         return ref_of(self.metadata)
 
 
-def whole_job(config: Path, **wishes: Any) -> Job:
-    """The job of a config as it is; `wishes` are fields of a job."""
+def make_job(config: Path, **options: Any) -> Job:
+    """The job of a config; `options` are fields of `Job`."""
     kind = kind_of(config)
-    if kind == "detector" and (wishes.get("folds") or wishes.get("limit_test")):
-        raise ConfigError(
-            f"{config}: a detector has one training, and no test rows to predict: no --fold, --limit-test"
-        )
-    return Job(kind=kind, **wishes)
+    if kind == "detector" and (options.get("folds") or options.get("limit_test")):
+        raise ConfigError(f"{config}: a detector has neither folds nor test rows: --fold and --limit-test do not apply")
+    return Job(kind=kind, **options)
 
 
-def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:
-    """Make a bundle and its metadata, and write nothing."""
+def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> BuiltKernel:
+    """Create the script and its metadata without writing them."""
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
-    models = [model for one in loaded for model in job.models_of(one)]
+    models = [model for config in loaded for model in job.models_of(config)]
     for model in models:
         if isinstance(model, Member):
             check_folds(model, job.folds)
-    bundle = make_bundle(configs, job) if job.kind == "weights" else _with_tables(configs, job, models[0], runs)
-    owner = owner or user_of_this_machine() or NOBODY
-    metadata = metadata_for(bundle.job, models, owner, machine, SCRIPT.as_posix())
-    return Built(bundle, metadata, tuple(wanted_weights(models)) if job.kind == "weights" else ())
+    if job.kind == "weights":
+        bundle = make_bundle(configs, job)
+    elif isinstance(models[0], Detector):
+        check_data(models[0])
+        bundle = make_bundle(configs, job, boxes=pack_boxes(models[0], runs))
+    else:
+        bundle = make_bundle(configs, job, edited_folds(runs, models[0].competition.slug))
+    owner = owner or local_username() or NO_OWNER
+    metadata = kernel_metadata(bundle.job, models, owner, machine, SCRIPT.as_posix())
+    return BuiltKernel(bundle, metadata, tuple(pretrained_files(models)) if job.kind == "weights" else ())
 
 
-def _with_tables(configs: Sequence[Path], job: Job, first: Model, runs: Path) -> Bundle:
-    """With what lies here and decides which images train: folds that a person changed, or a detector's set."""
-    if isinstance(first, Detector):
-        check_data(first)
-        return make_bundle(configs, job, boxes=travelling_set(first, runs))
-    return make_bundle(configs, job, edited_folds(runs, first.competition.slug))
-
-
-def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> Built:
-    """Write build/kernel.py, and bring kernel-metadata.json into step with it."""
+def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> BuiltKernel:
+    """Write build/kernel.py and update kernel-metadata.json."""
     built = assemble(configs, job, machine, runs, owner)
-    metadata = in_step(METADATA, built.metadata, _LAST)
+    metadata = merge_metadata(METADATA, built.metadata, _GENERATED_METADATA)
     write_text(SCRIPT, built.bundle.text)
     write_json(METADATA, metadata)
-    write_json(_LAST, built.metadata)
+    write_json(_GENERATED_METADATA, built.metadata)
     return replace(built, metadata=metadata)
 
 
 def jobs_of_folds(config: Path, job: Job) -> list[Job]:
-    """A job for every fold of the config and, of an ensemble, every member; of a detector the one there is."""
+    """A job for every fold and, for an ensemble, every member; a detector has one."""
     loaded = load_config(config, job.overrides, job.seed)
     if isinstance(loaded, Detector):
         return [job.model_copy(update={"config": config.name})]
     jobs = []
     for member in job.members_of(loaded):
         for fold in job.folds or folds_of(member):
-            which = {"members": (member.name,)} if isinstance(loaded, Ensemble) else {"config": config.name}
-            jobs.append(job.model_copy(update={**which, "folds": (fold,)}))
+            part = {"members": (member.name,)} if isinstance(loaded, Ensemble) else {"config": config.name}
+            jobs.append(job.model_copy(update={**part, "folds": (fold,)}))
     return jobs
 
 
 def check_folds(member: Member, folds: Sequence[int]) -> None:
-    """Those that cannot be are told now, not by a kernel after its start."""
+    """Raise an error for folds that do not exist before a kernel is started for them."""
     count = fold_count(member.competition)
-    absent = [fold for fold in folds if count is not None and fold >= count]
-    if absent:
-        made = "only fold 0" if count == 1 else f"folds 0 to {count - 1}" if count else "none"
-        raise ConfigError(f"{member.name}: there is no fold {absent[0]}; the competition file makes {made}")
+    missing = [fold for fold in folds if count is not None and fold >= count]
+    if missing:
+        available = "only fold 0" if count == 1 else f"folds 0 to {count - 1}" if count else "no folds"
+        raise ConfigError(f"{member.name}: there is no fold {missing[0]}; the competition file defines {available}")
 
 
 def folds_of(member: Member) -> list[int]:
@@ -106,7 +101,37 @@ def folds_of(member: Member) -> list[int]:
     count = fold_count(member.competition)
     if count is None:
         raise ConfigError(
-            f"{member.name}: its folds stand in a table of the competition's data, which is read only where it trains;"
-            " say which with --fold, or with folds: [0, 1, …] in the config"
+            f"{member.name}: the folds are in a table of the competition's data, which is read only in training; name"
+            " them with --fold, or with folds: [0, 1, …] in the config"
         )
     return list(range(count))
+
+
+def check_data(detector: Detector) -> None:
+    """Raise an error if the kernel could not find the images."""
+    settings = detector.settings
+    if settings.kaggle_source is None:
+        raise BundleError(
+            f"{detector.name}: the config does not say where its images are on Kaggle; upload the data folder to a"
+            " dataset and set data_at_kaggle: kaggle-dataset:<owner>/<slug> (or with --set)"
+        )
+    source = settings.source
+    if isinstance(source, FolderSource) and PurePath(source.folder).is_absolute():
+        raise BundleError(
+            f"{detector.name}: source.folder {source.folder} is an absolute path on this machine; make it relative to"
+            " the data folder"
+        )
+
+
+def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
+    """The set that was built here for this detector, so that the kernel has the same boxes and splits."""
+    from podium.detection.dataset import BOXES, IMAGES, INDEX, read_dataset
+
+    slug = detector.settings.slug
+    folder = boxes_folder(runs, slug)
+    if not (folder / INDEX).is_file():
+        return PackedBoxes(reason=f"there is none in {folder}")
+    if rotated := int(read_dataset(folder).images["turned"].sum()):
+        return PackedBoxes(reason=f"{rotated:,} of its images were rotated here, and images are not packed")
+    names = (INDEX, IMAGES, BOXES)
+    return PackedBoxes({f"boxes/{slug}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})

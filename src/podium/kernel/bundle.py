@@ -1,6 +1,6 @@
-"""The bundle: one readable ASCII script with all that a kernel needs of podium, its configs and small libraries.
+"""The script: one readable ASCII file with what a kernel needs of podium, the configs and small libraries.
 
-The same inputs give the same bytes: nothing of this machine, of the clock or of an order that varies goes in.
+The same inputs give the same bytes: the script depends on neither this machine, the time nor the order of files.
 """
 
 import ast
@@ -20,32 +20,38 @@ from podium.config.loading import Ensemble, files_of
 from podium.detection.config import PresetSettings
 from podium.detection.loading import Detector
 from podium.errors import BundleError
-from podium.kernel.boxes import Travelling
-from podium.kernel.job import COMPETITION, Job, Model, digest_of_job, load_config
+from podium.kernel.job import Job, Model, digest_of_job, load_config
 from podium.kernel.secrets import check_for_secrets
 from podium.runs import git_commit
 
-LARGEST = 900_000
-"""Bytes of a script. Kaggle takes about a million."""
+MAX_BYTES = 900_000
+"""Kaggle accepts scripts of about a million bytes."""
 PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
-"""Pure Python that Kaggle's image lacks, by module and by distribution; packed where a backbone needs them."""
-_TYPED = "set/competition.yaml"
-"""Where a competition file that --set names lies among the packed configs."""
+"""Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
+_ENTRY = "podium.kernel_main"
+_NAMED_COMPETITION = "set/competition.yaml"
+"""Place among the packed configs of a competition file named with --set."""
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A script, ready to be written, and what a person and Kaggle want to know of it."""
+class PackedBoxes:
+    """The files of a detector's set of boxes by their place in the script, or the reason why it is not packed."""
 
+    files: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
     job: Job
     text: str
+    """The script."""
     commit: str
     config_digest: str
-    parts: Mapping[str, int]
+    sizes: Mapping[str, int]
     """Bytes of each packed file."""
-    boxes: Travelling = field(default_factory=Travelling)
-    """A detector's set: its files, or why it does not travel."""
+    boxes: PackedBoxes = field(default_factory=PackedBoxes)
 
     @property
     def digest(self) -> str:
@@ -53,129 +59,118 @@ class Bundle:
 
 
 def make_bundle(
-    configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None, boxes: Travelling | None = None
+    configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None, boxes: PackedBoxes | None = None
 ) -> Bundle:
-    """The script for these configs; several where their pretrained weights are fetched, else one.
+    """Create the script for a config, or for the pretrained weights of several.
 
-    `job.config` is set here, to where the config lies among the packed ones. `folds` are tables of folds that a person
-    has changed, by file name: the kernel would draw the usual ones. `boxes` is a detector's set; one that is too large
-    is left to be built there.
+    `job.config` is replaced by the config's place in the script. `folds` are fold tables that the user has changed, by
+    file name. A set of boxes that is too large is left out, to be built in the kernel.
     """
-    bundle = _bundle(configs, job, folds or {}, boxes or Travelling())
-    if len(bundle.text) > LARGEST and bundle.boxes.files:
-        too_large = f"with it the script has {len(bundle.text):,} bytes, more than {LARGEST:,}"
-        bundle = _bundle(configs, job, folds or {}, Travelling(why_not=too_large))
-    _check_size(bundle.text, bundle.parts)
+    bundle = _make_bundle(configs, job, folds or {}, boxes or PackedBoxes())
+    if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
+        reason = f"the script would have {len(bundle.text):,} bytes, more than {MAX_BYTES:,}"
+        bundle = _make_bundle(configs, job, folds or {}, PackedBoxes(reason=reason))
+    _check_size(bundle)
     return bundle
 
 
-def _bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: Travelling) -> Bundle:
-    packed = _packed_configs(configs)
-    first, *others = (packed[config.resolve()][0] for config in configs)
-    job = job.model_copy(update={"config": first, "also": tuple(others), "competition": ""})
+def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: PackedBoxes) -> Bundle:
+    places = _config_places(configs)
+    first, *others = (places[config.resolve()] for config in configs)
+    job = job.model_copy(update={"config": first, "more_configs": tuple(others), "competition": ""})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
-    models = [model for one in loaded for model in job.models_of(one)]
+    models = [model for config in loaded for model in job.models_of(config)]
     if job.kind != "weights":
         _check_weights(models)
-    commit = git_commit()
-    files = {f"configs/{name}": text for name, text in packed.values()}
-    if typed := _typed_competition(job, packed):
-        job = job.model_copy(update={"competition": _TYPED})
-        files[f"configs/{_TYPED}"] = _text_of(typed)
+    files = {f"configs/{name}": _read(path) for path, name in places.items()}
+    if competition := _find_competition(job, places):
+        job = job.model_copy(update={"competition": _NAMED_COMPETITION})
+        files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
     files |= {f"folds/{name}": text for name, text in folds.items()}
-    digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
-    by_hand = [*files, "--set"]
+    user_files = [*files, "--set"]
     files |= boxes.files
-    entry = _entry_of(job, boxes)
-    files |= _podium_source(entry)
-    for module in _needed_packages(models):
-        files |= _package(module)
-    check_for_secrets({**files, "--set": "\n".join(job.overrides)}, by_hand)
+    files |= _podium_source([_ENTRY, job.workflow])
+    if _needs_efficientnet(models):
+        for module in sorted(PURE_PACKAGES):
+            files |= _package(module)
+    check_for_secrets({**files, "--set": "\n".join(job.overrides)}, user_files)
+    commit = git_commit()
+    digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
     about = {"title": _title_of(job), "podium": metadata.version("podium-kit"), "commit": commit}
-    about |= {"config_digest": digest, **_data_of(job, models)}
-    text = _script(job, files, about, entry)
-    parts = {name: len(_literal(text)) for name, text in files.items()}
-    return Bundle(job, text, commit, digest, parts, boxes)
+    about |= {"config_digest": digest, **_data_of(job, models[0])}
+    sizes = {name: len(_literal(text)) for name, text in files.items()}
+    return Bundle(job, _script(job, files, about), commit, digest, sizes, boxes)
 
 
-def _entry_of(job: Job, boxes: Travelling) -> str:
-    """The module whose imports say what is packed."""
-    if job.kind != "detector":
-        return "podium.kernel_main"
-    return "podium.kernel_detector" if boxes.files else "podium.kernel_detector_build"
-
-
-def _packed_configs(configs: Sequence[Path]) -> dict[Path, tuple[str, str]]:
-    """By full path: the name within the bundle, and the text. Paths between them stay as they are."""
+def _config_places(configs: Sequence[Path]) -> dict[Path, str]:
+    """Each config file and the files it names, with their places in the script; relative paths stay valid."""
     paths = sorted({path.resolve() for config in configs for path in files_of(config)})
     shared = Path(os.path.commonpath([path.parent for path in paths]))
-    packed = {}
-    for path in paths:
-        packed[path] = (path.relative_to(shared).as_posix(), _text_of(path))
-    return packed
+    return {path: path.relative_to(shared).as_posix() for path in paths}
 
 
-def _text_of(path: Path) -> str:
+def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be packed: {error}") from None
 
 
-def _typed_competition(job: Job, packed: Iterable[Path]) -> Path | None:
-    """The competition file that --set names: seen from here, or from a member file."""
-    named = [override.removeprefix(COMPETITION) for override in job.overrides if override.startswith(COMPETITION)]
-    places = [place / named[-1] for place in (Path(), *(path.parent for path in packed))] if named else []
-    return next((place for place in places if place.is_file()), None)
+def _find_competition(job: Job, configs: Iterable[Path]) -> Path | None:
+    """The competition file named with --set, relative to the current folder or to a config."""
+    name = job.named_competition
+    folders = [] if name is None else [Path(), *(path.parent for path in configs)]
+    return next((folder / name for folder in folders if name and (folder / name).is_file()), None)
 
 
 def _check_weights(models: Iterable[Model]) -> None:
-    """Weights in a file of this machine, or a preset in a folder of it, cannot travel in a script."""
+    """Weights and presets of this machine are too large for a script."""
     for model in models:
         backbone = model.settings.backbone
         if isinstance(backbone, PresetSettings):
             if backbone.is_a_folder:
                 raise BundleError(
-                    f"{model.name}: the preset {backbone.preset} lies on this machine, and a kernel cannot see it; put"
-                    " it into a Kaggle dataset and say backbone.preset: kaggle-dataset:<owner>/<slug>/<folder>"
+                    f"{model.name}: the preset {backbone.preset} is a folder on this machine, which a kernel cannot"
+                    " read; upload it to a Kaggle dataset and set backbone.preset:"
+                    " kaggle-dataset:<owner>/<slug>/<folder>"
                 )
         elif backbone.weights_are_a_path:
             raise BundleError(
-                f"{model.name}: the weights {backbone.weights} lie on this machine, and a kernel cannot see them; put"
-                " them into a Kaggle dataset and say backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
+                f"{model.name}: the weights {backbone.weights} are a file on this machine, which a kernel cannot read;"
+                " upload it to a Kaggle dataset and set backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
             )
 
 
-def _needed_packages(models: Iterable[Model]) -> list[str]:
+def _needs_efficientnet(models: Iterable[Model]) -> bool:
     backbones = [model.settings.backbone for model in models]
-    named = [one.name for one in backbones if not isinstance(one, PresetSettings)]
-    needs = {BACKBONES[name].package.partition(".")[0] for name in named}
-    return sorted(PURE_PACKAGES) if "efficientnet" in needs else []
+    return any(
+        BACKBONES[backbone.name].package.startswith("efficientnet")
+        for backbone in backbones
+        if not isinstance(backbone, PresetSettings)
+    )
 
 
-def _podium_source(entry: str) -> dict[str, str]:
-    """The modules that the kernel's entry imports, at any depth, and their packages; by path."""
-    dynamic = sorted({row.package for row in BACKBONES.values() if row.package.startswith("podium.")})
-    waiting, found = ["podium", entry, *dynamic], dict[str, str]()
+def _podium_source(modules: Iterable[str]) -> dict[str, str]:
+    """The source of these modules and of all they import, directly or not, by path."""
+    backbones = {row.package for row in BACKBONES.values() if row.package.startswith("podium.")}
+    waiting, files = ["podium", *modules, *sorted(backbones)], dict[str, str]()
     while waiting:
         path = _module_path(waiting.pop())
-        if path is None or path.relative_to(_SOURCE).as_posix() in found:
+        if path is None or path.relative_to(_SOURCE).as_posix() in files:
             continue
         text = path.read_text(encoding="utf-8")
-        found[path.relative_to(_SOURCE).as_posix()] = text
+        files[path.relative_to(_SOURCE).as_posix()] = text
         waiting += _imported(text)
-    version = metadata.version("podium-kit")
-    found[f"podium_kit-{version}.dist-info/METADATA"] = f"Metadata-Version: 2.1\nName: podium-kit\nVersion: {version}\n"
-    return found
+    return files | _package_metadata("podium_kit", "podium-kit")
 
 
 def _module_path(name: str) -> Path | None:
-    place = _SOURCE / name.replace(".", "/")
-    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
+    path = _SOURCE / name.replace(".", "/")
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
 def _imported(text: str) -> list[str]:
-    """Every module of podium that the text names in an import, with the packages around it."""
+    """The modules of podium that this source imports anywhere, with their parent packages."""
     names = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -189,30 +184,34 @@ def _imported(text: str) -> list[str]:
 def _package(module: str) -> dict[str, str]:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise BundleError(f"{module} is not installed here and must be packed: run make install")
+        raise BundleError(f"the package {module} must be packed and is not installed here: run make install")
     folder = Path(spec.origin).parent
     files = {
         path.relative_to(folder.parent).as_posix(): path.read_text(encoding="utf-8").replace("\r\n", "\n")
         for path in sorted(folder.rglob("*.py"))
     }
-    name = PURE_PACKAGES[module]
-    version = metadata.version(name)
-    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    return {**files, f"{module}-{version}.dist-info/METADATA": about}
+    return files | _package_metadata(module, PURE_PACKAGES[module])
 
 
-def _check_size(text: str, parts: Mapping[str, int]) -> None:
-    if len(text) <= LARGEST:
-        return
-    largest = sorted(parts.items(), key=lambda part: -part[1])[:5]
-    raise BundleError(
-        f"the script has {len(text):,} bytes, {len(text) - LARGEST:,} more than the {LARGEST:,} that may be; its"
-        f" largest parts: {', '.join(f'{name} {size:,}' for name, size in largest)}; leave some out of the config"
-    )
+def _package_metadata(module: str, distribution: str) -> dict[str, str]:
+    """What `importlib.metadata.version` reads."""
+    version = metadata.version(distribution)
+    content = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    return {f"{module}-{version}.dist-info/METADATA": content}
+
+
+def _check_size(bundle: Bundle) -> None:
+    size = len(bundle.text)
+    if size > MAX_BYTES:
+        largest = sorted(bundle.sizes.items(), key=lambda item: -item[1])[:5]
+        raise BundleError(
+            f"the script has {size:,} bytes, more than the limit of {MAX_BYTES:,}; its largest files:"
+            f" {', '.join(f'{name} {size:,}' for name, size in largest)}; make the config smaller"
+        )
 
 
 def _literal(text: str) -> str:
-    """Python's own notation for the text, readable, in ASCII."""
+    """A Python literal of the text, readable and in ASCII."""
     if text.isascii() and "\r" not in text and not text.endswith(("\\", "'")):
         if "'''" not in text:
             return f"r'''{text}'''"
@@ -224,7 +223,7 @@ def _literal(text: str) -> str:
     return f"'''{escaped.encode('ascii', 'backslashreplace').decode()}'''"
 
 
-def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str], entry: str) -> str:
+def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str]) -> str:
     packed = "\n\n".join(f"FILES[{name!a}] = {_literal(files[name])}" for name in sorted(files))
     job_text = json.dumps(job.model_dump(mode="json"), indent=4)
     return _TEMPLATE.format(
@@ -233,21 +232,20 @@ def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str], entry:
         about=json.dumps(about, indent=4),
         job=f"json.loads({_literal(job_text)})",
         files=packed,
-        entry=entry,
+        entry=_ENTRY,
     )
 
 
-def _data_of(job: Job, models: Sequence[Model]) -> dict[str, str]:
-    """Whose data is a source that its name does not tell: a rehearsal mounts what lies here for it."""
-    first = models[0]
-    named = first.settings if isinstance(first, Detector) else first.competition
-    if job.kind == "weights" or not (named.data_at_kaggle or isinstance(first, Detector)):
+def _data_of(job: Job, model: Model) -> dict[str, str]:
+    """Which data an attached source holds, if its name does not say so; a rehearsal mounts local data for it."""
+    settings = model.settings if isinstance(model, Detector) else model.competition
+    if job.kind == "weights" or not (settings.data_at_kaggle or isinstance(model, Detector)):
         return {}
-    return {"data_of": named.slug, "data_at": named.data_at_kaggle or ""}
+    return {"data_of": settings.slug, "data_at": settings.data_at_kaggle or ""}
 
 
-def about_of(script: Path) -> dict[str, str]:
-    """What a built script says of itself; nothing where a person has made it unreadable."""
+def read_about(script: Path) -> dict[str, str]:
+    """The description in a built script; empty if it cannot be read."""
     found = re.search(r"^ABOUT = (\{\n.*?^\})$", script.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     try:
         about = json.loads(found[1]) if found else {}
@@ -257,8 +255,9 @@ def about_of(script: Path) -> dict[str, str]:
 
 
 def _title_of(job: Job) -> str:
-    what = "pretrained weights of" if job.kind == "weights" else job.kind
-    parts = [what, Path(job.config).stem, *([f"({', '.join(job.members)})"] if job.members else [])]
+    parts = ["pretrained weights of" if job.kind == "weights" else job.kind, Path(job.config).stem]
+    if job.members:
+        parts.append(f"({', '.join(job.members)})")
     if job.folds:
         parts.append("fold " + ", ".join(map(str, job.folds)))
     return ascii(" ".join(parts))[1:-1]
@@ -268,8 +267,8 @@ _TEMPLATE = textwrap.dedent('''\
     """podium on Kaggle: {title}.
 
     podium {podium}, commit {commit}, config {config} ({config_digest}).
-    Written by `podium kernel build`, which writes the same bytes from the same inputs. Read it, run it, but change the
-    configs and build it again rather than change this: what it packs is the source of podium itself, file by file.
+    Generated by `podium kernel build` with the source of podium, file by file. To change something, change the configs
+    and build it again.
     """
 
     import json
@@ -289,7 +288,7 @@ _TEMPLATE = textwrap.dedent('''\
 
 
     def run():
-        """Put the files where they are no output of this kernel, and do the job. An exception fails the kernel."""
+        """Unpack the files outside the kernel's output and run the job. An exception fails the kernel."""
         scratch = Path(tempfile.mkdtemp(prefix="podium-"))
         try:
             for name, text in FILES.items():

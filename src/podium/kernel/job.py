@@ -1,4 +1,4 @@
-"""What one kernel is to do: which config, which part of it, and how. It travels in the script, as JSON."""
+"""The job of one kernel: a config, the part of it to run, and the options. It is packed in the script as JSON."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,40 +13,53 @@ from podium.config.settings import Settings
 from podium.detection.loading import Detector, is_detector, load_detector
 from podium.files import digest_of
 
-HOURS_OF_A_SESSION = 12.0
-"""After these Kaggle ends a kernel, and keeps nothing of it."""
+SESSION_HOURS = 12.0
+"""Kaggle ends a kernel after this time and keeps none of its output."""
 SPARE_MINUTES = 25.0
-"""Of a session, kept for what podium's own clock does not see: the machine's start, and storing the outputs."""
-LONGEST_TITLE = 50
-COMPETITION = "competition="
-"""How an override begins that names another competition file."""
+"""Part of a session reserved for what the job's time limit does not cover: start-up and storing the output."""
+JOB_CHANGES = "PODIUM_JOB_CHANGES"
+"""Environment variable with fields of the job, as JSON, that a rehearsal replaces."""
+_MAX_TITLE = 50
+_COMPETITION_OVERRIDE = "competition="
+_WORKFLOWS = {
+    "member": "podium.workflows.kernel_members",
+    "ensemble": "podium.workflows.kernel_members",
+    "detector": "podium.workflows.kernel_detector",
+    "weights": "podium.kernel.pretrained",
+}
 
-Kind = Literal["member", "ensemble", "detector", "weights"]
+JobKind = Literal["member", "ensemble", "detector", "weights"]
 Model = Member | Detector
-"""What is trained: it has a name, and settings with a backbone."""
+"""A member or a detector: both have a name, and settings with a backbone."""
 
 
 class Job(Settings):
-    """`config` is the path within the packed configs. `members` narrows an ensemble down to some of its own."""
-
-    kind: Kind
+    kind: JobKind
     config: str = ""
-    also: tuple[str, ...] = ()
-    """More configs: pretrained weights are fetched for several at once."""
+    """Path within the packed configs."""
+    more_configs: tuple[str, ...] = ()
+    """A weights job downloads the weights of several configs."""
     members: tuple[str, ...] = ()
+    """The members of an ensemble to run; empty means all."""
     folds: tuple[int, ...] = ()
     overrides: tuple[str, ...] = ()
-    """As a person gave them with --set."""
+    """The values of --set."""
     competition: str = ""
-    """The path within the packed configs of the competition file that such an override names."""
+    """Path within the packed configs of the competition file that an override names."""
     seed: int | None = None
     limit: int | None = None
     limit_test: int | None = None
     dry_run: bool = False
-    time_limit: float = HOURS_OF_A_SESSION * 3600 - SPARE_MINUTES * 60
-    goes_on_from: str | None = None
-    """The kernel (owner/slug) whose output holds the states to go on from; it is attached as a source."""
+    time_limit: float = SESSION_HOURS * 3600 - SPARE_MINUTES * 60
+    """Seconds."""
+    resume_from: str | None = None
+    """The kernel (owner/slug) whose output has the checkpoints to resume from; it is attached as a source."""
     attempt: int = 1
+
+    @property
+    def workflow(self) -> str:
+        """The module whose `run` does this job; the script packs this one and not those of other kinds."""
+        return _WORKFLOWS[self.kind]
 
     @property
     def blends(self) -> bool:
@@ -54,28 +67,38 @@ class Job(Settings):
 
     @property
     def title(self) -> str:
-        """The kernel's name, which is its slug as well: Kaggle makes the slug of the title."""
-        names = ["podium", Path(self.config).stem, *self.members, *(f"fold{fold}" for fold in self.folds)]
-        if self.kind == "weights":  # other configs' weights are another kernel: of one, its newest version is mounted
-            names = ["podium", "weights", digest_of([self.config, *self.also]) if self.also else Path(self.config).stem]
-        wishes = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
-        if any(wishes):  # else a trial would take the place of the kernel in earnest
-            names.append(digest_of(wishes))
-        text = slug_of("-".join(names))
-        if len(text) <= LONGEST_TITLE:
-            return text
-        return f"{text[: LONGEST_TITLE - 9].rstrip('-')}-{digest_of(text)}"  # cut off, two folds would be one kernel
+        """The kernel's title and slug; Kaggle derives the slug from the title.
 
-    def overrides_among(self, configs: Path) -> tuple[str, ...]:
-        """As they hold where the configs were unpacked."""
+        Jobs with different options get different titles, so that a trial does not replace the full run.
+        """
+        names = ["podium", Path(self.config).stem, *self.members, *(f"fold{fold}" for fold in self.folds)]
+        if self.kind == "weights":
+            configs = [self.config, *self.more_configs]
+            names = ["podium", "weights", digest_of(configs) if self.more_configs else Path(self.config).stem]
+        options = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
+        if any(options):
+            names.append(digest_of(options))
+        title = slug_of("-".join(names))
+        if len(title) <= _MAX_TITLE:
+            return title
+        return f"{title[: _MAX_TITLE - 9].rstrip('-')}-{digest_of(title)}"
+
+    @property
+    def named_competition(self) -> str | None:
+        """The competition file that an override names, as given."""
+        named = [one for one in self.overrides if one.startswith(_COMPETITION_OVERRIDE)]
+        return named[-1].removeprefix(_COMPETITION_OVERRIDE) if named else None
+
+    def overrides_in(self, configs: Path) -> tuple[str, ...]:
+        """The overrides, with the path of a packed competition file in the folder of unpacked configs."""
         if not self.competition:
             return self.overrides
-        others = [one for one in self.overrides if not one.startswith(COMPETITION)]
-        return (*others, f"{COMPETITION}{configs / self.competition}")
+        others = [one for one in self.overrides if not one.startswith(_COMPETITION_OVERRIDE)]
+        return (*others, f"{_COMPETITION_OVERRIDE}{configs / self.competition}")
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "Job":
-        """From what `model_dump(mode="json")` gave."""
+        """Create a job from the output of `model_dump(mode="json")`."""
         return cls.model_validate_json(json.dumps(dict(content)))
 
     def models_of(self, loaded: Ensemble | Model) -> tuple[Model, ...]:
@@ -88,24 +111,24 @@ class Job(Settings):
 
 
 def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | None) -> str:
-    """Of all that decides what it trains and blends, whichever file says so: the same for every version of a kernel."""
-    trained = [[one.name, one.settings.model_dump(mode="json"), *_beside(one)] for one in models]
-    wishes = job.model_dump(mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run"})
-    return digest_of([trained, wishes, blend.model_dump(mode="json") if blend and job.blends else None])
-
-
-def _beside(model: Model) -> list[Any]:
-    if isinstance(model, Detector):
-        return []
-    return [model.competition.model_dump(mode="json", exclude={"data_at_kaggle"})]
+    """Digest of everything that decides the weights and the blend; all versions of a kernel share it."""
+    trained = []
+    for model in models:
+        trained.append([model.name, model.settings.model_dump(mode="json")])
+        if isinstance(model, Member):
+            trained[-1].append(model.competition.model_dump(mode="json", exclude={"data_at_kaggle"}))
+    options = job.model_dump(
+        mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run"}
+    )
+    return digest_of([trained, options, blend.model_dump(mode="json") if blend and job.blends else None])
 
 
 def data_source(model: Model) -> tuple[KaggleKind, str] | None:
-    """What a kernel attaches for its images."""
+    """The source that a kernel attaches for the model's images."""
     return (model.settings if isinstance(model, Detector) else model.competition).kaggle_source
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> JobKind:
     return "ensemble" if is_ensemble(path) else "detector" if is_detector(path) else "member"
 
 

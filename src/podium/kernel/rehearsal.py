@@ -1,7 +1,7 @@
-"""A local Kaggle to rehearse on: the built script in a fresh interpreter, with Kaggle's folders and limits.
+"""A local rehearsal: run the built script in a fresh interpreter, with Kaggle's folders and limits.
 
-Below a root of one's choice: `kaggle/input` in the new layout or the old one, and `kaggle/working`, where the script
-starts and which alone it may write to. Where the system gives no namespaces, the log says what could not be cut off.
+Inside the root folder: `kaggle/input`, in the new layout or the old one, and `kaggle/working`, where the script starts
+and the only place it may write to. If the system has no namespaces, the log says what could not be isolated.
 """
 
 import json
@@ -22,25 +22,21 @@ from typing import IO, Any, Literal
 from podium.errors import DataError, KaggleError, MachineError
 from podium.files import write_json, write_text
 from podium.kernel.bundle import PURE_PACKAGES
-from podium.kernel.job import HOURS_OF_A_SESSION
+from podium.kernel.job import JOB_CHANGES, SESSION_HOURS
 from podium.locks import locked
 
 Layout = Literal["new", "old"]
-Kind = Literal["competition", "dataset", "kernel"]
-Source = tuple[Kind, str]
-"""What a kernel's metadata attaches: its kind, and its slug, or owner/slug."""
-FOLDERS = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks"}
-_KEYS: dict[str, Kind] = {
-    "competition_sources": "competition",
-    "dataset_sources": "dataset",
-    "kernel_sources": "kernel",
-}
-_MARK = "made-by-podium-kernel-run"
+SourceKind = Literal["competition", "dataset", "kernel"]
+Source = tuple[SourceKind, str]
+"""An attached source: its kind, and its slug or owner/slug."""
+_FOLDERS: dict[SourceKind, str] = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks"}
+_MARKER = "made-by-podium-kernel-run"
+_SECONDS_TO_SAVE = 60
 
 
 @dataclass(frozen=True)
-class Line:
-    """Of a log, as Kaggle keeps it."""
+class LogLine:
+    """A line of the log, in Kaggle's form."""
 
     stream_name: str
     time: float
@@ -49,29 +45,28 @@ class Line:
 
 @dataclass
 class Outcome:
-    """How the script ended. Kaggle calls a kernel complete where the code is 0, and failed otherwise."""
-
     working: Path
     code: int = 0
+    """The exit code; Kaggle calls a kernel complete if it is 0, else failed."""
     seconds: float = 0.0
-    ran_out_of_time: bool = False
-    lines: list[Line] = field(default_factory=list)
+    timed_out: bool = False
+    lines: list[LogLine] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        return self.code == 0 and not self.ran_out_of_time
+        return self.code == 0 and not self.timed_out
 
 
 def sources_of(metadata: Mapping[str, Any], *, dry_run: bool = False, data: Source | None = None) -> list[Source]:
-    """What is attached; a dry run takes no weights, so it needs only the data: the competition's, or a detector's."""
-    attached: list[Source] = [(kind, name) for key, kind in _KEYS.items() for name in metadata.get(key) or []]
-    return [one for one in attached if not dry_run or one[0] == "competition" or one == data]
+    """The attached sources. A dry run needs no weights, so only competitions and the `data` source are mounted."""
+    attached = [(kind, name) for kind in _FOLDERS for name in metadata.get(f"{kind}_sources") or []]
+    return [source for source in attached if not dry_run or source[0] == "competition" or source == data]
 
 
 def mount_point(source: Source, layout: Layout) -> Path:
-    """Below kaggle/input."""
+    """The place of a source below kaggle/input."""
     kind, name = source
-    return Path(FOLDERS[kind]) / name if layout == "new" else Path(name.rpartition("/")[2])
+    return Path(_FOLDERS[kind]) / name if layout == "new" else Path(name.rpartition("/")[2])
 
 
 def rehearse(
@@ -80,19 +75,21 @@ def rehearse(
     root: Path,
     *,
     layout: Layout = "new",
-    time_limit: float = HOURS_OF_A_SESSION * 3600,
-    smaller: Mapping[str, Any] | None = None,
-    tell: Callable[[Line], None] = lambda line: None,
+    time_limit: float = SESSION_HOURS * 3600,
+    job_changes: Mapping[str, Any] | None = None,
+    on_line: Callable[[LogLine], None] = lambda line: None,
 ) -> Outcome:
-    """Run the script as Kaggle does, to its end or the time limit's. `smaller` holds fields of the job to change."""
+    """Run the script as Kaggle does, until it ends or the time limit kills it."""
+    if os.name != "posix":
+        raise MachineError("a rehearsal needs Linux or macOS; use podium kernel push --dry-run, or a container")
     root = root.resolve()
     with locked(root / "kaggle"):
-        outcome = Outcome(lay_out(root, inputs, layout))
-        began = time.monotonic()
+        outcome = Outcome(make_folders(root, inputs, layout))
+        start = time.monotonic()
         process = subprocess.Popen(
             _command(script, outcome.working, root),
             cwd=outcome.working,
-            env=_environment(root, smaller or {}),
+            env=_environment(root, job_changes or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -100,70 +97,70 @@ def rehearse(
             errors="backslashreplace",
             start_new_session=True,
         )
-        with process, _read_to_the_end(process, began, outcome.lines, tell), _ended_with(process):
+        with process, _reading_output(process, start, outcome.lines, on_line), _stopping_with_us(process):
             try:
                 outcome.code = process.wait(time_limit)
             except subprocess.TimeoutExpired:
-                outcome.ran_out_of_time = True
+                outcome.timed_out = True
                 os.killpg(process.pid, signal.SIGKILL)
                 outcome.code = process.wait()
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds = time.monotonic() - start
         outcome.lines.sort(key=lambda line: line.time)
         write_text(root / "kaggle" / "kernel.log", "".join(line.data for line in outcome.lines), fsync=False)
     return outcome
 
 
+def make_folders(root: Path, inputs: Mapping[Source, Path], layout: Layout) -> Path:
+    """Create Kaggle's folders from scratch and return the working folder. A folder of other files is left alone."""
+    kaggle = root / "kaggle"
+    if kaggle.exists() and not (kaggle / _MARKER).is_file() and any(kaggle.iterdir()):
+        raise DataError(f"{kaggle} exists and was not created by a rehearsal; name another folder with --root")
+    kaggle.mkdir(parents=True, exist_ok=True)
+    (kaggle / _MARKER).touch()
+    for folder in (kaggle / "input", kaggle / "working"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    for source, folder in inputs.items():
+        if not folder.is_dir():
+            raise DataError(f"cannot mount {folder} for {source[1]}: it is not a folder")
+        target = kaggle / "input" / mount_point(source, layout)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise KaggleError(f"two sources are called {target.name} in the old layout; use --layout new")
+        target.symlink_to(folder.resolve(), target_is_directory=True)
+    return kaggle / "working"
+
+
 def _command(script: Path, working: Path, root: Path) -> list[str]:
-    own_mounts, namespaces = _namespaces()
+    own_mounts, unshare = _find_namespaces()
     spec = root / "kaggle" / "rehearsal.json"
     content = {
         "script": str(script.resolve()),
         "working": str(working),
         "own_mounts": own_mounts,
-        "others": [str(place) for place in (root, Path.home(), Path("/tmp"), Path("/var/tmp")) if place.is_dir()],
+        "other_folders": [str(path) for path in (root, Path.home(), Path("/tmp"), Path("/var/tmp")) if path.is_dir()],
         "installed": list(dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))),
         "hidden": ["podium", *PURE_PACKAGES],
     }
     write_json(spec, content, fsync=False)
-    return [*namespaces, sys.executable, "-I", "-S", "-u", str(Path(__file__).with_name("sandbox.py")), str(spec)]
+    return [*unshare, sys.executable, "-I", "-S", "-u", str(Path(__file__).with_name("sandbox.py")), str(spec)]
 
 
-def lay_out(root: Path, inputs: Mapping[Source, Path], layout: Layout) -> Path:
-    """Kaggle's folders, made anew; gives the working folder. Nothing is removed that a rehearsal has not made."""
-    kaggle = root / "kaggle"
-    if kaggle.exists() and not (kaggle / _MARK).is_file() and any(kaggle.iterdir()):
-        raise DataError(f"{kaggle} is there and is no rehearsal's; give another folder with --root")
-    kaggle.mkdir(parents=True, exist_ok=True)
-    (kaggle / _MARK).touch()
-    for folder in (kaggle / "input", kaggle / "working"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    for source, place in inputs.items():
-        if not place.is_dir():
-            raise DataError(f"{place}, to be mounted for {source[1]}, is no folder")
-        target = kaggle / "input" / mount_point(source, layout)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise KaggleError(f"two sources are called {target.name} in the old layout; rehearse with --layout new")
-        target.symlink_to(place.resolve(), target_is_directory=True)
-    return kaggle / "working"
-
-
-def _environment(root: Path, smaller: Mapping[str, Any]) -> dict[str, str]:
-    """Nothing of this machine's own, keys least of all."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+def _environment(root: Path, job_changes: Mapping[str, Any]) -> dict[str, str]:
+    """The script's environment, without this machine's settings and keys."""
+    names = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
     return {
-        **kept,
+        **{name: os.environ[name] for name in names if name in os.environ},
         "HOME": str(root / "home"),
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "PODIUM_KAGGLE_INPUT": str(root / "kaggle" / "input"),
-        "PODIUM_REHEARSAL": json.dumps(dict(smaller)),
+        JOB_CHANGES: json.dumps(dict(job_changes)),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
 
-def _namespaces() -> tuple[bool, list[str]]:
-    """The most that this system allows: own mounts and no network, no network alone, or nothing."""
+def _find_namespaces() -> tuple[bool, list[str]]:
+    """Whether mounts can be isolated, and the command that isolates as much as this system allows."""
     unshare = shutil.which("unshare")
     if unshare is None:
         return False, []
@@ -171,41 +168,41 @@ def _namespaces() -> tuple[bool, list[str]]:
         (True, ["--user", "--map-root-user", "--mount", "--net"]),
         (False, ["--user", "--map-root-user", "--net"]),
     ):
-        tried = subprocess.run([unshare, *options, "true"], capture_output=True, check=False)
-        if tried.returncode == 0:
+        trial = subprocess.run([unshare, *options, "true"], capture_output=True, check=False)
+        if trial.returncode == 0:
             return own_mounts and shutil.which("mount") is not None, [unshare, *options, "--"]
     return False, []
 
 
 @contextmanager
-def _ended_with(process: "subprocess.Popen[str]") -> Iterator[None]:
-    """The script gets what ends the rehearsal, and a minute to save: Ctrl-C reaches this process alone."""
+def _stopping_with_us(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Stop the script if the rehearsal is interrupted: it has its own session, so Ctrl-C does not reach it."""
     try:
         yield
     except BaseException:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(60)
+                process.wait(_SECONDS_TO_SAVE)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
         raise
 
 
 @contextmanager
-def _read_to_the_end(
-    process: "subprocess.Popen[str]", began: float, lines: list[Line], tell: Callable[[Line], None]
+def _reading_output(
+    process: "subprocess.Popen[str]", start: float, lines: list[LogLine], on_line: Callable[[LogLine], None]
 ) -> Iterator[None]:
-    """What the script says, as it says it; leaves when it has said all."""
+    """Read both output streams until they are closed."""
 
     def read(stream: IO[str], name: str) -> None:
         for data in stream:
-            line = Line(name, round(time.monotonic() - began, 3), data)
+            line = LogLine(name, round(time.monotonic() - start, 3), data)
             lines.append(line)
-            tell(line)
+            on_line(line)
 
     streams = [(process.stdout, "stdout"), (process.stderr, "stderr")]
-    readers = [threading.Thread(target=read, args=named, daemon=True) for named in streams]
+    readers = [threading.Thread(target=read, args=stream, daemon=True) for stream in streams]
     for reader in readers:
         reader.start()
     try:
@@ -213,8 +210,3 @@ def _read_to_the_end(
     finally:
         for reader in readers:
             reader.join()
-
-
-def check_system() -> None:
-    if os.name != "posix":
-        raise MachineError("a rehearsal needs Linux or macOS; push with --dry-run, or rehearse in a container")

@@ -1,4 +1,4 @@
-"""What a kernel's script says at its end. It comes from another machine, so it is looked at before it is believed."""
+"""The report that a kernel leaves in its output. It comes from another machine, so it is validated before use."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -7,42 +7,43 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from podium.errors import RunError
+from podium.runs import Run
 
 REPORT = "podium-report.json"
-"""In a kernel's output, the last thing its script writes: what is done, and where it lies."""
+"""The last file the script writes: what was done and where it is."""
+SAMPLE = "sample-submission.csv"
+"""Copied to the output, so that blending here needs none of the competition's data."""
+CODE_SUBMISSION = "submission.csv"
+"""The file that code competitions score."""
+
+
+def _is_plain(text: str) -> bool:
+    return bool(text) and "\\" not in text and "\0" not in text and ".." not in PurePosixPath(text).parts
 
 
 def _below(folder: str) -> AfterValidator:
-    """A path within this folder of the output."""
+    """Validate a path inside this folder of the output."""
 
     def check(text: str) -> str:
-        path = PurePosixPath(text)
-        parts = path.parts
-        if (
-            path.is_absolute()
-            or ".." in parts
-            or "\\" in text
-            or "\0" in text
-            or parts[:1] != (folder,)
-            or len(parts) < 2
-        ):
-            raise ValueError(f"{text!r} does not lie in {folder}/")
+        parts = PurePosixPath(text).parts
+        if not _is_plain(text) or len(parts) < 2 or parts[0] != folder:
+            raise ValueError(f"{text!r} is not in {folder}/")
         return text
 
     return AfterValidator(check)
 
 
-def _a_name(text: str) -> str:
-    if PurePosixPath(text).name != text or text in ("", ".", "..") or "\\" in text or "\0" in text:
-        raise ValueError(f"{text!r} is no plain name")
+def _check_name(text: str) -> str:
+    if not _is_plain(text) or PurePosixPath(text).name != text:
+        raise ValueError(f"{text!r} is not a file name")
     return text
 
 
 InRuns = Annotated[str, _below("runs")]
 
 
-class Entry(BaseModel):
-    """One member on one fold, or a detector: its run folder, and its predictions where it is predicted."""
+class RunEntry(BaseModel):
+    """One fold of a member, or a detector: its run folder and, if predicted, its predictions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,34 +67,46 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     status: Literal["done", "stopped"]
-    why: str = ""
+    reason: str = ""
+    """Why it stopped."""
     config: str = ""
     config_digest: str = ""
-    runs: list[Entry] = []
+    runs: list[RunEntry] = []
     boxes: InRuns | None = None
-    """The set that a detector was trained on."""
+    """The set of boxes that a detector was trained on."""
     blend: InRuns | None = None
     submission: Annotated[str, _below("submissions")] | None = None
-    weights: list[Annotated[str, AfterValidator(_a_name)]] = []
+    weights: list[Annotated[str, AfterValidator(_check_name)]] = []
+
+
+def run_entry(member: str, fold: int, run: Run, predictions: Path | None = None) -> dict[str, Any]:
+    """The entry of one training, as written to the report."""
+    return {
+        "member": member,
+        "fold": fold,
+        "run": run.path.as_posix(),
+        "predictions": predictions.as_posix() if predictions else None,
+        "state": run.state,
+    }
 
 
 def find_report(output: Path) -> Report | None:
-    """None where there is none: the kernel is not podium's, or did not come to its end."""
+    """Read a kernel's report; None if podium did not run in it or it did not finish."""
     path = output / REPORT
     try:
         return Report.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        where = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            where = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise RunError(f"{path} is not as podium writes it ({where}); nothing of this output is used") from None
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RunError(f"{path} is not a valid report ({reason}); nothing of this output is used") from None
 
 
 def read_report(output: Path) -> Report:
     report = find_report(output)
     if report is None:
-        raise RunError(f"{output} holds no {REPORT}: this kernel was not podium's, or did not come to its end")
+        raise RunError(f"{output} has no {REPORT}: podium did not run in this kernel, or did not finish")
     return report

@@ -1,117 +1,103 @@
-"""The step behind `podium compare`: runs found, all of one kind, judged, and what differs between them."""
+"""Which of several runs is better: classifiers and blends by out-of-fold predictions, detectors by detections."""
 
 import string
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from podium.config.differences import Difference, differences
+from podium.config.differences import differences
+from podium.detection.compare_detectors import compare_detectors, is_detector, read_detector
 from podium.errors import RunError
-from podium.workflows.candidates import Contender, each_once, folder_of
-from podium.workflows.classifier_candidates import find_classifier
-from podium.workflows.compare_classifiers import judge_classifiers
-from podium.workflows.compare_detectors import judge_detectors
-from podium.workflows.comparison import FEW, Judgement
-from podium.workflows.detector_candidates import find_detector, is_detector
+from podium.evaluation.compare_classifiers import compare_classifiers, read_classifier
+from podium.evaluation.comparison import Candidate, Comparison
+from podium.evaluation.statistics import Progress
 
-if TYPE_CHECKING:
-    from podium.evaluation.statistics import Progress
-
-MOST = len(string.ascii_uppercase)
-"""Runs at a time: each is called by a letter."""
+FEW = 100
+"""Rows or images; with fewer, bootstrap intervals are too narrow."""
 
 
-@dataclass(frozen=True)
-class Compared:
-    contenders: Sequence[Contender]
-    judgement: Judgement
-    settings: list[Difference]
-    """What differs between the configs."""
-    versions: list[Difference]
-    notes: list[str]
-    """What a person has to know before trusting the figures."""
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    folder: str | Path = "runs",
+    part: str | None = None,
+    progress: Progress = iter,
+) -> Comparison:
+    """Compare the runs of classifiers or of detectors; the first is the baseline.
 
-
-def compare_runs(named: Sequence[Path], runs: Path, part: str | None, progress: "Progress") -> Compared:
-    """The first is the baseline. `part` is of detectors: on which part of their set."""
-    if len(named) > MOST:
-        raise RunError(f"{len(named)} runs at once; expected at most {MOST}, which are called A to Z: compare fewer")
-    folders = {letter: folder_of(path, runs) for letter, path in zip(string.ascii_uppercase, named, strict=False)}
-    if _are_detectors(folders):
-        detectors = [find_detector(letter, folder) for letter, folder in folders.items()]
-        each_once(detectors)
-        return _compared(detectors, judge_detectors(detectors, runs, part, progress))
-    if part:
-        raise RunError(f"these are no detectors, so there is no {part} part to compare on: leave --part away")
-    classifiers = [find_classifier(letter, folder) for letter, folder in folders.items()]
-    each_once(classifiers)
-    return _compared(classifiers, judge_classifiers(classifiers, progress))
-
-
-def _are_detectors(folders: Mapping[str, Path]) -> bool:
-    """All of them or none."""
-    are = [is_detector(folder) for folder in folders.values()]
-    if any(are) and not all(are):
-        one, other = (list(folders.values())[are.index(wanted)] for wanted in (True, False))
+    `runs` are folders of members, folds, blends or detectors, as paths or as names in `folder`. `part` is the part of
+    the dataset that detectors are compared on: "test" or "validation".
+    """
+    folder = Path(folder)
+    if not 2 <= len(runs) <= len(string.ascii_uppercase):
+        raise RunError(f"cannot compare {len(runs)} runs; expected 2 to {len(string.ascii_uppercase)}, named A to Z")
+    paths = [_find(Path(run), folder) for run in runs]
+    are_detectors = [is_detector(path) for path in paths]
+    if len(set(are_detectors)) > 1:
         raise RunError(
-            f"{one} is a detector's run, and {other} is none; expected runs of one kind: compare detectors with"
-            " detectors, classifiers with classifiers"
+            f"{paths[are_detectors.index(True)]} is a detector and {paths[are_detectors.index(False)]} is not; expected"
+            " runs of one kind"
         )
-    return all(are)
-
-
-def _compared(contenders: Sequence[Contender], judgement: Judgement) -> Compared:
-    return Compared(
-        contenders,
-        judgement,
-        _among_equals(contenders, [one.config for one in contenders]),
-        _among_equals(contenders, [one.versions for one in contenders]),
-        [*_notes_of(contenders), *judgement.notes, *_note_on_few(judgement)],
+    comparison: Comparison
+    if are_detectors[0]:
+        detectors = [read_detector(*pair) for pair in zip(string.ascii_uppercase, paths, strict=False)]
+        _check_distinct(detectors)
+        comparison = compare_detectors(detectors, folder, part, progress)
+    else:
+        if part:
+            raise RunError(f"classifiers have no {part} part to compare on: omit --part")
+        classifiers = [read_classifier(*pair) for pair in zip(string.ascii_uppercase, paths, strict=False)]
+        _check_distinct(classifiers)
+        comparison = compare_classifiers(classifiers, progress)
+    return replace(
+        comparison,
+        config_differences=_differences(comparison.runs, [run.configs[0] for run in comparison.runs]),
+        version_differences=_differences(comparison.runs, [run.versions for run in comparison.runs]),
+        notes=[*_notes(comparison.runs), *comparison.notes, *_note_few(comparison)],
     )
 
 
-def _notes_of(contenders: Sequence[Contender]) -> list[str]:
-    notes = [note for one in contenders for note in one.notes]
-    for one in contenders:
-        if one.is_dry_run:
-            notes.append(f"{one.letter} is a dry run: its figures rehearse the comparison, and say nothing")
-        elif one.limit:
-            notes.append(f"{one.letter} trained on {one.limit:,} {one.trained_on} only (--limit)")
+def _find(run: Path, folder: Path) -> Path:
+    for path in (run, folder / run):
+        if path.is_dir():
+            return path
+    raise RunError(f"no folder {run}, here or in {folder}; podium runs lists the runs")
+
+
+def _check_distinct(candidates: Sequence[Candidate]) -> None:
+    seen: dict[tuple[Path, ...], Path] = {}
+    for run in candidates:
+        folders = tuple(folder.resolve() for folder in run.folders)
+        if folders in seen:
+            raise RunError(f"{seen[folders]} and {run.path} are the same predictions; expected different runs")
+        seen[folders] = run.path
+
+
+def _notes(candidates: Sequence[Candidate]) -> list[str]:
+    notes = [note for run in candidates for note in run.notes]
+    for run in candidates:
+        if uneven := [one.key for one in differences(run.configs)]:
+            notes.append(f"the folds of {run.letter} differ in {', '.join(uneven)}; shown is {run.folders[0].parent}")
+        if run.is_dry_run:
+            notes.append(f"{run.letter} is a dry run: its scores mean nothing")
+        elif run.limit:
+            notes.append(f"{run.letter} was trained on at most {run.limit:,} images (--limit)")
     return notes
 
 
-def _note_on_few(judgement: Judgement) -> list[str]:
-    count = judgement.result.rows
-    return [f"only {count:,} {judgement.drawn}: intervals of so few are too narrow"] if count < FEW else []
+def _note_few(comparison: Comparison) -> list[str]:
+    rows = "images" if comparison.part else "rows"
+    return [f"only {comparison.count} {rows}: the intervals are too narrow"] if comparison.count < FEW else []
 
 
-def _among_equals(contenders: Sequence[Contender], contents: Sequence[dict[str, Any]]) -> list[Difference]:
-    """What differs among the members and among the blends: a blend's keys are not a member's."""
-    found = []
+def _differences(candidates: Sequence[Candidate], contents: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Among the blends and among the other runs: a blend has other keys than a member."""
+    found: dict[str, list[str]] = {}
     for is_blend in (False, True):
-        places = [number for number, one in enumerate(contenders) if one.is_blend == is_blend]
-        for one in differences([contents[number] for number in places]) if places else []:
-            values = [""] * len(contenders)
-            for number, value in zip(places, one.values, strict=True):
+        numbers = [number for number, run in enumerate(candidates) if (run.kind == "blend") == is_blend]
+        for one in differences([contents[number] for number in numbers]) if numbers else []:
+            values = found.setdefault(one.key, [""] * len(candidates))
+            for number, value in zip(numbers, one.values, strict=True):
                 values[number] = value
-            found.append(Difference(one.key, values))
     return found
-
-
-def as_content(compared: Compared) -> dict[str, Any]:
-    """All of it, for a JSON file."""
-    judgement = compared.judgement
-    return {
-        "metric": judgement.metric,
-        "higher_is_better": judgement.higher_is_better,
-        "runs": [
-            {"letter": one.letter, "path": str(one.path), "slug": one.slug, "seconds": one.seconds}
-            for one in compared.contenders
-        ],
-        **judgement.more,
-        **asdict(judgement.result),
-        "settings": {one.key: one.values for one in compared.settings},
-        "versions": {one.key: one.values for one in compared.versions},
-        "notes": compared.notes,
-    }

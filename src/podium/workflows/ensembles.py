@@ -102,7 +102,7 @@ def blend(
         return Blended(folder, facts, submission, members)
     result = blend_members(members, ensemble.settings, ensemble.competition)
     submission = write_csv(ensemble, result, sample, options)
-    facts = _facts(ensemble, answers, options.runs, result, submission)
+    facts = _facts(ensemble, answers, options, result, submission)
     _write_blend(folder, facts, result)
     return Blended(folder, facts, submission, members)
 
@@ -177,7 +177,7 @@ def _write_blend(folder: Path, facts: dict[str, Any], result: "EnsembleResult") 
 
 
 def _facts(
-    ensemble: Ensemble, answers: Sequence[Answer], runs: Path, result: "EnsembleResult", submission: Path
+    ensemble: Ensemble, answers: Sequence[Answer], options: RunOptions, result: "EnsembleResult", submission: Path
 ) -> dict[str, Any]:
     """What a blend says of itself; where its members' predictions lie is seen from the folder of runs."""
     return {
@@ -185,7 +185,8 @@ def _facts(
         "competition": ensemble.competition.slug,
         "metric": ensemble.competition.metric,
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
-        "made_of": _made_of(answers, runs),
+        "made_of": _made_of(answers, options.runs),
+        "dry_run": options.dry_run,
         "blend": {**ensemble.settings.blend.model_dump(), **result.blend},
         "score": result.estimate.score,
         "standard_error": result.estimate.standard_error,

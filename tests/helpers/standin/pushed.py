@@ -20,8 +20,8 @@ def run_pushed(version: Version, inputs: Inputs, working: Path, smaller: Mapping
         dict(inputs),  # type: ignore[arg-type]
         working.parent / "rehearsal",
         time_limit=version.time_limit,
-        smaller=smaller,
-        tell=lambda line: version.tell(line.data, line.stream_name, line.time),
+        job_changes=smaller,
+        on_line=lambda line: version.tell(line.data, line.stream_name, line.time),
     )
     shutil.copytree(outcome.working, working, symlinks=True, dirs_exist_ok=True)
-    return TIMED_OUT if outcome.ran_out_of_time else outcome.code, outcome.lines
+    return TIMED_OUT if outcome.timed_out else outcome.code, outcome.lines

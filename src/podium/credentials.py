@@ -1,0 +1,70 @@
+"""The user's Kaggle credentials on this machine. `import kaggle` signs in over the network, so it is not used here."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+
+def describe_credentials() -> str | None:
+    """Where the official client finds its key, for messages; None if there is none."""
+    if importlib.util.find_spec("kagglesdk") is None:
+        return "unknown without the kaggle package"
+    from kagglesdk.kaggle_env import get_access_token_from_env
+
+    token, source = get_access_token_from_env()
+    if token:
+        return f"access token, from {source}"
+    if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
+        return "KAGGLE_USERNAME and KAGGLE_KEY"
+    for folder in _folders():
+        if (folder / "kaggle.json").is_file():
+            return _describe_key_file(folder / "kaggle.json")
+    return None
+
+
+def _describe_key_file(path: Path) -> str:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"cannot read {path}: {error}"
+    if not isinstance(content, dict) or not content.get("username") or not content.get("key"):
+        return f"{path} has no username or key; create a new one on Kaggle's settings page"
+    is_open = os.name == "posix" and path.stat().st_mode & 0o077
+    return f"{path}" + (", readable by other users: run chmod 600 on it" if is_open else "")
+
+
+def local_username() -> str | None:
+    """The owner of the key on this machine, as far as known without asking Kaggle."""
+    files = (_field(text, "username") for text in _read_all("kaggle.json"))
+    return os.environ.get("KAGGLE_USERNAME") or next(files, "") or None
+
+
+def local_secrets() -> set[str]:
+    """The keys and tokens found on this machine."""
+    found = {os.environ.get(name, "") for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN")}
+    found |= {_field(text, "key") for text in _read_all("kaggle.json")}
+    found |= set(_read_all("access_token", "access_token.txt"))
+    return {secret for secret in found if len(secret) >= 8}
+
+
+def _folders() -> list[Path]:
+    named = [os.environ.get("KAGGLE_CONFIG_DIR"), "~/.kaggle", "~/.config/kaggle"]
+    return [Path(folder).expanduser() for folder in named if folder]
+
+
+def _read_all(*names: str) -> Iterator[str]:
+    for folder in _folders():
+        for name in names:
+            with suppress(OSError, ValueError):
+                yield (folder / name).read_text(encoding="utf-8").strip()
+
+
+def _field(text: str, key: str) -> str:
+    with suppress(ValueError):
+        content = json.loads(text)
+        if isinstance(content, dict) and isinstance(content.get(key), str):
+            return str(content[key])
+    return ""

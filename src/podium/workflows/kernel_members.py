@@ -1,0 +1,50 @@
+"""What a kernel does for a member or an ensemble: `podium run`, on the mounted inputs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from podium.config.loading import Ensemble
+from podium.data.augmentation import transform_problems
+from podium.detection.loading import Detector
+from podium.errors import StoppedError
+from podium.kernel.job import Job, load_config
+from podium.kernel.report import CODE_SUBMISSION, SAMPLE, run_entry
+from podium.options import RunOptions
+from podium.workflows.ensembles import answers_of, finish, sample_of, train_and_predict
+from podium.workflows.members import FoldRun, fold_runs, prepare
+
+
+def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[str, Any]:
+    """Train and predict the job's folds; an ensemble with all its members is also blended. Return the report."""
+    loaded = load_config(configs / job.config, job.overrides_in(configs), job.seed, check=transform_problems)
+    assert not isinstance(loaded, Detector)
+    members = job.members_of(loaded)
+    prepared = prepare(loaded.competition, options, console, members)
+    runs = [fold_run for member in members for fold_run in fold_runs(member, prepared, options)]
+    shutil.copyfile(sample_of(prepared), SAMPLE)
+    try:
+        train_and_predict(runs, console)
+    except StoppedError as stopped:
+        console.print(str(stopped))
+        return {"status": "stopped", "reason": str(stopped), "runs": _entries(runs)}
+    report: dict[str, Any] = {"status": "done", "runs": _entries(runs)}
+    if isinstance(loaded, Ensemble) and job.blends:
+        blended = finish(loaded, answers_of(runs), Path(SAMPLE), options, console)
+        shutil.copyfile(blended.submission, CODE_SUBMISSION)
+        report |= {"blend": blended.folder.as_posix(), "submission": blended.submission.as_posix()}
+    return report
+
+
+def _entries(runs: list[FoldRun]) -> list[dict[str, Any]]:
+    return [
+        run_entry(
+            fold_run.member.name,
+            fold_run.fold,
+            fold_run.run,
+            fold_run.predictions if fold_run.is_predicted else None,
+        )
+        for fold_run in runs
+    ]

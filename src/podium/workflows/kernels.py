@@ -1,0 +1,203 @@
+"""Kaggle kernels: rehearse the built script, push it, follow its log, and download its output."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from podium.config.kaggle_names import KernelRef
+from podium.config.kaggle_place import KagglePlace
+from podium.errors import BundleError, KaggleError, NotFoundError
+from podium.kaggle.client import Kaggle, sign_in
+from podium.kaggle.outputs import pull, with_version
+from podium.kaggle.pushing import preflight, push
+from podium.kaggle.records import Record, bring_home, record_of, records
+from podium.kernel.building import SCRIPT, BuiltKernel, build
+from podium.kernel.bundle import read_about
+from podium.kernel.job import SESSION_HOURS, Job
+from podium.kernel.metadata import METADATA, Machine, check_metadata, read_metadata
+from podium.kernel.pretrained import config_key
+from podium.kernel.rehearsal import Layout, Source, rehearse, sources_of
+from podium.kernel.report import REPORT, Report, find_report, read_report
+from podium.paths import data_folder
+from podium.retries import pause
+
+POLL_SECONDS = 15.0
+
+
+def rehearse_kernel(
+    console: Console,
+    *,
+    layout: Layout = "new",
+    data: Path | None = None,
+    inputs: Mapping[str, Path] | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+    time_limit: float | None = None,
+    root: Path = Path("build/rehearsal"),
+    runs: Path = Path("runs"),
+) -> Path:
+    """Run build/kernel.py as Kaggle runs it, print its log, and return the folder of its output.
+
+    `inputs` are the folders to mount for attached datasets and kernels, by owner/slug. Without one, the data of the
+    config is mounted from `data` or data/<slug>, and a kernel's output from the newest version that was downloaded.
+    """
+    if not SCRIPT.is_file():
+        raise BundleError(f"there is no {SCRIPT} to rehearse; build it with podium kernel build CONFIG.yaml")
+    metadata = read_metadata(METADATA)
+    check_metadata(metadata, METADATA)
+    about = read_about(SCRIPT)
+    place = KagglePlace.parse(about.get("data_at", ""))
+    source_of_data = place.source if place else None
+
+    def folder_of(source: Source) -> Path:
+        slug = about["data_of"] if source == source_of_data else None
+        return _mounted_folder(source, slug, data, inputs or {}, runs)
+
+    attached = sources_of(metadata, dry_run=dry_run, data=source_of_data)
+    outcome = rehearse(
+        SCRIPT,
+        {source: folder_of(source) for source in attached},
+        root,
+        layout=layout,
+        time_limit=time_limit or SESSION_HOURS * 3600,
+        job_changes={key: value for key, value in {"dry_run": dry_run, "limit": limit}.items() if value},
+        on_line=lambda line: console.out(line.data, end="", highlight=False),
+    )
+    if outcome.timed_out:
+        raise KaggleError(f"killed after {outcome.seconds:.0f} s, as Kaggle would: none of its output would be kept")
+    if not outcome.is_complete:
+        raise KaggleError(f"the script failed with exit code {outcome.code}; its log is above")
+    return outcome.working
+
+
+def _mounted_folder(
+    source: Source, slug: str | None, data: Path | None, inputs: Mapping[str, Path], runs: Path
+) -> Path:
+    """The local folder to mount for a source; `slug` is set if it holds the data of the config."""
+    kind, name = source
+    if kind == "competition":
+        return data_folder(slug or name, data)
+    if name in inputs:
+        return inputs[name]
+    if slug is not None:
+        return data_folder(slug, data)
+    outputs = [record.output for record in records(runs) if kind == "kernel" and record.ref.name == name]
+    folder = next((output for output in reversed(outputs) if output.is_dir()), None)
+    if folder is None:
+        raise KaggleError(f"no local folder to mount for the {kind} {name}; name one with --input {name}=DIR")
+    return folder
+
+
+def push_kernels(
+    configs: Sequence[Path],
+    jobs: Sequence[Job],
+    machine: Machine,
+    console: Console,
+    *,
+    runs: Path = Path("runs"),
+    dry_run: bool = False,
+    follow: bool = False,
+) -> list[Record]:
+    """Build, check and push a kernel for each job. `dry_run` sends nothing; `follow` waits for the outputs."""
+    kaggle, pushed = sign_in(), []
+    for job in jobs:
+        built = build(configs, job, machine, runs, kaggle.user)
+        preflight(kaggle, built, console)
+        print_boxes(built, console)
+        if dry_run:
+            console.print(f"{built.ref}: ready to push; nothing was sent")
+            continue
+        record = push(kaggle, built, runs)
+        pushed.append(record)
+        console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
+        for name in built.weights:
+            console.print(f"when it is complete, use: {config_key(name)}: kaggle-kernel:{record.ref.name}/{name}")
+    for record in pushed if follow else []:
+        _follow(kaggle, record, runs, console)
+    return pushed
+
+
+def print_boxes(built: BuiltKernel, console: Console) -> None:
+    """For a detector, print whether the kernel trains on the set of boxes that was built here."""
+    boxes = built.bundle.boxes
+    if built.bundle.job.kind == "detector":
+        console.print(
+            "the set of boxes is packed" if boxes.files else f"the kernel builds the set of boxes: {boxes.reason}",
+            highlight=False,
+        )
+
+
+def _follow(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> None:
+    for line in kaggle.follow_log(record.ref):
+        console.out(line, highlight=False)
+    while not kaggle.kernel_status(record.ref).is_over:
+        pause(POLL_SECONDS)
+    _download(kaggle, record, runs, console)
+
+
+def pull_kernel(ref: KernelRef, console: Console, *, runs: Path = Path("runs"), even_failed: bool = False) -> Record:
+    """Download the output of a kernel and copy its runs to `runs`; those of a failed kernel are not copied."""
+    kaggle = sign_in()
+    record = record_of(runs, with_version(kaggle, ref))
+    if even_failed:
+        pull(kaggle, record.ref, record.output, console, even_failed=True)
+        console.print(f"{record.output}: its output; nothing was copied to {runs}", highlight=False)
+    else:
+        _download(kaggle, record, runs, console)
+    return record
+
+
+def _download(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> None:
+    pull(kaggle, record.ref, record.output, console)
+    if find_report(record.output) is None:
+        console.print(f"{record.output}: its output has no {REPORT}, so nothing was copied to {runs}")
+        return
+    for line in bring_home(record, runs):
+        console.print(line, highlight=False)
+    print_output(record.output, console)
+
+
+def print_output(output: Path, console: Console) -> Report:
+    """Print where the results are in a kernel's output."""
+    report = read_report(output)
+    for entry in report.runs:
+        score = f": {entry.score}" if entry.score else ""
+        console.print(f"{entry.member} fold {entry.fold}{score}  {output / entry.run}", highlight=False)
+    for name in [*report.weights, *filter(None, [report.submission])]:
+        console.print(f"{output / name}", highlight=False)
+    if report.status == "stopped":
+        console.print(f"stopped before the end: {report.reason}", highlight=False)
+    return report
+
+
+def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) -> list[tuple[KernelRef, str, str]]:
+    """State and failure message of a kernel, or of all that were pushed from here and not downloaded yet."""
+    refs = [ref] if ref else _kernels_not_downloaded(runs)
+    if not refs:
+        return []
+    kaggle, rows = sign_in(), []
+    for name in refs:
+        try:
+            status = kaggle.kernel_status(name)
+        except NotFoundError as error:
+            if ref:
+                raise
+            rows.append((name, "unknown", str(error)))
+        else:
+            rows.append((name, status.state, status.failure))
+    return rows
+
+
+def _kernels_not_downloaded(runs: Path) -> list[KernelRef]:
+    newest = {record.ref.name: record for record in records(runs)}
+    return [record.ref for record in newest.values() if not (record.output / REPORT).is_file()]
+
+
+def print_log(ref: KernelRef, console: Console, *, follow: bool = False) -> None:
+    """Print a kernel's log; `follow` continues until the kernel ends."""
+    kaggle = sign_in()
+    for line in kaggle.follow_log(ref) if follow else kaggle.log(ref):
+        console.out(line, highlight=False)
+    if not follow and not (status := kaggle.kernel_status(ref)).is_over:
+        console.print(f"{ref} is {status.state}: Kaggle stores its log at the end; -f follows it until then")

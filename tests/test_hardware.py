@@ -1,8 +1,8 @@
-"""What is read of /proc and of control groups, from folders of the same make."""
+"""/proc and control groups are read from folders written by the tests."""
 
 import pytest
 
-from podium.hardware import free_memory, has_bfloat16, peak_memory, processor_name
+from podium.hardware import cpu_name, free_memory, has_bfloat16, peak_memory
 
 GB = 10**9
 
@@ -24,16 +24,16 @@ def machine(tmp_path):
     return made
 
 
-def group(folder, limit, used, given_back=0):
+def group(folder, limit, used, cache=0):
     names = ("memory.max", "memory.current") if not folder.startswith("memory") else (
         "memory.limit_in_bytes", "memory.usage_in_bytes"
     )  # fmt: skip
-    stat = f"anon 1\ninactive_file {given_back}\ntotal_inactive_file {given_back}"
+    stat = f"anon 1\ninactive_file {cache}\ntotal_inactive_file {cache}"
     values = zip((*names, "memory.stat"), (limit, used, stat), strict=True)
     return {f"{folder}/{name}".lstrip("/"): value for name, value in values}
 
 
-def test_without_a_limit_it_is_what_the_machine_has_free(machine):
+def test_free_memory_without_a_limit_is_that_of_the_machine(machine):
     assert free_memory(*machine("0::/\n")) == 20 * GB // 1024 * 1024
 
 
@@ -45,19 +45,19 @@ def test_without_a_limit_it_is_what_the_machine_has_free(machine):
         ("0::/of/the/host\n", group("", 8 * GB, 3 * GB)),
         ("5:cpu:/a\n4:memory:/a\n0::/\n", group("memory/a", 8 * GB, 3 * GB)),
         ("4:memory:/of/the/host\n", group("memory", 8 * GB, 3 * GB)),
-        ("4:memory:/a\n", group("memory/a", 8 * GB, 4 * GB, given_back=GB) | group("memory", 2**63 - 4096, 0)),
+        ("4:memory:/a\n", group("memory/a", 8 * GB, 4 * GB, cache=GB) | group("memory", 2**63 - 4096, 0)),
     ],
-    ids=["own", "around", "mounted as the root", "first version", "its root", "cache is given back"],
+    ids=["own", "parent", "mounted as the root", "v1", "v1 root", "cache is freed"],
 )
-def test_a_limit_of_a_control_group_counts(groups, files, machine):
+def test_free_memory_is_limited_by_control_groups(groups, files, machine):
     assert free_memory(*machine(groups, files)) == 5 * GB
 
 
-def test_a_group_that_is_over_its_limit_has_nothing_free(machine):
+def test_group_above_its_limit_has_no_free_memory(machine):
     assert free_memory(*machine("0::/a\n", group("a", GB, 2 * GB))) == 0
 
 
-def test_where_nothing_tells_it_is_none(tmp_path):
+def test_free_memory_is_unknown_without_proc(tmp_path):
     assert free_memory(tmp_path, tmp_path) is None
     assert not has_bfloat16(tmp_path)
 
@@ -71,11 +71,11 @@ def test_where_nothing_tells_it_is_none(tmp_path):
         ("flags\t\t: fpu avx2 avx512f", False),
     ],
 )
-def test_the_first_processor_says_whether_it_multiplies_in_bfloat16(line, has, tmp_path):
+def test_bfloat16_is_read_from_the_cpu_flags(line, has, tmp_path):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: Some\n{line}\n\nprocessor\t: 1\n")
     assert has_bfloat16(tmp_path) == has
 
 
-def test_this_process_has_taken_some_memory_and_the_processor_has_a_name():
+def test_real_peak_memory_and_cpu_name():
     assert 10**6 < peak_memory() < 10**13
-    assert processor_name().endswith(" processors")
+    assert cpu_name().endswith(" cores")

@@ -10,27 +10,28 @@ from rich.table import Table
 from podium.cli.options import Debug, MemberFile, Runs, Set, make_console
 from podium.config.loading import load_member
 from podium.errors import ConfigError
-from podium.training.trials import Timed
+from podium.files import write_json
+from podium.training.step_timing import StepTiming
 from podium.workflows.find_batch import (
-    Finder,
-    Finding,
-    Refused,
-    is_linear,
-    precision_for,
-    stages_asked_for,
-    write_figures,
+    BatchFinder,
+    FoundBatch,
+    TooLarge,
+    choose_precision,
+    draw_chart,
+    find_stages,
 )
 
-UNFROZEN = {"none": "only the head learns", "all": "all of it learns"}
+TRAINABLE = {"none": "only the head is trained", "all": "all layers are trained"}
 StageName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Only this stage; else each of them.", show_default=False)
+    str | None, typer.Option(metavar="NAME", help="Only this stage. Default: every stage.", show_default=False)
 ]
-Largest = Annotated[int, typer.Option(metavar="N", min=1, help="The largest batch to try.")]
+Largest = Annotated[int, typer.Option(metavar="N", min=1, help="The largest batch size to try.")]
 Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Where the chart goes, with the figures as JSON beside it. Else RUNS/find-batch/<member>-<stage>.png.",
+        help="Path of the chart; the figures are written next to it as JSON. Default:"
+        " RUNS/find-batch/<member>-<stage>.png.",
         show_default=False,
     ),
 ]
@@ -45,109 +46,109 @@ def find_batch(
     set_: Set = None,
     debug: Debug = False,
 ) -> None:
-    """Find the largest and the fastest batch for this machine, by train steps of the member's own model.
+    """Find the largest and the fastest batch size for this machine by timing training steps of a member.
 
-    The images are made in memory and the weights are random: neither data nor internet is needed.
+    The images are random and so are the weights: neither data nor internet is needed.
 
     podium find-batch configs/members/xception.yaml --stage all
     """
     loaded, console = load_member(member, set_ or ()), make_console()
-    numbers = stages_asked_for(loaded, stage)
+    numbers = find_stages(loaded, stage)
     if plot and len(numbers) > 1:
-        raise ConfigError(f"--plot names one file, but {loaded.name} has {len(numbers)} stages; add --stage NAME")
-    finder = Finder(loaded, precision_for(loaded, console), largest, lambda one: console.print(f"  {told(one)}"))
+        raise ConfigError(f"--plot is one file, but {loaded.name} has {len(numbers)} stages; add --stage NAME")
+
+    def print_tried(tried: StepTiming | TooLarge) -> None:
+        console.print(f"  {_format_tried(tried)}")
+
+    finder = BatchFinder(loaded, choose_precision(loaded, console), largest, print_tried)
     for number in numbers:
         one = loaded.settings.stages[number]
-        learns = one.unfreeze.model_dump()
+        unfreeze = one.unfreeze.model_dump()
         console.print(
             f"{loaded.name}, stage {one.name}: {one.image_size} px,"
-            f" {UNFROZEN.get(str(learns), f'learns: {learns}')}, {one.optimizer.name}"
-            + (", as measured above" if finder.is_known(number) else "")
+            f" {TRAINABLE.get(str(unfreeze), f'trainable: {unfreeze}')}, {one.optimizer.name}"
+            + (", timed above" if finder.is_found(number) else "")
         )
         if one.shared_views:
-            console.print("  the frozen backbone runs once a view, then only the head trains: any batch is fast")
+            console.print("  features of the frozen backbone are computed once: any batch size is fast")
             continue
-        finding = finder.find(number)
-        show(finding, console)
-        keep(finding, plot or runs / "find-batch" / f"{loaded.name}-{one.name}.png", console)
+        found = finder.find(number)
+        _print_found(found, console)
+        path = plot or runs / "find-batch" / f"{loaded.name}-{one.name}.png"
+        draw_chart(found, path)
+        write_json(path.with_suffix(".json"), found.to_dict(), fsync=False)
+        console.print(f"{path}\n{path.with_suffix('.json')}")
 
 
-def told(one: Timed | Refused) -> str:
-    """While the search goes on, a line each."""
-    if isinstance(one, Timed):
-        return f"{one.batch_size:>4}  {one.rate:,.1f} images a second, {spell_bytes(one.memory)}"
-    if one.foreseen is None:
-        return f"{one.batch_size:>4}  does not fit"
-    return f"{one.batch_size:>4}  would take {spell_bytes(one.foreseen)}: not tried"
+def _format_tried(tried: StepTiming | TooLarge) -> str:
+    if isinstance(tried, StepTiming):
+        return f"{tried.batch_size:>4}  {tried.images_per_second:,.1f} images per second, {_format_bytes(tried.memory)}"
+    if tried.estimated_memory is None:
+        return f"{tried.batch_size:>4}  does not fit"
+    return f"{tried.batch_size:>4}  would need {_format_bytes(tried.estimated_memory)}: not tried"
 
 
-def show(finding: Finding, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    for heading in ("batch", "a step", "images a second", "memory", "gain", "learning rate", ""):
+def _print_found(found: FoundBatch, console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("batch", "per step", "images per second", "memory", "speedup", "learning rate", ""):
         table.add_column(heading, justify="right" if heading else "left")
-    for one in finding.timed:
-        gain = finding.gain(one)
-        marks = [
-            name
-            for name, marked in (("its own", finding.own), ("fastest", finding.fastest), ("largest", finding.largest))
-            if marked is one
-        ]
+    names = (("own", found.own), ("fastest", found.fastest), ("largest", found.largest))
+    for timing in found.timings:
+        speedup = found.speedup(timing)
         table.add_row(
-            str(one.batch_size), format_seconds(one.seconds), f"{one.rate:,.1f}", spell_bytes(one.memory),
-            f"{gain:.2f}" if gain else "", f"{finding.learning_rate(one.batch_size):.3g}", ", ".join(marks),
-        )  # fmt: skip
+            str(timing.batch_size),
+            _format_seconds(timing.seconds),
+            f"{timing.images_per_second:,.1f}",
+            _format_bytes(timing.memory),
+            f"{speedup:.2f}" if speedup else "",
+            f"{found.learning_rate(timing.batch_size):.3g}",
+            ", ".join(name for name, marked in names if marked is timing),
+        )
     console.print(table)
-    for line in (largest_line(finding), fastest_line(finding), *advice(finding)):
+    for line in (_largest_line(found), _fastest_line(found), *_advice(found)):
         console.print(line)
 
 
-def largest_line(finding: Finding) -> str:
-    size = finding.largest.batch_size
-    if finding.refused:
-        first = finding.refused[0]
-        why = "does not fit" if first.foreseen is None else f"would take {spell_bytes(first.foreseen)}"
-        limit = f" of {spell_bytes(finding.limit)}" if finding.limit is not None and first.foreseen is not None else ""
-        return f"largest: {size} fits, {first.batch_size} {why}{limit}"
-    if finding.ended_early:
-        about = f"; by its memory, about {finding.foreseen_largest} would fit" if finding.foreseen_largest else ""
-        return f"largest tried: {size}, which fits; larger ones are no faster, and were not tried{about}"
-    return f"largest: {size} fits, and is the largest that was asked for (--largest)"
+def _largest_line(found: FoundBatch) -> str:
+    size = found.largest.batch_size
+    if found.too_large:
+        first = found.too_large[0]
+        if first.estimated_memory is None:
+            return f"largest: {size}; {first.batch_size} does not fit"
+        limit = f" of {_format_bytes(found.memory_limit)}" if found.memory_limit is not None else ""
+        return f"largest: {size}; {first.batch_size} would need {_format_bytes(first.estimated_memory)}{limit}"
+    if found.ended_early:
+        about = f"; by its memory, about {found.estimated_largest} would fit" if found.estimated_largest else ""
+        return f"largest tried: {size}; larger ones are no faster{about}"
+    return f"largest: {size}, the largest to try (--largest)"
 
 
-def fastest_line(finding: Finding) -> str:
-    size, gain = finding.fastest.batch_size, finding.gain(finding.fastest)
-    if gain is None:
-        return f"fastest: {size}; the stage's own batch of {finding.stage.batch_size} was not timed"
-    if finding.fastest is finding.own:
-        return f"fastest: {size}, the stage's own: nothing to change"
-    return f"fastest: {size}, {gain:.2f} times the images a second of the stage's own {finding.stage.batch_size}"
+def _fastest_line(found: FoundBatch) -> str:
+    size, speedup = found.fastest.batch_size, found.speedup(found.fastest)
+    if speedup is None:
+        return f"fastest: {size}; the stage's own batch size of {found.stage.batch_size} was not timed"
+    if found.fastest is found.own:
+        return f"fastest: {size}, the stage's own batch size"
+    return f"fastest: {size}, {speedup:.2f} times as fast as the stage's own batch size of {found.stage.batch_size}"
 
 
-def advice(finding: Finding) -> list[str]:
-    """The options that use it. Nothing where the stage has it already."""
-    if finding.fastest is finding.own:
+def _advice(found: FoundBatch) -> list[str]:
+    if found.fastest is found.own:
         return []
-    size, stage, key = finding.fastest.batch_size, finding.stage, f"stages.{finding.number}"
-    rule = "in step with the batch" if is_linear(stage.optimizer) else "with the square root of the batch"
+    size, stage, key = found.fastest.batch_size, found.stage, f"stages.{found.stage_number}"
+    scaling = (
+        "linearly with the batch size" if stage.optimizer.name == "SGD" else "by the square root of the batch size"
+    )
     return [
-        f"use it: --set {key}.batch_size={size} --set {key}.learning_rate={finding.learning_rate(size):.3g}",
-        f"the learning rate grows {rule}, as is usual for {stage.optimizer.name}, from the stage's"
-        f" {stage.learning_rate:g} at {stage.batch_size}: a starting point, to be watched in the first epochs",
+        f"to use it: --set {key}.batch_size={size} --set {key}.learning_rate={found.learning_rate(size):.3g}",
+        f"the learning rate is scaled {scaling}, as usual for {stage.optimizer.name}, from {stage.learning_rate:g} at"
+        f" {stage.batch_size}: a starting point, check the first epochs",
     ]
 
 
-def keep(finding: Finding, plot: Path, console: Console) -> None:
-    from podium.workflows.batch_chart import draw_finding
-
-    figures = plot.with_suffix(".json")
-    draw_finding(finding, plot)
-    write_figures(finding, figures)
-    console.print(f"{plot}\n{figures}")
-
-
-def format_seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def spell_bytes(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"

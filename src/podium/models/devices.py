@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from podium.config.member import Precision
 from podium.config.stage import Stage
-from podium.data.batches import EpochBatches
 from podium.models import feed
 
 FIRST_WITH_TENSOR_CORES = (7, 0)
@@ -163,7 +162,7 @@ def scope_of(model: Any) -> AbstractContextManager[Any]:
     return model.distribute_strategy.scope() if are_several(model) else nullcontext()
 
 
-def fed(model: Any, batches: EpochBatches) -> AbstractContextManager[Any]:
+def fed(model: Any, batches: feed.Batches) -> AbstractContextManager[Any]:
     """What its `fit` takes within the block: for several devices, every batch can be shared evenly.
 
     A short batch is then filled up with rows of its own that count nothing.

@@ -1,4 +1,4 @@
-"""The largest and the fastest batch of a member's stages, by train steps of its own model on images made up."""
+"""The largest and the fastest batch of a member's stages on this machine, by timed training steps."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,277 +10,308 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.config.member import Precision
-from podium.config.stage import Optimizer, Stage
+from podium.config.stage import Stage
 from podium.errors import ConfigError, MachineError
-from podium.files import write_json
+from podium.files import atomic_write
 from podium.hardware import free_memory
-from podium.training.precision import precision_by_trial
-from podium.training.trials import COMMAND, Timed, Trials
+from podium.training.precision import choose_cpu_precision
+from podium.training.step_timing import COMMAND, StepTimer, StepTiming
 
-FIRST, STEP = 8, 8
-"""The batch that is tried first, and what larger ones are multiples of."""
+FIRST, MULTIPLE = 8, 8
+"""The first batch size, and what larger ones are multiples of."""
 AS_FAST = 1.02
-"""A rate that the best does not pass by more counts as the best: the smaller batch then takes less memory."""
-LONG, PATIENCE = 10.0, 2
-"""Where steps take so many seconds, batches in a row that were no faster and are enough: larger ones would take
-minutes, and only memory would be learned."""
-SPARED = 0.1
-"""Of the memory that is free, what no trial may be foreseen to take."""
+"""Speeds within this factor count as equal: the smaller batch then needs less memory."""
+LONG_STEP, MAX_NO_GAIN = 10.0, 2
+"""With steps of so many seconds, the search ends after so many batches that are no faster: more would take minutes."""
+RESERVED = 0.1
+"""Share of the free memory that no batch may be estimated to need."""
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A batch that does not fit: tried, or foreseen from the memory of smaller ones."""
+class TooLarge:
+    """A batch that does not fit."""
 
     batch_size: int
-    foreseen: int | None = None
-    """Bytes; none where it was tried."""
+    estimated_memory: int | None = None
+    """Bytes, by the memory of smaller batches; None if it was tried."""
 
 
-@dataclass
-class Search:
-    """What is known of one kind of stage: every batch that was timed, and those that do not fit."""
-
-    trials: Trials
-    precision: Precision
-    limit: int | None
-    """Bytes that a trial may take; none on a GPU, which says so itself, and where nothing tells."""
-    tell: Callable[[Timed | Refused], None]
-    timed: dict[int, Timed] = field(default_factory=dict)
-    refused: dict[int, Refused] = field(default_factory=dict)
-    ended_early: bool = False
-
-    def run(self, own: Sequence[int], largest: int) -> None:
-        """Doubling, and the stages' own batches too; then between the last that fits and the first that does not."""
-        doubled = [FIRST * 2**power for power in range(largest.bit_length()) if FIRST * 2**power <= largest]
-        sizes = sorted({*doubled, largest, *(size for size in own if size <= largest)})
-        if not self._fits(sizes[0]):
-            smaller = sizes[0] // 2
-            while smaller and not self._fits(smaller):
-                smaller //= 2
-            if not smaller:
-                raise MachineError(
-                    "not even a batch of one image fits into the memory there is; give this machine more, or the"
-                    " stage smaller images or a smaller backbone"
-                )
-        for size in sizes[1:]:
-            if self.refused or self._is_enough():
-                break
-            self._fits(size)
-        while self.refused and not self._is_enough() and (between := self._between()):
-            self._fits(between)
-        self.ended_early = not self.refused and max(self.timed) < largest
-        self._look_again(own)
-
-    def _look_again(self, own: Sequence[int]) -> None:
-        """At what a gain will be told of: the fastest and the stages' own, one right after the other."""
-        compared = {fastest_of(self.timed.values()).batch_size, *self.timed.keys() & set(own)}
-        if len(compared) > 1:
-            for size in sorted(compared):
-                self.timed[size] = self.trials.again(self.timed[size], self.precision)
-
-    def _fits(self, size: int) -> bool:
-        foreseen = self.foreseen(size)
-        if self.limit is not None and foreseen is not None and foreseen > self.limit:
-            self.refused[size] = Refused(size, foreseen)
-            self.tell(self.refused[size])
-            return False
-        timed = self.trials.run(size, self.precision)
-        if timed is None:
-            self.refused[size] = Refused(size)
-            self.tell(self.refused[size])
-            return False
-        self.timed[size] = timed
-        self.tell(timed)
-        return True
-
-    def foreseen(self, size: int) -> int | None:
-        """Bytes that a larger batch takes, on a straight line through what was measured."""
-        if self.trials.gpus or not self.timed:
-            return None
-        last = self.timed[max(self.timed)]
-        return round(last.memory + (size - last.batch_size) * self._bytes_a_image())
-
-    def _bytes_a_image(self) -> float:
-        """From two batches that lie well apart; else from the last one and what was taken before any step."""
-        sizes = sorted(self.timed)
-        last, first = self.timed[sizes[-1]], self.timed[sizes[0]]
-        well_apart = [self.timed[size] for size in sizes if 1.5 * size <= last.batch_size]
-        if well_apart:
-            near = well_apart[-1]
-            return max(0.0, (last.memory - near.memory) / (last.batch_size - near.batch_size))
-        return max(0.0, (last.memory - first.before) / last.batch_size)
-
-    def foreseen_largest(self) -> int | None:
-        each = self._bytes_a_image()
-        if not self.ended_early or self.limit is None or not each:
-            return None
-        last = self.timed[max(self.timed)]
-        return int(last.batch_size + (self.limit - last.memory) / each) // STEP * STEP
-
-    def _is_enough(self) -> bool:
-        """The last batches were no faster than a smaller one, and took long."""
-        sizes = sorted(self.timed)
-        if len(sizes) <= PATIENCE or self.timed[sizes[-1]].seconds < LONG:
-            return False
-        best = max(self.timed[size].rate for size in sizes[:-PATIENCE])
-        return all(self.timed[size].rate < AS_FAST * best for size in sizes[-PATIENCE:])
-
-    def _between(self) -> int | None:
-        """Half-way to the first that does not fit; none where that is near enough."""
-        low, high = max(self.timed), min(self.refused)
-        unit = STEP if low >= STEP else 1
-        middle = (low + high) // 2 // unit * unit
-        return middle if low < middle < high and high - low > low // 8 else None
-
-
-def fastest_of(timed: Iterable[Timed]) -> Timed:
-    by_size = sorted(timed, key=lambda one: one.batch_size)
-    best = max(one.rate for one in by_size)
-    return next(one for one in by_size if AS_FAST * one.rate >= best)
+OnTried = Callable[[StepTiming | TooLarge], None]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is said of one stage."""
+class FoundBatch:
+    """The batches of one stage: all that were timed, and those that do not fit."""
 
     member: str
-    number: int
+    stage_number: int
     stage: Stage
-    precision: str
+    precision: Precision
     gpus: int
-    timed: list[Timed]
-    refused: list[Refused]
-    limit: int | None
+    timings: list[StepTiming]
+    too_large: list[TooLarge]
+    memory_limit: int | None
     ended_early: bool
-    asked_largest: int
-    foreseen_largest: int | None
-    """Where the search ended early: about what would fit, on the straight line."""
-
-    @classmethod
-    def of(cls, member: Member, number: int, search: Search, largest: int) -> "Finding":
-        timed = [search.timed[size] for size in sorted(search.timed)]
-        refused = [search.refused[size] for size in sorted(search.refused)]
-        stage, trials = member.settings.stages[number], search.trials
-        return cls(
-            member.name, number, stage, search.precision, trials.gpus, timed, refused, search.limit,
-            search.ended_early, largest, search.foreseen_largest(),
-        )  # fmt: skip
+    """Whether larger batches were not tried, because they gained nothing and took long."""
+    estimated_largest: int | None
+    """If the search ended early."""
 
     @property
-    def own(self) -> Timed | None:
-        """At the stage's own batch size, unless that was too large."""
-        return next((one for one in self.timed if one.batch_size == self.stage.batch_size), None)
+    def own(self) -> StepTiming | None:
+        """With the stage's own batch size; None if it was not timed."""
+        return next((timing for timing in self.timings if timing.batch_size == self.stage.batch_size), None)
 
     @property
-    def largest(self) -> Timed:
-        return self.timed[-1]
+    def largest(self) -> StepTiming:
+        return self.timings[-1]
 
     @property
-    def fastest(self) -> Timed:
-        return fastest_of(self.timed)
+    def fastest(self) -> StepTiming:
+        return _fastest(self.timings)
 
-    def gain(self, one: Timed) -> float | None:
-        return one.rate / self.own.rate if self.own else None
+    def speedup(self, timing: StepTiming) -> float | None:
+        """Compared with the stage's own batch size."""
+        return timing.images_per_second / self.own.images_per_second if self.own else None
 
     def learning_rate(self, batch_size: int) -> float:
         return scaled_learning_rate(self.stage, batch_size)
 
-    def to_json(self) -> dict[str, Any]:
-        batches = [
-            {
-                "batch_size": one.batch_size,
-                "seconds_a_step": one.seconds,
-                "images_a_second": one.rate,
-                "memory": one.memory,
-                "gain": self.gain(one),
-                "learning_rate": self.learning_rate(one.batch_size),
-            }
-            for one in self.timed
-        ]
+    def to_dict(self) -> dict[str, Any]:
         return {
             "member": self.member,
             "stage": self.stage.model_dump(mode="json", by_alias=True),
             "precision": self.precision,
             "gpus": self.gpus,
-            "memory_limit": self.limit,
-            "batches": batches,
-            "do_not_fit": [asdict(one) for one in self.refused],
+            "memory_limit": self.memory_limit,
+            "batches": [
+                {
+                    "batch_size": timing.batch_size,
+                    "seconds_per_step": timing.seconds,
+                    "images_per_second": timing.images_per_second,
+                    "memory": timing.memory,
+                    "speedup": self.speedup(timing),
+                    "learning_rate": self.learning_rate(timing.batch_size),
+                }
+                for timing in self.timings
+            ],
+            "too_large": [asdict(one) for one in self.too_large],
             "ended_early": self.ended_early,
             "largest": self.largest.batch_size,
             "fastest": self.fastest.batch_size,
         }
 
 
-def is_linear(optimizer: Optimizer) -> bool:
-    return optimizer.name == "SGD"
+@dataclass
+class BatchFinder:
+    """Finds the batch of one stage after the other. Stages with the same steps are timed only once."""
+
+    member: Member
+    precision: Precision
+    largest: int = 512
+    on_tried: OnTried = lambda _: None
+    """Called after each batch size."""
+    memory_limit: int | None = None
+    """Bytes on a CPU; by default most of the free memory."""
+    command: Sequence[str] = COMMAND
+    _searches: dict[tuple[Any, ...], "_Search"] = field(default_factory=dict)
+
+    def find(self, stage_number: int) -> FoundBatch:
+        stages = self.member.settings.stages
+        stage, key = stages[stage_number], _step_key(stages[stage_number])
+        if key not in self._searches:
+            own_sizes = [other.batch_size for other in stages if _step_key(other) == key]
+            with StepTimer(self.member.settings, len(self.member.competition.labels), stage, self.command) as timer:
+                timer.start()
+                limit = None if timer.gpus else self._memory_limit()
+                search = _Search(timer, self.precision, limit, self.on_tried)
+                search.run(own_sizes, self.largest)
+            self._searches[key] = search
+        search = self._searches[key]
+        return FoundBatch(
+            self.member.name,
+            stage_number,
+            stage,
+            self.precision,
+            search.timer.gpus,
+            [search.timings[size] for size in sorted(search.timings)],
+            [search.too_large[size] for size in sorted(search.too_large)],
+            search.memory_limit,
+            search.ended_early,
+            search.estimate_largest() if search.ended_early else None,
+        )
+
+    def is_found(self, stage_number: int) -> bool:
+        return _step_key(self.member.settings.stages[stage_number]) in self._searches
+
+    def _memory_limit(self) -> int | None:
+        if self.memory_limit is not None:
+            return self.memory_limit
+        free = free_memory()
+        return None if free is None else round((1 - RESERVED) * free)
+
+
+@dataclass
+class _Search:
+    timer: StepTimer
+    precision: Precision
+    memory_limit: int | None
+    """None on GPUs, which report a lack of memory, and where it is unknown."""
+    on_tried: OnTried
+    timings: dict[int, StepTiming] = field(default_factory=dict)
+    too_large: dict[int, TooLarge] = field(default_factory=dict)
+    ended_early: bool = False
+
+    def run(self, own_sizes: Sequence[int], largest: int) -> None:
+        """Doubles the batch, with the stages' own sizes in between, then bisects between the last that fits and the
+        first that does not."""
+        doubled = [FIRST * 2**power for power in range(largest.bit_length()) if FIRST * 2**power <= largest]
+        sizes = sorted({*doubled, largest, *(size for size in own_sizes if size <= largest)})
+        if not self._try(sizes[0]):
+            smaller = sizes[0] // 2
+            while smaller and not self._try(smaller):
+                smaller //= 2
+            if not smaller:
+                raise MachineError(
+                    "not even a batch of one image fits into memory; use a machine with more memory, smaller images or"
+                    " a smaller backbone"
+                )
+        for size in sizes[1:]:
+            if self.too_large or self._is_slow_without_gain():
+                break
+            self._try(size)
+        while self.too_large and not self._is_slow_without_gain() and (size := self._bisect()):
+            self._try(size)
+        self.ended_early = not self.too_large and max(self.timings) < largest
+        self._time_again(own_sizes)
+
+    def _try(self, size: int) -> bool:
+        estimate = self._estimate_memory(size)
+        if self.memory_limit is not None and estimate is not None and estimate > self.memory_limit:
+            tried: StepTiming | TooLarge = TooLarge(size, estimate)
+        else:
+            tried = self.timer.time(size, self.precision) or TooLarge(size)
+        if isinstance(tried, TooLarge):
+            self.too_large[size] = tried
+        else:
+            self.timings[size] = tried
+        self.on_tried(tried)
+        return isinstance(tried, StepTiming)
+
+    def _time_again(self, own_sizes: Sequence[int]) -> None:
+        """What a speedup is computed of, one right after the other."""
+        compared = {_fastest(self.timings.values()).batch_size, *self.timings.keys() & set(own_sizes)}
+        if len(compared) > 1:
+            for size in sorted(compared):
+                self.timings[size] = self.timer.time_again(self.timings[size], self.precision)
+
+    def _estimate_memory(self, size: int) -> int | None:
+        """By linear extrapolation; None on GPUs and before the first batch."""
+        if self.timer.gpus or not self.timings:
+            return None
+        last = self.timings[max(self.timings)]
+        return round(last.memory + (size - last.batch_size) * self._memory_per_image())
+
+    def _memory_per_image(self) -> float:
+        """From the last batch and one well below it, else from the last one and the memory before any step."""
+        sizes = sorted(self.timings)
+        last = self.timings[sizes[-1]]
+        if well_below := [size for size in sizes if 1.5 * size <= last.batch_size]:
+            other = self.timings[well_below[-1]]
+            return max(0.0, (last.memory - other.memory) / (last.batch_size - other.batch_size))
+        return max(0.0, (last.memory - self.timings[sizes[0]].memory_before) / last.batch_size)
+
+    def estimate_largest(self) -> int | None:
+        per_image = self._memory_per_image()
+        if self.memory_limit is None or not per_image:
+            return None
+        last = self.timings[max(self.timings)]
+        return int(last.batch_size + (self.memory_limit - last.memory) / per_image) // MULTIPLE * MULTIPLE
+
+    def _is_slow_without_gain(self) -> bool:
+        sizes = sorted(self.timings)
+        if len(sizes) <= MAX_NO_GAIN or self.timings[sizes[-1]].seconds < LONG_STEP:
+            return False
+        best = max(self.timings[size].images_per_second for size in sizes[:-MAX_NO_GAIN])
+        return all(self.timings[size].images_per_second < AS_FAST * best for size in sizes[-MAX_NO_GAIN:])
+
+    def _bisect(self) -> int | None:
+        """None when near enough."""
+        low, high = max(self.timings), min(self.too_large)
+        unit = MULTIPLE if low >= MULTIPLE else 1
+        middle = (low + high) // 2 // unit * unit
+        return middle if low < middle < high and high - low > low // 8 else None
+
+
+def _fastest(timings: Iterable[StepTiming]) -> StepTiming:
+    """The smallest batch that is as fast as the fastest."""
+    ordered = sorted(timings, key=lambda timing: timing.batch_size)
+    best = max(timing.images_per_second for timing in ordered)
+    return next(timing for timing in ordered if AS_FAST * timing.images_per_second >= best)
 
 
 def scaled_learning_rate(stage: Stage, batch_size: int) -> float:
-    """In step with the batch for SGD; with its square root for optimizers that divide by the gradients' own size."""
-    times = batch_size / stage.batch_size
-    return stage.learning_rate * (times if is_linear(stage.optimizer) else math.sqrt(times))
+    """Linear scaling for SGD, square root scaling for optimizers that normalize the gradients."""
+    factor = batch_size / stage.batch_size
+    return stage.learning_rate * (factor if stage.optimizer.name == "SGD" else math.sqrt(factor))
 
 
-def kind_of(stage: Stage) -> tuple[Any, ...]:
+def _step_key(stage: Stage) -> tuple[Any, ...]:
     """What decides the time and the memory of a stage's steps."""
     return stage.image_size, stage.unfreeze.model_dump_json(), stage.optimizer.model_dump_json()
 
 
-def stages_asked_for(member: Member, name: str | None) -> list[int]:
+def find_stages(member: Member, name: str | None) -> list[int]:
+    """The number of the stage with this name, or of all stages."""
     names = [stage.name for stage in member.settings.stages]
     if name is None:
         return list(range(len(names)))
     if name not in names:
-        raise ConfigError(f"{member.name} has no stage {name!r}; it has {', '.join(names)}")
+        raise ConfigError(f"{member.name} has no stage {name!r}; expected one of {', '.join(names)}")
     return [names.index(name)]
 
 
-def precision_for(member: Member, console: Console, command: Sequence[str] = COMMAND) -> Precision:
-    """That of a training: on processors what auto means is measured; with GPUs they say it."""
-    settings = member.settings
+def choose_precision(member: Member, console: Console, command: Sequence[str] = COMMAND) -> Precision:
+    """As a training would."""
+    settings, classes = member.settings, len(member.competition.labels)
     if settings.precision != "auto":
         return settings.precision
-    with Trials(settings, len(member.competition.labels), settings.stages[0], command) as trials:
-        trials.start()
-        if trials.gpus:
-            return trials.auto
-    found = precision_by_trial(settings, len(member.competition.labels), None, console, command=command)
-    return "mixed_bfloat16" if found == "mixed_bfloat16" else "float32"
+    with StepTimer(settings, classes, settings.stages[0], command) as timer:
+        timer.start()
+        if timer.gpus:
+            return timer.auto_precision
+    return choose_cpu_precision(settings, classes, None, console, command=command)
 
 
-@dataclass
-class Finder:
-    """Stages of a member, one after the other; those of the same kind share what was measured."""
+def draw_chart(found: FoundBatch, path: Path) -> None:
+    """Images per second and memory by batch size, as PNG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    member: Member
-    precision: Precision
-    largest: int
-    tell: Callable[[Timed | Refused], None]
-    limit: int | None = None
-    """Bytes that a trial on processors may take; else what is free, but for a little."""
-    command: Sequence[str] = COMMAND
-    _searches: dict[tuple[Any, ...], Search] = field(default_factory=dict)
-
-    def find(self, number: int) -> Finding:
-        stages = self.member.settings.stages
-        kind = kind_of(stages[number])
-        if kind not in self._searches:
-            own = [stage.batch_size for stage in stages if kind_of(stage) == kind]
-            with Trials(self.member.settings, len(self.member.competition.labels), stages[number], self.command) as on:
-                on.start()
-                search = Search(on, self.precision, None if on.gpus else self._may_take(), self.tell)
-                search.run(own, self.largest)
-            self._searches[kind] = search
-        return Finding.of(self.member, number, self._searches[kind], self.largest)
-
-    def is_known(self, number: int) -> bool:
-        return kind_of(self.member.settings.stages[number]) in self._searches
-
-    def _may_take(self) -> int | None:
-        free = free_memory() if self.limit is None else None
-        return self.limit if free is None else round((1 - SPARED) * free)
-
-
-def write_figures(finding: Finding, path: Path) -> None:
-    write_json(path, finding.to_json(), fsync=False)
+    timings, stage, gigabyte = found.timings, found.stage, 1e9
+    sizes = [timing.batch_size for timing in timings]
+    with mpl.rc_context({"axes.grid": True, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(7.6, 6.4), dpi=130, layout="constrained")
+        speed, memory = figure.subplots(2, 1, sharex=True)
+    speed.set_title(
+        f"{found.member}, stage {stage.name}: {stage.image_size} px, {found.precision}", loc="left", parse_math=False
+    )
+    speed.plot(sizes, [timing.images_per_second for timing in timings], "o-")
+    speed.plot(found.fastest.batch_size, found.fastest.images_per_second, "o", ms=9, label="fastest")
+    if found.own:
+        speed.plot(found.own.batch_size, found.own.images_per_second, "ko", ms=13, mfc="none", label="own batch size")
+    speed.set(ylabel="images per second", ylim=(0, None))
+    memory.plot(sizes, [timing.memory / gigabyte for timing in timings], "o-", label="measured")
+    if estimates := [one for one in found.too_large if one.estimated_memory is not None]:
+        estimated = [(one.estimated_memory or 0) / gigabyte for one in estimates]
+        memory.plot([one.batch_size for one in estimates], estimated, "kx", label="estimated")
+        if found.memory_limit is not None:
+            memory.axhline(found.memory_limit / gigabyte, color="C3", label="limit")
+    if tried := [one.batch_size for one in found.too_large if one.estimated_memory is None]:
+        memory.vlines(tried, 0, 1, transform=memory.get_xaxis_transform(), color="0.6", ls="--", label="did not fit")
+    memory.set(xlabel="batch size", ylabel="memory of one GPU (GB)" if found.gpus else "memory (GB)", ylim=(0, None))
+    memory.set_xscale("log", base=2)
+    memory.xaxis.set_major_formatter("{x:.0f}")
+    for axes in (speed, memory):
+        axes.legend(frameon=False)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")

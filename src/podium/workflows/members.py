@@ -131,12 +131,12 @@ class FoldRun:
         )
 
     def precision_on_cpu(self, console: Console) -> str:
-        from podium.training.precision import precision_by_trial
+        from podium.training.precision import choose_cpu_precision
 
         if self.options.dry_run:
             return "float32"
         rows = len(fold_images(self)[0].paths)
-        return precision_by_trial(self.settings, len(self.member.competition.labels), rows, console)
+        return choose_cpu_precision(self.settings, len(self.member.competition.labels), rows, console)
 
     @property
     def predictions(self) -> Path:

@@ -73,7 +73,7 @@ def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], 
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
     from podium.options import RunOptions
-    from podium.workflows.members import Prepared, fold_images, fold_runs, rows_to_predict
+    from podium.workflows.fold_runs import Prepared, fold_images, fold_runs, rows_to_predict
 
     options = RunOptions(data=data, runs=Path("runs"))
     read = timed("reading", lambda: read_rows(member.competition, data))
@@ -105,7 +105,7 @@ def training_memory(folder: str) -> dict[str, Any]:
     from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer
-    from podium.workflows.members import fold_images, fold_runs, prepare
+    from podium.workflows.fold_runs import fold_images, fold_runs, prepare
 
     member, options = _member(folder, 32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition

@@ -100,7 +100,8 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     from podium.files import read_json
     from podium.options import RunOptions
     from podium.training.run_training import train_run
-    from podium.workflows.members import fold_runs, predict_fold, prepare
+    from podium.workflows.fold_runs import fold_runs, prepare
+    from podium.workflows.predict import predict_fold
 
     options = RunOptions(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
     began = time.perf_counter()

@@ -70,7 +70,7 @@ def test_a_submission_is_checked_without_heavy_libraries(tmp_path):
         *("--competition", str(tmp_path / "tiny.yaml"), "--sample", str(tmp_path / "sample.csv")),
     )
     assert done.stderr == ""
-    assert done.stdout == f"{tmp_path / 'answer.csv'}: valid, ready to be sent\n"
+    assert done.stdout == f"{tmp_path / 'answer.csv'}: valid, ready to submit\n"
     assert done.returncode == 0
 
 
@@ -101,6 +101,6 @@ def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_pa
 
 
 def test_blending_and_reading_configs_need_no_heavy_libraries():
-    script = "import podium.ensemble.result, podium.data.table, podium.data.folds, podium.workflows.ensembles"
+    script = "import podium.ensemble.result, podium.data.table, podium.data.folds, podium.workflows.run"
     done = run_without(HEAVY_LIBRARIES, script)
     assert (done.returncode, done.stderr) == (0, "")

@@ -168,7 +168,7 @@ def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
 def test_a_good_submission_may_be_sent(podium, submission):
     assert podium("check", submission()) == (
         0,
-        "submissions/tiny-squares_blend__20260101-120000.csv: valid, ready to be sent\n",
+        "submissions/tiny-squares_blend__20260101-120000.csv: valid, ready to submit\n",
         "",
     )
 
@@ -177,8 +177,8 @@ def test_one_problem_is_one_line(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,red\nb,bule\n"))
     assert (code, out) == (1, "")
     assert err == (
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be sent: line 3 has a label that does"
-        " not exist, 'bule'; did you mean 'blue'?\n"
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted: line 3 has a label that"
+        " does not exist, 'bule'; did you mean 'blue'?\n"
     )
 
 
@@ -186,7 +186,7 @@ def test_many_problems_are_listed(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,green\nc,red\n"))
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be sent:",
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted:",
         "  1 ids missing: 'b'; expected all 2 of sample-submission.csv",
         "  1 ids not in the sample (first on line 3): 'c'; expected ids like 'a', …",
         "  line 2 has a label that does not exist, 'green'; expected one of 'red', 'blue'",

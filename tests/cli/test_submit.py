@@ -80,7 +80,7 @@ def test_a_file_is_sent_scored_and_noted(podium, here, standin):
     assert (one.content, one.file_name) == (csv_of(15).encode(), NAME)
     assert one.description == f"two members [podium {digest[:12]}]"
     assert out.splitlines() == [
-        f"{FILE}: valid, ready to be sent",
+        f"{FILE}: valid, ready to submit",
         f"{FILE}: sent to cars as {one.ref}, 1 of 5 today",
         f"waiting for the score of {NAME}",
         f"{NAME}: public score {score:.5f}; cross-validation 0.9740 ± 0.0029; submissions/ledger.csv has its row",

@@ -40,7 +40,7 @@ def test_every_ensemble_names_shipped_members(ensemble):
 
 def test_the_demo_tells_scores_on_the_hidden_answers_and_a_csv_to_send(podium, tmp_path):
     ended = podium("demo", "--dry-run")
-    assert ended.code == 0 or "must not be sent" in ended.err  # so little training may answer one class only
+    assert ended.code == 0 or "must not be submitted" in ended.err  # so little training may answer one class only
     assert "240 cars drawn, 8 body types" in ended.out
     header = next(line for line in ended.out.splitlines() if line.startswith("member"))
     assert header.split()[-2:] == ["hidden", "test"]

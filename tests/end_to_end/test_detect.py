@@ -63,7 +63,7 @@ def test_training_tells_what_it_does_and_leaves_a_run_folder(trained):
 def test_a_trained_one_is_not_trained_again_and_runs_lists_it(trained, podium_in):
     folder, _ = trained
     again = podium_in(folder, "detect", "train", "squares.yaml", "--data", "data")
-    assert "trained already with this config, skipped" in again.out
+    assert "already trained with this config, skipped" in again.out
     assert "trained" in podium_in(folder, "runs").out
 
 

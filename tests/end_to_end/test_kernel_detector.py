@@ -84,7 +84,7 @@ def test_what_was_built_and_trained_there_is_evaluated_and_asked_here(squares, p
     found = podium("detect", "predict", squares, "drawn", "--threshold", "0")
     assert (found.code, found.err) == (0, "")
     assert Path("found/boxes.csv").is_file()
-    assert "trained already with this config" in podium("detect", "train", squares).out
+    assert "already trained with this config" in podium("detect", "train", squares).out
 
 
 def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):

@@ -42,7 +42,7 @@ def test_an_ensembles_kernel_ends_with_its_submission(podium, tiny_competition):
     working = Path("build/rehearsal/kaggle/working")
     submission = json.loads((working / "podium-report.json").read_text())["submission"]
     assert (working / "submission.csv").read_bytes() == (working / submission).read_bytes()
-    assert "valid in form; of a dry run, so to look at, not to send" in ended.out
+    assert "valid in form, but from a dry run: to look at, not to submit" in ended.out
 
 
 def test_script_that_fails_is_told(podium, tiny_competition, tmp_path):

@@ -168,8 +168,8 @@ class Killer:
         self.kills += here
         story = f"seed {SEED}, {place}: " + ("; then ".join(map(str, here)) or "not killed")
         said = self._run(place, self._unbroken.train("--resume"), story)
-        assert TOLD[here[-1].newest if here else "the end"] in said or "trained already" in said, f"{story}: {said}"
-        assert "trained already" in said or not torn_files(run), story
+        assert TOLD[here[-1].newest if here else "the end"] in said or "already trained" in said, f"{story}: {said}"
+        assert "already trained" in said or not torn_files(run), story
         self._run(place, self._unbroken.predict(), story)
         found = files_of(run.path)
         assert found.keys() == self._unbroken.files.keys(), story

@@ -72,7 +72,7 @@ def test_train_does_not_begin_anew_where_something_is_saved_but_goes_on_when_tol
     assert ended.code == 0
     assert "going on from stage first, epoch 1 of 2, after step 1" in ended.out
     assert run.is_trained
-    assert "trained already" in cars("train", "--resume").out
+    assert "already trained" in cars("train", "--resume").out
 
 
 def test_resume_with_nothing_to_go_on_from_begins_and_says_so(cars):

@@ -1,229 +1,237 @@
-"""From images to a checked CSV, by the commands themselves."""
+"""`podium train`, `predict`, `blend` and `run`, from images to a checked CSV."""
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
+
+from podium.config.loading import load_member
+from podium.options import RunOptions
+from podium.workflows.fold_runs import fold_runs, prepare
 
 
 @pytest.fixture
-def finished(finished_ensemble):
-    """The folder, the competition, the ensemble file and the output of the finished run."""
-    return finished_ensemble
+def run(podium, finished_ensemble, tmp_path):
+    """`run("--fold", 1)` runs the ensemble again, on a copy of the finished run."""
+    finished_ensemble.copy_to(tmp_path)
+    data = finished_ensemble.competition.folder
+    return lambda *more: podium("run", finished_ensemble.ensemble, "--data", data, *more)
 
 
-@pytest.fixture
-def run(podium, finished, tmp_path):
-    """`run("--fold", 1)` runs the ensemble again on a copy of the finished run."""
-    finished.copy_to(tmp_path)
-    return lambda *more: podium("run", finished.ensemble, "--data", finished.competition.folder, *more)
-
-
-def answers_of(path):
+def answers_in(path):
     return dict(list(csv.reader(path.read_text().splitlines()))[1:])
 
 
-def the_csv(folder=Path()):
+def only_csv(folder=Path()):
     (path,) = (folder / "submissions").glob("*.csv")
     return path
 
 
 def same_bytes(first, second, name):
-    """How many files of this name lie in both folders; they are equal."""
+    """How many files of this name are in the first folder; all of them are equal to those in the second."""
     paths = [path.relative_to(first) for path in sorted(first.rglob(name))]
     for path in paths:
         assert (first / path).read_bytes() == (second / path).read_bytes()
     return len(paths)
 
 
-def test_run_ends_with_a_table_and_a_csv_that_check_accepts(finished, podium):
-    root, competition = finished.folder, finished.competition
-    assert "first" in finished.out
-    assert "fold 0" in finished.out
-    assert "by nested cross-validation" in finished.out
-    assert f"{the_csv(root).relative_to(root)}: valid" in finished.out
-    assert list(answers_of(the_csv(root))) == list(competition.answers)
-    checked = podium("check", the_csv(root), "--competition", competition.config, "--data", competition.folder)
-    assert checked.code == 0, checked.err
-    assert "valid, ready to be sent" in checked.out
+def test_run_prints_the_scores_and_writes_a_csv_that_check_accepts(finished_ensemble, podium):
+    folder, competition = finished_ensemble.folder, finished_ensemble.competition
+    submission = only_csv(folder)
+    assert "by nested cross-validation" in finished_ensemble.out
+    assert f"{submission.relative_to(folder)}: valid, ready to submit" in finished_ensemble.out
+    assert list(answers_in(submission)) == list(competition.answers)
+    checked = podium("check", submission, "--competition", competition.config, "--data", competition.folder)
+    assert (checked.code, checked.err) == (0, "")
+    assert "valid, ready to submit" in checked.out
 
 
-def test_the_table_tells_what_the_prediction_files_hold(finished):
-    root = finished.folder
-    line = next(line for line in finished.out.splitlines() if line.startswith("first  "))
+def test_the_printed_scores_are_those_of_the_prediction_files(finished_ensemble):
+    line = next(line for line in finished_ensemble.out.splitlines() if line.startswith("first  "))
     tables = [
         pd.read_csv(file, dtype={"label": str})
-        for file in sorted(root.glob("runs/first-*/fold*/predictions-*/oof.csv"))
+        for file in sorted(finished_ensemble.folder.glob("runs/first-*/fold*/predictions-*/oof.csv"))
     ]
     scores = [(table.filter(like="p_").idxmax(axis=1).str[2:] == table["label"]).mean() for table in tables]
     assert line.split()[1:4] == [f"{score:.4f}" for score in [*scores, sum(scores) / 2]]
 
 
-def test_a_second_run_does_nothing_again_and_writes_no_second_csv(run):
-    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file()}
+def test_a_second_run_skips_every_step_and_changes_no_file(run):
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*") if path.is_file()}
     ended = run()
     assert ended.code == 0, ended.err
-    assert ended.out.count("trained already with this config: skipped") == 4
-    assert ended.out.count("predicted already with these views: skipped") == 4
-    assert "blend: made already" in ended.out
-    assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file()} == before
-    assert the_csv()
+    assert ended.out.count("already trained with this config") == 4
+    assert ended.out.count("already predicted with these views") == 4
+    assert "blend: already written" in ended.out
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*") if path.is_file()} == before
 
 
-def test_a_changed_config_gets_run_folders_of_its_own_and_only_where_it_changed(run):
-    run("--fold", 0, "--set", "second.stages.0.learning_rate=1e-3")
-    assert len(list(Path("runs").glob("first-*"))) == 1
-    assert len(list(Path("runs").glob("second-*"))) == 2
+def test_a_changed_config_gets_its_own_run_folder(finished_ensemble):
+    competition, path = finished_ensemble.competition, finished_ensemble.members[1]
+    options = RunOptions(data=competition.folder, runs=finished_ensemble.folder / "runs")
+    prepared = prepare(competition.competition, options, Console(quiet=True))
+
+    def folder(*overrides):
+        return fold_runs(load_member(path, overrides), prepared, options)[0].path
+
+    assert folder().is_dir()
+    assert not folder("stages.0.learning_rate=1e-3").exists()
+    assert not folder("seed=8").exists()
+    assert folder("tta=[identity, {rotate: 10}]") == folder("cache_gb=1") == folder()
 
 
-def test_other_views_predict_again_without_training(run):
-    ended = run("--set", "second.tta=[identity, {rotate: 10}]")
-    assert ended.out.count("trained already") == 4
-    assert ended.out.count("predicted already") == 2
+def test_new_views_predict_again_without_training(run):
+    ended = run("--fold", 0, "--set", "second.tta=[identity, {rotate: 10}]")
+    assert ended.out.count("already trained") == 2
+    assert ended.out.count("already predicted") == 1
 
 
-def test_a_run_folder_that_was_left_half_trained_is_trained_again(run):
-    state = next(Path("runs").glob("first-*/fold0/state.json"))
+def test_a_run_without_a_final_state_is_finished(run):
+    (state,) = Path("runs").glob("first-*/fold0/state.json")
     state.write_text(json.dumps({"status": "training"}))
     ended = run("--fold", 0)
-    assert ended.out.count("trained already") == 1
+    assert ended.out.count("already trained") == 1
     assert ended.out.count("training on 12 images") == 1
 
 
-def test_a_fold_that_is_not_there_is_told_with_those_that_are(run):
+def test_same_seed_gives_the_same_weights_and_predictions_bit_for_bit(run):
+    shutil.copytree("runs", "expected")
+    (fold,) = Path("runs").glob("second-*/fold0")
+    shutil.rmtree(fold)  # trained after two folds of the other member before, and alone now
+    ended = run()
+    assert ended.out.count("already trained") == 3
+    assert same_bytes(Path("expected"), Path("runs"), "*.h5") == 4
+    assert same_bytes(Path("expected"), Path("runs"), "oof.csv") == 5
+    assert same_bytes(Path("expected"), Path("runs"), "test.csv") == 5
+    assert "blend: already written" in ended.out
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_weights(run, podium, finished_ensemble):
+    data = finished_ensemble.competition.folder
+    podium("train", finished_ensemble.members[0], "--data", data, "--fold", 0, "--seed", 1)
+    first, second = (path.read_bytes() for path in sorted(Path("runs").glob("first-*/fold0/best.weights.h5")))
+    assert first != second
+
+
+def test_a_missing_fold_is_an_error_with_the_existing_ones(run):
     ended = run("--fold", 5)
-    assert ended.code == 1
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "there is no fold 5" in ended.err
-    assert "0, 1" in ended.err
+    assert "expected one of 0, 1" in ended.err
 
 
-def test_a_limited_test_set_makes_a_partial_csv_that_check_refuses(run, podium, finished):
-    competition = finished.competition
+def test_limit_test_makes_a_partial_csv_that_check_refuses(run, podium, finished_ensemble):
     ended = run("--limit-test", 3, "--fold", 0)
     assert ended.code == 0, ended.err
     assert "partial, as asked" in ended.out
     (partial,) = Path("submissions").glob("*.partial.csv")
-    assert len(answers_of(partial)) == 3
+    assert len(answers_in(partial)) == 3
+    competition = finished_ensemble.competition
     checked = podium("check", partial, "--competition", competition.config, "--data", competition.folder)
     assert checked.code == 1
     assert "partial" in checked.err
 
 
-def test_two_runs_with_one_seed_give_the_same_weights_and_the_same_csv_bit_for_bit(run):
-    """The first trained its fold 1 after other folds and members, the second by itself."""
-    the_csv().unlink()
-    run("--fold", 1)
-    first = the_csv()
-    first.rename("first.csv")
-    run("--fold", 1, "--runs", "again")
-    assert the_csv().read_bytes() == Path("first.csv").read_bytes()
-    assert same_bytes(Path("again"), Path("runs"), "*.h5") == 2
-    assert same_bytes(Path("again"), Path("runs"), "oof.csv") >= 2
-    assert same_bytes(Path("again"), Path("runs"), "test.csv") >= 2
-
-
-def test_another_seed_gives_other_weights(run, podium, finished):
-    competition, ensemble = finished.competition, finished.ensemble
-    podium("train", ensemble.parent / "first.yaml", "--data", competition.folder, "--fold", 0, "--seed", 1)
-    one, other = (path.read_bytes() for path in sorted(Path("runs").glob("first-*/fold0/best.weights.h5")))
-    assert one != other
-
-
-def test_predict_and_blend_say_what_must_come_before_them(podium, finished):
-    competition, ensemble = finished.competition, finished.ensemble
-    data = ["--data", competition.folder]
-    ended = podium("predict", ensemble.parent / "first.yaml", *data)
-    assert ended.code == 1
+def test_predict_before_train_and_blend_before_predict_are_errors(podium, finished_ensemble):
+    data = ["--data", finished_ensemble.competition.folder]
+    ended = podium("predict", finished_ensemble.members[0], *data)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert "first fold 0 is not trained" in ended.err
-    ended = podium("blend", ensemble, *data)
-    assert ended.code == 1
-    assert "first fold 0, first fold 1, second fold 0, second fold 1: not predicted yet" in ended.err
+    ended = podium("blend", finished_ensemble.ensemble, *data)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "missing predictions with this config: first fold 0, first fold 1, second fold 0, second fold 1" in ended.err
 
 
-def test_predict_tells_the_score_of_what_is_predicted_already(run, podium, finished):
-    competition, ensemble = finished.competition, finished.ensemble
-    ended = podium("predict", ensemble.parent / "first.yaml", "--data", competition.folder)
+def test_predict_prints_the_score_of_finished_predictions(run, podium, finished_ensemble):
+    ended = podium("predict", finished_ensemble.members[0], "--data", finished_ensemble.competition.folder)
     assert ended.code == 0, ended.err
-    assert ended.out.count("predicted already") == 2
+    assert ended.out.count("already predicted") == 2
     assert ended.out.count("out-of-fold accuracy") == 2
 
 
-def test_blend_alone_blends_what_run_has_predicted(run, podium, finished):
-    competition, ensemble = finished.competition, finished.ensemble
-    ended = podium("blend", ensemble, "--data", competition.folder, "--set", "blend=hill_climb")
+def test_blend_uses_the_predictions_that_run_has_made(run, podium, finished_ensemble):
+    data = finished_ensemble.competition.folder
+    ended = podium("blend", finished_ensemble.ensemble, "--data", data, "--set", "blend=hill_climb")
     assert "blend (hill_climb)" in ended.out
     assert len(list(Path("submissions").glob("*.csv"))) == 2
     for facts in Path("runs").glob("*/blend.json"):
         made_of = json.loads(facts.read_text())["made_of"]
         assert len(made_of) == 4
-        assert all((Path("runs") / one / "oof.csv").is_file() for one in made_of)
+        assert all((Path("runs") / folder / "oof.csv").is_file() for folder in made_of)
 
 
-def test_limit_keeps_every_class_and_trains_on_no_more(podium, tiny_competition):
-    member = tiny_competition.member()
-    ended = podium("train", member, "--data", tiny_competition.folder, "--limit", 5, "--fold", 0)
-    assert ended.code == 0, ended.err
-    assert "training on 5 images, validating on 12" in ended.out
-
-
-def test_probabilities_are_written_where_the_competition_asks_for_them(podium, tiny_competition):
-    sample = tiny_competition.folder / "sample-submission.csv"
-    ids = list(tiny_competition.answers)
-    pd.DataFrame({"Id": ids, "Red": 0.25, "1": 0.25, "2": 0.25, "3": 0.25}).to_csv(sample, index=False)
-    competition = tiny_competition.change(
-        metric="log_loss", submission={"format": "probabilities", "columns": {"0": "Red"}}
+def test_a_blend_can_be_written_as_probabilities(run, finished_ensemble, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(finished_ensemble.competition.folder, data)
+    ids = list(finished_ensemble.competition.answers)
+    pd.DataFrame({"Id": ids, "Red": 0.25, "1": 0.25, "2": 0.25, "3": 0.25}).to_csv(
+        data / "sample-submission.csv", index=False
     )
-    ensemble = competition.ensemble([competition.member()])
-    ended = podium("run", ensemble, "--data", competition.folder, "--fold", 0)
+    form = [
+        "--set",
+        "competition.submission.format=probabilities",
+        "--set",
+        "competition.submission.columns={'0': Red}",
+    ]
+    ended = run("--data", data, *form)
     assert ended.code == 0, ended.err
-    written = pd.read_csv(the_csv())
+    assert ended.out.count("already predicted") == 4
+    written = pd.read_csv(max(Path("submissions").glob("*.csv"), key=lambda path: path.stat().st_mtime_ns))
     assert list(written.columns) == ["Id", "Red", "1", "2", "3"]
     assert written.drop(columns="Id").sum(axis=1).round(6).eq(1).all()
 
 
-def test_a_folder_per_class_a_holdout_and_views_chosen_by_themselves(podium, tiny_competition):
+def test_limit_trains_on_that_many_rows_of_all_classes(podium, tiny_competition):
+    ended = podium(
+        "train", tiny_competition.member(), "--data", tiny_competition.folder, "--limit", 5, "--fold", 0, "--dry-run"
+    )
+    assert ended.code == 0, ended.err
+    assert "training on 5 images, validating on 12" in ended.out
+
+
+def test_a_folder_per_class_with_a_holdout_fold_and_chosen_views(podium, tiny_competition):
     competition = tiny_competition.change(
         train={"images": "train/{label}/{id}"}, folds={"kind": "holdout", "share": 0.25}
     )
     ensemble = competition.ensemble([competition.member(tta="auto")])
-    ended = podium("run", ensemble, "--data", competition.folder)
-    assert ended.code == 0, ended.err
+    ended = podium("run", ensemble, "--data", competition.folder, "--dry-run")
+    assert "valid in form, but from a dry run" in ended.out or "must not be submitted" in ended.err, ended.err
     views = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/views.csv")))
     assert list(views["view"][:2]) == ["identity", "horizontal_flip"]
     assert views["view"].iloc[-1] == "all views"
 
 
-def test_rows_kept_apart_are_scored_once_at_the_end(podium, make_tiny_competition, tmp_path):
+def test_rows_of_the_final_test_are_scored_by_predict(podium, make_tiny_competition, tmp_path):
     competition = make_tiny_competition(tmp_path / "shares", train=80).change(folds="shares")
-    member = competition.member()
-    data = ["--data", competition.folder]
-    trained = podium("train", member, *data)
-    assert "training on 64 images, validating on 8" in trained.out
-    ended = podium("predict", member, *data)
+    member, options = competition.member(), ["--data", competition.folder, "--dry-run"]
+    trained = podium("train", member, *options)
+    assert "training on 12 images, validating on 8" in trained.out
+    ended = podium("predict", member, *options)
     assert ended.code == 0, ended.err
-    assert "on the rows kept apart" in ended.out
-    apart = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/apart.csv")))
-    assert len(apart) == 8
+    assert "on the rows of the final test" in ended.out
+    final = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/apart.csv")))
+    assert len(final) == 8
 
 
-def test_an_unreadable_image_is_told_before_training_or_left_out(podium, tiny_competition):
+def test_an_unreadable_image_is_an_error_before_training_or_left_out(podium, tiny_competition):
     bad = next((tiny_competition.folder / "train" / "0").iterdir())
     bad.write_bytes(bad.read_bytes()[:200])
-    member = tiny_competition.member()
-    ended = podium("train", member, "--data", tiny_competition.folder)
+    train = ["train", tiny_competition.member(), "--data", tiny_competition.folder, "--dry-run"]
+    ended = podium(*train)
     assert ended.code == 1
     assert bad.name in ended.err
     assert not list(Path("runs").glob("tiny-*"))
-    ended = podium(
-        "train", member, "--data", tiny_competition.folder, "--set", "competition.on_bad_image=skip", "--fold", 0
-    )
+    ended = podium(*train, "--set", "competition.on_bad_image=skip", "--fold", 0)
     assert ended.code == 0, ended.err
-    assert "1 images cannot be read and are left out" in ended.out
+    assert "1 unreadable images are left out" in ended.out
 
 
-def test_a_broken_member_is_told_before_anything_is_read(podium, tiny_competition):
+def test_all_problems_of_a_member_are_reported_before_anything_is_read(podium, tiny_competition):
     member = tiny_competition.member(augmentation=[{"Rotate": {"limt": 5}}], label_smoothing=2)
     ended = podium("train", member, "--data", tiny_competition.folder)
     assert ended.code == 1
@@ -233,15 +241,9 @@ def test_a_broken_member_is_told_before_anything_is_read(podium, tiny_competitio
     assert not Path("runs").exists()
 
 
-def test_another_form_of_submission_makes_another_csv_of_the_same_predictions(run):
-    ended = run("--set", "competition.submission.format=probabilities")
-    assert "blend: made already" not in ended.out
-    assert ended.out.count("predicted already") == 4
-
-
-def test_weights_that_are_missing_are_told_before_any_member_trains(podium, finished):
-    competition, ensemble = finished.competition, finished.ensemble
-    ended = podium("run", ensemble, "--data", competition.folder, "--set", "second.backbone.weights=./nowhere.h5")
+def test_missing_weights_are_an_error_before_any_member_trains(podium, finished_ensemble):
+    data, weights = finished_ensemble.competition.folder, "second.backbone.weights=./nowhere.h5"
+    ended = podium("run", finished_ensemble.ensemble, "--data", data, "--set", weights)
     assert ended.code == 1
     assert "second: no weights at nowhere.h5" in ended.err
     assert "training on" not in ended.out

@@ -17,7 +17,8 @@ from podium.inference import predict as predicting
 from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.training.run_training import train_run
-from podium.workflows.members import fold_runs, predict_fold, prepare
+from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.predict import predict_fold
 
 QUIET = Console(quiet=True)
 STAGES = [

@@ -17,7 +17,7 @@ from podium.models import devices
 from podium.options import RunOptions
 from podium.training.checkpoints import CheckpointStore
 from podium.training.run_training import train_run
-from podium.workflows.members import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs, prepare
 
 HALF = "mixed_float16"
 STAGES = [

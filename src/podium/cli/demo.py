@@ -1,4 +1,4 @@
-"""`podium demo`: the whole way, on a competition that podium draws itself."""
+"""`podium demo`: from images to a submission, on a competition that podium draws."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +9,14 @@ from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
 from podium.config.loading import load_ensemble
 from podium.options import RunOptions
 from podium.paths import configs_folder
-from podium.workflows.ensembles import Blended, run_ensemble
+from podium.workflows.blend import Blend, print_blend, write_checked_submission
+from podium.workflows.run import run_ensemble
 
 
 def demo(
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the images are drawn. Else data/<slug>.", show_default=False),
+        typer.Option(metavar="DIR", help="Where to draw the images.", show_default="data/<slug>"),
     ] = None,
     runs: Runs = Path("runs"),
     dry_run: DryRun = False,
@@ -24,7 +25,7 @@ def demo(
 ) -> None:
     """Draw a car competition, train a small ensemble on it, and write a checked submission, on two laptop cores.
 
-    The competition's answers are known, so the table also tells what the leaderboard would have said.
+    The true classes of the test images are known, so the table of scores also has a column for the hidden test.
     """
     from podium.data.augmentation import transform_problems
     from podium.demo.competition import draw_competition
@@ -35,21 +36,25 @@ def demo(
     folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
     drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)
     console.print(f"{drawn.folder}: {drawn.train + drawn.test:,} cars drawn, {len(drawn.classes)} body types")
-    options = RunOptions(data=folder, runs=runs, dry_run=dry_run)
-    run_ensemble(ensemble, options, console, hidden=lambda blended: hidden_scores(blended, folder, competition.metric))
+    blend = run_ensemble(ensemble, RunOptions(data=folder, runs=runs, dry_run=dry_run), console)
+    scores = blend.scores
+    scores["hidden test"] = hidden_scores(blend, folder)
+    print_blend(blend, console, scores)
+    write_checked_submission(blend, console)
 
 
-def hidden_scores(blended: Blended, folder: Path, metric: str) -> dict[str, float]:
-    """Each member's and the blend's score on the answers that lie apart."""
+def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
+    """The scores of the members and of the blend on the test images."""
     from podium.data.table import numbered, read_table
     from podium.evaluation.metrics import METRICS
     from podium.predictions import Predictions, align, read_predictions
 
     answers = read_table(folder / "hidden-answers.csv", ["Id", "Category"])
+    metric = METRICS[blend.competition.metric]
 
     def score(predictions: Predictions) -> float:
         labels = numbered(answers["Category"], predictions.classes)
-        return METRICS[metric](labels, align(predictions, list(answers["Id"])).probs)
+        return metric(labels, align(predictions, list(answers["Id"])).probs)
 
-    scores = {member.name: score(member.test) for member in blended.members}
-    return {**scores, "blend": score(read_predictions(blended.folder / "test.csv"))}
+    scores = {member.name: score(member.test) for member in blend.members}
+    return {**scores, "blend": score(read_predictions(blend.path / "test.csv"))}

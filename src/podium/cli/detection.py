@@ -8,7 +8,7 @@ import typer
 from podium.cli import detect_crop, detect_log, detectors
 from podium.cli.commands import GROUPS
 from podium.cli.detectors import Data
-from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, going_on_command, make_console
+from podium.cli.options import Debug, DetectorFile, Runs, TimeLimit, make_console, resume_command
 from podium.detection.loading import load_detector
 from podium.signals import StopCondition
 from podium.workflows.detect_build import Form, Where, build, export, export_transfer
@@ -40,7 +40,7 @@ def build_(
     podium detect build configs/detectors/boats.yaml --data data/openimages
     """
     loaded = load_detector(detector, set_ or ())
-    build(loaded, Where.of(loaded, data, runs), make_console(), StopCondition(time_limit), going_on_command())
+    build(loaded, Where.of(loaded, data, runs), make_console(), StopCondition(time_limit), resume_command())
 
 
 @app.command("export")

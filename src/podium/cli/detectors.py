@@ -14,7 +14,7 @@ from podium.cli.options import (
     Seed,
     TimeLimit,
     make_console,
-    options_of,
+    make_options,
 )
 from podium.detection.detector_run import detector_run, evaluate_detector, find_trained, tell_evaluation
 from podium.detection.loading import load_detector
@@ -71,11 +71,11 @@ def train(
     from podium.data.augmentation import transform_problems
 
     console = make_console()
-    options = options_of(data, runs, None, limit, None, dry_run, resume, time_limit)
+    options = make_options(data, runs, None, limit, None, dry_run, resume, time_limit)
     check = partial(transform_problems, takes_boxes=True)
     one = detector_run(load_detector(detector, set_ or (), seed, check), options, console)
     if one.run.is_trained:
-        console.print(f"{one.name}: trained already with this config, skipped ({one.run.path})")
+        console.print(f"{one.name}: already trained with this config, skipped ({one.run.path})")
     else:
         train_run(one, console)
     best = one.run.state["best"]
@@ -109,7 +109,7 @@ def evaluate(
     strange = [name for name in part or () if name not in SPLITS]
     if strange:
         raise typer.BadParameter(f"expected {', '.join(SPLITS)}: got {strange[0]!r}", param_hint="--part")
-    options = options_of(data, runs, None, limit, None, dry_run)
+    options = make_options(data, runs, None, limit, None, dry_run)
     one = detector_run(load_detector(detector, set_ or (), seed), options, console)
     figures, folder = evaluate_detector(one, part or SPLITS, threshold, console)
     tell_evaluation(one, figures, folder, console)

@@ -16,11 +16,11 @@ from podium.cli.options import (
     Set,
     TimeLimit,
     make_console,
-    options_of,
+    make_options,
 )
 from podium.config.loading import load_ensemble
-from podium.workflows.ensembles import answers_of, ensemble_runs, finish, run_ensemble, sample_of
-from podium.workflows.members import prepare
+from podium.workflows.blend import print_blend, write_checked_submission
+from podium.workflows.run import blend_ensemble, run_ensemble
 
 
 def run(
@@ -39,14 +39,17 @@ def run(
 ) -> None:
     """Run only the missing steps of an ensemble, and write a checked submission.
 
-    A training that was stopped goes on where it was; --resume is for a config that was changed since.
+    A stopped training is resumed automatically; --resume is only needed if the config has changed since.
 
     podium run configs/ensembles/sf_dl_cars.yaml --data data/sf-dl-car-classification
     """
     from podium.data.augmentation import transform_problems
 
-    options = options_of(data, runs, fold, limit, limit_test, dry_run, resume, time_limit)
-    run_ensemble(load_ensemble(ensemble, set_ or (), seed, check=transform_problems), options, make_console())
+    loaded = load_ensemble(ensemble, set_ or (), seed, check=transform_problems)
+    options, console = make_options(data, runs, fold, limit, limit_test, dry_run, resume, time_limit), make_console()
+    blended = run_ensemble(loaded, options, console)
+    print_blend(blended, console)
+    write_checked_submission(blended, console)
 
 
 def blend(
@@ -61,13 +64,11 @@ def blend(
     seed: Seed = None,
     debug: Debug = False,
 ) -> None:
-    """Blend what the members have predicted, and write a checked submission.
+    """Blend the predictions of the members, and write a checked submission.
 
     podium blend configs/ensembles/sf_dl_cars.yaml --set blend=hill_climb
     """
-    options = options_of(data, runs, fold, limit, limit_test, dry_run)
-    console = make_console()
-    loaded = load_ensemble(ensemble, set_ or (), seed)
-    prepared = prepare(loaded.competition, options, console)
-    answers = answers_of(ensemble_runs(loaded, prepared, options))
-    finish(loaded, answers, sample_of(prepared), options, console)
+    options, console = make_options(data, runs, fold, limit, limit_test, dry_run), make_console()
+    blended = blend_ensemble(load_ensemble(ensemble, set_ or (), seed), options, console)
+    print_blend(blended, console)
+    write_checked_submission(blended, console)

@@ -21,12 +21,12 @@ from podium.kernel.job import load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import SAMPLE, read_report
 from podium.locks import locked
-from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.retries import pause
 from podium.runs import Run
-from podium.workflows.ensembles import Answer, finish
+from podium.workflows.blend import blend_as, print_blend, write_checked_submission
 from podium.workflows.kernels import print_output
+from podium.workflows.predict import FoldPredictions
 
 app = typer.Typer(no_args_is_help=True, help="A whole ensemble on Kaggle's GPUs: up, status, down.")
 POLL_SECONDS = 30.0
@@ -67,9 +67,11 @@ def up(
         if not isinstance(loaded, Ensemble):
             tell_home(fleet, runs, console)
             return
-        answers = answers_of(fleet, runs)
-        options = RunOptions(data, runs, tuple(fold or ()), limit, limit_test)
-        finish(loaded, answers, sample_of(fleet, loaded, data, runs), options, console)
+        sample = sample_of(fleet, loaded, data, runs)
+        predictions = predictions_of(fleet, loaded, sample, runs, is_partial=limit_test is not None)
+        blend = blend_as(loaded.settings, predictions, loaded.name)
+        print_blend(blend, console)
+        write_checked_submission(blend, console)
 
 
 def tell_home(fleet: Fleet, runs: Path, console: Console) -> None:
@@ -127,9 +129,11 @@ def table_of(fleet: Fleet) -> Table:
     return table
 
 
-def answers_of(fleet: Fleet, runs: Path) -> list[Answer]:
-    """What the blend needs: from among the runs, or from a kernel's output where a run of this machine's own stayed."""
-    answers = []
+def predictions_of(
+    fleet: Fleet, ensemble: Ensemble, sample: Path, runs: Path, *, is_partial: bool
+) -> list[FoldPredictions]:
+    """Each fold's predictions, from the run folders, or from a kernel's output if this machine has its own run."""
+    found = []
     for kernel in fleet.kernels:
         assert kernel.ref
         output = record_of(runs, KernelRef.parse(kernel.ref)).output
@@ -139,8 +143,13 @@ def answers_of(fleet: Fleet, runs: Path) -> list[Answer]:
             run, predictions = Run(here_of(runs, entry.run)), here_of(runs, entry.predictions)
             if not (predictions.is_dir() and run.state.get("best") == entry.state["best"]):
                 run, predictions = Run(output / entry.run), output / entry.predictions
-            answers.append(Answer(entry.member, entry.fold, predictions, run.state["best"]))
-    return answers
+            best = run.state["best"]
+            found.append(
+                FoldPredictions(
+                    entry.member, entry.fold, predictions, best, ensemble.competition, sample, runs, is_partial
+                )
+            )
+    return found
 
 
 def sample_of(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs: Path) -> Path:

@@ -32,7 +32,7 @@ from podium.submission.board import (
 )
 from podium.submission.ledger import Ledger, Row
 from podium.workflows.download import known_competitions
-from podium.workflows.ensembles import report_problems, submission_problems
+from podium.workflows.submission import print_problems, submission_problems
 
 Message = Annotated[
     str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it: Kaggle and the ledger keep it.")
@@ -150,7 +150,7 @@ def _check(
         problems = [f"not checked: {error}"]
     problems = [*name_problems(file.name), *problems]
     if not force:
-        report_problems(file, problems, console)
+        print_problems(file, problems, console)
     for problem in problems if force else ():
         console.print(f"{file}: {problem} (sent all the same: --force)", markup=False)
 

@@ -103,7 +103,7 @@ def main() -> None:
         with interruptible():
             app()
     except Interrupted as interrupted:
-        _stopped(f"{interrupted}: stopped; what was saved holds; go on with: {options.going_on_command()}")
+        _stopped(f"{interrupted}: stopped; what was saved holds; go on with: {options.resume_command()}")
     except StoppedError as stopped:
         _stopped(str(stopped))
     except PodiumError as error:

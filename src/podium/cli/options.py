@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.console import make_console as make_console
 from podium.signals import StopCondition, parse_duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from podium.options import RunOptions
 
 
@@ -113,7 +112,7 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
-def options_of(
+def make_options(
     data: Path | None,
     runs: Path,
     fold: list[int] | None = None,
@@ -125,22 +124,13 @@ def options_of(
 ) -> "RunOptions":
     from podium.options import RunOptions
 
-    stop_condition, command = StopCondition(time_limit), going_on_command()
+    stop_condition, command = StopCondition(time_limit), resume_command()
     return RunOptions(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stop_condition, command)
 
 
-def going_on_command() -> str:
-    """What a person types to go on where this command was stopped."""
+def resume_command() -> str:
+    """The command that continues a stopped one."""
     typed = sys.argv[1:]
     trains = typed[:1] == ["train"] or typed[:2] == ["detect", "train"]
     more = ["--resume"] if trains and "--resume" not in typed else []
     return shlex.join(["podium", *typed, *more])
-
-
-def make_console() -> "Console":
-    """On a terminal as wide as it is; in a log lines are never broken."""
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=160)

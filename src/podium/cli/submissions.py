@@ -11,7 +11,7 @@ from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.errors import ConfigError, SubmissionError
 from podium.paths import configs_folder, data_folder
-from podium.workflows.ensembles import report_problems, submission_problems
+from podium.workflows.submission import print_problems, submission_problems
 
 CompetitionFile = Annotated[
     Path | None,
@@ -44,7 +44,7 @@ def check(
         raise SubmissionError(f"no file {file} to check; give a submission CSV")
     asked = competition_named(competition) if competition else competition_of(file)
     place = sample or data_folder(asked.slug, data) / asked.submission.sample
-    report_problems(file, submission_problems(file, asked, place), make_console())
+    print_problems(file, submission_problems(file, asked, place), make_console())
 
 
 def competition_named(name: Path) -> Competition:

@@ -13,8 +13,10 @@ from podium.errors import StoppedError
 from podium.kernel.job import Job, load_config
 from podium.kernel.report import CODE_SUBMISSION, SAMPLE, run_entry
 from podium.options import RunOptions
-from podium.workflows.ensembles import answers_of, finish, sample_of, train_and_predict
-from podium.workflows.members import FoldRun, fold_runs, prepare
+from podium.workflows.blend import blend_as, print_blend, write_checked_submission
+from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+from podium.workflows.predict import all_predictions
+from podium.workflows.run import train_and_predict
 
 
 def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     members = job.members_of(loaded)
     prepared = prepare(loaded.competition, options, console, members)
     runs = [fold_run for member in members for fold_run in fold_runs(member, prepared, options)]
-    shutil.copyfile(sample_of(prepared), SAMPLE)
+    shutil.copyfile(prepared.sample, SAMPLE)
     try:
         train_and_predict(runs, console)
     except StoppedError as stopped:
@@ -32,9 +34,11 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
         return {"status": "stopped", "reason": str(stopped), "runs": _entries(runs)}
     report: dict[str, Any] = {"status": "done", "runs": _entries(runs)}
     if isinstance(loaded, Ensemble) and job.blends:
-        blended = finish(loaded, answers_of(runs), Path(SAMPLE), options, console)
-        shutil.copyfile(blended.submission, CODE_SUBMISSION)
-        report |= {"blend": blended.folder.as_posix(), "submission": blended.submission.as_posix()}
+        blend = blend_as(loaded.settings, all_predictions(runs), loaded.name)
+        print_blend(blend, console)
+        submission = write_checked_submission(blend, console)
+        shutil.copyfile(submission, CODE_SUBMISSION)
+        report |= {"blend": blend.path.as_posix(), "submission": submission.as_posix()}
     return report
 
 

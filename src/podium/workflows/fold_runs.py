@@ -1,4 +1,4 @@
-"""The steps of one member: prepare -> train_run -> predict_fold, a run folder for every fold."""
+"""What a training needs: the rows, folds and images of a competition, and one run for each fold of a member."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.config.member import MemberSettings
-from podium.errors import ConfigError, RunError, StoppedError
+from podium.errors import ConfigError, RunError
 from podium.files import digest_of, read_json
-from podium.locks import locked
 from podium.models.weights import fingerprint
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.runs import Run
-from podium.training.libraries import import_libraries
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from podium.data.folds import Folds
     from podium.data.table import CompetitionRows
     from podium.inference.predict import ToPredict
@@ -33,22 +33,28 @@ UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A competition's rows and folds, its images' content, and those of them that cannot be read."""
+    """The rows and folds of a competition, with a digest of its images and the images that cannot be read."""
 
     competition: Competition
     rows: "CompetitionRows"
     folds: "Folds"
     unreadable: set[Path] = field(default_factory=set)
     contents: str = ""
-    """A digest of all images' bytes."""
+    """A digest of the bytes of all images."""
+
+    @property
+    def sample(self) -> Path:
+        """The sample submission."""
+        return self.rows.folder / self.competition.submission.sample
 
 
 def prepare(
     competition: Competition, options: RunOptions, console: Console, to_train: Sequence[Member] = ()
 ) -> Prepared:
-    """Read the tables, find the images, look at each of them, and split the rows.
+    """Read the tables, find and check the images, and split the rows into folds.
 
-    Images that are read for the first time are kept as those members will need them, so each is decoded once.
+    With `to_train`, new images are decoded and cached in the sizes that these members need, so that each file is read
+    only once.
     """
     from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
     from podium.data.folds import make_folds
@@ -56,7 +62,7 @@ def prepare(
 
     rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
     if to_train and not (options.dry_run or options.limit or options.limit_test):
-        _read_and_keep(rows, to_train, console)
+        _fill_cache(rows, to_train, console)
     known = catalogue(images_of(rows), competition.slug, console)
     rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image, known)
     folds = make_folds(competition, rows, options.runs)
@@ -66,11 +72,11 @@ def prepare(
         + f", {len(rows.test):,} to predict, {len(competition.classes)} classes; folds in {folds.path}"
     )
     if unreadable:
-        console.print(f"{len(unreadable)} images cannot be read and are left out (on_bad_image: skip)")
+        console.print(f"{len(unreadable)} unreadable images are left out (on_bad_image: skip)")
     return Prepared(competition, rows, folds, unreadable, known.digest)
 
 
-def _read_and_keep(rows: "CompetitionRows", members: Sequence[Member], console: Console) -> None:
+def _fill_cache(rows: "CompetitionRows", members: Sequence[Member], console: Console) -> None:
     from podium.data.image_source import Cache, read_and_keep
     from podium.data.images import Frame, frame_of
     from podium.data.table import paths_of
@@ -86,9 +92,9 @@ def _read_and_keep(rows: "CompetitionRows", members: Sequence[Member], console: 
     read_and_keep(paths_of(rows.test), for_test, cache)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoldRun:
-    """One member on one fold: what decides its weights, and the folder that holds them."""
+    """One fold of a member: everything that determines its weights, and its run folder."""
 
     member: Member
     fold: int
@@ -97,9 +103,48 @@ class FoldRun:
     run: Run
     resolved: dict[str, Any]
 
+    def __repr__(self) -> str:
+        score = f", {self.run.state['best']['monitor']} {self.score:.4f}" if self.is_trained else ", not trained"
+        return f"<FoldRun {self.name}{score}, {self.path}>"
+
     @property
     def name(self) -> str:
         return f"{self.member.name} fold {self.fold}"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.run.path
+
+    @property
+    def is_trained(self) -> bool:
+        return self.run.is_trained
+
+    @property
+    def score(self) -> float:
+        """The validation score of the best weights."""
+        self._check_is_trained()
+        return float(self.run.state["best"]["score"])
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row per epoch, across all stages."""
+        import pandas as pd
+
+        if not self.run.history.is_file():
+            raise RunError(f"{self.name} has no history yet (expected {self.run.history}); train it first")
+        return pd.read_csv(self.run.history)
+
+    def load_model(self) -> Any:
+        """The Keras model with the best weights."""
+        from podium.inference.predict import trained_model
+
+        self._check_is_trained()
+        return trained_model(self.run, self.member)[0]
+
+    def _check_is_trained(self) -> None:
+        if not self.is_trained:
+            raise RunError(f"{self.name} is not trained (looked in {self.path}); train it with the same config first")
 
     @property
     def settings(self) -> MemberSettings:
@@ -140,23 +185,24 @@ class FoldRun:
 
     @property
     def predictions(self) -> Path:
+        """The folder of predictions for the current test-time augmentation."""
         decides = [self.member.settings.tta.model_dump(mode="json"), self.options.limit_test]
         return self.run.predictions(digest_of(decides))
 
     @property
     def is_predicted(self) -> bool:
-        """With the weights that are best now; a stage that was added may have found better ones."""
+        """Whether there are predictions by the current best weights; a stage added later may have improved them."""
         if not self.run.is_trained:
             return False
         try:
             facts = read_json(self.predictions / "predictions.json")
-        except RunError:  # damaged: predicting again makes it
+        except RunError:  # damaged: predicting again replaces it
             return False
         return bool(facts) and facts.get("weights") == self.run.state["best"].get("digest")
 
     @property
     def seconds_to_predict(self) -> float:
-        """About, as the validation images took in training."""
+        """An estimate, from the time that validation took during training."""
         from podium.inference.tta import make_views
 
         images = len(validation_rows(self)) + len(self.prepared.rows.test)
@@ -165,30 +211,30 @@ class FoldRun:
 
 
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
-    """The runs of a member: one for every fold asked for."""
+    """The runs of a member: one for each fold in the options, else in the config, else of the competition."""
     if options.dry_run:
         member = as_dry_run(member)
     numbers = prepared.folds.numbers
-    asked = member.settings.folds or numbers
+    folds = member.settings.folds or numbers
     if options.folds:
-        asked = list(options.folds)
+        folds = list(options.folds)
     elif options.dry_run:
-        asked = asked[:1]
-    for fold in asked:
+        folds = folds[:1]
+    for fold in folds:
         if fold not in numbers:
             raise ConfigError(
-                f"there is no fold {fold} in {prepared.folds.path}; it has {', '.join(map(str, numbers))}"
+                f"there is no fold {fold} in {prepared.folds.path}; expected one of {', '.join(map(str, numbers))}"
             )
     resolved = _resolved(member, prepared, options)
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
         FoldRun(member, fold, prepared, options, Run(folder / f"fold{fold}"), {**resolved, "fold": fold})
-        for fold in sorted(set(asked))
+        for fold in sorted(set(folds))
     ]
 
 
 def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[str, Any]:
-    """The resolved config, with the digest of the parts that decide the weights."""
+    """The resolved config, with a digest of everything that determines the weights."""
     settings = member.settings.model_dump(mode="json", by_alias=True)
     if settings["precision"] == "auto":  # as runs have it that were begun before there was a choice
         del settings["precision"]
@@ -200,7 +246,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     decides = {
         "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},
         "metric": member.competition.metric,
-        "labels": member.competition.labels,  # a list: their order is that of the model's outputs
+        "labels": member.competition.labels,  # a list: the order is that of the model's outputs
         "weights": fingerprint(member.name, member.settings.backbone),
         "limit": options.limit,
         "dry_run": options.dry_run,
@@ -218,25 +264,26 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     }
 
 
-def fold_images(one: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
-    """What the fold trains on (extra rows included) and what it validates on, within the limits asked for."""
+def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
+    """The images to train on (extra ones included) and to validate on, within the limits of the options."""
     import pandas as pd
 
     from podium.data.folds import TEST
     from podium.data.table import numbered, paths_of
     from podium.training.classification import LabelledImages
 
-    rows, of_row = one.prepared.rows, one.prepared.folds.of_row
-    classes = one.member.competition.labels
-    needed = ["label", "path"]
-    own = rows.train.loc[(of_row != str(one.fold)) & (of_row != TEST), needed]
-    training = _limited(pd.concat([own, rows.extra[needed]], ignore_index=True), _training_limit(one))
-    validation = validation_rows(one)
+    rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
+    classes = fold_run.member.competition.labels
+    columns = ["label", "path"]
+    own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST), columns]
+    training = _limited(pd.concat([own, rows.extra[columns]], ignore_index=True), _training_limit(fold_run))
+    validation = validation_rows(fold_run)
     present = set(training["label"])
     absent = [label for label in classes if label not in present]
     if absent:
         raise ConfigError(
-            f"fold {one.fold} trains on no image of the class {', '.join(absent)}; mend {one.prepared.folds.path}"
+            f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; fix"
+            f" {fold_run.prepared.folds.path}"
         )
     return (
         LabelledImages(paths_of(training), numbered(training["label"], classes)),
@@ -244,64 +291,49 @@ def fold_images(one: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     )
 
 
-def validation_rows(one: FoldRun) -> Any:
-    rows, of_row = one.prepared.rows, one.prepared.folds.of_row
-    held_out = rows.train[of_row == str(one.fold)].reset_index(drop=True)
-    return _limited(held_out, dry_run_rows(one.member) if one.options.dry_run else None)
+def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
+    rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
+    held_out = rows.train[of_row == str(fold_run.fold)].reset_index(drop=True)
+    return _limited(held_out, dry_run_rows(fold_run.member) if fold_run.options.dry_run else None)
 
 
-def _training_limit(one: FoldRun) -> int | None:
-    if one.options.dry_run:
-        return min(one.options.limit or 10**9, dry_run_rows(one.member))
-    return one.options.limit
-
-
-def _limited(rows: Any, limit: int | None) -> Any:
-    """The same rows for every member of an ensemble, whatever its seed, so that their predictions can be blended."""
-    from podium.data.folds import stratified_limit
-
-    if limit is None or len(rows) <= limit:
-        return rows
-    return rows.iloc[stratified_limit(rows["label"], limit, seed=0)].reset_index(drop=True)
-
-
-def predict_fold(one: FoldRun, console: Console) -> None:
-    import_libraries(to_fork=not one.options.dry_run)  # which takes a few images
-    from podium.inference.predict import predict
-
-    if not one.run.is_trained:
-        raise RunError(
-            f"{one.name} is not trained (looked in {one.run.path}); run podium train with the same config and options"
-        )
-    reason = one.options.stop_condition.reason(one.seconds_to_predict)
-    if reason:
-        raise StoppedError(
-            f"{reason}: {one.name} is trained; predicting it takes about {one.seconds_to_predict:.0f} s more; go on"
-            f" with: {one.options.command}"
-        )
-    console.print(f"{one.name}: predicting")
-    with locked(one.run.path):
-        predict(one.run, one.member, one.fold, rows_to_predict(one), one.predictions, console)
-
-
-def rows_to_predict(one: FoldRun) -> "ToPredict":
+def rows_to_predict(fold_run: FoldRun) -> "ToPredict":
+    """The validation rows, the test rows and, if the folds have them, the rows of the final test."""
     import numpy as np
 
     from podium.data.folds import TEST
     from podium.data.table import numbered, paths_of
     from podium.inference.predict import Images, ToPredict
 
-    rows, classes = one.prepared.rows, one.member.competition.labels
+    prepared, options = fold_run.prepared, fold_run.options
+    rows, classes = prepared.rows, fold_run.member.competition.labels
 
-    def labelled(table: Any) -> Images:
+    def labelled(table: "pd.DataFrame") -> Images:
         return Images(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
 
-    test = rows.test if one.options.limit_test is None else rows.test.iloc[: one.options.limit_test]
-    apart = rows.train[one.prepared.folds.of_row == TEST]
+    test = rows.test if options.limit_test is None else rows.test.iloc[: options.limit_test]
+    apart = rows.train[prepared.folds.of_row == TEST]
     counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
     return ToPredict(
-        labelled(validation_rows(one)),
-        Images(test["id"].tolist(), paths_of(test).leaving_out(one.prepared.unreadable)),
+        labelled(validation_rows(fold_run)),
+        Images(test["id"].tolist(), paths_of(test).leaving_out(prepared.unreadable)),
         labelled(apart) if len(apart) else None,
         counts / counts.sum(),
     )
+
+
+def _training_limit(fold_run: FoldRun) -> int | None:
+    limit = fold_run.options.limit
+    if not fold_run.options.dry_run:
+        return limit
+    rows = dry_run_rows(fold_run.member)
+    return min(limit, rows) if limit else rows
+
+
+def _limited(rows: "pd.DataFrame", limit: int | None) -> "pd.DataFrame":
+    """The same rows for every member of an ensemble, whatever its seed, so that their predictions can be blended."""
+    from podium.data.folds import stratified_limit
+
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows.iloc[stratified_limit(rows["label"], limit, seed=0)].reset_index(drop=True)

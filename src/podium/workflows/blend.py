@@ -1,0 +1,259 @@
+"""Blend predictions, and write the blend as a submission.
+
+runs/<name>-<digest>/
+  blend.json                  what was blended and how, the nested score, the name of the submission
+  oof.csv test.csv            the blend's predictions; out of fold, by blends that were not fitted on the row
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from podium.config.competition import Competition
+from podium.config.ensemble import EnsembleSettings
+from podium.errors import ConfigError, RunError
+from podium.evaluation.metrics import METRICS
+from podium.files import digest_of, read_json, write_json
+from podium.paths import submissions_folder
+from podium.runs import git_commit
+from podium.workflows.predict import FoldPredictions, read_frame
+from podium.workflows.submission import print_problems, submission_problems
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from podium.ensemble.result import EnsembleResult, MemberResult
+
+
+@dataclass(frozen=True, repr=False)
+class Blend:
+    """A blend of predictions: its folder, its score, and the submission it makes."""
+
+    path: Path
+    """The folder with blend.json, oof.csv and test.csv."""
+    members: "list[MemberResult]"
+    competition: Competition
+    sample: Path
+    """The sample submission."""
+    is_partial: bool
+    """Whether test images were left out with --limit-test."""
+
+    def __repr__(self) -> str:
+        return f"<Blend {self.facts['ensemble']}, {self.competition.metric} {self.score:.4f}, {self.path}>"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The content of blend.json."""
+        return read_json(self.path / "blend.json")
+
+    @property
+    def score(self) -> float:
+        """The competition's metric, estimated by nested cross-validation."""
+        return float(self.facts["score"])
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """The weight of each member; None for methods without weights."""
+        weights: dict[str, float] | None = self.facts["blend"].get("weights")
+        return weights
+
+    @property
+    def oof(self) -> "pd.DataFrame":
+        """The out-of-fold predictions, by blends that were not fitted on the row."""
+        return read_frame(self.path / "oof.csv")
+
+    @property
+    def test(self) -> "pd.DataFrame":
+        """The predictions of the test images: a probability for each class, by id."""
+        return read_frame(self.path / "test.csv")
+
+    @property
+    def scores(self) -> "pd.DataFrame":
+        """The out-of-fold scores: a row per member and one for the blend, a column per fold."""
+        import pandas as pd
+
+        rows: dict[str, dict[str, float]] = {}
+        for member in self.members:
+            folds = {f"fold {fold}": score for fold, score in zip(member.folds, member.fold_scores, strict=True)}
+            mean = sum(member.fold_scores) / len(member.fold_scores)
+            rows[member.name] = {**folds, "mean": mean, "spread": member.spread, "all rows": member.score}
+        rows["blend"] = {"all rows": self.score}
+        numbers = sorted({fold for member in self.members for fold in member.folds})
+        columns = [*(f"fold {number}" for number in numbers), "mean", "spread", "all rows"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def write_submission(self) -> Path:
+        """Write the blend as a CSV in `submissions/` and return its path.
+
+        A CSV that was written before from the same predictions is returned as it is; none is ever overwritten.
+        """
+        from podium.predictions import read_predictions
+        from podium.submission.write import write_submission
+
+        if self.submission:
+            return self.submission
+        facts = self.facts
+        test, form = read_predictions(self.path / "test.csv"), self.competition.submission
+        path = write_submission(
+            test.ids,
+            test.classes,
+            test.probs,
+            sample=self.sample,
+            format=form.format,
+            id_column=form.id,
+            label_column=form.label if form.format == "label" else None,
+            columns=form.columns,
+            folder=submissions_folder(),
+            name=f"{self.competition.slug}_{facts['ensemble']}" + "_dry-run" * facts["dry_run"],
+            partial=self.is_partial,
+        )
+        write_json(self.path / "blend.json", {**facts, "submission": path.name})
+        return path
+
+    @property
+    def submission(self) -> Path | None:
+        """The CSV, if it is written."""
+        path = submissions_folder() / self.facts.get("submission", "")
+        return path if path.is_file() else None
+
+
+def blend(
+    predictions: Sequence[FoldPredictions],
+    method: str | Mapping[str, Any] = "mean",
+    *,
+    name: str = "blend",
+    seed: int = 42,
+) -> Blend:
+    """Blend the predictions of members, each with one or more folds.
+
+    Args:
+        predictions: From `predict`. Folds of one member are joined; all members need the same folds.
+        method: "mean", "geometric", "rank_mean", "weights", "hill_climb" or "stacking", or a mapping with arguments,
+            such as `{"method": "hill_climb", "rounds": 20}`.
+        name: The name in the file name of the submission.
+        seed: For the folds of the nested cross-validation.
+
+    Returns:
+        The blend, with `score`, `weights`, `scores`, `oof`, `test` and `write_submission()`.
+    """
+    members = list(dict.fromkeys(fold.member for fold in predictions))
+    try:
+        settings = EnsembleSettings.model_validate({"members": members, "blend": method, "seed": seed})
+    except ValidationError as error:
+        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None
+    return blend_as(settings, predictions, name)
+
+
+def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions], name: str) -> Blend:
+    """Blend as the config of an ensemble says. A finished blend of the same predictions is read, not repeated."""
+    from podium.ensemble.result import blend_members
+
+    first = predictions[0]
+    for other in predictions:
+        if other.competition != first.competition:
+            raise RunError(
+                f"{first.member} and {other.member} predict different competitions; expected one competition file"
+            )
+    members = _member_results(predictions)
+    folder = first.runs / f"{name}-{_digest(settings, predictions)}"
+    is_partial = any(fold.is_partial for fold in predictions)
+    if not read_json(folder / "blend.json"):
+        result = blend_members(members, settings, first.competition)
+        _write(folder, _facts(name, settings, predictions, result), result)
+    return Blend(folder, members, first.competition, first.sample, is_partial)
+
+
+def _member_results(predictions: Sequence[FoldPredictions]) -> "list[MemberResult]":
+    from podium.ensemble.result import read_member
+
+    competition = predictions[0].competition
+    names = dict.fromkeys(fold.member for fold in predictions)
+    return [
+        read_member(name, [(fold.fold, fold.path) for fold in predictions if fold.member == name], competition)
+        for name in names
+    ]
+
+
+def _digest(settings: EnsembleSettings, predictions: Sequence[FoldPredictions]) -> str:
+    first = predictions[0]
+    made_of = list(zip(_made_of(predictions), (fold.best for fold in predictions), strict=True))
+    form = [first.competition.submission.model_dump(), hashlib.sha256(first.sample.read_bytes()).hexdigest()]
+    return digest_of([made_of, settings.blend.model_dump(), settings.seed, form])
+
+
+def _made_of(predictions: Sequence[FoldPredictions]) -> list[str]:
+    """The folders of predictions, relative to the folder of runs."""
+    return [os.path.relpath(fold.path, fold.runs) for fold in predictions]
+
+
+def _write(folder: Path, facts: dict[str, Any], result: "EnsembleResult") -> None:
+    from podium.predictions import write_predictions
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_predictions(folder / "oof.csv", result.oof)
+    write_predictions(folder / "test.csv", result.test)
+    write_json(folder / "blend.json", facts)
+
+
+def _facts(
+    name: str, settings: EnsembleSettings, predictions: Sequence[FoldPredictions], result: "EnsembleResult"
+) -> dict[str, Any]:
+    competition = predictions[0].competition
+    return {
+        "ensemble": name,
+        "competition": competition.slug,
+        "metric": competition.metric,
+        "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
+        "made_of": _made_of(predictions),
+        "blend": {**settings.blend.model_dump(), **result.blend},
+        "score": result.estimate.score,
+        "standard_error": result.estimate.standard_error,
+        "optimistic_score": result.estimate.optimistic,
+        "dry_run": any(fold.is_dry_run for fold in predictions),
+        "commit": git_commit(),
+    }
+
+
+def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = None) -> None:
+    """Print the out-of-fold scores (or this table of scores), the nested score and the weights."""
+    facts = blend.facts
+    console.print(_table(blend.scores if scores is None else scores, f"out-of-fold {facts['metric']}"))
+    direction = "higher" if METRICS[facts["metric"]].higher_is_better else "lower"
+    console.print(
+        f"blend ({facts['blend']['method']}): {facts['metric']} {facts['score']:.4f} ± {facts['standard_error']:.4f} by"
+        f" nested cross-validation ({direction} is better);"
+        f" {facts['optimistic_score']:.4f} on the rows it was fitted on"
+    )
+    if blend.weights:
+        console.print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in blend.weights.items()))
+
+
+def _table(scores: "pd.DataFrame", title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("member")
+    for heading in scores.columns:
+        table.add_column(heading, justify="right")
+    for name, row in scores.iterrows():
+        table.add_row(str(name), *("" if score != score else f"{score:.4f}" for score in row))
+    return table
+
+
+def write_checked_submission(blend: Blend, console: Console) -> Path:
+    """Write the blend as a CSV and check it."""
+    if blend.submission:
+        console.print("blend: already written from these predictions, skipped")
+    path = blend.write_submission()
+    if blend.is_partial:
+        console.print(f"{path}: partial, as asked with --limit-test; to look at, not to submit")
+    else:
+        print_problems(path, submission_problems(path, blend.competition, blend.sample), console)
+    return path

@@ -1,0 +1,87 @@
+"""Train the folds of a member."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from podium.config.loading import Member
+from podium.console import make_console
+from podium.options import RunOptions
+from podium.signals import StopCondition, parse_duration
+from podium.training.run_training import train_run
+from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+
+
+def train(
+    member: Member,
+    fold: int = 0,
+    *,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
+    limit: int | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    time_limit: float | str | None = None,
+    console: Console | None = None,
+) -> FoldRun:
+    """Train one fold of a member, stage after stage.
+
+    If this fold was trained before with the same config, the finished run is returned; if it was stopped, training
+    continues from the last checkpoint.
+
+    Args:
+        member: From `load_member` or `make_member`.
+        fold: The number of the fold to validate on.
+        data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
+        runs: Where run folders are created.
+        limit: Train on at most this many rows, all classes included.
+        dry_run: Train one epoch per stage on a few small images, to check that everything works.
+        resume: Continue a stopped run of this member even if its config has changed since.
+        time_limit: Stop in time to have saved a checkpoint after so many seconds, or a text such as "8h30m".
+        console: Where to print. By default the notebook or the terminal; `Console(quiet=True)` prints nothing.
+
+    Returns:
+        The run, with `score`, `history`, `path` and `load_model()`.
+
+    Raises:
+        PodiumError: If the config, the data or the machine has a problem; the message says what to do.
+        StoppedError: If the training was interrupted or reached the time limit. A checkpoint is saved.
+    """
+    options = RunOptions(
+        data=Path(data) if data is not None else None,
+        runs=Path(runs),
+        folds=(fold,),
+        limit=limit,
+        dry_run=dry_run,
+        resume=resume,
+        stop_condition=StopCondition(seconds_of(time_limit)),
+        command="the same podium.train(…) call",
+    )
+    return train_member(member, options, console or make_console(), resume=True)[0]
+
+
+def train_member(member: Member, options: RunOptions, console: Console, *, resume: bool = False) -> list[FoldRun]:
+    """Train the folds named in the options, one after another."""
+    folds = fold_runs(member, prepare(member.competition, options, console, [member]), options)
+    for fold_run in folds:
+        train_if_needed(fold_run, console, resume=resume)
+    return folds
+
+
+def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False) -> None:
+    """Train a fold, unless it is trained already.
+
+    `resume` continues a run that was stopped with the same config; without it, only `options.resume` does.
+    """
+    if fold_run.is_trained:
+        best = fold_run.run.state["best"]
+        score = f"{best['monitor']} {best['score']:.4f}"
+        console.print(f"{fold_run.name}: already trained with this config, {score}, skipped ({fold_run.path})")
+    else:
+        train_run(fold_run, console, resume=resume)
+
+
+def seconds_of(time_limit: float | str | None) -> float | None:
+    if isinstance(time_limit, str):
+        return parse_duration(time_limit)
+    return time_limit

@@ -121,8 +121,8 @@ def test_all_problems_of_a_config_are_told(podium, here):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "podium: 3 problems in the configuration",
-        "  broken.yaml:1  members: expected at least 1 of them: got []",
-        "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking: got 'meen';"
+        "  broken.yaml:1  members: expected 1 or more items, got []",
+        "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking, got 'meen';"
         " did you mean 'mean'?",
         "  broken.yaml:3  sed: unknown key; did you mean 'seed'?",
     ]

@@ -211,15 +211,15 @@ def test_what_is_no_override_is_told(member, override, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head.dropout=2", "head.dropout: expected a number below 1: got 2"),
-        ("seed=many", "seed: expected a whole number: got 'many'"),
-        ("seed=", "seed: expected a whole number: got None"),
+        ("head.dropout=2", "head.dropout: expected a number below 1, got 2"),
+        ("seed=many", "seed: expected a whole number, got 'many'"),
+        ("seed=", "seed: expected a whole number, got None"),
         ("hed.dropout=0.2", "hed: unknown key; did you mean 'head'?"),
         ("stages.0.epoch=1", "stages.0.epoch: unknown key; did you mean 'epochs'?"),
-        ("stages.2.epochs=1", "stages.2.epochs: stages is a list of 2, counted from 0: '2' is none of them"),
-        ("stages.-1.epochs=1", "stages.-1.epochs: stages is a list of 2, counted from 0: '-1' is none of them"),
-        ("stages.².epochs=1", "stages.².epochs: stages is a list of 2, counted from 0: '²' is none of them"),
-        ("seed.x=1", "seed: expected a whole number: got {'x': 1}"),
+        ("stages.2.epochs=1", "stages.2.epochs: stages has 2 items, numbered from 0, got '2'"),
+        ("stages.-1.epochs=1", "stages.-1.epochs: stages has 2 items, numbered from 0, got '-1'"),
+        ("stages.².epochs=1", "stages.².epochs: stages has 2 items, numbered from 0, got '²'"),
+        ("seed.x=1", "seed: expected a whole number, got {'x': 1}"),
         (
             "stages.0.name.x=1",
             "stages.0.name.x: stages.0.name is 'head' and has no keys; set stages.0.name={…} as a whole",
@@ -271,9 +271,9 @@ def test_overrides_of_an_ensemble_and_its_members(ensemble):
         ("on.seed=1", "--set (both.yaml)  on.seed: expected KEY, MEMBER.KEY or *.KEY; did you mean 'one'?"),
         ("one=1", "--set (both.yaml)  one: expected KEY, MEMBER.KEY or *.KEY; did you mean 'one'?"),
         ("blned=mean", "--set (both.yaml)  blned: expected KEY, MEMBER.KEY or *.KEY; did you mean 'blend'?"),
-        ("two.seed=x", "--set (two.yaml)  seed: expected a whole number: got 'x'"),
-        ("members=3", "--set (both.yaml)  members: expected a list: got 3"),
-        ("folds=[5]", "--set (both.yaml)  folds: there is no fold 5; the competition file makes folds 0 to 4"),
+        ("two.seed=x", "--set (two.yaml)  seed: expected a whole number, got 'x'"),
+        ("members=3", "--set (both.yaml)  members: expected a list, got 3"),
+        ("folds=[5]", "--set (both.yaml)  folds: there is no fold 5; the competition has folds 0 to 4"),
     ],
 )
 def test_a_wrong_override_of_an_ensemble_is_told(ensemble, monkeypatch, override, message):

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from podium.config import tta as config  # its TestTimeViews is no test, whatever pytest thinks of the name
+from podium.config import member as config  # its TestTimeViews is no test, whatever pytest thinks of the name
 from podium.evaluation.metrics import METRICS, Metric
 from podium.inference.tta import chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
 

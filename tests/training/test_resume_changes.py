@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from podium.config.member import MemberSettings
+from podium.config.settings import decisive_keys
 from podium.training.resume import judge
 from podium.training.training_progress import Progress
 
@@ -24,6 +26,7 @@ WAS = {
     "limit": None,
     "dry_run": False,
 }
+DECISIVE = decisive_keys(MemberSettings)
 IN_THE_SECOND = Progress(seed=1, stage=1, stage_name="end", epoch=2, step=7)
 
 
@@ -39,7 +42,7 @@ def changed(path, value):
 
 
 def judged(asked, progress=IN_THE_SECOND):
-    found = judge(WAS, asked, progress)
+    found = judge(WAS, asked, DECISIVE, progress)
     return [(change.position, change.key, change.before, change.after) for change in found.changes], found.refused
 
 
@@ -152,14 +155,13 @@ def of_frozen_stages(**changes):
     was["member"]["stages"] = [{**stage, "unfreeze": "none"} for stage in was["member"]["stages"]]
     asked = copy.deepcopy(was)
     asked["member"]["stages"][1] |= changes
-    found = judge(was, asked, IN_THE_SECOND)
+    found = judge(was, asked, DECISIVE, IN_THE_SECOND)
     return [(change.position, change.key, change.before, change.after) for change in found.changes], found.refused
 
 
 def test_a_frozen_stage_under_way_may_go_on_with_other_views():
-    """A config that says nothing of views has one for each epoch, as those had that know no views."""
-    assert of_frozen_stages(views=2) == ([((1, 2, 7), "views", 5, 2)], [])
-    assert of_frozen_stages(views=5) == ([], [])
+    """The resolved config has no `views` where each epoch has its own."""
+    assert of_frozen_stages(views=2) == ([((1, 2, 7), "views", None, 2)], [])
 
 
 def test_views_of_a_frozen_stage_that_is_over_stay():
@@ -167,4 +169,4 @@ def test_views_of_a_frozen_stage_that_is_over_stay():
     for content in (was, asked):
         content["member"]["stages"][0]["unfreeze"] = "none"
     asked["member"]["stages"][0]["views"] = 1
-    assert judge(was, asked, IN_THE_SECOND).refused == ["stages.0.views 5 -> 1 (stage head is over)"]
+    assert judge(was, asked, DECISIVE, IN_THE_SECOND).refused == ["stages.0.views null -> 1 (stage head is over)"]

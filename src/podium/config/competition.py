@@ -1,4 +1,4 @@
-"""The schema of a competition file: where the images are, what they are called, how an answer is scored."""
+"""The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
 import string
 from pathlib import PurePosixPath
@@ -6,21 +6,25 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from podium.config.kaggle_place import DataAtKaggle, KaggleKind, source_of
+from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.problems import nearest, one_of, raise_key_problems
 from podium.config.settings import Settings, Share, short_form
 from podium.evaluation.metrics import METRICS
 
 
 class TrainSource(Settings):
-    """Labelled images: rows of a table, or, without one, the files that the pattern finds in a folder per class."""
+    """Labelled images: the rows of a table or, without a table, the files in one folder per class."""
 
     table: str | None = None
+    """A CSV file in the data folder."""
     id: str = "Id"
+    """The column of image ids."""
     label: str = "Category"
+    """The column of labels."""
     group: str | None = None
+    """The column that grouped folds keep together."""
     images: str
-    """Where a row's image is, such as `train/{label}/{id}`."""
+    """The path of an image, such as `train/{label}/{id}`."""
 
     @field_validator("images")
     @classmethod
@@ -28,26 +32,26 @@ class TrainSource(Settings):
         return checked_pattern(images, {"id", "label"})
 
     @model_validator(mode="after")
-    def _folder_per_class_needs_label(self) -> Self:
+    def _has_labels(self) -> Self:
         problems = []
         if self.table is None and "{label}" not in self.images:
-            problems.append(("images", "without a table the class comes from the folder: put {label} into images"))
+            problems.append(("images", "without a table the folder is the class: expected {label} in images"))
         if self.table is None and self.group is not None:
-            problems.append(("group", "group is a column of a table: name the table, or leave group out"))
+            problems.append(("group", "group is a column of a table: add the table, or remove group"))
         raise_key_problems(problems)
         return self
 
 
 class ExtraSource(TrainSource):
-    """More labelled images, which train in every fold and are never validated on."""
+    """More labelled images, which every fold trains on and none validates on."""
 
     folder: str
-    """Seen from the competition's data folder, or absolute."""
+    """Relative to the competition's data folder, or absolute."""
 
 
 class TestSource(Settings):
     images: str
-    """Where a test image is, such as `test_upload/{id}`; the ids are those of the sample submission."""
+    """The path of a test image, such as `test_upload/{id}`; the ids are those of the sample submission."""
 
     @field_validator("images")
     @classmethod
@@ -58,20 +62,22 @@ class TestSource(Settings):
 class Submission(Settings):
     format: Literal["label", "probabilities"] = "label"
     sample: str = "sample-submission.csv"
+    """A CSV file in the data folder."""
     id: str = "Id"
+    """The column of image ids."""
     label: str = "Category"
-    """The answer's column, for the format `label`."""
+    """The column of predicted labels, for the format `label`."""
     columns: dict[str, str] = {}
-    """Which column holds a class's probability, for the format `probabilities`; a class left out has its own name."""
+    """The column of each class, for the format `probabilities`; the class's label by default."""
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _classes_as_text(cls, columns: Any) -> Any:
+    def _labels_as_text(cls, columns: Any) -> Any:
         return _by_class(columns)
 
 
 class StratifiedFolds(Settings):
-    """Every fold has the classes in the same shares."""
+    """Every fold has the same share of each class."""
 
     kind: Literal["stratified"]
     count: Annotated[int, Field(ge=2)] = 5
@@ -79,7 +85,7 @@ class StratifiedFolds(Settings):
 
 
 class GroupedFolds(Settings):
-    """As stratified, and rows of one group (the same car, the same day) never stand on both sides."""
+    """Stratified folds that keep each group (the same car, the same day) in one fold."""
 
     kind: Literal["grouped"]
     count: Annotated[int, Field(ge=2)] = 5
@@ -87,15 +93,16 @@ class GroupedFolds(Settings):
 
 
 class HoldoutFolds(Settings):
-    """One fold: a share of the rows validates, the rest trains."""
+    """One fold that validates on a share of the rows and trains on the rest."""
 
     kind: Literal["holdout"]
     share: Share = 0.2
+    """The share of validation rows."""
     seed: int = 42
 
 
 class ShareFolds(Settings):
-    """One fold, and rows apart that neither train nor validate: they are scored once, at the end."""
+    """One fold, and test rows that are scored once, at the end."""
 
     kind: Literal["shares"]
     train: Share = 0.8
@@ -107,16 +114,16 @@ class ShareFolds(Settings):
     def _sum_to_one(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1.0) > 1e-6:
-            raise ValueError(f"train, validation and test are shares of the whole and sum to 1, not to {total:g}")
+            raise ValueError(f"train, validation and test must sum to 1, got {total:g}")
         return self
 
 
 class TableFolds(Settings):
-    """A person's own `folds.csv`: columns id, label, fold; a fold is a number, `train` or `test`."""
+    """Folds from a CSV file with the columns id, label and fold; a fold is a number, `train` or `test`."""
 
     kind: Literal["table"]
     path: str
-    """Seen from the competition's data folder, or absolute."""
+    """Relative to the competition's data folder, or absolute."""
 
 
 Folds = Annotated[
@@ -127,21 +134,26 @@ Folds = Annotated[
 
 
 class Competition(Settings):
-    slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    slug: Slug
+    """The last part of the competition's URL; its data is in data/<slug>."""
     title: str = ""
     data_at_kaggle: DataAtKaggle = None
-    """Left out, it is the data of the competition that the slug names."""
+    """Where Kaggle has the data: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:<owner>/<slug>` or
+    `kaggle-competition:<slug>`. The competition's own data by default."""
     train: TrainSource
     extra: list[ExtraSource] = []
     test: TestSource
     zips: list[str] = []
-    """Archives of the data folder to unpack before images are looked for."""
+    """Archives in the data folder to unpack before its images are read."""
     classes: Annotated[dict[str, str], Field(min_length=2)]
-    """The label as the table writes it, and its name for a person."""
+    """Each label, as in the table, with its display name; or a list of labels."""
     metric: str
+    """The competition's score."""
     submission: Submission = Submission()
     folds: Folds = StratifiedFolds(kind="stratified")
+    """How rows are split: a kind alone, or {kind: stratified, count: 5, seed: 42}."""
     on_bad_image: Literal["error", "skip"] = "error"
+    """What to do with images that cannot be read: stop before training, or leave them out."""
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -150,7 +162,7 @@ class Competition(Settings):
             return _by_class(classes)
         labels = [_label(name) for name in classes]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"a class stands twice: {', '.join(twice)}; keep one")
+            raise ValueError(f"duplicate class: {', '.join(twice)}")
         return {label: label for label in labels}
 
     @field_validator("metric")
@@ -167,15 +179,15 @@ class Competition(Settings):
         ]
         columns = [self.submission.columns.get(label, label) for label in self.labels]
         for column in sorted({column for column in columns if columns.count(column) > 1}):
-            problems.append(("submission.columns", f"two classes have the column {column!r}; each needs its own"))
+            problems.append(("submission.columns", f"two classes have the same column {column!r}"))
         if self.folds.kind == "grouped" and self.train.group is None:
-            problems.append(("folds", "grouped folds need train.group, the column that names the group"))
+            problems.append(("folds", "grouped folds need train.group, the column of groups"))
         raise_key_problems(problems)
         return self
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str]:
-        """What a kernel has to attach for the data."""
+        """What a kernel attaches for the data."""
         return source_of(self.data_at_kaggle) or ("competition", self.slug)
 
     @property
@@ -189,22 +201,22 @@ def _by_class(value: Any) -> Any:
 
 
 def _label(written: Any) -> str:
-    """A class as the table writes it. Of `true` or `1.50` YAML does not keep how it was written."""
+    """A label as it is in the table. YAML does not preserve how `true` or `1.50` was written."""
     if isinstance(written, str) or type(written) is int:
         return str(written)
-    raise ValueError(f"a class is text: write {written!r} in quotes, exactly as the table writes it")
+    raise ValueError(f"expected text as a class: write {written!r} in quotes, exactly as in the table")
 
 
 def checked_pattern(pattern: str, fields: set[str]) -> str:
-    """The pattern, if it holds {id}, no fields but these, and does not leave its folder."""
+    """Return the pattern if it has {id}, has only these fields, and stays inside its folder."""
     try:
         used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     except ValueError as error:
         raise ValueError(f"{pattern!r} is not a pattern such as 'train/{{label}}/{{id}}': {error}") from None
     if "id" not in used or not used <= fields:
         allowed = " and ".join(f"{{{name}}}" for name in sorted(fields))
-        raise ValueError(f"a pattern holds {{id}}, and nothing in braces but {allowed}: got {pattern!r}")
+        raise ValueError(f"expected a pattern with {{id}} and no other fields than {allowed}, got {pattern!r}")
     path = PurePosixPath(pattern)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"a pattern stays inside the data folder: got {pattern!r}")
+        raise ValueError(f"expected a pattern inside the data folder, got {pattern!r}")
     return pattern

@@ -1,8 +1,8 @@
-"""The same config, small: one epoch a stage on a few small images, to see the whole chain run before it counts."""
+"""A small version of a config that runs every step in a minute or two, for `--dry-run`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from podium.config.loading import Member
 from podium.config.stage import Cosine, Schedule, Stage
@@ -14,50 +14,30 @@ ROWS_PER_CLASS = 3
 VIEWS = 2
 
 
-class RehearsableBackbone(Protocol):
-    def rehearsed(self) -> Any: ...
-
-
-class Rehearsable(Protocol):
-    """Settings of anything that is trained in stages."""
-
-    @property
-    def stages(self) -> Sequence[Stage]: ...
-
-    @property
-    def backbone(self) -> RehearsableBackbone: ...
-
-
 def as_dry_run(member: Member) -> Member:
-    """One epoch a stage, two views at the most, and random weights unless a path is given.
-
-    Image sizes keep their order, so that a stage with larger images is rehearsed as one.
-    """
+    """One epoch per stage, at most two views, and random weights unless they are a file of this machine."""
     settings = member.settings
-    tta = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
-    smallest = max(SMALL, settings.backbone.minimum_size)
-    return replace(member, settings=settings.model_copy(update={**shortened(settings, smallest), "tta": tta}))
+    changes = {
+        "stages": shortened(settings.stages, max(SMALL, settings.backbone.minimum_size)),
+        "backbone": settings.backbone.for_dry_run(),
+        "tta": settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]}),
+    }
+    return replace(member, settings=settings.model_copy(update=changes))
 
 
-def shortened(settings: Rehearsable, smallest: int) -> dict[str, Any]:
-    """Its stages and its backbone."""
-    sizes = sorted({stage.image_size for stage in settings.stages})
-    stages = [
-        stage.model_copy(
-            update={
-                "epochs": 1,
-                "batch_size": BATCH,
-                "image_size": min(stage.image_size, smallest + LARGER * sizes.index(stage.image_size)),
-                "schedule": _shortened(stage),
-            }
-        )
-        for stage in settings.stages
-    ]
-    return {"stages": stages, "backbone": settings.backbone.rehearsed()}
+def shortened(stages: Sequence[Stage], smallest: int) -> list[Stage]:
+    """One epoch of small batches each. Image sizes keep their order, so that larger stages are still tested as such."""
+    sizes = sorted({stage.image_size for stage in stages})
+    return [_shortened(stage, smallest + LARGER * sizes.index(stage.image_size)) for stage in stages]
 
 
-def _shortened(stage: Stage) -> Schedule:
-    """A warm-up keeps its share of the stage."""
+def _shortened(stage: Stage, image_size: int) -> Stage:
+    changes: dict[str, Any] = {"epochs": 1, "batch_size": BATCH, "image_size": min(stage.image_size, image_size)}
+    return stage.model_copy(update={**changes, "schedule": _schedule(stage)})
+
+
+def _schedule(stage: Stage) -> Schedule:
+    """The stage's schedule; a warm-up keeps its share of the stage."""
     schedule = stage.schedule
     if isinstance(schedule, Cosine):
         return schedule.model_copy(update={"warmup_epochs": schedule.warmup_epochs / stage.epochs})
@@ -65,5 +45,5 @@ def _shortened(stage: Stage) -> Schedule:
 
 
 def dry_run_rows(member: Member) -> int:
-    """How many rows a dry run trains on and validates on."""
+    """How many rows a dry run trains on, and how many it validates on."""
     return ROWS_PER_CLASS * len(member.competition.labels)

@@ -1,11 +1,11 @@
-"""The schema of an ensemble file: which members, which folds, and how their answers are blended."""
+"""The schema of an ensemble file: its members, their folds, and how their predictions are blended."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from podium.config.settings import Count, Positive, Settings, short_form
-from podium.config.tta import TestTimeViews
+from podium.config.member import TestTimeViews
+from podium.config.settings import Count, FoldNumbers, Positive, Seed, Settings, short_form
 
 
 class Mean(Settings):
@@ -21,20 +21,20 @@ class RankMean(Settings):
 
 
 class Weights(Settings):
-    """Weights that sum to 1, fitted on the out-of-fold predictions."""
+    """A weighted mean, with weights that sum to 1, fitted on the out-of-fold predictions."""
 
     method: Literal["weights"]
 
 
 class HillClimb(Settings):
-    """Members added one at a time, with repetition, while the metric gets better."""
+    """Add one member at a time, with repetition, as long as the metric improves."""
 
     method: Literal["hill_climb"]
     rounds: Count = 50
 
 
 class Stacking(Settings):
-    """A logistic regression on the members' log-probabilities; a smaller C trusts them more equally."""
+    """A logistic regression on the members' log-probabilities; a smaller C gives more equal weights."""
 
     method: Literal["stacking"]
     C: Positive = 0.01
@@ -47,17 +47,18 @@ Blend = Annotated[
 
 class EnsembleSettings(Settings):
     members: Annotated[list[str], Field(min_length=1)]
-    """Member files, seen from this one."""
-    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    """For every member, instead of its own."""
+    """Member files, relative to this file."""
+    folds: FoldNumbers | None = None
+    """Replaces the folds of every member."""
     tta: TestTimeViews | None = None
-    """For every member, instead of its own."""
+    """Replaces the test-time augmentation of every member."""
     blend: Blend = Mean(method="mean")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    """How predictions are blended: a method alone, or {method: hill_climb, rounds: 50}."""
+    seed: Seed = 42
 
     @field_validator("members")
     @classmethod
-    def _each_once(cls, members: list[str]) -> list[str]:
+    def _are_different(cls, members: list[str]) -> list[str]:
         if len(set(members)) < len(members):
-            raise ValueError("a member stands twice in members; weights are the blend's work")
+            raise ValueError("duplicate member; for unequal weights use blend: weights")
         return members

@@ -1,18 +1,29 @@
-"""How Kaggle names things: kernels and datasets by owner and slug, a kernel's version by its number."""
+"""How Kaggle's resources are named: kernels and datasets by owner and slug, competitions by slug."""
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Literal, Self, cast
+
+from pydantic import AfterValidator, Field
 
 from podium.errors import ConfigError
 
-SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_SLUG = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+SLUG = re.compile(_SLUG)
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
+_OWNED = rf"[A-Za-z0-9_-]+/{_SLUG}"
+_RESOURCE = re.compile(rf"kaggle-(?:(dataset|kernel):({_OWNED})|(competition):({_SLUG}))(?:/(.+))?")
+
+
+def slug_of(title: str) -> str:
+    """The slug that Kaggle derives from a title."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class KernelRef:
-    """`owner/slug`, or one version of it: `owner/slug/3`. Without a version Kaggle answers for the newest."""
+    """`owner/slug` for the newest version of a kernel, `owner/slug/3` for version 3."""
 
     owner: str
     slug: str
@@ -20,17 +31,17 @@ class KernelRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Also takes `owner/slug/v3` and the address of the kernel's page."""
+        """Also accepts `owner/slug/v3` and the URL of the kernel's page."""
         parts = re.sub(r"^https://(www\.)?kaggle\.com/(code/)?", "", text.strip()).rstrip("/").split("/")
         number = parts[2].removeprefix("v") if len(parts) == 3 else ""
         is_named = len(parts) in (2, 3) and _OWNER.fullmatch(parts[0]) and SLUG.fullmatch(parts[1])
         if not is_named or (len(parts) == 3 and (not number.isdecimal() or int(number) < 1)):
-            raise ConfigError(f"{text!r} names no kernel; expected owner/slug or owner/slug/version, as push prints it")
+            raise ConfigError(f"invalid kernel {text!r}: expected owner/slug or owner/slug/version, as push prints it")
         return cls(parts[0], parts[1], int(number) if number else None)
 
     @property
     def name(self) -> str:
-        """Without the version: how a kernel is named as a source of another."""
+        """The kernel without its version, as metadata refers to it."""
         return f"{self.owner}/{self.slug}"
 
     def at(self, version: int) -> "KernelRef":
@@ -40,6 +51,52 @@ class KernelRef:
         return self.name if self.version is None else f"{self.name}/{self.version}"
 
 
-def slug_of(title: str) -> str:
-    """The slug that Kaggle makes of a title."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+KaggleKind = Literal["dataset", "kernel", "competition"]
+
+
+@dataclass(frozen=True)
+class KaggleSource:
+    """A resource at Kaggle as configs refer to it: `kaggle-dataset:<owner>/<slug>/<path>`, the path being optional."""
+
+    kind: KaggleKind
+    name: str
+    """owner/slug; a competition's slug."""
+    path: str = ""
+    """A file or folder in it."""
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self | None:
+        """None if the text is no such reference."""
+        found = _RESOURCE.fullmatch(text or "")
+        if found is None:
+            return None
+        path = found[5] or ""
+        if (path and {"", ".", ".."} & set(path.split("/"))) or "\\" in found[0]:
+            return None
+        return cls(kind=cast(KaggleKind, found[1] or found[3]), name=found[2] or found[4], path=path)
+
+
+def is_at_kaggle(text: str) -> bool:
+    """Whether a text is meant as a reference to Kaggle, valid or not."""
+    return re.match("kaggle-[a-z]+:", text) is not None
+
+
+def _whole_resource(text: str | None) -> str | None:
+    found = KaggleSource.parse(text)
+    if text is not None and (found is None or found.path):
+        raise ValueError(
+            "expected kaggle-dataset:<owner>/<slug>, kaggle-kernel:<owner>/<slug> or kaggle-competition:<slug>,"
+            f" got {text!r}"
+        )
+    return text
+
+
+DataAtKaggle = Annotated[str | None, AfterValidator(_whole_resource)]
+"""Where Kaggle has a data folder: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:<owner>/<slug>` or
+`kaggle-competition:<slug>`. Kernels attach it."""
+
+
+def source_of(text: str | None) -> tuple[KaggleKind, str] | None:
+    """What a kernel attaches for a text of a config; None if the text does not refer to Kaggle."""
+    found = KaggleSource.parse(text)
+    return (found.kind, found.name) if found else None

@@ -1,50 +1,55 @@
-"""The schema of a member file: one model of the ensemble, from its backbone to its test-time views."""
+"""The schema of a member file: one model of an ensemble, from its backbone to its test-time augmentation."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES
-from podium.config.kaggle_place import KaggleKind, KagglePlace, is_at_kaggle
-from podium.config.problems import one_of, raise_key_problems
-from podium.config.settings import Count, Positive, Settings
-from podium.config.stage import Augmentation, Stage
-from podium.config.tta import TestTimeViews
+from podium.config.kaggle_names import KaggleKind, KaggleSource, is_at_kaggle, source_of
+from podium.config.problems import nearest, one_of, raise_key_problems
+from podium.config.settings import Count, FoldNumbers, NotInDigest, Positive, Settings
+from podium.config.stage import Stage, TrainingSettings
 
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
-Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 
 class BackboneSettings(Settings):
     name: str
+    """A model of keras.applications, of the package efficientnet, or SmallResNet."""
     weights: str = "imagenet"
-    """imagenet, noisy-student, none, a path (seen from where podium is run, or absolute), or a file at Kaggle:
-    `kaggle-dataset:<owner>/<slug>/<file>`, or `kaggle-kernel:` the same, which a kernel's metadata then attaches."""
+    """imagenet, noisy-student, none (trained from scratch), a path (relative to the working directory, or absolute), or
+    a file at Kaggle, `kaggle-dataset:<owner>/<slug>/<file>` or `kaggle-kernel:…`, which kernels attach."""
     freeze_batchnorm: bool = True
-    """BatchNormalization of the backbone keeps ImageNet's statistics, also where its neighbours learn."""
+    """Keep the statistics of the backbone's BatchNormalization layers, also in layers that are trained."""
     alpha: Positive | None = None
-    """Width multiplier, for the MobileNets and SmallResNet."""
+    """Width multiplier of the MobileNets and SmallResNet."""
 
     @model_validator(mode="before")
     @classmethod
-    def _of_the_table(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "preset" in value:  # a detector's is read as another kind, in config/preset.py
-            only = "only a detector's backbone may be a preset of KerasHub: name one of keras.applications instead"
+    def _is_no_preset(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "preset" in value:
+            only = "only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications instead"
             raise_key_problems([("preset", f"{only}, such as name: ResNet50")])
         return value
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _is_known(cls, name: str) -> str:
         return one_of(name, BACKBONES, "a backbone")
 
     @field_validator("weights")
     @classmethod
-    def _named_or_a_path(cls, weights: str) -> str:
+    def _are_known_or_a_path(cls, weights: str) -> str:
         if is_at_kaggle(weights):
-            return _checked_place(weights)
+            found = KaggleSource.parse(weights)
+            if found is None or found.kind == "competition" or not found.path:
+                raise ValueError(
+                    "expected kaggle-dataset:<owner>/<slug>/<file> or kaggle-kernel:<owner>/<slug>/<file>, such as"
+                    f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5, got {weights!r}"
+                )
+            return weights
         is_a_path = bool(set(weights) & set("/\\."))
-        return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "a name of weights or a path to a file of them")
+        return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "the name of weights or a path to a file")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -54,20 +59,20 @@ class BackboneSettings(Settings):
             exist = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
             problems.append(("weights", f"{exist}, not for {self.name}"))
         elif self.weights == "imagenet" and self.weights not in row.weights:
-            problems.append(("weights", f"{self.name} has no imagenet weights: say none, or a path to a file of them"))
+            problems.append(("weights", f"{self.name} has no imagenet weights: use none, or a path to a file"))
         if self.alpha is not None and not row.widths:
-            problems.append(("alpha", f"alpha is a width for the MobileNets; {self.name} has none: leave it out"))
+            problems.append(("alpha", f"{self.name} has no width multiplier, only the MobileNets have: remove it"))
         raise_key_problems(problems)
         return self
 
     @property
     def weights_are_a_path(self) -> bool:
-        """On this machine."""
+        """A path on this machine."""
         return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
 
     @property
     def is_fetched(self) -> bool:
-        """From the internet."""
+        """Downloaded from the internet."""
         return self.weights in NAMED_WEIGHTS and not self.begins_at_random
 
     @property
@@ -76,79 +81,141 @@ class BackboneSettings(Settings):
 
     @property
     def minimum_size(self) -> int:
-        """Of its images."""
+        """The smallest image size, in pixels."""
         return BACKBONES[self.name].minimum_size
 
-    def rehearsed(self) -> "BackboneSettings":
-        """As a dry run builds it: with random weights unless a path is given."""
+    def for_dry_run(self) -> "BackboneSettings":
+        """With random weights, unless the weights are a file of this machine."""
         return self if self.weights_are_a_path else self.model_copy(update={"weights": "none"})
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """What a kernel has to attach for them: a dataset or a kernel, and its owner/slug."""
-        place = KagglePlace.parse(self.weights)
-        return place.source if place else None
+        """The dataset or kernel that has the weights, for a kernel to attach."""
+        return source_of(self.weights)
 
     @property
     def kaggle_file(self) -> str | None:
         """The file's path within that source."""
-        place = KagglePlace.parse(self.weights)
-        return place.inside if place else None
-
-
-def _checked_place(weights: str) -> str:
-    place = KagglePlace.parse(weights)
-    if place is None or place.kind == "competition" or not place.inside:
-        raise ValueError(
-            "expected kaggle-dataset:<owner>/<slug>/<file> or kaggle-kernel:<owner>/<slug>/<file>, such as"
-            f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5: got {weights!r}"
-        )
-    return weights
+        found = KaggleSource.parse(self.weights)
+        return found.path if found else None
 
 
 class Head(Settings):
     pooling: Literal["avg", "max", "gem"] = "avg"
-    """Average, maximum, or the generalised mean between the two, whose exponent is learned."""
+    """Average, maximum, or generalised mean with a trainable exponent."""
     batchnorm: bool = False
+    """Add BatchNormalization after the pooling."""
     dense: list[Count] = []
+    """The units of each Dense layer before the last one."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     l2: Annotated[float, Field(ge=0.0)] = 0.0
+    """L2 regularization of the Dense layers' kernels."""
 
 
-class MemberSettings(Settings):
-    competition: str
-    """The competition file, seen from this one."""
-    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    """Which of the competition's folds to train; all when left out."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+View = Any
+"""`identity`, `horizontal_flip`, `{scale: 1.15}`, `{centre_crop: 0.9}`, `{corner_crops: 0.9}` (four views),
+`{rotate: 8}`, `{brightness: 0.1}`, any Albumentations transform, or a list of these, applied in order."""
+
+AUTO_VIEWS: list[View] = [
+    "identity",
+    "horizontal_flip",
+    {"scale": 1.1},
+    {"centre_crop": 0.85},
+    {"rotate": 5},
+    {"rotate": -5},
+    {"brightness": 0.1},
+]
+
+
+class TestTimeViews(Settings):
+    """Test-time augmentation: `none`, `auto`, a list of views, or these keys."""
+
+    views: Annotated[list[View], Field(min_length=1)] = ["identity"]
+    """identity, horizontal_flip, {scale: 1.15}, {centre_crop: 0.9}, {corner_crops: 0.9}, {rotate: 8},
+    {brightness: 0.1}, an Albumentations transform, or a list of these, applied in order."""
+    mean: Literal["arithmetic", "geometric"] = "arithmetic"
+    """How the predictions of the views are averaged."""
+    select: Literal["all", "auto"] = "all"
+    """auto: use only the views that improve the out-of-fold score."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {"views": value}
+        if value == "none":
+            return {}
+        if value == "auto":
+            return {"views": AUTO_VIEWS, "select": "auto"}
+        if not isinstance(value, dict | TestTimeViews):
+            raise ValueError(f"expected none, auto or a list of views, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _views_exist(self) -> Self:
+        parts = [part for view in self.views for part in (view if isinstance(view, list) else [view])]
+        messages = [message for part in parts if (message := _problem_of_view(part))]
+        if [] in self.views:
+            messages.append("empty view: expected one or more names in the list")
+        repeated = [view for position, view in enumerate(self.views) if view in self.views[:position]]
+        messages += [f"duplicate view {view}" for view in repeated]
+        raise_key_problems([("", message) for message in messages])
+        return self
+
+
+_LIMITS = {"scale": (0.3, 3.0), "centre_crop": (0.3, 1.0), "corner_crops": (0.3, 1.0), "rotate": (-180.0, 180.0),
+           "brightness": (-1.0, 1.0)}  # fmt: skip
+_WITHOUT_VALUE = ("identity", "horizontal_flip")
+
+
+def _problem_of_view(part: Any) -> str | None:
+    try:
+        name, value = view_part(part)
+    except ValueError as error:
+        return str(error)
+    if name[:1].isupper():  # an Albumentations transform, which `data/augmentation.py` checks
+        return None
+    if name in _WITHOUT_VALUE:
+        return None if value is None else f"the view {name} takes no value, got {value!r}"
+    if name not in _LIMITS:
+        return f"{name!r} is not a view{nearest(name, [*_WITHOUT_VALUE, *_LIMITS])}"
+    low, high = _LIMITS[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        example = f"such as {{{name}: {high / 2:g}}}, got {value!r}"
+        return f"the view {name} takes a number from {low:g} to {high:g}, {example}"
+    return None
+
+
+def view_part(part: Any) -> tuple[str, Any]:
+    """The name and value of a part of a view; the value is None for a name alone."""
+    if isinstance(part, str):
+        return part, None
+    if not isinstance(part, dict) or len(part) != 1:
+        raise ValueError(f"expected a view as a name with its value, such as {{scale: 1.1}}, got {part}")
+    name, value = next(iter(part.items()))
+    return str(name), value
+
+
+class MemberSettings(TrainingSettings):
+    competition: Annotated[str, NotInDigest]
+    """The competition file, relative to this file."""
+    folds: Annotated[FoldNumbers | None, NotInDigest] = None
+    """Which of the competition's folds to train; all by default."""
     backbone: BackboneSettings
     head: Head = Head()
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     resize: Literal["squash", "crop", "pad"] = "squash"
-    augmentation: Augmentation = []
+    """How an image becomes square: change its aspect ratio, crop it at the centre, or pad it."""
     stages: Annotated[list[Stage], Field(min_length=1)]
     monitor: Literal["metric", "loss"] = "metric"
-    """What decides which weights are best: the competition's metric or the loss, both on the validation rows."""
-    precision: Precision = "auto"
-    """What is computed in; weights are float32 always. auto: mixed_float16 on GPUs that gain from it; on processors
-    mixed_bfloat16 where a long training's own steps are clearly faster in it; else float32."""
-    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
-    """What decoded images and features may take of the disk, in the cache folder; 0 keeps none."""
-    save_every: Positive = 10.0
-    """Minutes between checkpoints within an epoch. At the end of an epoch one is saved anyway."""
-    tensorboard: bool = False
-    tta: TestTimeViews = TestTimeViews()
+    """What selects the best weights: the competition's metric or the loss, both on the validation rows."""
+    tta: Annotated[TestTimeViews, NotInDigest] = TestTimeViews()
+    """Test-time augmentation: none, auto, or a list of views."""
 
-    @model_validator(mode="after")
-    def _stages_fit(self) -> Self:
-        names = [stage.name for stage in self.stages]
+    def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
         smallest = self.backbone.minimum_size
-        problems = []
-        for number, stage in enumerate(self.stages):
-            if stage.name in names[:number]:
-                problems.append((f"stages.{number}.name", f"a stage before it is called {stage.name!r} too"))
-            if stage.image_size < smallest:
-                least = f"{self.backbone.name} takes images of {smallest} pixels or more"
-                problems.append((f"stages.{number}.image_size", f"{least}: got {stage.image_size}"))
-        raise_key_problems(problems)
-        return self
+        if stage.image_size >= smallest:
+            return []
+        return [
+            ("image_size", f"{self.backbone.name} takes images of {smallest} pixels or more, got {stage.image_size}")
+        ]

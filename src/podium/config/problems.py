@@ -1,4 +1,4 @@
-"""A config's problems in words: which file and line, which key, what was expected, what the nearest right name is."""
+"""Error messages of configs: the file and line, the key, what was expected, and the nearest valid name."""
 
 import difflib
 import types
@@ -12,8 +12,8 @@ from pydantic import BaseModel, Tag, ValidationError
 from podium.errors import ConfigError
 
 
-class KeyFaultsError(ValueError):
-    """What a validator raises to tell several problems at once, each by a key below its own (empty for its own)."""
+class KeyProblemsError(ValueError):
+    """Raised by a validator that found several problems, each with a key below the validator's own ("" for its own)."""
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(message for _, message in problems))
@@ -22,7 +22,7 @@ class KeyFaultsError(ValueError):
 
 def raise_key_problems(problems: Sequence[tuple[str, str]]) -> None:
     if problems:
-        raise KeyFaultsError(problems)
+        raise KeyProblemsError(problems)
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Problem:
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
-    """Tell all problems at once; return if there are none. The same problem seen twice is told once."""
-    told = list(dict.fromkeys(str(problem) for problem in problems))
-    if len(told) == 1:
-        raise ConfigError(told[0])
-    if told:
-        raise ConfigError("\n".join([f"{len(told)} problems in the configuration", *(f"  {line}" for line in told)]))
+    """Raise one ConfigError with all problems, each once; do nothing if there are none."""
+    lines = list(dict.fromkeys(str(problem) for problem in problems))
+    if len(lines) == 1:
+        raise ConfigError(lines[0])
+    if lines:
+        raise ConfigError("\n".join([f"{len(lines)} problems in the configuration", *(f"  {line}" for line in lines)]))
 
 
 def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str.lower) -> str:
-    """The end of a sentence: `; did you mean 'x'?`, or the names there are."""
+    """The end of a message: `; did you mean 'x'?`, or the valid names."""
     folded = {compared_by(candidate): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(compared_by(name), list(folded), n=1, cutoff=0.6)
     if close:
@@ -58,30 +58,30 @@ def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str
 
 
 def one_of(value: str, known: Iterable[str], what: str) -> str:
-    """The value, or a problem that tells the nearest right name."""
+    """Return the value, or raise a ValueError that names the nearest valid one."""
     if value in known:
         return value
     raise ValueError(f"{value!r} is not {what}{nearest(value, list(known))}")
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str]]:
-    """Pydantic's errors in words, each with its key."""
+    """Pydantic's errors as (key, message)."""
     problems = []
     for problem in error.errors(include_url=False):
-        keys, known = _follow(model, problem["loc"])
+        keys, known = _keys_at(model, problem["loc"])
         raised = problem.get("ctx", {}).get("error")
-        parts = raised.problems if isinstance(raised, KeyFaultsError) else [("", _in_words(problem, keys[-1:], known))]
+        parts = raised.problems if isinstance(raised, KeyProblemsError) else [("", _message(problem, keys[-1:], known))]
         problems += [(".".join(filter(None, [*keys, below])), message) for below, message in parts]
     return problems
 
 
-def _in_words(problem: Any, last_key: list[str], known: list[str]) -> str:
+def _message(problem: Any, last_key: list[str], known: list[str]) -> str:
     kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
-    got = f": got {_short(given)}"
+    got = f", got {_short(given)}"
     if kind == "extra_forbidden":
         return "unknown key" + nearest(last_key[0], known)
     if kind == "missing":
-        return "this key is needed, and is missing"
+        return "missing required key"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
@@ -89,7 +89,7 @@ def _in_words(problem: Any, last_key: list[str], known: list[str]) -> str:
     if kind == "union_tag_invalid":
         return _not_among(context["tag"], context["expected_tags"])
     if kind == "union_tag_not_found":
-        return f"expected the key {context['discriminator']}, which says which kind it is{got}"
+        return f"missing required key {context['discriminator']}{got}"
     if kind == "string_pattern_mismatch":
         return f"expected text of the form {context['pattern']}{got}"
     if kind in _EXPECTED:
@@ -112,18 +112,18 @@ _EXPECTED = {
     "string_type": "text",
     "invalid_key": "text as a key",
     "list_type": "a list",
-    "too_short": "at least {min_length} of them",
+    "too_short": "{min_length} or more items",
     "dict_type": "keys with values",
     "model_type": "keys with values",
     "model_attributes_type": "keys with values",
 }
-"""What is told for a kind of pydantic's errors."""
+"""What was expected, by the type of pydantic's error."""
 
 
 def _not_among(given: Any, listed: str) -> str:
     allowed = [name.strip("'") for name in listed.split(", ")]
     hint = nearest(str(given), allowed)
-    return f"expected one of {', '.join(allowed)}: got {_short(given)}{hint if 'did you mean' in hint else ''}"
+    return f"expected one of {', '.join(allowed)}; got {_short(given)}{hint if 'did you mean' in hint else ''}"
 
 
 def _short(value: Any) -> str:
@@ -131,8 +131,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _follow(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The keys as a person writes them (a union's tag is none), and the keys known where the problem lies."""
+def _keys_at(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys of pydantic's location as they are in the file, without the tags of unions; and the valid keys there."""
     keys: list[str] = []
     known: list[str] = []
     here: Any = model
@@ -169,10 +169,10 @@ def _bare(annotation: Any) -> Any:
 
 
 def _tagged(union: Any, tag: int | str) -> type[BaseModel] | None:
-    """The member of a discriminated union that carries this tag."""
+    """The member of a discriminated union with this tag."""
     for argument in typing.get_args(union):
         member = _bare(argument)
-        if any(isinstance(one, Tag) and one.tag == tag for one in typing.get_args(argument)[1:]):
+        if any(isinstance(part, Tag) and part.tag == tag for part in typing.get_args(argument)[1:]):
             return typing.cast("type[BaseModel]", member)
         if isinstance(member, type) and issubclass(member, BaseModel):
             for name in ("kind", "method"):

@@ -1,21 +1,59 @@
-"""What every part of the schema shares: strict types, no unknown keys, and the short forms of YAML."""
+"""The base class of every part of a config: strict types, no unknown keys, short forms, and what a digest covers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from podium.config.problems import Problem, problems_of, raise_problems
 
 
 class Settings(BaseModel):
-    """A part of a YAML file. An unknown key is a problem, and a text is not taken for a number."""
+    """A mapping of a YAML file. Unknown keys are errors, and a string is not converted to a number.
+
+    Built in Python, `Head(pooling="max")`, it raises a ConfigError with the messages that a file gets.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    def __init__(self, /, **keys: Any) -> None:
+        try:
+            super().__init__(**keys)
+        except ValidationError as error:
+            raise_problems(Problem(type(self).__name__, key, text) for key, text in problems_of(error, type(self)))
+
+    # Pydantic then validates nested settings directly, so that errors of all levels end up in one ValidationError.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+class _NotInDigest:
+    def __repr__(self) -> str:
+        return "NotInDigest"
+
+
+NotInDigest = _NotInDigest()
+"""Marks a field that does not affect the trained weights: `cache_gb: Annotated[float, NotInDigest] = 10.0`.
+
+Every other field decides the weights, with all settings nested in it: a run folder's digest covers it.
+"""
+
+
+def decisive_keys(model: type[Settings]) -> set[str]:
+    """The fields that decide the weights."""
+    return {name for name, field in model.model_fields.items() if NotInDigest not in field.metadata}
+
+
+def decisive(settings: Settings) -> dict[str, Any]:
+    """The part of the settings that decides the weights, as plain data."""
+    return settings.model_dump(mode="json", by_alias=True, include=decisive_keys(type(settings)))
 
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+FoldNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 def short_form(key: str) -> BeforeValidator:
-    """Reads `cosine` as `{kind: cosine}`, for the `key` that a text alone stands for."""
+    """Read `cosine` as `{kind: cosine}`, where `key` is `kind`."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)

@@ -1,4 +1,4 @@
-"""The schema of one stage of fine-tuning: what learns, for how long, how fast, on what size of image."""
+"""The schema of training: the stages of fine-tuning, and the keys that members and detectors share."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -6,26 +6,27 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
 from podium.config.problems import one_of, raise_key_problems
-from podium.config.settings import Count, Positive, Settings, short_form
+from podium.config.settings import Count, NotInDigest, Positive, Seed, Settings, Share, short_form
 
 OPTIMIZERS = (
     "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon", "Nadam", "RMSprop",
     "SGD",
 )  # fmt: skip
-"""Keras's optimizers, by their names there. A test compares."""
-EPOCHS_A_VIEW = 5
-"""Of a frozen backbone, where `views` is left out."""
+"""The optimizers of Keras. A test compares the two."""
+EPOCHS_PER_VIEW = 5
+"""The default number of epochs that share a view of the images, while the backbone is frozen."""
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 
 class Unfreeze(Settings):
-    """Which part of the backbone learns; the head always does. `none`, `all`, or one of the three keys."""
+    """Which layers of the backbone are trained; the head always is. `none`, `all`, or one of the three keys."""
 
     from_: str | None = Field(default=None, alias="from")
-    """From the first layer whose name starts so, and every later layer, shortcut layers too."""
+    """The first layer whose name starts with this, and every later layer, including shortcut layers."""
     parameters: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """The last layers that together hold at least this share of the backbone's parameters."""
+    """The last layers that together have at least this share of the backbone's parameters."""
     layers: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    """The last layers, at least this share of their number."""
+    """The last layers, at least this share of all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -34,18 +35,19 @@ class Unfreeze(Settings):
             return value
         if value not in ("none", "all"):
             raise ValueError(
-                f"expected none, all, {{from: BLOCK}}, {{parameters: 0.3}} or {{layers: 0.3}}: got {value!r}"
+                f"expected none, all, {{from: BLOCK}}, {{parameters: 0.3}} or {{layers: 0.3}}, got {value!r}"
             )
         return {"layers": 0.0 if value == "none" else 1.0}
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if sum(part is not None for part in (self.from_, self.parameters, self.layers)) != 1:
-            raise ValueError("expected one of the keys from, parameters and layers (or just none, or all)")
+            raise ValueError("expected one of the keys from, parameters and layers, or none, or all")
         return self
 
     @property
-    def is_nothing(self) -> bool:
+    def is_none(self) -> bool:
+        """Whether the whole backbone is frozen."""
         return 0.0 in (self.parameters, self.layers)
 
     @model_serializer
@@ -58,18 +60,18 @@ class Unfreeze(Settings):
 class Optimizer(Settings):
     name: str
     arguments: dict[str, Any] = {}
-    """Passed to the Keras optimizer, such as `{weight_decay: 1e-4}` or `{momentum: 0.9, nesterov: true}`."""
+    """Arguments of the Keras optimizer, such as {weight_decay: 1e-4} or {momentum: 0.9, nesterov: true}."""
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _is_known(cls, name: str) -> str:
         return one_of(name, OPTIMIZERS, "a Keras optimizer")
 
     @field_validator("arguments")
     @classmethod
-    def _rate_has_its_place(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _have_no_learning_rate(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         if "learning_rate" in arguments:
-            raise ValueError("the learning rate is the stage's own key learning_rate")
+            raise ValueError("set the learning rate with the stage's key learning_rate")
         return arguments
 
 
@@ -78,22 +80,22 @@ class Constant(Settings):
 
 
 class Exponential(Settings):
-    """Times `decay` after every epoch."""
+    """Multiplied by `decay` after every epoch."""
 
     kind: Literal["exponential"]
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    decay: Share = 0.9
 
 
 class Step(Settings):
-    """Times `factor` after every `every` epochs."""
+    """Multiplied by `factor` after every `every` epochs."""
 
     kind: Literal["step"]
     every: Count
-    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    factor: Share = 0.1
 
 
 class Cosine(Settings):
-    """Up from near nothing over the warm-up, then down along a cosine to `final` of the learning rate."""
+    """A linear warm-up, then a cosine decay to `final` times the learning rate."""
 
     kind: Literal["cosine"]
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
@@ -101,20 +103,20 @@ class Cosine(Settings):
 
 
 class OneCycle(Settings):
-    """Up from `1/start` of the learning rate over the `warmup` share of the stage, then down to `1/end` of it."""
+    """A cosine from `1/start` of the learning rate up to it, for a share `warmup` of the stage, then to `1/end`."""
 
     kind: Literal["one_cycle"]
-    warmup: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    warmup: Share = 0.3
     start: Annotated[float, Field(gt=1.0)] = 25.0
     end: Annotated[float, Field(gt=1.0)] = 1e4
 
 
 class Plateau(Settings):
-    """Times `factor` when the monitored figure has not improved for `patience` epochs."""
+    """Multiplied by `factor` when the monitored value has not improved for `patience` epochs."""
 
     kind: Literal["plateau"]
     patience: Count = 2
-    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    factor: Share = 0.3
     minimum: Annotated[float, Field(ge=0.0)] = 1e-7
 
 
@@ -123,21 +125,21 @@ Schedule = Annotated[
 ]
 
 
-def _written_as_transforms(transforms: list[Any]) -> list[Any]:
+def _are_transforms(transforms: list[Any]) -> list[Any]:
     raise_key_problems(
         [
             (
                 str(number),
-                f"expected a transform such as HorizontalFlip or {{Rotate: {{limit: 10}}}}: got {transform!r}",
+                f"expected a transform such as HorizontalFlip or {{Rotate: {{limit: 10}}}}, got {transform!r}",
             )
             for number, transform in enumerate(transforms)
-            if not _is_written_as_transform(transform)
+            if not _is_transform(transform)
         ]
     )
     return transforms
 
 
-def _is_written_as_transform(transform: Any) -> bool:
+def _is_transform(transform: Any) -> bool:
     if isinstance(transform, str):
         return transform[:1].isupper()
     if not isinstance(transform, dict) or len(transform) != 1:
@@ -146,34 +148,38 @@ def _is_written_as_transform(transform: Any) -> bool:
     return isinstance(name, str) and name[:1].isupper() and isinstance(arguments, dict)
 
 
-Augmentation = Annotated[list[Any], AfterValidator(_written_as_transforms)]
-"""Albumentations by name: `HorizontalFlip`, or `Rotate: {limit: 10}`; `data/augmentation.py` builds and checks them."""
+Augmentation = Annotated[list[Any], AfterValidator(_are_transforms)]
+"""Albumentations by name: `HorizontalFlip`, or `Rotate: {limit: 10}`; `data/augmentation.py` checks and builds them."""
 
 
 class Stage(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     unfreeze: Unfreeze
+    """Which layers of the backbone are trained: none, all, {from: BLOCK}, {parameters: 0.3} or {layers: 0.3}."""
     epochs: Count
     batch_size: Count
     image_size: Annotated[int, Field(ge=16, le=2048)]
+    """Width and height in pixels."""
     optimizer: Optimizer = Optimizer(name="Adam")
+    """A Keras optimizer: its name, or {name: SGD, momentum: 0.9}."""
     learning_rate: Positive
     schedule: Schedule = Constant(kind="constant")
+    """How the learning rate changes: its kind alone, or {kind: cosine, warmup_epochs: 1}."""
     augmentation: Augmentation | None = None
-    """In this stage instead of the member's."""
+    """Replaces the config's augmentation in this stage."""
     early_stopping: Count | None = None
-    """Epochs without improvement after which the stage ends."""
+    """End the stage after this many epochs without improvement."""
     views: Count | None = None
-    """Only with `unfreeze: none`: so many augmented views of each image take turns, epoch after epoch, and what the
-    backbone makes of them is computed once. When left out, one for every five epochs begun. With as many as epochs,
-    each epoch has its own, as in any other stage."""
+    """Only with `unfreeze: none`: how many augmented views of each image the epochs take turns with, so that the
+    backbone computes each view once. One per five epochs by default; with as many views as epochs, each epoch has its
+    own, as in any other stage."""
 
     @property
     def shared_views(self) -> int | None:
-        """How many views the epochs take turns with; none where each epoch has its own."""
-        if not self.unfreeze.is_nothing:
+        """How many views the epochs share; None if each epoch has its own."""
+        if not self.unfreeze.is_none:
             return None
-        views = self.views or math.ceil(self.epochs / EPOCHS_A_VIEW)
+        views = self.views or math.ceil(self.epochs / EPOCHS_PER_VIEW)
         return views if views < self.epochs else None
 
     @field_validator("optimizer", mode="before")
@@ -186,16 +192,45 @@ class Stage(Settings):
         return value
 
     @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
+    def _fits_together(self) -> Self:
+        problems = []
         if isinstance(self.schedule, Cosine) and self.schedule.warmup_epochs >= self.epochs:
-            ends = f"the warm-up ends before the stage does, after {self.epochs} epochs"
-            raise_key_problems([("schedule.warmup_epochs", f"{ends}: got {self.schedule.warmup_epochs:g}")])
+            shorter = f"the warm-up must be shorter than the stage's {self.epochs} epochs"
+            problems.append(("schedule.warmup_epochs", f"{shorter}, got {self.schedule.warmup_epochs:g}"))
+        if self.views is not None and not self.unfreeze.is_none:
+            problems.append(("views", "epochs share views only if the backbone is frozen (unfreeze: none): remove it"))
+        raise_key_problems(problems)
         return self
 
+
+class TrainingSettings(Settings):
+    """What the configs of members and detectors have in common."""
+
+    seed: Seed = 42
+    augmentation: Augmentation = []
+    """Albumentations transforms, such as [HorizontalFlip, {Rotate: {limit: 10}}]."""
+    stages: list[Stage] = []
+    precision: Precision = "auto"
+    """The dtype of computations; weights are always float32. auto: mixed_float16 on GPUs that gain from it; on CPUs
+    mixed_bfloat16 if a long training's own steps are clearly faster with it; else float32."""
+    cache_gb: Annotated[float, Field(ge=0.0), NotInDigest] = 10.0
+    """Disk space for decoded images and features, in the cache folder; 0 disables the cache."""
+    save_every: Annotated[Positive, NotInDigest] = 10.0
+    """Minutes between checkpoints within an epoch. A checkpoint is always saved at the end of an epoch."""
+    tensorboard: Annotated[bool, NotInDigest] = False
+    """Write TensorBoard logs into the run folder."""
+
+    def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
+        """What these settings have against a stage: (key, message)."""
+        return []
+
     @model_validator(mode="after")
-    def _views_are_of_a_frozen_backbone(self) -> Self:
-        if self.views is not None and not self.unfreeze.is_nothing:
-            raise_key_problems(
-                [("views", "epochs share views only where the backbone is frozen (unfreeze: none): leave it out")]
-            )
+    def _stages_fit(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        problems = []
+        for number, stage in enumerate(self.stages):
+            if stage.name in names[:number]:
+                problems.append((f"stages.{number}.name", f"duplicate stage name {stage.name!r}"))
+            problems += [(f"stages.{number}.{key}", message) for key, message in self.problems_of_stage(stage)]
+        raise_key_problems(problems)
         return self

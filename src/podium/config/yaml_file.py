@@ -1,7 +1,8 @@
-"""Reading YAML the way a person means it, and --set on top of it."""
+"""Read a YAML file with the line of each key, and change values of it as `--set KEY=VALUE` does."""
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,28 @@ import yaml
 
 from podium.config.problems import Problem, nearest
 
-_PLAIN = {
+_SCALARS = {
     "int": r"-?(?:0|[1-9]\d*)",
     "float": r"[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
     "bool": r"true|True|TRUE|false|False|FALSE",
 }
-"""How a value without quotes looks for what it is; anything else, dates too, is text."""
+"""How an unquoted value of each type is written; everything else, dates included, is text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number, and `off`, `no`, `007` and dates as the text they are."""
+    """SafeLoader that reads `1e-3` as a number, and `off`, `no`, `007` and dates as text."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in (*_PLAIN, "timestamp")]
+    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in (*_SCALARS, "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _kind, _form in _PLAIN.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_form})$"), None)
+for _type, _form in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(f"^(?:{_form})$"), None)
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes what any reader, `_Loader` or another, would not take for text."""
+    """SafeDumper that quotes text which `_Loader` or a standard YAML reader would not read as text."""
 
 
 _Dumper.yaml_implicit_resolvers = {
@@ -44,13 +45,13 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def to_yaml(content: dict[str, Any]) -> str:
-    """The text of a file that `read_yaml` reads as this."""
+    """The YAML text that `read_yaml` reads as this content."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
 
 
 @dataclass
 class YamlFile:
-    """What a file holds, on which line each key stands, and what is wrong with it already."""
+    """The content of a file, the line of each key, and the problems found so far."""
 
     path: Path
     content: dict[str, Any] = field(default_factory=dict)
@@ -63,69 +64,66 @@ class YamlFile:
         return bool(self.problems) and not self.content
 
     def problem(self, key: str, message: str) -> Problem:
-        """A problem at the line of its key, of the nearest key around it, or of the --set it is from."""
+        """A problem at the line of its key, of the nearest key around it, or at the --set that set it."""
         parts = key.split(".")
         around = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-        made_by_set = key not in self.lines and any(one.startswith(f"{key}.") for one in self.overridden)
+        made_by_set = key not in self.lines and any(below.startswith(f"{key}.") for below in self.overridden)
         if made_by_set or not self.overridden.isdisjoint(around):
             return Problem(f"--set ({self.path})", key, message)
-        line = next((self.lines[one] for one in around if one in self.lines), self.lines.get(""))
+        line = next((self.lines[name] for name in around if name in self.lines), self.lines.get(""))
         return Problem(str(self.path), key, message, line)
 
 
 def read_yaml(path: Path) -> YamlFile:
-    read = YamlFile(path)
+    file = YamlFile(path)
+
+    def failed(message: str, line: int | None = None) -> YamlFile:
+        file.problems.append(Problem(str(path), "", message, line))
+        return file
+
     try:
-        text = path.read_text(encoding="utf-8")
+        content = _parse(path.read_text(encoding="utf-8"), file)
     except FileNotFoundError:
-        read.problems.append(Problem(str(path), "", f"no such file{_nearest_file(path)}"))
-        return read
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
-        read.problems.append(Problem(str(path), "", f"cannot be read: {reason}"))
-        return read
-    try:
-        content = _content(text, read)
+        return failed(f"no such file{_nearest_file(path)}")
+    except UnicodeDecodeError:
+        return failed("cannot be read: not UTF-8 text")
+    except OSError as error:
+        return failed(f"cannot be read: {(error.strerror or str(error)).lower()}")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        read.problems.append(Problem(str(path), "", f"not YAML: {_problem(error)}", mark.line + 1 if mark else None))
-        return read
+        return failed(f"not YAML: {_yaml_problem(error)}", mark.line + 1 if mark else None)
     except RecursionError:
-        read.problems.append(Problem(str(path), "", "nested too deeply, or an alias stands inside its own anchor"))
-        return read
+        return failed("nested too deeply, or an alias is inside its own anchor")
     except (ValueError, TypeError) as error:
-        read.problems.append(Problem(str(path), "", f"not YAML that podium reads: {error}"))
-        return read
+        return failed(f"not YAML that podium can read: {error}")
     if not isinstance(content, dict):
         got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
-        read.problems.append(Problem(str(path), "", f"expected keys with values at the top of the file: got {got}"))
-        return read
-    read.content = content
-    return read
+        return failed(f"expected keys with values at the top of the file, got {got}")
+    file.content = content
+    return file
 
 
-def _content(text: str, read: YamlFile) -> Any:
+def _parse(text: str, file: YamlFile) -> Any:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        _walk(node, "", read)
+        _note_lines(node, "", file)
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
-def _problem(error: yaml.YAMLError) -> str:
-    """What PyYAML found, in one line; with what it expected where the finding alone says little."""
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """PyYAML's problem on one line, with the context where the problem alone says little."""
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"{getattr(error, 'context', '')}, {problem}" if problem.startswith("but ") else problem
 
 
-def _walk(node: yaml.Node, key: str, read: YamlFile) -> None:
-    """Note the line of every key, and any key that stands twice."""
-    read.lines.setdefault(key, node.start_mark.line + 1)
+def _note_lines(node: yaml.Node, key: str, file: YamlFile) -> None:
+    """Note the line of every key, and report duplicate keys."""
+    file.lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
@@ -133,13 +131,13 @@ def _walk(node: yaml.Node, key: str, read: YamlFile) -> None:
             full = f"{key}.{name}" if key else name
             line = key_node.start_mark.line + 1
             if name in seen:
-                read.problems.append(Problem(str(read.path), full, "stands twice here; keep one", line))
+                file.problems.append(Problem(str(file.path), full, "duplicate key", line))
             seen.add(name)
-            read.lines[full] = line
-            _walk(value_node, full, read)
+            file.lines[full] = line
+            _note_lines(value_node, full, file)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, f"{key}.{index}", read)
+            _note_lines(item, f"{key}.{index}", file)
 
 
 def _nearest_file(path: Path) -> str:
@@ -147,7 +145,7 @@ def _nearest_file(path: Path) -> str:
     if not neighbours:
         return f"; is {path.parent} the right folder?"
     names = [neighbour.name for neighbour in neighbours]
-    return nearest(path.name, names, compared_by=lambda name: Path(name).stem.lower())  # .yaml alone is no likeness
+    return nearest(path.name, names, compared_by=lambda name: Path(name).stem.lower())  # a shared .yaml is no match
 
 
 def parse_value(text: str) -> Any:
@@ -159,9 +157,13 @@ def parse_value(text: str) -> Any:
         loader.dispose()
 
 
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Changes of a config: texts as --set takes them (`head.dropout=0.4`), or a dict (`{"head.dropout": 0.4}`)."""
+
+
 @dataclass(frozen=True)
 class Override:
-    """One `--set KEY=VALUE`."""
+    """One change of a config."""
 
     key: str
     value: Any
@@ -170,43 +172,51 @@ class Override:
     def first_key(self) -> str:
         return self.key.partition(".")[0]
 
-    @classmethod
-    def parse(cls, text: str) -> "Override | Problem":
-        key, equals, value = text.partition("=")
-        if not equals or not key or key.startswith(".") or key.endswith(".") or ".." in key:
-            return Problem("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
-        try:
-            return cls(key, parse_value(value))
-        except (yaml.YAMLError, ValueError, RecursionError):
-            return Problem("--set", key, f"{value!r} is not a YAML value")
+
+def parse_overrides(given: Overrides) -> tuple[list[Override], list[Problem]]:
+    if isinstance(given, Mapping):
+        return [Override(key, value) for key, value in given.items()], []
+    parsed = [_parse_override(text) for text in given]
+    return [one for one in parsed if isinstance(one, Override)], [one for one in parsed if isinstance(one, Problem)]
 
 
-def apply_overrides(read: YamlFile, overrides: Sequence[Override]) -> None:
-    """Put each override into the file's content; what does not lead anywhere becomes a problem."""
-    if read.is_unreadable:
+def _parse_override(text: str) -> Override | Problem:
+    key, equals, value = text.partition("=")
+    if not equals or not key or key.startswith(".") or key.endswith(".") or ".." in key:
+        return Problem("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
+    try:
+        return Override(key, parse_value(value))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return Problem("--set", key, f"{value!r} is not a YAML value")
+
+
+def apply_overrides(file: YamlFile, overrides: Sequence[Override]) -> None:
+    """Set each override's value in the file's content; a key that does not exist there becomes a problem."""
+    if file.is_unreadable:
         return
     for override in overrides:
-        message = _put(read.content, override.key.split("."), override.value)
-        read.overridden.add(override.key)
+        message = _set(file.content, override.key.split("."), override.value)
+        file.overridden.add(override.key)
         if message:
-            read.problems.append(read.problem(override.key, message))
+            file.problems.append(file.problem(override.key, message))
 
 
-def _put(content: Any, keys: list[str], value: Any) -> str | None:
+def _set(content: Any, keys: list[str], value: Any) -> str | None:
+    """Set the value below these keys, or return what is wrong with the keys."""
     here = content
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         where = ".".join(keys[:position]) or "the file"
         if isinstance(here, list):
             if not key.isdecimal() or int(key) >= len(here):
-                return f"{where} is a list of {len(here)}, counted from 0: {key!r} is none of them"
+                return f"{where} has {len(here)} items, numbered from 0, got {key!r}"
             if last:
-                here[int(key)] = value
+                here[int(key)] = copy.deepcopy(value)
             else:
                 here = here[int(key)]
         elif isinstance(here, dict):
             if last:
-                here[key] = value
+                here[key] = copy.deepcopy(value)
             else:
                 here = here.setdefault(key, {})
         else:

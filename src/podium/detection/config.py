@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag,
 
 from podium.config.backbones import SMALLEST
 from podium.config.competition import ShareFolds, checked_pattern
-from podium.config.kaggle_place import DataAtKaggle, KaggleKind, KagglePlace, is_at_kaggle, source_of
-from podium.config.member import BackboneSettings, Precision
+from podium.config.kaggle_names import DataAtKaggle, KaggleKind, KaggleSource, Slug, is_at_kaggle, source_of
+from podium.config.member import BackboneSettings
 from podium.config.problems import raise_key_problems
-from podium.config.settings import Positive, Settings, short_form
-from podium.config.stage import Augmentation, Stage
+from podium.config.settings import NotInDigest, Positive, Settings, short_form
+from podium.config.stage import Stage, TrainingSettings
 from podium.errors import RunError, WeightsError
 from podium.files import digest_of, digest_of_file, read_json
 from podium.models import weights
@@ -164,7 +164,7 @@ class PresetSettings(Settings):
     @field_validator("preset")
     @classmethod
     def _check_preset(cls, preset: str) -> str:
-        place = KagglePlace.parse(preset)
+        place = KaggleSource.parse(preset)
         if is_at_kaggle(preset) and (place is None or place.kind == "competition"):
             raise ValueError(
                 "expected kaggle-dataset:<owner>/<slug>/<folder> or kaggle-kernel:<owner>/<slug>/<folder>, such as"
@@ -191,14 +191,13 @@ class PresetSettings(Settings):
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
         """The dataset or kernel to attach, as its kind and owner/slug."""
-        place = KagglePlace.parse(self.preset)
-        return place.source if place else None
+        return source_of(self.preset)
 
     @property
     def kaggle_folder(self) -> str:
         """The path of the folder within that source."""
-        place = KagglePlace.parse(self.preset)
-        return place.inside if place else ""
+        place = KaggleSource.parse(self.preset)
+        return place.path if place else ""
 
     @property
     def begins_at_random(self) -> bool:
@@ -208,7 +207,7 @@ class PresetSettings(Settings):
     def minimum_size(self) -> int:
         return SMALLEST
 
-    def rehearsed(self) -> "PresetSettings | BackboneSettings":
+    def for_dry_run(self) -> "PresetSettings | BackboneSettings":
         """The backbone of a dry run, which uses no preset that has to be downloaded."""
         return self if self.is_a_folder else STAND_IN
 
@@ -273,20 +272,19 @@ class DetectionHead(Settings):
 # The file
 
 
-class DetectorSettings(Settings):
-    slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    title: str = ""
-    data_at_kaggle: DataAtKaggle = None
-    source: Source
-    classes: dict[str, Texts] = {}
+class DetectorSettings(TrainingSettings):
+    slug: Annotated[Slug, NotInDigest]
+    title: Annotated[str, NotInDigest] = ""
+    data_at_kaggle: Annotated[DataAtKaggle, NotInDigest] = None
+    source: Annotated[Source, NotInDigest]
+    classes: Annotated[dict[str, Texts], NotInDigest] = {}
     """Class name: the source's class names that it combines; or a list of the source's names. Default: all classes of
     the source, except for Open Images, where it is required."""
-    keep: Keep = Keep()
-    split: Split = ShareFolds(kind="shares")
-    empty_images: Annotated[int | float, PlainValidator(_count_or_share)] | None = None
+    keep: Annotated[Keep, NotInDigest] = Keep()
+    split: Annotated[Split, NotInDigest] = ShareFolds(kind="shares")
+    empty_images: Annotated[Annotated[int | float, PlainValidator(_count_or_share)] | None, NotInDigest] = None
     """Images without boxes: a count, or a share of the images with boxes. Default: none from Open Images, all from
     other sources."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     backbone: DetectorBackbone = BackboneSettings(name="ResNet50")
     levels: Annotated[int, Field(ge=5, le=7)] = 7
     """The coarsest level of the feature pyramid. A RetinaNet preset has its own."""
@@ -295,15 +293,10 @@ class DetectorSettings(Settings):
     box_weight: Positive = 10.0
     """Weight of the box loss relative to the class loss."""
     resize: Literal["squash", "pad"] = "pad"
-    augmentation: Augmentation = []
     stages: list[Stage] = []
     """May be empty in a file that only builds a dataset."""
     monitor: Literal["ap50", "ap", "iou"] = "ap50"
     """The validation metric that selects the best weights."""
-    precision: Precision = "auto"
-    cache_gb: Annotated[float, Field(ge=0.0)] = 10.0
-    save_every: Positive = 10.0
-    tensorboard: bool = False
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
@@ -341,22 +334,15 @@ class DetectorSettings(Settings):
         raise_key_problems(problems)
         return self
 
-    @model_validator(mode="after")
-    def _check_stages(self) -> Self:
-        names = [stage.name for stage in self.stages]
+    def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
         minimum = self.backbone.minimum_size
         problems = []
-        for number, stage in enumerate(self.stages):
-            key = f"stages.{number}"
-            if stage.name in names[:number]:
-                problems.append((f"{key}.name", f"duplicate stage name {stage.name!r}"))
-            if stage.image_size % STRIDE or stage.image_size < minimum:
-                expected = f"a multiple of {STRIDE}" + (f", at least {minimum}" * (minimum > STRIDE))
-                problems.append((f"{key}.image_size", f"expected {expected}, got {stage.image_size}"))
-            if stage.views is not None:
-                problems.append((f"{key}.views", "not supported for detectors: remove it"))
-        raise_key_problems(problems)
-        return self
+        if stage.image_size % STRIDE or stage.image_size < minimum:
+            expected = f"a multiple of {STRIDE}" + (f", at least {minimum}" * (minimum > STRIDE))
+            problems.append(("image_size", f"expected {expected}, got {stage.image_size}"))
+        if stage.views is not None:
+            problems.append(("views", "not supported for detectors: remove it"))
+        return problems
 
 
 # Cropping

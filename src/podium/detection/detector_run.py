@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
+from podium.config.settings import decisive
 from podium.detection.config import STAND_IN, DetectorSettings, PresetSettings, fingerprint
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.errors import ConfigError, DataError, RunError
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from podium.detection.figures import Figures
     from podium.detection.task import DetectionTask, ImagesWithBoxes
 
-DECISIVE = ("seed", "backbone", "levels", "anchors", "head", "box_weight", "resize", "augmentation", "stages",
-            "monitor", "precision")  # fmt: skip
-"""Keys of a detector that decide its weights; what the others say of its images is in the set."""
 EVALUATION, FIGURES = "evaluation", "figures.json"
 """The folder in the run folder, and the file in it that holds all figures."""
 
@@ -146,7 +144,7 @@ def _resolved(detector: Detector, boxset: "BoxDataset", contents: str, options: 
         "folds": _digest_of_table(boxset.images),
     }
     decides = {
-        "detector": _decisive(settings),
+        "detector": decisive(detector.settings),
         "limit": options.limit,
         "dry_run": options.dry_run,
         **made_of,
@@ -274,13 +272,13 @@ def find_trained(detector: Detector, runs: Path) -> Trained:
 
 
 def _trained_runs(detector: Detector, runs: Path) -> list[Trained]:
-    wanted = _decisive(detector.settings.model_dump(mode="json", by_alias=True))
+    wanted = decisive(detector.settings)
     found = []
     for path in runs.glob(f"{detector.name}-*/fold0"):
         run = Run(path)
         if run.is_trained and not run.state.get("dry_run"):
             trained = _trained_at(run)
-            if trained and _decisive(trained.settings.model_dump(mode="json", by_alias=True)) == wanted:
+            if trained and decisive(trained.settings) == wanted:
                 found.append(trained)
     return found
 
@@ -292,10 +290,6 @@ def _trained_at(run: Run) -> Trained | None:
         return Trained(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
-
-
-def _decisive(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: settings[key] for key in DECISIVE}
 
 
 def _cache(one: DetectorRun, console: Console) -> "Cache":

@@ -1,15 +1,13 @@
 """A detector file, read and validated; and the same config, small, for a dry run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from podium.config.dry_run import LARGER, SMALL, shortened
-from podium.config.loading import ExtraCheck, parse_overrides, validated, with_seed
-from podium.config.problems import raise_problems
+from podium.config.loading import ExtraCheck, load_settings
 from podium.config.stage import Unfreeze
-from podium.config.yaml_file import apply_overrides, read_yaml
+from podium.config.yaml_file import Overrides, read_yaml
 from podium.detection.config import STAND_IN, DetectorSettings
 
 DRY_RUN_IMAGES = 8
@@ -25,15 +23,9 @@ class Detector:
 
 
 def load_detector(
-    path: Path, overrides: Sequence[str] = (), seed: int | None = None, check: ExtraCheck | None = None
+    path: Path, overrides: Overrides = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Detector:
-    parsed, problems = parse_overrides(overrides)
-    read = read_yaml(path)
-    apply_overrides(read, parsed)
-    settings, more = validated(DetectorSettings, with_seed(read, seed), check)
-    raise_problems(problems + more)
-    assert settings is not None
-    return Detector(path.stem, settings)
+    return Detector(path.stem, load_settings(DetectorSettings, path, overrides, seed, check))
 
 
 def is_detector(path: Path) -> bool:
@@ -48,10 +40,8 @@ def as_dry_run_of_detector(detector: Detector) -> Detector:
     """
     settings = detector.settings
     smallest = next(size for size in count(SMALL, LARGER) if size >= settings.backbone.minimum_size)
-    small = shortened(settings, smallest)
-    if small["backbone"] is STAND_IN:
+    stages, backbone = shortened(settings.stages, smallest), settings.backbone.for_dry_run()
+    if backbone is STAND_IN:
         half = {"unfreeze": Unfreeze(layers=0.5)}
-        small["stages"] = [
-            stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in small["stages"]
-        ]
-    return replace(detector, settings=settings.model_copy(update=small))
+        stages = [stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in stages]
+    return replace(detector, settings=settings.model_copy(update={"stages": stages, "backbone": backbone}))

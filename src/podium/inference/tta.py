@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.config.tta import TestTimeViews, view_part
+from podium.config.member import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
 from podium.data.images import Frame, Image, Resize, frame_of, square
 from podium.evaluation.metrics import Metric

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.ensemble import EnsembleSettings
-from podium.config.kaggle_names import slug_of
-from podium.config.kaggle_place import KaggleKind
+from podium.config.kaggle_names import KaggleKind, slug_of
 from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
 from podium.config.settings import Settings
 from podium.detection.loading import Detector, is_detector, load_detector

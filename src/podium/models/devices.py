@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from podium.config.member import Precision
-from podium.config.stage import Stage
+from podium.config.stage import Precision, Stage
 from podium.models import feed
 
 FIRST_WITH_TENSOR_CORES = (7, 0)

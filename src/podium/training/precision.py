@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from podium.config.member import MemberSettings, Precision
-from podium.config.stage import Stage
+from podium.config.member import MemberSettings
+from podium.config.stage import Precision, Stage
 from podium.errors import PodiumError
 from podium.files import digest_of, read_json, write_json
 from podium.hardware import cpu_name, has_bfloat16
@@ -43,7 +43,7 @@ def choose_cpu_precision(
 
     Short trainings use float32 without timing; `rows=None` times in any case. `supported` and `command` are for tests.
     """
-    stages = [stage for stage in settings.stages if not stage.unfreeze.is_nothing]
+    stages = [stage for stage in settings.stages if not stage.unfreeze.is_none]
     if not stages or not (has_bfloat16() if supported is None else supported):
         return FLOAT32
     if rows is not None and rows * sum(map(_pixels, stages)) < MIN_PIXELS:

@@ -6,7 +6,7 @@ begins with a copy of the other run's newest state, and the other run stays as i
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
 """What may change in a stage that is under way. In one that has not begun, everything may."""
-FREE = (
-    "competition", "folds", "tta", "tensorboard", "save_every", "cache_gb", "stages",
-    "slug", "title", "data_at_kaggle", "source", "classes", "keep", "split", "empty_images",
-)  # fmt: skip
-"""Keys of a member or a detector that decide no weights, or are compared one by one."""
 MADE_OF = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
 
 
@@ -58,10 +53,11 @@ class Judged:
     refused: list[str]
 
 
-def judge(was: dict[str, Any], asked: dict[str, Any], progress: "Progress") -> Judged:
+def judge(was: dict[str, Any], asked: dict[str, Any], decisive: Collection[str], progress: "Progress") -> Judged:
+    """`decisive` are the keys of the settings that decide the weights."""
     refused = [
         f"{key} {_short(before)} -> {_short(after)}"
-        for key, before, after in _differences(_lasting(was), _lasting(asked))
+        for key, before, after in _differences(_lasting(was, decisive), _lasting(asked, decisive))
     ]
     changes: list[Change] = []
     at = now()
@@ -78,7 +74,7 @@ def judge(was: dict[str, Any], asked: dict[str, Any], progress: "Progress") -> J
                 changes.append(Change(number, 0, 0, "stage", before, after, "resume", at))
             continue
         is_over = number < current or (number == current and all(progress.is_over(_stage(one)) for one in (old, new)))
-        for key, before, after in _differences(_with_views(old), _with_views(new)):
+        for key, before, after in _differences(old, new):
             if number > current:
                 changes.append(Change(number, 0, 0, key, before, after, "resume", at))
             elif is_over or key.split(".")[0] not in IN_A_STAGE:
@@ -91,11 +87,11 @@ def judge(was: dict[str, Any], asked: dict[str, Any], progress: "Progress") -> J
     return Judged(changes, refused)
 
 
-def _lasting(resolved: dict[str, Any]) -> dict[str, Any]:
+def _lasting(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, Any]:
     """What holds from a training's first step to its last."""
     made_of = resolved["made_of"]
     return {
-        **{key: value for key, value in settings_in(resolved).items() if key not in FREE},
+        **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},
         **{name: made_of[key] for key, name in MADE_OF.items()},
         "metric": resolved.get("competition", {}).get("metric"),
         "limit": resolved["limit"],
@@ -105,11 +101,6 @@ def _lasting(resolved: dict[str, Any]) -> dict[str, Any]:
 
 def _stage(content: dict[str, Any]) -> Stage:
     return Stage.model_validate(content)
-
-
-def _with_views(content: dict[str, Any]) -> dict[str, Any]:
-    """A stage as it is resolved; where it does not say how many views a frozen backbone sees, every epoch has one."""
-    return {"views": content["epochs"], **content} if content["unfreeze"] == "none" else content
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -146,7 +137,7 @@ def other_runs(run: Run, name: str) -> list[Run]:
     return sorted((one for one in others if one.checkpoints), key=lambda one: one.saved_at, reverse=True)
 
 
-def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | None:
+def find_source(run: Run, asked: dict[str, Any], decisive: Collection[str], console: Console) -> Source | None:
     """The run last saved that the config asked for can go on from; none when there is no other run at all."""
     from podium.training.checkpoints import CheckpointStore
 
@@ -158,7 +149,7 @@ def find_source(run: Run, asked: dict[str, Any], console: Console) -> Source | N
             if saved is None:
                 continue
             saved.progress.changes = merged(saved.progress.changes, read_changes(other.path))
-            judged = judge(read_config(other), asked, saved.progress)
+            judged = judge(read_config(other), asked, decisive, saved.progress)
         except RunError as error:
             refusals.append(str(error))
             continue
@@ -178,7 +169,7 @@ def read_config(run: Run) -> dict[str, Any]:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         for stage in settings_in(content)["stages"]:
             _stage(stage)
-        _lasting(content)
+        _lasting(content, ())
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise RunError(
             f"{run.config} does not say what that run was made of; without it no other config can go on from it: leave"

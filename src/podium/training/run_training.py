@@ -1,14 +1,14 @@
 """One training in its run folder: begun, or gone on with; locked, timed, saved. Whatever it is of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
-from podium.config.member import Precision
-from podium.config.stage import Stage
+from podium.config.settings import decisive_keys
+from podium.config.stage import TrainingSettings
 from podium.errors import MemoryFullError, RunError, TrainingDivergedError
 from podium.files import SMALL_FILES, report_full_disk
 from podium.locks import locked
@@ -18,25 +18,6 @@ from podium.training.libraries import import_libraries
 
 if TYPE_CHECKING:
     from podium.training.task import Task
-
-
-class TrainingSettings(Protocol):
-    """What every config of something trained says."""
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def stages(self) -> Sequence[Stage]: ...
-
-    @property
-    def precision(self) -> Precision: ...
-
-    @property
-    def save_every(self) -> float: ...
-
-    @property
-    def tensorboard(self) -> bool: ...
 
 
 class Trainable(Protocol):
@@ -109,7 +90,7 @@ def _begin(one: Trainable, console: Console, resume: bool) -> None:
             " those back, or move that folder away to start anew"
         )
     if one.options.resume and not one.run.state:  # else it has begun anew before, on purpose
-        source = find_source(one.run, one.resolved, console)
+        source = find_source(one.run, one.resolved, decisive_keys(type(one.settings)), console)
         if source:
             branch(source, one.run, one.resolved, folds)
             tell_changes(source, one.run, one.resolved, console)

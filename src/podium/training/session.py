@@ -10,8 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from podium.changes import merged, read_changes
-from podium.config.member import Precision
-from podium.config.stage import Stage
+from podium.config.stage import Precision, Stage
 from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolved

@@ -21,8 +21,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.config.member import MemberSettings, Precision
-from podium.config.stage import Stage
+from podium.config.member import MemberSettings
+from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError, PodiumError
 
 COMMAND = (sys.executable, "-m", "podium.training.step_timing")

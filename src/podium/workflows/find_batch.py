@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from podium.config.loading import Member
-from podium.config.member import Precision
-from podium.config.stage import Stage
+from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError
 from podium.files import atomic_write
 from podium.hardware import free_memory

@@ -11,6 +11,7 @@ from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.config.member import MemberSettings
+from podium.config.settings import decisive_keys
 from podium.errors import ConfigError, RunError
 from podium.files import digest_of, read_json
 from podium.models.weights import fingerprint
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from podium.data.table import CompetitionRows
     from podium.inference.predict import ToPredict
     from podium.training.classification import ClassificationTask, LabelledImages
-
-
-UNDECISIVE = ("folds", "tta", "tensorboard", "save_every", "cache_gb")
-"""Keys of a member that do not decide its weights."""
 
 
 @dataclass(frozen=True)
@@ -236,15 +233,11 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
 def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with a digest of everything that determines the weights."""
     settings = member.settings.model_dump(mode="json", by_alias=True)
-    if settings["precision"] == "auto":  # as runs have it that were begun before there was a choice
-        del settings["precision"]
     for stage, content in zip(member.settings.stages, settings["stages"], strict=True):
         content["views"] = stage.shared_views
-        if stage.shared_views is None:  # the same
-            del content["views"]
     competition = member.competition.model_dump(mode="json", by_alias=True)
     decides = {
-        "member": {key: value for key, value in settings.items() if key not in UNDECISIVE},
+        "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: the order is that of the model's outputs
         "weights": fingerprint(member.name, member.settings.backbone),

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from podium.config.kaggle_names import KernelRef
-from podium.config.kaggle_place import KagglePlace
+from podium.config.kaggle_names import KernelRef, source_of
 from podium.errors import BundleError, KaggleError, NotFoundError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.outputs import pull, with_version
@@ -47,8 +46,7 @@ def rehearse_kernel(
     metadata = read_metadata(METADATA)
     check_metadata(metadata, METADATA)
     about = read_about(SCRIPT)
-    place = KagglePlace.parse(about.get("data_at", ""))
-    source_of_data = place.source if place else None
+    source_of_data = source_of(about.get("data_at"))
 
     def folder_of(source: Source) -> Path:
         slug = about["data_of"] if source == source_of_data else None

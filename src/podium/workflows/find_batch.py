@@ -288,7 +288,7 @@ def draw_chart(found: FoundBatch, path: Path) -> None:
 
     timings, stage, gigabyte = found.timings, found.stage, 1e9
     sizes = [timing.batch_size for timing in timings]
-    with mpl.rc_context({"axes.grid": True, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.6, 6.4), dpi=130, layout="constrained")
         speed, memory = figure.subplots(2, 1, sharex=True)
     speed.set_title(
@@ -298,7 +298,7 @@ def draw_chart(found: FoundBatch, path: Path) -> None:
     speed.plot(found.fastest.batch_size, found.fastest.images_per_second, "o", ms=9, label="fastest")
     if found.own:
         speed.plot(found.own.batch_size, found.own.images_per_second, "ko", ms=13, mfc="none", label="own batch size")
-    speed.set(ylabel="images per second", ylim=(0, None))
+    speed.set(ylabel="images per second")
     memory.plot(sizes, [timing.memory / gigabyte for timing in timings], "o-", label="measured")
     if estimates := [one for one in found.too_large if one.estimated_memory is not None]:
         estimated = [(one.estimated_memory or 0) / gigabyte for one in estimates]
@@ -307,10 +307,11 @@ def draw_chart(found: FoundBatch, path: Path) -> None:
             memory.axhline(found.memory_limit / gigabyte, color="C3", label="limit")
     if tried := [one.batch_size for one in found.too_large if one.estimated_memory is None]:
         memory.vlines(tried, 0, 1, transform=memory.get_xaxis_transform(), color="0.6", ls="--", label="did not fit")
-    memory.set(xlabel="batch size", ylabel="memory of one GPU (GB)" if found.gpus else "memory (GB)", ylim=(0, None))
+    memory.set(xlabel="batch size", ylabel="memory of one GPU (GB)" if found.gpus else "memory (GB)")
     memory.set_xscale("log", base=2)
     memory.xaxis.set_major_formatter("{x:.0f}")
     for axes in (speed, memory):
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.legend(frameon=False)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")

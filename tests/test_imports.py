@@ -101,6 +101,6 @@ def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_pa
 
 
 def test_blending_and_reading_configs_need_no_heavy_libraries():
-    script = "import podium.ensemble.result, podium.data.table, podium.data.folds, podium.workflows.run"
+    script = "import podium.ensemble.blend, podium.data.table, podium.data.folds, podium.workflows.run"
     done = run_without(HEAVY_LIBRARIES, script)
     assert (done.returncode, done.stderr) == (0, "")

@@ -480,7 +480,7 @@ def test_damaged_predictions(podium, make_run):
     one, other = make_run("wide"), make_run("narrow")
     (file,) = other.glob("predictions-*/oof.csv")
     file.write_text("id,label,fold,p_0\n0000.jpg,0,0,high\n")
-    assert refusal(podium, one, other).startswith(f"{file}, line 2: ")
+    assert refusal(podium, one, other).startswith(f"{file}: 'high' in column p_0")
 
 
 def test_more_runs_than_letters(podium):

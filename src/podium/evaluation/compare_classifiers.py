@@ -39,7 +39,7 @@ from podium.evaluation.statistics import (
     mcnemar,
 )
 from podium.files import digest_of, read_json
-from podium.predictions import Predictions, align, concatenate, numbers_of, read_predictions
+from podium.predictions import Predictions, align, concatenate, read_predictions
 from podium.runs import Run
 
 OUT_OF_FOLD = "oof.csv"
@@ -153,7 +153,7 @@ def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
     return PairedPredictions(
         ids,
         first.classes,
-        numbers_of(aligned[0]),
+        aligned[0].class_numbers,
         [table.probs for table in aligned],
         [len(table.ids) - len(ids) for table in ordered],
         [int(np.sum(aligned[0].folds != table.folds)) for table in aligned],

@@ -30,7 +30,7 @@ from podium.workflows.submission import print_problems, submission_problems
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.ensemble.result import EnsembleResult, MemberResult
+    from podium.ensemble.blend import EnsembleResult, MemberResult
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,7 +154,7 @@ def blend(
 
 def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions], name: str) -> Blend:
     """Blend as the config of an ensemble says. A finished blend of the same predictions is read, not repeated."""
-    from podium.ensemble.result import blend_members
+    from podium.ensemble.blend import blend_members
 
     first = predictions[0]
     for other in predictions:
@@ -172,7 +172,7 @@ def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions],
 
 
 def _member_results(predictions: Sequence[FoldPredictions]) -> "list[MemberResult]":
-    from podium.ensemble.result import read_member
+    from podium.ensemble.blend import read_member
 
     competition = predictions[0].competition
     names = dict.fromkeys(fold.member for fold in predictions)

@@ -36,7 +36,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="weights of MobileNetV2 without its top; random ones if left out")
     parser.add_argument("--torch", type=Path, help="a folder that pip installed torch into, where it is not installed")
     parser.add_argument(
-        "--only", action="append", options=MEASURES, metavar="NAME", help=f"{', '.join(MEASURES)}; again for more"
+        "--only", action="append", choices=MEASURES, metavar="NAME", help=f"{', '.join(MEASURES)}; again for more"
     )
     parser.add_argument("--short", action="store_true", help="a minute, of everything a little: it shows that all runs")
     parser.add_argument("--turns", type=int, help=f"how often each is measured, {FULL.turns} if left out")

@@ -101,7 +101,7 @@ def training_memory(folder: str) -> dict[str, Any]:
 
     What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
     """
-    from podium.data.image_source import Cache
+    from podium.data.image_cache import Cache
     from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer

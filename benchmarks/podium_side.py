@@ -20,8 +20,9 @@ from benchmarks.feeding import as_arrays, as_fit_is_fed
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, MEMBER
 from podium.data.augmentation import Augmentation
 from podium.data.batches import TrainingBatches
-from podium.data.image_source import Cache, Supply
-from podium.models.feed import fed
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
+from podium.models.feed import as_dataset
 
 QUIET = Console(quiet=True)
 CACHE_GB = 10.0
@@ -34,7 +35,7 @@ def training_batches(folder: Path, augmented: bool = True, cached: bool = True) 
     labels = [classes.index(path.parent.name) for path in paths]
     transforms = yaml.safe_load(MEMBER.read_text())["augmentation"] if augmented else []
     return TrainingBatches(
-        Supply(paths, Cache("benchmark", CACHE_GB) if cached else None),
+        ImageSource(paths, Cache("benchmark", CACHE_GB) if cached else None),
         np.eye(len(classes), dtype=np.float32)[labels],
         image_size=IMAGE_SIZE,
         resize="squash",
@@ -58,7 +59,7 @@ class Opened:
 
 @contextmanager
 def opened(batches: TrainingBatches) -> Iterator[Opened]:
-    with fed(batches) as feed:
+    with as_dataset(batches) as feed:
         yield Opened(batches, feed)
 
 

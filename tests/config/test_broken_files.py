@@ -245,7 +245,7 @@ STAGE_PROBLEMS = [
     ("views: 0", "expected 1 or more, got 0"),
     ("views: all", "expected a whole number, got 'all'"),
     ("augmentation: HorizontalFlip", "expected a list, got 'HorizontalFlip'"),
-    ("augmentation: [Rotat]", "'Rotat' is no transform of Albumentations; did you mean 'Rotate'?"),
+    ("augmentation: [Rotat]", "'Rotat' is not a transform of Albumentations; did you mean 'Rotate'?"),
     ("augmentation: [Rotate: {limt: 5}]", "Rotate has no argument limt; did you mean 'limit'?"),
     (
         "augmentation: [horizontalflip]",
@@ -271,7 +271,7 @@ VIEW_PROBLEMS = [
         "[{scale: 1.1, rotate: 5}]",
         "tta: expected a view as a name with its value, such as {scale: 1.1}, got {'scale': 1.1, 'rotate': 5}",
     ),
-    ("[[identity, Rotat]]", "tta.0.1: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?"),
+    ("[[identity, Rotat]]", "tta.0.1: 'Rotat' is not a transform of Albumentations; did you mean 'Rotate'?"),
     ("{mean: geometic}", "tta.mean: expected one of arithmetic, geometric; got 'geometic'; did you mean 'geometric'?"),
 ]
 COMPETITION_PROBLEMS = [
@@ -375,7 +375,7 @@ ENSEMBLE_PROBLEMS = [
     (
         "blend: mean",
         "tta: [identity, Rotat]",
-        "ensembles/broken.yaml:4  tta.1: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?",
+        "ensembles/broken.yaml:4  tta.1: 'Rotat' is not a transform of Albumentations; did you mean 'Rotate'?",
     ),
 ]
 
@@ -472,7 +472,7 @@ sed: 3
         "  members/broken.yaml:5  stages.0.unfreeze: expected none, all, {from: BLOCK}, {parameters: 0.3} or"
         " {layers: 0.3}, got 'most'",
         "  members/broken.yaml:6  stages.0.epochs: expected 1 or more, got 0",
-        "  members/broken.yaml:9  stages.0.augmentation.0: 'Rotat' is no transform of Albumentations; did you mean"
+        "  members/broken.yaml:9  stages.0.augmentation.0: 'Rotat' is not a transform of Albumentations; did you mean"
         " 'Rotate'?",
         "  members/broken.yaml:12  head.pooling: duplicate key",
         "  members/broken.yaml:13  tta: 'identiy' is not a view; did you mean 'identity'?",

@@ -226,7 +226,7 @@ def test_what_is_no_override_is_told(member, override, message):
         ),
         (
             "augmentation=[Rotat]",
-            "augmentation.0: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?",
+            "augmentation.0: 'Rotat' is not a transform of Albumentations; did you mean 'Rotate'?",
         ),
     ],
 )

@@ -25,16 +25,16 @@ def left_half_red():
     return image
 
 
-def test_a_certain_flip_turns_left_to_right():
+def test_a_flip_with_p_1_always_flips():
     flip = Augmentation([{"HorizontalFlip": {"p": 1.0}}], 32)
     assert (flip(left_half_red(), seed=0) == left_half_red()[:, ::-1]).all()
 
 
-def test_no_transforms_give_the_very_image_back():
+def test_without_transforms_the_image_is_returned_itself():
     assert Augmentation([], 32)(IMAGE, seed=0) is IMAGE
 
 
-def test_the_seed_alone_decides_how_a_image_is_changed():
+def test_the_seed_alone_decides_the_augmentation():
     first, other = Augmentation(MANY, 32), Augmentation(MANY, 32)
     before = [first(IMAGE, seed) for seed in range(20)]
     again = [other(IMAGE, seed) for seed in reversed(range(20))][::-1]  # whatever came between
@@ -42,7 +42,7 @@ def test_the_seed_alone_decides_how_a_image_is_changed():
     assert len({image.tobytes() for image in before}) == 20
 
 
-def test_every_thread_changes_a_image_alike():
+def test_every_thread_augments_in_the_same_way():
     augmentation = Augmentation(MANY, 32)
     expected = [augmentation(IMAGE, seed).tobytes() for seed in range(40)]
     together = threading.Barrier(4)
@@ -57,14 +57,14 @@ def test_every_thread_changes_a_image_alike():
             assert [found[seed] for seed in range(40)] == expected
 
 
-def test_the_image_given_is_not_changed_itself():
+def test_the_input_is_not_changed():
     before = IMAGE.copy()
     for seed in range(10):
         Augmentation(MANY, 32)(IMAGE, seed)
     assert (before == IMAGE).all()
 
 
-def test_one_of_takes_one_transform_and_may_hold_another_one_of():
+def test_one_of_applies_one_transform_and_can_be_nested():
     flips = {"OneOf": {"p": 1.0, "transforms": [{"HorizontalFlip": {"p": 1.0}}, {"VerticalFlip": {"p": 1.0}}]}}
     nested = {"OneOf": {"p": 1.0, "transforms": [flips, {"Transpose": {"p": 1.0}}]}}
     expected = {one.tobytes() for one in (IMAGE[:, ::-1], IMAGE[::-1], IMAGE.transpose(1, 0, 2))}
@@ -72,7 +72,7 @@ def test_one_of_takes_one_transform_and_may_hold_another_one_of():
     assert {augmentation(IMAGE, seed).tobytes() for seed in range(40)} == expected
 
 
-def test_what_one_transform_draws_says_nothing_about_the_next():
+def test_transforms_draw_independent_random_numbers():
     flips = Augmentation(["HorizontalFlip", "VerticalFlip"], 32)
     ways = {"none": IMAGE, "across": IMAGE[:, ::-1], "down": IMAGE[::-1], "both": IMAGE[::-1, ::-1]}
     name_of = {image.tobytes(): name for name, image in ways.items()}
@@ -81,60 +81,60 @@ def test_what_one_transform_draws_says_nothing_about_the_next():
 
 
 @pytest.mark.parametrize("size", ["image_size", ["image_size", "image_size"]])
-def test_image_size_stands_for_the_stages_own(size):
+def test_image_size_is_replaced_by_that_of_the_stage(size):
     assert build_transform({"RandomResizedCrop": {"size": size}}, 48).size == (48, 48)
 
 
-def test_image_size_is_a_number_where_one_is_asked_for_also_inside_one_of():
+def test_image_size_is_replaced_inside_one_of():
     one_of = build_transform(
         {"OneOf": {"transforms": [{"Resize": {"height": "image_size", "width": "image_size"}}]}}, 48
     )
     assert (one_of.transforms[0].height, one_of.transforms[0].width) == (48, 48)
 
 
-def test_a_list_of_yaml_is_a_range():
+def test_a_list_in_yaml_becomes_a_tuple():
     assert build_transform({"Rotate": {"limit": [-3, 7]}}, 32).limit == (-3, 7)
 
 
 @pytest.mark.parametrize(
-    ("written", "reason"),
+    ("item", "reason"),
     [
-        ("HorizontalFlp", "'HorizontalFlp' is no transform of Albumentations; did you mean 'HorizontalFlip'?"),
+        ("HorizontalFlp", "'HorizontalFlp' is not a transform of Albumentations; did you mean 'HorizontalFlip'?"),
         ("horizontal_flip", "did you mean 'HorizontalFlip'?"),
         ({"Rotate": {"limt": 10}}, "Rotate has no argument limt; did you mean 'limit'?"),
         ({"OneOf": {"transforms": [{"Rotate": {"limt": 10}}]}}, "Rotate has no argument limt"),
         ({"Rotate": {"limit": "wide"}}, "Rotate: limit"),
         ({"HorizontalFlip": {"p": 2}}, "HorizontalFlip: p: Input should be less than or equal to 1"),
-        ({"Rotate": 10}, "Rotate takes arguments by name, such as {p: 0.5}: got 10"),
-        ({"Rotate": None}, "Rotate takes arguments by name"),
-        ({"OneOf": {"transforms": []}}, "OneOf takes a list of transforms: got []"),
-        ({"OneOf": {"transforms": "HorizontalFlip"}}, "OneOf takes a list of transforms: got 'HorizontalFlip'"),
-        ({"OneOf": {"transforms": [3]}}, "a transform is a name, or one with its arguments"),
-        ({"Rotate": {}, "HorizontalFlip": {}}, "a transform is a name, or one with its arguments"),
-        ({}, "a transform is a name, or one with its arguments"),
+        ({"Rotate": 10}, "Rotate: expected named arguments such as {p: 0.5}, got 10"),
+        ({"Rotate": None}, "Rotate: expected named arguments"),
+        ({"OneOf": {"transforms": []}}, "OneOf: expected a list of transforms, got []"),
+        ({"OneOf": {"transforms": "HorizontalFlip"}}, "OneOf: expected a list of transforms, got 'HorizontalFlip'"),
+        ({"OneOf": {"transforms": [3]}}, "expected a transform's name"),
+        ({"Rotate": {}, "HorizontalFlip": {}}, "expected a transform's name"),
+        ({}, "expected a transform's name"),
         ("BasicTransform", "BasicTransform: NotImplementedError"),
-        ("BboxParams", "'BboxParams' is no transform"),
+        ("BboxParams", "'BboxParams' is not a transform"),
     ],
 )
-def test_a_transform_that_cannot_be_is_told_in_one_line(written, reason):
+def test_an_invalid_transform_is_a_one_line_error(item, reason):
     with pytest.raises(ConfigError) as caught:
-        build_transform(written, 32)
+        build_transform(item, 32)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("written", "reason"),
+    ("item", "reason"),
     [
-        ({"RandomCrop": {"height": 20, "width": 24}}, "turned 32×32 pixels into 24×20; .* `size: image_size`"),
-        ({"Normalize": {"p": 1.0}}, "turned uint8 into float32; .* the model does that itself"),
-        ({"MaskDropout": {"p": 1.0}}, "failed on an image of 32×32 pixels .*mask"),
-        ({"CenterCrop": {"height": 64, "width": 64}}, "failed on an image of 32×32 pixels"),
+        ({"RandomCrop": {"height": 20, "width": 24}}, "changed 32×32 pixels to 24×20; .* `size: image_size`"),
+        ({"Normalize": {"p": 1.0}}, "changed uint8 to float32; .* the model does that itself"),
+        ({"MaskDropout": {"p": 1.0}}, "failed for an image of 32×32 pixels .*mask"),
+        ({"CenterCrop": {"height": 64, "width": 64}}, "failed for an image of 32×32 pixels"),
     ],
 )
-def test_a_image_keeps_its_size_and_its_kind_of_numbers(written, reason):
+def test_an_augmentation_must_keep_shape_and_type(item, reason):
     with pytest.raises(ConfigError, match=reason):
-        Augmentation([written], 32)(IMAGE, seed=0)
+        Augmentation([item], 32)(IMAGE, seed=0)
 
 
 def member(**changes):
@@ -142,12 +142,12 @@ def member(**changes):
     return {"augmentation": ["HorizontalFlip"], "stages": stages, "tta": ["identity", {"scale": 1.1}], **changes}
 
 
-def test_a_member_without_problems_has_none():
+def test_a_valid_member_has_no_problems():
     assert transform_problems(member(augmentation=MANY)) == []
     assert transform_problems({}) == []
 
 
-def test_problems_are_told_by_the_key_where_they_stand():
+def test_problems_are_reported_with_their_keys():
     problems = transform_problems(
         member(
             augmentation=["HorizontalFlip", "VerticalFlp"],
@@ -162,30 +162,30 @@ def test_problems_are_told_by_the_key_where_they_stand():
     assert [key for key, _ in problems] == keys
 
 
-def test_a_short_list_of_views_has_its_own_key():
+def test_a_plain_list_of_views_has_its_own_key():
     assert [key for key, _ in transform_problems(member(tta=["identity", "Transpos"]))] == ["tta.1"]
 
 
 @pytest.mark.parametrize("shape", ["none", None, 3, {"views": 3}, [3], [[3]], {"views": [None]}])
-def test_what_the_schema_tells_is_not_told_twice(shape):
+def test_problems_of_the_schema_are_not_reported_again(shape):
     assert transform_problems(member(tta=shape, augmentation=shape, stages=shape)) == []
     assert transform_problems(member(stages=[{"image_size": "large", "augmentation": shape}])) == []
 
 
-def test_a_transform_that_only_fails_on_a_image_is_found_before_training():
+def test_a_transform_that_fails_on_images_is_found_before_training():
     seldom = {"RandomCrop": {"height": 20, "width": 20, "p": 0.01}}
     ((key, reason),) = transform_problems(member(augmentation=["HorizontalFlip", seldom]))
     assert key == "augmentation.1"
-    assert "turned 32×32 pixels into 20×20" in reason
+    assert "changed 32×32 pixels to 20×20" in reason
 
 
-def test_each_stages_transforms_are_tried_at_its_own_size():
+def test_transforms_are_tried_at_the_image_size_of_each_stage():
     crop = {"RandomResizedCrop": {"size": [48, 48]}}
     assert transform_problems(member(stages=[{"image_size": 48, "augmentation": [crop]}, {"image_size": 32}])) == []
     assert [key for key, _ in transform_problems(member(augmentation=[crop]))] == ["augmentation.0"]
 
 
-def test_a_warning_of_the_library_while_it_is_tried_reaches_nobody():
+def test_warnings_while_transforms_are_tried_are_suppressed():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert transform_problems(member(augmentation=["ConstrainedCoarseDropout", "ToRGB"])) == []

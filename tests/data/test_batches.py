@@ -3,12 +3,11 @@ import keras
 import numpy as np
 import pytest
 
-from podium.data.augmentation import Augmentation
+from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import PredictionBatches, TrainingBatches
-from podium.data.image_source import Supply
-from podium.data.preprocessing import PlainLook
+from podium.data.catalogue import ImageSource
 from podium.errors import DataError
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 
 AUGMENTATION = [
     "HorizontalFlip",
@@ -32,7 +31,7 @@ def paths(tmp_path):
 
 def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4):
     return TrainingBatches(
-        Supply(paths),
+        ImageSource(paths),
         TARGETS,
         image_size=20,
         resize="squash",
@@ -120,7 +119,7 @@ class Recorder(keras.Model):
 def fed_by_fit(batches, epochs):
     model = Recorder()
     model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
-    with fed(batches) as feed:
+    with as_dataset(batches) as feed:
         model.fit(feed, epochs=epochs, callbacks=[Epochs(batches)], shuffle=False, verbose=0)
     return model.seen
 
@@ -139,10 +138,10 @@ def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, mon
 @pytest.mark.parametrize("workers", [1, 4])
 def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers):
     monkeypatch.setenv("PODIUM_WORKERS", str(workers))
-    batches = PredictionBatches(Supply(paths), [PlainLook(8, "squash")], batch_size=4)
+    batches = PredictionBatches(ImageSource(paths), [PlainView(8, "squash")], batch_size=4)
     images = keras.Input((8, 8, 3), dtype="uint8")
     reds = keras.Model(images, keras.layers.Lambda(lambda x: x[:, 0, 0, 0], output_shape=())(images))
-    with fed(batches) as feed:
+    with as_dataset(batches) as feed:
         assert reds.predict(feed, verbose=0).tolist() == [10 * row for row in range(ROWS)]
     assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
 
@@ -152,5 +151,5 @@ def test_what_goes_wrong_while_a_batch_is_made_comes_out_as_itself(paths):
     batches = training_batches(paths)
     model = Recorder()
     model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
-    with pytest.raises(DataError, match=r"8\.png is not an image"), fed(batches) as feed:
+    with pytest.raises(DataError, match=r"8\.png is not a readable image"), as_dataset(batches) as feed:
         model.fit(feed, shuffle=False, verbose=0)

@@ -6,7 +6,7 @@ import pytest
 
 from podium.config.competition import Competition
 from podium.data.folds import make_folds, read_folds, stratified_limit
-from podium.data.table import CompetitionRows
+from podium.data.table import CompetitionRows, ImagePaths
 from podium.errors import ConfigError, DataError
 
 
@@ -14,8 +14,7 @@ def rows_with(labels, groups=None, folder=Path("data")):
     train = pd.DataFrame(
         {"id": [f"p{row}" for row in range(len(labels))], "label": list(labels), "group": groups or ""}
     )
-    train["path"] = [folder / name for name in train["id"]]
-    return CompetitionRows(folder, train, train.iloc[:0], pd.DataFrame({"id": [], "path": []}))
+    return CompetitionRows(folder, train, train.iloc[:0], pd.DataFrame({"id": []}), ImagePaths.of([]))
 
 
 def competition(folds):
@@ -44,7 +43,7 @@ def counts(labels, of_row):
 UNEVEN = "a" * 23 + "b" * 11 + "c" * 5
 
 
-def test_stratified_folds_hold_every_class_in_its_share(tmp_path):
+def test_stratified_folds_have_the_same_class_balance(tmp_path):
     of_row = folds_of(tmp_path, rows_with(UNEVEN), kind="stratified", count=5)
     found = counts(UNEVEN, of_row)
     assert sorted(found) == ["0", "1", "2", "3", "4"]
@@ -55,7 +54,7 @@ def test_stratified_folds_hold_every_class_in_its_share(tmp_path):
     assert {7, 8} >= {sum(shares.values()) for shares in found.values()}
 
 
-def test_rows_of_a_group_never_stand_on_both_sides(tmp_path):
+def test_rows_of_a_group_are_in_the_same_fold(tmp_path):
     labels = "abc" * 20
     groups = [f"day{row // 5}" for row in range(60)]
     of_row = folds_of(tmp_path, rows_with(labels, groups), kind="grouped", count=3)
@@ -66,7 +65,7 @@ def test_rows_of_a_group_never_stand_on_both_sides(tmp_path):
         assert all(5 <= share <= 8 for share in shares.values())
 
 
-def test_a_holdout_takes_its_share_of_every_class(tmp_path):
+def test_a_holdout_has_the_share_of_every_class(tmp_path):
     labels = "a" * 40 + "b" * 20 + "c" * 2
     found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="holdout", share=0.2))
     assert found == {"0": {"a": 8, "b": 4, "c": 1}, "train": {"a": 32, "b": 16, "c": 1}}
@@ -81,14 +80,14 @@ def test_shares_are_80_10_10_of_every_class(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["stratified", "grouped", "holdout", "shares"])
-def test_the_seed_alone_decides(tmp_path, kind):
+def test_folds_depend_on_the_seed_only(tmp_path, kind):
     rows = rows_with("abc" * 20, [f"day{row // 5}" for row in range(60)])
     first = folds_of(tmp_path / "first", rows, kind=kind, seed=1)
     assert (folds_of(tmp_path / "again", rows, kind=kind, seed=1) == first).all()
     assert (folds_of(tmp_path / "other", rows, kind=kind, seed=2) != first).any()
 
 
-def test_the_file_is_one_a_person_can_read(tmp_path):
+def test_the_folds_file_is_a_plain_table(tmp_path):
     folds = make_folds(competition({"kind": "stratified", "count": 2}), rows_with("aabbcc"), tmp_path)
     table = pd.read_csv(folds.path, dtype=str)
     assert list(table.columns) == ["id", "label", "fold"]
@@ -96,7 +95,7 @@ def test_the_file_is_one_a_person_can_read(tmp_path):
     assert table["fold"].tolist() == folds.of_row.tolist()
 
 
-def test_a_persons_edit_of_the_file_holds(tmp_path):
+def test_an_edited_folds_file_is_used(tmp_path):
     settings = competition({"kind": "stratified", "count": 2})
     before = make_folds(settings, rows_with("aabbcc"), tmp_path)
     table = pd.read_csv(before.path, dtype=str)
@@ -108,13 +107,13 @@ def test_a_persons_edit_of_the_file_holds(tmp_path):
     assert after.digest != before.digest
 
 
-def test_other_rows_get_a_file_of_their_own(tmp_path):
+def test_different_rows_have_different_folds_files(tmp_path):
     settings = competition({"kind": "stratified", "count": 2})
     paths = {make_folds(settings, rows_with(labels), tmp_path).path for labels in ("aabbcc", "aabbccc", "aabbcc")}
     assert len(paths) == 2
 
 
-def test_a_table_of_ones_own_replaces_the_drawing(tmp_path):
+def test_folds_can_be_read_from_a_table(tmp_path):
     (tmp_path / "mine.csv").write_text("id,fold,why\np2,1,x\np1, 0 ,y\np0,train,z\nunknown,0,w\n")
     folds = make_folds(
         competition({"kind": "table", "path": "mine.csv"}), rows_with("abc", folder=tmp_path), tmp_path / "runs"
@@ -124,7 +123,7 @@ def test_a_table_of_ones_own_replaces_the_drawing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_fold_written_with_zeros_ahead_is_the_same_fold(tmp_path):
+def test_leading_zeros_of_a_fold_are_ignored(tmp_path):
     (tmp_path / "folds.csv").write_text("id,fold\np0,00\np1,01\np2,1\n")
     assert read_folds(tmp_path / "folds.csv", rows_with("abc")).of_row.tolist() == ["0", "1", "1"]
 
@@ -132,16 +131,16 @@ def test_a_fold_written_with_zeros_ahead_is_the_same_fold(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ("p0,0\np1,first\np2,1", "holds the fold 'first'; a fold is a number from 0, or train, or test"),
-        ("p0,0\np1,-1\np2,1", "holds the fold '-1'"),
-        ("p0,0\np1,1.0\np2,1", "holds the fold '1.0'"),
-        ("p0,0\np1,\np2,1", "holds the fold ''"),
-        ("p0,0\np1,1", "lacks 1 of the training rows, such as p2"),
-        ("p0,0\np1,1\np2,1\np0,0", "holds an id twice: p0"),
-        ("p0,train\np1,test\np2,train", "no row to validate on"),
+        ("p0,0\np1,first\np2,1", "has the fold 'first'; expected a number from 0, train or test"),
+        ("p0,0\np1,-1\np2,1", "has the fold '-1'"),
+        ("p0,0\np1,1.0\np2,1", "has the fold '1.0'"),
+        ("p0,0\np1,\np2,1", "has the fold ''"),
+        ("p0,0\np1,1", "has no fold for 1 of the training rows, such as p2"),
+        ("p0,0\np1,1\np2,1\np0,0", "has a duplicate id: p0"),
+        ("p0,train\np1,test\np2,train", "no validation rows"),
     ],
 )
-def test_a_table_that_cannot_be_used_says_why(tmp_path, lines, reason):
+def test_an_invalid_table_is_an_error(tmp_path, lines, reason):
     (tmp_path / "folds.csv").write_text(f"id,fold\n{lines}\n")
     with pytest.raises(DataError, match=reason):
         read_folds(tmp_path / "folds.csv", rows_with("abc"))
@@ -153,24 +152,24 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, lines, reason):
         (
             "aaaaabbbbbcccc",
             {"kind": "stratified", "count": 5},
-            "the class c has 4 images, .* at least 5 of each class",
+            "the class c has 4 images; .* at least 5 per class",
         ),
-        ("aaaaabbbbbc", {"kind": "holdout"}, "the class c has 1 images, .* at least 2"),
-        ("aaaaabbbbbcc", {"kind": "shares"}, "the class c has 2 images, .* at least 3"),
-        ("aaaaabbbbbcccc", {"kind": "grouped", "count": 5}, "the class c has 4 images, .* at least 5"),
+        ("aaaaabbbbbc", {"kind": "holdout"}, "the class c has 1 images; .* at least 2"),
+        ("aaaaabbbbbcc", {"kind": "shares"}, "the class c has 2 images; .* at least 3"),
+        ("aaaaabbbbbcccc", {"kind": "grouped", "count": 5}, "the class c has 4 images; .* at least 5"),
         ("aabbcc", {"kind": "grouped", "count": 5}, "the class a has 2 images"),
     ],
 )
-def test_too_few_images_of_a_class_are_refused_by_name(tmp_path, labels, folds, reason):
+def test_too_few_images_of_a_class_are_an_error(tmp_path, labels, folds, reason):
     groups = [f"day{row}" for row in range(len(labels))]
     with pytest.raises(DataError, match=reason):
         make_folds(competition(folds), rows_with(labels, groups), tmp_path)
     assert not list(tmp_path.rglob("*.csv"))
 
 
-def test_too_few_groups_are_refused(tmp_path):
+def test_too_few_groups_are_an_error(tmp_path):
     rows = rows_with("abc" * 10, [f"day{row % 4}" for row in range(30)])
-    with pytest.raises(DataError, match="5 grouped folds need as many groups: 1 more than the 4 there are"):
+    with pytest.raises(DataError, match="5 grouped folds need at least 5 groups, got 4"):
         folds_of(tmp_path, rows, kind="grouped", count=5)
 
 
@@ -178,7 +177,7 @@ SKEWED = np.array(list("a" * 60 + "b" * 30 + "c" * 9 + "d"), dtype=object)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_limit_keeps_every_class_and_the_shares(seed):
+def test_a_limit_keeps_every_class_and_their_balance(seed):
     kept = SKEWED[stratified_limit(SKEWED, 20, seed)]
     assert len(kept) == 20
     assert (kept == "d").sum() == 1
@@ -187,7 +186,7 @@ def test_a_limit_keeps_every_class_and_the_shares(seed):
     assert 1 <= (kept == "c").sum() <= 2
 
 
-def test_a_larger_limit_keeps_the_rows_of_a_smaller_one():
+def test_a_larger_limit_includes_the_rows_of_a_smaller_one():
     smaller = set()
     for limit in range(4, 102):
         larger = set(stratified_limit(SKEWED, limit, seed=3).tolist())
@@ -197,18 +196,18 @@ def test_a_larger_limit_keeps_the_rows_of_a_smaller_one():
         smaller = larger
 
 
-def test_a_limit_repeats_by_seed_in_the_order_of_the_rows():
+def test_a_limit_depends_on_the_seed_only_and_keeps_the_order_of_the_rows():
     first = stratified_limit(SKEWED, 20, seed=1)
     assert (first == stratified_limit(SKEWED, 20, seed=1)).all()
     assert (first != stratified_limit(SKEWED, 20, seed=2)).any()
     assert (np.diff(first) > 0).all()
 
 
-def test_a_limit_below_the_number_of_classes_is_refused():
-    with pytest.raises(DataError, match="--limit 3 cannot keep every one of the 4 classes; give at least 4"):
+def test_a_limit_below_the_number_of_classes_is_an_error():
+    with pytest.raises(DataError, match="--limit 3 is too small for 4 classes; expected at least 4"):
         stratified_limit(SKEWED, 3, seed=0)
 
 
-def test_grouped_folds_need_the_column_in_the_competition_file(tiny_competition):
+def test_grouped_folds_need_a_group_column(tiny_competition):
     with pytest.raises(ConfigError, match=r"grouped folds need train\.group"):
         tiny_competition.change(folds="grouped")

@@ -4,9 +4,13 @@ import pytest
 from PIL import Image
 
 from podium.data.catalogue import unreadable
-from podium.data.images import Frame, fit_image, read_image
+from podium.data.images import Scaling, cut_square, read_image, zoomed_scaling
 
 RED, BLUE, GREEN, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255), (0, 0, 0)
+
+
+def fit_image(image, size, resize, zoom=1.0, at=(0.5, 0.5)):
+    return cut_square(zoomed_scaling(size, resize, zoom).scale(image), size, resize, at)
 
 
 def plain(height, width, colour):
@@ -97,7 +101,7 @@ def test_a_image_is_shrunk_as_closely_as_any_quick_way_does(size):
         return float(np.sqrt(np.mean((shrunk - ideal) ** 2)))
 
     others = [cv2.resize(image, (size, size), interpolation=way) for way in (cv2.INTER_AREA, cv2.INTER_LINEAR)]
-    assert error(Frame(size, "squash").scaled(image)) <= 1.02 * min(map(error, others))
+    assert error(Scaling(size, "squash").scale(image)) <= 1.02 * min(map(error, others))
 
 
 def test_a_padded_image_seen_from_further_away_stays_on_black():

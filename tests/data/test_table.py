@@ -1,15 +1,24 @@
 import os
+import pickle
 import shutil
+import tracemalloc
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from podium.data.table import read_rows, read_table, without
+from podium.data.folds import make_folds
+from podium.data.table import ImagePaths, class_indices, drop_unreadable, read_rows, read_table
 from podium.errors import DataError, UnsafeArchiveError
 
 
 def rows_of(tiny):
     return read_rows(tiny.competition, tiny.folder)
+
+
+def train_path(rows, position):
+    return rows.paths_of(rows.train)[position]
 
 
 def add_line(path, line):
@@ -23,18 +32,18 @@ def rename(tiny, old, new, label):
     (tiny.folder / "train" / label / old).rename(tiny.folder / "train" / label / new)
 
 
-def test_a_table_gives_each_row_its_label_and_its_image(tiny_competition):
+def test_each_row_has_its_label_and_its_image(tiny_competition):
     rows = rows_of(tiny_competition)
-    assert list(rows.train.columns) == ["id", "label", "group", "path"]
+    assert list(rows.train.columns) == ["id", "label", "group", "image"]
     assert len(rows.train) == 24
     assert rows.train.loc[5, ["id", "label", "group"]].tolist() == ["0005.jpg", "1", ""]
-    assert rows.train.loc[5, "path"] == tiny_competition.folder / "train/1/0005.jpg"
-    assert all(path.is_file() for path in [*rows.train["path"], *rows.test["path"]])
+    assert train_path(rows, 5) == tiny_competition.folder / "train/1/0005.jpg"
+    assert all(path.is_file() for path in rows.paths_of(rows.train, rows.test))
     assert rows.extra.empty
     assert list(rows.extra.columns) == list(rows.train.columns)
 
 
-def test_groups_come_from_the_column_that_the_file_names(tiny_competition):
+def test_groups_are_read_from_the_configured_column(tiny_competition):
     train = {"table": "train.csv", "images": "train/{label}/{id}", "group": "Day"}
     assert (
         rows_of(tiny_competition.change(train=train)).train["group"].tolist()
@@ -42,23 +51,23 @@ def test_groups_come_from_the_column_that_the_file_names(tiny_competition):
     )
 
 
-def test_without_a_table_the_folder_is_the_class(tiny_competition):
+def test_without_a_table_each_folder_is_a_class(tiny_competition):
     (tiny_competition.folder / "train.csv").unlink()
     (tiny_competition.folder / "train/0/.DS_Store").write_text("no image")
     rows = rows_of(tiny_competition.change(train={"images": "train/{label}/{id}"}))
     assert len(rows.train) == 24
     assert rows.train["id"].tolist()[:2] == ["0/0000.jpg", "0/0004.jpg"]
     assert rows.train["label"].tolist() == ["0"] * 6 + ["1"] * 6 + ["2"] * 6 + ["3"] * 6
-    assert rows.train.loc[6, "path"] == tiny_competition.folder / "train/1/0001.jpg"
+    assert train_path(rows, 6) == tiny_competition.folder / "train/1/0001.jpg"
 
 
-def test_a_folder_of_classes_may_be_named_from_here(tiny_competition, monkeypatch):
+def test_the_data_folder_may_be_a_relative_path(tiny_competition, monkeypatch):
     monkeypatch.chdir(tiny_competition.folder.parent)
     tiny = tiny_competition.change(train={"images": "train/{label}/{id}"})
-    assert read_rows(tiny.competition, Path("data")).train.loc[6, "path"] == Path("data/train/1/0001.jpg")
+    assert train_path(read_rows(tiny.competition, Path("data")), 6) == Path("data/train/1/0001.jpg")
 
 
-def test_one_name_may_stand_in_two_class_folders(tiny_competition):
+def test_class_folders_may_contain_the_same_file_name(tiny_competition):
     for label in "0123":
         shutil.copy(tiny_competition.folder / "train/0/0000.jpg", tiny_competition.folder / f"train/{label}/same.jpg")
     rows = rows_of(tiny_competition.change(train={"images": "train/{label}/{id}"}))
@@ -66,49 +75,49 @@ def test_one_name_may_stand_in_two_class_folders(tiny_competition):
     assert len(rows.train) == 28
 
 
-def test_what_a_pattern_says_around_the_id_is_no_part_of_it(tiny_competition):
+def test_the_text_around_the_id_in_a_pattern_is_not_part_of_it(tiny_competition):
     (tiny_competition.folder / "train/0/notes.txt").write_text("no image")
     rows = rows_of(tiny_competition.change(train={"images": "train/{label}/00{id}.jpg"}))
     assert len(rows.train) == 24
     assert rows.train.loc[0, "id"] == "0/00"
-    assert rows.train.loc[0, "path"].name == "0000.jpg"
+    assert train_path(rows, 0).name == "0000.jpg"
 
 
-def test_a_class_without_its_folder_is_told(tiny_competition):
+def test_a_missing_class_folder_is_an_error(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "train/3")
     with pytest.raises(DataError, match=r"no folder .*train/3 for the class 3"):
         rows_of(tiny_competition.change(train={"images": "train/{label}/{id}"}))
 
 
-def test_zips_are_unpacked_into_the_cache_when_the_folders_are_not_there(make_tiny_competition, tmp_path, cache):
+def test_zips_are_unpacked_into_the_cache_if_the_folders_are_missing(make_tiny_competition, tmp_path, cache):
     tiny = make_tiny_competition(tmp_path / "tiny", zipped=True)
     before = sorted(tiny.folder.iterdir())
     rows = rows_of(tiny)
-    assert all(cache in path.parents and path.is_file() for path in [*rows.train["path"], *rows.test["path"]])
+    assert all(cache in path.parents and path.is_file() for path in rows.paths)
     assert sorted(tiny.folder.iterdir()) == before
 
 
-def test_zips_are_left_alone_when_the_folders_are_there(tiny_competition, cache):
+def test_zips_are_not_opened_if_the_folders_exist(tiny_competition, cache):
     (tiny_competition.folder / "train.zip").write_bytes(b"not even a zip")
     assert len(rows_of(tiny_competition).train) == 24
     assert list(cache.iterdir()) == []
 
 
-def test_a_zip_that_was_downloaded_anew_is_unpacked_anew(make_tiny_competition, tmp_path):
+def test_a_zip_that_was_downloaded_again_is_unpacked_again(make_tiny_competition, tmp_path):
     tiny = make_tiny_competition(tmp_path / "tiny", zipped=True)
-    first = rows_of(tiny).train.loc[0, "path"]
-    assert rows_of(tiny).train.loc[0, "path"] == first
+    first = train_path(rows_of(tiny), 0)
+    assert train_path(rows_of(tiny), 0) == first
     os.utime(tiny.folder / "train.zip", ns=(0, 0))
-    assert rows_of(tiny).train.loc[0, "path"] != first
+    assert train_path(rows_of(tiny), 0) != first
 
 
-def test_neither_folder_nor_zip_is_one_clear_error(tiny_competition):
+def test_neither_folder_nor_zip_is_an_error(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "test_upload")
     with pytest.raises(DataError, match=r"no folder test_upload for the images test_upload/\{id\}.*--data"):
         rows_of(tiny_competition)
 
 
-def test_ids_stay_the_text_they_are(tmp_path):
+def test_ids_are_read_as_text(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("Id,Category\n007,1\nNA,null\n1e5,1.0\n,\n")
     table = read_table(path, ["Id", "Category"])
@@ -121,14 +130,14 @@ def test_images_called_007_and_na_are_found(tiny_competition):
     rename(tiny_competition, "0001.jpg", "NA", "1")
     rows = rows_of(tiny_competition)
     assert rows.train["id"].tolist()[:3] == ["007", "NA", "0002.jpg"]
-    assert rows.train.loc[0, "path"].name == "007"
+    assert train_path(rows, 0).name == "007"
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("Id;Category\na;1\n", "lacks the column Id, Category: it has Id;Category"),
-        ("Id,Label\na,1\n", "lacks the column Category: it has Id, Label"),
+        ("Id;Category\na;1\n", "has no column Id, Category: it has Id;Category"),
+        ("Id,Label\na,1\n", "has no column Category: it has Id, Label"),
         ("Id,Category\na,1,x\nb,2,y\n", "more fields than its header"),
         ("Id,Category\na,1\nb,2,y\n", "cannot be read as a CSV: .*saw 3$"),
         ('Id,Category\n"a,1\n', "cannot be read as a CSV"),
@@ -136,7 +145,7 @@ def test_images_called_007_and_na_are_found(tiny_competition):
         (b"PK\x03\x04\xff\xfe\x00", "cannot be read as a CSV"),
     ],
 )
-def test_a_table_that_is_not_what_the_file_says_is_one_line(tmp_path, content, reason):
+def test_a_table_that_cannot_be_read_is_a_one_line_error(tmp_path, content, reason):
     path = tmp_path / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=reason) as caught:
@@ -144,7 +153,7 @@ def test_a_table_that_is_not_what_the_file_says_is_one_line(tmp_path, content, r
     assert "\n" not in str(caught.value)
 
 
-def test_excel_writes_a_byte_order_mark_and_it_does_no_harm(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "table.csv").write_bytes("\ufeffId,Category\r\na,1\r\n".encode())
     assert read_table(tmp_path / "table.csv", ["Id", "Category"]).values.tolist() == [["a", "1"]]
 
@@ -152,41 +161,41 @@ def test_excel_writes_a_byte_order_mark_and_it_does_no_harm(tmp_path):
 @pytest.mark.parametrize("name", ["train.csv", "sample-submission.csv"])
 def test_a_missing_table_is_named(tiny_competition, name):
     (tiny_competition.folder / name).unlink()
-    with pytest.raises(DataError, match=f"{name} is not there; is .*data the competition's data folder"):
+    with pytest.raises(DataError, match=f"{name} does not exist; is .*data the competition's data folder"):
         rows_of(tiny_competition)
 
 
 @pytest.mark.parametrize("name", ["train.csv", "sample-submission.csv"])
-def test_doubled_ids_are_named_once_each(tiny_competition, name):
+def test_duplicate_ids_are_named_once_each(tiny_competition, name):
     table = tiny_competition.folder / name
     lines = table.read_text().splitlines()
     add_line(table, "\n".join([lines[1], lines[1], lines[2]]))
     first, second = (line.split(",")[0] for line in lines[1:3])
-    with pytest.raises(DataError, match=f"holds ids more than once: {first}, {second};"):
+    with pytest.raises(DataError, match=f"has duplicate ids: {first}, {second};"):
         rows_of(tiny_competition)
 
 
-def test_labels_that_no_class_has_are_named_together(tiny_competition):
+def test_unknown_labels_are_named_in_one_error(tiny_competition):
     add_line(tiny_competition.folder / "train.csv", "x.jpg,7,d\ny.jpg,,d\nz.jpg,7.0,d")
-    with pytest.raises(DataError, match=r"does not name: , 7, 7\.0; expected 0, 1, 2, 3"):
+    with pytest.raises(DataError, match=r"are not classes of the competition file: , 7, 7\.0; expected 0, 1, 2, 3"):
         rows_of(tiny_competition)
 
 
-def test_missing_images_are_counted_and_named_together(tiny_competition):
+def test_missing_images_are_named_in_one_error(tiny_competition):
     for number in range(0, 24, 4):
         (tiny_competition.folder / f"train/0/{number:04}.jpg").unlink()
-    with pytest.raises(DataError, match=r"6 images that .*train\.csv names are not there: .* and 1 more") as caught:
+    with pytest.raises(DataError, match=r"6 images listed in .*train\.csv do not exist: .* and 1 more") as caught:
         rows_of(tiny_competition)
     assert all(f"train/0/{number:04}.jpg" in str(caught.value) for number in range(0, 20, 4))
 
 
-def test_a_row_without_an_id_is_told(tiny_competition):
+def test_a_row_without_an_id_is_an_error(tiny_competition):
     add_line(tiny_competition.folder / "train.csv", ",1,day9")
     with pytest.raises(DataError, match="1 rows without an id"):
         rows_of(tiny_competition)
 
 
-def test_a_table_without_rows_is_told(tiny_competition):
+def test_a_table_without_rows_is_an_error(tiny_competition):
     (tiny_competition.folder / "train.csv").write_text("Id,Category\n")
     with pytest.raises(DataError, match=r"no training rows in .*train\.csv"):
         rows_of(tiny_competition)
@@ -194,22 +203,20 @@ def test_a_table_without_rows_is_told(tiny_competition):
 
 @pytest.mark.parametrize("name", ["train.csv", "sample-submission.csv"])
 @pytest.mark.parametrize("stray", ["../../secret.jpg", "/etc/passwd", "a/../../../secret.jpg", "..\\..\\secret.jpg"])
-def test_an_id_never_leads_out_of_the_data_folder(tiny_competition, name, stray):
+def test_an_id_cannot_lead_outside_the_data_folder(tiny_competition, name, stray):
     shutil.copy(tiny_competition.folder / "train/0/0000.jpg", tiny_competition.folder.parent / "secret.jpg")
     add_line(tiny_competition.folder / name, f"{stray},1,d" if name == "train.csv" else f"{stray},1")
-    with pytest.raises(DataError, match="ids that lead out of the data folder: "):
+    with pytest.raises(DataError, match="ids that lead outside the data folder: "):
         rows_of(tiny_competition)
 
 
-def test_an_id_may_name_a_folder_inside(tiny_competition):
+def test_an_id_may_contain_a_folder(tiny_competition):
     (tiny_competition.folder / "train/0/film").mkdir()
     rename(tiny_competition, "0000.jpg", "film/0000.jpg", "0")
-    assert rows_of(tiny_competition).train.loc[0, "path"].parts[-3:] == ("0", "film", "0000.jpg")
+    assert train_path(rows_of(tiny_competition), 0).parts[-3:] == ("0", "film", "0000.jpg")
 
 
-def test_a_hostile_zip_of_the_competition_is_refused(tiny_competition):
-    import zipfile
-
+def test_an_unsafe_zip_is_refused(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "test_upload")
     with zipfile.ZipFile(tiny_competition.folder / "test.zip", "w") as archive:
         archive.writestr("../test_upload/0024.jpg", b"")
@@ -217,30 +224,31 @@ def test_a_hostile_zip_of_the_competition_is_refused(tiny_competition):
         rows_of(tiny_competition)
 
 
-def test_test_rows_stand_in_the_order_of_the_sample_submission(tiny_competition):
+def test_test_rows_are_in_the_order_of_the_sample_submission(tiny_competition):
     sample = tiny_competition.folder / "sample-submission.csv"
     header, *lines = sample.read_text().splitlines()
     sample.write_text("\n".join([header, *reversed(lines)]) + "\n")
     assert rows_of(tiny_competition).test["id"].tolist() == [line.split(",")[0] for line in reversed(lines)]
 
 
-def test_extra_sources_stand_apart_from_the_training_rows(tiny_competition, make_tiny_competition, tmp_path):
+def test_extra_sources_are_separate_from_the_training_rows(tiny_competition, make_tiny_competition, tmp_path):
     other = make_tiny_competition(tmp_path / "other", train=4, test=0, seed=1)
     table = {"folder": str(other.folder), "table": "train.csv", "images": "train/{label}/{id}"}
     folders = {"folder": "../../other/data", "images": "train/{label}/{id}"}
     rows = rows_of(tiny_competition.change(extra=[table, folders]))
     assert len(rows.train) == 24
     assert rows.extra["label"].tolist() == ["0", "1", "2", "3"] * 2
-    assert rows.extra.loc[3, "path"] == other.folder / "train/3/0003.jpg"
-    assert rows.extra.loc[7, "path"].samefile(rows.extra.loc[3, "path"])
+    extra = rows.paths_of(rows.extra)
+    assert extra[3] == other.folder / "train/3/0003.jpg"
+    assert extra[7].samefile(extra[3])
 
 
-def test_an_extra_source_that_is_not_there_is_named(tiny_competition):
-    with pytest.raises(DataError, match=r"extra source .*nowhere is no folder"):
+def test_a_missing_extra_source_is_named(tiny_competition):
+    with pytest.raises(DataError, match=r"extra source .*nowhere is not a folder"):
         rows_of(tiny_competition.change(extra=[{"folder": "nowhere", "images": "{label}/{id}"}]))
 
 
-def test_the_digest_changes_with_a_label_and_not_with_the_place(tiny_competition, tmp_path):
+def test_the_digest_changes_with_a_label_but_not_with_the_folder(tiny_competition, tmp_path):
     before = rows_of(tiny_competition).digest
     moved = tmp_path / "elsewhere"
     shutil.copytree(tiny_competition.folder, moved)
@@ -251,9 +259,106 @@ def test_the_digest_changes_with_a_label_and_not_with_the_place(tiny_competition
     assert read_rows(tiny_competition.competition, moved).digest != before
 
 
-def test_without_leaves_out_training_rows_and_keeps_test_rows(tiny_competition):
+# Images that cannot be read
+
+
+def readable_except(rows, *images):
+    readable = np.ones(len(rows.paths), dtype=bool)
+    readable[list(images)] = False
+    return readable
+
+
+def test_all_unreadable_images_are_named_in_one_error(tiny_competition):
     rows = rows_of(tiny_competition)
-    left = without(rows, {rows.train["path"][0], rows.test["path"][0]})
-    assert left.train["id"].tolist() == rows.train["id"].tolist()[1:]
-    assert left.train.index.tolist() == list(range(23))
+    with pytest.raises(DataError, match=r"3 images cannot be read: .*on_bad_image: skip") as caught:
+        drop_unreadable(rows, readable_except(rows, 0, 9, 26), "error")
+    assert all(str(rows.paths[image]) in str(caught.value) for image in (0, 9, 26))
+
+
+def test_skip_drops_training_rows_and_keeps_test_rows(tiny_competition):
+    rows = rows_of(tiny_competition)
+    left = drop_unreadable(rows, readable_except(rows, 0, 9, 26), "skip")
+    assert left.train["id"].tolist() == [rows.train["id"][row] for row in range(24) if row not in (0, 9)]
+    assert left.train.index.tolist() == list(range(22))
+    assert train_path(left, 0) == train_path(rows, 1)
     assert left.test["id"].tolist() == rows.test["id"].tolist()
+    assert left.paths_of(left.test).missing.tolist() == [row == 2 for row in range(8)]
+
+
+def test_skip_never_drops_the_last_image_of_a_class(tiny_competition):
+    rows = rows_of(tiny_competition)
+    with pytest.raises(DataError, match="no readable image left for the class 2"):
+        drop_unreadable(rows, readable_except(rows, *np.flatnonzero(rows.train["label"] == "2")), "skip")
+
+
+# ImagePaths
+
+ROOT = Path("/data/train")
+NAMES = ["Audi/1.jpg", "Audi/2.jpg", "BMW/1.jpg", "film/BMW/ä.jpg", "7.jpg"]
+PATHS = [ROOT / name for name in NAMES]
+
+
+def test_image_paths_are_a_sequence_of_paths():
+    paths = ImagePaths.of(NAMES, ROOT)
+    assert list(paths) == PATHS
+    assert [paths[row] for row in range(-5, 5)] == PATHS + PATHS
+    assert [paths.text(row) for row in range(5)] == list(map(str, PATHS))
+    with pytest.raises(IndexError):
+        paths[5]
+    assert list(ImagePaths.of([])) == []
+
+
+def test_slices_and_selections_are_image_paths():
+    paths = ImagePaths.of(PATHS)
+    assert isinstance(paths[1:3], ImagePaths)
+    assert list(paths[1:3]) == PATHS[1:3]
+    assert list(paths.take(np.array([4, -1, 0]))) == [PATHS[4], None, PATHS[0]]
+    assert list(paths[np.array([True, False, False, False, True])]) == [PATHS[0], PATHS[4]]
+    assert list(pickle.loads(pickle.dumps(paths[1:]))) == PATHS[1:]
+
+
+def test_image_paths_can_be_joined():
+    other = [Path("/more/1.jpg"), ROOT / "Audi/1.jpg"]
+    assert list(ImagePaths.join([ImagePaths.of(other), ImagePaths.of(PATHS), ImagePaths.of([])])) == other + PATHS
+
+
+@pytest.mark.parametrize("name", ["a//b.jpg", "./a.jpg", "a/./b.jpg", "a/", "a/.", "a/b/"])
+def test_image_paths_are_normalised_as_pathlib_does(name):
+    assert list(ImagePaths.of([name], ROOT)) == [ROOT / name]
+    assert ImagePaths.of([name], ROOT).text(0) == str(ROOT / name)
+
+
+def test_a_file_name_may_be_invalid_unicode():
+    odd = ROOT / b"\xff.jpg".decode("utf-8", "surrogateescape")
+    assert list(ImagePaths.of([odd])) == [odd]
+
+
+def test_images_are_grouped_by_folder():
+    paths = ImagePaths.of([PATHS[2], PATHS[0], PATHS[3], PATHS[1]])
+    found = {folder: positions.tolist() for folder, positions in paths.by_folder()}
+    assert found == {str(ROOT / "Audi"): [1, 3], str(ROOT / "BMW"): [0], str(ROOT / "film/BMW"): [2]}
+
+
+def test_a_row_takes_less_than_200_bytes(tmp_path, tiny_competition):
+    """Rows, paths and folds together; a list of paths alone would take 300."""
+    folder = tiny_competition.folder
+    image = (folder / "train/0/0000.jpg").read_bytes()
+    ids = [f"{number:06d}.jpg" for number in range(6_000)]
+    for number, name in enumerate(ids):
+        (folder / f"train/{number % 4}/{name}").write_bytes(image[:2])
+    memory = []
+    for count in (2_000, 6_000):
+        table = "".join(f"{name},{number % 4},d\n" for number, name in enumerate(ids[:count]))
+        (folder / "train.csv").write_text("Id,Category,Day\n" + table)
+        tracemalloc.start()
+        rows = read_rows(tiny_competition.competition, folder)
+        folds = make_folds(tiny_competition.competition, rows, tmp_path / "runs")
+        parts = [rows.paths_of(rows.train[folds.of_row == str(fold)]) for fold in folds.numbers]
+        memory.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert sum(map(len, parts)) == count
+    assert (memory[1] - memory[0]) / 4_000 < 200
+
+
+def test_labels_become_class_indices():
+    assert class_indices(["dog", "cat", "dog"], ["cat", "dog"]).tolist() == [1, 0, 1]

@@ -1,3 +1,5 @@
+"""Worker processes: that they give the images that threads give, and that nothing depends on them."""
+
 import os
 import pickle
 import select
@@ -9,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from podium.data import batches as batches_module
 from podium.data import workers as workers_module
-from podium.data.augmentation import Augmentation
-from podium.data.batches import Preparation, TrainingBatches
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import PlainLook, TrainingLook
-from podium.data.workers import Workers
+from podium.data.augmentation import Augmentation, PlainView, TrainingView
+from podium.data.batches import TrainingBatches, ViewLoader
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
+from podium.data.workers import WorkerPool
 from podium.errors import ConfigError, DataError
 
 AUGMENTATION = ["HorizontalFlip", {"Rotate": {"limit": 10, "p": 0.5}}, {"GaussNoise": {"p": 0.5}}]
@@ -29,23 +32,32 @@ def paths(tmp_path):
     return names
 
 
-@pytest.fixture(params=[True, False], ids=["forked", "at pipes"])
-def two_workers(monkeypatch, request):
-    """Processes that are ready; those of this process, until the test ends."""
+@pytest.fixture
+def use_pool(monkeypatch):
+    """Makes batches use this pool, with two workers."""
     monkeypatch.setenv("PODIUM_WORKERS", "2")
-    monkeypatch.setattr(workers_module, "CAN_FORK", request.param)
-    workers = Workers()
-    monkeypatch.setattr(workers_module, "_ours", [workers])
-    workers.start()
-    workers.wait_until_ready()
-    assert workers.count == 2
-    yield workers
-    workers.end()
+
+    def use(pool):
+        monkeypatch.setattr(batches_module, "worker_pool", lambda: pool)
+        return pool
+
+    return use
+
+
+@pytest.fixture(params=[True, False], ids=["forked", "started alone"])
+def two_workers(monkeypatch, request, use_pool):
+    monkeypatch.setattr(workers_module, "HAS_FORK_SERVER", request.param)
+    pool = use_pool(WorkerPool())
+    pool.start()
+    pool.wait_until_ready()
+    assert pool.count == 2
+    yield pool
+    pool.end()
 
 
 def an_epoch(paths, cache=None):
     batches = TrainingBatches(
-        Supply(paths, cache),
+        ImageSource(paths, cache),
         np.eye(2, dtype=np.float32)[np.arange(len(paths)) % 2],
         image_size=24,
         resize="squash",
@@ -57,14 +69,14 @@ def an_epoch(paths, cache=None):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_processes_prepare_what_threads_prepare(paths, two_workers, monkeypatch, cached):
+def test_processes_prepare_what_threads_prepare(paths, two_workers, use_pool, cached):
     cache = Cache("cars", 1.0) if cached else None
     by_processes = an_epoch(paths, cache)
-    monkeypatch.setattr(workers_module, "_ours", [Workers()])
+    use_pool(WorkerPool())
     assert (an_epoch(paths, cache) == by_processes).all()
 
 
-def test_a_worker_that_was_ended_is_done_without(paths, two_workers):
+def test_work_continues_without_workers_that_were_killed(paths, two_workers):
     expected = an_epoch(paths)
     for pid in two_workers.pids:
         handle = os.pidfd_open(pid)
@@ -75,47 +87,57 @@ def test_a_worker_that_was_ended_is_done_without(paths, two_workers):
     assert two_workers.count == 0
 
 
-def test_a_problem_in_a_worker_comes_out_as_itself(paths, two_workers):
+def test_an_exception_in_a_worker_is_raised_in_this_process(paths, two_workers):
     paths[3].write_text("no image")
-    with pytest.raises(DataError, match=r"3\.png is not an image"):
-        Preparation(Supply(paths), [PlainLook(24, "squash")])(range(10))
-    turned = TrainingLook(24, "squash", Augmentation([{"RandomCrop": {"height": 9, "width": 9}}], 24), (1,))
-    with pytest.raises(ConfigError, match="sets a size"):
-        Preparation(Supply(paths[:2]), [turned])(range(2))
+    with pytest.raises(DataError, match=r"3\.png is not a readable image"):
+        ViewLoader(ImageSource(paths), [PlainView(24, "squash")])(range(10))
+    cropped = TrainingView(24, "squash", Augmentation([{"RandomCrop": {"height": 9, "width": 9}}], 24), (1,))
+    with pytest.raises(ConfigError, match="with a size"):
+        ViewLoader(ImageSource(paths[:2]), [cropped])(range(2))
     assert two_workers.count == 2
 
 
-def test_larger_blocks_after_smaller_ones_find_room(paths, two_workers):
+def test_the_shared_memory_grows_with_the_blocks(paths, two_workers):
     for size in (8, 64, 16):
-        look = PlainLook(size, "squash")
-        assert Preparation(Supply(paths), [look])(range(10)).shape == (10, size, size, 3)
+        view = PlainView(size, "squash")
+        assert ViewLoader(ImageSource(paths), [view])(range(10)).shape == (10, size, size, 3)
 
 
-@pytest.mark.parametrize(("enough", "count"), [(0.0, 2), (60.0, 0)])
-def test_processes_start_only_where_images_take_long(paths, monkeypatch, enough, count):
-    monkeypatch.setenv("PODIUM_WORKERS", "2")
-    monkeypatch.setattr(workers_module, "ENOUGH", enough)
+@pytest.mark.parametrize(("least_seconds", "count"), [(0.0, 2), (60.0, 0)])
+def test_processes_start_only_if_images_take_long(paths, monkeypatch, use_pool, least_seconds, count):
+    monkeypatch.setattr(workers_module, "LEAST_SECONDS", least_seconds)
     monkeypatch.setattr(workers_module, "BUSY", 0.0)
-    workers = Workers()
-    monkeypatch.setattr(workers_module, "_ours", [workers])
+    pool = use_pool(WorkerPool())
     an_epoch(paths)
-    workers.wait_until_ready()
-    assert workers.count == count
-    workers.end()
+    pool.wait_until_ready()
+    assert pool.count == count
+    pool.end()
 
 
-def test_an_augmentation_travels_to_another_process():
+def test_threads_do_all_the_work_without_a_fork_server(paths, monkeypatch, use_pool):
+    def fails():
+        raise BrokenPipeError
+
+    monkeypatch.setattr(workers_module, "_fork_server", fails)
+    pool = use_pool(WorkerPool())
+    pool.start()
+    pool.wait_until_ready()
+    assert pool.count == 0
+    assert an_epoch(paths).shape == (10, 24, 24, 3)
+
+
+def test_an_augmentation_can_be_pickled():
     augmentation = Augmentation(AUGMENTATION, 24)
-    again = pickle.loads(pickle.dumps(augmentation))
+    copied = pickle.loads(pickle.dumps(augmentation))
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    assert (again(image, 7) == augmentation(image, 7)).all()
+    assert (copied(image, 7) == augmentation(image, 7)).all()
 
 
 STARTS_WORKERS = """
-from podium.data.workers import workers
-workers().start()
-workers().wait_until_ready()
-print(*workers().pids, flush=True)
+from podium.data.workers import worker_pool
+worker_pool().start()
+worker_pool().wait_until_ready()
+print(*worker_pool().pids, flush=True)
 input()
 """
 
@@ -128,30 +150,15 @@ def test_workers_end_with_a_process_that_is_killed():
         assert len(process.stdout.readline().split()) >= 1
         process.send_signal(signal.SIGKILL)
         process.wait()
-        # The workers' stderr is this pipe as well: it ends when the last of them does.
-        assert process.stdout.read() == ""
+        assert process.stdout.read() == ""  # the pipe is their stderr too, so it ends when the last worker does
 
 
 IMPORTS_OF_A_WORKER = """
-import sys, podium.data.preprocessing, podium.data.image_source, podium.data.worker
+import sys, podium.data.workers
 print([name for name in ("tensorflow", "keras", "sklearn", "matplotlib") if name in sys.modules])
 """
 
 
-def test_without_a_template_threads_do_it(paths, monkeypatch):
-    class Gone:
-        def fork(self):
-            raise BrokenPipeError
-
-    monkeypatch.setattr(workers_module, "template", Gone)
-    workers = Workers()
-    monkeypatch.setattr(workers_module, "_ours", [workers])
-    workers.start()
-    workers.wait_until_ready()
-    assert workers.count == 0
-    assert an_epoch(paths).shape == (10, 24, 24, 3)
-
-
-def test_a_worker_imports_no_tensorflow():
+def test_a_worker_does_not_import_tensorflow():
     done = subprocess.run([sys.executable, "-c", IMPORTS_OF_A_WORKER], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -124,7 +124,7 @@ def test_a_broken_index_is_told(name, old, new, message, good):
         ("data.yaml", "images/val", "val" * 999, "data.yaml: val: expected a folder with images: 'valvalvalval..."),
         ("data.yaml", "images/val", "[1, 2]", "data.yaml: val: expected the path of a folder: got [1, 2]"),
         ("images/train/one.png", None, None, "labels/train/one.txt: no image of this name in"),
-        ("images/train/one.png", None, "", "one.png is not an image that can be read; replace it"),
+        ("images/train/one.png", None, "", "one.png is not a readable image; replace it"),
         ("labels/train/one.txt", None, None, "labels/train has no label file for the images in"),
         ("labels/train/one.txt", "0 ", "2 ", "one.txt, line 1: class: expected a whole number from 0 to 1: got '2'"),
         ("labels/train/one.txt", "1 ", "-1 ", "one.txt, line 2: class: expected a whole number from 0 to 1: got '-1'"),

@@ -16,7 +16,7 @@ from line_task import fit, stage, started
 from rich.console import Console
 
 from podium.config.member import MemberSettings
-from podium.data.image_source import Cache
+from podium.data.image_cache import Cache
 from podium.training.classification import ClassificationTask, LabelledImages
 
 ROWS, VALIDATION, BATCH = 14, 6, 4

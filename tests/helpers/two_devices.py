@@ -18,7 +18,7 @@ from line_task import Line, LineTask, fit, stage, started, stopped, trained, wei
 from rich.console import Console
 
 from podium.config.member import MemberSettings
-from podium.data.image_source import Cache
+from podium.data.image_cache import Cache
 from podium.models import devices
 from podium.training.classification import ClassificationTask, LabelledImages
 

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from podium.data.image_source import Supply
-from podium.data.preprocessing import PlainLook
+from podium.data.augmentation import PlainView
+from podium.data.catalogue import ImageSource
 from podium.inference import predict as predicting
 from podium.models.predictor import Predictor
 
-LOOKS = [PlainLook(8, "squash"), PlainLook(8, "squash")]
+VIEWS = [PlainView(8, "squash"), PlainView(8, "squash")]
 
 
 class SmallMemory:
@@ -33,21 +33,21 @@ class SmallMemory:
 
 
 @pytest.fixture
-def supply(tmp_path):
+def source(tmp_path):
     paths = [tmp_path / f"{row}.png" for row in range(9)]
     for row, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((8, 8, 3), 10 * row, np.uint8))
-    return Supply(paths)
+    return ImageSource(paths)
 
 
-def test_batches_are_halved_until_they_fit(supply):
+def test_batches_are_halved_until_they_fit(source):
     console, model = Console(file=StringIO()), SmallMemory(largest=6)
-    answers = predicting._predicted(Predictor(model, 9), supply, LOOKS, 16, console)
-    assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in LOOKS]
+    answers = predicting._predicted(Predictor(model, 9), source, VIEWS, 16, console)
+    assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in VIEWS]
     assert model.sizes == [16, 8, 4, 4, 4, 4, 2]
     assert console.file.getvalue().splitlines()[-1].strip() == "the memory is full: going on with batches of 4"
 
 
-def test_one_image_that_does_not_fit_is_an_error(supply):
+def test_one_image_that_does_not_fit_is_an_error(source):
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        predicting._predicted(Predictor(SmallMemory(largest=1), 9), supply, LOOKS, 4, Console(quiet=True))
+        predicting._predicted(Predictor(SmallMemory(largest=1), 9), source, VIEWS, 4, Console(quiet=True))

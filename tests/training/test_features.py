@@ -19,8 +19,8 @@ from line_task import Stop, assert_same_weights, fit, watch
 from rich.console import Console
 
 from podium.config.loading import load_member
+from podium.data.augmentation import PlainView
 from podium.data.batches import PredictionBatches
-from podium.data.preprocessing import PlainLook
 from podium.errors import StoppedError
 from podium.locks import locked
 from podium.models.classifier import parts_of
@@ -109,7 +109,7 @@ def test_what_is_kept_is_what_the_backbone_makes_of_the_images_of_each_view(here
     for view in range(2):
         expected = by_hand(batches.batch(rows, view)[0])
         np.testing.assert_allclose(np.load(entry / f"view-{view}.npy"), expected, rtol=1e-4, atol=1e-5)
-    (images,) = PredictionBatches(task._validation_supply, [PlainLook(32, "squash")], VALIDATION)[0]
+    (images,) = PredictionBatches(task._validation_supply, [PlainView(32, "squash")], VALIDATION)[0]
     np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(images), rtol=1e-4, atol=1e-5)
 
 

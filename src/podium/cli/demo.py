@@ -45,7 +45,7 @@ def demo(
 
 def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
     """The scores of the members and of the blend on the test images."""
-    from podium.data.table import numbered, read_table
+    from podium.data.table import class_indices, read_table
     from podium.evaluation.metrics import METRICS
     from podium.predictions import Predictions, align, read_predictions
 
@@ -53,7 +53,7 @@ def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
     metric = METRICS[blend.competition.metric]
 
     def score(predictions: Predictions) -> float:
-        labels = numbered(answers["Category"], predictions.classes)
+        labels = class_indices(answers["Category"], predictions.classes)
         return metric(labels, align(predictions, list(answers["Id"])).probs)
 
     scores = {member.name: score(member.test) for member in blend.members}

@@ -1,4 +1,4 @@
-"""Batches: images read, fitted and augmented on every core, in an order that only the seed decides."""
+"""Batches of images: read, scaled and augmented on all cores, in an order that depends on the seed only."""
 
 import math
 import pickle
@@ -8,31 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.augmentation import Augmentation
-from podium.data.boxes import CORNERS, Boxes
-from podium.data.image_source import Supply
+from podium.data.augmentation import Augmentation, ImageView, TrainingView
+from podium.data.boxes import CORNERS, Boxes, ImageBoxes
+from podium.data.catalogue import ImageSource
 from podium.data.images import Image, Resize
-from podium.data.preprocessing import Block, Boxed, Look, TrainingLook
-from podium.data.workers import workers
+from podium.data.workers import Block, worker_pool
 
 
 class EpochBatches:
-    """Every row once an epoch, in a new order each, the last short batch included.
+    """Every row once per epoch, in a new order each time, including the last, smaller batch.
 
-    All randomness comes from (seed, epoch, row): which thread is first changes nothing. `epoch` is set from outside,
-    by the trainer's own callback.
-    An epoch that was broken off goes on after the rows it has seen, also where the batch size is another now.
+    Everything random follows from (seed, epoch, row), whatever thread is first. The trainer's callback sets `epoch`. An
+    interrupted epoch resumes after the rows that were trained on, even if the batch size has changed.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: Sequence[int]) -> None:
         self._rows, self._batch_size = rows, batch_size
         self.seed = tuple(seed)
-        self._orders: dict[int, NDArray[np.int32]] = {}
+        self._order: tuple[int, NDArray[np.int32]] | None = None
         self.epoch = 0
         self.steps_before, self._rows_before = 0, 0
 
-    def go_on_after(self, steps: int, rows: int) -> None:
-        """Leave out what an epoch has done already; nothing of it with (0, 0)."""
+    def resume_after(self, steps: int, rows: int) -> None:
+        """Skip the steps and rows that were done before; (0, 0) skips nothing."""
         self.steps_before, self._rows_before = steps, rows
 
     def __len__(self) -> int:
@@ -40,56 +38,56 @@ class EpochBatches:
 
     @property
     def steps(self) -> int:
-        """Of the whole epoch."""
+        """The number of steps in the epoch, including those that are skipped."""
         return self.steps_before + len(self)
 
     def rows_after(self, steps: int) -> int:
-        """How many rows the epoch has seen after so many of its steps."""
+        """The number of rows that the model has seen after this many steps of the epoch."""
         return min(self._rows_before + (steps - self.steps_before) * self._batch_size, self._rows)
 
     def order(self, epoch: int) -> NDArray[np.int32]:
-        """Which row stands where in this epoch."""
-        if epoch not in self._orders:
+        """The order of the rows in this epoch."""
+        known = self._order
+        if known is None or known[0] != epoch:
             order = np.random.default_rng([*self.seed, epoch]).permutation(self._rows)
-            self._orders = {epoch: order.astype(np.int32)}
-        return self._orders[epoch]
+            known = self._order = epoch, order.astype(np.int32)
+        return known[1]
 
     def __getitem__(self, index: int) -> Any:
         epoch, start = self.epoch, self._rows_before + index * self._batch_size
         return self.batch(self.order(epoch)[start : start + self._batch_size].astype(np.int64), epoch)
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        """What the model trains on in one step."""
-        raise NotImplementedError  # each kind of batches has its own
+        """What the model is trained on in one step."""
+        raise NotImplementedError
 
 
-class Preparation:
-    """Rows of a supply, looked at in some ways, on whatever is free to do it."""
+class ViewLoader:
+    """Loads rows of an image source in some views, by threads or processes."""
 
-    def __init__(self, supply: Supply, looks: Sequence[Look]) -> None:
-        self._supply, self._looks = supply, list(looks)
-        self._frames = [look.frame for look in looks]
-        self._packed = pickle.dumps(self._looks)
-        supply.keep(self._frames)
+    def __init__(self, source: ImageSource, views: Sequence[ImageView]) -> None:
+        self._source, self._views = source, list(views)
+        self._scalings = [view.scaling for view in views]
+        self._pickled = pickle.dumps(self._views)
+        source.cache_images(self._scalings)
 
     def __call__(self, rows: Sequence[int], epoch: int = 0) -> Image:
-        """Row after row; of each, look after look."""
-        return self._prepared(rows, epoch)[0]
+        """The views of the first row, those of the second, and so on."""
+        return self._load(rows, epoch)[0]
 
-    def with_boxes(self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed]) -> tuple[Image, list[Boxes]]:
-        """The same with each row's boxes, where they are after what is done to its image."""
-        return self._prepared(rows, epoch, boxed)
+    def with_boxes(self, rows: Sequence[int], epoch: int, boxes: Sequence[ImageBoxes]) -> tuple[Image, list[Boxes]]:
+        """The same with the boxes of each row, where the augmentation moved them."""
+        return self._load(rows, epoch, boxes)
 
-    def _prepared(
-        self, rows: Sequence[int], epoch: int, boxed: Sequence[Boxed] | None = None
+    def _load(
+        self, rows: Sequence[int], epoch: int, boxes: Sequence[ImageBoxes] | None = None
     ) -> tuple[Image, list[Boxes]]:
-        block = Block([self._supply.source(row, self._frames) for row in rows], rows, epoch, boxed)
-        return workers().prepare(block, self._looks, self._packed)
+        locations = [self._source.location(row, self._scalings) for row in rows]
+        return worker_pool().prepare(Block(locations, rows, epoch, boxes), self._views, self._pickled)
 
 
 class OneHot:
-    """Labels as the model answers: a row of zeros with a one. Made for a batch at a time, since a row has a number for
-    every class."""
+    """Labels as one-hot rows. They are made for a batch at a time, to save memory."""
 
     def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
         self._labels, self._rows = labels, np.eye(classes, dtype=np.float32)
@@ -102,11 +100,11 @@ class OneHot:
 
 
 class TrainingBatches(EpochBatches):
-    """Images with their targets."""
+    """Augmented images with their targets."""
 
     def __init__(
         self,
-        supply: Supply,
+        source: ImageSource,
         targets: NDArray[np.float32] | OneHot,
         *,
         image_size: int,
@@ -115,29 +113,29 @@ class TrainingBatches(EpochBatches):
         augmentation: Augmentation,
         seed: Sequence[int],
     ) -> None:
-        super().__init__(len(supply), batch_size, seed)
-        self._supply, self._targets = supply, targets
-        self._look = TrainingLook(image_size, resize, augmentation, self.seed)
-        self._prepare = Preparation(supply, [self._look])
+        super().__init__(len(source), batch_size, seed)
+        self._source, self._targets = source, targets
+        self._view = TrainingView(image_size, resize, augmentation, self.seed)
+        self._load = ViewLoader(source, [self._view])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
-        return self._prepare(rows.tolist(), epoch), self._targets[rows]
+        return self._load(rows.tolist(), epoch), self._targets[rows]
 
     def in_row_order(self, epoch: int) -> "PredictionBatches":
-        """The same images that this epoch shows, one row after the other, to be predicted."""
-        return PredictionBatches(self._supply, [self._look], self._batch_size, epoch)
+        """The augmented images of this epoch in the order of their rows."""
+        return PredictionBatches(self._source, [self._view], self._batch_size, epoch)
 
 
 class BoxBatches(EpochBatches):
-    """Images with their boxes: for each image as many rows as the one with the most has, those missing all -1.
+    """Augmented images with their boxes. Every image has as many rows as the largest number of boxes, filled with -1.
 
-    A row is left, top, right, bottom and the number of the class.
+    A row is left, top, right, bottom and the class index.
     """
 
     def __init__(
         self,
-        supply: Supply,
-        boxed: Sequence[Boxed],
+        source: ImageSource,
+        boxes: Sequence[ImageBoxes],
         *,
         image_size: int,
         resize: Resize,
@@ -145,31 +143,30 @@ class BoxBatches(EpochBatches):
         augmentation: Augmentation,
         seed: Sequence[int],
     ) -> None:
-        super().__init__(len(supply), batch_size, seed)
-        self._boxed = boxed
-        self._most = max((len(one.boxes) for one in boxed), default=0) or 1
-        self._prepare = Preparation(supply, [TrainingLook(image_size, resize, augmentation, self.seed)])
+        super().__init__(len(source), batch_size, seed)
+        self._boxes = boxes
+        self._most = max((len(labelled.boxes) for labelled in boxes), default=0) or 1
+        self._load = ViewLoader(source, [TrainingView(image_size, resize, augmentation, self.seed)])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
-        images, boxes = self._prepare.with_boxes(rows.tolist(), epoch, [self._boxed[row] for row in rows])
-        filled = np.full((len(rows), self._most, CORNERS + 1), -1, np.float32)
-        for its, known in zip(filled, boxes, strict=True):
-            its[: len(known)] = known
-        return images, filled
+        images, moved = self._load.with_boxes(rows.tolist(), epoch, [self._boxes[row] for row in rows])
+        padded = np.full((len(rows), self._most, CORNERS + 1), -1, np.float32)
+        for target, boxes in zip(padded, moved, strict=True):
+            target[: len(boxes)] = boxes
+        return images, padded
 
 
 class PredictionBatches:
-    """Images in the order of their rows, each looked at in the same ways every time: row after row, and of each row
-    look after look."""
+    """Images in the order of their rows: the views of the first row, those of the second, and so on."""
 
-    def __init__(self, supply: Supply, looks: Sequence[Look], batch_size: int, epoch: int = 0) -> None:
-        self._rows, self.epoch = len(supply), epoch
-        self._at_once = max(1, batch_size // len(looks))
-        self._prepare = Preparation(supply, looks)
+    def __init__(self, source: ImageSource, views: Sequence[ImageView], batch_size: int, epoch: int = 0) -> None:
+        self._rows, self.epoch = len(source), epoch
+        self._rows_per_batch = max(1, batch_size // len(views))
+        self._load = ViewLoader(source, views)
 
     def __len__(self) -> int:
-        return math.ceil(self._rows / self._at_once)
+        return math.ceil(self._rows / self._rows_per_batch)
 
     def __getitem__(self, index: int) -> tuple[Image]:
-        start = index * self._at_once
-        return (self._prepare(range(start, min(start + self._at_once, self._rows)), self.epoch),)
+        start = index * self._rows_per_batch
+        return (self._load(range(start, min(start + self._rows_per_batch, self._rows)), self.epoch),)

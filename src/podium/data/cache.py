@@ -1,6 +1,6 @@
-"""The cache's bound: what podium can make again, the least recently used of it dropped first.
+"""The size limit of the cache: the least recently used entries are deleted first.
 
-An entry is a folder right under one of the cache's shelves: `images/…` or `features/…`.
+An entry is a folder in `images/` or `features/` of the cache folder. podium can compute everything in it again.
 """
 
 import os
@@ -13,59 +13,54 @@ from typing import Any
 from podium.locks import lock_holder
 from podium.paths import cache_folder
 
-SHELVES = ("images", "features")
+KINDS = ("images", "features")
 GB = 10**9
 
 
-def entry_of(shelf: str, name: str) -> Path:
-    """Where an entry lies, or would lie."""
-    assert shelf in SHELVES
-    return cache_folder() / shelf / name
+def entry_of(kind: str, name: str) -> Path:
+    """The folder of an entry, whether it exists or not."""
+    assert kind in KINDS
+    return cache_folder() / kind / name
 
 
 def mark_used(entry: Path) -> None:
-    """It was needed just now, so that others go first."""
+    """Other entries are then deleted before this one."""
     with suppress(OSError):
         os.utime(entry)
 
 
 def make_room(entry: Path, needed: int, cache_gb: float) -> bool:
-    """Room for so many more bytes in this entry, within the bound: others are dropped, the longest unused first.
+    """Delete other entries, the least recently used first, until this one can grow by `needed` bytes within the limit.
 
-    Those that a process is writing stay. False where there is not enough, on the disk either; then nothing is dropped.
+    Entries that a process is writing are never deleted. False, with nothing deleted, if there cannot be enough room.
     """
     if available(entry, cache_gb) < needed:
         return False
     others = sorted((_last_used(other), other, size_of(other)) for other in _others(entry))
-    held = sum(size for _, _, size in others)
+    used = size_of(entry) + sum(size for _, _, size in others)
     for _, other, size in others:
-        if held + size_of(entry) + needed <= cache_gb * GB and _free(entry) >= needed:
+        if used + needed <= cache_gb * GB and _free(entry) >= needed:
             break
         if lock_holder(other) is None:
-            drop(other)
-            held -= size
+            delete(other)
+            used -= size
     return True
 
 
 def available(entry: Path, cache_gb: float) -> int:
-    """How many more bytes the entry could have, if all that may be dropped was."""
+    """How many bytes the entry could grow by if all other entries that can be deleted were."""
     others = [(size_of(other), lock_holder(other) is None) for other in _others(entry)]
-    stays = sum(size for size, may_go in others if not may_go)
-    may_go = sum(size for size, may_go in others if may_go)
-    return max(0, min(int(cache_gb * GB) - size_of(entry) - stays, _free(entry) + may_go))
+    in_use = sum(size for size, is_deletable in others if not is_deletable)
+    deletable = sum(size for size, is_deletable in others if is_deletable)
+    return max(0, min(int(cache_gb * GB) - size_of(entry) - in_use, _free(entry) + deletable))
 
 
-def _reserve(usage: Any) -> int:
-    """What is left of the disk for the runs: their checkpoints count more than anything here."""
-    return int(min(2 * GB, 0.2 * usage.total))
-
-
-def drop(entry: Path) -> None:
-    """Under another name first: a process that looks for the entry finds it whole or not at all."""
-    gone = entry.with_name(f".gone-{entry.name}-{os.getpid()}-{time.monotonic_ns()}")
+def delete(entry: Path) -> None:
+    """Renamed first, so that other processes see either all of the entry or nothing."""
+    renamed = entry.with_name(f".deleted-{entry.name}-{os.getpid()}-{time.monotonic_ns()}")
     with suppress(OSError):
-        entry.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        entry.rename(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
 def size_of(entry: Path) -> int:
@@ -77,12 +72,12 @@ def size_of(entry: Path) -> int:
 
 
 def _others(entry: Path) -> list[Path]:
-    """All entries but this one. What a process that was killed left half dropped goes now."""
+    """All other entries. Removes what a killed process left half deleted."""
     others = []
-    for shelf in SHELVES:
-        folder = cache_folder() / shelf
+    for kind in KINDS:
+        folder = cache_folder() / kind
         for other in folder.iterdir() if folder.is_dir() else ():
-            if other.name.startswith(".gone-"):
+            if other.name.startswith(".deleted-"):
                 shutil.rmtree(other, ignore_errors=True)
             elif other.is_dir() and other != entry:
                 others.append(other)
@@ -97,5 +92,6 @@ def _last_used(entry: Path) -> float:
 
 
 def _free(entry: Path) -> int:
-    usage = shutil.disk_usage(next(place for place in (entry, *entry.parents) if place.exists()))
-    return max(0, usage.free - _reserve(usage))
+    """Free bytes on the disk, less a reserve for the runs: their checkpoints are more important than the cache."""
+    usage: Any = shutil.disk_usage(next(place for place in (entry, *entry.parents) if place.exists()))
+    return int(max(0, usage.free - min(2 * GB, 0.2 * usage.total)))

@@ -1,16 +1,18 @@
-"""What is known of each image's file: the digest of its content, and whether it is a whole image.
+"""The catalogue of images: the digest of each file, whether it is readable, and where its cached pixels are.
 
-Both are found by reading every file, and remembered for as long as a file's size and times stay what they are.
+Every file is read once. Its digest is stored in the cache folder, and valid as long as the file's size and times do not
+change.
 """
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,195 +20,230 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from podium.data.image_paths import ImagePaths, text_of
-from podium.data.images import Frame, Image, framed_from, read_file
-from podium.data.jpeg import JPEG
-from podium.data.table import CompetitionRows, paths_of, without
+from podium.data.image_cache import Cache, CacheWriter, Digests, FoundImages, ImageLocation, open_writer
+from podium.data.images import JPEG, Image, Scaling, decode_scaled, read_file, read_scaled
+from podium.data.table import path_text
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.paths import cache_folder, worker_count
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Digests = NDArray[np.bytes_]
-"""Sixteen bytes an image."""
 
 _ENDINGS = {JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
-"""How a format begins, and what a whole file of it holds: some versions of OpenCV fill what is cut off with grey."""
-_KNOWN = np.dtype([("file", "S16"), ("content", "S16"), ("is_whole", "?")])
-_AT_ONCE = 4_096
-"""Rows that are looked up together: what that takes is gone before the next ones."""
-_A_TASK = 8
-"""Files that a thread reads before it looks for more."""
+"""The first bytes of a format, and what a complete file of it contains: OpenCV may fill the missing part with grey."""
+_ENTRY = np.dtype([("file", "S16"), ("digest", "S16"), ("readable", "?")])
+_CHUNK = 4_096
+"""Rows that are looked up at a time, so that the memory for it stays small."""
+_FILES_PER_TASK = 8
+"""Handing over a task takes as long as hashing a small image."""
+_FileContent = tuple[bytes, bool, list[tuple[Scaling, Image]]]
+"""The digest of a file, whether it is a complete image, and the image in the scalings to be cached."""
 _MANY = 2_000
-"""Files that take long enough to read for their progress to be shown."""
+"""From this many images on, progress and results are printed."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    contents: Digests
-    are_whole: NDArray[np.bool_]
+    digests: Digests
+    readable: NDArray[np.bool_]
 
     @property
     def digest(self) -> str:
-        """Changes when a byte of an image does."""
-        return hashlib.sha256(self.contents.tobytes()).hexdigest()[:16]
+        """Changes with every byte of every image."""
+        return hashlib.sha256(self.digests.tobytes()).hexdigest()[:16]
 
 
-class Keeper(Protocol):
-    """Keeps images while they are read anyway."""
+class ImageSource:
+    """The images of a list of rows, from the cache if they are in it."""
 
-    def wants(self, content: bytes) -> list[Frame]:
-        """In which frames it would keep the image of this digest. Asked by several threads."""
+    def __init__(self, paths: Sequence[Path], cache: Cache | None = None) -> None:
+        self._paths = paths
+        self._cache = cache if cache and cache.gigabytes > 0 else None
+        self._found: dict[Scaling, FoundImages] = {}
 
-    def keep(self, content: bytes, framed: Iterable[tuple[Frame, Image]]) -> None: ...
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def cache_images(self, scalings: Iterable[Scaling], *, only_new: bool = False) -> None:
+        """Decode the images that are not cached in these scalings and cache them, as far as there is room.
+
+        With `only_new`, only those that no catalogue has read before, since these files are read anyway.
+        """
+        absent = {scaling for scaling in scalings if scaling not in self._found}
+        if self._cache is None or not absent or not len(self._paths):
+            return
+        console, began = self._cache.console, time.perf_counter()
+        try:
+            with open_writer(absent, self._cache) as writer:
+                known = read_catalogue(self._paths, self._cache.name, console, writer, only_new=only_new)
+        except OSError as error:
+            if console is not None:
+                console.print(
+                    f"  images are not cached in {cache_folder()} ({error.strerror or error}), but decoded whenever"
+                    " they are needed; set PODIUM_CACHE to another folder",
+                    highlight=False,
+                )
+            return
+        if console is not None and writer.count >= _MANY:
+            sizes = " and ".join(str(scaling.size) for scaling in writer.stores)
+            seconds = time.perf_counter() - began
+            console.print(f"  cached {writer.count:,} images at {sizes} px in {seconds:.1f} s", highlight=False)
+        self._found |= {scaling: store.find(known.digests) for scaling, store in writer.stores.items()}
+
+    def digests(self) -> Digests:
+        return read_catalogue(self._paths, self._cache.name if self._cache else "images").digests
+
+    def location(self, row: int, scalings: Sequence[Scaling]) -> ImageLocation:
+        cached = tuple(found[row] if (found := self._found.get(scaling)) else None for scaling in scalings)
+        return ImageLocation(path_text(self._paths, row), cached)
 
 
-def catalogue(
-    paths: Sequence[Path], name: str = "images", console: Console | None = None, keeper: Keeper | None = None
+def read_catalogue(
+    paths: Sequence[Path],
+    name: str = "images",
+    console: Console | None = None,
+    writer: CacheWriter | None = None,
+    *,
+    only_new: bool = False,
 ) -> Catalogue:
-    """Of these images, in their order. Only files that are new, or changed, are read; what is known of the others is
-    remembered under the name."""
-    found = np.empty(len(paths), dtype=_KNOWN)
-    found["file"] = np.fromiter((_digest_of_facts(text) for text in _texts(paths)), dtype="S16", count=len(paths))
-    memory = cache_folder() / "catalogue" / f"{name}.npy"
-    known = _remembered(memory)
-    is_known = np.zeros(len(paths), dtype=bool)
-    for start in range(0, len(paths) if len(known) else 0, _AT_ONCE):
-        some, are_known = found[start : start + _AT_ONCE], is_known[start : start + _AT_ONCE]
-        position = np.searchsorted(known["file"], some["file"])
-        position[position == len(known)] = 0
-        are_known[:] = known["file"][position] == some["file"]
-        some[are_known] = known[position[are_known]]
-    # What was no whole image is looked at again: a person is told to replace it, and a memory may be damaged.
-    new = np.flatnonzero(~(is_known & found["is_whole"]))
-    if len(new):
-        read = in_parallel(lambda row: _read(text_of(paths, row), keeper), new.tolist(), "reading images", console)
-        for row, (content, is_whole, framed) in zip(new, read, strict=True):
-            found["content"][row], found["is_whole"][row] = content, is_whole
-            if keeper and framed:
-                keeper.keep(content, framed)
-        _remember(memory, known, found[new])
-    return Catalogue(found["content"].copy(), found["is_whole"].copy())
+    """The catalogue of these images, in their order. Reads the files that are new or have changed.
 
+    With a `writer`, the images that are read are also decoded and cached, and those that are known but not cached are
+    read too, unless `only_new`.
+    """
+    entries, known = _look_up(paths, name)
+    to_read = ~known
+    if writer and not only_new:
+        to_read |= writer.missing(entries["digest"])
+    rows = np.flatnonzero(to_read)
+    if len(rows):
+        if writer:
+            writer.reserve(len(rows))
 
-def digests_of(paths: Sequence[Path], name: str = "images") -> Digests:
-    """Of each image's content."""
-    return catalogue(paths, name).contents
+        def read(row: int) -> _FileContent:
+            path, digest = path_text(paths, row), bytes(entries["digest"][row])
+            return _read_known(path, digest, writer) if known[row] and writer else _read_new(path, writer)
+
+        contents = in_parallel(read, rows.tolist(), "reading images", console)
+        for row, (digest, readable, images) in zip(rows, contents, strict=True):
+            entries["digest"][row], entries["readable"][row] = digest, readable
+            if writer and images:
+                writer.add(digest, images)
+        _save(name, entries[rows])
+    return Catalogue(entries["digest"].copy(), entries["readable"].copy())
 
 
 def unreadable(paths: Sequence[Path], name: str = "images", console: Console | None = None) -> list[Path]:
-    """The files that are no whole images."""
-    return [paths[row] for row in np.flatnonzero(~catalogue(paths, name, console).are_whole)]
-
-
-def images_of(rows: CompetitionRows) -> ImagePaths:
-    """All of a competition's: of the training rows, the extra ones and the test rows."""
-    return paths_of(rows.train, rows.extra, rows.test)
-
-
-def leave_out_unreadable(
-    rows: CompetitionRows, on_bad_image: str, known: Catalogue
-) -> tuple[CompetitionRows, set[Path]]:
-    """All unreadable images named in one error; or, with `skip`, the rows without them and which they were.
-
-    `known` is the catalogue of all images of the rows.
-    """
-    paths = images_of(rows)
-    bad = [paths[row] for row in np.flatnonzero(~known.are_whole)]
-    if bad and on_bad_image == "error":
-        raise DataError(
-            f"{len(bad)} images cannot be read: {', '.join(map(str, bad))}; replace them, or leave them out with"
-            " on_bad_image: skip in the competition file"
-        )
-    left = without(rows, set(bad)) if bad else rows
-    gone = set(rows.train["label"]) - set(left.train["label"])
-    if gone:
-        raise DataError(f"no readable image is left of the class {', '.join(sorted(gone))}; replace some of them")
-    return left, set(bad)
+    """The files that are not complete images."""
+    return [paths[row] for row in np.flatnonzero(~read_catalogue(paths, name, console).readable)]
 
 
 def in_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], what: str, console: Console | None = None
+    work: Callable[[Item], Result], items: Sequence[Item], description: str, console: Console | None = None
 ) -> Iterable[Result]:
-    """The results in the order of the items, by a thread a core; for work that leaves the interpreter lock alone."""
+    """The results in the order of the items, from one thread per core; for work that releases the interpreter lock."""
     with ThreadPoolExecutor(worker_count()) as pool:
         results = _results(work, items, pool)
         if console is not None and len(items) >= _MANY:
-            results = track(results, f"  {what}", total=len(items), console=console, transient=True)
+            results = track(results, f"  {description}", total=len(items), console=console, transient=True)
         yield from results
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: ThreadPoolExecutor) -> Iterable[Result]:
-    # A task for several items, since handing one over takes as long as hashing a small image; and so many tasks at a
-    # time, since a million that wait would each take half a kilobyte.
+    # Not all tasks at once: each that waits takes half a kilobyte.
     for start in range(0, len(items), _MANY):
-        parts = [items[at : at + _A_TASK] for at in range(start, min(start + _MANY, len(items)), _A_TASK)]
-        for results in pool.map(lambda part: [work(item) for item in part], parts):
+        end = min(start + _MANY, len(items))
+        tasks = [items[at : min(at + _FILES_PER_TASK, end)] for at in range(start, end, _FILES_PER_TASK)]
+        for results in pool.map(lambda task: [work(item) for item in task], tasks):
             yield from results
 
 
-def _texts(paths: Sequence[Path]) -> Iterable[str]:
-    return paths.texts() if isinstance(paths, ImagePaths) else map(str, paths)
+def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
+    """An entry for each image, and which of them are known. Unreadable ones are not: they may have been replaced."""
+    entries = np.zeros(len(paths), dtype=_ENTRY)
+    files = (_file_digest(path_text(paths, row)) for row in range(len(paths)))
+    entries["file"] = np.fromiter(files, dtype="S16", count=len(paths))
+    saved, known = _load(name), np.zeros(len(paths), dtype=bool)
+    for start in range(0, len(paths) if len(saved) else 0, _CHUNK):
+        chunk = entries[start : start + _CHUNK]
+        position = np.searchsorted(saved["file"], chunk["file"])
+        position[position == len(saved)] = 0
+        hit = (saved["file"][position] == chunk["file"]) & saved["readable"][position]
+        chunk[hit] = saved[position[hit]]
+        known[start : start + _CHUNK] = hit
+    return entries, known
 
 
-def _digest_of_facts(path: str) -> bytes:
-    """Changes when the file does: writing to it sets its ctime, which nothing can set back."""
+def _file_digest(path: str) -> bytes:
+    """Changes whenever the file does: writing to it sets its ctime, which cannot be set back."""
     try:
-        facts = os.stat(path)  # noqa: PTH116  # a Path would take most of the time
+        facts = os.stat(path)  # noqa: PTH116  # creating a Path takes several times as long
     except OSError:
         return b"missing"
-    times = f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}"
-    return hashlib.blake2b(times.encode(errors="surrogateescape"), digest_size=16).digest()
+    text = f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}"
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
-def _remembered(memory: Path) -> NDArray[np.void]:
-    """Sorted by file. A damaged memory is none."""
+def _saved_at(name: str) -> Path:
+    return cache_folder() / "catalogue" / f"{name}.npy"
+
+
+def _load(name: str) -> NDArray[np.void]:
+    """The saved entries, sorted by file; none if they are damaged."""
     try:
-        with memory.open("rb") as opened:
-            known = np.load(opened)
-    except Exception:  # NumPy's own, tokenize's and zipfile's: by whatever byte was damaged
-        return np.empty(0, dtype=_KNOWN)
-    return known if known.dtype == _KNOWN else np.empty(0, dtype=_KNOWN)
+        with _saved_at(name).open("rb") as opened:
+            saved = np.load(opened)
+    except Exception:  # NumPy raises many kinds of errors, depending on what is damaged
+        return np.empty(0, dtype=_ENTRY)
+    return saved if saved.dtype == _ENTRY else np.empty(0, dtype=_ENTRY)
 
 
-def _remember(memory: Path, known: NDArray[np.void], new: NDArray[np.void]) -> None:
-    together = np.concatenate([new[new["file"] != b"missing"], known])
-    _, first = np.unique(together["file"], return_index=True)
-    with suppress(OSError), atomic_write(memory, fsync=False) as temporary, temporary.open("wb") as opened:
-        np.save(opened, together[first])
+def _save(name: str, new: NDArray[np.void]) -> None:
+    entries = np.concatenate([new[new["file"] != b"missing"], _load(name)])
+    _, first = np.unique(entries["file"], return_index=True)
+    with suppress(OSError), atomic_write(_saved_at(name), fsync=False) as temporary, temporary.open("wb") as opened:
+        np.save(opened, entries[first])
 
 
-def _read(path: str, keeper: Keeper | None) -> tuple[bytes, bool, list[tuple[Frame, Image]]]:
-    """Digest, whether it is whole, and the image in the frames that are wanted of it."""
+def _read_new(path: str, writer: CacheWriter | None) -> _FileContent:
     try:
         encoded = read_file(path)
     except DataError:
         return b"", False, []
     content = encoded.tobytes()
-    digest = hashlib.sha256(content).digest()[:16]
-    frames = keeper.wants(digest) if keeper else []
+    digest = hashlib.sha256(content).digest()[:16].rstrip(b"\0")  # as NumPy returns it
+    if not _has_ending(content):
+        return digest, False, []
+    scalings = writer.claim(digest) if writer else []
     try:
-        framed = list(zip(frames, framed_from(path, encoded, frames), strict=True))
+        images = list(zip(scalings, decode_scaled(path, encoded, scalings), strict=True))
     except (DataError, cv2.error):
         return digest, False, []
-    whole = _has_its_end(content) and (bool(framed) or _can_be_decoded(encoded))
-    return digest, whole, framed if whole else []
+    return digest, bool(images) or _is_decodable(encoded), images
 
 
-def is_whole(content: bytes) -> bool:
-    """Whether these are the bytes of a whole image."""
-    return _has_its_end(content) and _can_be_decoded(np.frombuffer(content, dtype=np.uint8))
+def _read_known(path: str, digest: bytes, writer: CacheWriter) -> _FileContent:
+    """The file is not read if there is no more room for its image."""
+    scalings = writer.claim(digest)
+    try:
+        return digest, True, list(zip(scalings, read_scaled(path, scalings) if scalings else [], strict=True))
+    except DataError:  # removed or damaged meanwhile, which is reported when it is needed
+        return digest, True, []
 
 
-def _has_its_end(content: bytes) -> bool:
+def is_complete_image(content: bytes) -> bool:
+    return _has_ending(content) and _is_decodable(np.frombuffer(content, dtype=np.uint8))
+
+
+def _has_ending(content: bytes) -> bool:
     return all(not content.startswith(start) or end in content for start, end in _ENDINGS.items())
 
 
-def _can_be_decoded(content: Image) -> bool:
-    # An eighth of a JPEG's size is decoded several times as fast, and fails on the same files.
-    size = cv2.IMREAD_REDUCED_COLOR_8 if content[:2].tobytes() == JPEG else cv2.IMREAD_COLOR
+def _is_decodable(content: Image) -> bool:
+    # Decoding a JPEG at an eighth of its size is several times as fast, and fails for the same files.
+    flag = cv2.IMREAD_REDUCED_COLOR_8 if content[:2].tobytes() == JPEG else cv2.IMREAD_COLOR
     try:
-        return bool(content.size) and cv2.imdecode(content, size) is not None
+        return bool(content.size) and cv2.imdecode(content, flag) is not None
     except cv2.error:
         return False

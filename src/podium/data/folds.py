@@ -1,6 +1,6 @@
-"""Folds: which rows validate when, in a `folds.csv` that a person can read and replace."""
+"""Folds: which rows validate in which fold, in a CSV file that people can read and replace."""
 
-import json
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
-from podium.data.table import CompetitionRows, joined, json_of, json_of_rows, read_parts
+from podium.data.table import CompetitionRows, digest_of_columns, read_chunks
 from podium.errors import DataError
-from podium.files import atomic_write, digest_of_parts
+from podium.files import atomic_write
 from podium.paths import folds_file
 from podium.runs import record_generated_folds
 
 Names = Union[NDArray[np.object_], "pd.Series[str]"]
-"""Of a class or a group, one a row."""
+"""The class or the group of each row."""
 TRAIN, TEST = "train", "test"
-"""In place of a fold's number: rows that always train, and rows that are only scored at the end."""
+"""Instead of a fold's number: rows that always train, and rows that are only scored at the end."""
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Each training row's fold, in the order of the rows, and the file that says so."""
+    """The fold of each training row, and the file it was read from."""
 
     path: Path
     of_row: NDArray[np.str_]
@@ -37,19 +37,16 @@ class Folds:
 
     @cached_property
     def digest(self) -> str:
-        return digest_of_parts(json_of(map(str, self.of_row)))
+        return hashlib.sha256(self.of_row.tobytes()).hexdigest()[:8]
 
 
 def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> Folds:
-    """The folds of these rows: read if they were made before, so that a person's change holds; made if not."""
+    """The folds of these rows. They are drawn once and then read from their file, so that people may change it."""
     settings = competition.folds
     if settings.kind == "table":
         return read_folds(rows.folder / settings.path, rows)
-    decides = [
-        [json.dumps(settings.model_dump(), sort_keys=True, ensure_ascii=False, default=str)],
-        json_of_rows(rows.train[["id", "label", "group"]]),
-    ]
-    digest = digest_of_parts(joined(decides))
+    columns = (rows.train[name] for name in ("id", "label", "group"))
+    digest = digest_of_columns(columns, settings.model_dump())
     path = folds_file(runs, competition.slug, f"{settings.kind}-{digest}")
     if not path.is_file():
         of_row = _draw(competition, rows.train)
@@ -62,124 +59,121 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
 
 def read_folds(path: Path, rows: CompetitionRows) -> Folds:
     ids = rows.train["id"]
-    codes, spelt = _fold_codes(path, ids)
+    codes, values = _fold_codes(path, ids)
     absent = ids.to_numpy()[codes < 0]
     if len(absent):
         raise DataError(
-            f"{path} lacks {len(absent)} of the training rows, such as {absent[0]}; give every row a fold,"
-            " or remove the file to have it made anew"
+            f"{path} has no fold for {len(absent)} of the training rows, such as {absent[0]}; add them, or delete the"
+            " file to draw the folds again"
         )
-    used = {code: spelt[code].strip() for code in np.unique(codes).tolist()}
-    odd = sorted(fold for fold in used.values() if fold not in (TRAIN, TEST) and not fold.isdecimal())
-    if odd:
-        raise DataError(f"{path} holds the fold {odd[0]!r}; a fold is a number from 0, or train, or test")
-    plain = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in used.values()]  # 01 is the fold 1
-    of_row = np.array(plain, dtype=str)[np.searchsorted([*used], codes)]
-    folds = Folds(path, of_row)
+    used = {code: values[code].strip() for code in np.unique(codes).tolist()}
+    invalid = sorted(fold for fold in used.values() if fold not in (TRAIN, TEST) and not fold.isdecimal())
+    if invalid:
+        raise DataError(f"{path} has the fold {invalid[0]!r}; expected a number from 0, train or test")
+    normal = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in used.values()]  # 01 is fold 1
+    folds = Folds(path, np.array(normal, dtype=str)[np.searchsorted([*used], codes)])
     if not folds.numbers:
-        raise DataError(f"{path} has no row to validate on; give some rows a fold's number")
+        raise DataError(f"{path} has no validation rows; give some rows the number of a fold")
     return folds
 
 
 def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], list[str]]:
-    """Each row's fold as its number among all that the file spells, or -1 where the file lacks the row."""
-    place_of, codes = pd.Index(ids), np.full(len(ids), -1, dtype=np.int32)
-    number_of: dict[str, int] = {}
-    strangers: set[str] = set()
-    for part in read_parts(path, ["id", "fold"]):
-        places = place_of.get_indexer(pd.Index(part["id"]))
-        known = places >= 0
-        doubled = part["id"].duplicated() | (known & (codes[places] >= 0)) | part["id"].isin(strangers)
-        if doubled.any():
-            raise DataError(f"{path} holds an id twice: {part['id'][doubled].iloc[0]}")
-        numbers = np.array([number_of.setdefault(fold, len(number_of)) for fold in part["fold"]], dtype=np.int32)
-        codes[places[known]] = numbers[known]
-        strangers |= set(part["id"][~known])
-    return codes, list(number_of)
+    """For each row the index of its fold among all values of the file, or -1 where the file has no such row."""
+    position_of, codes = pd.Index(ids), np.full(len(ids), -1, dtype=np.int32)
+    code_of: dict[str, int] = {}
+    unknown: set[str] = set()
+    for chunk in read_chunks(path, ["id", "fold"]):
+        positions = position_of.get_indexer(pd.Index(chunk["id"]))
+        known = positions >= 0
+        duplicate = chunk["id"].duplicated() | (known & (codes[positions] >= 0)) | chunk["id"].isin(unknown)
+        if duplicate.any():
+            raise DataError(f"{path} has a duplicate id: {chunk['id'][duplicate].iloc[0]}")
+        numbers = np.array([code_of.setdefault(fold, len(code_of)) for fold in chunk["fold"]], dtype=np.int32)
+        codes[positions[known]] = numbers[known]
+        unknown |= set(chunk["id"][~known])
+    return codes, list(code_of)
 
 
 def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
-    settings, labels = competition.folds, _numbered(train["label"])
-    of_row = np.full(len(train), TRAIN, dtype=object)  # as pandas would make it, with a text of its own for each
+    settings, labels = competition.folds, _encode(train["label"])
+    of_row = np.full(len(train), TRAIN, dtype=object)
     if settings.kind == "stratified":
-        _enough_of_each(labels, settings.count)
+        _check_class_sizes(labels, settings.count)
         splitter = StratifiedKFold(settings.count, shuffle=True, random_state=settings.seed)
-        for fold, (_, held_out) in enumerate(splitter.split(labels.codes, labels.codes)):
-            of_row[held_out] = str(fold)
+        for fold, (_, validation) in enumerate(splitter.split(labels.codes, labels.codes)):
+            of_row[validation] = str(fold)
     elif settings.kind == "grouped":
-        groups = _numbered(train["group"])
+        groups = _encode(train["group"])
         if len(groups.categories) < settings.count:
             raise DataError(
-                f"{settings.count} grouped folds need as many groups: {settings.count - len(groups.categories)} more"
-                f" than the {len(groups.categories)} there are; choose fewer folds"
+                f"{settings.count} grouped folds need at least {settings.count} groups, got {len(groups.categories)};"
+                " use fewer folds"
             )
-        _enough_of_each(labels, settings.count)
+        _check_class_sizes(labels, settings.count)
         splitter = StratifiedGroupKFold(settings.count, shuffle=True, random_state=settings.seed)
-        for fold, (_, held_out) in enumerate(splitter.split(labels.codes, labels.codes, groups.codes)):
-            of_row[held_out] = str(fold)
+        for fold, (_, validation) in enumerate(splitter.split(labels.codes, labels.codes, groups.codes)):
+            of_row[validation] = str(fold)
     elif settings.kind == "holdout":
-        _enough_of_each(labels, 2)
-        of_row[_share(labels.codes, settings.share, settings.seed)] = "0"
+        _check_class_sizes(labels, 2)
+        of_row[_sample(labels.codes, settings.share, settings.seed)] = "0"
     elif settings.kind == "shares":
-        _enough_of_each(labels, 3)
-        apart = _share(labels.codes, settings.validation + settings.test, settings.seed, least=2)
-        share = settings.test / (settings.validation + settings.test)
-        of_row[apart] = "0"
-        of_row[apart[_share(labels.codes[apart], share, settings.seed)]] = TEST
+        _check_class_sizes(labels, 3)
+        held_out = _sample(labels.codes, settings.validation + settings.test, settings.seed, least=2)
+        test_share = settings.test / (settings.validation + settings.test)
+        of_row[held_out] = "0"
+        of_row[held_out[_sample(labels.codes[held_out], test_share, settings.seed)]] = TEST
     return of_row
 
 
-def _numbered(names: Names) -> pd.Categorical:
-    """Each name as the number it has in the order of the names that there are: what scikit-learn would count out
-    itself, with a long text for every row."""
-    present = sorted(pd.unique(names))
-    return pd.Categorical(names, categories=present)
+def _encode(names: Names) -> pd.Categorical:
+    """Names as codes in sorted order, as scikit-learn would encode them, but without a string for every row."""
+    return pd.Categorical(names, categories=sorted(pd.unique(names)))
 
 
-def _share(labels: NDArray[np.integer[Any]], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
-    """Positions of a share of every class, `least` rows of it or more, and never the whole of it."""
+def _sample(labels: NDArray[np.integer[Any]], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
+    """Positions of a share of every class: at least `least` of its rows, and never all of them."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     chosen = []
-    for positions in _of_each(labels, shuffled):
+    for positions in _by_class(labels, shuffled):
         count = min(max(round(len(positions) * share), least), len(positions) - 1)
         chosen.append(positions[:count])
     return np.sort(np.concatenate(chosen))
 
 
-def _of_each(labels: NDArray[np.integer[Any]], shuffled: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The shuffled positions of every class that there is. One sorting: looking for each would read all for each."""
+def _by_class(labels: NDArray[np.integer[Any]], shuffled: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The shuffled positions of every class, in one sort."""
     order = np.argsort(labels[shuffled], kind="stable")
     starts = np.flatnonzero(np.diff(labels[shuffled][order]))
     return np.split(shuffled[order], starts + 1)
 
 
-def _enough_of_each(labels: pd.Categorical, needed: int) -> None:
+def _check_class_sizes(labels: pd.Categorical, least: int) -> None:
     counts = np.bincount(labels.codes)
-    if counts.min() < needed:
-        scarce = labels.categories[counts.argmin()]
+    if counts.min() < least:
+        smallest = labels.categories[counts.argmin()]
         raise DataError(
-            f"the class {scarce} has {counts.min()} images, and this split needs at least {needed} of each class;"
-            " choose fewer folds, or give a folds.csv of your own (folds: {kind: table, path: folds.csv})"
+            f"the class {smallest} has {counts.min()} images; this split needs at least {least} per class: use fewer"
+            " folds, or your own folds.csv (folds: {kind: table, path: folds.csv})"
         )
 
 
 def stratified_limit(labels: Names, limit: int, seed: int) -> NDArray[np.int64]:
-    """Positions of at most `limit` rows in the classes' own shares, and at least one row of every class.
+    """Positions of at most `limit` rows with the same class balance, and at least one row of every class.
 
-    They are the first ones of a seeded order that spreads each class evenly over its length, one row of every class
-    ahead of all others: so a larger limit keeps the rows of a smaller one.
+    A larger limit includes the rows of a smaller one: the rows are the first ones of a seeded order that starts with
+    one row of every class and spreads the rest of each class evenly.
     """
     if limit >= len(labels):
         return np.arange(len(labels))
-    numbered = _numbered(labels)
-    if limit < len(numbered.categories):
+    encoded = _encode(labels)
+    if limit < len(encoded.categories):
         raise DataError(
-            f"--limit {limit} cannot keep every one of the {len(numbered.categories)} classes;"
-            f" give at least {len(numbered.categories)}"
+            f"--limit {limit} is too small for {len(encoded.categories)} classes;"
+            f" expected at least {len(encoded.categories)}"
         )
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     place = np.empty(len(labels))
-    for rows in _of_each(numbered.codes, shuffled):
+    for rows in _by_class(encoded.codes, shuffled):
         place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         place[rows[0]] = 0.0
     return np.sort(shuffled[np.argsort(place[shuffled], kind="stable")][:limit])

@@ -1,4 +1,4 @@
-"""Images from their files, brought to a model's size."""
+"""Reading images from their files, and scaling them to a model's input size."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,27 +9,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.jpeg import header_of
 from podium.errors import DataError
 
 Image = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]
 
-DECODING = 2
-"""Raised whenever podium would make other pixels of the same file and frame."""
+DECODER_VERSION = 2
+"""Increased whenever the same file and scaling would give other pixels."""
+JPEG = b"\xff\xd8"
+"""The first bytes of every JPEG."""
+_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The types of JPEG segments that hold the image's size."""
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-_WAYS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
-"""How an image is shrunk by more than this. Areas blur what is hardly shrunk, and take three times as long there."""
+_INTERPOLATIONS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
+"""For images that shrink by more than each factor. INTER_AREA would blur those that shrink by less, and is slower."""
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itself names the files it cannot read
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itself reports the files it cannot read
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How large a whole image is brought before a square is cut from it: `size` is that square's side.
+class Scaling:
+    """How an image is scaled before a square of `size` pixels is cut from it.
 
-    What an image looks like in a frame follows from its file alone. So it can be kept, and used by whoever needs
-    images of that size.
+    The scaled image depends on nothing but the file and this, so it can be cached and used by every model of that size.
     """
 
     size: int
@@ -39,97 +41,104 @@ class Frame:
         return f"{self.resize}-{self.size}"
 
     def shape_of(self, height: int, width: int) -> tuple[int, int]:
-        """What an image of this height and width is brought to."""
+        """Height and width that an image of this height and width is scaled to."""
         if self.resize == "squash":
             return self.size, self.size
         scale = self.size / (min(height, width) if self.resize == "crop" else max(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def scaled(self, image: Image) -> Image:
+    def scale(self, image: Image) -> Image:
         height, width = image.shape[:2]
         new_height, new_width = self.shape_of(height, width)
         shrinks_by = (height * width / (new_height * new_width)) ** 0.5
-        interpolation = next(way for bound, way in _WAYS if shrinks_by > bound)
+        interpolation = next(way for factor, way in _INTERPOLATIONS if shrinks_by > factor)
         return np.asarray(cv2.resize(image, (new_width, new_height), interpolation=interpolation), dtype=np.uint8)
 
-    def reduction(self, content: bytes | Image) -> int:
-        """By how much a JPEG may be shrunk while it is decoded, which saves most of the time, and stay large enough."""
-        header = header_of(content)
-        if header is None:
+    def reduction(self, size: tuple[int, int] | None) -> int:
+        """The factor by which a JPEG of this size can be reduced while it is decoded, which is much faster."""
+        if size is None:
             return 1
-        side = (max if self.resize == "pad" else min)(header.height, header.width)
+        side = max(size) if self.resize == "pad" else min(size)
         return next((factor for factor in _REDUCED if -(-side // factor) >= self.size), 1)
 
 
 def read_image(path: Path | str) -> Image:
-    """The image as (height, width, 3) RGB, turned as its EXIF says."""
-    return decoded(path, read_file(path))
+    """The image as (height, width, 3) RGB, turned upright as its EXIF tag says."""
+    return decode(path, read_file(path))
 
 
-def read_framed(path: Path | str, frames: Iterable[Frame]) -> list[Image]:
-    """The image in each of these frames."""
-    return framed_from(path, read_file(path), frames)
+def read_scaled(path: Path | str, scalings: Iterable[Scaling]) -> list[Image]:
+    """The image in each of these scalings."""
+    return decode_scaled(path, read_file(path), scalings)
 
 
-def framed_from(path: Path | str, content: NDArray[np.uint8], frames: Iterable[Frame]) -> list[Image]:
-    """The same, where the file is read already. It is decoded once for all frames that want it reduced alike."""
-    of_reduction: dict[int, Image] = {}
-    framed = []
-    for frame in frames:
-        reduction = frame.reduction(content)
-        if reduction not in of_reduction:
-            of_reduction[reduction] = decoded(path, content, reduction)
-        framed.append(frame.scaled(of_reduction[reduction]))
-    return framed
+def decode_scaled(path: Path | str, content: NDArray[np.uint8], scalings: Iterable[Scaling]) -> list[Image]:
+    """The same from the bytes of a file. The image is decoded once for all scalings that allow the same reduction."""
+    size = _jpeg_size(content)
+    reduced: dict[int, Image] = {}
+    scaled = []
+    for scaling in scalings:
+        reduction = scaling.reduction(size)
+        if reduction not in reduced:
+            reduced[reduction] = decode(path, content, reduction)
+        scaled.append(scaling.scale(reduced[reduction]))
+    return scaled
 
 
 def read_file(path: Path | str) -> NDArray[np.uint8]:
     try:
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; put the image back") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the image") from None
 
 
-def decoded(path: Path | str, content: NDArray[np.uint8], reduction: int = 1) -> Image:
+def decode(path: Path | str, content: NDArray[np.uint8], reduction: int = 1) -> Image:
     image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if image is None:
-        raise DataError(f"{path} is not an image that can be read; replace it, or set on_bad_image: skip")
+        raise DataError(f"{path} is not a readable image; replace it, or set on_bad_image: skip")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def fit_image(
-    image: Image, size: int, resize: Resize, zoom: float = 1.0, at: tuple[float, float] = (0.5, 0.5)
-) -> Image:
-    """The image at size × size.
+def _jpeg_size(content: NDArray[np.uint8]) -> tuple[int, int] | None:
+    """From the header; None for other formats. By hand, since Pillow takes ten times as long, for every image."""
+    header = content.data
+    start = len(JPEG)
+    while header[: len(JPEG)] == JPEG and start + 9 < len(header) and header[start] == 0xFF:
+        kind = header[start + 1]
+        if kind in _SIZE_SEGMENTS:
+            height, width = (256 * header[at] + header[at + 1] for at in (start + 5, start + 7))
+            return (height, width) if height and width else None
+        # The bytes after the type are the segment's length; 0xFF is a fill byte.
+        start += 1 if kind == 0xFF else 2 + 256 * header[start + 2] + header[start + 3]
+    return None
 
-    Above 1, `zoom` looks closer: the image is brought to `zoom` times the size and cut at `at` (0, 0 is the top
-    left, 1, 1 the bottom right). Below 1 it looks from further away, with the edges mirrored.
+
+def zoomed_scaling(size: int, resize: Resize, zoom: float = 1.0) -> Scaling:
+    """Above 1, `zoom` scales the image larger than the square that is cut from it; below 1 smaller."""
+    return Scaling(max(1, round(size * zoom)), resize)
+
+
+def cut_square(scaled: Image, size: int, resize: Resize, at: tuple[float, float] = (0.5, 0.5)) -> Image:
+    """A square from a scaled image: cropped at `at` where the image is larger, padded where it is smaller.
+
+    `at` is (0, 0) for the top left corner and (1, 1) for the bottom right.
     """
-    return square(frame_of(size, resize, zoom).scaled(image), size, resize, at)
-
-
-def frame_of(size: int, resize: Resize, zoom: float = 1.0) -> Frame:
-    return Frame(max(1, round(size * zoom)), resize)
-
-
-def square(scaled: Image, size: int, resize: Resize, at: tuple[float, float] = (0.5, 0.5)) -> Image:
-    """A square of this size from an image in its frame: cut where it is larger, filled up where it is smaller."""
     border = cv2.BORDER_CONSTANT if resize == "pad" else cv2.BORDER_REFLECT_101
-    return _pad(_cut(scaled, size, at), size, border)
+    return _pad(_crop(scaled, size, at), size, border)
 
 
 def offset_in_square(side: int, size: int) -> int:
-    """Where the left (or top) edge of an image in its frame lies in the middle square; before it where that cuts."""
-    return (size - side) // 2 if side <= size else -_cut_before(side, size, 0.5)
+    """Where the left (or top) edge of a scaled image lies in the centre square; negative where it is cropped."""
+    return (size - side) // 2 if side <= size else -_crop_start(side, size, 0.5)
 
 
-def _cut(image: Image, size: int, at: tuple[float, float]) -> Image:
+def _crop(image: Image, size: int, at: tuple[float, float]) -> Image:
     height, width = image.shape[:2]
-    top, left = _cut_before(height, size, at[1]), _cut_before(width, size, at[0])
+    top, left = _crop_start(height, size, at[1]), _crop_start(width, size, at[0])
     return image[top : top + size, left : left + size]
 
 
-def _cut_before(side: int, size: int, at: float) -> int:
+def _crop_start(side: int, size: int, at: float) -> int:
     return round(max(0, side - size) * at)
 
 

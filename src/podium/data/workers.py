@@ -1,233 +1,328 @@
-"""Processes that prepare images beside this one, past its interpreter lock.
+"""Preparing blocks of images for a model, in threads of this process or, where they are too slow, in worker processes.
 
-They are started in the background once threads of this process can hardly keep up with the model, and kept for all its
-trainings and predictions. Until they are ready, and where they are not needed, those threads do the same work. Which of
-them prepares what changes nothing in the images.
+Worker processes are started in the background and kept until this process ends. They import neither TensorFlow nor
+Keras. On Linux they are forked from a fork server, which imports what they need while this process imports TensorFlow;
+on other POSIX systems each imports it by itself, and on Windows there are threads only. The images are the same.
+
+This is not multiprocessing's own fork server because that imports the main module in every process: a script without
+`if __name__ == "__main__"` would run again in each of them.
 """
 
 import atexit
+import gc
 import math
 import mmap
 import os
 import pickle
 import queue
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, lru_cache
+from multiprocessing.connection import Connection
 from typing import Any
 
+import cv2
 import numpy as np
 
-from podium.data.boxes import Boxes
-from podium.data.fork_server import CAN_FORK, environment, template
-from podium.data.image_source import Loader
+from podium.data.augmentation import ImageView, TrainingView
+from podium.data.boxes import Boxes, ImageBoxes
+from podium.data.image_cache import ImageLocation, ImageReader
 from podium.data.images import Image
-from podium.data.preprocessing import Block, Look, prepare, shape_of
-from podium.data.worker import Stream, receive, send
 from podium.paths import worker_count
 
-ENOUGH = 0.2
-"""Seconds of a core that threads have spent on images lately, before it is judged whether processes are needed."""
+HAS_FORK_SERVER = sys.platform == "linux"
+"""On macOS, system libraries do not survive a fork."""
+HAS_PROCESSES = os.name == "posix"
+LEAST_SECONDS = 0.2
+"""Processor time that threads must have spent before processes are started."""
 BUSY = 0.5
-"""Of a core: where images take more than this all the time, the model is waiting for them."""
-LATELY = 5.0
-"""Seconds."""
-_COMMAND = "from podium.data.worker import serve_at_pipes; serve_at_pipes()"
+"""Processes are started if threads spend more than this share of a core on images: then the model waits for them."""
+WINDOW = 5.0
+"""Seconds over which that share is measured."""
 
 
-class Worker:
-    """One process. Only one thread at a time may ask it."""
+@dataclass(frozen=True)
+class Block:
+    """Some rows to prepare. `boxes` are those of the rows, if there are any; then there is a single TrainingView."""
 
-    def __init__(self, questions: Stream, answers: Stream, child: subprocess.Popen[bytes] | None = None) -> None:
-        """OSError or EOFError where it does not begin to work."""
-        self._questions, self._answers, self._child = questions, answers, child
-        self.pid: int = receive(answers)
-
-    def ask(self, question: Any) -> Any:
-        """EOFError or OSError where the process is gone."""
-        send(self._questions, question)
-        return receive(self._answers)
-
-    def end(self) -> None:
-        """It finds nothing more to read, and ends."""
-        for stream in (self._questions, self._answers):
-            with suppress(OSError):
-                stream.close()
-        if self._child is not None:
-            self._child.wait()
+    locations: Sequence[ImageLocation]
+    rows: Sequence[int]
+    epoch: int
+    boxes: Sequence[ImageBoxes] | None = None
 
 
-def new_worker() -> Worker:
-    if CAN_FORK:
-        with template().fork() as connection:  # which stays open for as long as the stream does
-            stream = connection.makefile("rwb")
-        return Worker(stream, stream)
-    process = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    return Worker(process.stdin, process.stdout, process)
+def prepare_block(block: Block, views: Sequence[ImageView], read: ImageReader, into: Image) -> list[Boxes]:
+    """Write the images into an array: the views of the first row, those of the second, and so on. Returns the boxes."""
+    scalings = [view.scaling for view in views]
+    moved: list[Boxes] = []
+    position = 0
+    for number, (location, row) in enumerate(zip(block.locations, block.rows, strict=True)):
+        for view, scaled in zip(views, read(location, scalings), strict=True):
+            if block.boxes is None:
+                into[position] = view(scaled, row, block.epoch)
+            else:
+                assert isinstance(view, TrainingView)
+                into[position], boxes = view.with_boxes(scaled, row, block.epoch, block.boxes[number])
+                moved.append(boxes)
+            position += 1
+    return moved
 
 
-class Workers:
-    """Those of this process."""
+class WorkerPool:
+    """The threads and processes that prepare images for this process."""
 
     def __init__(self) -> None:
-        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self.pids: list[int] = []
         self._starting: list[threading.Thread] = []
-        self._started = self._ready = 0
+        self._started = 0
+        self.pids: list[int] = []
+        self.count = 0
+        """Processes that are ready."""
         self._busy, self._since = 0.0, time.perf_counter()
-        self._memory = SharedMemory()
         self._of_thread = threading.local()
 
+    def prepare(self, block: Block, views: Sequence[ImageView], pickled: bytes) -> tuple[Image, list[Boxes]]:
+        """The images and boxes of a block, by a process if there are any. `pickled` are the views."""
+        shape = (len(block.rows) * len(views), views[0].size, views[0].size, 3)
+        while self.count:
+            with suppress(queue.Empty):  # the last process may just have ended
+                worker = self._free.get(timeout=1.0)
+                try:
+                    pixels, result = worker.prepare(block, pickled, shape)
+                except (OSError, EOFError, pickle.UnpicklingError):  # killed, perhaps for lack of memory
+                    self._remove(worker)
+                    continue
+                self._free.put(worker)
+                if isinstance(result, Exception):
+                    raise result
+                return pixels, result
+        pixels, began = np.empty(shape, np.uint8), time.thread_time()
+        boxes = prepare_block(block, views, self._reader(), pixels)
+        self._start_if_busy(time.thread_time() - began)
+        return pixels, boxes
+
     def start(self) -> None:
-        """In the background; once."""
+        """Start the processes in the background, once."""
         with self._lock:
-            missing = worker_count() - self._started
+            missing = worker_count() - self._started if HAS_PROCESSES else 0
             self._started += max(0, missing)
+            if missing > 0:
+                start_fork_server()
         for _ in range(missing):
             thread = threading.Thread(target=self._start_one, daemon=True)
             self._starting.append(thread)
             thread.start()
 
-    @property
-    def count(self) -> int:
-        """How many processes are ready to work."""
-        return self._ready
-
     def wait_until_ready(self) -> None:
-        """For measurements and tests: work goes on without."""
+        """For measurements and tests; otherwise threads work until then."""
         while self._starting:
             self._starting.pop().join()
 
     def end(self) -> None:
-        """Let the processes go; nothing may be asked of them any more."""
-        self._ready = 0
+        """End the processes."""
+        self.count = 0
         while not self._free.empty():
             self._free.get().end()
 
-    def prepare(self, block: Block, looks: Sequence[Look], packed_looks: bytes) -> tuple[Image, list[Boxes]]:
-        """By a process if there is one, else here. The boxes are those of a block that has some."""
-        shape = shape_of(block, looks)
-        while self._ready:
-            with suppress(queue.Empty):  # another thread may have found that there is none left
-                return self._prepared_by(self._free.get(timeout=1.0), block, packed_looks, shape)
-        pixels, began = np.empty(shape, np.uint8), time.thread_time()
-        boxes = prepare(block, looks, self._loader(), pixels)
-        self._note(time.thread_time() - began)
-        return pixels, boxes
-
-    def _note(self, seconds: float) -> None:
-        """Start processes where threads of this one can hardly keep up. A model that computes on the same cores needs
-        images slowly; then processes would only take their memory."""
+    def _start_if_busy(self, seconds: float) -> None:
+        """A model that computes on the same cores needs images slowly; processes would only take memory then."""
         with self._lock:
             self._busy += seconds
-            wall = time.perf_counter() - self._since
-            is_needed = self._busy > max(ENOUGH, BUSY * wall)
-            if wall > LATELY:
+            elapsed = time.perf_counter() - self._since
+            is_busy = self._busy > max(LEAST_SECONDS, BUSY * elapsed)
+            if elapsed > WINDOW:
                 self._busy, self._since = 0.0, time.perf_counter()
-        if is_needed:
+        if is_busy:
             self.start()
-
-    def _prepared_by(
-        self, worker: Worker, block: Block, packed_looks: bytes, shape: tuple[int, ...]
-    ) -> tuple[Image, list[Boxes]]:
-        with self._memory.lent(math.prod(shape)) as memory:
-            try:
-                answer = worker.ask((block, packed_looks, memory.place, memory.size, shape))
-            except (OSError, EOFError, pickle.UnpicklingError):
-                self._lose(worker)
-                raise queue.Empty from None
-            self._free.put(worker)
-            if isinstance(answer, Exception):
-                raise answer
-            return memory.pixels(shape).copy(), answer
 
     def _start_one(self) -> None:
         try:
-            worker = new_worker()
-        except (OSError, EOFError):  # threads do it all
+            worker = _Worker()
+        except (OSError, EOFError):  # threads do all the work then
             return
         with self._lock:
-            self._ready += 1
+            self.count += 1
             self.pids.append(worker.pid)
         self._free.put(worker)
 
-    def _lose(self, worker: Worker) -> None:
-        """It was ended, perhaps by the system for want of memory: the others go on, or threads alone."""
+    def _remove(self, worker: "_Worker") -> None:
         worker.end()
         with self._lock:
-            self._ready -= 1
+            self.count -= 1
 
-    def _loader(self) -> Loader:
-        if not hasattr(self._of_thread, "loader"):
-            self._of_thread.loader = Loader()
-        loader: Loader = self._of_thread.loader
-        return loader
-
-
-@dataclass
-class Memory:
-    """A piece of memory that another process finds under `place`."""
-
-    handle: int
-    place: str
-    size: int = 0
-    mapped: mmap.mmap | None = None
-
-    def grow(self, size: int) -> None:
-        if size > self.size:
-            os.ftruncate(self.handle, size)
-            self.mapped, self.size = mmap.mmap(self.handle, size), size
-
-    def pixels(self, shape: tuple[int, ...]) -> Image:
-        assert self.mapped is not None
-        return np.frombuffer(self.mapped, np.uint8, count=math.prod(shape)).reshape(shape)
+    def _reader(self) -> ImageReader:
+        if not hasattr(self._of_thread, "reader"):
+            self._of_thread.reader = ImageReader()
+        reader: ImageReader = self._of_thread.reader
+        return reader
 
 
-class SharedMemory:
-    """Pieces of memory, as many as are lent at a time. Not in /dev/shm, which is too small in many containers."""
+@cache
+def worker_pool() -> WorkerPool:
+    """The pool of this process."""
+    pool = WorkerPool()
+    atexit.register(pool.end)
+    return pool
+
+
+def start_fork_server() -> None:
+    """To be called before heavy imports, so that the server does its own imports at the same time."""
+    if HAS_FORK_SERVER:
+        with suppress(OSError):  # threads do all the work then
+            _fork_server()
+
+
+class _Worker:
+    """A worker process, as seen from this one: a connection, and memory that both share. For one thread at a time.
+
+    OSError or EOFError where the process cannot be started, or has ended.
+    """
 
     def __init__(self) -> None:
-        self._idle: list[Memory] = []
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def lent(self, size: int) -> Iterator[Memory]:
-        with self._lock:
-            memory = self._idle.pop() if self._idle else _new_memory()
-        memory.grow(size)
+        self._memory = _create_memory()
+        self._mapped: mmap.mmap | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
         try:
-            yield memory
-        finally:
-            with self._lock:
-                self._idle.append(memory)
+            with theirs:
+                handles = theirs.fileno(), self._memory
+                if HAS_FORK_SERVER:
+                    _fork_server().fork(*handles)
+                else:
+                    self._process = _start_python(f"run_worker{handles}", pass_fds=handles)
+            self.pid: int = self._connection.recv()
+        except BaseException:
+            self.end()
+            raise
+
+    def prepare(self, block: Block, pickled_views: bytes, shape: tuple[int, ...]) -> tuple[Image, Any]:
+        """The images, and the boxes or an exception."""
+        size = math.prod(shape)
+        if self._mapped is None or len(self._mapped) < size:
+            os.ftruncate(self._memory, size)
+            self._mapped = mmap.mmap(self._memory, size)
+        self._connection.send((block, pickled_views, shape))
+        result = self._connection.recv()
+        return np.frombuffer(self._mapped, np.uint8, count=size).reshape(shape).copy(), result
+
+    def end(self) -> None:
+        """The process ends when its connection is closed."""
+        self._connection.close()
+        os.close(self._memory)
+        if self._process is not None:
+            self._process.wait()
 
 
-def _new_memory() -> Memory:
+def _create_memory() -> int:
+    """Not in /dev/shm, which is too small in many containers."""
     if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("podium")
-        return Memory(handle, f"/proc/{os.getpid()}/fd/{handle}")
-    handle, name = tempfile.mkstemp(prefix="podium-")
-    atexit.register(Path(name).unlink, missing_ok=True)
-    return Memory(handle, name)
+        return os.memfd_create("podium")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
-_ours: list[Workers] = []
+class _ForkServer:
+    """A process that imports what workers need, and forks a worker within milliseconds of each request."""
+
+    def __init__(self) -> None:
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            self._process = _start_python("run_fork_server()", stdin=theirs.fileno())
+
+    def fork(self, *handles: int) -> None:
+        """The worker gets these file handles: its connection and its memory."""
+        socket.send_fds(self._requests, [b"fork"], handles)
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self._requests.close()
+        self._process.wait()
 
 
-def workers() -> Workers:
-    """Those of this process, made when they are first asked for."""
-    if not _ours:
-        _ours.append(Workers())
-        atexit.register(_ours[0].end)
-    return _ours[0]
+@cache
+def _fork_server() -> _ForkServer:
+    server = _ForkServer()
+    atexit.register(server.end)
+    return server
+
+
+def _start_python(call: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """A process that calls a function of this module."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    command = f"from podium.data import workers; workers.{call}"
+    return subprocess.Popen([sys.executable, "-c", command], env=environment, **options)
+
+
+# What runs in the other processes. They end when this process does, however it ends: their sockets are closed then.
+
+
+def run_fork_server() -> None:
+    """Its standard input is the socket with the requests."""
+    _set_up_process()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the workers
+    gc.freeze()  # so that the imported modules stay in shared memory
+    requests = socket.socket(fileno=0)
+    while True:
+        request, handles, *_ = socket.recv_fds(requests, 4, 2)
+        if not request:
+            return
+        if os.fork() == 0:
+            requests.close()
+            _work(*handles)
+            os._exit(0)
+        for handle in handles:
+            os.close(handle)
+
+
+def run_worker(connection: int, memory: int) -> None:
+    _set_up_process()
+    _work(connection, memory)
+
+
+def _set_up_process() -> None:
+    os.dup2(2, 1)  # so that nothing a library prints gets into the output of a command
+    for number in (signal.SIGINT, signal.SIGTERM):  # the main process handles them
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _work(connection_handle: int, memory: int) -> None:
+    connection, read = Connection(connection_handle), ImageReader()
+    mapped: mmap.mmap | None = None
+    connection.send(os.getpid())
+    while True:
+        try:
+            block, views, shape = connection.recv()
+            if mapped is None or len(mapped) < math.prod(shape):
+                mapped = mmap.mmap(memory, math.prod(shape))
+            pixels = np.frombuffer(mapped, np.uint8, count=math.prod(shape)).reshape(shape)
+            connection.send(_result(block, views, read, pixels))
+        except (EOFError, OSError):
+            return
+
+
+def _result(block: Block, pickled_views: bytes, read: ImageReader, pixels: Image) -> list[Boxes] | Exception:
+    try:
+        return prepare_block(block, _unpickle(pickled_views), read, pixels)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # exceptions with their own arguments often cannot be unpickled
+            return RuntimeError(f"{type(error).__name__}: {error}")
+        return error
+
+
+@lru_cache(maxsize=8)
+def _unpickle(views: bytes) -> Any:
+    return pickle.loads(views)

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 
 from podium.config.problems import nearest
-from podium.data.catalogue import catalogue
+from podium.data.catalogue import read_catalogue
 from podium.detection.cleaning import Cleaned, clean_boxes
 from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
 from podium.detection.dataset import BOX_COLUMNS, BoxDataset
@@ -73,7 +73,7 @@ def _there(
     """The images that are there, and whole, with their boxes; and the others."""
     images = found.images
     paths = [data / file for file in images["file"]]
-    is_whole = catalogue(paths, f"boxes-{settings.slug}", console).are_whole
+    is_whole = read_catalogue(paths, f"boxes-{settings.slug}", console).readable
     dead = [
         Dead(id_, "", f"{'no whole image' if path.is_file() else 'not there'}: {path}")
         for id_, path, whole in zip(images["id"], paths, is_whole, strict=True)

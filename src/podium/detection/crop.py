@@ -108,9 +108,9 @@ def crop(asked: Asked, console: Console) -> None:
 
 
 def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
-    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
-    from podium.data.images import DECODING
-    from podium.data.table import read_rows
+    from podium.data.catalogue import read_catalogue
+    from podium.data.images import DECODER_VERSION
+    from podium.data.table import drop_unreadable, read_rows
 
     folder, made = data_folder(competition.slug, asked.data, competition.kaggle_source), MADE[asked.wishes.method]
     out = asked.out or Path("data") / f"{competition.slug}-{made}"
@@ -120,13 +120,13 @@ def _plan(asked: Asked, competition: Competition, console: Console) -> _Plan:
     boxes = _boxes(asked)
     wishes = replace(asked.wishes, class_name=_kind(asked.wishes.class_name, boxes))
     rows = read_rows(competition, folder)
-    known = catalogue(images_of(rows), competition.slug, console)
-    leave_out_unreadable(rows, competition.on_bad_image, known)  # which tells what must not be
+    known = read_catalogue(rows.paths, competition.slug, console)
+    drop_unreadable(rows, known.readable, competition.on_bad_image)  # raises if that is not allowed
     new = new_competition(competition, read_yaml(asked.competition).content, folder, rows, made)
-    of_path = zip(images_of(rows).texts(), known.contents, known.are_whole, strict=True)
+    of_path = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
     contents = {path: bytes(content).ljust(16, b"\0").hex() for path, content, is_whole in of_path if is_whole}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
-    decides = [_MAKING, DECODING, asdict(wishes), boxes.digest, new.content, tables, rows.digest, known.digest]
+    decides = [_MAKING, DECODER_VERSION, asdict(wishes), boxes.digest, new.content, tables, rows.digest, known.digest]
     return _Plan(new, wishes, boxes, contents, digest_of(decides), out, config)
 
 

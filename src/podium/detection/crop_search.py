@@ -29,10 +29,10 @@ Found = dict[str, list["Box"]]
 
 def digest_of_search(trained: Trained) -> str:
     """Changes when it may find other boxes."""
-    from podium.data.images import DECODING
+    from podium.data.images import DECODER_VERSION
 
     best = trained.run.state["best"]
-    return digest_of([_SEARCHING, DECODING, trained.run.path.parent.name, best["digest"], best["image_size"]])
+    return digest_of([_SEARCHING, DECODER_VERSION, trained.run.path.parent.name, best["digest"], best["image_size"]])
 
 
 def search(trained: Trained, images: Mapping[str, Path], console: Console) -> Found:

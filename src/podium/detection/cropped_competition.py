@@ -3,7 +3,7 @@
 import copy
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -56,14 +56,14 @@ def new_competition(
     new["slug"], new["title"] = slug, f"{competition.title or competition.slug}, {made}"
     tables: dict[str, Path] = {}
     wanted = [
-        *_of_source(competition.train, rows.train),
-        *_of_source(competition.test, rows.test),
+        *_of_source(competition.train, rows.train, rows.paths_of(rows.train)),
+        *_of_source(competition.test, rows.test, rows.paths_of(rows.test)),
     ]
     places = _extra_places([source.folder for source in competition.extra])
     extra = zip(competition.extra, places, read_extra(competition, folder), strict=True)
-    for number, (source, place, table) in enumerate(extra):
+    for number, (source, place, (table, paths)) in enumerate(extra):
         new["extra"][number]["folder"] = place
-        for one in _of_source(source, table):
+        for one in _of_source(source, table, paths):
             wanted.append(Wanted(one.id, one.path, posixpath.normpath(f"{place}/{one.file}")))
         if source.table is not None:
             new["extra"][number]["table"] = _copy_of(source.table, folder / source.folder, tables, place)
@@ -83,10 +83,10 @@ def competition_text(new: NewCompetition, original: Path, told: str, commands: S
     return "\n".join([*heading, to_yaml(new.content)])
 
 
-def _of_source(source: TrainSource | TestSource, rows: "pd.DataFrame") -> Iterator[Wanted]:
+def _of_source(source: TrainSource | TestSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[Wanted]:
     labels = rows["label"] if isinstance(source, TrainSource) else [""] * len(rows)
     from_folders = isinstance(source, TrainSource) and source.table is None
-    for name, label, path in zip(rows["id"], labels, rows["path"], strict=True):
+    for name, label, path in zip(rows["id"], labels, paths, strict=True):
         id_ = name.removeprefix(f"{label}/") if from_folders else name  # which there is the class's folder
         yield Wanted(name, path, posixpath.normpath(source.images.format(id=id_, label=label)))
 

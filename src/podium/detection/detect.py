@@ -12,7 +12,7 @@ from podium.data.batches import PredictionBatches
 from podium.data.boxes import CORNERS, from_square
 from podium.data.images import Resize
 from podium.detection.detections import detections_table
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 
 
 class Finder:
@@ -48,7 +48,7 @@ class Finder:
         """A table of all that is found; `shapes` are the height and width of each whole image."""
         rows: list[tuple[Any, ...]] = []
         done = 0
-        with fed(batches) as feed:
+        with as_dataset(batches) as feed:
             for (images,) in feed:
                 for number, found in enumerate(self(images), start=done):
                     rows += _rows(found, ids[number], shapes[number], classes, self._size, resize)

@@ -22,7 +22,7 @@ from podium.training.libraries import import_libraries
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.data.image_source import Cache
+    from podium.data.image_cache import Cache
     from podium.detection.dataset import BoxDataset
     from podium.detection.figures import Figures
     from podium.detection.task import DetectionTask, ImagesWithBoxes
@@ -98,7 +98,7 @@ def set_folder(detector: Detector, options: RunOptions) -> Path:
 
 def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
     """The run of a detector on the set that was built for it, every image of which is looked at."""
-    from podium.data.catalogue import catalogue
+    from podium.data.catalogue import read_catalogue
     from podium.detection.dataset import image_path, read_dataset
 
     if not detector.settings.stages:
@@ -119,8 +119,8 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
         image_path(file, turned, data, own)
         for file, turned in zip(boxset.images["file"], boxset.images["turned"], strict=True)
     ]
-    known = catalogue(paths, detector.settings.slug, console)
-    bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
+    known = read_catalogue(paths, detector.settings.slug, console)
+    bad = [str(path) for path, is_whole in zip(paths, known.readable, strict=True) if not is_whole]
     if bad:
         raise DataError(
             f"{len(bad)} images of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
@@ -293,6 +293,6 @@ def _trained_at(run: Run) -> Trained | None:
 
 
 def _cache(one: DetectorRun, console: Console) -> "Cache":
-    from podium.data.image_source import Cache
+    from podium.data.image_cache import Cache
 
     return Cache(one.boxset.slug, one.settings.cache_gb, console)

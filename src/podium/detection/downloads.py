@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from podium.data.catalogue import is_whole
+from podium.data.catalogue import is_complete_image
 from podium.detection.openimages_images import Address
 from podium.errors import MachineError
 from podium.files import atomic_write, report_full_disk, write_table
@@ -225,7 +225,7 @@ def checked(content: bytes, address: Address) -> bytes:
         raise _RefusedError(f"{len(content):,} bytes, not {address.size:,}: another image")
     if address.md5 and base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode() != address.md5:
         raise _RefusedError("another checksum: another image")
-    if not is_whole(content):
+    if not is_complete_image(content):
         raise _RefusedError("no whole image")
     return content
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from podium.data.augmentation import PlainView
 from podium.data.batches import PredictionBatches
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import PlainLook
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
 from podium.detection.config import DetectorSettings
 from podium.detection.detect import Finder
 from podium.detection.model import build_detector, plain_detector
@@ -43,7 +44,7 @@ class TrainedDetector:
 
     def find(self, images: Searched, cache: Cache | None, console: Console) -> pd.DataFrame:
         """A table as `detection.found` has it, in the order of the images."""
-        look = PlainLook(self._size, self._settings.resize)
-        batches = PredictionBatches(Supply(images.paths, cache), [look], self._batch_size)
+        view = PlainView(self._size, self._settings.resize)
+        batches = PredictionBatches(ImageSource(images.paths, cache), [view], self._batch_size)
         with console.status(f"searching {len(images.ids):,} images"):
             return self._finder.in_images(batches, images.ids, images.shapes, self._classes, self._settings.resize)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from podium.data.catalogue import catalogue, in_parallel
+from podium.data.catalogue import in_parallel, read_catalogue
 from podium.data.jpeg import AS_STORED
 from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
 from podium.detection.config import DetectorSettings, OpenImagesSource
@@ -141,7 +141,7 @@ def _files_of(making: Making, chosen: Chosen) -> tuple[dict[str, str], list[Dead
     files = places_of(ids, patterns, making.data)
     there = sorted(files)
     name = f"boxes-{making.settings.slug}"
-    whole = catalogue([making.data / files[id_] for id_ in there], name, making.console).are_whole
+    whole = read_catalogue([making.data / files[id_] for id_ in there], name, making.console).readable
     broken = {id_: files.pop(id_) for id_, is_whole in zip(there, whole, strict=True) if not is_whole}
     making.look()
     absent = sorted(ids - set(files))

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from podium.config.stage import Stage
-from podium.data.augmentation import Augmentation
+from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import BoxBatches, PredictionBatches
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import Boxed, PlainLook
+from podium.data.boxes import ImageBoxes
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.config import DetectorSettings
 from podium.detection.dataset import BoxDataset, image_path, only
@@ -40,7 +41,7 @@ class ImagesWithBoxes:
 
     ids: list[str]
     paths: Sequence[Path]
-    boxed: Sequence[Boxed]
+    boxed: Sequence[ImageBoxes]
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -62,7 +63,7 @@ class ImagesWithBoxes:
         is_learned = ~boxset.boxes["group"].to_numpy(dtype=bool)
         of_image = list(boxes_of_images(boxset))
         boxed = [
-            Boxed(int(height), int(width), boxes[of_image[row]][is_learned[of_image[row]]])
+            ImageBoxes(int(height), int(width), boxes[of_image[row]][is_learned[of_image[row]]])
             for row, height, width in zip(chosen, images["height"], images["width"], strict=True)
         ]
         paths = [
@@ -96,7 +97,8 @@ class DetectionTask:
         self._recipe = recipe
         self._to_validate = only(boxset, validation.ids)
         self._training, self._validation = training, validation
-        self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
+        self._training_source = ImageSource(training.paths, cache)
+        self._validation_source = ImageSource(validation.paths, cache)
         self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._finders: WeakKeyDictionary[Any, Finder] = WeakKeyDictionary()
         self._last: tuple[PartFigures, pd.DataFrame] | None = None
@@ -107,9 +109,9 @@ class DetectionTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
         )
         if pretrained and self._settings.backbone.begins_at_random:
-            some = Supply(self._training.paths[:SETTLED_ON])
-            look = PlainLook(image_size, self._settings.resize)
-            (images,) = PredictionBatches(some, [look], SETTLED_ON)[0]
+            some = ImageSource(self._training.paths[:SETTLED_ON])
+            view = PlainView(image_size, self._settings.resize)
+            (images,) = PredictionBatches(some, [view], SETTLED_ON)[0]
             settle_statistics(detector, images)
         return detector
 
@@ -131,7 +133,7 @@ class DetectionTask:
 
     def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         batches = BoxBatches(
-            self._training_supply,
+            self._training_source,
             self._training.boxed,
             image_size=stage.image_size,
             resize=self._settings.resize,
@@ -148,10 +150,10 @@ class DetectionTask:
         """AP at IoU 0.5 and over 0.5:0.95, and at the score with the best F1 that F1 and the mean IoU of matches."""
         if model not in self._finders:
             self._finders[model] = Finder(model, stage.batch_size)
-        look = PlainLook(stage.image_size, self._settings.resize)
+        view = PlainView(stage.image_size, self._settings.resize)
         part = self._validation
         found = self._finders[model].in_images(
-            PredictionBatches(self._validation_supply, [look], stage.batch_size),
+            PredictionBatches(self._validation_source, [view], stage.batch_size),
             part.ids,
             part.shapes,
             self._classes,

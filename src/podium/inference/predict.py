@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.config.loading import Member
+from podium.data.augmentation import ImageView
 from podium.data.batches import PredictionBatches
-from podium.data.image_paths import ImagePaths
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import Look
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
+from podium.data.table import ImagePaths
 from podium.evaluation.metrics import METRICS
 from podium.files import write_json, write_text
 from podium.inference.tta import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import is_out_of_memory, make_repeatable, names_of_gpus, precision_of
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 from podium.models.predictor import Predictor
 from podium.predictions import Predictions, write_predictions
 from podium.runs import Run
@@ -38,7 +39,7 @@ class Images:
     """Rows to predict; `numbers` are the true classes where they are known. Paths of None cannot be read."""
 
     ids: Sequence[str]
-    paths: Sequence[Path | None]
+    paths: ImagePaths
     numbers: NDArray[np.int64] | None = None
 
 
@@ -90,7 +91,7 @@ def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, 
         "image_size": image_size,
         "weights": run.state["best"].get("digest"),
         "test_rows": len(rows.test.ids),
-        "unreadable_test_images": sum(path is None for path in rows.test.paths),
+        "unreadable_test_images": int(rows.test.paths.missing.sum()),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
@@ -132,17 +133,16 @@ def predict_views(
     """Probabilities as (views, rows, classes)."""
     settings = member.settings
     batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCHES if names_of_gpus() else 1)
-    every = images.paths if isinstance(images.paths, ImagePaths) else ImagePaths.of(images.paths)
-    positions = np.flatnonzero(~every.isna())
-    paths = every[positions]
-    probs = np.tile(class_shares, (len(views), len(every), 1))
-    supply = Supply(paths, Cache(member.competition.slug, settings.cache_gb, console))
-    looks = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
+    positions = np.flatnonzero(~images.paths.missing)
+    paths = images.paths[positions]
+    probs = np.tile(class_shares, (len(views), len(images.paths), 1))
+    source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
+    image_views = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
     began = time.perf_counter()
     if not len(paths):
         return probs
     with console.status(f"predicting {len(paths)} {what} images, {len(views)} views"):
-        seen = _predicted(predictor, supply, looks, batch_size, console)
+        seen = _predicted(predictor, source, image_views, batch_size, console)
     probs[:, positions] = np.swapaxes(seen.reshape(len(paths), len(views), -1), 0, 1)
     seconds = time.perf_counter() - began
     console.print(
@@ -153,15 +153,15 @@ def predict_views(
 
 
 def _predicted(
-    predictor: Predictor, supply: Supply, looks: Sequence[Look], batch_size: int, console: Console
+    predictor: Predictor, source: ImageSource, image_views: Sequence[ImageView], batch_size: int, console: Console
 ) -> NDArray[np.float64]:
-    """Row after row, look after look; with smaller batches where these do not fit the memory."""
+    """Row after row, view after view; with smaller batches where these do not fit the memory."""
     while True:
         try:
-            with fed(PredictionBatches(supply, looks, batch_size)) as feed:
+            with as_dataset(PredictionBatches(source, image_views, batch_size)) as feed:
                 return predictor.all(feed).astype(np.float64)
         except Exception as error:
-            if not is_out_of_memory(error) or batch_size <= len(looks):
+            if not is_out_of_memory(error) or batch_size <= len(image_views):
                 raise
             batch_size //= 2
             console.print(f"  the memory is full: going on with batches of {batch_size}", highlight=False)

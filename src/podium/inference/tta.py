@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from podium.config.member import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
-from podium.data.images import Frame, Image, Resize, frame_of, square
+from podium.data.images import Image, Resize, Scaling, cut_square, zoomed_scaling
 from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import bootstrap_gain
 
@@ -41,11 +41,11 @@ class PreparedView:
     augmentation: Augmentation
 
     @property
-    def frame(self) -> Frame:
-        return frame_of(self.size, self.resize, self.view.zoom)
+    def scaling(self) -> Scaling:
+        return zoomed_scaling(self.size, self.resize, self.view.zoom)
 
     def __call__(self, scaled: Image, row: int, epoch: int = 0) -> Image:
-        seen = square(scaled, self.size, self.resize, self.view.at)
+        seen = cut_square(scaled, self.size, self.resize, self.view.at)
         return self.augmentation(seen, (self.seed * 1_000_003 + row) % 2**32)
 
 

@@ -167,8 +167,8 @@ def fed(model: Any, batches: feed.Batches) -> AbstractContextManager[Any]:
     A short batch is then filled up with rows of its own that count nothing.
     """
     if not are_several(model):
-        return feed.fed(batches)
-    return feed.fed(batches, partial(_filled, parts=model.distribute_strategy.num_replicas_in_sync))
+        return feed.as_dataset(batches)
+    return feed.as_dataset(batches, partial(_filled, parts=model.distribute_strategy.num_replicas_in_sync))
 
 
 def on_each(model: Any, variable: Any) -> NDArray[Any]:

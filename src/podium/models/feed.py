@@ -1,4 +1,4 @@
-"""Batches as TensorFlow takes them: made ahead by threads of their own, in their order."""
+"""Batches as a `tf.data.Dataset`, loaded ahead by threads of their own, in order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from podium.paths import worker_count
 
-AHEAD = 4
-"""Batches that wait for the model."""
+PREFETCH = 4
+"""Batches that are ready before the model asks for them."""
 
 
 class Batches(Protocol):
@@ -22,39 +22,39 @@ class Batches(Protocol):
 
 
 @contextmanager
-def fed(batches: Batches, formed: Callable[[Any], tuple[Any, ...]] = tuple) -> Iterator[Any]:
-    """A `tf.data.Dataset` of the batches, each `formed`, for a model's `fit` or `predict` within the block.
+def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = tuple) -> Iterator[Any]:
+    """A `tf.data.Dataset` of the batches, each passed through `transform`, for `fit` or `predict` within the block.
 
-    What goes wrong while one is made comes out of the block as itself, not as TensorFlow's account of it.
+    An exception from loading a batch leaves the block as itself, not as TensorFlow's error about it.
     """
-    failed: list[BaseException] = []
-    first = {batches.epoch: formed(batches[0])}
-    kinds = [np.asarray(part) for part in first[batches.epoch]]
+    failures: list[BaseException] = []
+    first = {batches.epoch: transform(batches[0])}
+    specs = [np.asarray(part) for part in first[batches.epoch]]
 
-    def make(index: Any) -> Sequence[Any]:
+    def load(index: Any) -> Sequence[Any]:
         try:
             known = first.pop(batches.epoch, None) if int(index) == 0 else None
-            return formed(batches[int(index)]) if known is None else known
+            return transform(batches[int(index)]) if known is None else known
         except BaseException as error:
-            failed.append(error)
+            failures.append(error)
             raise
 
-    def load(number: Any) -> Any:
-        loaded = tf.numpy_function(make, [number], [part.dtype for part in kinds], stateful=False)
-        for part, kind in zip(loaded, kinds, strict=True):
-            part.set_shape((None, *kind.shape[1:]))
+    def load_tensors(index: Any) -> Any:
+        loaded = tf.numpy_function(load, [index], [part.dtype for part in specs], stateful=False)
+        for part, spec in zip(loaded, specs, strict=True):
+            part.set_shape((None, *spec.shape[1:]))
         return tuple(loaded)
 
-    threads = worker_count() + 1  # one more than there is work for: while one hands over, another waits
+    threads = worker_count() + 1  # one more than cores: while one hands over its batch, another waits
     options = tf.data.Options()
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = threads  # the model's own threads do not wait for images
+    options.autotune.enabled = False  # its thread delays the end of every epoch by seconds
+    options.threading.private_threadpool_size = threads  # so that the model's own threads do not wait for images
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    as_it_is = tf.autograph.experimental.do_not_convert(load)  # looking for what to convert takes its time
-    made = tf.data.Dataset.range(len(batches)).map(as_it_is, num_parallel_calls=threads, deterministic=True)
+    unconverted = tf.autograph.experimental.do_not_convert(load_tensors)  # AutoGraph would take time and find nothing
+    dataset = tf.data.Dataset.range(len(batches)).map(unconverted, num_parallel_calls=threads, deterministic=True)
     try:
-        yield made.prefetch(AHEAD).with_options(options)
+        yield dataset.prefetch(PREFETCH).with_options(options)
     except tf.errors.OpError:
-        if failed:
-            raise failed[0] from None
+        if failures:
+            raise failures[0] from None
         raise

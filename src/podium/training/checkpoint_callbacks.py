@@ -61,7 +61,7 @@ class StateSaver(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
             name: {counter: vars(callback)[counter] for counter in COUNTERS if counter in vars(callback)}
             for name, callback in self._counting.items()
         }
-        self._batches.go_on_after(0, 0)
+        self._batches.resume_after(0, 0)
         self._save()
         is_last = self.model.stop_training or progress.epoch >= self._stage.epochs
         self._session.stop_if_asked(self._stage, 0.0 if is_last else self._seconds_of_the_next_step())

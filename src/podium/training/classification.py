@@ -15,17 +15,17 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
-from podium.data.augmentation import Augmentation
-from podium.data.batches import OneHot, PredictionBatches, Preparation, TrainingBatches
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import PlainLook
+from podium.data.augmentation import Augmentation, PlainView
+from podium.data.batches import OneHot, PredictionBatches, TrainingBatches, ViewLoader
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import METRICS
 from podium.files import write_text
 from podium.models import devices
 from podium.models.backbone import settle_statistics, unfreeze
 from podium.models.classifier import BACKBONE, Parts, build_classifier, parts_of
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,
@@ -64,7 +64,10 @@ class ClassificationTask:
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
         self._eager = eager
-        self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
+        self._training_source, self._validation_source = (
+            ImageSource(training.paths, cache),
+            ImageSource(validation.paths, cache),
+        )
         self._cache_gb = cache.gigabytes if cache else 0.0
         self._last_probs: NDArray[np.float64] | None = None
         self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -80,10 +83,8 @@ class ClassificationTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
         if pretrained and self._settings.backbone.begins_at_random:
-            some = Supply(self._training.paths[:SETTLED_ON])
-            settle_statistics(
-                model, Preparation(some, [PlainLook(image_size, self._settings.resize)])(range(len(some)))
-            )
+            some = ImageSource(self._training.paths[:SETTLED_ON])
+            settle_statistics(model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some))))
         return model
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
@@ -130,8 +131,8 @@ class ClassificationTask:
         return self.batches(number, stage).in_row_order(view)
 
     def _validation_images(self, stage: Stage) -> PredictionBatches:
-        look = PlainLook(stage.image_size, self._settings.resize)
-        return PredictionBatches(self._validation_supply, [look], stage.batch_size)
+        view = PlainView(stage.image_size, self._settings.resize)
+        return PredictionBatches(self._validation_source, [view], stage.batch_size)
 
     def _digest_of_features(self, parts: Parts, number: int, stage: Stage) -> str:
         transforms = self._transforms(stage)
@@ -144,12 +145,12 @@ class ClassificationTask:
             "arithmetic": [stage.batch_size, devices.names_of_gpus()],  # how sums are rounded
             "versions": {name: version for name, version in versions().items() if name != "commit"},
         }
-        images = [supply.contents().tobytes() for supply in (self._training_supply, self._validation_supply)]
+        images = [source.digests().tobytes() for source in (self._training_source, self._validation_source)]
         return digest_of_features(decides, images, parts.backbone.weights)
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         return TrainingBatches(
-            self._training_supply,
+            self._training_source,
             self._targets,
             image_size=stage.image_size,
             resize=self._settings.resize,
@@ -175,7 +176,7 @@ class ClassificationTask:
         """The plain cross-entropy (no smoothing, no L2), the accuracy and the competition's metric."""
         kept = self._kept_validation.get(model)
         taken = self._validation_images(stage) if kept is None else FeaturesInOrder(kept, stage.batch_size)
-        with fed(taken) as feed:
+        with as_dataset(taken) as feed:
             probs = np.asarray(self.plain(model).predict(feed, verbose=0), dtype=np.float64)
         if not np.isfinite(probs).all():
             raise TrainingDivergedError(

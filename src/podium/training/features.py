@@ -29,7 +29,7 @@ from podium.data.cache import GB, entry_of, make_room, mark_used
 from podium.errors import RunError
 from podium.files import atomic_write, read_json, write_json
 from podium.locks import lock_holder, locked
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 from podium.models.predictor import Predictor
 from podium.progress import format_seconds
 from podium.training.callbacks import bar_on
@@ -275,7 +275,7 @@ class _Making:
         return (time.perf_counter() - since) / (self._done - before)
 
     def _batches(self, images: PredictionBatches) -> Iterator[NDArray[Any]]:
-        with fed(images) as feed:
+        with as_dataset(images) as feed:
             began = time.perf_counter()
             for features in self._predictor.one_by_one(feed):
                 yield features.view(_kept_as(self._entry.dtype))

@@ -3,14 +3,14 @@
 import gc
 from functools import cache
 
-from podium.data.fork_server import prepare_to_fork
-
 
 @cache
 def import_libraries(*, to_fork: bool = True) -> None:
     """`to_fork`: images may have to be prepared fast."""
     if to_fork:
-        prepare_to_fork()  # it imports beside this process
+        from podium.data.workers import start_fork_server
+
+        start_fork_server()  # its imports run at the same time as those below
     import podium.models.classifier
     import podium.models.predictor
     import podium.training.trainer  # noqa: F401

@@ -109,7 +109,7 @@ def fit(learner: StageSetup, session: Session, number: int, stage: Stage, saved:
     progress, model, batches = session.progress, learner.model, learner.batches
     session.pace_of(learner)
     batches.epoch = progress.epoch
-    batches.go_on_after(progress.step, progress.rows)
+    batches.resume_after(progress.step, progress.rows)
     callbacks = stage_callbacks(session, number, stage, learner)
     if saved:
         session.console.print(f"  going on from {spell_position(stage, progress)}", highlight=False)

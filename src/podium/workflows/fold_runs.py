@@ -1,7 +1,7 @@
 """What a training needs: the rows, folds and images of a competition, and one run for each fold of a member."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows and folds of a competition, with a digest of its images and the images that cannot be read."""
+    """The rows and folds of a competition, with a digest of its images."""
 
     competition: Competition
     rows: "CompetitionRows"
     folds: "Folds"
-    unreadable: set[Path] = field(default_factory=set)
     contents: str = ""
     """A digest of the bytes of all images."""
 
@@ -53,40 +52,40 @@ def prepare(
     With `to_train`, new images are decoded and cached in the sizes that these members need, so that each file is read
     only once.
     """
-    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
+    from podium.data.catalogue import read_catalogue
     from podium.data.folds import make_folds
-    from podium.data.table import read_rows
+    from podium.data.table import drop_unreadable, read_rows
 
     rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
     if to_train and not (options.dry_run or options.limit or options.limit_test):
         _fill_cache(rows, to_train, console)
-    known = catalogue(images_of(rows), competition.slug, console)
-    rows, unreadable = leave_out_unreadable(rows, competition.on_bad_image, known)
+    known = read_catalogue(rows.paths, competition.slug, console)
+    rows = drop_unreadable(rows, known.readable, competition.on_bad_image)
     folds = make_folds(competition, rows, options.runs)
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
         + f", {len(rows.test):,} to predict, {len(competition.classes)} classes; folds in {folds.path}"
     )
-    if unreadable:
-        console.print(f"{len(unreadable)} unreadable images are left out (on_bad_image: skip)")
-    return Prepared(competition, rows, folds, unreadable, known.digest)
+    if unreadable := int((~known.readable).sum()):
+        console.print(f"{unreadable} unreadable images are left out (on_bad_image: skip)")
+    return Prepared(competition, rows, folds, known.digest)
 
 
 def _fill_cache(rows: "CompetitionRows", members: Sequence[Member], console: Console) -> None:
-    from podium.data.image_source import Cache, read_and_keep
-    from podium.data.images import Frame, frame_of
-    from podium.data.table import paths_of
+    from podium.data.catalogue import ImageSource
+    from podium.data.image_cache import Cache
+    from podium.data.images import Scaling, zoomed_scaling
     from podium.inference.tta import make_views
 
     for_training, for_test = set(), set()
     for settings in (member.settings for member in members):
-        for_training |= {Frame(stage.image_size, settings.resize) for stage in settings.stages}
+        for_training |= {Scaling(stage.image_size, settings.resize) for stage in settings.stages}
         last = settings.stages[-1].image_size
-        for_test |= {frame_of(last, settings.resize, view.zoom) for view in make_views(settings.tta)}
+        for_test |= {zoomed_scaling(last, settings.resize, view.zoom) for view in make_views(settings.tta)}
     cache = Cache(members[0].competition.slug, max(member.settings.cache_gb for member in members), console)
-    read_and_keep(paths_of(rows.train, rows.extra), for_training, cache)
-    read_and_keep(paths_of(rows.test), for_test, cache)
+    ImageSource(rows.paths_of(rows.train, rows.extra), cache).cache_images(for_training, only_new=True)
+    ImageSource(rows.paths_of(rows.test), cache).cache_images(for_test, only_new=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,7 +151,7 @@ class FoldRun:
         return self.prepared.folds.path
 
     def task(self, console: Console) -> "ClassificationTask":
-        from podium.data.image_source import Cache
+        from podium.data.image_cache import Cache
         from podium.training.classification import ClassificationTask
 
         settings, competition = self.settings, self.member.competition
@@ -262,12 +261,12 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     import pandas as pd
 
     from podium.data.folds import TEST
-    from podium.data.table import numbered, paths_of
+    from podium.data.table import class_indices
     from podium.training.classification import LabelledImages
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
     classes = fold_run.member.competition.labels
-    columns = ["label", "path"]
+    columns = ["label", "image"]
     own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST), columns]
     training = _limited(pd.concat([own, rows.extra[columns]], ignore_index=True), _training_limit(fold_run))
     validation = validation_rows(fold_run)
@@ -279,8 +278,8 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
             f" {fold_run.prepared.folds.path}"
         )
     return (
-        LabelledImages(paths_of(training), numbered(training["label"], classes)),
-        LabelledImages(paths_of(validation), numbered(validation["label"], classes)),
+        LabelledImages(rows.paths_of(training), class_indices(training["label"], classes)),
+        LabelledImages(rows.paths_of(validation), class_indices(validation["label"], classes)),
     )
 
 
@@ -295,21 +294,21 @@ def rows_to_predict(fold_run: FoldRun) -> "ToPredict":
     import numpy as np
 
     from podium.data.folds import TEST
-    from podium.data.table import numbered, paths_of
+    from podium.data.table import class_indices
     from podium.inference.predict import Images, ToPredict
 
     prepared, options = fold_run.prepared, fold_run.options
     rows, classes = prepared.rows, fold_run.member.competition.labels
 
     def labelled(table: "pd.DataFrame") -> Images:
-        return Images(table["id"].tolist(), paths_of(table), numbered(table["label"], classes))
+        return Images(table["id"].tolist(), rows.paths_of(table), class_indices(table["label"], classes))
 
     test = rows.test if options.limit_test is None else rows.test.iloc[: options.limit_test]
     apart = rows.train[prepared.folds.of_row == TEST]
-    counts = np.bincount(numbered(rows.train["label"], classes), minlength=len(classes))
+    counts = np.bincount(class_indices(rows.train["label"], classes), minlength=len(classes))
     return ToPredict(
         labelled(validation_rows(fold_run)),
-        Images(test["id"].tolist(), paths_of(test).leaving_out(prepared.unreadable)),
+        Images(test["id"].tolist(), rows.paths_of(test)),
         labelled(apart) if len(apart) else None,
         counts / counts.sum(),
     )

@@ -23,7 +23,7 @@ def views_of(*written):
 
 def seen(view, image=None, size=80, row=0, seed=0):
     look = view.prepare(size, "squash", seed)
-    return look(look.frame.scaled(quarters() if image is None else image), row)
+    return look(look.scaling.scale(quarters() if image is None else image), row)
 
 
 def colours(image):

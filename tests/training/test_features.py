@@ -109,7 +109,7 @@ def test_what_is_kept_is_what_the_backbone_makes_of_the_images_of_each_view(here
     for view in range(2):
         expected = by_hand(batches.batch(rows, view)[0])
         np.testing.assert_allclose(np.load(entry / f"view-{view}.npy"), expected, rtol=1e-4, atol=1e-5)
-    (images,) = PredictionBatches(task._validation_supply, [PlainView(32, "squash")], VALIDATION)[0]
+    (images,) = PredictionBatches(task._validation_source, [PlainView(32, "squash")], VALIDATION)[0]
     np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(images), rtol=1e-4, atol=1e-5)
 
 

@@ -49,5 +49,5 @@ def test_what_is_no_image_is_told(content, tmp_path):
 
 
 def test_a_image_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"a.jpg cannot be read: No such file or directory; restore the image"):
+    with pytest.raises(DataError, match=r"a.jpg cannot be read: No such file or directory; put the image back"):
         upright_size(tmp_path / "a.jpg")

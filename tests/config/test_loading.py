@@ -5,7 +5,14 @@ import yaml
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.config.loading import fold_count, load_competition, load_ensemble, load_member
+from podium.config.loading import (
+    fold_count,
+    load_competition,
+    load_ensemble,
+    load_member,
+    make_ensemble,
+    make_member,
+)
 from podium.config.member import MemberSettings
 from podium.config.yaml_file import parse_value
 from podium.data.augmentation import transform_problems
@@ -156,6 +163,49 @@ def test_a_folds_table_leaves_the_number_of_folds_open(write, member):
     content = yaml.safe_load((CONFIGS / "competitions" / "podium-demo-cars.yaml").read_text())
     write("cars", {**content, "folds": {"kind": "table", "path": "folds.csv"}})
     assert load_member(member(folds=[11])).settings.folds == [11]
+
+
+# In Python, without files
+
+IN_PYTHON = {"backbone": {"name": "ResNet50"}, "stages": [{"name": "all", **STAGE}]}
+
+
+def test_a_member_is_made_of_keys_and_a_competition(member):
+    competition = load_member(member()).competition
+    made = make_member("mine", {**IN_PYTHON, "folds": [0, 4]}, competition)
+    assert (made.name, made.settings.competition, made.competition) == ("mine", "cars", competition)
+    assert made.settings.folds == [0, 4]
+
+
+def test_all_problems_of_a_member_made_in_python_are_in_one_message(member):
+    competition = load_member(member()).competition
+    wrong = {**IN_PYTHON, "head": {"poling": "max"}, "augmentation": ["Rotat"], "folds": [9], "sed": 1}
+    with pytest.raises(ConfigError) as caught:
+        make_member("mine", wrong, competition, transform_problems)
+    assert str(caught.value).splitlines() == [
+        "3 problems in the configuration",
+        "  mine  head.poling: unknown key; did you mean 'pooling'?",
+        "  mine  sed: unknown key; did you mean 'seed'?",
+        "  mine  augmentation.0: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?",
+    ]
+    with pytest.raises(ConfigError, match="mine  folds: there is no fold 9; the competition has folds 0 to 4"):
+        make_member("mine", {**IN_PYTHON, "folds": [9]}, competition)
+
+
+def test_an_ensemble_is_made_of_members(member):
+    one, two = load_member(member("one")), load_member(member("two"))
+    made = make_ensemble("both", {"blend": "weights", "folds": [1]}, [one, two])
+    assert made.settings.members == ["one", "two"]
+    assert [each.settings.folds for each in made.members] == [[1], [1]]
+    with pytest.raises(ConfigError, match="both  members: two members are called one"):
+        make_ensemble("both", {}, [one, two, one])
+
+
+def test_overrides_may_be_a_dict(member, ensemble):
+    settings = load_member(member(), {"head.dropout": 0.4, "tta": ["identity"], "stages.0.epochs": 7}).settings
+    assert (settings.head.dropout, settings.tta.views, settings.stages[0].epochs) == (0.4, ["identity"], 7)
+    loaded = load_ensemble(ensemble, {"*.head": {"dropout": 0.1}, "two.head.dropout": 0.2})
+    assert [one.settings.head.dropout for one in loaded.members] == [0.1, 0.2]
 
 
 # --set and --seed
@@ -350,21 +400,16 @@ def test_every_form_survives_writing_and_reading(member):
     assert [stage["unfreeze"] for stage in dumped(settings)["stages"]] == unfreezes
 
 
-@pytest.mark.parametrize("path", MEMBERS + ENSEMBLES, ids=stem)
-def test_a_shipped_config_tells_what_it_needs_how_it_runs_and_where_it_is_from(path):
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    for heading in ("Needs:", "Run:", "From:", "Board:"):
-        assert any(line.startswith(f"# {heading} ") for line in header), heading
-
-
-@pytest.mark.parametrize("path", MEMBERS + ENSEMBLES, ids=stem)
-def test_the_command_in_a_header_names_that_very_file(path):
-    (command,) = [
-        line.partition("Run:")[2].split() for line in path.read_text().splitlines() if line.startswith("# Run:")
-    ]
+@pytest.mark.parametrize("path", COMPETITIONS + MEMBERS + ENSEMBLES, ids=stem)
+def test_the_header_of_a_shipped_config_has_its_schema_what_it_needs_and_its_command(path):
+    schema, *header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    folder = path.parent.name
+    assert schema == f"# yaml-language-server: $schema=../schemas/{folder.removesuffix('s')}.json"
+    assert any(line.startswith("# Needs: ") for line in header)
+    (command,) = [line.partition("Run:")[2].split() for line in header if line.startswith("# Run:")]
     assert command[0] == "podium"
-    assert command[1] in ("demo", "run", "train")
-    assert command[1] == "demo" or command[2] == path.relative_to(CONFIGS.parent).as_posix()
+    if folder != "competitions" and command[1] != "demo":
+        assert command[2] == path.relative_to(CONFIGS.parent).as_posix()
 
 
 @pytest.mark.parametrize("path", COMPETITIONS, ids=stem)

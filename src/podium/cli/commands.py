@@ -58,6 +58,9 @@ COMMANDS = {
         "leaderboard.board",
         "Tell what was submitted, how cross-validation and leaderboard go together, and which submission to trust.",
     ),
+    "schema": Command(
+        "schema.schema", "Print the JSON Schema of a kind of config, for editors that check and complete YAML."
+    ),
     "doctor": Command(
         "doctor.doctor",
         "Tell what podium finds here: Python, libraries, processors, memory, disk, GPUs, Kaggle's client and its key.",

@@ -56,12 +56,12 @@ def backoff(attempt: int) -> float:
 
 def pause(seconds: float) -> None:
     """Wait between two polls; a hundredth of it against a test server."""
-    time.sleep(_scaled(seconds))
+    sleep(_scaled(seconds))
 
 
 def sleep(seconds: float) -> None:
-    """Wait before a retry; tests replace this."""
-    time.sleep(seconds)
+    """Wait, unless a signal arrives."""
+    run_interruptibly(lambda: time.sleep(seconds))
 
 
 def _scaled(seconds: float) -> float:

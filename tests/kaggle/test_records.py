@@ -1,4 +1,4 @@
-"""What comes home lies among the other runs, and nothing that was here is lost."""
+"""Kernel outputs are imported among the local runs, and nothing local is lost."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError
-from podium.kaggle.records import bring_home, note_push, record_of, records
+from podium.kaggle.records import import_runs, read_record, read_records, record_push
 from podium.kernel.report import REPORT
 from podium.runs import Run
 
@@ -33,7 +33,7 @@ def write_run(folder, status="trained", score=0.75, predictions=("predictions-1"
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    record = note_push(tmp_path / "runs", {"commit": "c", "config": "tiny.yaml"}, "print()", REF, "https://…/2")
+    record = record_push(tmp_path / "runs", {"commit": "c", "config": "tiny.yaml"}, "print()", REF, "https://…/2")
     record.output.mkdir()
     return record
 
@@ -43,29 +43,29 @@ def report(record, **more):
     (record.output / REPORT).write_text(json.dumps(content | more))
 
 
-def test_push_is_recorded_with_its_script(record, tmp_path):
-    (found,) = records(tmp_path / "runs")
+def test_a_push_is_recorded_with_its_script(record, tmp_path):
+    (found,) = read_records(tmp_path / "runs")
     assert (found.ref, found.facts["commit"]) == (REF, "c")
     assert (found.folder / "kernel.py").read_text() == "print()"
-    assert record_of(tmp_path / "runs", REF.at(7)).facts == {"kernel": "ada/podium-tiny-fold0/7"}
+    assert read_record(tmp_path / "runs", REF.at(7)).facts == {"kernel": "ada/podium-tiny-fold0/7"}
 
 
-def test_run_comes_home_with_where_it_is_from(record, tmp_path):
+def test_a_run_is_imported_with_its_origin(record, tmp_path):
     write_run(record.output / RUN)
     report(record)
-    assert bring_home(record, tmp_path / "runs") == [f"{tmp_path / RUN}: trained"]
+    assert import_runs(record, tmp_path / "runs") == [f"{tmp_path / RUN}: trained"]
     assert Run(tmp_path / RUN).is_trained
     assert json.loads((tmp_path / RUN / "kernel.json").read_text())["kernel"] == str(REF)
-    assert bring_home(record, tmp_path / "runs") == []  # once more changes nothing
+    assert import_runs(record, tmp_path / "runs") == []  # importing again changes nothing
     assert (record.output / RUN).is_dir()
 
 
-def test_run_that_is_trained_here_stays(record, tmp_path):
+def test_a_trained_local_run_is_kept(record, tmp_path):
     write_run(record.output / RUN, score=0.9)
     write_run(tmp_path / RUN, score=0.8)
     report(record)
-    (line,) = bring_home(record, tmp_path / "runs")
-    assert "trained here already, kept" in line
+    (line,) = import_runs(record, tmp_path / "runs")
+    assert "already trained here, kept" in line
     assert Run(tmp_path / RUN).best_weights.read_text() == "weights of 0.8"
 
 
@@ -73,33 +73,33 @@ def test_predictions_of_the_same_weights_are_added(record, tmp_path):
     write_run(record.output / RUN, predictions=("predictions-1", "predictions-2"))
     write_run(tmp_path / RUN)
     report(record)
-    assert bring_home(record, tmp_path / "runs") == [f"{tmp_path / RUN / 'predictions-2'}: predictions"]
+    assert import_runs(record, tmp_path / "runs") == [f"{tmp_path / RUN / 'predictions-2'}: predictions"]
 
 
-def test_training_under_way_here_is_moved_aside_for_a_trained_one(record, tmp_path):
+def test_a_local_run_in_progress_is_moved_aside_for_a_trained_one(record, tmp_path):
     write_run(record.output / RUN)
     write_run(tmp_path / RUN, status="training", predictions=())
     report(record)
-    aside, _ = bring_home(record, tmp_path / "runs")
+    aside, _ = import_runs(record, tmp_path / "runs")
     assert "moved aside" in aside
-    (kept,) = (tmp_path / RUN).parent.glob("fold0.before-*")
-    assert Run(kept).is_resumable
+    (backup,) = (tmp_path / RUN).parent.glob("fold0.before-*")
+    assert Run(backup).is_resumable
     assert Run(tmp_path / RUN).is_trained
 
 
-def test_training_under_way_here_stays_where_kaggles_is_no_more(record, tmp_path):
+def test_a_local_run_in_progress_is_kept_if_kaggles_is_not_trained(record, tmp_path):
     write_run(record.output / RUN, status="training", predictions=())
     write_run(tmp_path / RUN, status="training", predictions=())
     report(record)
-    (line,) = bring_home(record, tmp_path / "runs")
-    assert "under way here, kept" in line
+    (line,) = import_runs(record, tmp_path / "runs")
+    assert "in progress here, kept" in line
 
 
 @pytest.mark.parametrize("place", ["/etc/x", "runs/../../x", "elsewhere/fold0", "runs"])
-def test_report_that_names_another_place_is_refused(place, record, tmp_path):
+def test_a_report_with_a_path_outside_of_runs_is_refused(place, record, tmp_path):
     report(record, runs=[{"member": "tiny", "fold": 0, "run": place, "predictions": None, "state": {}}])
-    with pytest.raises(RunError, match=r"is not as podium writes it \(runs\.0\.run: .* does not lie in runs/\)"):
-        bring_home(record, tmp_path / "runs")
+    with pytest.raises(RunError, match=r"is not a valid report \(runs\.0\.run: .* is not in runs/\)"):
+        import_runs(record, tmp_path / "runs")
 
 
 @pytest.mark.parametrize(
@@ -115,26 +115,26 @@ def test_report_that_names_another_place_is_refused(place, record, tmp_path):
     ],
     ids=str,
 )
-def test_report_that_makes_no_sense_is_one_line_and_copies_nothing(content, record, tmp_path):
+def test_a_malformed_report_is_one_line_and_copies_nothing(content, record, tmp_path):
     (tmp_path / "secret.csv").write_text("secret")
     report(record, **content)
-    with pytest.raises(RunError, match="is not as podium writes it") as told:
-        bring_home(record, tmp_path / "runs")
-    assert len(str(told.value).splitlines()) == 1
+    with pytest.raises(RunError, match="is not a valid report") as error:
+        import_runs(record, tmp_path / "runs")
+    assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "submissions").exists()
 
 
-def test_output_without_a_report_is_told(record, tmp_path):
-    with pytest.raises(RunError, match=f"holds no {REPORT}"):
-        bring_home(record, tmp_path / "runs")
+def test_an_output_without_a_report_is_an_error(record, tmp_path):
+    with pytest.raises(RunError, match=f"has no {REPORT}"):
+        import_runs(record, tmp_path / "runs")
 
 
-def test_submission_of_an_ensembles_kernel_comes_home_and_replaces_nothing(record, tmp_path):
+def test_the_submission_of_an_ensemble_is_imported_and_replaces_nothing(record, tmp_path):
     (record.output / "submissions").mkdir()
     (record.output / "submissions" / "tiny_a.csv").write_text("Kaggle's")
     report(record, runs=[], submission="submissions/tiny_a.csv")
-    bring_home(record, tmp_path / "runs")
+    import_runs(record, tmp_path / "runs")
     assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "Kaggle's"
     (tmp_path / "submissions" / "tiny_a.csv").write_text("mine")
-    assert bring_home(record, tmp_path / "runs") == []
+    assert import_runs(record, tmp_path / "runs") == []
     assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "mine"

@@ -17,7 +17,7 @@ from podium.config.kaggle_names import SLUG, KernelRef
 from podium.config.loading import load_competition
 from podium.errors import PodiumError, SubmissionError
 from podium.evaluation.metrics import METRICS
-from podium.kaggle.records import record_of
+from podium.kaggle.records import read_record
 from podium.paths import data_folder, submissions_folder
 from podium.submission.board import (
     agreement,
@@ -121,7 +121,7 @@ def submit(
 
 def _competition_of(ref: KernelRef, runs: Path) -> str:
     """What a kernel that was pushed from here is attached to."""
-    attached = record_of(runs, ref).facts.get("metadata", {}).get("competition_sources", [])
+    attached = read_record(runs, ref).facts.get("metadata", {}).get("competition_sources", [])
     if len(attached) != 1:
         raise typer.BadParameter(f"{ref} was not pushed from here for one competition: say --competition too")
     return str(attached[0])

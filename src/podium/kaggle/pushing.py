@@ -1,4 +1,4 @@
-"""Pushing a script: what is looked at before, the push itself, and the whole of Kaggle's answer after."""
+"""Pushing a script: the checks before, the push itself, and finding it where the response was lost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,8 @@ from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError, UnreachableError
-from podium.kaggle.records import Record, note_push
+from podium.kaggle.records import Record, record_push
+from podium.kaggle.responses import page_of
 from podium.kernel.building import BuiltKernel
 from podium.kernel.job import SESSION_HOURS, SPARE_MINUTES, Job
 from podium.kernel.metadata import METADATA, check_metadata
@@ -17,29 +18,18 @@ if TYPE_CHECKING:
 
 
 def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
-    """All that can be known before a push: the owner, names, sources, the quota, the competition's rules."""
+    """Check before a push: the owner, the names and sources, the competition's rules, the GPU hours."""
     ref, metadata = built.ref, built.metadata
     check_metadata(metadata, METADATA)
     if ref.owner.lower() != kaggle.user.lower():
         raise KaggleError(
-            f"{METADATA} says the kernel is {ref.owner}'s, and you are signed in as {kaggle.user}; Kaggle takes only"
-            " your own: mend its id, or sign in with the other key"
+            f"the kernel in {METADATA} belongs to {ref.owner}, and you are signed in as {kaggle.user}; Kaggle accepts"
+            " only your own: fix its id, or sign in with the other key"
         )
     for slug in metadata["competition_sources"]:
-        check_competition(kaggle, slug)
-    quota = kaggle.gpu_quota() if metadata["enable_gpu"] else None
-    if quota:
-        needed = min(built.bundle.job.time_limit / 3600, SESSION_HOURS)
-        console.print(
-            f"GPU hours left this week: {quota.hours_left:.1f} of {quota.hours_allowed:.0f}"
-            + (f", fewer than the {needed:.1f} it may take" if quota.hours_left < needed else ""),
-            highlight=False,
-        )
-        if quota.hours_left <= 0:
-            when = f" on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else " within a week"
-            raise KaggleError(
-                f"no GPU hours are left this week; they come back{when}: push again then, or with --gpu none"
-            )
+        _check_competition(kaggle, slug)
+    if metadata["enable_gpu"]:
+        _check_quota(kaggle, built.bundle.job.time_limit, console)
     console.print(
         f"{ref}: {len(built.bundle.text):,} bytes, commit {built.bundle.commit}, config {built.bundle.config_digest},"
         f" {metadata['machine_shape'] or 'no GPU'}, internet {'on' if metadata['enable_internet'] else 'off'}",
@@ -47,7 +37,7 @@ def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
     )
 
 
-def check_competition(kaggle: "Kaggle", slug: str) -> None:
+def _check_competition(kaggle: "Kaggle", slug: str) -> None:
     try:
         has_joined = kaggle.has_joined(slug)
     except (NotFoundError, ForbiddenError) as error:
@@ -59,26 +49,42 @@ def check_competition(kaggle: "Kaggle", slug: str) -> None:
         )
 
 
+def _check_quota(kaggle: "Kaggle", time_limit: float, console: Console) -> None:
+    quota = kaggle.gpu_quota()
+    if quota is None:
+        return
+    needed = min(time_limit / 3600, SESSION_HOURS)
+    console.print(
+        f"GPU hours left this week: {quota.hours_left:.1f} of {quota.hours_allowed:.0f}"
+        + (f", less than the {needed:.1f} it may take" if quota.hours_left < needed else ""),
+        highlight=False,
+    )
+    if quota.hours_left <= 0:
+        when = f"on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else "within a week"
+        raise KaggleError(f"no GPU hours are left this week; push again when they are reset {when}, or use --gpu none")
+
+
 def push(kaggle: "Kaggle", built: BuiltKernel, runs: Path) -> Record:
-    """Push once. Where no answer came, Kaggle is asked whether the version is there before anything is said."""
+    """Push once. If the response is lost, check on Kaggle whether the version exists."""
     ref, text = built.ref, built.bundle.text
     before = newest_version(kaggle, ref)
     try:
         pushed = kaggle.push(built.metadata, text, session_seconds(built.bundle.job))
     except UnreachableError as error:
-        found = version_with(kaggle, ref, text, after=before)
-        if found is None:
+        version = version_with(kaggle, ref, text, after=before)
+        if version is None:
             raise UnreachableError(f"{error}; {ref} has no new version: push again") from None
-        return note_push(runs, facts_of(built), text, ref.at(found), f"https://www.kaggle.com/code/{ref.name}")
-    return note_push(runs, facts_of(built), text, pushed.ref, pushed.url)
+        return record_push(runs, facts_of(built), text, ref.at(version), page_of(ref))
+    return record_push(runs, facts_of(built), text, pushed.ref, pushed.url)
 
 
 def session_seconds(job: Job) -> int:
-    """After which Kaggle ends the session: podium's own limit, and what storing the outputs takes."""
+    """When Kaggle ends the session: podium's own limit, and the time to store the output."""
     return int(min(job.time_limit + SPARE_MINUTES * 60, SESSION_HOURS * 3600))
 
 
 def facts_of(built: BuiltKernel) -> dict[str, Any]:
+    """What the record of a push contains."""
     bundle = built.bundle
     return {
         "commit": bundle.commit,
@@ -96,7 +102,7 @@ def newest_version(kaggle: "Kaggle", ref: KernelRef) -> int:
 
 
 def version_with(kaggle: "Kaggle", ref: KernelRef, text: str, after: int) -> int | None:
-    """The version after `after` that holds this very script."""
+    """The version after `after` with exactly this script."""
     source = kaggle.kernel_source(ref)
     if source and source.version > after and source.text.strip() == text.strip():
         return source.version

@@ -1,10 +1,10 @@
-"""What was pushed, and what came home: runs/kernels/<owner>/<slug>/v<N>/.
+"""Records of pushed kernels, and importing their output: runs/kernels/<owner>/<slug>/v<N>/.
 
-    kernel.json        which version of which kernel, from which commit and config
-    kernel.py          the script that was pushed
-    output/            what the kernel left, as it was fetched
+    kernel.json        the version of the kernel, and its commit and config
+    kernel.py          the pushed script
+    output/            the downloaded output
 
-Brought home, its runs lie among the others in runs/, each with a kernel.json that says where it was trained.
+Imported, its runs are copied to runs/, each with a kernel.json that says where it was trained.
 """
 
 import os
@@ -41,12 +41,8 @@ class Record:
         return self.folder / "output"
 
 
-def folder_of(runs: Path, ref: KernelRef) -> Path:
-    return runs / "kernels" / ref.owner / ref.slug / f"v{ref.version}"
-
-
-def note_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef, url: str) -> Record:
-    folder = folder_of(runs, ref)
+def record_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef, url: str) -> Record:
+    folder = _folder_of(runs, ref)
     pushed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_text(folder / "kernel.py", script)
     record = Record(folder, {"kernel": str(ref), "url": url, "pushed_at": pushed_at, **facts})
@@ -54,79 +50,83 @@ def note_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef,
     return record
 
 
-def records(runs: Path) -> list[Record]:
-    """All of them, the newest push last."""
+def read_record(runs: Path, ref: KernelRef) -> Record:
+    """The record of a version; one that was pushed from another machine has only its name."""
+    folder = _folder_of(runs, ref)
+    return Record(folder, read_json(folder / KERNEL) or {"kernel": str(ref)})
+
+
+def read_records(runs: Path) -> list[Record]:
+    """All records, the latest push last."""
     found = [Record(path.parent, read_json(path)) for path in (runs / "kernels").glob(f"*/*/v*/{KERNEL}")]
     return sorted(found, key=lambda record: (str(record.facts.get("pushed_at")), str(record.folder)))
 
 
-def record_of(runs: Path, ref: KernelRef) -> Record:
-    """Of a version that was pushed from elsewhere only its name is known."""
-    folder = folder_of(runs, ref)
-    return Record(folder, read_json(folder / KERNEL) or {"kernel": str(ref)})
+def _folder_of(runs: Path, ref: KernelRef) -> Path:
+    return runs / "kernels" / ref.owner / ref.slug / f"v{ref.version}"
 
 
-def bring_home(record: Record, runs: Path) -> list[str]:
-    """Put a kernel's runs among the others, as whole folders; gives a line for each thing that was done.
+def import_runs(record: Record, runs: Path) -> list[str]:
+    """Copy a kernel's runs, boxes, blend and submission to where local ones are; returns a line for each action.
 
-    What is here already and is worth more stays; what it replaces is moved aside, never removed.
+    Local runs that are further are kept; a run that is replaced is moved aside, never deleted.
     """
     report = read_report(record.output)
-    done = [line for entry in report.runs for line in _bring_run(record, entry, runs)]
-    for place, what in ((report.boxes, "its set of boxes"), (report.blend, "the blend")):
-        if place and not (target := here_of(runs, place)).exists():
-            _copy_whole(record.output / place, target)
-            done.append(f"{target}: {what}")
+    lines = [line for entry in report.runs for line in _import_run(record, entry, runs)]
+    for path, what in ((report.boxes, "its boxes"), (report.blend, "the blend")):
+        if path and not (target := local_path(runs, path)).exists():
+            _copy_folder(record.output / path, target)
+            lines.append(f"{target}: {what}")
     if report.submission:
         target = submissions_folder() / Path(report.submission).name
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(record.output / report.submission, target)
-            done.append(f"{target}: its submission")
-    return done
+            lines.append(f"{target}: its submission")
+    return lines
 
 
-def here_of(runs: Path, place: str) -> Path:
-    """Where a folder in an output's runs/ belongs here."""
-    return runs.joinpath(*Path(place).parts[1:])
+def local_path(runs: Path, path: str) -> Path:
+    """Where a path in an output's runs/ is in the local runs folder."""
+    return runs.joinpath(*Path(path).parts[1:])
 
 
-def _bring_run(record: Record, entry: RunEntry, runs: Path) -> Iterator[str]:
-    source, target = record.output / entry.run, here_of(runs, entry.run)
+def _import_run(record: Record, entry: RunEntry, runs: Path) -> Iterator[str]:
+    source, target = record.output / entry.run, local_path(runs, entry.run)
     if not source.is_dir():
-        raise RunError(f"{record.output} lacks {entry.run}, which its report names; pull it again")
-    origin = {key: record.facts.get(key) for key in ("kernel", "url", "commit", "config", "config_digest")}
+        raise RunError(f"{record.output} has no {entry.run}, which its report names; pull it again")
     with locked(target):
-        here, there = Run(target), Run(source)
-        if here.is_trained and there.is_trained and here.state["best"] == there.state["best"]:
+        local, remote = Run(target), Run(source)
+        if local.is_trained and remote.is_trained and local.state["best"] == remote.state["best"]:
             for folder in sorted(source.glob("predictions-*")):
                 if not (target / folder.name).exists():
-                    _copy_whole(folder, target / folder.name)
+                    _copy_folder(folder, target / folder.name)
                     yield f"{target / folder.name}: predictions"
             return
-        if here.is_trained:
-            yield f"{target}: trained here already, kept; Kaggle's lies in {source}"
+        if local.is_trained:
+            yield f"{target}: already trained here, kept; Kaggle's run is in {source}"
             return
-        if here.is_resumable and not there.is_trained:
-            yield f"{target}: under way here, kept; Kaggle's lies in {source}"
+        if local.is_resumable and not remote.is_trained:
+            yield f"{target}: in progress here, kept; Kaggle's run is in {source}"
             return
         if target.exists():
-            aside = target.with_name(f"{target.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
-            target.rename(aside)
-            yield f"{aside}: what was under way here, moved aside"
-        _copy_whole(source, target, {KERNEL: origin})
-        yield f"{target}: {'trained' if there.is_trained else 'under way'}"
+            backup = target.with_name(f"{target.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+            target.rename(backup)
+            yield f"{backup}: the local run in progress, moved aside"
+        origin = {key: record.facts.get(key) for key in ("kernel", "url", "commit", "config", "config_digest")}
+        _copy_folder(source, target, origin)
+        yield f"{target}: {'trained' if remote.is_trained else 'in progress'}"
 
 
-def _copy_whole(source: Path, target: Path, more: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Under a temporary name first. Files are linked where the disk can: podium replaces files, it never rewrites."""
+def _copy_folder(source: Path, target: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """Copy under a temporary name first. Files are hard-linked if possible: podium replaces files, never rewrites."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".coming-home-", dir=target.parent) as temporary:
-        place = Path(temporary) / target.name
-        shutil.copytree(source, place, copy_function=_link_or_copy)
-        for name, content in (more or {}).items():
-            write_json(place / name, content)
-        place.rename(target)
+    with tempfile.TemporaryDirectory(prefix=".importing-", dir=target.parent) as temporary:
+        copy = Path(temporary) / target.name
+        shutil.copytree(source, copy, copy_function=_link_or_copy)
+        if origin:
+            write_json(copy / KERNEL, origin)
+        copy.rename(target)
 
 
 def _link_or_copy(source: str, target: str) -> None:

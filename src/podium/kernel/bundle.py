@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -169,6 +170,7 @@ def _module_path(name: str) -> Path | None:
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
+@cache  # a fleet packs the same source for each kernel
 def _imported(text: str) -> list[str]:
     """The modules of podium that this source imports anywhere, with their parent packages."""
     names = []

@@ -10,7 +10,7 @@ from podium.errors import BundleError, KaggleError, NotFoundError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.outputs import pull, with_version
 from podium.kaggle.pushing import preflight, push
-from podium.kaggle.records import Record, bring_home, record_of, records
+from podium.kaggle.records import Record, import_runs, read_record, read_records
 from podium.kernel.building import SCRIPT, BuiltKernel, build
 from podium.kernel.bundle import read_about
 from podium.kernel.job import SESSION_HOURS, Job
@@ -80,7 +80,7 @@ def _mounted_folder(
         return inputs[name]
     if slug is not None:
         return data_folder(slug, data)
-    outputs = [record.output for record in records(runs) if kind == "kernel" and record.ref.name == name]
+    outputs = [record.output for record in read_records(runs) if kind == "kernel" and record.ref.name == name]
     folder = next((output for output in reversed(outputs) if output.is_dir()), None)
     if folder is None:
         raise KaggleError(f"no local folder to mount for the {kind} {name}; name one with --input {name}=DIR")
@@ -137,7 +137,7 @@ def _follow(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> Non
 def pull_kernel(ref: KernelRef, console: Console, *, runs: Path = Path("runs"), even_failed: bool = False) -> Record:
     """Download the output of a kernel and copy its runs to `runs`; those of a failed kernel are not copied."""
     kaggle = sign_in()
-    record = record_of(runs, with_version(kaggle, ref))
+    record = read_record(runs, with_version(kaggle, ref))
     if even_failed:
         pull(kaggle, record.ref, record.output, console, even_failed=True)
         console.print(f"{record.output}: its output; nothing was copied to {runs}", highlight=False)
@@ -151,7 +151,7 @@ def _download(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> N
     if find_report(record.output) is None:
         console.print(f"{record.output}: its output has no {REPORT}, so nothing was copied to {runs}")
         return
-    for line in bring_home(record, runs):
+    for line in import_runs(record, runs):
         console.print(line, highlight=False)
     print_output(record.output, console)
 
@@ -188,7 +188,7 @@ def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) 
 
 
 def _kernels_not_downloaded(runs: Path) -> list[KernelRef]:
-    newest = {record.ref.name: record for record in records(runs)}
+    newest = {record.ref.name: record for record in read_records(runs)}
     return [record.ref for record in newest.values() if not (record.output / REPORT).is_file()]
 
 

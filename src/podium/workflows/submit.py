@@ -108,11 +108,11 @@ def csv_file(slug: str, path: Path, runs: Path) -> CsvFile:
 
 
 def kernel_output(slug: str, kernel: KernelRef, file_name: str, runs: Path) -> KernelOutput:
-    from podium.kaggle.records import record_of
+    from podium.kaggle.records import read_record
 
     facts = blend_facts(file_name, slug, runs)
     with suppress(RunError):  # the record of a push only adds to what is known
-        pushed = record_of(runs, kernel).facts
+        pushed = read_record(runs, kernel).facts
         facts |= {"commit": pushed.get("commit"), "config_hash": pushed.get("config_digest")}
     return KernelOutput(slug, kernel, file_name, digest_of_output(kernel, file_name), facts)
 

@@ -1,0 +1,127 @@
+"""Fleets from start to finish: push all kernels of an ensemble, download their outputs, blend."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from podium.config.loading import Ensemble
+from podium.errors import DataError, KaggleError, RunError, StoppedError
+from podium.kaggle.client import Kaggle, sign_in
+from podium.kaggle.fleet import Fleet, FleetJob, advance, claim_jobs, open_fleet, read_fleets
+from podium.kaggle.records import local_path
+from podium.kernel.job import Job, load_config
+from podium.kernel.metadata import Machine
+from podium.kernel.report import SAMPLE, read_report
+from podium.locks import locked
+from podium.paths import data_folder
+from podium.retries import pause
+from podium.runs import Run
+from podium.workflows.blend import Blend, blend_as
+from podium.workflows.predict import FoldPredictions
+
+POLL_SECONDS = 30.0
+
+
+def run_fleet(
+    config: Path,
+    job: Job,
+    machine: Machine,
+    *,
+    data: Path | None = None,
+    runs: Path = Path("runs"),
+    on_round: Callable[[Fleet], None] = lambda fleet: None,
+) -> tuple[Fleet, Blend | None]:
+    """Run the jobs of an ensemble or a detector on Kaggle until all are done; the predictions of an ensemble are
+    blended.
+
+    It may be interrupted at any time and called again; nothing is pushed twice. `on_round` is called after each round.
+    """
+    loaded = load_config(config, job.overrides, job.seed)
+    fleet = open_fleet(config, job, machine, runs)
+    kaggle = None if fleet.is_done else sign_in()
+    with locked(fleet.folder):
+        claim_jobs(fleet, runs)
+        fleet.start()
+        if kaggle:
+            finish_jobs(fleet, kaggle, runs, on_round)
+        if not isinstance(loaded, Ensemble):
+            return fleet, None
+        sample = sample_submission(fleet, loaded, data, runs)
+        predictions = collect_predictions(fleet, loaded, sample, runs, is_partial=job.limit_test is not None)
+        return fleet, blend_as(loaded.settings, predictions, loaded.name)
+
+
+def finish_jobs(fleet: Fleet, kaggle: Kaggle, runs: Path, on_round: Callable[[Fleet], None]) -> None:
+    """Advance the fleet until every job is done; raises if one has failed or the fleet was stopped."""
+    while True:
+        advance(fleet, kaggle, runs)
+        on_round(fleet)
+        if fleet.is_finished:
+            break
+        if fleet.is_stopped:
+            raise StoppedError("stopped by podium fleet down; resume with podium fleet up and the same options")
+        pause(POLL_SECONDS)
+    failed = [f"{job.name} ({job.message})" for job in fleet.jobs if job.state == "failed"]
+    if failed:
+        raise KaggleError(
+            f"{len(failed)} of {len(fleet.jobs)} jobs failed twice: {'; '.join(failed)}; podium kernel logs REF shows"
+            " why; fix it and run the same command to try them again"
+        )
+
+
+def collect_predictions(
+    fleet: Fleet, ensemble: Ensemble, sample: Path, runs: Path, *, is_partial: bool
+) -> list[FoldPredictions]:
+    """Each fold's predictions, from the run folders, or from a kernel's output if this machine has its own run."""
+    found = []
+    for job in fleet.jobs:
+        output = job.output(runs)
+        for entry in read_report(output).runs:
+            if entry.predictions is None:
+                raise RunError(f"{job.ref} has no predictions of {entry.member} fold {entry.fold}; see its log")
+            run, path = Run(local_path(runs, entry.run)), local_path(runs, entry.predictions)
+            if not (path.is_dir() and run.state.get("best") == entry.state["best"]):
+                run, path = Run(output / entry.run), output / entry.predictions
+            best, competition = run.state["best"], ensemble.competition
+            found.append(
+                FoldPredictions(entry.member, entry.fold, path, best, competition, sample, runs, is_partial)
+            )
+    return found
+
+
+def sample_submission(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs: Path) -> Path:
+    """The competition's own if its data is here, else the copy in a kernel's output."""
+    competition = ensemble.competition
+    try:
+        sample = data_folder(competition.slug, data) / competition.submission.sample
+        if sample.is_file():
+            return sample
+    except DataError:
+        if data:
+            raise
+    return fleet.jobs[0].output(runs) / SAMPLE
+
+
+def stop_fleets(ensemble: Path, runs: Path) -> dict[Path, list[FleetJob]]:
+    """Push nothing more of an ensemble's fleets; returns the jobs that are still running, by the fleet's config."""
+    fleets, _ = read_fleets(runs)
+    own = [fleet for fleet in fleets if fleet.config.stem == ensemble.stem and not fleet.is_done]
+    if not own:
+        raise RunError(
+            f"no unfinished fleet of {ensemble.stem} in {runs / 'fleets'}; podium fleet status lists all fleets"
+        )
+    for fleet in own:
+        fleet.stop()
+    return {fleet.config: [job for job in fleet.jobs if job.state in ("pushing", "running")] for fleet in own}
+
+
+def describe_fleet(fleet: Fleet) -> dict[str, Any]:
+    """The state of a fleet and its jobs, for other programs."""
+    return {
+        "config": str(fleet.config),
+        "folder": str(fleet.folder),
+        "stopped": fleet.is_stopped,
+        "jobs": [
+            {"name": job.name, "state": job.state, "version": job.ref, "message": job.message} for job in fleet.jobs
+        ],
+    }

@@ -83,9 +83,7 @@ def collect_predictions(
             if not (path.is_dir() and run.state.get("best") == entry.state["best"]):
                 run, path = Run(output / entry.run), output / entry.predictions
             best, competition = run.state["best"], ensemble.competition
-            found.append(
-                FoldPredictions(entry.member, entry.fold, path, best, competition, sample, runs, is_partial)
-            )
+            found.append(FoldPredictions(entry.member, entry.fold, path, best, competition, sample, runs, is_partial))
     return found
 
 

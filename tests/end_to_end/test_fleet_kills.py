@@ -1,6 +1,6 @@
-"""An ensemble's whole way through Kaggle: four kernels that really run, one of them out of time, three kills, a score.
+"""An ensemble on Kaggle from push to score: four kernels that really run, one of them out of time, and three kills.
 
-The stand-in runs what is pushed through the local runner. What drives the fleet is a process of its own, and is killed.
+The stand-in runs what is pushed with the local rehearsal. The process that drives the fleet is killed.
 """
 
 import csv
@@ -13,20 +13,20 @@ import pytest
 from standin.pushed import run_pushed
 
 QUICK, LONG = 2, 150
-"""Epochs. A long training takes many times as long as all that comes before its first epoch."""
-PATIENCE = 900
-"""Seconds after which a step that does not come fails the test, on the slowest of machines."""
+"""Epochs. A long training takes many times as long as everything before its first epoch."""
+TIMEOUT = 900
+"""Seconds, for the slowest of machines."""
 
 
 @pytest.fixture
 def kaggle(standin, tiny_competition):
-    """The stand-in, running what is pushed. The first version of `long`'s first fold gets a time limit that it cannot
-    keep: half as much again as the quick kernels took."""
+    """The stand-in, running what is pushed. The first version of `long` fold 0 gets a time limit that is too short: one
+    and a half times what the quick kernels took."""
     seconds = {}
 
     def run(version, inputs, working):
-        late = version.ref.endswith("long-fold0/1")
-        smaller = {"time_limit": 1.5 * max(seconds.values())} if late else None
+        is_too_short = version.ref.endswith("long-fold0/1")
+        smaller = {"time_limit": 1.5 * max(seconds.values())} if is_too_short else None
         code, lines = run_pushed(version, inputs, working, smaller)
         seconds[version.ref] = max(line.time for line in lines)
         return code, lines
@@ -38,21 +38,20 @@ def kaggle(standin, tiny_competition):
 
 @pytest.fixture
 def command(kaggle, tiny_competition, tmp_path):
-    """`command("fleet", "up", …)` begins podium as a process of its own."""
+    """`command("fleet", "up", …)` starts podium in another process."""
     environment = {**os.environ, **kaggle.environment, "PODIUM_DATA": str(tiny_competition.folder)}
 
-    def begin(*words):
+    def start(*words):
         return subprocess.Popen(
             [sys.executable, "-m", "podium", *map(str, words)], cwd=tmp_path, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    return begin
+    return start
 
 
-def test_fleet_comes_home_through_three_kills_and_a_time_limit_and_is_scored(
-    kaggle, command, tiny_competition, tmp_path
-):
+@pytest.mark.slow
+def test_a_fleet_survives_three_kills_and_a_time_limit_and_is_scored(kaggle, command, tiny_competition, tmp_path):
     epochs = {"quick": QUICK, "long": LONG}
     stage = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005}
     members = [tiny_competition.member(name, stages=[{**stage, "epochs": count}]) for name, count in epochs.items()]
@@ -61,10 +60,10 @@ def test_fleet_comes_home_through_three_kills_and_a_time_limit_and_is_scored(
     for call, number in kills:
         driver = command("fleet", "up", ensemble)
         kaggle.when(call, lambda killed=driver: killed.send_signal(signal.SIGKILL), call=number)
-        driver.communicate(timeout=PATIENCE)
+        driver.communicate(timeout=TIMEOUT)
         assert driver.returncode == -signal.SIGKILL, call
     driver = command("fleet", "up", ensemble)
-    out, _ = driver.communicate(timeout=PATIENCE)
+    out, _ = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == 0, out
 
     pushed = [version.ref.removeprefix("ada/podium-tiny-ensemble-") for version in kaggle.versions()]
@@ -76,7 +75,7 @@ def test_fleet_comes_home_through_three_kills_and_a_time_limit_and_is_scored(
 
     (submission,) = (tmp_path / "submissions").glob("tiny-squares_tiny_ensemble__*.csv")
     sent = command("submit", submission, "-m", "the fleet's", "--competition", tiny_competition.config)
-    out, _ = sent.communicate(timeout=PATIENCE)
+    out, _ = sent.communicate(timeout=TIMEOUT)
     assert sent.returncode == 0, out
     (row,) = csv.DictReader((tmp_path / "submissions" / "ledger.csv").read_text().splitlines())
     assert (row["file"], row["status"]) == (submission.name, "complete")

@@ -1,0 +1,86 @@
+"""`podium fleet` against the stand-in, whose kernels return the runs of an ensemble that was trained before."""
+
+import json
+import re
+
+import pytest
+from standin.faults import Fault
+
+from podium.kernel.report import REPORT
+
+
+@pytest.fixture
+def kernels(standin, finished_ensemble):
+    """The stand-in; each pushed kernel completes at once with the run of its member and fold."""
+
+    def run(version, inputs, working):
+        member, fold = re.search(r"ensemble-(\w+)-fold(\d)/", f"{version.ref}/").groups()
+        (source,) = (finished_ensemble.folder / "runs").glob(f"{member}-*/fold{fold}")
+        path = source.relative_to(finished_ensemble.folder)
+        files = {path / file.relative_to(source): file.read_bytes() for file in source.rglob("*") if file.is_file()}
+        (predictions,) = (path / folder.name for folder in source.glob("predictions-*"))
+        entry = {"member": member, "fold": int(fold), "run": path.as_posix(), "predictions": predictions.as_posix()}
+        entry["state"] = json.loads(files[path / "state.json"])
+        files[REPORT] = json.dumps({"status": "done", "runs": [entry]}).encode()
+        for name, content in files.items():
+            (working / name).parent.mkdir(parents=True, exist_ok=True)
+            (working / name).write_bytes(content)
+        return 0, []
+
+    standin.runner = run
+    standin.add_competition("tiny-squares", finished_ensemble.competition.folder, lambda rows: 0.5)
+    return standin
+
+
+def blend_line(out):
+    return next(line for line in out.splitlines() if line.startswith("blend ("))
+
+
+def test_fleet_up_downloads_every_run_and_blends_them_as_at_home(kernels, finished_ensemble, podium_in, tmp_path):
+    command = ("fleet", "up", finished_ensemble.ensemble, "--data", finished_ensemble.competition.folder)
+    result = podium_in(tmp_path, *command)
+    assert (result.code, result.err) == (0, "")
+    assert blend_line(result.out) == blend_line(finished_ensemble.out)
+    assert {path.name for path in tmp_path.glob("submissions/*.csv")} != set()
+    pushed = len(kernels.versions())
+    assert pushed == len(list(tmp_path.glob("runs/*-*/fold*/kernel.json"))) > 2
+
+    again = podium_in(tmp_path, *command)
+    assert (again.code, blend_line(again.out)) == (0, blend_line(result.out))
+    assert len(kernels.versions()) == pushed
+
+    (fleet,) = json.loads(podium_in(tmp_path, "fleet", "status", "--json").out)
+    assert fleet["stopped"] is False
+    assert [job["state"] for job in fleet["jobs"]] == ["done"] * pushed
+    assert all(job["version"].endswith("/1") for job in fleet["jobs"])
+    assert "done" in podium_in(tmp_path, "fleet", "status").out
+
+
+def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_ensemble, podium_in, tmp_path):
+    ensemble = finished_ensemble.ensemble
+    assert "no unfinished fleet of ensemble" in podium_in(tmp_path, "fleet", "down", ensemble).err
+    assert podium_in(tmp_path, "fleet", "status").out.startswith("no fleet in runs")
+    assert json.loads(podium_in(tmp_path, "fleet", "status", "--json").out) == []
+    kernels.runner = None
+    kernels.fail("GetAcceleratorQuotaStatistics", Fault.status(400, message="not today"), after=2, times=None)
+    assert "not today" in podium_in(tmp_path, "fleet", "up", ensemble).err
+    result = podium_in(tmp_path, "fleet", "down", ensemble)
+    assert "nothing more is pushed; 1 kernels are still running" in result.out
+    assert "cancel it at https://www.kaggle.com/code/ada/podium-ensemble-first-fold0, or let it finish" in result.out
+    assert "stopped" in podium_in(tmp_path, "fleet", "status").out
+
+
+def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemble, podium_in, tmp_path):
+    kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
+    result = podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0")
+    assert result.code == 1
+    assert "2 of 2 jobs failed twice: first fold 0 (failed: Exit code 1.)" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_damaged_queue_is_an_error_of_fleet_status(podium_in, tmp_path):
+    (tmp_path / "runs" / "fleets" / "old-12345678").mkdir(parents=True)
+    (tmp_path / "runs" / "fleets" / "old-12345678" / "queue.json").write_text("{")
+    result = podium_in(tmp_path, "fleet", "status")
+    assert result.code == 1
+    assert "restore a copy of it" in result.err

@@ -24,8 +24,14 @@ traceback, and exits with 1; `--debug` shows where it came from.
 """
 
 
-class PodiumError(Exception):
-    """Something a user can mend."""
+class _OneLineError(Exception):
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class PodiumError(_OneLineError):
+    """Something a user can fix."""
 
 
 class ConfigError(PodiumError):
@@ -92,5 +98,5 @@ class BundleError(PodiumError):
     """A script that must not be pushed."""
 
 
-class StoppedError(Exception):
+class StoppedError(_OneLineError):
     """Stopped as asked, by a signal or a time limit, with all saved: says how to go on."""

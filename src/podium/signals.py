@@ -109,6 +109,8 @@ class StopCondition:
         self._began = time.monotonic()
         self._asked: str | None = None
         self._asked_at = 0.0
+        self._interrupt: Any = None
+        """What handled SIGINT before."""
 
     def request(self, why: str) -> None:
         self._asked, self._asked_at = why, time.monotonic()
@@ -124,6 +126,7 @@ class StopCondition:
     @contextmanager
     def defer_signals(self) -> Iterator[None]:
         """Within this block SIGINT and SIGTERM ask, and only a second one ends the process."""
+        self._interrupt = signal.getsignal(signal.SIGINT)
         with _handling(self._heard):
             yield
 
@@ -133,8 +136,30 @@ class StopCondition:
             self.request(name)
             tell(f"\npodium: {name}: stopping after this step; once more stops at once")
         elif time.monotonic() - self._asked_at > SAME_PRESS:
+            if self._interrupt is signal.default_int_handler:  # in a notebook or a script, which should not end
+                raise KeyboardInterrupt
             tell(f"\npodium: {name} again: stopped; the last checkpoint holds")
             os._exit(128 + number)
+
+
+@contextmanager
+def delay_keyboard_interrupt() -> Iterator[None]:
+    """Raise a KeyboardInterrupt at the end of the block: a notebook cannot repeat an import that was interrupted.
+
+    On the command line, where a signal ends the process, nothing changes.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if received:
+        raise KeyboardInterrupt
 
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")

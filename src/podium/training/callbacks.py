@@ -13,6 +13,7 @@ from podium.config.stage import Plateau, Stage
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
 from podium.files import check_free_space
+from podium.notebook import NotebookProgress, is_notebook
 from podium.progress import format_seconds
 from podium.training.checkpoint_callbacks import StateSaver
 from podium.training.model_state import weights_file_size
@@ -248,15 +249,12 @@ class HistoryLog(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         self._session.write_history()
 
 
-def bar_on(console: Console) -> Progress:
-    return Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+def bar_on(console: Console) -> Progress | None:
+    """A progress bar on a terminal or in a notebook; none in a log."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if console.is_terminal:
+        return Progress(*columns, console=console, transient=True)
+    return NotebookProgress(*columns) if is_notebook() and not console.quiet else None
 
 
 class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -270,8 +268,8 @@ class ProgressReport(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         self._seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        if self._console.is_terminal and self._bar is None:
-            self._bar = bar_on(self._console)
+        if self._bar is None and (bar := bar_on(self._console)):
+            self._bar = bar
             total, done = (epochs * self._batches.steps for epochs in (self._stage.epochs, epoch))
             self._task_id = self._bar.add_task(
                 self._stage.name, total=total, completed=done + self._batches.steps_before

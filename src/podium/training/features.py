@@ -236,7 +236,7 @@ class _Making:
         self._first: tuple[float, int] | None = None  # when the batch that waited for the graph was done, and its size
         self._done, self._all = 0, sum(one.rows for one in missing)
         self._predictor = Predictor(entry.model, self._all)
-        self._bar = bar_on(watch.console) if watch.console.is_terminal else None
+        self._bar = bar_on(watch.console)
         self._shown = self._bar.add_task("features", total=self._all) if self._bar else None
 
     def __enter__(self) -> None:

@@ -1,0 +1,1 @@
+"""Load and make configs with all checks, those of augmentations included."""

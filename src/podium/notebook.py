@@ -1,6 +1,5 @@
 """A progress bar in the output of a notebook cell, without ipywidgets."""
 
-import sys
 import time
 from importlib import import_module
 from io import StringIO
@@ -12,17 +11,11 @@ from rich.progress import Progress, ProgressColumn
 _SECONDS_BETWEEN_UPDATES = 0.2
 
 
-def is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
-
-
 class NotebookProgress(Progress):
     """rich's bar as plain text in one output of the cell, which is updated in place and removed at the end."""
 
     def __init__(self, *columns: ProgressColumn) -> None:
-        super().__init__(*columns, console=Console(file=StringIO(), width=100), auto_refresh=False)
+        super().__init__(*columns, console=_plain_console(), auto_refresh=False)
         self._output: Any = None
         self._updated_at = 0.0
 
@@ -45,3 +38,7 @@ class NotebookProgress(Progress):
         with self.console.capture() as text:
             self.console.print(self.get_renderable())
         return {"text/plain": text.get().rstrip()}
+
+
+def _plain_console() -> Console:
+    return Console(file=StringIO(), width=100, force_jupyter=False, force_terminal=False, color_system=None)

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
-from podium.config.loading import load_ensemble
 from podium.options import RunOptions
 from podium.paths import configs_folder
 from podium.workflows.blend import Blend, print_blend, write_checked_submission
+from podium.workflows.configs import load_ensemble
 from podium.workflows.run import run_ensemble
 
 
@@ -27,11 +27,10 @@ def demo(
 
     The true classes of the test images are known, so the table of scores also has a column for the hidden test.
     """
-    from podium.data.augmentation import transform_problems
     from podium.demo.competition import draw_competition
 
     console = make_console()
-    ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", (), seed, check=transform_problems)
+    ensemble = load_ensemble(configs_folder() / "ensembles" / "demo.yaml", seed=seed)
     competition = ensemble.competition
     folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
     drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)

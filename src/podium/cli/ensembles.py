@@ -18,7 +18,8 @@ from podium.cli.options import (
     make_console,
     make_options,
 )
-from podium.config.loading import load_ensemble
+from podium.config import loading
+from podium.workflows import configs
 from podium.workflows.blend import print_blend, write_checked_submission
 from podium.workflows.run import blend_ensemble, run_ensemble
 
@@ -43,9 +44,7 @@ def run(
 
     podium run configs/ensembles/sf_dl_cars.yaml --data data/sf-dl-car-classification
     """
-    from podium.data.augmentation import transform_problems
-
-    loaded = load_ensemble(ensemble, set_ or (), seed, check=transform_problems)
+    loaded = configs.load_ensemble(ensemble, set_ or (), seed)
     options, console = make_options(data, runs, fold, limit, limit_test, dry_run, resume, time_limit), make_console()
     blended = run_ensemble(loaded, options, console)
     print_blend(blended, console)
@@ -69,6 +68,6 @@ def blend(
     podium blend configs/ensembles/sf_dl_cars.yaml --set blend=hill_climb
     """
     options, console = make_options(data, runs, fold, limit, limit_test, dry_run), make_console()
-    blended = blend_ensemble(load_ensemble(ensemble, set_ or (), seed), options, console)
+    blended = blend_ensemble(loading.load_ensemble(ensemble, set_ or (), seed), options, console)
     print_blend(blended, console)
     write_checked_submission(blended, console)

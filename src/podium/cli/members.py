@@ -18,7 +18,7 @@ from podium.cli.options import (
     make_console,
     make_options,
 )
-from podium.config.loading import load_member
+from podium.workflows.configs import load_member
 from podium.workflows.fold_runs import fold_runs, prepare
 from podium.workflows.predict import predict_if_needed
 from podium.workflows.train import train_member
@@ -44,9 +44,7 @@ def train(
 
     podium train configs/members/xception.yaml --fold 0
     """
-    from podium.data.augmentation import transform_problems
-
-    loaded = load_member(member, set_ or (), seed, check=transform_problems)
+    loaded = load_member(member, set_ or (), seed)
     options = make_options(data, runs, fold, limit, None, dry_run, resume, time_limit)
     train_member(loaded, options, make_console())
 
@@ -67,9 +65,7 @@ def predict(
 
     podium predict configs/members/xception.yaml --fold 0
     """
-    from podium.data.augmentation import transform_problems
-
-    loaded = load_member(member, set_ or (), seed, check=transform_problems)
+    loaded = load_member(member, set_ or (), seed)
     options, console = make_options(data, runs, fold, limit, limit_test, dry_run), make_console()
     for fold_run in fold_runs(loaded, prepare(loaded.competition, options, console), options):
         predict_if_needed(fold_run, console)

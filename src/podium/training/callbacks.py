@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from podium.config.stage import Plateau, Stage
+from podium.console import is_notebook
 from podium.data.batches import EpochBatches
 from podium.errors import TrainingDivergedError
 from podium.files import check_free_space
-from podium.notebook import NotebookProgress, is_notebook
+from podium.notebook import NotebookProgress
 from podium.progress import format_seconds
 from podium.training.checkpoint_callbacks import StateSaver
 from podium.training.model_state import weights_file_size

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.errors import ConfigError, RunError
+from podium.errors import RunError
 from podium.evaluation.metrics import METRICS
 from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
@@ -48,6 +47,9 @@ class Blend:
 
     def __repr__(self) -> str:
         return f"<Blend {self.facts['ensemble']}, {self.competition.metric} {self.score:.4f}, {self.path}>"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -145,10 +147,10 @@ def blend(
         The blend, with `score`, `weights`, `scores`, `oof`, `test` and `write_submission()`.
     """
     members = list(dict.fromkeys(fold.member for fold in predictions))
-    try:
-        settings = EnsembleSettings.model_validate({"members": members, "blend": method, "seed": seed})
-    except ValidationError as error:
-        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None
+    if not members:
+        raise RunError("no predictions to blend; expected those of at least one member")
+    keys: dict[str, Any] = {"members": members, "blend": method, "seed": seed}
+    settings = EnsembleSettings(**keys)
     return blend_as(settings, predictions, name)
 
 

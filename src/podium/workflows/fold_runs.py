@@ -103,6 +103,9 @@ class FoldRun:
         score = f", {self.run.state['best']['monitor']} {self.score:.4f}" if self.is_trained else ", not trained"
         return f"<FoldRun {self.name}{score}, {self.path}>"
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @property
     def name(self) -> str:
         return f"{self.member.name} fold {self.fold}"

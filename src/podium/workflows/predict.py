@@ -42,6 +42,9 @@ class FoldPredictions:
         metric, score = self.facts["metric"], self.score
         return f"<FoldPredictions {self.member} fold {self.fold}, {metric} {score:.4f}, {self.path}>"
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @property
     def facts(self) -> dict[str, Any]:
         """The content of predictions.json: the score, the views of test-time augmentation, and so on."""

@@ -1,0 +1,24 @@
+"""The Keras model of a member, for use without podium's training."""
+
+from typing import Any
+
+from podium.config.loading import Member
+from podium.training.libraries import import_libraries
+
+
+def build_model(member: Member, *, image_size: int | None = None, pretrained: bool = True) -> Any:
+    """Build the Keras model of a member.
+
+    It takes uint8 or float images of 0 to 255 with shape (batch, height, width, 3), scales them as its backbone
+    expects, and returns a probability for each class. It is not compiled.
+
+    Args:
+        member: From `load_member` or `make_member`.
+        image_size: Height and width of the images. By default those of the last stage.
+        pretrained: Load the weights that the config names; otherwise they are random.
+    """
+    import_libraries(to_fork=False)
+    from podium.models.classifier import build_classifier
+
+    size = image_size or member.settings.stages[-1].image_size
+    return build_classifier(member.settings, len(member.competition.labels), size, pretrained=pretrained)

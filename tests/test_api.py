@@ -173,8 +173,8 @@ def test_an_override_with_an_unknown_key_names_the_nearest(tiny_competition):
         podium.load_member(tiny_competition.member(), {"head.droput": 0.4})
 
 
-def test_a_run_that_is_not_trained_has_no_score(tiny_competition, finished):
-    member = podium.load_member(finished.members[0], {"seed": 99})
+def test_a_missing_fold_is_an_error(finished):
+    member = podium.load_member(finished.members[0])
     with pytest.raises(podium.PodiumError, match="there is no fold 7"):
         podium.train(member, fold=7, data=finished.competition.folder, console=QUIET)
 

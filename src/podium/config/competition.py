@@ -134,6 +134,8 @@ Folds = Annotated[
 
 
 class Competition(Settings):
+    """A competition: where its images are, its classes, its metric and the form of its submissions."""
+
     slug: Slug
     """The last part of the competition's URL; its data is in data/<slug>."""
     title: str = ""

@@ -1,15 +1,14 @@
-"""`podium data download` against the stand-in: whole or not there, resumed, checked."""
+"""`podium data download` against the stand-in: complete or not there, resumed, checked."""
 
 import hashlib
 import io
+import signal
 import subprocess
 import sys
 import zipfile
 
 import pytest
 from standin.faults import Fault
-
-from podium.kaggle import connection
 
 COMPETITION = """\
 slug: cars
@@ -42,7 +41,6 @@ def here(tmp_path, monkeypatch, standin):
     (tmp_path / "configs" / "competitions").mkdir(parents=True)
     (tmp_path / "configs" / "competitions" / "cars.yaml").write_text(COMPETITION)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
     standin.add_competition("cars", DATA)
     return tmp_path
 
@@ -51,7 +49,7 @@ def content_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def is_whole(folder):
+def is_complete(folder):
     found = content_of(folder)
     listed = found.pop("checksums.sha256").decode()
     expected = {name: hashlib.sha256(content).hexdigest() for name, content in DATA.items()}
@@ -60,28 +58,28 @@ def is_whole(folder):
     return True
 
 
-def nothing_but(here, *names):
+def only(here, *names):
     assert {path.name for path in (here / "data").iterdir()} == {".cars.lock", *names}
 
 
 SIZE = sum(map(len, DATA.values()))
 
 
-def test_the_data_comes_whole_with_checksums_and_the_file_that_fits(podium, here, standin):
+def test_the_data_is_downloaded_with_checksums_and_the_competition_file_named(podium, here, standin):
     code, out, err = podium("data", "download", "cars")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         f"cars: downloading 5 files, {SIZE / 1e3:.1f} kB",
         f"cars: unpacking {next(standin.folder.glob('*.zip')).stat().st_size / 1e3:.1f} kB",
         f"cars: checksums of 5 files, {SIZE / 1e3:.1f} kB",
-        f"data/cars: 5 files, {SIZE / 1e3:.1f} kB, whole; checksums in data/cars/checksums.sha256",
+        f"data/cars: 5 files, {SIZE / 1e3:.1f} kB, complete; checksums in data/cars/checksums.sha256",
         "its competition file: configs/competitions/cars.yaml",
     ]
-    assert is_whole(here / "data" / "cars")
-    nothing_but(here, "cars")
+    assert is_complete(here / "data" / "cars")
+    only(here, "cars")
 
 
-def test_sha256sum_reads_the_checksums(podium, here):
+def test_sha256sum_accepts_the_checksums(podium, here):
     podium("data", "download", "cars")
     done = subprocess.run(
         ["sha256sum", "--check", "--quiet", "--strict", "checksums.sha256"],
@@ -90,42 +88,42 @@ def test_sha256sum_reads_the_checksums(podium, here):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_names_that_would_break_a_list_of_checksums_do_not(podium, here, standin):
+def test_names_with_special_characters_have_checksums(podium, here, standin):
     standin.add_competition("cars", {"back\\slash.txt": b"1", "a.txt": b"2"})
     assert podium("data", "download", "cars")[0] == 0
     assert podium("data", "download", "cars", "--verify")[0] == 0
 
 
-def test_a_second_call_says_that_all_is_there_and_downloads_nothing(podium, here, standin):
+def test_a_second_call_downloads_nothing(podium, here, standin):
     podium("data", "download", "cars")
     assert podium("data", "download", "cars") == (
         0,
-        f"data/cars: all 5 files, {SIZE / 1e3:.1f} kB, there already\n"
+        f"data/cars: all 5 files, {SIZE / 1e3:.1f} kB exist already\n"
         "its competition file: configs/competitions/cars.yaml\n",
         "",
     )
     assert standin.count("DownloadDataFiles") == 1
 
 
-def test_another_folder_may_be_named_and_one_that_is_empty_is_filled(podium, here):
+def test_another_empty_folder_can_be_used(podium, here):
     (here / "disk" / "cars").mkdir(parents=True)
     assert podium("data", "download", "cars", "--data", "disk/cars")[0] == 0
-    assert is_whole(here / "disk" / "cars")
+    assert is_complete(here / "disk" / "cars")
     assert not (here / "data").exists()
 
 
-def test_without_a_competition_file_it_says_so(podium, here, standin):
+def test_a_missing_competition_file_is_mentioned(podium, here, standin):
     standin.add_competition("boats", {"a.csv": b"1"})
     out = podium("data", "download", "boats")[1]
     assert out.splitlines()[-1] == (
-        "no file in configs/competitions is for boats yet; copy one that is near and change it"
+        "no file in configs/competitions is for boats yet; copy a similar one and change it"
     )
 
 
-# What is there already
+# Data that exists already
 
 
-def test_a_folder_that_lacks_files_or_has_others_is_told_and_left_alone(podium, here, standin):
+def test_a_folder_with_missing_or_different_files_is_an_error_and_unchanged(podium, here, standin):
     podium("data", "download", "cars")
     folder = here / "data" / "cars"
     (folder / "train.csv").unlink()
@@ -135,23 +133,23 @@ def test_a_folder_that_lacks_files_or_has_others_is_told_and_left_alone(podium, 
         1,
         "",
         "podium: data/cars lacks 1 of Kaggle's 5 files (first: train.csv) and has 1 files of another size (first:"
-        " large.bin); nothing was changed: move it away and run the same command to download it anew, or name another"
+        " large.bin); nothing was changed: move it away and run the same command to download it again, or use another"
         " folder with --data\n",
     )
     assert content_of(folder) == before
 
 
-def test_a_folder_that_a_person_filled_is_taken_and_listed(podium, here, standin):
+def test_a_folder_filled_by_hand_gets_checksums(podium, here, standin):
     for name, content in DATA.items():
         path = here / "data" / "cars" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     assert podium("data", "download", "cars")[0] == 0
-    assert is_whole(here / "data" / "cars")
+    assert is_complete(here / "data" / "cars")
     assert standin.count("DownloadDataFiles") == 0
 
 
-def test_verify_finds_a_flipped_bit_that_the_size_does_not_show(podium, here):
+def test_verify_finds_a_flipped_bit(podium, here):
     podium("data", "download", "cars")
     large = here / "data" / "cars" / "large.bin"
     content = bytearray(large.read_bytes())
@@ -161,21 +159,21 @@ def test_verify_finds_a_flipped_bit_that_the_size_does_not_show(podium, here):
     code, _, err = podium("data", "download", "cars", "--verify")
     assert code == 1
     assert err == (
-        "podium: data/cars: 1 of 5 files are not what was downloaded (first: large.bin, changed); move the folder away"
-        " and run the same command to download it anew\n"
+        "podium: data/cars: 1 of 5 files differ from the download (first: large.bin, changed); move the folder away"
+        " and run the same command to download it again\n"
     )
 
 
-def test_verify_says_that_the_content_is_right(podium, here):
+def test_verify_confirms_unchanged_files(podium, here):
     podium("data", "download", "cars")
     out = podium("data", "download", "cars", "--verify")[1]
-    assert "there already, and what they were" in out
+    assert "exist already, with the same checksums" in out
 
 
-# What Kaggle or the machine refuses
+# Refusals
 
 
-def test_rules_that_were_not_accepted_are_told_with_the_page(podium, here, standin):
+def test_rules_that_are_not_accepted_are_named_with_their_page(podium, here, standin):
     standin.competitions["cars"].rules_accepted = False
     code, _, err = podium("data", "download", "cars")
     assert code == 1
@@ -184,34 +182,32 @@ def test_rules_that_were_not_accepted_are_told_with_the_page(podium, here, stand
     assert not (here / "data").exists()
 
 
-def test_an_unknown_slug_is_told_with_the_nearest_known_one(podium, here):
+def test_an_unknown_slug_is_reported_with_the_nearest_known_one(podium, here):
     code, _, err = podium("data", "download", "carz")
     assert code == 1
-    assert err.startswith("podium: Kaggle knows no competition 'carz'; did you mean 'cars'?")
+    assert err.startswith("podium: there is no competition 'carz' on Kaggle; did you mean 'cars'?")
     assert "the slug is the last part of" in podium("data", "download", "something-else-entirely")[2]
 
 
 @pytest.mark.parametrize("slug", ["Cars", "https://www.kaggle.com/c/cars", "../cars", "a/b"])
-def test_what_is_no_slug_is_wrong_usage(podium, here, standin, slug):
+def test_an_invalid_slug_is_wrong_usage(podium, here, standin, slug):
     assert podium("data", "download", slug)[0] == 2
     assert standin.calls == []
 
 
-def test_too_little_room_is_told_before_anything_comes(podium, here, standin, monkeypatch):
+def test_too_little_disk_space_is_reported_before_the_download(podium, here, standin, monkeypatch):
     import shutil
 
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=SIZE))
     code, _, err = podium("data", "download", "cars")
     assert code == 1
-    assert (
-        f"data/cars needs {2 * SIZE / 1e6:.1f} MB for the zip and what is in it, {SIZE / 1e3:.1f} kB more than" in err
-    )
+    assert f"data/cars needs {2 * SIZE / 1e6:.1f} MB for the zip and its content, {SIZE / 1e3:.1f} kB more than" in err
     assert standin.count("DownloadDataFiles") == 0
     assert not (here / "data" / "cars").exists()
 
 
-def test_a_competition_without_data_is_told(podium, here, standin):
+def test_a_competition_without_data_is_an_error(podium, here, standin):
     standin.add_competition("empty", {})
     assert "Kaggle lists no data for empty" in podium("data", "download", "empty")[2]
 
@@ -225,45 +221,33 @@ def test_a_zip_that_would_write_outside_is_refused(podium, here, standin):
     assert not list(here.rglob("outside.txt"))
 
 
-def test_a_zip_that_lacks_what_kaggle_lists_does_not_become_the_data(podium, here, standin):
-    lacking = {name: content for name, content in DATA.items() if name != "train.csv"}
-    standin.when("DownloadDataFiles", lambda: standin.add_competition("cars", lacking))
+def test_an_incomplete_zip_is_removed(podium, here, standin):
+    incomplete = {name: content for name, content in DATA.items() if name != "train.csv"}
+    standin.when("DownloadDataFiles", lambda: standin.add_competition("cars", incomplete))
     code, _, err = podium("data", "download", "cars")
     assert code == 1
     assert "the zip of cars lacks 1 of the 5 files that Kaggle lists (first: train.csv)" in err
-    nothing_but(here)
+    only(here)
     assert podium("data", "download", "cars")[0] == 0
 
 
-# Breaks and kills
+# Interruptions
 
 
 CALLS = ["ListDataFiles", "DownloadDataFiles", "data-zip"]
-PASSING = {
-    "429": Fault.status(429, retry_after=0),
-    "500": Fault.status(500),
-    "503": Fault.status(503),
-    "reset": Fault.reset_before(),
-    "reset midway": Fault.reset_midway(),
-    "truncated": Fault.truncated(),
-    "stall": Fault.stall(),
-    "stall midway": Fault.stall_midway(),
-}
 
 
-@pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_problem_that_passes_ends_in_a_retry(podium, here, standin, call, fault):
-    standin.fail(call, PASSING[fault])
+def test_a_temporary_failure_is_retried(podium, here, standin, call):
+    standin.fail(call, Fault.reset_midway())
     code, _, err = podium("data", "download", "cars")
     assert (code, err) == (0, "")
-    assert is_whole(here / "data" / "cars")
-    nothing_but(here, "cars")
+    assert is_complete(here / "data" / "cars")
+    only(here, "cars")
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("code", [401, 403, 404, 500])
-def test_a_problem_that_stays_is_one_line_and_the_same_command_goes_on(podium, here, standin, call, code):
+@pytest.mark.parametrize(("call", "code"), [("ListDataFiles", 401), ("DownloadDataFiles", 404), ("data-zip", 500)])
+def test_a_lasting_failure_is_one_line_and_the_same_command_resumes(podium, here, standin, call, code):
     standin.fail(call, Fault.status(code), times=None)
     exit_code, _, err = podium("data", "download", "cars")
     assert exit_code == 1
@@ -271,19 +255,19 @@ def test_a_problem_that_stays_is_one_line_and_the_same_command_goes_on(podium, h
     assert not (here / "data" / "cars").exists()
     standin.heal()
     assert podium("data", "download", "cars")[0] == 0
-    assert is_whole(here / "data" / "cars")
-    nothing_but(here, "cars")
+    assert is_complete(here / "data" / "cars")
+    only(here, "cars")
 
 
-def test_a_malformed_list_is_asked_for_again(podium, here, standin):
+def test_a_malformed_list_is_retried(podium, here, standin):
     standin.fail("ListDataFiles", Fault.malformed())
     assert podium("data", "download", "cars")[0] == 0
 
 
-def test_a_download_that_breaks_for_good_goes_on_where_it_was(podium, here, standin):
+def test_an_interrupted_download_is_resumed(podium, here, standin):
     content = bytes(range(256)) * 40_000
     standin.add_competition("cars", {"large.bin": content})
-    # The client opens the address twice: where it was led, and then for what is missing.
+    # The zip is requested twice: by following the redirect, and then for its bytes.
     standin.fail("data-zip", Fault.reset_midway(), after=1)
     standin.fail("data-zip", Fault.status(500), times=None)
     assert podium("data", "download", "cars")[0] == 1
@@ -292,9 +276,9 @@ def test_a_download_that_breaks_for_good_goes_on_where_it_was(podium, here, stan
     calls = len(standin.calls)
     assert podium("data", "download", "cars")[0] == 0
     ranges = [call.request.headers.get("Range") for call in standin.calls[calls:] if call.method == "data-zip"]
-    begun = [int(asked.removeprefix("bytes=").removesuffix("-")) for asked in ranges if asked]
-    assert len(begun) == 1
-    assert 0 < begun[0] < len(content)
+    starts = [int(range_.removeprefix("bytes=").removesuffix("-")) for range_ in ranges if range_]
+    assert len(starts) == 1
+    assert 0 < starts[0] < len(content)
     assert (here / "data" / "cars" / "large.bin").read_bytes() == content
 
 
@@ -329,31 +313,46 @@ app(sys.argv[1:])
 
 
 @pytest.mark.parametrize("moment", ["unpacking", "unpacked", "renamed"])
-def test_killed_at_any_moment_nothing_half_is_seen_and_the_same_command_ends_well(podium, here, standin, moment):
+def test_after_a_kill_at_any_moment_the_same_command_completes_the_data(podium, here, standin, moment):
     done = subprocess.run(
         [sys.executable, "-c", DYING, moment, "data", "download", "cars"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
     folder = here / "data" / "cars"
-    assert is_whole(folder) if moment == "renamed" else not folder.exists()
+    assert is_complete(folder) if moment == "renamed" else not folder.exists()
     code, _, err = podium("data", "download", "cars")
     assert (code, err) == (0, "")
     assert standin.count("DownloadDataFiles") == 1
-    assert is_whole(folder)
-    nothing_but(here, "cars")
+    assert is_complete(folder)
+    only(here, "cars")
 
 
-def test_a_damaged_zip_is_thrown_away_and_the_same_command_gets_it_anew(podium, here, standin):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_download_that_hangs(podium, here, standin, number):
+    standin.fail("data-zip", Fault.stall(), times=None)
+    command = [sys.executable, "-m", "podium", "data", "download", "cars"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        standin.when("data-zip", lambda: process.send_signal(number))
+        _, err = process.communicate()
+    assert process.returncode == 75
+    assert number.name in err
+    assert len(err.splitlines()) == 1
+    assert standin.count("data-zip") == 1
+    standin.heal()
+    assert podium("data", "download", "cars")[0] == 0
+
+
+def test_a_damaged_zip_is_deleted_and_downloaded_again(podium, here, standin):
     standin.add_competition("cars", DATA)
-    coming = here / "data" / ".cars.coming"
-    coming.mkdir(parents=True)
-    (coming / "data.zip").write_bytes(b"PK\x03\x04 not a zip")
+    folder = here / "data" / ".cars.downloading"
+    folder.mkdir(parents=True)
+    (folder / "data.zip").write_bytes(b"PK\x03\x04 not a zip")
     code, _, err = podium("data", "download", "cars")
     assert code == 1
     assert "is not a whole zip" in err
     assert podium("data", "download", "cars")[0] == 0
-    assert is_whole(here / "data" / "cars")
+    assert is_complete(here / "data" / "cars")
 
 
 HOLD = """
@@ -366,7 +365,7 @@ with locked(Path("data/cars")):
 """
 
 
-def test_two_downloads_of_one_competition_do_not_meet(podium, here, standin):
+def test_two_downloads_of_one_competition_are_refused(podium, here, standin):
     command = [sys.executable, "-c", HOLD]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"

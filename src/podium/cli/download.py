@@ -11,37 +11,38 @@ from podium.errors import DataError
 
 
 def download(
-    slug: Annotated[str, typer.Argument(metavar="SLUG", help="The last part of the competition's address.")],
+    slug: Annotated[str, typer.Argument(metavar="SLUG", help="The last part of the competition's URL.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to put it. Else data/<slug>.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="The target folder. Default: data/<slug>.", show_default=False)
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read again every file that is there already.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the checksums of files that exist already.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Download a competition's data and unpack it, with checksums. Broken off, the same command goes on.
+    """Download a competition's data and unpack it, with checksums. After an interruption, the same command resumes.
 
     podium data download sf-dl-car-classification
     """
     from podium.progress import format_size
     from podium.workflows.download import CHECKSUMS, known_competitions
-    from podium.workflows.download import download as bring
+    from podium.workflows.download import download as download_competition
 
     if not SLUG.fullmatch(slug):
         raise typer.BadParameter(
-            f"{slug!r} is no slug, the last part of a competition's address, such as digit-recognizer"
+            f"expected the last part of a competition's URL, such as digit-recognizer, got {slug!r}"
         )
     console = make_console()
     if data and data.exists() and not data.is_dir():
-        raise DataError(f"--data names {data}, which is no folder; give a folder, or a name that is free")
-    found = bring(slug, data or Path("data") / slug, console, verify=verify)
-    listed = found.folder / CHECKSUMS
-    what = f"{found.files:,} files, {format_size(found.size)}"
-    if found.is_new:
-        console.print(f"{found.folder}: {what}, whole; checksums in {listed}")
+        raise DataError(f"--data {data} is not a folder; give a folder, or a name that does not exist yet")
+    result = download_competition(slug, data or Path("data") / slug, console, verify=verify)
+    files = f"{result.files:,} files, {format_size(result.size)}"
+    if result.is_new:
+        console.print(f"{result.folder}: {files}, complete; checksums in {result.folder / CHECKSUMS}")
     else:
-        console.print(f"{found.folder}: all {what}, there already" + (", and what they were" if verify else ""))
+        console.print(f"{result.folder}: all {files} exist already" + (", with the same checksums" if verify else ""))
     known = known_competitions().get(slug)
     if known:
         console.print(f"its competition file: {known.path}")
     else:
-        console.print(f"no file in configs/competitions is for {slug} yet; copy one that is near and change it")
+        console.print(f"no file in configs/competitions is for {slug} yet; copy a similar one and change it")

@@ -1,8 +1,8 @@
-"""A competition's data from Kaggle into data/<slug>: downloaded, unpacked, listed with checksums, and only then there.
+"""Downloading a competition's data from Kaggle to data/<slug>, which exists only when it is complete.
 
 data/
-  <slug>/                     whole, with checksums.sha256; `sha256sum -c checksums.sha256` reads it too
-  .<slug>.coming/             while it comes: the zip, and what is unpacked of it; the same command goes on from there
+  <slug>/                     the data, with checksums.sha256; `sha256sum -c checksums.sha256` reads it too
+  .<slug>.downloading/        meanwhile: the zip, and what is unpacked from it; the same command resumes from there
 """
 
 import difflib
@@ -43,13 +43,13 @@ class KnownCompetition:
 
 
 def known_competitions() -> dict[str, KnownCompetition]:
-    """By slug. A competition file that is broken is none, and no failure of whoever asks here."""
+    """The competition files of the configs folder by slug; invalid ones are left out."""
     known = {}
     with suppress(MachineError):
         for path in sorted((configs_folder() / "competitions").glob("*.yaml")):
             with suppress(ConfigError):
-                found = load_competition(path)
-                known[found.slug] = KnownCompetition(path, found)
+                competition = load_competition(path)
+                known[competition.slug] = KnownCompetition(path, competition)
     return known
 
 
@@ -62,45 +62,45 @@ class Downloaded:
 
 
 def download(slug: str, folder: Path, console: Console, *, verify: bool = False) -> Downloaded:
-    """The data in `folder`, downloaded unless it is there. `verify` reads again every file that was there."""
+    """Download a competition's data to `folder` unless it is there; `verify` compares existing files' checksums."""
     from podium.kaggle.client import sign_in
 
     kaggle = sign_in()
-    with _explained(slug, folder.parent):
+    with _explain_errors(slug, folder.parent):
         listed = kaggle.data_files(slug)
     if not listed:
         raise DataError(f"Kaggle lists no data for {slug}; is it the right competition?")
     with locked(folder):
         is_new = not folder.is_dir() or not any(folder.iterdir())
         if is_new:
-            with _explained(slug, folder.parent):
-                _bring(kaggle, slug, folder, listed, console)
+            with _explain_errors(slug, folder.parent):
+                _download_new(kaggle, slug, folder, listed, console)
         else:
-            _check_what_is_there(folder, listed, verify, console)
-        shutil.rmtree(_coming(folder), ignore_errors=True)
+            _check_existing(folder, listed, verify, console)
+        shutil.rmtree(_work_folder(folder), ignore_errors=True)
     return Downloaded(folder, len(listed), sum(file.size for file in listed), is_new)
 
 
-def _coming(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.coming"
+def _work_folder(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.downloading"
 
 
-def _bring(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[DataFile]", console: Console) -> None:
-    """Each step leaves something whole, so that a kill costs no more than the step it was in."""
-    archive, unpacked = _coming(folder) / "data.zip", _coming(folder) / "unpacked"
+def _download_new(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[DataFile]", console: Console) -> None:
+    """Each step ends with a rename, so a kill costs no more than the current step."""
+    archive, unpacked = _work_folder(folder) / "data.zip", _work_folder(folder) / "unpacked"
     size = sum(file.size for file in listed)
     if not unpacked.is_dir():
         if not archive.is_file():
-            _make_sure_of_room(folder, size)
-            with show_progress(console, f"{slug}: downloading {len(listed):,} files", size) as tell:
-                kaggle.download_data(slug, archive, tell)
+            _check_free_space(folder, size)
+            with show_progress(console, f"{slug}: downloading {len(listed):,} files", size) as progress:
+                kaggle.download_data(slug, archive, progress)
         _unpack(archive, unpacked, slug, console)
-    missing, different = _compared(unpacked, listed)
+    missing, different = _compare(unpacked, listed)
     if missing:
-        shutil.rmtree(_coming(folder))
+        shutil.rmtree(_work_folder(folder))
         raise DataError(
             f"the zip of {slug} lacks {len(missing)} of the {len(listed)} files that Kaggle lists (first:"
-            f" {missing[0]}); it was removed: run the same command to get it anew"
+            f" {missing[0]}); it was removed: run the same command to download it again"
         )
     if different:
         console.print(f"note: {len(different)} files differ in size from Kaggle's list (first: {different[0]})")
@@ -113,61 +113,60 @@ def _bring(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[DataFile
 def _unpack(archive: Path, folder: Path, slug: str, console: Console) -> None:
     from podium.data.archives import unpack
 
-    for left in folder.parent.glob(".unpacking-*"):  # by a process that was killed
-        shutil.rmtree(left)
+    for leftover in folder.parent.glob(".unpacking-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
     console.print(f"{slug}: unpacking {format_size(archive.stat().st_size)}")
     try:
         unpack(archive, folder)
     except DataError:
-        if not _is_whole(archive):
-            archive.unlink()  # the same command downloads it anew
+        if not _is_intact(archive):
+            archive.unlink()  # the same command downloads it again
         raise
 
 
-def _is_whole(archive: Path) -> bool:
+def _is_intact(archive: Path) -> bool:
     try:
         with zipfile.ZipFile(archive) as opened:
             return opened.testzip() is None
     except (zipfile.BadZipFile, zlib.error, EOFError):
         return False
-    except RuntimeError:  # a password: whole, but not for podium
+    except RuntimeError:  # protected by a password: intact, but nothing podium can unpack
         return True
 
 
-def _make_sure_of_room(folder: Path, size: int) -> None:
-    """For the zip, which is hardly smaller than the images in it, and for what is unpacked of it."""
-    coming = _coming(folder)
-    there = sum(path.stat().st_size for path in coming.rglob("*") if path.is_file())
-    place = next(one for one in folder.absolute().parents if one.exists())
-    missing = 2 * size - there - shutil.disk_usage(place).free
+def _check_free_space(folder: Path, size: int) -> None:
+    """For the zip, which is hardly smaller than the images in it, and for the unpacked files."""
+    existing = sum(path.stat().st_size for path in _work_folder(folder).rglob("*") if path.is_file())
+    disk = next(parent for parent in folder.absolute().parents if parent.exists())
+    missing = 2 * size - existing - shutil.disk_usage(disk).free
     if missing > 0:
         raise DiskFullError(
-            f"{folder} needs {format_size(2 * size - there)} for the zip and what is in it, {format_size(missing)} more"
-            f" than {place} has free; make room, or name another disk with --data"
+            f"{folder} needs {format_size(2 * size - existing)} for the zip and its content, {format_size(missing)}"
+            f" more than {disk} has free; free some space, or use another disk with --data"
         )
 
 
-# What is there.
+# Data that exists already
 
 
-def _check_what_is_there(folder: Path, listed: "Sequence[DataFile]", verify: bool, console: Console) -> None:
-    """By name and size; with `verify` by content too, as far as it was noted."""
-    missing, different = _compared(folder, listed)
+def _check_existing(folder: Path, listed: "Sequence[DataFile]", verify: bool, console: Console) -> None:
+    """Compare names and sizes with Kaggle's list; with `verify` also the checksums."""
+    missing, different = _compare(folder, listed)
     if missing or different:
-        told = [f"lacks {len(missing)} of Kaggle's {len(listed)} files (first: {missing[0]})"] if missing else []
-        told += [f"has {len(different)} files of another size (first: {different[0]})"] if different else []
+        problems = [f"lacks {len(missing)} of Kaggle's {len(listed)} files (first: {missing[0]})"] if missing else []
+        problems += [f"has {len(different)} files of another size (first: {different[0]})"] if different else []
         raise DataError(
-            f"{folder} {' and '.join(told)}; nothing was changed: move it away and run the same command to download it"
-            " anew, or name another folder with --data"
+            f"{folder} {' and '.join(problems)}; nothing was changed: move it away and run the same command to"
+            " download it again, or use another folder with --data"
         )
     if not (folder / CHECKSUMS).is_file():
         write_checksums(folder, folder.name, console)
     elif verify:
-        _check_contents(folder, console)
+        _verify_checksums(folder, console)
 
 
-def _compared(folder: Path, listed: "Iterable[DataFile]") -> tuple[list[str], list[str]]:
-    """Names of files that are not there, and of files that have another size than Kaggle says."""
+def _compare(folder: Path, listed: "Iterable[DataFile]") -> tuple[list[str], list[str]]:
+    """The names of missing files, and of files with another size than listed."""
     missing, different = [], []
     for file in listed:
         path = folder / file.name
@@ -178,37 +177,40 @@ def _compared(folder: Path, listed: "Iterable[DataFile]") -> tuple[list[str], li
     return missing, different
 
 
-def _check_contents(folder: Path, console: Console) -> None:
-    noted = read_checksums(folder / CHECKSUMS)
-    gone = [name for name in noted if not (folder / name).is_file()]
-    found = _digests(folder, [folder / name for name in noted if name not in gone], folder.name, console)
-    changed = [name for name, digest in found.items() if digest != noted[name]]
-    if gone or changed:
-        first = (gone + changed)[0]
+def _verify_checksums(folder: Path, console: Console) -> None:
+    expected = read_checksums(folder / CHECKSUMS)
+    missing = [name for name in expected if not (folder / name).is_file()]
+    paths = [folder / name for name in expected if name not in missing]
+    changed = [
+        name for name, digest in _digests(folder, paths, folder.name, console).items() if digest != expected[name]
+    ]
+    if missing or changed:
+        first = (missing + changed)[0]
         raise DataError(
-            f"{folder}: {len(gone) + len(changed)} of {len(noted)} files are not what was downloaded (first: {first},"
-            f" {'gone' if gone else 'changed'}); move the folder away and run the same command to download it anew"
+            f"{folder}: {len(missing) + len(changed)} of {len(expected)} files differ from the download (first:"
+            f" {first}, {'missing' if missing else 'changed'}); move the folder away and run the same command to"
+            " download it again"
         )
 
 
-# Checksums.
+# Checksums
 
 
-def write_checksums(folder: Path, called: str, console: Console) -> None:
+def write_checksums(folder: Path, slug: str, console: Console) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
-    lines = [_checksum_line(name, digest) for name, digest in _digests(folder, paths, called, console).items()]
+    lines = [_checksum_line(name, digest) for name, digest in _digests(folder, paths, slug, console).items()]
     write_text(folder / CHECKSUMS, "".join(lines))
 
 
 def read_checksums(path: Path) -> dict[str, str]:
-    """Name to digest."""
+    """Digests by name."""
     found = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
         matched = _LINE.fullmatch(line)
         if matched is None:
-            raise DataError(f"{path} line {number} is no checksum and name; remove the file to have it written anew")
+            raise DataError(f"{path} line {number} is no checksum and name; delete the file to have it written again")
         escaped, digest, name = matched.groups()
-        found[_ESCAPE.sub(lambda one: _ESCAPES[one[0]], name) if escaped else name] = digest
+        found[_ESCAPE.sub(lambda match: _ESCAPES[match[0]], name) if escaped else name] = digest
     return found
 
 
@@ -218,41 +220,38 @@ _ESCAPE = re.compile(r"\\[\\nr]")
 
 
 def _checksum_line(name: str, digest: str) -> str:
-    """As sha256sum writes it, which marks a line whose name holds what would break it."""
+    """A line in the format of sha256sum, which marks names with escaped characters."""
     written = name
     for escape, letter in _ESCAPES.items():
         written = written.replace(letter, escape)
     return f"{'' if written == name else chr(92)}{digest}  {written}\n"
 
 
-def _digests(folder: Path, paths: Sequence[Path], called: str, console: Console) -> dict[str, str]:
-    """By name as seen from the folder."""
+def _digests(folder: Path, paths: Sequence[Path], slug: str, console: Console) -> dict[str, str]:
+    """Digests by path relative to the folder."""
     found, done = {}, 0
     size = sum(path.stat().st_size for path in paths)
-    with show_progress(console, f"{called}: checksums of {len(paths):,} files", size) as tell:
+    with show_progress(console, f"{slug}: checksums of {len(paths):,} files", size) as progress:
         for path in paths:
             with path.open("rb") as opened:
                 found[path.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
             done += path.stat().st_size
-            tell(done)
+            progress(done)
     return found
 
 
-# Telling.
-
-
 @contextmanager
-def _explained(slug: str, beside: Path) -> Iterator[None]:
-    """What Kaggle's refusals mean here."""
+def _explain_errors(slug: str, data: Path) -> Iterator[None]:
+    """What Kaggle's refusals mean for a download."""
     try:
         yield
     except ForbiddenError as error:
         raise ForbiddenError(
-            f"Kaggle gives the data of {slug} only to who joined it and accepted its rules: open"
+            f"Kaggle sends the data of {slug} only to those who joined it and accepted its rules: open"
             f" https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the same command again"
         ) from error
     except NotFoundError as error:
-        names = {*known_competitions(), *(path.name for path in beside.glob("[!.]*") if path.is_dir())} - {slug}
+        names = {*known_competitions(), *(path.name for path in data.glob("[!.]*") if path.is_dir())} - {slug}
         near = difflib.get_close_matches(slug, sorted(names), n=1)
-        meant = f"did you mean {near[0]!r}?" if near else "the slug is the last part of the competition's address"
-        raise NotFoundError(f"Kaggle knows no competition {slug!r}; {meant}") from error
+        hint = f"did you mean {near[0]!r}?" if near else "the slug is the last part of the competition's URL"
+        raise NotFoundError(f"there is no competition {slug!r} on Kaggle; {hint}") from error

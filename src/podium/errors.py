@@ -1,26 +1,26 @@
-"""The one tree of expected failures.
+"""The exceptions of podium.
 
     PodiumError
-      ConfigError               a YAML file or a --set says something that cannot be
-      DataError                 the competition's files: missing, malformed, unreadable
+      ConfigError               an invalid YAML file or --set
+      DataError                 the competition's files are missing, malformed or unreadable
         UnsafeArchiveError      a zip that would write outside its folder
-      WeightsError              pretrained weights that cannot be had or do not fit
+      WeightsError              pretrained weights that are missing or do not fit
       TrainingDivergedError     the loss became NaN or infinite
-      RunError                  a run folder that lacks what the next step needs, or is in use
-      SubmissionError           a CSV that must not be sent
-      MachineError              something on this machine is missing or out of date
-        DiskFullError           no room to save; what was saved before holds
-        MemoryFullError         a batch that does not fit; what was saved before holds
-      KaggleError               what Kaggle refused, or that it does not answer
-        CredentialsError        no key, or one that Kaggle does not take (401)
-        ForbiddenError          Kaggle says 403: rules not accepted, somebody else's, …
-        NotFoundError           Kaggle says 404
-        UnreachableError        no whole answer after several tries: whether the call had its effect is not known
-      BundleError               a script that must not be pushed: too large, a secret in it, a file missing
-    StoppedError                no failure: stopped as asked, and saved (exit 75)
+      RunError                  a run folder that is incomplete or in use
+      SubmissionError           a CSV that must not be submitted
+      MachineError              something on this machine is missing or outdated
+        DiskFullError           the disk is full; the previous checkpoint is intact
+        MemoryFullError         a batch does not fit into memory; the previous checkpoint is intact
+      KaggleError               Kaggle refused a request or does not respond
+        CredentialsError        no API key, or an invalid one (401)
+        ForbiddenError          not allowed (403): rules not accepted, somebody else's resource, ...
+        NotFoundError           no such resource (404)
+        UnreachableError        no complete response after several tries; the request may have had its effect
+      BundleError               a script that must not be pushed: too large, contains a secret, lacks a file
+    StoppedError                no failure: stopped on request, with everything saved (exit 75)
 
-Each message says what happened, what was expected and what to do. The command line prints it in one go, without a
-traceback, and exits with 1; `--debug` shows where it came from.
+A message states what happened, what was expected and what to do. The command line prints it without a traceback and
+exits with 1; `--debug` shows the traceback.
 """
 
 
@@ -31,11 +31,11 @@ class _OneLineError(Exception):
 
 
 class PodiumError(_OneLineError):
-    """Something a user can fix."""
+    """An expected failure, which the user can fix."""
 
 
 class ConfigError(PodiumError):
-    """A YAML file or a --set says something that cannot be."""
+    """A YAML file or a --set is invalid."""
 
 
 class DataError(PodiumError):
@@ -43,11 +43,11 @@ class DataError(PodiumError):
 
 
 class UnsafeArchiveError(DataError):
-    """A zip that would write outside the folder it is unpacked into."""
+    """A zip would write outside the folder it is unpacked into."""
 
 
 class WeightsError(PodiumError):
-    """Pretrained weights that cannot be had or do not fit the backbone."""
+    """Pretrained weights are missing or do not fit the backbone."""
 
 
 class TrainingDivergedError(PodiumError):
@@ -55,48 +55,48 @@ class TrainingDivergedError(PodiumError):
 
 
 class RunError(PodiumError):
-    """A run folder lacks what the next step needs, or another process works on it."""
+    """A run folder lacks what the next step needs, or another process uses it."""
 
 
 class SubmissionError(PodiumError):
-    """A CSV that must not be sent."""
+    """A CSV must not be submitted."""
 
 
 class MachineError(PodiumError):
-    """Something on this machine is missing or out of date."""
+    """Something on this machine is missing or outdated."""
 
 
 class DiskFullError(MachineError):
-    """No room to save; what was saved before holds."""
+    """The disk is full. The previous checkpoint is intact."""
 
 
 class MemoryFullError(MachineError):
-    """A batch does not fit into the memory of the GPU, or of the machine; what was saved before holds."""
+    """A batch does not fit into the memory of the GPU or the machine. The previous checkpoint is intact."""
 
 
 class KaggleError(PodiumError):
-    """What Kaggle refused, or that it does not answer."""
+    """Kaggle refused a request or does not respond."""
 
 
 class CredentialsError(KaggleError):
-    """No key, or one that Kaggle does not take."""
+    """There is no API key, or Kaggle does not accept it."""
 
 
 class ForbiddenError(KaggleError):
-    """Kaggle says 403."""
+    """Kaggle responded with status 403."""
 
 
 class NotFoundError(KaggleError):
-    """Kaggle says 404."""
+    """Kaggle responded with status 404."""
 
 
 class UnreachableError(KaggleError):
-    """No whole answer after several tries. Whether the call had its effect is not known."""
+    """No complete response after several tries. Whether the request had its effect is unknown."""
 
 
 class BundleError(PodiumError):
-    """A script that must not be pushed."""
+    """A script must not be pushed."""
 
 
 class StoppedError(_OneLineError):
-    """Stopped as asked, by a signal or a time limit, with all saved: says how to go on."""
+    """Stopped by a signal or a time limit, with everything saved. The message has the command to resume with."""

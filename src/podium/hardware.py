@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from podium.errors import MachineError
+
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 CGROUP_FILES = (
     ("", "memory.max", "memory.current", "inactive_file"),
@@ -90,3 +92,13 @@ def has_bfloat16(proc: Path = PROC) -> bool:
     """Whether the CPU multiplies in bfloat16; otherwise that is emulated and many times slower than float32."""
     info = _cpu_info(proc)
     return not BFLOAT16_FLAGS.isdisjoint((*info.get("flags", "").split(), *info.get("Features", "").split()))
+
+
+def worker_count() -> int:
+    """The number of processes or threads that prepare images: PODIUM_WORKERS, else one per CPU core available here."""
+    named = os.environ.get("PODIUM_WORKERS")
+    if named:
+        if not named.isdecimal() or int(named) == 0:
+            raise MachineError(f"PODIUM_WORKERS: expected a whole number of 1 or more, got {named!r}")
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a command was asked for beside its config."""
+"""The options that commands share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,16 +8,20 @@ from podium.signals import StopCondition
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a command was asked for beside its config."""
+    """What a command does with a config: which data, folds and rows, and where runs are."""
 
     data: Path | None = None
+    """The data folder; see `paths.data_folder` for the default."""
     runs: Path = Path("runs")
     folds: tuple[int, ...] = ()
+    """Instead of the config's folds."""
     limit: int | None = None
+    """The number of training rows per fold."""
     limit_test: int | None = None
+    """The number of test images to predict."""
     dry_run: bool = False
     resume: bool = False
-    """Go on with a stopped training; with that of another config too, if the one asked for may take its place."""
+    """Resume a stopped training, even with a changed config as far as it can change in the middle of a training."""
     stop_condition: StopCondition = field(default_factory=StopCondition)
     command: str = "podium train … --resume"
-    """What goes on with a stopped training."""
+    """The command that resumes a stopped training, for messages."""

@@ -61,7 +61,7 @@ def test_the_module_is_the_command():
 def test_the_verbs_have_the_names_that_stay(podium):
     assert COMMANDS == [
         "demo", "train", "predict", "blend", "run", "runs", "compare", "set", "find-batch", "check", "submit", "board",
-        "doctor",
+        "schema", "doctor",
     ]  # fmt: skip
     assert GROUPS == {
         "data": ["sample", "download"],
@@ -122,7 +122,7 @@ def test_all_problems_of_a_config_are_told(podium, here):
     assert err.splitlines() == [
         "podium: 3 problems in the configuration",
         "  broken.yaml:1  members: expected 1 or more items, got []",
-        "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking, got 'meen';"
+        "  broken.yaml:2  blend: expected one of mean, geometric, rank_mean, weights, hill_climb, stacking; got 'meen';"
         " did you mean 'mean'?",
         "  broken.yaml:3  sed: unknown key; did you mean 'seed'?",
     ]
@@ -135,10 +135,10 @@ def test_missing_data_is_told_with_the_places_looked_in(podium, here):
     (here / "data" / "tiny-squares").rename(here / "data" / "elsewhere")
     code, _, err = podium("train", "tiny.yaml")
     assert code == 1
-    assert err.startswith("podium: no data for tiny-squares: looked for data/tiny-squares, ")
+    assert err.startswith("podium: no data for tiny-squares in data/tiny-squares, ")
     assert len(err.splitlines()) == 1
     assert podium("train", "tiny.yaml", "--data", "nowhere")[2] == (
-        "podium: --data names nowhere, which is no folder; give the folder that holds tiny-squares's data\n"
+        "podium: --data: nowhere is not a folder; expected the folder with the data of tiny-squares\n"
     )
 
 

@@ -1,33 +1,32 @@
-"""The table of backbones: adding one is adding a row.
+"""The table of backbones; to add a backbone, add a row.
 
-The table is plain data, so that a config is checked, and the nearest right name told, without importing Keras.
-`podium.models.backbone` builds from it.
+The table is plain data, so that configs are checked without importing Keras. `podium.models.backbone` builds models.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Scaling = Literal["caffe", "none", "tf", "torch"]
-"""How a family wants its images: `caffe` BGR less ImageNet's mean, `tf` -1..1, `torch` ImageNet's mean and deviation,
-`none` 0..255 as they are, because the backbone scales inside itself."""
+"""The input of a family: `caffe` BGR minus ImageNet's mean, `tf` -1..1, `torch` ImageNet's mean and deviation, `none`
+0..255, because the model scales its input itself."""
 
 
 SMALLEST = 32
-"""Pixels, where a family says nothing else."""
+"""The smallest image size in pixels, for most families."""
 
 
 @dataclass(frozen=True)
 class Backbone:
     package: str
-    """The module that holds the function which builds it, under the name's last part."""
+    """The module with the function that builds it; the function is the last part of the backbone's name."""
     family: str
-    """The module whose `preprocess_input` is the family's own."""
+    """The module with the family's `preprocess_input`."""
     scaling: Scaling
     minimum_size: int = SMALLEST
     widths: bool = False
-    """Takes `alpha`, the width multiplier."""
+    """Whether it has a width multiplier, `alpha`."""
     weights: tuple[str, ...] = ("imagenet",)
-    """The names of weights there are for it, besides none and a file's path."""
+    """The names of its pretrained weights."""
 
 
 def _keras(
@@ -53,13 +52,13 @@ BACKBONES: dict[str, Backbone] = {
     **_keras("efficientnet", "none", *(f"EfficientNetB{size}" for size in range(8))),
     **_keras("efficientnet_v2", "none", *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L"))),
     **_keras("convnext", "none", *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge"))),
-    # The package `efficientnet`: the same architecture without scaling inside, and the noisy-student weights.
+    # The package `efficientnet`: the same architectures without scaling, and the noisy-student weights.
     **{
         f"efficientnet.EfficientNetB{size}": Backbone(
             "efficientnet.tfkeras", "efficientnet.tfkeras", "torch", weights=("imagenet", "noisy-student")
         )
         for size in range(8)
     },
-    # podium's own, for learning from nothing in minutes.
+    # podium's own, to train from scratch in minutes.
     "SmallResNet": Backbone("podium.models.small_resnet", "podium.models.small_resnet", "tf", widths=True, weights=()),
 }

@@ -25,7 +25,8 @@ from podium.data.images import JPEG, Image, Scaling, decode_scaled, read_file, r
 from podium.data.table import path_text
 from podium.errors import DataError
 from podium.files import atomic_write
-from podium.paths import cache_folder, worker_count
+from podium.hardware import worker_count
+from podium.paths import cache_folder
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -36,7 +36,7 @@ from podium.data.augmentation import ImageView, TrainingView
 from podium.data.boxes import Boxes, ImageBoxes
 from podium.data.image_cache import ImageLocation, ImageReader
 from podium.data.images import Image
-from podium.paths import worker_count
+from podium.hardware import worker_count
 
 HAS_FORK_SERVER = sys.platform == "linux"
 """On macOS, system libraries do not survive a fork."""

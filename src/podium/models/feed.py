@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from podium.paths import worker_count
+from podium.hardware import worker_count
 
 PREFETCH = 4
 """Batches that are ready before the model asks for them."""

@@ -1,8 +1,8 @@
-"""podium measured beside what else a competitor would use, in one run.
+"""podium compared with other tools, in one run.
 
-make bench [DATA=…/a-competition's-data] [WEIGHTS=…/a-MobileNetV2's.weights.h5] [TORCH=…/a-folder-with-torch]
+make bench [DATA=…/competition-data] [WEIGHTS=…/mobilenetv2.weights.h5] [TORCH=…/folder-with-torch]
 
-`peers` hold what others use, as their users write it; `bounds` what the hardware allows; `podium_side.py` podium;
-`measures` put them side by side, one file for each kind of row of the table. Each is measured in a process of its own,
-and they take turns: A B C, A B C, five times or more.
+`peers` are the other tools, as their users would write it; `bounds` the limits of the hardware; `podium_side.py` is
+podium; `measures` compares them, one file for each kind of row of the table. Each measurement runs in its own process,
+and the candidates alternate: A B C, A B C, five times or more.
 """

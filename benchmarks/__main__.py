@@ -1,16 +1,17 @@
 """python -m benchmarks [--data DIR] [--weights FILE] [--torch DIR] [--only NAME] [--short] [--out DIR]
 
-Measures podium beside its peers and writes results.md and results.json; Ctrl-C leaves those of the last run.
+Compares podium with other tools and writes results.md and results.json. Ctrl-C keeps the results of the last run.
 """
 
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
 from benchmarks.figures import Outcome, not_measured
-from benchmarks.machine import facts
+from benchmarks.machine import describe_environment
 from benchmarks.measures import decoding, frozen_stage, full_stage, input_rates, memory, rows, start_up, views
 from benchmarks.plan import FULL, SHORT, Bench, Plan
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE
@@ -29,31 +30,31 @@ MEASURES = {
 COMPETITION = ROOT / "configs" / "competitions" / "sf-dl-car-classification.yaml"
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="podium measured beside its peers.")
-    parser.add_argument("--data", type=Path, help="a competition's data: photographs to measure on as well")
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare podium with other tools.")
+    parser.add_argument("--data", type=Path, help="data of a competition, to measure on photographs too")
     parser.add_argument("--competition", type=Path, default=COMPETITION, help="the competition file of --data")
-    parser.add_argument("--weights", type=Path, help="weights of MobileNetV2 without its top; random ones if left out")
-    parser.add_argument("--torch", type=Path, help="a folder that pip installed torch into, where it is not installed")
+    parser.add_argument("--weights", type=Path, help="weights of MobileNetV2 without its top; random by default")
+    parser.add_argument("--torch", type=Path, help="a folder with torch (pip install --target), if it is not installed")
     parser.add_argument(
-        "--only", action="append", choices=MEASURES, metavar="NAME", help=f"{', '.join(MEASURES)}; again for more"
+        "--only", action="append", choices=MEASURES, metavar="NAME", help=f"{', '.join(MEASURES)}; may be repeated"
     )
-    parser.add_argument("--short", action="store_true", help="a minute, of everything a little: it shows that all runs")
-    parser.add_argument("--turns", type=int, help=f"how often each is measured, {FULL.turns} if left out")
-    parser.add_argument("--keep", type=Path, default=ROOT / "data" / "benchmarks", help="where images are kept")
+    parser.add_argument("--short", action="store_true", help="about a minute, with little of everything, as a test")
+    parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {FULL.rounds} by default")
+    parser.add_argument("--keep", type=Path, default=ROOT / "data" / "benchmarks", help="folder for the images")
     parser.add_argument(
         "--out",
         type=Path,
-        help="where the results go; if left out into benchmarks, of --only and --short into a new folder",
+        help="folder for the results; by default benchmarks, or a new folder with --only and --short",
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     for name in ("data", "competition", "weights", "torch"):
-        path = getattr(asked, name)
+        path = getattr(arguments, name)
         if path is not None and not path.exists():
-            parser.error(f"--{name} names {path}, which is not there")
-    if (asked.short or asked.only) and asked.out is None:
-        asked.out = Path(tempfile.mkdtemp(prefix="podium-bench-"))  # never a part over the whole
-    return asked
+            parser.error(f"--{name}: {path} does not exist")
+    if (arguments.short or arguments.only) and arguments.out is None:
+        arguments.out = Path(tempfile.mkdtemp(prefix="podium-bench-"))  # not over complete results
+    return arguments
 
 
 def has_torch(folder: Path | None) -> bool:
@@ -62,16 +63,16 @@ def has_torch(folder: Path | None) -> bool:
     return bool(folder and (folder / "torch").is_dir()) or find_spec("torch") is not None
 
 
-def measured(asked: argparse.Namespace, plan: Plan) -> dict[str, Outcome]:
-    torch = not asked.short and has_torch(asked.torch)
-    print("drawing images, where they are not there from an earlier run", flush=True)
-    bench = Bench.prepare(plan, asked.keep, asked.data, asked.competition, asked.weights, torch)
-    machine = Machine(asked.torch and asked.torch.resolve(), tell=lambda line: print(line, flush=True))
-    return {name: outcome_of(name, bench, machine) for name in MEASURES if name in (asked.only or MEASURES)}
+def run_measures(arguments: argparse.Namespace, plan: Plan) -> dict[str, Outcome]:
+    torch = not arguments.short and has_torch(arguments.torch)
+    print("drawing the images, if they do not exist yet", flush=True)
+    bench = Bench.prepare(plan, arguments.keep, arguments.data, arguments.competition, arguments.weights, torch)
+    machine = Machine(arguments.torch and arguments.torch.resolve(), report=lambda line: print(line, flush=True))
+    return {name: run_measure(name, bench, machine) for name in MEASURES if name in (arguments.only or MEASURES)}
 
 
-def outcome_of(name: str, bench: Bench, machine: Machine) -> Outcome:
-    """One that fails does not take the others with it."""
+def run_measure(name: str, bench: Bench, machine: Machine) -> Outcome:
+    """The other measures run even if this one fails."""
     try:
         return MEASURES[name](bench, machine)
     except MeasuringFailedError as error:
@@ -81,19 +82,19 @@ def outcome_of(name: str, bench: Bench, machine: Machine) -> Outcome:
 
 
 def main() -> int:
-    asked = parsed()
-    plan = SHORT if asked.short else FULL
-    if asked.turns:
-        plan = Plan(**{**vars(plan), "turns": asked.turns})
-    described = facts(asked.torch)
+    arguments = parse_arguments()
+    plan = SHORT if arguments.short else FULL
+    if arguments.rounds:
+        plan = replace(plan, rounds=arguments.rounds)
+    environment = describe_environment(arguments.torch)
     try:
-        outcomes = measured(asked, plan)
+        outcomes = run_measures(arguments, plan)
     except KeyboardInterrupt:
-        print("stopped; the results of the last whole run are left as they were", file=sys.stderr)
+        print("stopped; the results of the last complete run were kept", file=sys.stderr)
         return 130
-    folder = asked.out or ROOT / "benchmarks"
-    introduction = report.INTRODUCTION.format(turns=plan.turns, size=IMAGE_SIZE, batch=BATCH_SIZE)
-    report.write(folder, report.page(outcomes, described, introduction), report.content(outcomes, described))
+    folder = arguments.out or ROOT / "benchmarks"
+    introduction = report.INTRODUCTION.format(rounds=plan.rounds, size=IMAGE_SIZE, batch=BATCH_SIZE)
+    report.write(folder, report.page(outcomes, environment, introduction), report.content(outcomes, environment))
     print("\n".join(report.table([row for outcome in outcomes.values() for row in outcome.rows])))
     print(f"written: {folder}/results.md and results.json")
     return 1 if any("failed" in outcome.raw for outcome in outcomes.values()) else 0

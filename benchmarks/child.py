@@ -1,6 +1,6 @@
-"""One measurement in a process of its own: `python -m benchmarks.child JOB ANSWER`, two files of JSON.
+"""One measurement in its own process: `python -m benchmarks.child JOB RESULT`, both JSON files.
 
-A job names a function, `module:function`, and its arguments; its answer is what the function returned.
+A job is a function, `module:function`, and its arguments; the result is what the function returns.
 """
 
 import importlib
@@ -13,14 +13,14 @@ from pathlib import Path
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     if job["torch"]:
-        sys.path.append(job["torch"])  # last: it lends torch and what only torch needs
+        sys.path.append(job["torch"])  # last, so that only torch and its own dependencies come from there
     module, _, function = job["call"].partition(":")
-    answer = getattr(importlib.import_module(module), function)(**job["arguments"])
-    written = Path(sys.argv[2])
-    written.write_text(json.dumps(answer))
+    result = getattr(importlib.import_module(module), function)(**job["arguments"])
+    target = Path(sys.argv[2])
+    target.write_text(json.dumps(result))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # data sets that are not at their end keep threads that would be waited for
+    os._exit(0)  # without waiting for the threads of unfinished datasets
 
 
 if __name__ == "__main__":

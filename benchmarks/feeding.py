@@ -1,7 +1,7 @@
-"""The rate at which images arrive: as arrays in a consumer that does nothing, or in Keras's own fit.
+"""Input rates: images per second as arrays for a consumer that does nothing, or in Keras's `fit`.
 
-The clock starts before the data set is made, so a first epoch holds all that comes before it: looking for files, caches
-made, worker processes started. The libraries are imported by then.
+The clock starts before the dataset is created, so the first epoch includes finding the files, filling caches and
+starting worker processes. The libraries are already imported.
 """
 
 import time
@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SLOW, MOST_EPOCHS = 400, 40
-"""Later epochs are repeated for as long as one at this rate, the second at least: quick ones would be noise else."""
+"""Later epochs are repeated for as long as one epoch would take at this rate, to measure short ones accurately."""
 
 
 @dataclass
 class Clock:
-    """When each epoch ended, and when the first batch came."""
+    """The end of each epoch, and the time of the first batch."""
 
     images: int
     began: float = field(default_factory=time.perf_counter)
     first_batch: float | None = None
     ends: list[float] = field(default_factory=list)
 
-    def note_batch(self) -> None:
+    def record_batch(self) -> None:
         if self.first_batch is None:
             self.first_batch = time.perf_counter() - self.began
 
-    def note_epoch(self) -> None:
+    def record_epoch(self) -> None:
         self.ends.append(time.perf_counter() - self.began)
 
     @property
@@ -35,7 +35,7 @@ class Clock:
         return len(self.ends) >= MOST_EPOCHS or (len(self.ends) >= 2 and later >= self.images / SLOW)
 
     def figures(self) -> dict[str, Any]:
-        """Of the later epochs the middle one: worker processes may still be starting in the first of them."""
+        """The median of the later epochs, since worker processes may still be starting in the second one."""
         seconds = [end - begin for begin, end in zip([0.0, *self.ends], self.ends, strict=False)]
         later = sorted(seconds[1:])
         return {
@@ -54,17 +54,17 @@ def as_arrays(make: Callable[[], Any], an_epoch: Callable[[Any, int], Iterable[A
     while not clock.ends or not clock.is_enough:
         seen = 0
         for batch in an_epoch(data, len(clock.ends)):
-            clock.note_batch()
+            clock.record_batch()
             seen += len(batch[0])
-        assert seen == images, f"an epoch brought {seen} images, expected {images}"
-        clock.note_epoch()
+        assert seen == images, f"expected {images} images per epoch, got {seen}"
+        clock.record_epoch()
     return clock.figures()
 
 
 def as_fit_is_fed(
     make: Callable[[], Any], images: int, before_epoch: Callable[[int], None] = lambda number: None
 ) -> dict[str, Any]:
-    """Keras's fit with a model whose train step does nothing."""
+    """Keras's `fit`, with a model whose training step does nothing."""
     import keras
 
     class Idle(keras.Model):
@@ -79,10 +79,10 @@ def as_fit_is_fed(
             before_epoch(epoch)
 
         def on_train_batch_end(self, batch, logs=None):
-            clock.note_batch()
+            clock.record_batch()
 
         def on_epoch_end(self, epoch, logs=None):
-            clock.note_epoch()
+            clock.record_epoch()
             self.model.stop_training = clock.is_enough
 
     model = Idle()

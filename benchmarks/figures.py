@@ -1,4 +1,4 @@
-"""Medians, spreads, and ratios within the same turn."""
+"""Medians, ranges, and ratios within the same round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A median of several turns, with the least and the most."""
+    """The median of several rounds, with the minimum and the maximum."""
 
     median: float
     least: float
@@ -18,12 +18,12 @@ class Figure:
     def of(cls, values: Sequence[float]) -> "Figure":
         return cls(float(median(values)), float(min(values)), float(max(values)))
 
-    def spelled(self, unit: str = "") -> str:
+    def format(self, unit: str = "") -> str:
         return f"{number(self.median)} ({number(self.least)}–{number(self.most)}){unit}"
 
 
 def number(value: float) -> str:
-    """With three digits that count; whole from a hundred on."""
+    """With three significant digits; without decimals from 100 on."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
@@ -34,19 +34,19 @@ def column(results: Sequence[Mapping[str, Any]], key: str) -> list[float]:
 
 
 def ratios(upper: Sequence[float], lower: Sequence[float]) -> Figure:
-    """Of each turn its own ratio, and their median."""
+    """The ratio of each round, and their median."""
     return Figure.of([above / below for above, below in zip(upper, lower, strict=True)])
 
 
 def best(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str, least: bool = False) -> str:
-    """Whose median is the highest (or the lowest)."""
+    """The name with the highest (or the lowest) median."""
     choose = min if least else max
     return choose(results, key=lambda name: median(column(results[name], key)))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `ratio` is podium's to the other's; `is_met` None where it was not measured."""
+    """A row of the table. `ratio` is podium's figure divided by the other's; `is_met` is None if not measured."""
 
     what: str
     images: str
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a measure brought: its lines of the table, a table of details, and all that was measured."""
+    """The results of a measure: rows of the table, a table of details, and every single figure."""
 
     rows: list[Row]
     details: list[str]
@@ -75,7 +75,7 @@ def compared(
     what: str, images: str, target: str, podium: Sequence[float], other: Sequence[float], name: str,
     *, at_least: float | None = None, at_most: float | None = None, unit: str = "",
 ) -> Row:  # fmt: skip
-    """podium's figure over another's, turn by turn, held against a bound if there is one."""
+    """podium's figure divided by another's, round by round, compared with a target if there is one."""
     ratio = ratios(podium, other)
     is_met = None
     if at_least is not None:
@@ -86,8 +86,8 @@ def compared(
         what,
         images,
         target,
-        Figure.of(podium).spelled(unit),
-        f"{name}: {Figure.of(other).spelled(unit)}",
+        Figure.of(podium).format(unit),
+        f"{name}: {Figure.of(other).format(unit)}",
         ratio.median,
         (ratio.least, ratio.most),
         is_met,
@@ -99,9 +99,12 @@ def not_measured(what: str, images: str, target: str, reason: str) -> Row:
 
 
 def details(title: str, results: Mapping[str, Sequence[Mapping[str, Any]]], keys: Mapping[str, str]) -> list[str]:
-    """A table of all contenders: `keys` are columns and what they are called."""
+    """A table of all candidates: `keys` are the columns and their titles."""
     lines = [f"### {title}", "", f"| | {' | '.join(keys.values())} |", f"|---|{'---|' * len(keys)}"]
-    for name, turns in results.items():
-        cells = [Figure.of(column(turns, key)).spelled() if all(key in turn for turn in turns) else "" for key in keys]
+    for name, rounds in results.items():
+        cells = []
+        for key in keys:
+            is_present = all(key in result for result in rounds)
+            cells.append(Figure.of(column(rounds, key)).format() if is_present else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]

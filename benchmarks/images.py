@@ -1,9 +1,9 @@
-"""The images that everyone is given: drawn cars at 640x480, and photographs if some are named.
+"""The images of all measurements: drawn cars at 640x480, and photographs if there are any.
 
-Both are made once and kept in data/benchmarks/, in the layout of the competition that podium draws:
+They are created once in data/benchmarks/, in the layout of the competition that podium draws:
 
-train.csv, train/<class>/<id>, test_upload/<id>, sample-submission.csv   all that podium needs
-split/training/<class>/<id>, split/validation/<class>/<id>               the same files for readers of folders
+train.csv, train/<class>/<id>, test_upload/<id>, sample-submission.csv   for podium
+split/training/<class>/<id>, split/validation/<class>/<id>               the same files, for tools that read folders
 competition.yaml, folds.csv                                              the split, for podium
 """
 
@@ -24,7 +24,7 @@ from podium.paths import configs_folder
 
 DRAWN_SIZE = (640, 480)
 FEW = 200
-"""Images that many rows are links to; file systems allow some tens of thousands to one."""
+"""The number of files that many rows are links to; file systems allow some 10,000 links to a file."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """`name` is what tables call it."""
+    """Images of one source. `name` is its name in the tables."""
 
     name: str
     folder: Path
@@ -55,21 +55,21 @@ class ImageSet:
         return self.folder / "competition.yaml"
 
     def read_once(self) -> None:
-        """Into the system's page cache, so that no one has to wait for the disk."""
+        """Into the page cache, so that the disk does not matter."""
         for path in self.folder.rglob("*.jpg"):
             path.read_bytes()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A whole competition, of which image sets are taken."""
+    """A complete competition, from which image sets are taken."""
 
     name: str
     folder: Path
     competition: Competition
 
     def take(self, counts: Counts, root: Path) -> ImageSet:
-        """So many of its images, linked to, every class in turn."""
+        """Links to this many of its images, with balanced classes."""
         label = "-".join(str(count) for count in asdict(counts).values())
         taken = ImageSet(self.name, root / f"{self.folder.name}-{label}", counts)
         if not taken.competition.is_file():
@@ -90,7 +90,7 @@ def drawn(root: Path, train: int, test: int, size: tuple[int, int] | None = DRAW
 
 
 def photographs(root: Path, data: Path, competition_file: Path) -> Source:
-    """A competition's own folder, its archives unpacked."""
+    """The data folder of a competition, with its archives unpacked."""
     competition = load_competition(competition_file)
     folder = root / data.resolve().name
     if not (folder / "unpacked").is_file():
@@ -109,7 +109,7 @@ def photographs(root: Path, data: Path, competition_file: Path) -> Source:
 
 
 def linked_many(root: Path, count: int) -> Path:
-    """A folder of so many rows, a tenth as many to predict: links to a few small drawn images, in ten classes."""
+    """This many training rows in ten classes, and a tenth as many test rows: links to a few small images."""
     folder = root / f"many-{count}"
     if folder.is_dir():
         return folder
@@ -133,7 +133,7 @@ def linked_many(root: Path, count: int) -> Path:
 
 def _fill(folder: Path, source: Source, counts: Counts) -> None:
     with (source.folder / "train.csv").open(newline="") as file:
-        rows = _in_turn([(row["Id"], row["Category"]) for row in csv.DictReader(file)])
+        rows = _interleave_classes([(row["Id"], row["Category"]) for row in csv.DictReader(file)])
     with (source.folder / "sample-submission.csv").open(newline="") as file:
         test = [row["Id"] for row in csv.DictReader(file)][: counts.test]
     needed = counts.training + counts.validation
@@ -155,8 +155,8 @@ def _fill(folder: Path, source: Source, counts: Counts) -> None:
     (folder / "competition.yaml").write_text(yaml.safe_dump(competition, sort_keys=False))
 
 
-def _in_turn(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Class after class, so that any first part of the rows has all of them in like numbers."""
+def _interleave_classes(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Rows in the order of class after class, so that the first n rows are balanced."""
     seen: dict[str, int] = {}
     order = []
     for place, (_, label) in enumerate(rows):
@@ -166,7 +166,7 @@ def _in_turn(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _split(rows: list[tuple[str, str]], validation: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """So many rows of all classes' alike, and the others."""
+    """The training rows, and this many validation rows with balanced classes."""
     by_class = sorted(rows, key=lambda row: row[1])
     chosen = {by_class[(2 * number + 1) * len(rows) // (2 * validation)] for number in range(validation)}
     return [row for row in rows if row not in chosen], [row for row in rows if row in chosen]
@@ -176,7 +176,7 @@ def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except OSError:  # another disk, or one without links
+    except OSError:  # another disk, or one that does not support links
         shutil.copyfile(source, target)
 
 

@@ -1,4 +1,4 @@
-"""On what, and with which versions, something was measured."""
+"""The machine and the versions that something was measured with."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def facts(torch: Path | None) -> dict[str, str]:
+def describe_environment(torch: Path | None) -> dict[str, str]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": f"{_processor()}, {cores()} cores",

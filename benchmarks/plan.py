@@ -1,4 +1,4 @@
-"""How much is measured: in full, and in the short form that a test runs."""
+"""How much is measured: the full benchmark, and the short one of the tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from benchmarks.recipe import BATCH_SIZE
 
 @dataclass(frozen=True)
 class Plan:
-    turns: int
+    rounds: int
     drawn: tuple[int, int]
-    """Images of the drawn competition, to train on and to predict."""
+    """Training and test images of the drawn competition."""
     input: Counts
     variants: bool
-    """Peers with other settings as well."""
+    """Whether peers are measured with other settings too."""
     frozen: Counts
     frozen_size: int
     backbone: str
-    """Of the full stage and the views; the frozen stage's is MobileNetV2, as its peer's."""
+    """For the full stage and the views; the frozen stage uses MobileNetV2, as its peer does."""
     full: Counts
     full_size: int
     full_epochs: int
@@ -28,11 +28,11 @@ class Plan:
     rows: tuple[int, ...]
     memory: tuple[int, int]
     commands: int
-    """How often a turn starts each command."""
+    """How often each command is started in a round."""
 
 
 FULL = Plan(
-    turns=5,
+    rounds=5,
     drawn=(3000, 300),
     input=Counts(2000, 0, 0),
     variants=True,
@@ -49,7 +49,7 @@ FULL = Plan(
     commands=3,
 )
 SHORT = Plan(
-    turns=1,
+    rounds=1,
     drawn=(64, 16),
     input=Counts(64, 0, 0),
     variants=False,
@@ -69,11 +69,11 @@ SHORT = Plan(
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measures are given."""
+    """The input of all measures."""
 
     plan: Plan
     root: Path
-    """Where images are kept."""
+    """The folder of the images."""
     sources: list[Source]
     weights: Path | None
     torch: bool
@@ -89,14 +89,14 @@ class Bench:
         return cls(plan, root, sources, weights, torch)
 
     def sets(self, counts: Counts) -> list[ImageSet]:
-        """Of every source a set of this size, read once."""
+        """A set of this size from every source, read into the page cache."""
         return [self._taken(source, counts) for source in self.sources]
 
     def drawn_set(self, counts: Counts) -> ImageSet:
         return self._taken(self.sources[0], counts)
 
     def member(self, backbone: str, **settings: Any) -> dict[str, Any]:
-        """A member file's content, of one stage: the stage's keys, and the member's under `member`."""
+        """The content of a member file with one stage: the keys of the stage, and other keys in `member`."""
         weights = str(self.weights.resolve()) if self.weights and backbone == "MobileNetV2" else "none"
         member = settings.pop("member", {})
         stage = {"name": "one", "batch_size": BATCH_SIZE, **settings}

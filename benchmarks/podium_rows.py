@@ -1,4 +1,4 @@
-"""podium's own side where the number of rows matters: tables, folds, plans, submissions, the memory of a training."""
+"""What depends on the number of rows in podium: tables, folds, runs, submissions, and the memory of a training."""
 
 import gc
 import time
@@ -16,7 +16,7 @@ STEPS = 20
 
 
 def memory(kind: str) -> int:
-    """Bytes of this process, as Linux has them: RssAnon now, VmHWM at the most."""
+    """Memory of this process in bytes, as Linux reports it: RssAnon is current, VmHWM the maximum."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{kind}:"):
             return 1024 * int(line.split()[1])
@@ -46,7 +46,7 @@ def _member(folder: str, size: int) -> Any:
 
 
 def rows(folder: str, count: int) -> dict[str, Any]:
-    """Seconds of each step for so many rows, and what is kept of memory when all is planned."""
+    """Seconds of each step for this many rows, and the memory in use when training could start."""
     import podium.inference.predict
     import podium.training.classification  # noqa: F401
 
@@ -83,7 +83,7 @@ def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], 
 
 
 def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
-    """Labels, one for each of as many test rows."""
+    """A submission with labels, for this many test rows."""
     from podium.submission.check import check_submission
     from podium.submission.write import write_submission
 
@@ -97,9 +97,9 @@ def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> N
 
 
 def training_memory(folder: str) -> dict[str, Any]:
-    """Of a training on all of a folder's images: prepared, built, some steps trained.
+    """The memory of a training on all images of a folder, for the first steps.
 
-    What it keeps of each row it has from the first step on, so the rest of the epoch is left out.
+    Everything that depends on the number of rows is in memory from the first step on.
     """
     from podium.data.image_cache import Cache
     from podium.options import RunOptions

@@ -1,4 +1,4 @@
-"""podium's own side, through what its trainings and predictions go through themselves."""
+"""podium, through the functions that its trainings and predictions use."""
 
 # ruff: noqa: E402
 from podium.training.libraries import import_libraries
@@ -47,7 +47,7 @@ def training_batches(folder: Path, augmented: bool = True, cached: bool = True) 
 
 @dataclass
 class Opened:
-    """Training batches, and the data set of them that a training hands to Keras."""
+    """Training batches, and the dataset of them that Keras trains on."""
 
     batches: TrainingBatches
     feed: Any
@@ -87,14 +87,14 @@ def fit(folder: str, images: int) -> dict[str, Any]:
 
 
 def written_member(folder: str, member: dict[str, Any]) -> Path:
-    """A member file where this process stands, for the competition of a ImageSet's folder."""
+    """A member file in the current folder, for the competition of an ImageSet."""
     path = Path("member.yaml").resolve()
     path.write_text(yaml.safe_dump({"competition": str(Path(folder) / "competition.yaml"), **member}))
     return path
 
 
 def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False) -> dict[str, Any]:
-    """What `podium train` does to one fold of a member, and `podium predict` after it, once TensorFlow is imported."""
+    """`podium train` for one fold of a member, and `podium predict`, after TensorFlow was imported."""
     import podium.inference.predict
     import podium.training.trainer  # noqa: F401
     from podium.config.loading import load_member

@@ -1,6 +1,6 @@
-"""What is the same for all: the images' size, the batches, the augmentation.
+"""Settings that are the same for all candidates: image size, batch size and augmentation.
 
-The augmentation is that of configs/members/xception.yaml: podium reads it there, everyone else has it written out, as
+The augmentation is that of configs/members/xception.yaml. podium reads that file; for the peers it is written here, as
 their users would. A test compares the two.
 """
 

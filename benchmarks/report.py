@@ -1,4 +1,4 @@
-"""What was measured, as a page for people and as JSON with every single turn."""
+"""The results as a page, and as JSON with every single round."""
 
 import json
 from collections.abc import Mapping
@@ -8,18 +8,19 @@ from typing import Any
 from benchmarks.figures import Outcome, Row, number
 from podium.files import write_text
 
-HEAD = ("what", "images", "target", "podium", "best peer or bound", "ratio (least–most)", "met")
+HEAD = ("what", "images", "target", "podium", "best peer or bound", "ratio (min–max)", "met")
 INTRODUCTION = """\
 # How fast podium is
 
-Written by `make bench`; [results.json](results.json) has every single turn. All stand side by side in one run: each
-measurement is a process of its own, they take turns, and a figure is the median of {turns} (least–most in brackets). A
-ratio is podium's figure to the other's in the same turn, of a frozen stage the other's seconds to podium's; it is the
-median of the turns. Files lie in the system's page cache for everyone; podium's own cache is empty before each.
+Written by `make bench`; [results.json](results.json) has every single round. Each measurement runs in its own process,
+the candidates alternate, and a figure is the median of {rounds} rounds (minimum–maximum in brackets). A ratio is
+podium's figure divided by the other's in the same round (for the frozen stage the other's seconds divided by podium's);
+the table has the median of the rounds. All image files are in the page cache; podium's own cache is empty before each
+measurement.
 
-The augmentation is that of `configs/members/xception.yaml`, at {size} px in batches of {batch}, the same for everyone;
-a frozen stage has that of Keras's guide. What each of them is stands in `benchmarks/peers/` and
-`benchmarks/bounds/`, what a row measures in `benchmarks/measures/`.
+The augmentation is that of `configs/members/xception.yaml`, at {size} px in batches of {batch}, for all candidates; the
+frozen stage uses that of Keras's guide. The candidates are in `benchmarks/peers/` and `benchmarks/bounds/`, the rows of
+the table in `benchmarks/measures/`.
 """
 
 
@@ -36,7 +37,7 @@ def table(rows: list[Row]) -> list[str]:
 
 def page(outcomes: Mapping[str, Outcome], machine: Mapping[str, str], introduction: str) -> str:
     rows = [row for outcome in outcomes.values() for row in outcome.rows]
-    lines = [introduction, *table(rows), "", "## The machine", ""]
+    lines = [introduction, *table(rows), "", "## Machine", ""]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
     lines += ["", "## All figures", ""]
     lines += [line for outcome in outcomes.values() for line in outcome.details]
@@ -45,11 +46,11 @@ def page(outcomes: Mapping[str, Outcome], machine: Mapping[str, str], introducti
 
 def content(outcomes: Mapping[str, Outcome], machine: Mapping[str, str]) -> dict[str, Any]:
     rows = [vars(row) for outcome in outcomes.values() for row in outcome.rows]
-    return {"machine": machine, "rows": rows, "turns": {name: outcome.raw for name, outcome in outcomes.items()}}
+    return {"machine": machine, "rows": rows, "rounds": {name: outcome.raw for name, outcome in outcomes.items()}}
 
 
 def write(folder: Path, page_text: str, figures: dict[str, Any]) -> None:
-    """Both files, each whole or as it was."""
+    """Both files, each written completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "results.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "results.md", page_text)

@@ -1,4 +1,4 @@
-"""Contenders in turns, A B C A B C, each turn in a process of its own with caches of its own."""
+"""Alternating rounds of candidates, A B C A B C, each in its own process with an empty cache."""
 
 import json
 import os
@@ -12,36 +12,36 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 900
-"""Seconds for one job; none takes a quarter of it on two quiet cores."""
+TIMEOUT = 900
+"""Seconds for one job; none takes a quarter of that on two idle cores."""
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
-"""Of each contender, turn after turn."""
+"""For each candidate its result in every round."""
 
 
 class MeasuringFailedError(Exception):
-    """A job's process ended without an answer; the message has the end of what it said."""
+    """The process of a job ended without a result; the message has the end of its output."""
 
 
 @dataclass(frozen=True)
-class Contender:
-    """`call` is `module:function`; `arguments` may depend on the turn, and on what the others of the turn returned."""
+class Candidate:
+    """`call` is `module:function`; `arguments` may depend on the round and on its earlier results."""
 
     name: str
     call: str
     arguments: Mapping[str, Any] | Callable[[int, Mapping[str, Result]], Mapping[str, Any]]
 
-    def job(self, turn: int, before: Mapping[str, Result]) -> dict[str, Any]:
-        given = self.arguments(turn, before) if callable(self.arguments) else self.arguments
+    def job(self, number: int, before: Mapping[str, Result]) -> dict[str, Any]:
+        given = self.arguments(number, before) if callable(self.arguments) else self.arguments
         return {"call": self.call, "arguments": dict(given)}
 
 
 @dataclass
 class Machine:
-    """What runs a job; `torch` is a folder that holds it, beside what is installed."""
+    """Runs jobs. `torch` is a folder with torch, if it is not installed."""
 
     torch: Path | None = None
-    tell: Callable[[str], None] = print
+    report: Callable[[str], None] = print
     began: float = field(default_factory=time.monotonic)
 
     def run(self, job: dict[str, Any]) -> Result:
@@ -58,32 +58,32 @@ class Machine:
             try:
                 done = subprocess.run(
                     [sys.executable, "-m", "benchmarks.child", asked, answered],
-                    cwd=temporary,  # what a job writes it may write where it stands
+                    cwd=temporary,  # jobs may write into the current folder
                     env=environment,
-                    capture_output=True,  # which waits for worker processes too, so that none disturbs the next job
+                    capture_output=True,  # also waits for worker processes, so that none disturbs the next job
                     text=True,
                     check=False,
-                    timeout=PATIENCE,
+                    timeout=TIMEOUT,
                 )
             except subprocess.TimeoutExpired:
-                raise MeasuringFailedError(f"{job['call']} did not end within {PATIENCE} s") from None
+                raise MeasuringFailedError(f"{job['call']} did not end within {TIMEOUT} s") from None
             if done.returncode or not answered.is_file():
                 raise MeasuringFailedError(
                     f"{job['call']} failed with exit code {done.returncode}:\n{done.stderr[-4000:]}"
                 )
             return json.loads(answered.read_text())
 
-    def in_turns(self, contenders: Sequence[Contender], turns: int, what: str) -> Results:
-        """What each returned, turn after turn."""
-        results: Results = {contender.name: [] for contender in contenders}
-        for turn in range(turns):
+    def run_rounds(self, candidates: Sequence[Candidate], rounds: int, what: str) -> Results:
+        """The results of all candidates in all rounds."""
+        results: Results = {candidate.name: [] for candidate in candidates}
+        for number in range(rounds):
             before: dict[str, Result] = {}
-            for contender in contenders:
+            for candidate in candidates:
                 began = time.monotonic()
-                before[contender.name] = self.run(contender.job(turn, before))
-                results[contender.name].append(before[contender.name])
-                self.tell(
-                    f"{_clock(began - self.began)}  {what}, {turn + 1} of {turns}: {contender.name},"
+                before[candidate.name] = self.run(candidate.job(number, before))
+                results[candidate.name].append(before[candidate.name])
+                self.report(
+                    f"{_clock(began - self.began)}  {what}, round {number + 1} of {rounds}: {candidate.name},"
                     f" {time.monotonic() - began:.1f} s"
                 )
         return results

@@ -1,9 +1,9 @@
-"""What saving a state at the end of every epoch costs: epochs with and without it, in turns, in one process.
+"""The cost of saving a checkpoint after every epoch: epochs with and without it, alternating, in one process.
 
 python -m benchmarks.saving [--images 1500] [--epochs 4] [--pairs 5]
 
-Each pair trains the demo's wide member twice on drawn cars, once as it is and once with saving left out; the first
-epoch of each, which makes the graph, does not count. The order within a pair changes from pair to pair.
+Each pair trains the demo's wide member twice on drawn cars, with and without saving. The first epoch of each training,
+which traces the graph, is not counted. The order within a pair alternates.
 """
 
 import argparse
@@ -31,7 +31,7 @@ QUIET = Console(quiet=True)
 
 @dataclass
 class Clock:
-    """Seconds of every epoch but the first, saving included; and those of saving alone."""
+    """Seconds of every epoch except the first, and of saving alone."""
 
     epochs: list[float] = field(default_factory=list)
     saving: list[float] = field(default_factory=list)
@@ -90,8 +90,8 @@ def main() -> None:
     alone = statistics.median(with_saving.saving)
     print(
         f"{asked.images} images, medians of {len(with_saving.epochs)} epochs each:\n"
-        f"with saving {saved:.3f} s an epoch, without {bare:.3f} s: {100 * (saved / bare - 1):+.2f} %\n"
-        f"the saving itself {1000 * alone:.1f} ms: {100 * alone / bare:.2f} % of an epoch"
+        f"with saving {saved:.3f} s per epoch, without {bare:.3f} s: {100 * (saved / bare - 1):+.2f} %\n"
+        f"saving alone {1000 * alone:.1f} ms: {100 * alone / bare:.2f} % of an epoch"
     )
 
 

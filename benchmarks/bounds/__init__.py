@@ -1,1 +1,1 @@
-"""What the hardware allows: nothing but the one thing that has to be done."""
+"""The limits of the hardware: only the work that cannot be avoided."""

@@ -1,7 +1,7 @@
-"""OpenCV alone on all cores: every file read, decoded and resized by a thread each, and nothing kept.
+"""OpenCV alone on all cores: threads read, decode and resize every file, and discard the result.
 
-The resizing is the quickest there is. `whole` decodes every pixel. `scaled` lets the JPEG decoder leave out what is
-shrunk away anyway, which is the most that any reader can get out of the same files.
+It uses the fastest interpolation. With `scaled`, the JPEG decoder skips the pixels that resizing would remove, which is
+the fastest way to read these files.
 """
 
 import time
@@ -26,13 +26,13 @@ def decode(path: Path, flag: int) -> np.ndarray:
 
 
 def scaled_flag(paths: list[Path]) -> int:
-    """The smallest decoding that leaves every image at least as large as it will be; found outside the clock."""
+    """The strongest reduction that keeps every image at least as large as the result. Not part of the measurement."""
     smallest = min(min(cv2.imread(str(path)).shape[:2]) for path in paths)
     return next((flag for factor, flag in _SCALED if smallest // factor >= IMAGE_SIZE), cv2.IMREAD_COLOR)
 
 
 def rate(folder: str, images: int, scaled: bool = False) -> dict[str, Any]:
-    cv2.setNumThreads(1)  # the threads here are the parallelism
+    cv2.setNumThreads(1)  # parallelism comes from these threads
     paths = sorted(Path(folder).glob("*/*.jpg"))
     assert len(paths) == images
     flag = scaled_flag(paths) if scaled else cv2.IMREAD_COLOR

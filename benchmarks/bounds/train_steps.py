@@ -1,5 +1,6 @@
-"""Bare train steps: podium's own model for a stage, Keras's fit on one batch that lies in memory; nothing validated,
-saved or logged. And bare predict: the same model on arrays that are ready.
+"""Training steps alone: podium's model of a stage in `fit`, on one batch in memory, without validation or saving.
+
+And `predict` alone: the same model on arrays in memory.
 """
 
 import time
@@ -22,8 +23,7 @@ def member_at(folder: str, member: dict[str, Any]) -> Member:
 
 
 class Clock(keras.callbacks.Callback):
-    """When the last step was done. What `fit` and `predict` do after it is left out: tf.data, where it tunes itself,
-    may wait for seconds there."""
+    """The end of the last step. Excludes what `fit` and `predict` do afterwards: tf.data may wait for seconds there."""
 
     ended = 0.0
 
@@ -51,7 +51,7 @@ def random_images(count: int, size: int) -> np.ndarray:
 def seconds(
     folder: str, member: dict[str, Any], precision: str, steps: int, epochs: int, validation: int
 ) -> dict[str, Any]:
-    """From building the model on, as a stage does it. Validating barely every epoch is told apart."""
+    """Seconds including building the model, as in a stage; and separately those of `predict` after every epoch."""
     read = member_at(folder, member)
     stage = read.settings.stages[0]
     classes = len(read.competition.labels)

@@ -1,1 +1,1 @@
-"""The rows of the table: what is run side by side, and what their ratio is to be."""
+"""The rows of the table: the candidates that are compared, and the target of their ratio."""

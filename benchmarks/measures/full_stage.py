@@ -1,6 +1,6 @@
-"""A stage in which all learns, validated, saved and logged after every epoch, against bare train steps of its model.
+"""A stage that trains all layers, with validation, saving and logging, compared with the training steps alone.
 
-Both begin with building the model and make their graphs within the clock. podium begins with the files as well.
+Both include building the model and tracing its graph. podium also starts from the files.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ import yaml
 from benchmarks.figures import Figure, Outcome, column, compared, details, number, ratios
 from benchmarks.plan import Bench
 from benchmarks.recipe import BATCH_SIZE, MEMBER
-from benchmarks.rounds import Contender, Machine
+from benchmarks.rounds import Candidate, Machine
 
-WHAT, TARGET = "a full stage against bare train steps", "at most 8 % slower, everything included"
+WHAT, TARGET = "full stage, compared with training steps alone", "at most 8 % slower, everything included"
 
 
 def member(bench: Bench) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def member(bench: Bench) -> dict[str, Any]:
 def measure(bench: Bench, machine: Machine) -> Outcome:
     images = bench.drawn_set(bench.plan.full)
     counts, epochs = images.counts, bench.plan.full_epochs
-    assert counts.training % BATCH_SIZE == 0  # else podium's last step of an epoch would be a smaller one
+    assert counts.training % BATCH_SIZE == 0  # otherwise the last step of podium's epochs would be smaller
     given = {"folder": str(images.folder), "member": member(bench)}
 
     def bare(_: int, before: Any) -> dict[str, Any]:
@@ -40,25 +40,25 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
             "validation": counts.validation,
         }
 
-    contenders = [
-        Contender("podium", "benchmarks.podium_side:stage", lambda turn, _: given | {"seed": turn}),
-        Contender("bare train steps", "benchmarks.bounds.train_steps:seconds", bare),
+    candidates = [
+        Candidate("podium", "benchmarks.podium_side:stage", lambda number, _: given | {"seed": number}),
+        Candidate("training steps alone", "benchmarks.bounds.train_steps:seconds", bare),
     ]
-    results = machine.in_turns(contenders, bench.plan.turns, f"full stage, {images.name}")
-    mine, theirs = column(results["podium"], "seconds"), column(results["bare train steps"], "seconds")
-    validating = column(results["bare train steps"], "validation_seconds")
-    row = compared(WHAT, images.name, TARGET, mine, theirs, "bare", at_most=1.08, unit=" s")
+    results = machine.run_rounds(candidates, bench.plan.rounds, f"full stage, {images.name}")
+    mine, theirs = column(results["podium"], "seconds"), column(results["training steps alone"], "seconds")
+    validating = column(results["training steps alone"], "validation_seconds")
+    row = compared(WHAT, images.name, TARGET, mine, theirs, "steps alone", at_most=1.08, unit=" s")
     both = [steps + predicting for steps, predicting in zip(theirs, validating, strict=True)]
     lines = details(
         f"Full stage, {images.name}: {bench.plan.backbone} at {bench.plan.full_size} px, {counts.training:,} images"
-        f" and {counts.validation:,} to validate on, {epochs} epochs, {results['podium'][0]['precision']}",
+        f" and {counts.validation:,} for validation, {epochs} epochs, {results['podium'][0]['precision']}",
         results,
-        {"seconds": "seconds", "validation_seconds": "validating barely, seconds (not in the table above)"},
+        {"seconds": "seconds", "validation_seconds": "validation alone, seconds (not in the table above)"},
     )
     lines += [
-        f"Validation alone, as a bare `predict` of as many arrays after every epoch, takes"
-        f" {Figure.of(validating).spelled(' s')}: against bare steps and bare validation together podium takes"
-        f" {number(ratios(mine, both).median)} times as long.",
+        f"Validation alone, a `predict` of as many arrays after every epoch, takes"
+        f" {Figure.of(validating).format(' s')}. podium takes {number(ratios(mine, both).median)} times as long as"
+        " steps and validation together.",
         "",
     ]
     return Outcome([row], lines, results)

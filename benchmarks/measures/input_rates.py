@@ -1,6 +1,6 @@
-"""How fast images come: decoded, resized, augmented with one list of Albumentations, in batches.
+"""Input rates: images decoded, resized, augmented with the same list of Albumentations, in batches.
 
-The rows compare like with like: batches as arrays in a consumer, and, with the drawn images, as Keras's fit is fed.
+Rows compare like with like: batches as arrays, and for the drawn images also batches in Keras's `fit`.
 """
 
 from typing import Any
@@ -8,16 +8,16 @@ from typing import Any
 from benchmarks.figures import Outcome, Row, best, column, compared, details, not_measured
 from benchmarks.images import ImageSet
 from benchmarks.plan import Bench
-from benchmarks.rounds import Contender, Machine, Results
+from benchmarks.rounds import Candidate, Machine, Results
 
 PODIUM = "podium"
 IN_MEMORY = "tf.data"
-"""It keeps all images in memory: a bound for few of them, and no way for many. Shown in a row of its own."""
+"""It caches all images in memory, which only works for few images. It has its own row."""
 COLUMNS = {
-    "first": "first epoch, a second",
-    "later": "later epochs, a second",
-    "second": "of them the second",
-    "first_batch_seconds": "first batch after, s",
+    "first": "first epoch, images/s",
+    "later": "later epochs, images/s",
+    "second": "second epoch, images/s",
+    "first_batch_seconds": "time to first batch, s",
 }
 
 
@@ -35,54 +35,54 @@ def _measure(bench: Bench, machine: Machine, images: ImageSet) -> Outcome:
     rows: list[Row] = []
     lines: list[str] = []
     raw = {}
-    for how, contenders in _ways(bench, images).items():
-        results = machine.in_turns(contenders, bench.plan.turns, f"input, {images.name}, {how}")
+    for how, candidates in _ways(bench, images).items():
+        results = machine.run_rounds(candidates, bench.plan.rounds, f"input, {images.name}, {how}")
         rows += _rows(results, how, images)
-        lines += details(f"Input, {images.name}, {how}: {images.counts.training:,} images an epoch", results, COLUMNS)
+        lines += details(f"Input, {images.name}, {how}: {images.counts.training:,} images per epoch", results, COLUMNS)
         raw[how] = results
     if not bench.torch:
         rows.append(not_measured("input rate of torch's DataLoader", images.name, "–", "torch is not installed"))
     return Outcome(rows, lines, raw)
 
 
-def _ways(bench: Bench, images: ImageSet) -> dict[str, list[Contender]]:
+def _ways(bench: Bench, images: ImageSet) -> dict[str, list[Candidate]]:
     given = {"folder": str(images.training), "images": images.counts.training}
 
-    def contender(name: str, call: str, **settings: Any) -> Contender:
-        return Contender(name, f"benchmarks.{call}", given | settings)
+    def candidate(name: str, call: str, **settings: Any) -> Candidate:
+        return Candidate(name, f"benchmarks.{call}", given | settings)
 
     arrays = [
-        contender(PODIUM, "podium_side:arrays"),
-        contender("ImageDataGenerator", "peers.image_data_generator:arrays"),
-        contender("tf.data", "peers.tf_data:arrays"),
+        candidate(PODIUM, "podium_side:arrays"),
+        candidate("ImageDataGenerator", "peers.image_data_generator:arrays"),
+        candidate("tf.data", "peers.tf_data:arrays"),
     ]
     if bench.torch:
-        arrays.append(contender("torch", "peers.torch_loader:arrays"))
+        arrays.append(candidate("torch", "peers.torch_loader:arrays"))
     if images.name != bench.sources[0].name:
         return {"as arrays": arrays}
     fed = [
-        contender(PODIUM, "podium_side:fit"),
-        contender("ImageDataGenerator", "peers.image_data_generator:fit"),
-        contender("tf.data", "peers.tf_data:fit"),
+        candidate(PODIUM, "podium_side:fit"),
+        candidate("ImageDataGenerator", "peers.image_data_generator:fit"),
+        candidate("tf.data", "peers.tf_data:fit"),
     ]
     if bench.plan.variants:
         as_set = {"workers": 2, "use_multiprocessing": True}
-        fed.append(contender("ImageDataGenerator, 2 processes", "peers.image_data_generator:fit", **as_set))
-    return {"as arrays": arrays, "as fit is fed": fed}
+        fed.append(candidate("ImageDataGenerator, 2 processes", "peers.image_data_generator:fit", **as_set))
+    return {"as arrays": arrays, "in fit": fed}
 
 
 def _rows(results: Results, how: str, images: ImageSet) -> list[Row]:
-    peers = {name: turns for name, turns in results.items() if name != PODIUM}
-    from_files = {name: turns for name, turns in peers.items() if name != IN_MEMORY}
+    peers = {name: rounds for name, rounds in results.items() if name != PODIUM}
+    from_files = {name: rounds for name, rounds in peers.items() if name != IN_MEMORY}
 
     def against(among: Results, what: str, target: str, key: str, bound: float | None) -> Row:
         peer = best(among, key)
         mine, theirs = column(results[PODIUM], key), column(among[peer], key)
         return compared(f"{what}, {how}", images.name, target, mine, theirs, peer, at_least=bound)
 
-    later = "later epochs' input rate"
+    later = "input rate of later epochs"
     return [
-        against(peers, "first epoch's input rate", "at least the best peer's", "first", 1.0),
-        against(from_files, later, "at least 3 times the best peer's", "later", 3.0),
-        against({IN_MEMORY: peers[IN_MEMORY]}, f"{later}, the peer's in memory", "–", "later", None),
+        against(peers, "input rate of the first epoch", "at least that of the best peer", "first", 1.0),
+        against(from_files, later, "at least 3 times that of the best peer", "later", 3.0),
+        against({IN_MEMORY: peers[IN_MEMORY]}, f"{later}, peer in memory", "–", "later", None),
     ]

@@ -1,6 +1,6 @@
-"""`podium --help` against `kaggle --version`: what a light command takes to start.
+"""`podium --help` compared with `kaggle --version`: the start-up time of a light command.
 
-Both run without a credential that anyone would accept, and neither asks a server.
+Both run with invalid credentials, and neither sends a request.
 """
 
 import os
@@ -14,13 +14,14 @@ from typing import Any
 
 from benchmarks.figures import Outcome, column, compared, details
 from benchmarks.plan import Bench
-from benchmarks.rounds import Contender, Machine
+from benchmarks.rounds import Candidate, Machine
 
-WHAT, TARGET = "`podium --help` against `kaggle --version`", "at most half the time"
+WHAT, TARGET = "`podium --help` compared with `kaggle --version`", "at most half the time"
+COMMANDS = (["podium", "--help"], ["kaggle", "--version"])
 
 
 def seconds(words: list[str], times: int) -> dict[str, Any]:
-    """The middle of some starts; one before them, so that all that is read lies in memory."""
+    """The median of several starts, after one that reads all files into the page cache."""
     program = Path(sys.executable).parent / words[0]
     spent = []
     with tempfile.TemporaryDirectory() as home:
@@ -34,13 +35,13 @@ def seconds(words: list[str], times: int) -> dict[str, Any]:
 
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
-    contenders = [
-        Contender(
+    candidates = [
+        Candidate(
             " ".join(words), "benchmarks.measures.start_up:seconds", {"words": words, "times": bench.plan.commands}
         )
-        for words in (["podium", "--help"], ["kaggle", "--version"])
+        for words in COMMANDS
     ]
-    results = machine.in_turns(contenders, bench.plan.turns, "start-up")
-    mine, theirs = (column(turns, "seconds") for turns in results.values())
+    results = machine.run_rounds(candidates, bench.plan.rounds, "start-up")
+    mine, theirs = (column(rounds, "seconds") for rounds in results.values())
     row = compared(WHAT, "–", TARGET, mine, theirs, "kaggle", at_most=0.5, unit=" s")
     return Outcome([row], details("Start-up", results, {"seconds": "seconds"}), results)

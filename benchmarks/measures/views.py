@@ -1,16 +1,16 @@
-"""Predicting a test set through five views, against bare `predict` on as many arrays that are ready.
+"""Predicting a test set in five views, compared with `predict` alone on as many arrays in memory.
 
-Both clocks start with a built model and hold the making of its graph. podium predicts the validation images too, as
-`podium predict` does; the arrays are as many as those and the test images together, five times.
+Both start with a built model and include tracing its graph. podium also predicts the validation images, as `podium
+predict` does; the arrays are as many as the validation and the test images, five times.
 """
 
 from typing import Any
 
 from benchmarks.figures import Outcome, column, compared, details
 from benchmarks.plan import Bench
-from benchmarks.rounds import Contender, Machine
+from benchmarks.rounds import Candidate, Machine
 
-WHAT, TARGET = "five views over a test set against bare predict", "at most 8 % slower"
+WHAT, TARGET = "five views of a test set, compared with predict alone", "at most 8 % slower"
 VIEWS = ["identity", "horizontal_flip", {"scale": 1.1}, {"rotate": 5}, {"brightness": 0.1}]
 
 
@@ -26,19 +26,19 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
     def bare(_: int, before: Any) -> dict[str, Any]:
         return given | {"precision": before["podium"]["precision"], "images": seen}
 
-    contenders = [
-        Contender("podium", "benchmarks.podium_side:stage", lambda turn, _: given | {"seed": turn, "predict": True}),
-        Contender("bare predict", "benchmarks.bounds.train_steps:predict_seconds", bare),
+    candidates = [
+        Candidate("podium", "benchmarks.podium_side:stage", lambda seed, _: given | {"seed": seed, "predict": True}),
+        Candidate("predict alone", "benchmarks.bounds.train_steps:predict_seconds", bare),
     ]
-    results = machine.in_turns(contenders, bench.plan.turns, f"views, {images.name}")
-    mine, theirs = column(results["podium"], "prediction_seconds"), column(results["bare predict"], "seconds")
-    row = compared(WHAT, images.name, TARGET, mine, theirs, "bare", at_most=1.08, unit=" s")
+    results = machine.run_rounds(candidates, bench.plan.rounds, f"views, {images.name}")
+    mine, theirs = column(results["podium"], "prediction_seconds"), column(results["predict alone"], "seconds")
+    row = compared(WHAT, images.name, TARGET, mine, theirs, "predict alone", at_most=1.08, unit=" s")
     shown = {
         "podium": [{"seconds": value} for value in mine],
-        "podium, with building the model, loading, writing": [
-            {"seconds": turn["predict_seconds"]} for turn in results["podium"]
+        "podium, including building the model, loading and writing": [
+            {"seconds": result["predict_seconds"]} for result in results["podium"]
         ],
-        "bare predict": results["bare predict"],
+        "predict alone": results["predict alone"],
     }
     lines = details(
         f"Five views, {images.name}: {bench.plan.backbone} at {size} px, {seen:,} images predicted",

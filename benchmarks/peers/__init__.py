@@ -1,1 +1,1 @@
-"""What a competitor would use instead, each in one file, written as its users write it."""
+"""Other tools for the same work, each in one file, written as its users would write it."""

@@ -1,6 +1,6 @@
-"""The boot-camp way: Keras's ImageDataGenerator, Albumentations in its preprocessing_function.
+"""Keras's ImageDataGenerator, as in many courses, with Albumentations as its preprocessing_function.
 
-Keras 3 keeps it as a legacy class. `workers` was an argument of fit; it is now an attribute of the iterator.
+It is a legacy class of Keras 3. `workers` was an argument of fit and is now an attribute of the iterator.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Keras's guide to transfer learning: image_dataset_from_directory, augmentation layers, a frozen base, a head.
 
-As in the guide the base runs with training=False, and images are cached and prefetched. The guide caches after its
-augmentation, which shows every epoch the same images; here the cache comes before it, so that it augments.
+As in the guide, the base model runs with training=False, and images are cached and prefetched. The guide caches after
+the augmentation, so that every epoch has the same images; here the cache comes before it.
 """
 
 import time
@@ -53,7 +53,7 @@ def build(size: int, classes: int, weights: str | None) -> keras.Model:
 def frozen_stage(
     training: str, validation: str, size: int, epochs: int, weights: str | None, seed: int
 ) -> dict[str, Any]:
-    """The guide's whole first round of training, from folders of images to a validated head."""
+    """The guide's first training, from folders of images to a validated head."""
     keras.utils.set_random_seed(seed)
     began = time.perf_counter()
     train_ds, validation_ds = training_data(Path(training), size), validation_data(Path(validation), size)

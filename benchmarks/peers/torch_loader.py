@@ -1,6 +1,6 @@
-"""torch's DataLoader with two workers, images read by OpenCV, Albumentations.
+"""torch's DataLoader with two workers, OpenCV and Albumentations.
 
-Its users mostly normalise here too; that is left out, as everyone else's model does it.
+Most users also normalise the images here; this is left out, since the model does it for the other candidates.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
 
 WORKERS = 2
 
-cv2.setNumThreads(0)  # the workers are the parallelism
+cv2.setNumThreads(0)  # parallelism comes from the workers
 
 
 class Images(Dataset):

@@ -1,4 +1,4 @@
-"""The benchmark in its short form: every row is there, and nothing has collapsed. It asserts no speed."""
+"""The short benchmark has every row. Speed is not asserted, except that nothing is ten times as slow as its peer."""
 
 import json
 import math
@@ -9,52 +9,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COLLAPSED = 10
-"""How many times as slow as a peer podium may be here, where start-up is nearly all that is measured."""
-RATES = ("first epoch's input rate", "later epochs' input rate", "input rate with nothing")
-TIMES = ("a full stage", "five views", "`podium --help`")
+MOST_TIMES_SLOWER = 10
+"""Than a peer: in the short benchmark, most of the time is start-up."""
+RATES = ("input rate",)
+TIMES = ("full stage", "five views", "`podium --help`")
+ROWS = (
+    *("input rate of the first epoch, as arrays", "input rate of the first epoch, in fit"),
+    *("input rate of later epochs, as arrays", "input rate of later epochs, in fit"),
+    *("input rate with nothing but decode and resize", "frozen stage", *TIMES),
+    *("rows: time", "rows: writing and checking", "rows: memory", "training memory"),
+)
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    out, keep = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("keep")
-    words = [sys.executable, "-m", "benchmarks", "--short", "--out", out, "--keep", keep]
+def run_short(folder, *options):
+    words = [sys.executable, "-m", "benchmarks", "--short", *options, "--out", folder, "--keep", folder / "images"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return out
+    return json.loads((folder / "results.json").read_text())["rows"], (folder / "results.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def rows(results):
-    return json.loads((results / "results.json").read_text())["rows"]
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        *("first epoch's input rate, as arrays", "first epoch's input rate, as fit is fed"),
-        *("later epochs' input rate, as arrays", "later epochs' input rate, as fit is fed"),
-        *("input rate with nothing but decode and resize", "frozen stage", *TIMES),
-        *("rows: time", "rows: writing and checking", "rows: memory", "training memory"),
-    ],
-)
-def test_every_figure_to_reach_has_its_row_and_a_finite_ratio(rows, what):
-    (row,) = [row for row in rows if row["what"].startswith(what)]
-    assert math.isfinite(row["ratio"])
-    assert row["is_met"] in (True, False)
-
-
-def test_no_rate_and_no_time_has_collapsed(rows):
-    ratios = {row["what"]: row["ratio"] for row in rows}
-    for what, ratio in ratios.items():
+@pytest.mark.slow
+def test_every_measure_writes_its_rows(tmp_path):
+    rows, page = run_short(tmp_path)
+    for what in ROWS:
+        (row,) = [row for row in rows if row["what"].startswith(what)]
+        assert math.isfinite(row["ratio"])
+        assert row["is_met"] in (True, False)
         if what.startswith(RATES):
-            assert ratio > 1 / COLLAPSED, what
+            assert row["ratio"] > 1 / MOST_TIMES_SLOWER, what
         if what.startswith(TIMES):
-            assert ratio < COLLAPSED, what
-
-
-def test_the_page_has_the_table_the_machine_and_what_was_not_measured(results, rows):
-    page = (results / "results.md").read_text()
+            assert row["ratio"] < MOST_TIMES_SLOWER, what
     assert all(f"| {row['what']} |" in page for row in rows)
-    assert "- tensorflow: " in page
     assert "torch is not installed" in page

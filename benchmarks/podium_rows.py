@@ -84,15 +84,16 @@ def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], 
 
 def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
     """A submission with labels, for this many test rows."""
-    from podium.submission.check import check_submission
+    from podium.submission.check import find_problems
+    from podium.submission.spec import SubmissionSpec
     from podium.submission.write import write_submission
 
     sample, ids = Path("sample.csv"), [f"{number:08}.jpg" for number in range(count)]
     sample.write_text("Id,Category\n" + "".join(f"{name},0\n" for name in ids))
     probs = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), size=count)
-    named = {"sample": sample, "id_column": "Id", "label_column": "Category", "format": "label", "columns": {}}
-    path = timed("writing", lambda: write_submission(ids, CLASSES, probs, folder=Path("out"), name="many", **named))
-    problems = timed("checking", lambda: check_submission(path, classes=CLASSES, **named))
+    spec = SubmissionSpec(sample, "label", "Id", "Category", CLASSES, {})
+    path = timed("writing", lambda: write_submission(spec, ids, probs, folder=Path("out"), name="many"))
+    problems = timed("checking", lambda: find_problems(path, spec))
     assert not problems, problems
 
 

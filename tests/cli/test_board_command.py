@@ -1,5 +1,6 @@
-"""`podium board`: offline what the ledger says, with --sync what Kaggle says, and the chart beside it."""
+"""`podium board`: the ledger, with --sync updated from Kaggle, and the chart."""
 
+import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -48,7 +49,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "configs" / "competitions" / "cars.yaml").write_text(COMPETITION)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
-    # Nothing but loopback answers, and no stand-in is there: whoever asks Kaggle fails.
+    # No server listens there: requests to Kaggle fail.
     monkeypatch.setenv("PODIUM_KAGGLE_ENDPOINT", "http://127.0.0.1:9")
     return tmp_path
 
@@ -79,7 +80,7 @@ def podium(monkeypatch, capsys):
 # Offline
 
 
-def test_the_board_tells_the_ledger_the_agreement_and_whom_to_trust_and_asks_nobody(podium, ledger, here):
+def test_board_shows_submissions_agreement_and_ranking_without_internet(podium, ledger, here):
     ledger.add(row(5, 0.966, 0.967))
     ledger.change(row(4), place=3, teams=40)
     code, out, err = podium("board")
@@ -96,12 +97,12 @@ time (UTC)        file                    message  cross-validation   public  pr
 2026-01-06 12:00  blend__20260105-120000  try 5     0.9660 ± 0.0030  0.96700
 cross-validation against leaderboard, 5 submissions with both scores: Pearson 0.97 (95 % interval 0.61 to 1.00), \
 Spearman 0.90 (95 % interval -0.17 to 1.00)
-the leaderboard less cross-validation: -0.0024 ± 0.0010 on average
-which to trust: by cross-validation; less than two standard errors behind the best is a tie (the errors taken as \
-independent, which is careful)
-the leaderboard is not proven to follow cross-validation (that needs both intervals above 0): public scores decide \
-nothing
-  1=  blend__20260104-120000  0.9680 ± 0.0030  the best
+leaderboard minus cross-validation: -0.0024 ± 0.0010 on average
+ranked by cross-validation; less than two standard errors behind the best is a tie (errors are taken as \
+independent, which is cautious)
+it is not proven that the leaderboard follows cross-validation (both intervals must be above 0): public scores are \
+not used
+  1=  blend__20260104-120000  0.9680 ± 0.0030  best
   1=  blend__20260105-120000  0.9660 ± 0.0030  tie: 0.0020 behind, two standard errors are 0.0085
   1=  blend__20260102-120000  0.9600 ± 0.0030  tie: 0.0080 behind, two standard errors are 0.0085
   4   blend__20260103-120000  0.9550 ± 0.0030  0.0130 behind, two standard errors are 0.0085
@@ -111,7 +112,7 @@ chart: submissions/board.png"""
     assert (here / "submissions" / "board.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_chart_may_go_elsewhere_and_only_the_last_ones_are_judged(podium, ledger, here):
+def test_out_names_the_chart_and_last_limits_the_ranking(podium, ledger, here):
     code, out, _ = podium("board", "--out", "charts/cars.png", "--last", "2")
     assert code == 0
     assert re.findall(r"^  \d=? +(\S+)", out, re.MULTILINE) == ["blend__20260104-120000", "blend__20260103-120000"]
@@ -119,18 +120,18 @@ def test_the_chart_may_go_elsewhere_and_only_the_last_ones_are_judged(podium, le
     assert not (here / "submissions" / "board.png").exists()
 
 
-def test_an_empty_ledger_says_how_it_gets_rows(podium, here):
+def test_empty_ledger_is_an_error_that_says_how_to_fill_it(podium, here):
     code, _, err = podium("board")
     assert code == 1
-    assert err.startswith("podium: submissions/ledger.csv has no row yet, so the competition must be named: ")
+    assert err.startswith("podium: submissions/ledger.csv has no rows; name a competition: ")
     code, out, _ = podium("board", "--competition", "cars")
     assert (code, out) == (
         0,
-        "nothing was submitted to cars yet; podium submit FILE -m TEXT does, board --sync asks Kaggle",
+        "no submissions to cars yet: podium submit FILE -m TEXT makes one, board --sync asks Kaggle",
     )
 
 
-def test_of_several_competitions_the_newest_one_is_told_and_the_others_named(podium, ledger, here):
+def test_newest_competition_is_shown_and_the_others_are_named(podium, ledger, here):
     ledger.add(
         row(9, competition="boats", file="boats_a.csv", metric="log_loss", cross_validation=0.3, public_score=0.4)
     )
@@ -143,7 +144,7 @@ def test_of_several_competitions_the_newest_one_is_told_and_the_others_named(pod
         )
 
 
-def test_every_status_is_shown_and_text_is_shown_as_it_is(podium, here):
+def test_every_status_is_shown_and_messages_are_not_markup(podium, here):
     ledger = Ledger()
     for number, status in enumerate(("uploading", "pending", "error", "failed"), start=1):
         ledger.add(row(number, None, None, status=status, message=f"[red]{status} $[/red]"))
@@ -151,32 +152,45 @@ def test_every_status_is_shown_and_text_is_shown_as_it_is(podium, here):
     assert code == 0
     assert [line.split()[-1] for line in out.splitlines()[2:6]] == ["uploading", "pending", "scored", "sent"]
     assert "[red]failed $[/red]" in out
-    assert "which to trust: nothing says, since none that is scored has a cross-validation score" in out
+    assert "not ranked: no scored submission has a cross-validation score" in out
     assert "no chart: no submission has both scores yet" in out
-    assert "1 broken off while it was sent: podium board --sync asks Kaggle whether it has it" in out
+    assert "1 interrupted while being sent: podium board --sync asks Kaggle about it" in out
 
 
-def test_without_a_competition_file_nobody_says_which_way_is_better(podium, here):
+def test_unknown_direction_of_the_metric_gives_no_ranking(podium, here):
     Ledger().add(row(1, competition="boats", metric=""))
     out = podium("board")[1]
     assert out.startswith("submissions to boats (metric unknown)\n")
-    assert "which to trust: no competition file says which way is better; name one with --competition FILE" in out
+    assert "not ranked: it is unknown whether a higher score is better; name a file with --competition FILE" in out
 
 
-def test_a_damaged_ledger_is_one_line(podium, ledger, here):
+def test_invalid_ledger_is_one_line(podium, ledger, here):
     ledger.path.write_text(ledger.path.read_text().replace("0.948", "good"))
     assert podium("board") == (
         1,
         "",
         "podium: submissions/ledger.csv line 2: public_score is 'good'; expected a number or nothing; nothing was"
-        " changed: mend it by hand, or move it away, and podium board --sync brings in what Kaggle knows\n",
+        " changed: fix it, or move it away and let podium board --sync create it from what Kaggle knows\n",
     )
 
 
-def test_wrong_names_are_told(podium, ledger, here):
+def test_missing_competition_file_is_one_line(podium, ledger, here):
     assert (
         podium("board", "--competition", "none.yaml")[2] == "podium: none.yaml  no such file; is . the right folder?\n"
     )
+
+
+def test_json_has_submissions_agreement_and_ranking(podium, ledger, here):
+    code, out, err = podium("board", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert (content["competition"], content["metric"], content["higher_is_better"]) == ("cars", "accuracy", True)
+    first = content["submissions"][0]
+    assert (first["ref"], first["cross_validation"], first["private_score"]) == (101, 0.95, None)
+    assert content["agreement"]["points"] == 4
+    assert content["agreement"]["pearson"]["value"] == pytest.approx(0.98, abs=0.02)
+    assert [one["rank"] for one in content["ranking"]] == [1, 1, 3, 4]
+    assert content["chart"] == "submissions/board.png"
 
 
 # With Kaggle
@@ -194,7 +208,7 @@ def at_kaggle(standin, competition, content, description, name="cars_x.csv"):
     return standin.competition_methods._made(competition, name, content.encode(), description)
 
 
-def test_sync_brings_in_what_was_made_elsewhere_with_scores_and_places(podium, here, cars, standin):
+def test_sync_adds_submissions_made_elsewhere_with_scores_and_places(podium, here, cars, standin):
     mine = at_kaggle(standin, cars, "0.966", "mine [podium 000000000004]", "cars_mine.csv")
     Ledger().add(row(4, 0.968, None, status="pending", ref=mine.ref, file="cars_mine.csv"))
     at_kaggle(standin, cars, "0.951", "by hand")
@@ -206,7 +220,7 @@ def test_sync_brings_in_what_was_made_elsewhere_with_scores_and_places(podium, h
     )
     code, out, err = podium("board", "--sync")
     assert (code, err) == (0, "")
-    assert out.splitlines()[0] == "cars: 2 submissions made elsewhere brought in, 1 changed; 4 teams on the leaderboard"
+    assert out.splitlines()[0] == "cars: 2 submissions made elsewhere added, 1 updated; 4 teams on the leaderboard"
     rows = Ledger().rows("cars")
     assert [(one["message"], one.status, one.public_score, one["place"], one["teams"]) for one in rows] == [
         ("try 4", "complete", 0.966, "2", "4"),
@@ -216,47 +230,47 @@ def test_sync_brings_in_what_was_made_elsewhere_with_scores_and_places(podium, h
     assert [one.cross_validation for one in rows] == [0.968, None, 0.955]
     assert [one["sha256"] for one in rows][1:] == ["", ""]
     before = Ledger().path.read_bytes()
-    assert podium("board", "--sync")[1].startswith("cars: 0 submissions made elsewhere brought in, 0 changed; 4 teams")
+    assert podium("board", "--sync")[1].startswith("cars: 0 submissions made elsewhere added, 0 updated; 4 teams")
     assert Ledger().path.read_bytes() == before
 
 
-def test_sync_mends_what_a_killed_sending_left(podium, here, cars, standin):
+def test_sync_completes_interrupted_submissions(podium, here, cars, standin):
     ledger = Ledger()
     ledger.add(row(1, public=None, status="uploading", ref=None))
     ledger.add(row(2, public=None, status="uploading", ref=None))
     there = at_kaggle(standin, cars, "0.95", "try 2 [podium 000000000002]")
     code, out, _ = podium("board", "--sync")
     assert code == 0
-    assert "broken off" not in out
+    assert "interrupted" not in out
     assert [(one.status, one.ref, one["error"]) for one in ledger.rows()] == [
-        ("failed", None, "broken off before Kaggle had it"),
+        ("failed", None, "interrupted before it reached Kaggle"),
         ("complete", there.ref, ""),
     ]
 
 
-def test_sync_works_without_a_ledger_where_the_competition_is_named(podium, here, cars, standin):
+def test_sync_needs_no_ledger_if_the_competition_is_named(podium, here, cars, standin):
     at_kaggle(standin, cars, "0.951", "by hand")
     assert podium("board", "--sync")[0] == 1
     assert podium("board", "--sync", "--competition", "cars")[0] == 0
     assert [one["message"] for one in Ledger().rows()] == ["by hand"]
 
 
-def test_private_scores_appear_when_kaggle_shows_them(podium, here, cars, standin):
+def test_private_scores_are_added_when_kaggle_shows_them(podium, here, cars, standin):
     at_kaggle(standin, cars, "0.951", "by hand")
     podium("board", "--sync", "--competition", "cars")
     cars.shows_private = True
     out = podium("board", "--sync")[1]
-    assert "1 changed" in out
+    assert "1 updated" in out
     assert re.search(r"0\.95100 +0\.95100 +3 of 4", out)
 
 
-def test_many_submissions_and_teams_are_read_to_the_last_page(podium, here, cars, standin):
+def test_all_pages_of_submissions_and_teams_are_read(podium, here, cars, standin):
     cars.others = {f"team {number}": 0.5 + number / 1000 for number in range(250)}
     for number in range(130):
         at_kaggle(standin, cars, f"{0.5 + number / 1000}", f"number {number}")
     code, out, _ = podium("board", "--sync", "--competition", "cars")
     assert code == 0
-    assert out.startswith("cars: 130 submissions made elsewhere brought in, 0 changed; 251 teams on the leaderboard")
+    assert out.startswith("cars: 130 submissions made elsewhere added, 0 updated; 251 teams on the leaderboard")
     assert len(Ledger().rows()) == 130
 
 
@@ -264,32 +278,17 @@ CALLS = ["ListSubmissions", "GetLeaderboard"]
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.status(429, retry_after=0),
-        Fault.status(500),
-        Fault.status(503),
-        Fault.reset_before(),
-        Fault.reset_midway(),
-        Fault.truncated(),
-        Fault.malformed(),
-        Fault.stall(),
-    ],
-    ids=lambda fault: f"{fault.kind}{fault.code or ''}",
-)
-def test_a_problem_that_passes_is_retried(podium, here, cars, standin, call, fault):
+def test_passing_failure_is_retried(podium, here, cars, standin, call):
     at_kaggle(standin, cars, "0.951", "by hand")
-    standin.fail(call, fault)
+    standin.fail(call, Fault.status(503))
     code, _, err = podium("board", "--sync", "--competition", "cars")
     assert (code, err) == (0, "")
     assert [one["place"] for one in Ledger().rows()] == ["3"]
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("code", [401, 403, 404, 500])
-def test_a_problem_that_stays_is_one_line_and_loses_nothing(podium, here, cars, ledger, standin, call, code):
-    standin.fail(call, Fault.status(code), times=None)
+def test_lasting_failure_is_one_line_and_loses_no_row(podium, here, cars, ledger, standin, call):
+    standin.fail(call, Fault.status(403), times=None)
     exit_code, _, err = podium("board", "--sync")
     assert exit_code == 1
     assert len(err.splitlines()) == 1

@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one line for what can be mended, a traceback only when asked."""
 
+import json
 import os
 import re
 import signal
@@ -147,14 +148,16 @@ def test_debug_shows_where_a_failure_came_from(here):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
-    assert done.stderr.splitlines()[-1].endswith("SubmissionError: no file none.csv to check; give a submission CSV")
+    assert done.stderr.splitlines()[-1].endswith(
+        "SubmissionError: there is no file none.csv; podium blend and podium run write one to submissions/"
+    )
 
 
 def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
     def full(*_):
         raise OSError(28, "No space left on device", "answers.csv")
 
-    monkeypatch.setattr("podium.cli.submissions.submission_problems", full)
+    monkeypatch.setattr("podium.workflows.submit.find_problems", full)
     assert podium("check", submission()) == (
         1,
         "",
@@ -165,7 +168,7 @@ def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
 # podium check
 
 
-def test_a_good_submission_may_be_sent(podium, submission):
+def test_valid_submission(podium, submission):
     assert podium("check", submission()) == (
         0,
         "submissions/tiny-squares_blend__20260101-120000.csv: valid, ready to submit\n",
@@ -177,8 +180,8 @@ def test_one_problem_is_one_line(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,red\nb,bule\n"))
     assert (code, out) == (1, "")
     assert err == (
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted: line 3 has a label that"
-        " does not exist, 'bule'; did you mean 'blue'?\n"
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv is not a valid submission: line 3 has an"
+        " unknown label, 'bule'; did you mean 'blue'?\n"
     )
 
 
@@ -186,29 +189,44 @@ def test_many_problems_are_listed(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,green\nc,red\n"))
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted:",
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv is not a valid submission:",
         "  1 ids missing: 'b'; expected all 2 of sample-submission.csv",
         "  1 ids not in the sample (first on line 3): 'c'; expected ids like 'a', …",
-        "  line 2 has a label that does not exist, 'green'; expected one of 'red', 'blue'",
+        "  line 2 has an unknown label, 'green'; expected one of 'red', 'blue'",
     ]
 
 
-def test_a_file_that_is_not_there_is_told(podium, here):
-    assert podium("check", "none.csv") == (1, "", "podium: no file none.csv to check; give a submission CSV\n")
+def test_problems_as_json(podium, submission):
+    path = submission("Id,Category\na,red\nb,bule\n")
+    code, out, err = podium("check", path, "--json")
+    assert (code, err) == (1, "")
+    problem = "line 3 has an unknown label, 'bule'; did you mean 'blue'?"
+    assert json.loads(out) == {"file": str(path), "valid": False, "problems": [problem]}
 
 
-def test_the_competition_is_found_by_the_files_name_or_named(podium, submission):
-    stray = submission(name="blend.csv")
-    code, _, err = podium("check", stray)
+def test_missing_file_is_one_line(podium, here):
+    code, out, err = podium("check", "none.csv")
+    assert (code, out) == (1, "")
+    assert err == "podium: there is no file none.csv; podium blend and podium run write one to submissions/\n"
+
+
+def test_competition_is_found_by_the_name_of_the_file_or_named(podium, submission):
+    path = submission(name="blend.csv")
+    code, _, err = podium("check", path)
     assert code == 1
     assert err == (
-        "podium: blend.csv does not begin with the slug of a competition in configs/competitions (tiny-squares);"
-        " name the competition file with --competition\n"
+        "podium: blend.csv does not start with the slug of a competition file (available: tiny-squares); name one with"
+        " --competition\n"
     )
-    assert podium("check", stray, "--competition", "configs/competitions/tiny.yaml")[0] == 0
+    for name in ("configs/competitions/tiny.yaml", "tiny-squares"):
+        assert podium("check", path, "--competition", name)[0] == 0
+    assert (
+        "there is no competition file for none (available: tiny-squares)"
+        in podium("check", path, "--competition", "none")[2]
+    )
 
 
-def test_the_sample_is_found_in_the_data_or_named(podium, submission, here, monkeypatch):
+def test_sample_is_found_in_the_data_or_named(podium, submission, here, monkeypatch):
     (here / "data" / "tiny-squares").rename(here / "elsewhere")
     assert "no data for tiny-squares" in podium("check", submission())[2]
     assert podium("check", submission(), "--data", "elsewhere")[0] == 0
@@ -240,7 +258,7 @@ def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exit
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr("podium.cli.submissions.competition_of", interrupted)
+    monkeypatch.setattr("podium.workflows.submit.find_competition", interrupted)
     monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
     with pytest.raises(SystemExit) as ended:
         main()

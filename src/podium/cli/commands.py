@@ -47,16 +47,16 @@ COMMANDS = {
         "Find the largest and the fastest batch for this machine, by train steps of the member's own model.",
     ),
     "check": Command(
-        "submissions.check",
-        "Compare a submission with the sample: columns, ids, answers, repeats. All problems are told at once.",
+        "leaderboard.check",
+        "Check a submission against the sample: columns, ids, answers, repeats. All problems are reported at once.",
     ),
     "submit": Command(
         "leaderboard.submit",
-        "Check a CSV, send it to the leaderboard once, wait for its score, and note all of it in the ledger.",
+        "Check a CSV, submit it once, wait for its score, and record it in the ledger.",
     ),
     "board": Command(
         "leaderboard.board",
-        "Tell what was submitted, how cross-validation and leaderboard go together, and which submission to trust.",
+        "Show the submissions, how well cross-validation and leaderboard agree, and which submission to trust.",
     ),
     "schema": Command(
         "schema.schema", "Print the JSON Schema of a kind of config, for editors that check and complete YAML."
@@ -69,6 +69,6 @@ COMMANDS = {
 GROUPS = {
     "data": "Get data.",
     "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search and cut images.",
-    "kernel": "Kaggle's kernels: build the script, rehearse, push, follow, fetch.",
+    "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
     "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
 }

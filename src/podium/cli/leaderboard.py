@@ -1,69 +1,94 @@
-"""`podium submit` and `podium board`: onto the leaderboard, and what it says."""
+"""`podium check`, `podium submit` and `podium board`."""
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podium.cli.options import Data, Debug, Runs, make_console
-from podium.cli.submissions import CompetitionFile, SampleFile, competition_named, competition_of
-from podium.config.competition import Competition
-from podium.config.kaggle_names import SLUG, KernelRef
-from podium.config.loading import load_competition
-from podium.errors import PodiumError, SubmissionError
-from podium.evaluation.metrics import METRICS
-from podium.kaggle.records import read_record
-from podium.paths import data_folder, submissions_folder
+from podium.cli.options import Data, Debug, Json, Runs, make_console, print_json
+from podium.config.kaggle_names import KernelRef
 from podium.submission.board import (
-    agreement,
+    Correlation,
     agreement_lines,
-    distinct,
+    format_score,
     rule_lines,
     short_name,
-    spell_score,
     standing_lines,
-    standings,
-    with_both,
 )
+from podium.submission.check import report_problems
 from podium.submission.ledger import Ledger, Row
-from podium.workflows.download import known_competitions
-from podium.workflows.submission import print_problems, submission_problems
+from podium.workflows import leaderboard
+from podium.workflows import submit as submissions
+from podium.workflows.leaderboard import Board
 
+CompetitionFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The competition file or its slug. Default: the slug that the CSV's name starts with.",
+        show_default=False,
+    ),
+]
+SampleFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The sample submission. Default: the one in the competition's data.",
+        show_default=False,
+    ),
+]
 Message = Annotated[
-    str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it: Kaggle and the ledger keep it.")
+    str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it, for Kaggle and the ledger.")
 ]
 Kernel = Annotated[
     str | None,
     typer.Option(
-        metavar="OWNER/SLUG", help="Instead of FILE: submit what a kernel left, where only that is taken.",
+        metavar="OWNER/SLUG",
+        help="Submit the output of a kernel instead of FILE, for code competitions.",
         show_default=False,
     ),
-]  # fmt: skip
-Version = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Which version of the kernel.", show_default=False)
 ]
+Version = Annotated[int | None, typer.Option(metavar="N", min=1, help="The kernel's version.", show_default=False)]
 OutputName = Annotated[
-    str | None,
-    typer.Option("--file", metavar="NAME", help="Which of the files that the kernel left.", show_default=False),
+    str | None, typer.Option("--file", metavar="NAME", help="The file in the kernel's output.", show_default=False)
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Send it whatever podium has against it; Kaggle may still refuse.")
+    bool, typer.Option("--force", help="Send it in spite of problems, or again; Kaggle may still refuse it.")
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the score.")]
 CompetitionName = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|SLUG", help="Which competition. Else the one submitted to last.", show_default=False
+        metavar="FILE|SLUG", help="The competition. Default: the one submitted to last.", show_default=False
     ),
 ]  # fmt: skip
-Sync = Annotated[bool, typer.Option("--sync", help="Ask Kaggle first: scores, places, submissions made elsewhere.")]
-Out = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Where the chart goes. [submissions/board.png]")]
-Last = Annotated[int, typer.Option(metavar="N", min=1, help="Of so many of the newest, say which to trust.")]
+Sync = Annotated[
+    bool, typer.Option("--sync", help="Update from Kaggle first: scores, places, submissions made elsewhere.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="FILE.png", help="The chart's file. [submissions/board.png]")]
+Last = Annotated[int, typer.Option(metavar="N", min=1, help="Rank this many of the newest submissions.")]
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission CSV.")],
+    competition: CompetitionFile = None,
+    sample: SampleFile = None,
+    data: Data = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check a submission against the sample: columns, ids, answers, repeats. All problems are reported at once.
+
+    podium check submissions/podium-demo-cars_demo__20260101-120000.csv
+    """
+    problems = submissions.check_submission(file, competition, sample=sample, data=data)
+    if json:
+        print_json({"file": file, "valid": not problems, "problems": problems})
+        raise typer.Exit(1 if problems else 0)
+    report_problems(file, problems, make_console())
 
 
 def submit(
@@ -80,79 +105,43 @@ def submit(
     wait: Wait = True,
     debug: Debug = False,
 ) -> None:
-    """Check a CSV, send it to the leaderboard once, wait for its score, and note all of it in the ledger.
+    """Check a CSV, submit it once, wait for its score, and record it in the ledger.
 
     podium submit submissions/podium-demo-cars_demo__20260101-120000.csv -m "two members"
 
     podium submit --kernel OWNER/SLUG --version 3 --file submission.csv -m "two members"
     """
-    from podium.workflows import submit as steps
-
     console = make_console()
-    parcel: steps.CsvFile | steps.KernelOutput
     if kernel is not None:
         if file is not None:
             raise typer.BadParameter("give FILE or --kernel, not both")
         if output is None:
-            raise typer.BadParameter("--kernel needs --file too")
-        ref = _version_of(kernel, version)
-        slug = competition_named(competition).slug if competition else _competition_of(ref, runs)
-        if not force and (".partial." in output or steps.name_problems(output)):
-            raise SubmissionError(
-                f"{output} is partial or of a dry run, as its name says; submit what the whole chain made"
-            )
-        parcel = steps.kernel_output(slug, ref, output, runs)
+            raise typer.BadParameter("--kernel requires --file")
+        ref = _with_version(kernel, version)
+        row = submissions.submit_kernel(
+            ref, output, message, competition, runs=runs, force=force, wait=wait, console=console
+        )
     else:
         if file is None:
             raise typer.BadParameter("give a submission CSV, or --kernel, --version and --file")
         if version is not None or output is not None:
-            raise typer.BadParameter("--version and --file go with --kernel")
-        if not file.is_file():
-            raise SubmissionError(f"no file {file} to submit; podium blend and podium run write one to submissions/")
-        asked = competition_named(competition) if competition else competition_of(file)
-        _check(file, asked, sample, data, force, console)
-        parcel = steps.csv_file(asked.slug, file, runs)
-    row = steps.submit(parcel, message, console, force=force, wait=wait)
+            raise typer.BadParameter("--version and --file require --kernel")
+        row = submissions.submit(
+            file, message, competition, sample=sample, data=data, runs=runs, force=force, wait=wait, console=console
+        )
     if row.status == "pending":
-        console.print("not waited for: podium board --sync asks for its score")
+        console.print("its score is not known yet: podium board --sync asks for it")
     else:
-        console.print(f"{steps.score_line(row)}; {Ledger().path} has its row")
+        console.print(f"{submissions.score_line(row)}; recorded in {Ledger().path}")
 
 
-def _competition_of(ref: KernelRef, runs: Path) -> str:
-    """What a kernel that was pushed from here is attached to."""
-    attached = read_record(runs, ref).facts.get("metadata", {}).get("competition_sources", [])
-    if len(attached) != 1:
-        raise typer.BadParameter(f"{ref} was not pushed from here for one competition: say --competition too")
-    return str(attached[0])
-
-
-def _version_of(kernel: str, version: int | None) -> KernelRef:
+def _with_version(kernel: str, version: int | None) -> KernelRef:
     ref = KernelRef.parse(kernel)
     if version is not None and ref.version not in (None, version):
-        raise typer.BadParameter(f"--kernel names version {ref.version}, --version {version}: give one of them")
+        raise typer.BadParameter(f"--kernel names version {ref.version}, --version {version}")
     if version is None and ref.version is None:
-        raise typer.BadParameter("--kernel needs --version too: a submission is of one version")
+        raise typer.BadParameter("--kernel requires --version")
     return ref if version is None else ref.at(version)
-
-
-def _check(
-    file: Path, asked: Competition, sample: Path | None, data: Path | None, force: bool, console: Console
-) -> None:
-    from podium.workflows.submit import name_problems
-
-    try:
-        place = sample or data_folder(asked.slug, data) / asked.submission.sample
-        problems = submission_problems(file, asked, place)
-    except PodiumError as error:
-        if not force:
-            raise
-        problems = [f"not checked: {error}"]
-    problems = [*name_problems(file.name), *problems]
-    if not force:
-        print_problems(file, problems, console)
-    for problem in problems if force else ():
-        console.print(f"{file}: {problem} (sent all the same: --force)", markup=False)
 
 
 def board(
@@ -161,71 +150,105 @@ def board(
     runs: Runs = Path("runs"),
     out: Out = None,
     last: Last = 10,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what was submitted, how cross-validation and leaderboard go together, and which submission to trust.
+    """Show the submissions, how well cross-validation and leaderboard agree, and which submission to trust.
 
-    Without --sync it asks nobody. The same is drawn in submissions/board.png.
+    Also draws the chart submissions/board.png. Without --sync it needs no internet.
 
     podium board --competition podium-demo-cars --sync
     """
-    console, ledger = make_console(), Ledger()
-    slug, higher_is_better = _competition(competition, ledger)
-    if sync:
-        _sync(slug, higher_is_better, runs, ledger, console)
-    rows = sorted(ledger.rows(slug), key=lambda row: row.time)
-    if not rows:
-        console.print(f"nothing was submitted to {slug} yet; podium submit FILE -m TEXT does, board --sync asks Kaggle")
+    result = leaderboard.board(competition, sync=sync, runs=runs, out=out, last=last)
+    if json:
+        print_json(_as_json(result))
+    else:
+        _print_board(result, make_console())
+
+
+def _as_json(board: Board) -> dict[str, Any]:
+    def correlation(found: Correlation | None) -> dict[str, float | None] | None:
+        return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
+
+    found = board.agreement
+    return {
+        "competition": board.competition,
+        "metric": board.metric or None,
+        "higher_is_better": board.higher_is_better,
+        "submissions": [_row_as_json(row) for row in board.rows],
+        "agreement": {
+            "points": found.points,
+            "pearson": correlation(found.pearson),
+            "spearman": correlation(found.spearman),
+            "gap": found.gap,
+            "gap_error": found.gap_error,
+            "is_significant": found.is_significant,
+        },
+        "ranking": [
+            {"file": one.row.name, "rank": one.rank, "behind": one.behind, "is_tied": one.is_tied}
+            for one in board.standings
+        ],
+        "chart": board.chart,
+    }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    """The cells of a row; numbers as numbers, empty cells as null."""
+    numbers = {
+        "cross_validation": row.cross_validation,
+        "standard_error": row.standard_error,
+        "public_score": row.public_score,
+        "private_score": row.private_score,
+        **{name: int(row[name]) if row[name] else None for name in ("ref", "place", "teams")},
+    }
+    return {name: text or None for name, text in row.cells.items()} | numbers
+
+
+def _print_board(board: Board, console: Console) -> None:
+    if board.synced:
+        console.print(
+            f"{board.competition}: {board.synced.added} submissions made elsewhere added, {board.synced.changed}"
+            f" updated; {board.synced.teams:,} teams on the leaderboard"
+        )
+    if not board.rows:
+        console.print(
+            f"no submissions to {board.competition} yet: podium submit FILE -m TEXT makes one, board --sync asks Kaggle"
+        )
         return
-    metric = next((row["metric"] for row in reversed(rows) if row["metric"]), "")
-    if metric in METRICS:
-        higher_is_better = METRICS[metric].higher_is_better
-    _print_table(rows, metric, higher_is_better, console)
-    _print_trust(rows, metric, higher_is_better, last, out or submissions_folder() / "board.png", console)
-    _print_others(rows, ledger, slug, console)
+    _print_table(board, console)
+    lines = agreement_lines(board.agreement)
+    if board.standings:
+        lines += [*rule_lines(board.agreement), *standing_lines(board.standings)]
+    elif board.higher_is_better is None:
+        lines.append("not ranked: it is unknown whether a higher score is better; name a file with --competition FILE")
+    else:
+        lines.append("not ranked: no scored submission has a cross-validation score")
+    lines.append(f"chart: {board.chart}" if board.chart else "no chart: no submission has both scores yet")
+    if interrupted := sum(row.status == "uploading" for row in board.rows):
+        lines.append(f"{interrupted} interrupted while being sent: podium board --sync asks Kaggle about it")
+    if board.other_competitions:
+        others = ", ".join(f"{name} ({count})" for name, count in sorted(board.other_competitions.items()))
+        lines.append(f"also in {Ledger().path}: {others}; name one with --competition")
+    for line in lines:
+        console.print(line, markup=False)
 
 
-def _competition(name: str | None, ledger: Ledger) -> tuple[str, bool | None]:
-    """The slug, and which way its metric is better, if a competition file here says so."""
-    if name is not None and not SLUG.fullmatch(name):
-        asked = load_competition(Path(name))
-        return asked.slug, METRICS[asked.metric].higher_is_better
-    if name is None:
-        rows = sorted(ledger.rows(), key=lambda row: row.time)
-        if not rows:
-            raise SubmissionError(
-                f"{ledger.path} has no row yet, so the competition must be named: podium board --competition SLUG"
-                " --sync brings in what was sent from elsewhere, podium submit FILE -m TEXT sends"
-            )
-        name = rows[-1]["competition"]
-    known = known_competitions().get(name)
-    return name, METRICS[known.competition.metric].higher_is_better if known else None
-
-
-def _sync(slug: str, higher_is_better: bool | None, runs: Path, ledger: Ledger, console: Console) -> None:
-    from podium.workflows.submit import sync
-
-    found = sync(slug, higher_is_better, runs, ledger)
-    console.print(
-        f"{slug}: {found.added} submissions made elsewhere brought in, {found.changed} changed; {found.teams:,} teams"
-        " on the leaderboard"
-    )
-
-
-def _print_table(rows: Sequence[Row], metric: str, higher_is_better: bool | None, console: Console) -> None:
-    better = {True: ", higher is better", False: ", lower is better", None: ""}[higher_is_better]
+def _print_table(board: Board, console: Console) -> None:
+    better = {True: ", higher is better", False: ", lower is better", None: ""}[board.higher_is_better]
     if not console.is_terminal:
-        console.width = 1000  # in a log lines are never broken
+        console.width = 1000  # lines of a log are not wrapped
     table = Table(
-        title=f"submissions to {rows[0]['competition']} ({metric or 'metric unknown'}{better})",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
+        title=f"submissions to {board.competition} ({board.metric or 'metric unknown'}{better})",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for heading in ("time (UTC)", "file", "message"):
         table.add_column(heading, overflow="fold")
     for heading in ("cross-validation", "public", "private", "place"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        cells = [f"{row.time:%Y-%m-%d %H:%M}", short_name(row), row["message"], spell_score(row), _public(row)]
+    for row in board.rows:
+        cells = [f"{row.time:%Y-%m-%d %H:%M}", short_name(row), row["message"], format_score(row), _public(row)]
         private = "" if row.private_score is None else f"{row.private_score:.5f}"
         place = f"{row['place']} of {row['teams']}" if row["place"] else ""
         table.add_row(*map(Text, [*cells, private, place]))
@@ -235,40 +258,4 @@ def _print_table(rows: Sequence[Row], metric: str, higher_is_better: bool | None
 def _public(row: Row) -> str:
     if row.public_score is not None:
         return f"{row.public_score:.5f}"
-    return {"complete": "", "error": "not scored", "failed": "never sent"}.get(row.status, row.status)
-
-
-def _print_trust(
-    rows: Sequence[Row], metric: str, higher_is_better: bool | None, last: int, out: Path, console: Console
-) -> None:
-    both, found = with_both(rows), agreement(rows)
-    lines = agreement_lines(found)
-    ranked = distinct([row for row in rows if row.cross_validation is not None and row.status == "complete"])[-last:]
-    best = None
-    if not ranked:
-        lines.append("which to trust: nothing says, since none that is scored has a cross-validation score")
-    elif higher_is_better is None:
-        lines.append("which to trust: no competition file says which way is better; name one with --competition FILE")
-    else:
-        order = standings(ranked, higher_is_better, found.is_proven)
-        best = order[0].row
-        lines += [*rule_lines(found), *standing_lines(order, short_name)]
-    if both:
-        from podium.submission.chart import draw_board
-
-        draw_board(both, out, metric=metric, higher_is_better=higher_is_better, best=best)
-        lines.append(f"chart: {out}")
-    else:
-        lines.append("no chart: no submission has both scores yet")
-    for line in lines:
-        console.print(line, markup=False)
-
-
-def _print_others(rows: Sequence[Row], ledger: Ledger, slug: str, console: Console) -> None:
-    lost = sum(row.status == "uploading" for row in rows)
-    if lost:
-        console.print(f"{lost} broken off while it was sent: podium board --sync asks Kaggle whether it has it")
-    others = Counter(row["competition"] for row in ledger.rows() if row["competition"] != slug)
-    if others:
-        told = ", ".join(f"{name} ({count})" for name, count in sorted(others.items()))
-        console.print(f"also in {ledger.path}: {told}; name one with --competition")
+    return {"complete": "", "error": "not scored", "failed": "not sent"}.get(row.status, row.status)

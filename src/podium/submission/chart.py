@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NAMED = 30
-"""Older submissions are points without a number: more names are no longer read."""
-LONGEST_LINE = 54
+"""Older submissions are points without a number."""
+MAX_LINE = 54
 POINT, BEST, OLD, LINE = "#2f6db5", "#d9632a", "#b4bac2", "#7a828c"
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in pixels."""
@@ -25,8 +25,8 @@ Box = tuple[float, float, float, float]
 def draw_board(
     rows: Sequence[Row], path: Path, *, metric: str, higher_is_better: bool | None, best: Row | None
 ) -> None:
-    """Write the chart of submissions, oldest first, that have both scores. `best` is the first to trust."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it looks for fonts
+    """Draw the submissions that have both scores, oldest first. `best` is highlighted."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its search for fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,7 +66,7 @@ def _draw_points(axes: "Axes", rows: Sequence[Row], best: Row | None) -> None:
 
 
 def _set_limits(axes: "Axes", rows: Sequence[Row]) -> None:
-    """All points with their errors, and some room; where values hardly differ, they are not blown up to fill it."""
+    """Show all points with their errors and a margin; small differences are not stretched over the whole chart."""
     errors = [row.standard_error or 0.0 for row in rows]
     left = min(_x(row) - error for row, error in zip(rows, errors, strict=True))
     right = max(_x(row) + error for row, error in zip(rows, errors, strict=True))
@@ -78,7 +78,7 @@ def _set_limits(axes: "Axes", rows: Sequence[Row]) -> None:
 
 
 def _draw_lines(axes: "Axes", rows: Sequence[Row]) -> None:
-    """Equal scores, if that line is in sight, and from three submissions on the straight line nearest to them."""
+    """The line of equal scores, if visible, and for three submissions or more a fitted line."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     if max(left, low) < min(right, high):
         axes.plot([left, right], [left, right], color=LINE, linewidth=1, linestyle=(0, (5, 4)), label="equal scores")
@@ -114,7 +114,7 @@ def _write_axes(axes: "Axes", rows: Sequence[Row], metric: str, higher_is_better
 
 
 def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | None) -> None:
-    """Beside the chart, a line a number: the day, and what was said of it."""
+    """Next to the chart, list the numbered submissions: date and message."""
     height = figure.get_figheight()
     figure.text(0.635, 1 - 0.42 / height, "submission", fontsize=9, weight="bold", va="top")
     for place, row in enumerate(named):
@@ -126,15 +126,15 @@ def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | N
         )  # fmt: skip
     if best is not None:
         last = 1 - (0.80 + 0.21 * len(named)) / height
-        figure.text(0.635, last, "in orange: the first to trust", fontsize=8, color=BEST, va="top")
+        figure.text(0.635, last, "in orange: ranked first", fontsize=8, color=BEST, va="top")
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"
+    return text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
 
 
 def _drawable(text: str) -> str:
-    """The font has no emoji and no Chinese; matplotlib would warn and draw boxes."""
+    """Replace characters that the font does not have; matplotlib would warn about them."""
     from matplotlib.font_manager import findfont, get_font
 
     known = get_font(findfont("DejaVu Sans Mono")).get_charmap()
@@ -142,26 +142,26 @@ def _drawable(text: str) -> str:
 
 
 def _number_points(figure: "Figure", axes: "Axes", rows: Sequence[Row], first: int) -> None:
-    """Each number beside its point, where nothing is yet; a thin line leads to one that had to go far."""
+    """Write each number near its point without overlap; a thin line connects distant ones."""
     from matplotlib.patheffects import withStroke
 
     scale = figure.dpi / 72
-    spots = [tuple(axes.transData.transform((_x(row), _y(row)))) for row in rows]
-    taken: list[Box] = [_around(x, y, 4.5 * scale, 4.5 * scale) for x, y in spots]
+    positions = [tuple(axes.transData.transform((_x(row), _y(row)))) for row in rows]
+    taken: list[Box] = [_around(x, y, 4.5 * scale, 4.5 * scale) for x, y in positions]
     bars = [_error_bar(axes, row, scale) for row in rows]
     frame = axes.get_window_extent()
     inside: Box = (frame.x0, frame.y0, frame.x1, frame.y1)
-    for place, (x, y) in list(enumerate(spots))[first:]:
+    for place, (x, y) in list(enumerate(positions))[first:]:
         text = str(place + 1)
         half = ((2.9 * len(text) + 1.5) * scale, 4.4 * scale)
-        spot = _free_spot(x, y, half, [taken, bars], inside, scale)
-        taken.append(_around(*spot, *half))
+        position = _free_position(x, y, half, [taken, bars], inside, scale)
+        taken.append(_around(*position, *half))
         line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.6, "shrinkA": 4, "shrinkB": 3}
         axes.annotate(
-            text, xy=(x, y), xytext=spot, xycoords="figure pixels", textcoords="figure pixels",
+            text, xy=(x, y), xytext=position, xycoords="figure pixels", textcoords="figure pixels",
             ha="center", va="center", fontsize=8, zorder=6,
             path_effects=[withStroke(linewidth=2, foreground="white")],
-            arrowprops=line if math.dist(spot, (x, y)) > 15 * scale else None,
+            arrowprops=line if math.dist(position, (x, y)) > 15 * scale else None,
         )  # fmt: skip
 
 
@@ -172,21 +172,23 @@ def _error_bar(axes: "Axes", row: Row, scale: float) -> Box:
     return (left, y - scale, right, y + scale)
 
 
-def _free_spot(
+def _free_position(
     x: float, y: float, half: tuple[float, float], layers: Sequence[Sequence[Box]], inside: Box, scale: float
 ) -> tuple[float, float]:
-    """The nearest spot around a point that covers nothing; else nothing of the first layers; else the very nearest."""
-    candidates = [spot for spot in _spots_around(x, y, half, scale) if _is_within(_around(*spot, *half), inside)]
+    """The nearest position that overlaps no box; else none of the first layers; else the nearest of all."""
+    candidates = [
+        position for position in _positions_around(x, y, half, scale) if _is_within(_around(*position, *half), inside)
+    ]
     for count in range(len(layers), 0, -1):
         taken = [box for layer in layers[:count] for box in layer]
-        for spot in candidates:
-            if not any(_overlap(_around(*spot, *half), box) for box in taken):
-                return spot
+        for position in candidates:
+            if not any(_overlap(_around(*position, *half), box) for box in taken):
+                return position
     return candidates[0] if candidates else (x, y)
 
 
-def _spots_around(x: float, y: float, half: tuple[float, float], scale: float) -> Iterator[tuple[float, float]]:
-    """First up and to the right, where one looks for a name."""
+def _positions_around(x: float, y: float, half: tuple[float, float], scale: float) -> Iterator[tuple[float, float]]:
+    """Positions around a point, starting at the upper right."""
     for ring in range(14):
         distance = (7 + 6 * ring) * scale
         for step in range(16):

@@ -1,12 +1,12 @@
-"""submissions/ledger.csv: what was sent to Kaggle, a row a submission.
+"""submissions/ledger.csv: a row for each submission.
 
-A row is written before its upload begins, so that a process that dies on the way leaves a trace to mend:
+A row is written before its upload starts, so that an interrupted submission can be found and its row completed:
 
-    uploading -> pending -> complete | error        failed: Kaggle never had it, the file may be sent
+    uploading -> pending -> complete | error        failed: it never reached Kaggle and may be sent again
 
-The description at Kaggle carries a marker, `[podium 1a2b3c4d5e6f]`: the beginning of the digest of what was sent. By
-it a submission is found again whose answer was lost, and one that another machine sent. A second sending of the same,
-forced, is `[podium 1a2b3c4d5e6f 2]`, so that the two are never taken for each other.
+The description at Kaggle ends with a marker, `[podium 1a2b3c4d5e6f]`: the start of the digest of what was sent. It
+identifies a submission whose response was lost, or that another machine sent. Sending the same file again with --force
+gives the marker `[podium 1a2b3c4d5e6f 2]`.
 """
 
 import csv
@@ -14,18 +14,17 @@ import hashlib
 import io
 import math
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import RunError, SubmissionError
+from podium.errors import SubmissionError
 from podium.files import write_table
-from podium.locks import locked
+from podium.locks import wait_for_lock
 from podium.paths import submissions_folder
 
 if TYPE_CHECKING:
@@ -36,18 +35,16 @@ COLUMNS = (
     "standard_error", "public_score", "private_score", "place", "teams", "status", "ref", "kernel", "kernel_version",
     "marker", "error",
 )  # fmt: skip
-_NEEDED = ("time", "competition", "file", "status", "ref")
-"""Without these it is no ledger; another column that is missing is empty."""
+_REQUIRED = ("time", "competition", "file", "status", "ref")
+"""Other columns may be missing; their cells are then empty."""
 STATUSES = ("uploading", "pending", "complete", "error", "failed")
 _MARKER = re.compile(r"\s*\[podium ([0-9a-f]{12}(?: [1-9]\d*)?)\]")
-LONGEST_MESSAGE = 300
-PATIENCE, A_PAUSE = 25, 0.1
-"""How often, and how many seconds apart, the ledger is asked for while another process writes in it."""
+MAX_MESSAGE = 300
 
 
 @dataclass(frozen=True)
 class Row:
-    """One submission. The cells are text as the file has it, so that writing it again changes nothing else."""
+    """A submission. Cells are the text of the file, so that writing a row again does not change its other cells."""
 
     cells: Mapping[str, str]
 
@@ -67,7 +64,6 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the file, or of the kernel's output."""
         return f"{self['kernel']}/{self['kernel_version']} {self['file']}" if self["kernel"] else self["file"]
 
     @property
@@ -80,7 +76,7 @@ class Row:
 
     @property
     def digest(self) -> str:
-        """The first twelve letters of the content's, as in the marker; empty where podium did not send it."""
+        """The first twelve characters of the content's digest, as in the marker; empty if podium did not send it."""
         return self["sha256"][:12] or self["marker"].partition(" ")[0]
 
     @property
@@ -100,16 +96,16 @@ class Row:
         return self._number("private_score")
 
     def is_same_as(self, other: "Row") -> bool:
-        """Whether both tell of one submission, however far each is: a marker is given once, a ref too."""
+        """Whether both rows are of one submission, in whatever state."""
         column = "marker" if self["marker"] else "ref"
-        return bool(self[column]) and all(self[one] == other[one] for one in ("competition", column))
+        return bool(self[column]) and all(self[name] == other[name] for name in ("competition", column))
 
     def _number(self, column: str) -> float | None:
         return _finite(self[column]) if self[column] else None
 
 
 class Ledger:
-    """The file. It is read whole and written whole, and a reader never sees it half-written."""
+    """The file. It is read and written completely, and written atomically."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or submissions_folder() / "ledger.csv"
@@ -120,8 +116,8 @@ class Ledger:
 
     @contextmanager
     def editing(self) -> Iterator[list[Row]]:
-        """The rows, to be changed within the block. No other process changes them meanwhile."""
-        with _waited_for(self.path):
+        """The rows, to change in the block while other processes wait."""
+        with wait_for_lock(self.path):
             heading, before = self._read()
             rows = list(before)
             yield rows
@@ -134,17 +130,15 @@ class Ledger:
         return row
 
     def change(self, row: Row, **values: Any) -> Row:
-        """Other values for a row, which others may have changed meanwhile; one that is gone comes back."""
+        """Set values of a row in the file; a row that was deleted meanwhile is added again."""
         with self.editing() as rows:
-            places = [place for place, one in enumerate(rows) if one.is_same_as(row)]
-            if not places:
-                rows.append(row)
-                places = [len(rows) - 1]
-            rows[places[-1]] = rows[places[-1]].changed(**values)
-            return rows[places[-1]]
+            position = max((at for at, other in enumerate(rows) if other.is_same_as(row)), default=len(rows))
+            changed = (rows[position] if position < len(rows) else row).changed(**values)
+            rows[position : position + 1] = [changed]
+            return changed
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """The heading, with columns that are podium's and not there at its end, and the rows."""
+        """The heading, extended by missing columns, and the rows."""
         try:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
@@ -159,27 +153,27 @@ class Ledger:
         if not lines:
             raise self._damaged("is empty")
         heading = lines[0][1]
-        missing = [column for column in _NEEDED if column not in heading]
+        missing = [column for column in _REQUIRED if column not in heading]
         if missing or len(set(heading)) < len(heading):
             raise self._damaged(
-                f"line 1 {'lacks the columns ' + ', '.join(missing) if missing else 'names a column twice'}"
+                f"line 1 {'has no column ' + ', '.join(missing) if missing else 'names a column twice'}"
             )
         rows = [self._row(line, heading, cells) for line, cells in lines[1:]]
         return [*heading, *(column for column in COLUMNS if column not in heading)], rows
 
     def _row(self, line: int, heading: Sequence[str], cells: Sequence[str]) -> Row:
         if len(cells) != len(heading):
-            raise self._damaged(f"line {line} has {len(cells)} values; expected {len(heading)}, one a column")
+            raise self._damaged(f"line {line} has {len(cells)} values; expected {len(heading)}, one for each column")
         row = Row(dict(zip(heading, cells, strict=True)))
-        for column, (expected, is_right) in _EXPECTED.items():
-            if not is_right(row[column]):
+        for column, (expected, is_valid) in _EXPECTED.items():
+            if not is_valid(row[column]):
                 raise self._damaged(f"line {line}: {column} is {row[column]!r}; expected {expected}")
         return row
 
     def _damaged(self, what: str) -> SubmissionError:
         return SubmissionError(
-            f"{self.path} {what}; nothing was changed: mend it by hand, or move it away, and podium board --sync"
-            " brings in what Kaggle knows"
+            f"{self.path} {what}; nothing was changed: fix it, or move it away and let podium board --sync create it"
+            " from what Kaggle knows"
         )
 
 
@@ -189,19 +183,19 @@ def digest_of_content(file: Path) -> str:
 
 
 def digest_of_output(kernel: KernelRef, file_name: str) -> str:
-    """Stands for the content of a kernel's output, which is never here."""
+    """The digest of a kernel's output, from its name: the content is not downloaded."""
     return hashlib.sha256(f"kernel {kernel} {file_name}".encode()).hexdigest()
 
 
 def marker_for(digest: str, earlier: Iterable[str]) -> str:
-    """One that no earlier sending of the same content has, given the markers there are."""
+    """A marker that none of the earlier markers equals."""
     numbers = [int(marker.partition(" ")[2] or 1) for marker in earlier if marker.partition(" ")[0] == digest[:12]]
     return f"{digest[:12]} {max(numbers) + 1}" if numbers else digest[:12]
 
 
-def described(message: str, marker: str) -> str:
-    """What Kaggle is given as the description. A long message is cut, lest Kaggle cut off the marker."""
-    return f"{_text(message)[:LONGEST_MESSAGE]} [podium {marker}]".strip()
+def description_with(message: str, marker: str) -> str:
+    """The description for Kaggle. The message is shortened, so that Kaggle does not cut off the marker."""
+    return f"{_text(message)[:MAX_MESSAGE]} [podium {marker}]".strip()
 
 
 def marker_in(description: str) -> str:
@@ -209,59 +203,43 @@ def marker_in(description: str) -> str:
     return found[-1] if found else ""
 
 
-def merged(rows: Sequence[Row], submissions: Iterable["Submission"], competition: str) -> list[Row]:
-    """The rows with all that Kaggle tells of a competition's submissions; those made elsewhere come last, by time."""
-    rows, elsewhere = list(rows), []
+def merge(rows: Sequence[Row], submissions: Iterable["Submission"], competition: str) -> list[Row]:
+    """The rows, updated from a competition's submissions; unknown submissions are appended, ordered by time."""
+    rows, unknown = list(rows), []
     for submission in submissions:
-        place = _place_of(submission, rows, competition)
-        if place is None:
-            elsewhere.append(row_from(submission, competition))
+        position = _position_of(submission, rows, competition)
+        if position is None:
+            unknown.append(row_from(submission, competition))
         else:
-            rows[place] = rows[place].changed(**news_of(submission))
-    return rows + sorted(elsewhere, key=lambda row: (row.time, row.ref))
+            rows[position] = rows[position].changed(**updates_from(submission))
+    return rows + sorted(unknown, key=lambda row: (row.time, row.ref))
 
 
-def _place_of(submission: "Submission", rows: Sequence[Row], competition: str) -> int | None:
+def _position_of(submission: "Submission", rows: Sequence[Row], competition: str) -> int | None:
     marker = marker_in(submission.description)
-    own = [(place, row) for place, row in enumerate(rows) if row["competition"] == competition]
-    by_ref = [place for place, row in own if row.ref == submission.ref]
-    by_marker = [place for place, row in own if row.ref is None and marker and row["marker"] == marker]
-    # Of rows with one marker only the last can be at Kaggle: the others were found not to be there.
+    own = [(at, row) for at, row in enumerate(rows) if row["competition"] == competition]
+    by_ref = [at for at, row in own if row.ref == submission.ref]
+    by_marker = [at for at, row in own if row.ref is None and marker and row["marker"] == marker]
+    # Of several rows with one marker only the last can be at Kaggle: the others have failed.
     return next(iter([*by_ref, *by_marker[::-1]]), None)
 
 
-def news_of(submission: "Submission") -> dict[str, Any]:
-    """The cells that Kaggle decides. A score once known stays, should Kaggle no longer tell it."""
+def updates_from(submission: "Submission") -> dict[str, Any]:
+    """The cells that Kaggle decides. A known score is kept if Kaggle no longer shows it."""
     scores = {"public_score": submission.public_score, "private_score": submission.private_score}
     known = {column: score for column, score in scores.items() if score is not None}
     return {"ref": submission.ref, "status": submission.status, "error": submission.error, **known}
 
 
 def row_from(submission: "Submission", competition: str) -> Row:
-    """A submission that this ledger does not know."""
     return Row.of(
         time=submission.date or datetime.fromtimestamp(0, UTC),
         competition=competition,
         file=submission.file_name,
         message=_MARKER.sub("", submission.description),
         marker=marker_in(submission.description),
-        **news_of(submission),
+        **updates_from(submission),
     )
-
-
-@contextmanager
-def _waited_for(path: Path) -> Iterator[None]:
-    """The lock on the file, which others hold for a moment only."""
-    with ExitStack() as stack:
-        for left in reversed(range(PATIENCE)):
-            try:
-                stack.enter_context(locked(path))
-                break
-            except RunError:
-                if not left:
-                    raise
-                time.sleep(A_PAUSE)
-        yield
 
 
 def _text(value: Any) -> str:
@@ -279,7 +257,7 @@ def _time(text: str) -> datetime:
 
 
 def _utc(time: datetime) -> datetime:
-    """Without a zone it is UTC already, as Kaggle's times are."""
+    """Times without a zone are in UTC, as Kaggle's are."""
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -290,27 +268,23 @@ def _finite(text: str) -> float:
     return value
 
 
-def _reads(parse: Callable[[str], Any]) -> Callable[[str], bool]:
-    def is_right(text: str) -> bool:
+def _accepts(parse: Callable[[str], Any]) -> Callable[[str], bool]:
+    def is_valid(text: str) -> bool:
         try:
             return not text or bool([parse(text)])
         except ValueError:
             return False
 
-    return is_right
+    return is_valid
 
 
-_NUMBER = ("a number or nothing", _reads(_finite))
-_COUNT = ("a whole number or nothing", _reads(int))
+_NUMBER = ("a number or nothing", _accepts(_finite))
+_COUNT = ("an integer or nothing", _accepts(int))
 _EXPECTED: dict[str, tuple[str, Callable[[str], bool]]] = {
-    "time": ("a time such as 2026-01-31T12:00:00Z", lambda text: bool(text) and _reads(_time)(text)),
+    "time": ("a time such as 2026-01-31T12:00:00Z", lambda text: bool(text) and _accepts(_time)(text)),
     "competition": ("the competition's slug", bool),
     "status": (f"one of {', '.join(STATUSES)}", lambda text: text in STATUSES),
-    "marker": ("what the description holds after 'podium', or nothing", lambda text: _is_marker(text)),
+    "marker": ("the description's text after 'podium', or nothing", lambda text: text == marker_in(f"[podium {text}]")),
     **dict.fromkeys(("cross_validation", "standard_error", "public_score", "private_score"), _NUMBER),
     **dict.fromkeys(("ref", "place", "teams"), _COUNT),
 }
-
-
-def _is_marker(text: str) -> bool:
-    return not text or marker_in(f"[podium {text}]") == text

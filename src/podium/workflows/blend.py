@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from podium.evaluation.metrics import METRICS
 from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
 from podium.runs import git_commit
+from podium.submission.check import DRY_RUN, find_problems, report_problems
+from podium.submission.spec import SubmissionSpec
 from podium.workflows.predict import FoldPredictions, read_frame
-from podium.workflows.submission import print_problems, submission_problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,18 +104,13 @@ class Blend:
         if self.submission:
             return self.submission
         facts = self.facts
-        test, form = read_predictions(self.path / "test.csv"), self.competition.submission
+        test = read_predictions(self.path / "test.csv")
         path = write_submission(
+            replace(SubmissionSpec.of(self.competition, self.sample), classes=test.classes),
             test.ids,
-            test.classes,
             test.probs,
-            sample=self.sample,
-            format=form.format,
-            id_column=form.id,
-            label_column=form.label if form.format == "label" else None,
-            columns=form.columns,
             folder=submissions_folder(),
-            name=f"{self.competition.slug}_{facts['ensemble']}" + "_dry-run" * facts["dry_run"],
+            name=f"{self.competition.slug}_{facts['ensemble']}" + DRY_RUN * facts["dry_run"],
             partial=self.is_partial,
         )
         write_json(self.path / "blend.json", {**facts, "submission": path.name})
@@ -257,5 +253,5 @@ def write_checked_submission(blend: Blend, console: Console) -> Path:
     if blend.is_partial:
         console.print(f"{path}: partial, as asked with --limit-test; to look at, not to submit")
     else:
-        print_problems(path, submission_problems(path, blend.competition, blend.sample), console)
+        report_problems(path, find_problems(path, SubmissionSpec.of(blend.competition, blend.sample)), console)
     return path

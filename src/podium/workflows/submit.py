@@ -1,10 +1,10 @@
-"""Sending to the leaderboard: what speaks against it, sending once and never twice, waiting for the score.
+"""Check a submission, send it to Kaggle once, and wait for its score.
 
-Whatever happens on the way, the ledger tells how far it was: its row is written before the upload, and a row that was
-left without an answer is mended by asking Kaggle for the marker in its description.
+The ledger's row is written before the upload. If the process is interrupted, the next one looks for the submission at
+Kaggle by the marker in its description, so that nothing is sent twice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,44 +14,104 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
-from podium.errors import KaggleError, RunError, SubmissionError, UnreachableError
+from podium.config.loading import load_competition
+from podium.errors import ConfigError, KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
 from podium.files import read_json
 from podium.locks import lock_holder, locked
+from podium.paths import configs_folder, data_folder
 from podium.progress import A_LINE_EVERY
 from podium.retries import pause
 from podium.signals import format_duration
-from podium.submission.board import place_among, spell_score
+from podium.submission.board import format_score
+from podium.submission.check import DRY_RUN, find_problems, report_problems
 from podium.submission.ledger import (
     Ledger,
     Row,
-    described,
+    description_with,
     digest_of_content,
     digest_of_output,
     marker_for,
     marker_in,
-    merged,
-    news_of,
+    merge,
+    updates_from,
 )
+from podium.submission.spec import SubmissionSpec
+from podium.workflows.download import known_competitions
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
     from podium.submission.submission import Submission
 
-LOOKS = (0.0, 5.0, 15.0)
-"""Seconds before each look whether a submission arrived whose answer did not: Kaggle may still be at it."""
-PAUSES = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
-"""Seconds between two questions for the score; the last one from then on."""
+SEARCH_DELAYS = (0.0, 5.0, 15.0)
+"""Seconds before each search for a submission whose response was lost: Kaggle may still be processing it."""
+POLL_DELAYS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
+"""Seconds between two requests for the score; the last one is repeated."""
+NEVER_SENT = "interrupted before it reached Kaggle"
+
+
+# Checking
+
+
+def find_competition(name: str | Path | None, file_name: str = "") -> Competition:
+    """The competition of a file or slug; without a name, the one whose slug `file_name` starts with."""
+    if name is not None and (Path(name).suffix or Path(name).exists()):
+        return load_competition(Path(name))
+    slug = str(name) if name is not None else file_name.partition("_")[0]
+    path = configs_folder() / "competitions" / f"{slug}.yaml"
+    if path.is_file():
+        return load_competition(path)
+    known = known_competitions()
+    if slug in known:
+        return known[slug].competition
+    available = f"available: {', '.join(known) or 'none'}"
+    if name is not None:
+        raise ConfigError(f"there is no competition file for {name} ({available})")
+    raise SubmissionError(
+        f"{file_name} does not start with the slug of a competition file ({available}); name one with --competition"
+    )
+
+
+def check_submission(
+    path: str | Path,
+    competition: Competition | str | Path | None = None,
+    *,
+    sample: str | Path | None = None,
+    data: str | Path | None = None,
+) -> list[str]:
+    """Compare a submission with the competition's sample submission.
+
+    Args:
+        path: The CSV.
+        competition: From `load_competition`, a competition file, or its slug. By default the one whose slug the file's
+            name starts with.
+        sample: The sample submission, if it is not in the competition's data.
+        data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
+
+    Returns:
+        All problems, one line each; an empty list if the file is valid.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
+    if not isinstance(competition, Competition):
+        competition = find_competition(competition, path.name)
+    if sample is None:
+        sample = data_folder(competition.slug, Path(data) if data else None) / competition.submission.sample
+    return find_problems(path, SubmissionSpec.of(competition, Path(sample)))
+
+
+# What is sent
 
 
 @dataclass(frozen=True)
 class CsvFile:
-    """What is sent: a file from here."""
-
     slug: str
     path: Path
     digest: str
     facts: dict[str, Any] = field(default_factory=dict)
+    """Cells of the ledger's row: scores, commit."""
 
     @property
     def name(self) -> str:
@@ -60,8 +120,8 @@ class CsvFile:
     def cells(self) -> dict[str, Any]:
         return {"file": self.path.name, "sha256": self.digest, **self.facts}
 
-    def check_there(self, kaggle: "Kaggle", force: bool) -> None:
-        """A file was checked here."""
+    def check_at_kaggle(self, kaggle: "Kaggle", force: bool) -> None:
+        """A file was already checked here."""
 
     def send(self, kaggle: "Kaggle", description: str) -> int:
         return kaggle.submit(self.slug, self.path, description)
@@ -69,7 +129,7 @@ class CsvFile:
 
 @dataclass(frozen=True)
 class KernelOutput:
-    """What is sent: a file that a version of a kernel left at Kaggle, which scores it by running that version."""
+    """A file in the output of a kernel's version; Kaggle scores it by running that version."""
 
     slug: str
     kernel: KernelRef
@@ -85,324 +145,342 @@ class KernelOutput:
         names = {"kernel": self.kernel.name, "kernel_version": self.kernel.version, "file": self.file_name}
         return {**names, **self.facts}
 
-    def check_there(self, kaggle: "Kaggle", force: bool) -> None:
-        """Whether that version ran to its end, and left the file."""
+    def check_at_kaggle(self, kaggle: "Kaggle", force: bool) -> None:
+        """Check that the version is complete and has the file."""
         status = kaggle.kernel_status(self.kernel)
         if status.state != "complete" and not force:
-            why = f" ({status.failure})" if status.failure else ""
+            reason = f" ({status.failure})" if status.failure else ""
             raise SubmissionError(
-                f"{self.kernel} is {status.state}{why}; only a version that is complete can be submitted: podium kernel"
-                " logs shows what it does"
+                f"{self.kernel} is {status.state}{reason}; only a complete version can be submitted: see podium kernel"
+                " logs"
             )
-        names = [one.name for one in kaggle.output_files(self.kernel)]
+        names = [file.name for file in kaggle.output_files(self.kernel)]
         if self.file_name not in names:
-            told = ", ".join(sorted(names)[:5]) or "nothing"
-            raise SubmissionError(f"{self.kernel} left no {self.file_name}; it left {told}: name that with --file")
+            available = ", ".join(sorted(names)[:5]) or "nothing"
+            raise SubmissionError(
+                f"{self.kernel} has no output {self.file_name}; it has {available}: name one with --file"
+            )
 
     def send(self, kaggle: "Kaggle", description: str) -> int:
         return kaggle.submit_code(self.slug, self.kernel, self.file_name, description)
 
 
-def csv_file(slug: str, path: Path, runs: Path) -> CsvFile:
-    return CsvFile(slug, path, digest_of_content(path), blend_facts(path.name, slug, runs))
-
-
-def kernel_output(slug: str, kernel: KernelRef, file_name: str, runs: Path) -> KernelOutput:
-    from podium.kaggle.records import read_record
-
-    facts = blend_facts(file_name, slug, runs)
-    with suppress(RunError):  # the record of a push only adds to what is known
-        pushed = read_record(runs, kernel).facts
-        facts |= {"commit": pushed.get("commit"), "config_hash": pushed.get("config_digest")}
-    return KernelOutput(slug, kernel, file_name, digest_of_output(kernel, file_name), facts)
+Upload = CsvFile | KernelOutput
 
 
 def blend_facts(file_name: str, slug: str, runs: Path) -> dict[str, Any]:
-    """What the blend that wrote this file says of it; nothing for a file that podium did not blend here."""
+    """Scores and commit of the blend that wrote this file; empty if no blend in `runs` did."""
     for path in sorted(runs.glob("*/blend.json")):
         facts: dict[str, Any] = {}
         with suppress(RunError):
             facts = read_json(path)
         if facts.get("submission") == file_name and facts.get("competition") == slug:
-            numbers = {"cross_validation": facts.get("score"), "standard_error": facts.get("standard_error")}
+            scores = {"cross_validation": facts.get("score"), "standard_error": facts.get("standard_error")}
             return {
                 "commit": facts.get("commit"),
                 "config_hash": path.parent.name.rpartition("-")[2],
                 "metric": facts.get("metric"),
-                # NaN is no score
-                **{name: number for name, number in numbers.items() if isinstance(number, float) and number == number},
+                # NaN is not a score
+                **{name: score for name, score in scores.items() if isinstance(score, float) and score == score},
             }
     return {}
 
 
-# What speaks against it.
-
-
-def name_problems(file_name: str) -> list[str]:
-    """`podium check` looks at what a file holds, and sees by itself that one is partial."""
-    if "_dry-run__" in file_name:
-        return ["the name says it is of a dry run, whose images and trainings are too few; run the whole chain"]
-    return []
-
-
-def _refuse_sent(row: Row, name: str) -> None:
-    what = {"error": f"Kaggle could not score it ({row['error'] or 'it does not say why'})"}
-    score = f"public score {row.public_score:.5f}" if row.public_score is not None else "no score"
-    where = "" if row["sha256"] or row["kernel"] else ", from elsewhere"
-    raise SubmissionError(
-        f"{name} was submitted already, on {row.time:%Y-%m-%d %H:%M} UTC{where} as {row['ref']}:"
-        f" {what.get(row.status, score)}; --force sends it again, and costs one of the day's submissions"
-    )
-
-
-def _refuse_used_up(used: int) -> None:
-    now = datetime.now(UTC)
-    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    left = format_duration(max(60, (midnight - now).total_seconds() // 60 * 60))
-    raise SubmissionError(
-        f"today's submissions are used up ({used} sent); Kaggle takes more from UTC midnight on, in {left}: run the"
-        " same command then"
-    )
-
-
-# Sending.
+# Submitting
 
 
 def submit(
-    parcel: CsvFile | KernelOutput,
+    path: str | Path,
     message: str,
-    console: Console,
+    competition: Competition | str | Path | None = None,
     *,
+    sample: str | Path | None = None,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
     force: bool = False,
     wait: bool = True,
-    ledger: Ledger | None = None,
+    console: Console | None = None,
 ) -> Row:
-    """Send it once, wait for its score, and give its row of the ledger.
+    """Check a submission, send it to Kaggle once, and wait for its score.
 
-    Where an earlier call sent it and was broken off before the score came, this one goes on waiting.
+    Args:
+        path: The CSV.
+        message: What is new in it, for Kaggle and the ledger.
+        competition, sample, data: As in `check_submission`.
+        runs: The folder of runs, with the blend that wrote the CSV.
+        force: Send it in spite of problems, or again.
+        wait: Wait for the score.
+        console: Prints the progress.
+
+    Returns:
+        The row of submissions/ledger.csv, with `status`, `public_score`, `cross_validation` and more.
     """
+    path, runs = Path(path), Path(runs)
+    console = console or Console(quiet=True)
+    if not path.is_file():
+        raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
+    if not isinstance(competition, Competition):
+        competition = find_competition(competition, path.name)
+    problems = ["the name says it is from a dry run; run the full training"] if DRY_RUN in path.name else []
+    try:
+        problems += check_submission(path, competition, sample=sample, data=data)
+    except PodiumError as error:
+        if not force:
+            raise
+        problems.append(f"not checked: {error}")
+    if force:
+        for problem in problems:
+            console.print(f"{path}: {problem} (sent because of --force)", markup=False)
+    else:
+        report_problems(path, problems, console)
+    facts = blend_facts(path.name, competition.slug, runs)
+    upload = CsvFile(competition.slug, path, digest_of_content(path), facts)
+    return _send_once(upload, message, console, force, wait)
+
+
+def submit_kernel(
+    kernel: KernelRef,
+    file_name: str,
+    message: str,
+    competition: Competition | str | Path | None = None,
+    *,
+    runs: Path = Path("runs"),
+    force: bool = False,
+    wait: bool = True,
+    console: Console | None = None,
+) -> Row:
+    """Submit a file in the output of a kernel's version, as `submit` does. It needs no upload."""
+    from podium.kaggle.records import read_record
+
+    if kernel.version is None:
+        raise SubmissionError(f"{kernel}: a version must be named, such as {kernel}/1")
+    if not force and (".partial." in file_name or DRY_RUN in file_name):
+        raise SubmissionError(f"{file_name} is partial or from a dry run, as its name says; submit a full run")
+    pushed: dict[str, Any] = {}
+    with suppress(RunError):  # the record of the push only adds details
+        pushed = read_record(runs, kernel).facts
+    if competition is None:
+        attached = pushed.get("metadata", {}).get("competition_sources", [])
+        if len(attached) != 1:
+            raise SubmissionError(f"{kernel} was not pushed from here for one competition: name it with --competition")
+        slug = str(attached[0])
+    else:
+        slug = (competition if isinstance(competition, Competition) else find_competition(competition)).slug
+    facts = blend_facts(file_name, slug, runs)
+    if pushed:
+        facts |= {"commit": pushed.get("commit"), "config_hash": pushed.get("config_digest")}
+    upload = KernelOutput(slug, kernel, file_name, digest_of_output(kernel, file_name), facts)
+    return _send_once(upload, message, console or Console(quiet=True), force, wait)
+
+
+def _send_once(upload: Upload, message: str, console: Console, force: bool, wait: bool) -> Row:
     from podium.kaggle.client import sign_in
 
-    ledger = ledger or Ledger()
+    ledger = Ledger()
     if not force:
-        for row in ledger.rows(parcel.slug):
-            if row.digest == parcel.digest[:12] and row.status in ("complete", "error"):
-                _refuse_sent(row, parcel.name)
+        for row in ledger.rows(upload.slug):
+            if row.digest == upload.digest[:12] and row.status in ("complete", "error"):
+                raise _already_submitted(row, upload.name)
     kaggle = sign_in()
-    with _alone(ledger) as alone:
-        if not alone:
-            holder = lock_holder(_sending_lock(ledger)) or "another process"
-            raise SubmissionError(f"{holder} is sending another one; wait for it, then run the same command again")
-        row = _sent_before(kaggle, ledger, parcel, console, force) or _send(
-            kaggle, ledger, parcel, message, console, force
-        )
-    return wait_for_score(kaggle, ledger, row, console) if wait else row
+    with sending_lock(ledger) as is_ours:
+        if not is_ours:
+            holder = lock_holder(_lock_path(ledger)) or "another process"
+            raise SubmissionError(f"{holder} is sending a submission; wait for it, then run the same command again")
+        sender = _Sender(kaggle, ledger, upload, console, force)
+        row = sender.find_sent() or sender.send(message)
+    return _wait_for_score(kaggle, ledger, row, console) if wait else row
 
 
 @contextmanager
-def _alone(ledger: Ledger) -> Iterator[bool]:
-    """Whether nobody else is sending. Alone, a row without an answer is known to be left by a process that died."""
+def sending_lock(ledger: Ledger) -> Iterator[bool]:
+    """Whether this process has the lock. If so, a row in state `uploading` was left by a process that died."""
     with ExitStack() as stack:
-        alone = True
+        is_ours = True
         try:
-            stack.enter_context(locked(_sending_lock(ledger)))
+            stack.enter_context(locked(_lock_path(ledger)))
         except RunError:
-            alone = False
-        yield alone
+            is_ours = False
+        yield is_ours
 
 
-def _sending_lock(ledger: Ledger) -> Path:
+def _lock_path(ledger: Ledger) -> Path:
     return ledger.path.parent / "sending"
 
 
-def _sent_before(
-    kaggle: "Kaggle", ledger: Ledger, parcel: CsvFile | KernelOutput, console: Console, force: bool
-) -> Row | None:
-    """Ask Kaggle what it has of this. A sending that was broken off, or has no score yet, is gone on with."""
-    before = {row["marker"]: row.status for row in ledger.rows(parcel.slug) if row.digest == parcel.digest[:12]}
-    told = kaggle.submissions(parcel.slug)
-    rows = _mend(ledger, parcel.slug, told, adding=lambda row: row.digest == parcel.digest[:12])
-    sent = [row for row in rows if row.digest == parcel.digest[:12] and row.status != "failed"]
-    for row in reversed(sent):
-        if row.status == "pending" or before.get(row["marker"]) in ("uploading", "pending", "failed"):
-            console.print(f"{parcel.name}: sent already, on {row.time:%Y-%m-%d %H:%M} UTC as {row['ref']}; not again")
-            return row
-    if sent and not force:
-        _refuse_sent(sent[-1], parcel.name)
-    return None
+@dataclass(frozen=True)
+class _Sender:
+    kaggle: "Kaggle"
+    ledger: Ledger
+    upload: Upload
+    console: Console
+    force: bool
 
+    def find_sent(self) -> Row | None:
+        """An earlier submission of this upload that was interrupted, or has no score yet."""
+        digest = self.upload.digest[:12]
+        before = {row["marker"]: row.status for row in self.ledger.rows(self.upload.slug) if row.digest == digest}
+        submissions = self.kaggle.submissions(self.upload.slug)
+        rows = update_ledger(self.ledger, self.upload.slug, submissions, lambda row: row.digest == digest)
+        sent = [row for row in rows if row.digest == digest and row.status != "failed"]
+        for row in reversed(sent):
+            if row.status == "pending" or before.get(row["marker"]) in ("uploading", "pending", "failed"):
+                date = f"{row.time:%Y-%m-%d %H:%M} UTC"
+                self.console.print(f"{self.upload.name}: already sent on {date} as {row['ref']}; not sent again")
+                return row
+        if sent and not self.force:
+            raise _already_submitted(sent[-1], self.upload.name)
+        return None
 
-def _mend(
-    ledger: Ledger, slug: str, told: Iterable["Submission"], adding: Callable[[Row], bool], alone: bool = True
-) -> list[Row]:
-    """The ledger with what Kaggle says. `alone` on the lock, a row without an answer that Kaggle lacks was never sent.
-
-    Gives the competition's rows.
-    """
-    with ledger.editing() as rows:
-        known = len(rows)
-        after = merged(rows, told, slug)
-        rows[:] = after[:known] + [row for row in after[known:] if adding(row)]
-        for place, row in enumerate(rows):
-            if alone and row["competition"] == slug and row.status == "uploading":
-                rows[place] = row.changed(status="failed", error="broken off before Kaggle had it")
-        return [row for row in rows if row["competition"] == slug]
-
-
-def _send(
-    kaggle: "Kaggle", ledger: Ledger, parcel: CsvFile | KernelOutput, message: str, console: Console, force: bool
-) -> Row:
-    parcel.check_there(kaggle, force)
-    allowance = kaggle.allowance(parcel.slug)
-    if allowance.left_today <= 0 and not force:
-        _refuse_used_up(allowance.used_today)
-    marker = marker_for(parcel.digest, [row["marker"] for row in ledger.rows(parcel.slug)])
-    row = ledger.add(
-        Row.of(
+    def send(self, message: str) -> Row:
+        upload, ledger = self.upload, self.ledger
+        upload.check_at_kaggle(self.kaggle, self.force)
+        allowance = self.kaggle.allowance(upload.slug)
+        if allowance.left_today <= 0 and not self.force:
+            raise _daily_limit_reached(allowance.used_today)
+        marker = marker_for(upload.digest, [row["marker"] for row in ledger.rows(upload.slug)])
+        row = Row.of(
             time=datetime.now(UTC),
-            competition=parcel.slug,
+            competition=upload.slug,
             message=message,
             marker=marker,
             status="uploading",
-            **parcel.cells(),
+            **upload.cells(),
         )
-    )
-    try:
-        with _spinning(console, f"sending {parcel.name}"):
-            ref = parcel.send(kaggle, described(message, marker))
-    except UnreachableError as error:
-        row = _look_for(kaggle, ledger, row, parcel.name, error)
-    except KaggleError as error:
-        found = None
-        with suppress(KaggleError):  # an answer that makes no sense is not always a refusal
-            found = _at_kaggle(kaggle, row)
-        if found is None:
-            ledger.change(row, status="failed", error=str(error))
-            raise
-        row = ledger.change(row, **news_of(found))
-    else:
-        row = ledger.change(row, ref=ref, status="pending")
-    today, a_day = allowance.used_today + 1, allowance.used_today + allowance.left_today
-    console.print(f"{parcel.name}: sent to {parcel.slug} as {row['ref']}, {today} of {a_day} today")
-    return row
-
-
-def _look_for(kaggle: "Kaggle", ledger: Ledger, row: Row, name: str, error: UnreachableError) -> Row:
-    """Whether a submission arrived whose answer did not."""
-    for seconds in LOOKS:
-        pause(seconds)
+        ledger.add(row)
         try:
-            found = _at_kaggle(kaggle, row)
-        except KaggleError as second:
-            raise UnreachableError(
-                f"{name}: Kaggle's answer was lost, and whether it has the submission cannot be asked now ({second});"
-                " run the same command again: it asks first, and sends nothing twice"
-            ) from error
-        if found is not None:
-            return ledger.change(row, **news_of(found))
-    ledger.change(row, status="failed", error="broken off before Kaggle had it")
-    raise UnreachableError(
-        f"{name} was not submitted: the sending was broken off, and Kaggle has nothing of it; run the same command"
-        f" again ({error})"
-    ) from error
+            with _spinner(self.console, f"sending {upload.name}"):
+                ref = upload.send(self.kaggle, description_with(message, marker))
+        except UnreachableError as error:
+            row = self._find_lost(row, error)
+        except KaggleError as error:
+            found = None
+            with suppress(KaggleError):  # an unexpected response is not always a refusal
+                found = self._find(row)
+            if found is None:
+                ledger.change(row, status="failed", error=str(error))
+                raise
+            row = ledger.change(row, **updates_from(found))
+        else:
+            row = ledger.change(row, ref=ref, status="pending")
+        today, limit = allowance.used_today + 1, allowance.used_today + allowance.left_today
+        self.console.print(f"{upload.name}: sent to {upload.slug} as {row['ref']}, {today} of {limit} today")
+        return row
+
+    def _find_lost(self, row: Row, error: UnreachableError) -> Row:
+        """Look for a submission whose response was lost."""
+        for seconds in SEARCH_DELAYS:
+            pause(seconds)
+            try:
+                found = self._find(row)
+            except KaggleError as second:
+                raise UnreachableError(
+                    f"{self.upload.name}: Kaggle's response was lost, and it is not known whether it has the submission"
+                    f" ({second}); run the same command again: it looks for it first and sends nothing twice"
+                ) from error
+            if found is not None:
+                return self.ledger.change(row, **updates_from(found))
+        self.ledger.change(row, status="failed", error=NEVER_SENT)
+        raise UnreachableError(
+            f"{self.upload.name} was not submitted: the connection failed before it reached Kaggle; run the same"
+            f" command again ({error})"
+        ) from error
+
+    def _find(self, row: Row) -> "Submission | None":
+        submissions = self.kaggle.submissions(row["competition"])
+        return next((one for one in submissions if marker_in(one.description) == row["marker"]), None)
 
 
-def _at_kaggle(kaggle: "Kaggle", row: Row) -> "Submission | None":
-    told = kaggle.submissions(row["competition"])
-    return next((one for one in told if marker_in(one.description) == row["marker"]), None)
+def update_ledger(
+    ledger: Ledger,
+    slug: str,
+    submissions: Iterable["Submission"],
+    is_wanted: Callable[[Row], bool] = lambda row: True,
+    *,
+    is_locked: bool = True,
+) -> list[Row]:
+    """Update the ledger with Kaggle's submissions and return the competition's rows.
+
+    Unknown submissions are added if wanted. If the lock is ours, a row in state `uploading` that Kaggle does not know
+    has failed.
+    """
+    with ledger.editing() as rows:
+        known = len(rows)
+        merged = merge(rows, submissions, slug)
+        rows[:] = merged[:known] + [row for row in merged[known:] if is_wanted(row)]
+        for position, row in enumerate(rows):
+            if is_locked and row["competition"] == slug and row.status == "uploading":
+                rows[position] = row.changed(status="failed", error=NEVER_SENT)
+        return [row for row in rows if row["competition"] == slug]
 
 
-# Waiting.
+def _already_submitted(row: Row, name: str) -> SubmissionError:
+    result = f"public score {row.public_score:.5f}" if row.public_score is not None else "no score"
+    if row.status == "error":
+        result = f"Kaggle could not score it ({row['error'] or 'without a reason'})"
+    elsewhere = "" if row["sha256"] or row["kernel"] else ", from elsewhere,"
+    return SubmissionError(
+        f"{name} was already submitted on {row.time:%Y-%m-%d %H:%M} UTC{elsewhere} as {row['ref']}: {result}; --force"
+        " sends it again and uses one of the day's submissions"
+    )
 
 
-def wait_for_score(kaggle: "Kaggle", ledger: Ledger, row: Row, console: Console) -> Row:
-    """Until Kaggle has scored it. Broken off, the same command goes on waiting."""
+def _daily_limit_reached(used: int) -> SubmissionError:
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    left = format_duration(max(60, (midnight - now).total_seconds() // 60 * 60))
+    return SubmissionError(
+        f"the daily limit of submissions is reached ({used} sent); run the same command after midnight UTC, in {left}"
+    )
+
+
+# Waiting for the score
+
+
+def _wait_for_score(kaggle: "Kaggle", ledger: Ledger, row: Row, console: Console) -> Row:
     assert row.ref is not None
     if row.status == "pending":
         try:
-            told = _scored(kaggle, row.ref, console, f"waiting for the score of {row['file']}")
+            submission = _poll(kaggle, row.ref, console, f"waiting for the score of {row['file']}")
         except KaggleError as error:
             raise type(error)(
-                f"{row['file']} is submitted, as {row['ref']}, but its score cannot be asked for ({error}); run the"
-                " same command again, or podium board --sync: nothing is sent twice"
+                f"{row['file']} was submitted as {row['ref']}, but its score is not known yet ({error}); run the same"
+                " command again, or podium board --sync: nothing is sent twice"
             ) from error
-        row = ledger.change(row, **news_of(told))
+        row = ledger.change(row, **updates_from(submission))
     if row.status == "error":
         raise SubmissionError(
-            f"Kaggle could not score {row['file']} ({row['error'] or 'it does not say why'}); compare it with what"
-            " the competition asks for, and send another file"
+            f"Kaggle could not score {row['file']} ({row['error'] or 'without a reason'}); compare it with the"
+            " competition's requirements, and submit another file"
         )
     return row
 
 
-def _scored(kaggle: "Kaggle", ref: int, console: Console, what: str) -> "Submission":
-    waited = told_at = 0.0
+def _poll(kaggle: "Kaggle", ref: int, console: Console, what: str) -> "Submission":
+    waited = printed_at = 0.0
     if not console.is_terminal:
         console.print(what)
-    with _spinning(console, what):
-        for seconds in chain(PAUSES, repeat(PAUSES[-1])):
+    with _spinner(console, what):
+        for seconds in chain(POLL_DELAYS, repeat(POLL_DELAYS[-1])):
             submission = kaggle.submission(ref)
             if submission.status != "pending":
                 return submission
             pause(seconds)
             waited += seconds
-            if not console.is_terminal and waited - told_at >= A_LINE_EVERY:
-                told_at = waited
-                console.print(f"{what}, for {format_duration(waited)} now")
-    raise AssertionError("it waits for ever")
+            if not console.is_terminal and waited - printed_at >= A_LINE_EVERY:
+                printed_at = waited
+                console.print(f"{what}: {format_duration(waited)} so far")
+    raise AssertionError("the loop has no end")
 
 
 @contextmanager
-def _spinning(console: Console, what: str) -> Iterator[None]:
-    """Where one can be seen."""
+def _spinner(console: Console, what: str) -> Iterator[None]:
     with console.status(what) if console.is_terminal else nullcontext():
         yield
 
 
 def score_line(row: Row) -> str:
-    """What came of it, beside what was expected."""
+    """The scores of a submission, with what cross-validation had estimated."""
     public = "no public score" if row.public_score is None else f"public score {row.public_score:.5f}"
     private = "" if row.private_score is None else f", private score {row.private_score:.5f}"
-    own = f"; cross-validation {spell_score(row)}" if row.cross_validation is not None else ""
+    own = f"; cross-validation {format_score(row)}" if row.cross_validation is not None else ""
     return f"{row['file']}: {public}{private}{own}"
-
-
-# What Kaggle knows.
-
-
-@dataclass(frozen=True)
-class Synced:
-    added: int
-    changed: int
-    teams: int
-
-
-def sync(slug: str, higher_is_better: bool | None, runs: Path, ledger: Ledger | None = None) -> Synced:
-    """Bring in submissions made elsewhere, the news of those known, and the places on the leaderboard."""
-    from podium.kaggle.client import sign_in
-
-    ledger, kaggle = ledger or Ledger(), sign_in()
-    before = ledger.rows(slug)
-    with _alone(ledger) as alone:
-        rows = _mend(ledger, slug, kaggle.submissions(slug), adding=lambda row: True, alone=alone)
-    changed = sum(new != old for new, old in zip(rows, before, strict=False))
-    scores = [place.score for place in kaggle.leaderboard(slug)]
-    with ledger.editing() as every:
-        every[:] = [
-            _placed(_from_here(row, runs), scores, higher_is_better) if row["competition"] == slug else row
-            for row in every
-        ]
-    return Synced(len(rows) - len(before), changed, len(scores))
-
-
-def _from_here(row: Row, runs: Path) -> Row:
-    """What a blend of this machine says of a file that another one sent."""
-    if row.cross_validation is not None or row["sha256"]:
-        return row
-    return row.changed(**blend_facts(row["file"], row["competition"], runs))
-
-
-def _placed(row: Row, scores: Sequence[float | None], higher_is_better: bool | None) -> Row:
-    if row.public_score is None or not scores:
-        return row
-    return row.changed(place=place_among(row.public_score, scores, higher_is_better), teams=len(scores))

@@ -180,7 +180,7 @@ def test_one_problem_is_one_line(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,red\nb,bule\n"))
     assert (code, out) == (1, "")
     assert err == (
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv is not a valid submission: line 3 has an"
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted: line 3 has an"
         " unknown label, 'bule'; did you mean 'blue'?\n"
     )
 
@@ -189,7 +189,7 @@ def test_many_problems_are_listed(podium, submission):
     code, out, err = podium("check", submission("Id,Category\na,green\nc,red\n"))
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        "podium: submissions/tiny-squares_blend__20260101-120000.csv is not a valid submission:",
+        "podium: submissions/tiny-squares_blend__20260101-120000.csv must not be submitted:",
         "  1 ids missing: 'b'; expected all 2 of sample-submission.csv",
         "  1 ids not in the sample (first on line 3): 'c'; expected ids like 'a', …",
         "  line 2 has an unknown label, 'green'; expected one of 'red', 'blue'",

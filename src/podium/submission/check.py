@@ -56,9 +56,9 @@ def report_problems(path: Path, problems: Sequence[str], console: Console) -> No
     """Raise a SubmissionError with all problems, or print that the file is valid."""
     if problems:
         listed = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
-        raise SubmissionError(f"{path} is not a valid submission:{listed}")
+        raise SubmissionError(f"{path} must not be submitted:{listed}")
     if DRY_RUN in path.name:
-        console.print(f"{path}: valid, but from a dry run: not to be submitted")
+        console.print(f"{path}: valid in form, but from a dry run: to look at, not to submit")
     else:
         console.print(f"{path}: valid, ready to submit")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from podium.workflows.model import build_model
     from podium.workflows.predict import predict
     from podium.workflows.run import run
-    from podium.workflows.submission import check_submission
+    from podium.workflows.submit import check_submission, submit
     from podium.workflows.train import train
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "make_member",
     "predict",
     "run",
+    "submit",
     "train",
 ]
 
@@ -46,7 +47,7 @@ _MODULES = {
     "StoppedError": "errors",
     "blend": "workflows.blend",
     "build_model": "workflows.model",
-    "check_submission": "workflows.submission",
+    "check_submission": "workflows.submit",
     "compare": "workflows.compare",
     "load_competition": "workflows.configs",
     "load_ensemble": "workflows.configs",
@@ -55,6 +56,7 @@ _MODULES = {
     "make_member": "workflows.configs",
     "predict": "workflows.predict",
     "run": "workflows.run",
+    "submit": "workflows.submit",
     "train": "workflows.train",
 }
 

@@ -172,9 +172,14 @@ def _module_path(name: str) -> Path | None:
 
 @cache  # a fleet packs the same source for each kernel
 def _imported(text: str) -> list[str]:
-    """The modules of podium that this source imports anywhere, with their parent packages."""
-    names = []
-    for node in ast.walk(ast.parse(text)):
+    """The modules of podium that this source imports, also in functions, with their parent packages."""
+    names: list[str] = []
+    nodes: list[ast.AST] = [ast.parse(text)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue  # never runs
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

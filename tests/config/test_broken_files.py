@@ -1,4 +1,4 @@
-"""Broken YAML, and what a person is told about it: the file, the line, the key, what was expected, what was meant."""
+"""Messages about invalid configs: the file, the line, the key, what was expected, and the nearest valid name."""
 
 import copy
 import random
@@ -49,7 +49,7 @@ LOADERS = {
 
 @pytest.fixture(autouse=True)
 def configs(tmp_path, monkeypatch):
-    """A folder with a good file of each kind, which the test runs in."""
+    """A working directory with a valid file of each kind."""
     for name, text in (
         ("competitions/cars.yaml", COMPETITION),
         ("members/one.yaml", MEMBER),
@@ -62,8 +62,8 @@ def configs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def told(kind, content):
-    """The message about a file of this kind and content."""
+def error_of(kind, content):
+    """The error message for a file of this kind and content."""
     path = Path(kind) / "broken.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError) as caught:
@@ -76,7 +76,7 @@ def changed(text, old, new):
     return text.replace(old, new)
 
 
-def test_the_files_that_the_tests_break_are_good():
+def test_the_unbroken_files_are_valid():
     for kind, load in LOADERS.items():
         for path in sorted(Path(kind).iterdir()):
             load(path)
@@ -112,8 +112,8 @@ def test_the_files_that_the_tests_break_are_good():
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_what_is_no_yaml_is_told(content, message):
-    assert told("members", content) == message
+def test_invalid_yaml_is_reported(content, message):
+    assert error_of("members", content) == message
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_what_is_no_yaml_is_told(content, message):
         ("members", "members  cannot be read: is a directory"),
     ],
 )
-def test_a_file_that_is_not_there_is_told_with_the_nearest(path, message):
+def test_a_missing_file_is_reported_with_the_nearest_name(path, message):
     with pytest.raises(ConfigError) as caught:
         load_member(Path(path), ["head.dropout=0.2"], seed=3)
     assert str(caught.value) == message
 
 
-def test_a_bom_and_windows_line_ends_are_no_problem():
+def test_a_bom_and_windows_line_ends_are_accepted():
     Path("members/windows.yaml").write_bytes(b"\xef\xbb\xbf" + MEMBER.replace("\n", "\r\n").encode())
     assert load_member(Path("members/windows.yaml")).settings == load_member(Path("members/one.yaml")).settings
 
@@ -383,58 +383,59 @@ ENSEMBLE_PROBLEMS = [
 @pytest.mark.parametrize(
     ("old", "new", "message"), MEMBER_PROBLEMS, ids=[f"{new[:40]!r}" for _, new, _ in MEMBER_PROBLEMS]
 )
-def test_a_problem_of_a_member_is_told(old, new, message):
+def test_a_problem_of_a_member_is_reported(old, new, message):
     place = "members/broken.yaml:" if message[0].isdigit() else ""
-    assert told("members", changed(MEMBER, old, new)).splitlines()[-1].strip() == place + message
+    assert error_of("members", changed(MEMBER, old, new)).splitlines()[-1].strip() == place + message
 
 
 @pytest.mark.parametrize(("line", "message"), STAGE_PROBLEMS, ids=[line for line, _ in STAGE_PROBLEMS])
-def test_a_problem_of_a_stage_is_told(line, message):
+def test_a_problem_of_a_stage_is_reported(line, message):
     old = "unfreeze: none" if line.startswith("unfreeze") else "name: head"
     new = line if old != "name: head" else f"name: head\n    {line}"
-    reply = told("members", changed(MEMBER, old, new)).splitlines()[-1].strip()
+    reply = error_of("members", changed(MEMBER, old, new)).splitlines()[-1].strip()
     assert reply.startswith(f"members/broken.yaml:5  stages.0.{line.partition(':')[0]}")
     assert reply.endswith(f": {message}")
 
 
 @pytest.mark.parametrize("unfreeze", ["all", "{layers: 0.5}", "{from: block_1}"])
-def test_views_of_a_backbone_that_learns_are_a_problem(unfreeze):
+def test_views_need_a_frozen_backbone(unfreeze):
     text = changed(MEMBER, "unfreeze: none", f"unfreeze: {unfreeze}\n    views: 2")
-    assert told("members", text) == (
+    assert error_of("members", text) == (
         "members/broken.yaml:6  stages.0.views: epochs share views only if the backbone is frozen (unfreeze: none):"
         " remove it"
     )
 
 
 @pytest.mark.parametrize(("views", "message"), VIEW_PROBLEMS, ids=[views for views, _ in VIEW_PROBLEMS])
-def test_a_problem_of_the_views_is_told(views, message):
-    assert told("members", f"{MEMBER}tta: {views}\n") == f"members/broken.yaml:11  {message}"
+def test_a_problem_of_test_time_views_is_reported(views, message):
+    assert error_of("members", f"{MEMBER}tta: {views}\n") == f"members/broken.yaml:11  {message}"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"), COMPETITION_PROBLEMS, ids=[f"{new[-40:]!r}" for _, new, _ in COMPETITION_PROBLEMS]
 )
-def test_a_problem_of_a_competition_is_told(old, new, message):
-    assert told("competitions", changed(COMPETITION, old, new)) == f"competitions/broken.yaml:{message}"
+def test_a_problem_of_a_competition_is_reported(old, new, message):
+    assert error_of("competitions", changed(COMPETITION, old, new)) == f"competitions/broken.yaml:{message}"
 
 
 @pytest.mark.parametrize(("old", "new", "message"), ENSEMBLE_PROBLEMS, ids=[new for _, new, _ in ENSEMBLE_PROBLEMS])
-def test_a_problem_of_an_ensemble_is_told(old, new, message):
-    assert told("ensembles", changed(ENSEMBLE, old, new)) == message
+def test_a_problem_of_an_ensemble_is_reported(old, new, message):
+    assert error_of("ensembles", changed(ENSEMBLE, old, new)) == message
 
 
 @pytest.mark.parametrize("members", ["5", "../members/one.yaml", "{a: b}"])
-def test_members_that_are_no_list_are_told(members):
+def test_members_must_be_a_list(members):
     given = repr(yaml.safe_load(members))
     assert (
-        told("ensembles", f"members: {members}\n") == f"ensembles/broken.yaml:1  members: expected a list, got {given}"
+        error_of("ensembles", f"members: {members}\n")
+        == f"ensembles/broken.yaml:1  members: expected a list, got {given}"
     )
 
 
-def test_members_of_two_competitions_are_told():
+def test_members_of_two_competitions_are_a_problem():
     Path("competitions/boats.yaml").write_text(changed(COMPETITION, "slug: cars", "slug: boats"))
     Path("members/two.yaml").write_text(changed(MEMBER, "cars.yaml", "boats.yaml"))
-    assert told("ensembles", ENSEMBLE) == (
+    assert error_of("ensembles", ENSEMBLE) == (
         "ensembles/broken.yaml:1  members: one (cars) and two (boats) have different competition files;"
         " expected the same"
     )
@@ -442,12 +443,12 @@ def test_members_of_two_competitions_are_told():
 
 def test_a_holdout_has_only_fold_0():
     Path("competitions/cars.yaml").write_text(changed(COMPETITION, "{kind: stratified, count: 5}", "holdout"))
-    assert told("members", f"{MEMBER}folds: [1]\n") == (
+    assert error_of("members", f"{MEMBER}folds: [1]\n") == (
         "members/broken.yaml:11  folds: there is no fold 1; the competition has only fold 0"
     )
 
 
-def test_all_problems_of_a_file_are_told_at_once():
+def test_all_problems_of_a_file_are_in_one_message():
     content = """\
 competition: ../competitions/cars.yaml
 backbone: {name: Xceptoin, alpha: -1}
@@ -464,7 +465,7 @@ head:
 tta: [identiy, {scale: 9}]
 sed: 3
 """
-    assert told("members", content).splitlines() == [
+    assert error_of("members", content).splitlines() == [
         "10 problems in the configuration",
         "  members/broken.yaml:2  backbone.name: 'Xceptoin' is not a backbone; did you mean 'Xception'?",
         "  members/broken.yaml:2  backbone.alpha: expected a number above 0, got -1",
@@ -481,10 +482,10 @@ sed: 3
     ]
 
 
-def test_every_stage_that_does_not_fit_is_told():
+def test_problems_of_all_stages_are_reported():
     stage = "  - {name: head, unfreeze: all, epochs: 1, batch_size: 8, image_size: 64, learning_rate: 1e-3}\n"
     content = f"competition: ../competitions/cars.yaml\nbackbone: {{name: Xception}}\nstages:\n{stage}{stage}"
-    assert told("members", content).splitlines() == [
+    assert error_of("members", content).splitlines() == [
         "3 problems in the configuration",
         "  members/broken.yaml:4  stages.0.image_size: Xception takes images of 71 pixels or more, got 64",
         "  members/broken.yaml:5  stages.1.name: duplicate stage name 'head'",
@@ -492,11 +493,11 @@ def test_every_stage_that_does_not_fit_is_told():
     ]
 
 
-def test_an_ensembles_message_holds_the_problems_of_all_it_names_each_once():
+def test_the_message_of_an_ensemble_has_the_problems_of_all_its_files_once():
     Path("competitions/cars.yaml").write_text(changed(COMPETITION, "accuracy", "acuracy"))
     Path("members/one.yaml").write_text(changed(MEMBER, "epochs: 3", "epochs: 0"))
     Path("members/two.yaml").write_text(changed(MEMBER, "MobileNetV2", "MobileNetV4"))
-    assert told("ensembles", changed(ENSEMBLE, "blend: mean", "seed: x")).splitlines() == [
+    assert error_of("ensembles", changed(ENSEMBLE, "blend: mean", "seed: x")).splitlines() == [
         "4 problems in the configuration",
         "  ensembles/broken.yaml:4  seed: expected a whole number, got 'x'",
         "  members/one.yaml:6  stages.0.epochs: expected 1 or more, got 0",
@@ -527,7 +528,7 @@ JUNK = [
 
 
 def mutated(content, draw):
-    """The content with one place in it deleted, replaced, doubled or renamed."""
+    """The content with one value deleted, replaced, duplicated or renamed."""
     content = copy.deepcopy(content)
     here = content
     while True:
@@ -551,7 +552,7 @@ def mutated(content, draw):
 
 
 @pytest.mark.parametrize("kind", ["competitions", "members", "ensembles"])
-def test_mutations_of_a_valid_file_are_read_or_told(kind):
+def test_a_mutated_file_is_loaded_or_reported(kind):
     draw = random.Random(0)
     member = yaml.safe_load(MEMBER) | {
         "augmentation": ["HorizontalFlip", {"Rotate": {"limit": 5}}, {"OneOf": {"transforms": ["GaussNoise"]}}],
@@ -562,7 +563,7 @@ def test_mutations_of_a_valid_file_are_read_or_told(kind):
     ensemble = yaml.safe_load(ENSEMBLE) | {"folds": [0, 1], "tta": ["identity"], "blend": {"method": "hill_climb"}}
     valid = {"competitions": competition, "members": member, "ensembles": ensemble}[kind]
     outcomes = []
-    for _ in range(250):
+    for _ in range(100):
         content = valid
         for _ in range(draw.randint(1, 3)):
             content = mutated(content, draw) if content else content
@@ -571,14 +572,14 @@ def test_mutations_of_a_valid_file_are_read_or_told(kind):
             LOADERS[kind](Path(kind, "mutated.yaml"))
         except ConfigError as error:
             outcomes.append(str(error))
-    assert len(outcomes) > 100
-    assert all("mutated.yaml" in told or "no such file" in told or "cannot be read" in told for told in outcomes)
+    assert len(outcomes) > 40
+    assert all("mutated.yaml" in error or "no such file" in error or "cannot be read" in error for error in outcomes)
 
 
-def test_damaged_text_is_read_or_told():
+def test_damaged_text_is_loaded_or_reported():
     draw = random.Random(0)
     outcomes = []
-    for _ in range(400):
+    for _ in range(150):
         text = list(MEMBER)
         for _ in range(draw.randint(1, 4)):
             place = draw.randrange(len(text))
@@ -589,5 +590,5 @@ def test_damaged_text_is_read_or_told():
             load_member(Path("members/damaged.yaml"))
         except ConfigError as error:
             outcomes.append(str(error))
-    assert len(outcomes) > 200
-    assert all(".yaml" in told for told in outcomes)
+    assert len(outcomes) > 75
+    assert all(".yaml" in error for error in outcomes)

@@ -15,7 +15,7 @@ def dry(path, *overrides):
     return as_dry_run(load_member(path, overrides)).settings
 
 
-def test_a_stage_is_one_epoch_of_small_batches_whatever_its_own_are():
+def test_each_stage_has_one_epoch_of_small_batches():
     stages = dry(XCEPTION, "stages.2.batch_size=4").stages
     assert [stage.name for stage in stages] == ["head", "half", "all"]
     assert [stage.epochs for stage in stages] == [1, 1, 1]
@@ -27,23 +27,23 @@ def test_larger_images_stay_larger():
     assert sizes == [64, 64, 64, 96]
 
 
-def test_images_are_never_smaller_than_the_backbone_takes_nor_larger_than_asked_for():
+def test_image_sizes_are_between_the_backbones_minimum_and_the_stages_size():
     assert {stage.image_size for stage in dry(XCEPTION).stages} == {71}
     small = [f"stages.{number}.image_size=40" for number in range(3)]
     assert {stage.image_size for stage in dry(XCEPTION, "backbone.name=ResNet50", *small).stages} == {40}
 
 
-def test_weights_are_random_unless_a_path_is_given():
+def test_weights_are_random_unless_they_are_a_file():
     assert dry(XCEPTION).backbone.weights == "none"
     assert dry(XCEPTION, "backbone.weights=weights/mine.h5").backbone.weights == "weights/mine.h5"
 
 
-def test_two_views_are_enough():
+def test_at_most_two_views_are_kept():
     assert dry(XCEPTION).tta.views == ["identity", "horizontal_flip"]
     assert dry(XCEPTION, "tta=none").tta.views == ["identity"]
 
 
-def test_what_is_rehearsed_stays_as_it_is():
+def test_everything_else_is_unchanged():
     full, small = load_member(XCEPTION).settings, dry(XCEPTION)
     assert small.augmentation == full.augmentation
     assert small.head == full.head
@@ -52,11 +52,11 @@ def test_what_is_rehearsed_stays_as_it_is():
 
 
 @pytest.mark.parametrize("path", MEMBERS, ids=lambda path: path.stem)
-def test_every_shipped_member_is_valid_when_dry(path):
+def test_the_dry_run_of_a_shipped_member_is_valid(path):
     settings = dry(path)
     assert MemberSettings.model_validate(settings.model_dump(mode="json", by_alias=True)) == settings
     assert all(stage.image_size >= BACKBONES[settings.backbone.name].minimum_size for stage in settings.stages)
 
 
-def test_every_class_has_rows_enough_for_a_batch():
+def test_a_dry_run_has_three_rows_per_class():
     assert dry_run_rows(load_member(XCEPTION)) == 30

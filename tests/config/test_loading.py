@@ -31,7 +31,7 @@ def stem(path):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file of the given content beside the others and returns its path."""
+    """Write a file with this content and return its path."""
 
     def written(name, content):
         path = tmp_path / f"{name}.yaml"
@@ -53,7 +53,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def member(write):
-    """`member(name, **keys)`: the path of a member file of two stages."""
+    """`member(name, **keys)` writes a member file with two stages and returns its path."""
 
     def written(name="one", **changes):
         stages = [{"name": "head", **STAGE}, {"name": "all", **STAGE}]
@@ -65,11 +65,11 @@ def member(write):
 
 @pytest.fixture
 def ensemble(write, member):
-    """The path of an ensemble file of the members one and two."""
+    """The path of an ensemble file with the members one and two."""
     return write("both", {"members": [member("one").name, member("two", folds=[1], tta="auto").name], "blend": "mean"})
 
 
-def refused(load, *arguments):
+def error_of(load, *arguments):
     with pytest.raises(ConfigError) as caught:
         load(*arguments)
     return str(caught.value)
@@ -85,7 +85,7 @@ def refused(load, *arguments):
         ("False", False), ("", None), ("~", None), ("[a, 1]", ["a", 1]), ("{from: block5a}", {"from": "block5a"}),
     ],
 )  # fmt: skip
-def test_a_value_is_read_as_a_person_means_it(text, value):
+def test_values_have_the_types_of_yaml_1_2(text, value):
     assert parse_value(text) == value
     assert type(parse_value(text)) is type(value)
 
@@ -93,11 +93,11 @@ def test_a_value_is_read_as_a_person_means_it(text, value):
 @pytest.mark.parametrize(
     "text", ["off", "no", "yes", "y", "007", "+1", "1_000", "12:30", "0x1F", "2024-02-30", "1.2.3"]
 )
-def test_what_only_looks_like_something_else_stays_text(text):
+def test_other_unquoted_values_are_text(text):
     assert parse_value(text) == text
 
 
-def test_labels_are_as_the_table_writes_them(write):
+def test_labels_are_read_as_text(write):
     path = write("cars", yaml.safe_load((CONFIGS / "competitions" / "podium-demo-cars.yaml").read_text()))
     path.write_text(path.read_text().partition("classes:")[0] + "classes: {007: a, no: b, 3: c}\nmetric: accuracy\n")
     assert load_competition(path).labels == ["007", "no", "3"]
@@ -116,7 +116,7 @@ def test_short_forms_expand(member, write):
     assert settings.tta.select == "all"
 
 
-def test_optimizer_arguments_stand_beside_its_name_or_under_arguments(member):
+def test_optimizer_arguments_are_next_to_its_name_or_in_arguments(member):
     beside = {**STAGE, "name": "a", "optimizer": {"name": "SGD", "momentum": 0.9}}
     under = {**STAGE, "name": "b", "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}}}
     first, second = load_member(member(stages=[beside, under])).settings.stages
@@ -139,27 +139,27 @@ def test_optimizer_arguments_stand_beside_its_name_or_under_arguments(member):
         ({"layers": 0.1}, 6, None, None),
     ],
 )
-def test_epochs_of_a_frozen_backbone_take_turns_with_views(member, unfreeze, epochs, views, shared):
+def test_epochs_of_a_frozen_backbone_share_views(member, unfreeze, epochs, views, shared):
     stage = {**STAGE, "name": "head", "unfreeze": unfreeze, "epochs": epochs}
     settings = load_member(member(stages=[stage if views is None else {**stage, "views": views}])).settings
     assert settings.stages[0].shared_views == shared
 
 
-def test_tta_in_a_word(member):
+def test_tta_may_be_none_or_auto(member):
     assert load_member(member(tta="none")).settings.tta.views == ["identity"]
     auto = load_member(member(tta="auto")).settings.tta
     assert auto.select == "auto"
     assert len(auto.views) == 7
 
 
-def test_classes_in_a_list_are_their_own_names(write):
+def test_classes_may_be_a_list(write):
     content = yaml.safe_load((CONFIGS / "competitions" / "podium-demo-cars.yaml").read_text())
     competition = load_competition(write("listed", {**content, "classes": ["van", 7], "folds": "holdout"}))
     assert competition.classes == {"van": "van", "7": "7"}
     assert fold_count(competition) == 1
 
 
-def test_a_folds_table_leaves_the_number_of_folds_open(write, member):
+def test_any_fold_is_accepted_with_a_folds_table(write, member):
     content = yaml.safe_load((CONFIGS / "competitions" / "podium-demo-cars.yaml").read_text())
     write("cars", {**content, "folds": {"kind": "table", "path": "folds.csv"}})
     assert load_member(member(folds=[11])).settings.folds == [11]
@@ -186,7 +186,7 @@ def test_all_problems_of_a_member_made_in_python_are_in_one_message(member):
         "3 problems in the configuration",
         "  mine  head.poling: unknown key; did you mean 'pooling'?",
         "  mine  sed: unknown key; did you mean 'seed'?",
-        "  mine  augmentation.0: 'Rotat' is no transform of Albumentations; did you mean 'Rotate'?",
+        "  mine  augmentation.0: 'Rotat' is not a transform of Albumentations; did you mean 'Rotate'?",
     ]
     with pytest.raises(ConfigError, match="mine  folds: there is no fold 9; the competition has folds 0 to 4"):
         make_member("mine", {**IN_PYTHON, "folds": [9]}, competition)
@@ -232,7 +232,7 @@ def test_overrides_reach_every_depth(member):
     assert settings.folds == [0, 2]
 
 
-def test_the_last_override_counts(member):
+def test_the_last_override_wins(member):
     assert load_member(member(), ["seed=1", "seed=2"]).settings.seed == 2
 
 
@@ -254,8 +254,8 @@ def test_an_override_reaches_the_competition(member, ensemble):
         ("name=a\0", r"--set  name: 'a\x00' is not a YAML value"),
     ],
 )
-def test_what_is_no_override_is_told(member, override, message):
-    assert refused(load_member, member(), [override]) == message
+def test_a_malformed_override_is_reported(member, override, message):
+    assert error_of(load_member, member(), [override]) == message
 
 
 @pytest.mark.parametrize(
@@ -280,28 +280,30 @@ def test_what_is_no_override_is_told(member, override, message):
         ),
     ],
 )
-def test_a_wrong_override_is_told_as_one(member, monkeypatch, override, message):
+def test_an_invalid_override_is_reported_as_such(member, monkeypatch, override, message):
     path = member()
     monkeypatch.chdir(path.parent)
-    assert refused(load_member, Path(path.name), [override], None, transform_problems) == f"--set (one.yaml)  {message}"
+    assert (
+        error_of(load_member, Path(path.name), [override], None, transform_problems) == f"--set (one.yaml)  {message}"
+    )
 
 
-def test_a_wrong_override_of_the_competition_is_told(member, monkeypatch):
+def test_an_invalid_override_of_the_competition_is_reported(member, monkeypatch):
     monkeypatch.chdir(member().parent)
-    assert refused(load_member, Path("one.yaml"), ["competition.metric=acuracy"]) == (
+    assert error_of(load_member, Path("one.yaml"), ["competition.metric=acuracy"]) == (
         "--set (cars.yaml)  metric: 'acuracy' is not a metric; did you mean 'accuracy'?"
     )
-    assert refused(load_member, Path("one.yaml"), ["competition=card.yaml"]) == (
+    assert error_of(load_member, Path("one.yaml"), ["competition=card.yaml"]) == (
         "card.yaml  no such file; did you mean 'cars.yaml'?"
     )
 
 
-def test_an_override_mends_a_problem_of_the_file(member):
+def test_an_override_fixes_a_problem_of_the_file(member):
     assert load_member(member(seed="many"), ["seed=3"]).settings.seed == 3
 
 
-def test_wrong_overrides_and_problems_of_the_file_are_told_together(member):
-    reply = refused(load_member, member(resize="squish"), ["seed=x", "nonsense"]).splitlines()
+def test_problems_of_overrides_and_the_file_are_in_one_message(member):
+    reply = error_of(load_member, member(resize="squish"), ["seed=x", "nonsense"]).splitlines()
     assert reply[0] == "3 problems in the configuration"
     assert ["nonsense" in reply[1], "seed" in reply[2], "squish" in reply[3]] == [True, True, True]
 
@@ -326,9 +328,9 @@ def test_overrides_of_an_ensemble_and_its_members(ensemble):
         ("folds=[5]", "--set (both.yaml)  folds: there is no fold 5; the competition has folds 0 to 4"),
     ],
 )
-def test_a_wrong_override_of_an_ensemble_is_told(ensemble, monkeypatch, override, message):
+def test_an_invalid_override_of_an_ensemble_is_reported(ensemble, monkeypatch, override, message):
     monkeypatch.chdir(ensemble.parent)
-    assert refused(load_ensemble, Path(ensemble.name), [override]) == message
+    assert error_of(load_ensemble, Path(ensemble.name), [override]) == message
 
 
 def test_a_member_whose_name_has_a_dot_takes_overrides(write, member):
@@ -336,13 +338,13 @@ def test_a_member_whose_name_has_a_dot_takes_overrides(write, member):
     assert load_ensemble(path, ["effnet.b3.seed=7"]).members[0].settings.seed == 7
 
 
-def test_the_seed_is_the_ensembles_and_every_members(ensemble):
+def test_the_seed_applies_to_the_ensemble_and_its_members(ensemble):
     loaded = load_ensemble(ensemble, seed=7)
     assert [loaded.settings.seed, *(one.settings.seed for one in loaded.members)] == [7, 7, 7]
     assert load_ensemble(ensemble).settings.seed == 42
 
 
-def test_what_an_ensemble_says_of_folds_and_views_holds_for_its_members(write, member):
+def test_folds_and_tta_of_an_ensemble_replace_those_of_its_members(write, member):
     members = [member("one").name, member("two", folds=[1], tta="auto").name]
     silent = load_ensemble(write("silent", {"members": members}))
     assert [one.settings.folds for one in silent.members] == [None, [1]]
@@ -352,14 +354,14 @@ def test_what_an_ensemble_says_of_folds_and_views_holds_for_its_members(write, m
     assert [one.settings.tta.views for one in says.members] == [["identity", "horizontal_flip"]] * 2
 
 
-def test_an_ensemble_is_of_its_members_competition(ensemble):
+def test_an_ensemble_has_the_competition_of_its_members(ensemble):
     loaded = load_ensemble(ensemble)
     assert loaded.name == "both"
     assert [one.name for one in loaded.members] == ["one", "two"]
     assert loaded.competition.slug == "cars"
 
 
-# The configs that ship
+# Shipped configs
 
 
 def dumped(settings):
@@ -417,7 +419,7 @@ def test_a_competition_file_is_named_by_its_slug(path):
     assert load_competition(path).slug == path.stem
 
 
-def test_the_real_competition_is_as_kaggle_gives_it():
+def test_the_real_competition_has_ten_classes_and_five_folds():
     competition = load_competition(CONFIGS / "competitions" / "sf-dl-car-classification.yaml")
     assert competition.labels == [str(number) for number in range(10)]
     assert competition.classes["9"] == "VAZ-21099"

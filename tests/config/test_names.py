@@ -1,4 +1,4 @@
-"""The names a config may use, held against the libraries they come from."""
+"""The names in configs are those of the libraries."""
 
 import importlib
 import inspect
@@ -16,7 +16,7 @@ NOT_FOR_A_STAGE = {"Optimizer", "LossScaleOptimizer"}
 
 
 def classifiers_of_keras():
-    """Every function of keras.applications, at its top or in its modules, that builds a head of classes."""
+    """Every function of keras.applications and its modules that builds a classifier."""
     modules = [keras.applications]
     modules += [
         importlib.import_module(f"keras.applications.{found.name}")
@@ -30,18 +30,18 @@ def classifiers_of_keras():
     }
 
 
-def test_every_optimizer_of_keras_has_its_name_here():
+def test_all_optimizers_of_keras_are_listed():
     offered = {name for name, _ in inspect.getmembers(keras.optimizers, inspect.isclass)}
     assert set(OPTIMIZERS) == offered - NOT_FOR_A_STAGE
 
 
-def test_every_classifier_of_keras_has_its_row():
+def test_all_classifiers_of_keras_are_in_the_table():
     ours = {name for name, row in BACKBONES.items() if row.package == "keras.applications"}
     assert ours == classifiers_of_keras()
     assert "MobileNetV3Small" in ours
 
 
-def test_every_efficientnet_of_its_package_has_its_row():
+def test_all_efficientnets_of_the_package_are_in_the_table():
     ours = {name for name in BACKBONES if name.startswith("efficientnet.")}
     assert ours == {f"efficientnet.EfficientNetB{size}" for size in range(8)}
     for name in ours:
@@ -49,12 +49,12 @@ def test_every_efficientnet_of_its_package_has_its_row():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_row_names_a_constructor_and_takes_a_width_only_if_that_does(name):
+def test_a_backbone_has_a_constructor_which_takes_alpha_if_the_table_says_so(name):
     package = importlib.import_module(BACKBONES[name].package)
     parameters = inspect.signature(getattr(package, name.rpartition(".")[2])).parameters
     assert ("alpha" in parameters) == BACKBONES[name].widths
 
 
-def test_a_family_has_its_own_preprocessing():
+def test_every_family_has_preprocess_input():
     for row in BACKBONES.values():
         assert callable(importlib.import_module(row.family).preprocess_input)

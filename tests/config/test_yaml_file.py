@@ -1,4 +1,4 @@
-"""What podium writes as YAML, podium reads as the same."""
+"""YAML that podium writes is read as the same content."""
 
 import yaml
 
@@ -14,12 +14,12 @@ CONTENT = {
 }
 
 
-def test_what_is_written_is_read_as_the_same(tmp_path):
+def test_written_yaml_is_read_as_the_same_content(tmp_path):
     (tmp_path / "a.yaml").write_text(to_yaml(CONTENT), encoding="utf-8")
     read = read_yaml(tmp_path / "a.yaml")
     assert (read.content, read.problems) == (CONTENT, [])
     assert list(read.content) == list(CONTENT)
 
 
-def test_other_readers_take_text_for_text_too():
+def test_other_yaml_readers_read_text_as_text():
     assert yaml.safe_load(to_yaml(CONTENT))["classes"] == CONTENT["classes"]

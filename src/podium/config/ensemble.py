@@ -9,14 +9,20 @@ from podium.config.settings import Count, FoldNumbers, Positive, Seed, Settings,
 
 
 class Mean(Settings):
+    """The mean of the members' probabilities."""
+
     method: Literal["mean"]
 
 
 class Geometric(Settings):
+    """The geometric mean of the members' probabilities."""
+
     method: Literal["geometric"]
 
 
 class RankMean(Settings):
+    """The mean of the ranks of each class's probabilities."""
+
     method: Literal["rank_mean"]
 
 
@@ -46,6 +52,8 @@ Blend = Annotated[
 
 
 class EnsembleSettings(Settings):
+    """Members and how their predictions are blended."""
+
     members: Annotated[list[str], Field(min_length=1)]
     """Member files, relative to this file."""
     folds: FoldNumbers | None = None

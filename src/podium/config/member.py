@@ -14,6 +14,8 @@ NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 
 
 class BackboneSettings(Settings):
+    """The backbone and its weights."""
+
     name: str
     """A model of keras.applications, of the package efficientnet, or SmallResNet."""
     weights: str = "imagenet"
@@ -101,6 +103,8 @@ class BackboneSettings(Settings):
 
 
 class Head(Settings):
+    """The layers between the backbone and the predictions."""
+
     pooling: Literal["avg", "max", "gem"] = "avg"
     """Average, maximum, or generalised mean with a trainable exponent."""
     batchnorm: bool = False
@@ -197,6 +201,8 @@ def view_part(part: Any) -> tuple[str, Any]:
 
 
 class MemberSettings(TrainingSettings):
+    """One model of an ensemble, from its backbone to its test-time augmentation."""
+
     competition: Annotated[str, NotInDigest]
     """The competition file, relative to this file."""
     folds: Annotated[FoldNumbers | None, NotInDigest] = None

@@ -58,6 +58,8 @@ class Unfreeze(Settings):
 
 
 class Optimizer(Settings):
+    """A Keras optimizer and its arguments."""
+
     name: str
     arguments: dict[str, Any] = {}
     """Arguments of the Keras optimizer, such as {weight_decay: 1e-4} or {momentum: 0.9, nesterov: true}."""
@@ -76,6 +78,8 @@ class Optimizer(Settings):
 
 
 class Constant(Settings):
+    """The learning rate does not change."""
+
     kind: Literal["constant"]
 
 
@@ -153,6 +157,8 @@ Augmentation = Annotated[list[Any], AfterValidator(_are_transforms)]
 
 
 class Stage(Settings):
+    """A stage of fine-tuning: which layers are trained, for how long, how fast, on which image size."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     unfreeze: Unfreeze
     """Which layers of the backbone are trained: none, all, {from: BLOCK}, {parameters: 0.3} or {layers: 0.3}."""

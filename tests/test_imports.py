@@ -1,4 +1,4 @@
-"""Light commands run where the heavy libraries cannot be imported. Who may import whom is in pyproject.toml."""
+"""Light commands work without the heavy libraries. The import contracts are in pyproject.toml."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ for command in {commands}:
         main()
     except SystemExit as done:
         assert done.code == 0, (command, done.code)
-    print("told:", *command)
+    print("help of", *command)
 """
 
 
@@ -45,14 +45,14 @@ def test_the_blocker_blocks():
     assert "keras is imported where it must not be" in done.stderr
 
 
-def test_every_help_is_told_without_heavy_libraries():
+def test_every_help_works_without_heavy_libraries():
     groups = {group.name: group.typer_instance.registered_commands for group in app.registered_groups}
     commands = [(), *((command.name,) for command in app.registered_commands), *((group,) for group in groups)]
     commands += [(group, command.name) for group in groups for command in groups[group]]
     done = run_without((*HEAVY_LIBRARIES, *TABLE_LIBRARIES), EVERY_HELP.format(commands=commands))
     assert done.stderr == ""
     assert done.returncode == 0
-    assert done.stdout.count("told:") == len(commands)
+    assert done.stdout.count("help of") == len(commands)
     assert done.stdout.count("Usage: ") == len(commands)
 
 
@@ -74,7 +74,7 @@ def test_a_submission_is_checked_without_heavy_libraries(tmp_path):
     assert done.returncode == 0
 
 
-def test_kaggles_verbs_need_no_heavy_libraries(standin, tiny_competition, tmp_path, monkeypatch):
+def test_kaggle_commands_need_no_heavy_libraries(standin, tiny_competition, tmp_path, monkeypatch):
     """Told by the stand-in on this machine, through the real client."""
     monkeypatch.chdir(tmp_path)
     answers = accuracy_against(tiny_competition.answers)

@@ -1,4 +1,4 @@
-"""`podium …`, which `python -m podium …` is as well: listens for signals before anything is imported."""
+"""The entry point of `podium` and `python -m podium`. It handles signals before anything else is imported."""
 
 import os
 import signal
@@ -14,14 +14,15 @@ def main() -> None:
 
     try:
         run()
-    finally:  # leaving takes a second; a signal then should not change how it ended
+    finally:  # the exit takes a second; a signal then should not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_at_once(number: int, frame: Any) -> None:
-    with suppress(OSError):  # nobody may be reading any more
-        os.write(2, f"podium: {signal.Signals(number).name}: stopped before it began; type the same again\n".encode())
+    with suppress(OSError):  # stderr may be closed
+        name = signal.Signals(number).name
+        os.write(2, f"podium: {name}: stopped before it started; run the same command again\n".encode())
     sys.exit(75)  # podium.signals.EXIT_STOPPED, which is not imported yet
 
 

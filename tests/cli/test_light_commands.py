@@ -1,4 +1,4 @@
-"""The command line as a person meets it: exit codes, one line for what can be mended, a traceback only when asked."""
+"""Exit codes, help and error messages of the command line, and the commands that need no training."""
 
 import json
 import os
@@ -31,7 +31,7 @@ EVERY = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The folder podium runs in, with one competition and its data."""
+    """The current folder, with one competition and its data."""
     (tmp_path / "configs" / "competitions").mkdir(parents=True)
     (tmp_path / "configs" / "competitions" / "tiny.yaml").write_text(COMPETITION)
     (tmp_path / "data" / "tiny-squares").mkdir(parents=True)
@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def submission(here):
-    """`submission(text)`: the path of a CSV under a name that begins with the competition's slug."""
+    """`submission(text)`: the path of a CSV whose name begins with the competition's slug."""
 
     def written(text="Id,Category\na,red\nb,blue\n", name="tiny-squares_blend__20260101-120000.csv"):
         path = here / "submissions" / name
@@ -56,10 +56,10 @@ def submission(here):
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "podium", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert "Usage: python -m podium" in done.stdout
+    assert "Usage: podium" in done.stdout
 
 
-def test_the_verbs_have_the_names_that_stay(podium):
+def test_commands_and_groups(podium):
     assert COMMANDS == [
         "demo", "train", "predict", "blend", "run", "runs", "compare", "set", "find-batch", "check", "submit", "board",
         "schema", "doctor",
@@ -76,7 +76,7 @@ def test_the_verbs_have_the_names_that_stay(podium):
 
 
 @pytest.mark.parametrize("command", EVERY, ids=" ".join)
-def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, command):
+def test_help_describes_the_command_and_shows_an_example(podium, command):
     code, out, err = podium(*command, "--help")
     assert (code, err) == (0, "")
     assert out.count(f"podium {' '.join(command)}") >= 2 or command == ["demo"]
@@ -99,7 +99,7 @@ def test_a_verbs_help_tells_what_it_does_and_shows_its_command(podium, command):
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_2(podium, here, arguments):
+def test_wrong_usage_exits_with_2(podium, here, arguments):
     code, out, err = podium(*arguments)
     assert (code, out) == (2, "")
     assert "Usage: " in err
@@ -112,11 +112,11 @@ def test_no_arguments_show_the_help(podium):
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "blend", "run"])
-def test_a_config_that_is_not_there_is_one_line_on_stderr(podium, here, command):
+def test_a_missing_config_is_one_line_on_stderr(podium, here, command):
     assert podium(command, "tiny.yaml") == (1, "", "podium: tiny.yaml  no such file; is . the right folder?\n")
 
 
-def test_all_problems_of_a_config_are_told(podium, here):
+def test_all_problems_of_a_config_are_reported(podium, here):
     (here / "broken.yaml").write_text("members: []\nblend: meen\nsed: 1\n")
     code, out, err = podium("blend", "broken.yaml")
     assert (code, out) == (1, "")
@@ -129,7 +129,7 @@ def test_all_problems_of_a_config_are_told(podium, here):
     ]
 
 
-def test_missing_data_is_told_with_the_places_looked_in(podium, here):
+def test_missing_data_is_an_error_with_the_searched_folders(podium, here):
     member = "competition: configs/competitions/tiny.yaml\nbackbone: {name: MobileNet, weights: none}\nstages:\n"
     stage = "  - {name: a, unfreeze: all, epochs: 1, batch_size: 8, image_size: 32, learning_rate: 1e-3}\n"
     (here / "tiny.yaml").write_text(member + stage)
@@ -143,7 +143,7 @@ def test_missing_data_is_told_with_the_places_looked_in(podium, here):
     )
 
 
-def test_debug_shows_where_a_failure_came_from(here):
+def test_debug_shows_the_traceback(here):
     command = [sys.executable, "-m", "podium", "check", "none.csv", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
@@ -153,7 +153,7 @@ def test_debug_shows_where_a_failure_came_from(here):
     )
 
 
-def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
+def test_an_error_of_the_operating_system_is_one_line(podium, monkeypatch, submission):
     def full(*_):
         raise OSError(28, "No space left on device", "answers.csv")
 
@@ -161,7 +161,7 @@ def test_a_refusal_of_the_system_is_one_line(podium, monkeypatch, submission):
     assert podium("check", submission()) == (
         1,
         "",
-        "podium: the system refused answers.csv: No space left on device; mend that and run the same command again\n",
+        "podium: the system refused answers.csv: No space left on device; fix that and run the same command again\n",
     )
 
 
@@ -238,22 +238,22 @@ def test_sample_is_found_in_the_data_or_named(podium, submission, here, monkeypa
 # podium doctor
 
 
-def test_the_doctor_tells_what_is_here(podium, here, monkeypatch):
+def test_doctor_lists_libraries_and_hardware(podium, here, monkeypatch):
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(here))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(here / "kaggle"))
     code, out, err = podium("doctor")
     assert (code, err) == (0, "")
-    told = dict(re.split(" {2,}", line.strip(), maxsplit=1) for line in out.splitlines())
-    assert told["python"] == sys.version.split()[0]
-    assert "missing" not in told.values()
-    assert {"tensorflow", "keras", "processors", "disk free here", "GPUs", "kaggle key"} <= set(told)
-    assert told["kaggle key"].startswith("none yet")
+    shown = dict(re.split(" {2,}", line.strip(), maxsplit=1) for line in out.splitlines())
+    assert shown["python"] == sys.version.split()[0]
+    assert "missing" not in shown.values()
+    assert {"tensorflow", "keras", "CPU cores", "free disk space", "GPUs", "kaggle key"} <= set(shown)
+    assert shown["kaggle key"].startswith("none;")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exits_with_75(number, monkeypatch, capsys):
+def test_an_interrupt_prints_the_command_that_resumes_and_exits_with_75(number, monkeypatch, capsys):
     def interrupted(*_):
         os.kill(os.getpid(), number)
 
@@ -264,7 +264,7 @@ def test_an_interrupt_is_told_in_one_line_with_the_command_that_goes_on_and_exit
         main()
     assert ended.value.code == 75
     assert capsys.readouterr().err == (
-        f"podium: {number.name}: stopped; what was saved holds; go on with: podium check {__file__}\n"
+        f"podium: {number.name}: stopped; the last checkpoint is intact; resume with: podium check {__file__}\n"
     )
     assert signal.getsignal(number) == before
 
@@ -281,6 +281,9 @@ main()
 """
 
 
-def test_a_signal_while_it_is_still_being_imported_leaves_no_traceback():
+def test_a_signal_during_the_imports_leaves_no_traceback():
     done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (75, "podium: SIGTERM: stopped before it began; type the same again\n")
+    assert (done.returncode, done.stderr) == (
+        75,
+        "podium: SIGTERM: stopped before it started; run the same command again\n",
+    )

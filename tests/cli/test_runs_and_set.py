@@ -189,7 +189,7 @@ def test_set_in_a_folder_that_cannot_be_written_to_is_one_line(podium, make_run,
     assert podium("set", run.path, "learning_rate=1e-5") == (
         1,
         "",
-        f"podium: the system refused {run.path}/requests: Read-only file system; mend that and run the same command"
+        f"podium: the system refused {run.path}/requests: Read-only file system; fix that and run the same command"
         " again\n",
     )
 

@@ -1,4 +1,4 @@
-"""What commands there are, where each is, and how its own help begins: so listing them imports none."""
+"""The commands: the function of each and the first sentence of its help, so that listing them imports none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from importlib import import_module
 @dataclass(frozen=True)
 class Command:
     place: str
-    """Its file here, and its function there."""
-    does: str
+    """Its module in this package and its function, such as "members.train"."""
+    help: str
+    """The first paragraph of the function's docstring."""
 
     def function(self) -> Callable[..., None]:
-        file, name = self.place.split(".")
-        function: Callable[..., None] = getattr(import_module(f"podium.cli.{file}"), name)
+        module, name = self.place.split(".")
+        function: Callable[..., None] = getattr(import_module(f"podium.cli.{module}"), name)
         return function
 
 
@@ -25,9 +26,9 @@ COMMANDS = {
     "train": Command("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
     "predict": Command(
         "members.predict",
-        "Predict the validation and the test images with a trained member, through its test-time views.",
+        "Predict the validation and test images with a trained member, using its test-time augmentation.",
     ),
-    "blend": Command("ensembles.blend", "Blend what the members have predicted, and write a checked submission."),
+    "blend": Command("ensembles.blend", "Blend the predictions of the members, and write a checked submission."),
     "run": Command("ensembles.run", "Run only the missing steps of an ensemble, and write a checked submission."),
     "runs": Command(
         "runs.runs",
@@ -35,7 +36,7 @@ COMMANDS = {
     ),
     "compare": Command(
         "compare.compare",
-        "Say which of several runs is better, whether that can be trusted, what differs between them, what each cost.",
+        "Compare runs: which is better, is the difference significant, which settings differ, how long each took.",
     ),
     "set": Command(
         "runs.set_",
@@ -44,7 +45,7 @@ COMMANDS = {
     ),
     "find-batch": Command(
         "find_batch.find_batch",
-        "Find the largest and the fastest batch for this machine, by train steps of the member's own model.",
+        "Find the largest and the fastest batch size for this machine by timing training steps of a member.",
     ),
     "check": Command(
         "leaderboard.check",
@@ -63,7 +64,7 @@ COMMANDS = {
     ),
     "doctor": Command(
         "doctor.doctor",
-        "Tell what podium finds here: Python, libraries, processors, memory, disk, GPUs, Kaggle's client and its key.",
+        "Show what podium finds on this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.",
     ),
 }
 GROUPS = {

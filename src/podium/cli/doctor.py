@@ -1,4 +1,4 @@
-"""`podium doctor`: is this machine ready, and what is missing if not?"""
+"""`podium doctor`: whether this machine is ready, and what is missing."""
 
 import importlib.util
 import os
@@ -17,11 +17,11 @@ REQUIRED = (
     "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
     "pandas", "scikit-learn", "scipy", "matplotlib", "kaggle", "pydantic", "PyYAML", "typer", "rich",
 )  # fmt: skip
-NO_KEY = "none yet: make one on Kaggle's settings page and put it where it says, for podium to send anything"
+NO_KEY = "none; to submit, create an API token on Kaggle's settings page and save it as described there"
 
 
 def doctor(debug: Debug = False) -> None:
-    """Tell what podium finds here: Python, libraries, processors, memory, disk, GPUs, Kaggle's client and its key.
+    """Show what podium finds on this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.
 
     podium doctor
     """
@@ -47,19 +47,19 @@ def _version(distribution: str) -> str:
 
 
 def _machine() -> dict[str, str]:
-    facts = {"processors": str(os.cpu_count()), "disk free here": f"{shutil.disk_usage('.').free / 1e9:.1f} GB"}
+    facts = {"CPU cores": str(os.cpu_count()), "free disk space": f"{shutil.disk_usage('.').free / 1e9:.1f} GB"}
     memory = Path("/proc/meminfo")
     if memory.is_file():
         for line in memory.read_text().splitlines():
             if line.startswith("MemAvailable"):
-                facts["memory free"] = f"{int(line.split()[1]) / 1e6:.1f} GB"
+                facts["free memory"] = f"{int(line.split()[1]) / 1e6:.1f} GB"
     return facts
 
 
 def _gpus() -> str:
-    """Asked of TensorFlow itself, since a driver alone does not mean that it can be used."""
+    """The GPUs that TensorFlow can use; a driver alone is not enough."""
     if importlib.util.find_spec("tensorflow") is None:
         return "unknown without tensorflow"
     from podium.models.devices import names_of_gpus
 
-    return ", ".join(names_of_gpus()) or "none: training runs on the processors"
+    return ", ".join(names_of_gpus()) or "none; training runs on the CPU"

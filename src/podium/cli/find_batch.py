@@ -1,7 +1,7 @@
 """`podium find-batch`: the largest and the fastest batch of a member's stages on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,7 +11,6 @@ from podium.cli.options import Debug, MemberFile, Runs, Set, make_console
 from podium.config.loading import load_member
 from podium.errors import ConfigError
 from podium.files import write_json
-from podium.training.step_timing import StepTiming
 from podium.workflows.find_batch import (
     BatchFinder,
     FoundBatch,
@@ -20,6 +19,9 @@ from podium.workflows.find_batch import (
     draw_chart,
     find_stages,
 )
+
+if TYPE_CHECKING:
+    from podium.training.step_timing import StepTiming
 
 TRAINABLE = {"none": "only the head is trained", "all": "all layers are trained"}
 StageName = Annotated[
@@ -57,7 +59,7 @@ def find_batch(
     if plot and len(numbers) > 1:
         raise ConfigError(f"--plot is one file, but {loaded.name} has {len(numbers)} stages; add --stage NAME")
 
-    def print_tried(tried: StepTiming | TooLarge) -> None:
+    def print_tried(tried: "StepTiming | TooLarge") -> None:
         console.print(f"  {_format_tried(tried)}")
 
     finder = BatchFinder(loaded, choose_precision(loaded, console), largest, print_tried)
@@ -80,8 +82,8 @@ def find_batch(
         console.print(f"{path}\n{path.with_suffix('.json')}")
 
 
-def _format_tried(tried: StepTiming | TooLarge) -> str:
-    if isinstance(tried, StepTiming):
+def _format_tried(tried: "StepTiming | TooLarge") -> str:
+    if not isinstance(tried, TooLarge):
         return f"{tried.batch_size:>4}  {tried.images_per_second:,.1f} images per second, {_format_bytes(tried.memory)}"
     if tried.estimated_memory is None:
         return f"{tried.batch_size:>4}  does not fit"

@@ -1,15 +1,16 @@
-"""The command `podium`: its commands, its exit codes, and how a failure is told."""
+"""The command `podium`: its commands, its exit codes and its error messages."""
 
 import logging
 import os
 import sys
 from collections.abc import Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from podium import __version__
 from podium.cli import options
 from podium.cli.commands import COMMANDS, GROUPS
 from podium.errors import PodiumError, StoppedError
@@ -17,52 +18,63 @@ from podium.signals import EXIT_STOPPED, Interrupted, interruptible
 
 if TYPE_CHECKING:
     app: typer.Typer
-    """All commands, made when it is asked for."""
+    """All commands; created on first use."""
 
-# TensorFlow tells of missing GPUs and of its instruction sets at every start. A person may set this lower.
+# TensorFlow prints messages about missing GPUs and instruction sets at every start. Users can set a lower level.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Each stage compiles its model anew, which TensorFlow takes for a mistake.
+# Each stage compiles its model again, which TensorFlow warns about.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 HELP = (
-    "From a folder of images to a leaderboard score.\n\nExit codes: 0 done, 1 an expected failure (told in one"
-    " line), 2 wrong usage, 75 stopped before the end, with all saved and the command that goes on."
+    "Keras ensembles for image competitions: from a folder of images to a leaderboard score.\n\nExit codes: 0 done,"
+    " 1 an expected failure (a message in one line), 2 wrong usage, 75 stopped early with a checkpoint saved (the"
+    " message has the command that resumes)."
 )
+_COMPLETION_VARIABLE = "_PODIUM_COMPLETE"
+"""Set by the shell when it asks for completions."""
 
 
 class _Overview(TyperGroup):
-    """Its help is plain text: rich takes longer to import than all that podium needs for it."""
+    """A group with its help in plain text: importing rich takes longer than everything else."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Printed, as typer does where it uses rich, so that it is also seen when no command is typed."""
+        """Print it directly, as typer does with rich, so that it is also shown without a command."""
         plain = ctx.make_formatter()
         self.format_usage(ctx, plain)
         self.format_help_text(ctx, plain)
         with plain.section("Commands"):
-            plain.write_dl([*((name, command.does) for name, command in COMMANDS.items()), *GROUPS.items()])
+            plain.write_dl([*((name, command.help) for name, command in COMMANDS.items()), *GROUPS.items()])
         with plain.section("Options"):
-            plain.write_dl([("--help", "Show this; after a command, all that it takes.")])
+            plain.write_dl([record for option in self.get_params(ctx) if (record := option.get_help_record(ctx))])
         print(plain.getvalue(), end="")
 
 
-def command_line(asked: Collection[str]) -> typer.Typer:
-    """podium's commands, of which only those that are asked for can do anything: the others are not imported."""
-    app = typer.Typer(
-        name="podium",
-        cls=_Overview,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        help=HELP,
-    )
-    for name, does in GROUPS.items():
-        app.add_typer(_group(name) if name in asked else typer.Typer(callback=_not_asked), name=name, help=does)
+def command_line(names: Collection[str]) -> typer.Typer:
+    """The command line. Only the commands and groups with these names are imported; the others are listed."""
+    app = typer.Typer(name="podium", cls=_Overview, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+    app.callback()(_options)
+    for name, help_ in GROUPS.items():
+        app.add_typer(_group(name) if name in names else typer.Typer(callback=_placeholder), name=name, help=help_)
     for name, command in COMMANDS.items():
-        if name in asked:
+        if name in names:
             app.command(name)(command.function())
         else:
-            app.command(name, help=command.does)(_not_asked)
+            app.command(name, help=command.help)(_placeholder)
     return app
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"podium {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _group(name: str) -> typer.Typer:
@@ -86,8 +98,8 @@ def _group(name: str) -> typer.Typer:
     return group
 
 
-def _not_asked() -> None:
-    raise AssertionError("a command that was typed is one that was asked for")
+def _placeholder() -> None:
+    raise AssertionError("this command was not imported")
 
 
 def __getattr__(name: str) -> Any:
@@ -97,24 +109,32 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    """Run a command. What a user can mend is one message on stderr and exit code 1."""
-    app = command_line([word for word in sys.argv[1:] if not word.startswith("-")][:1])
+    """Run a command. An expected failure is a message on stderr and exit code 1."""
+    app = command_line(_typed_words()[:1])
     try:
         with interruptible():
-            app()
+            app(prog_name="podium")
     except Interrupted as interrupted:
-        _stopped(f"{interrupted}: stopped; what was saved holds; go on with: {options.resume_command()}")
+        _stopped(f"{interrupted}: stopped; the last checkpoint is intact; resume with: {options.resume_command()}")
     except StoppedError as stopped:
         _stopped(str(stopped))
     except PodiumError as error:
         _fail(str(error), error)
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        _fail(f"the system refused{place}: {error.strerror or error}; mend that and run the same command again", error)
+        _fail(f"the system refused{place}: {error.strerror or error}; fix that and run the same command again", error)
+
+
+def _typed_words() -> list[str]:
+    """The words of the command line without options, also when the shell asks to complete it."""
+    words = sys.argv[1:]
+    if _COMPLETION_VARIABLE in os.environ:
+        words = (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()[1:]
+    return [word for word in words if not word.startswith("-")]
 
 
 def _stopped(message: str) -> None:
-    with suppress(OSError):  # nobody may be reading any more
+    with suppress(OSError):  # stderr may be closed
         print(f"podium: {message}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_STOPPED)
 

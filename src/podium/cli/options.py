@@ -1,4 +1,4 @@
-"""The options that commands share, each said once."""
+"""The options that several commands share."""
 
 import json
 import shlex
@@ -35,37 +35,39 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="The competition's data. Else PODIUM_DATA, else data/<slug>, else where Kaggle mounts it.",
-        show_default=False,
+        help="The folder of the competition's data.",
+        show_default="PODIUM_DATA, else data/<slug>, else where Kaggle mounts it",
     ),
 ]
-Runs = Annotated[Path, typer.Option(metavar="DIR", help="Where run folders are.")]
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the run folders.")]
 Fold = Annotated[
     list[int] | None,
-    typer.Option(
-        metavar="K", min=0, help="Only this fold; say it again for more. Else the config's.", show_default=False
-    ),
+    typer.Option(metavar="K", min=0, help="Only this fold; repeat for more.", show_default="those of the config"),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="At most N training rows a fold, every class kept.", show_default=False),
+    typer.Option(
+        metavar="N", min=1, help="Train on at most N rows per fold, all classes included.", show_default=False
+    ),
 ]
 LimitTest = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Predict only N test images; the CSV says it is partial.", show_default=False
+        metavar="N", min=1, help="Predict only N test images; the CSV is marked as partial.", show_default=False
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="The whole chain, small: few rows, one epoch a stage, small images, one fold."),
+    typer.Option(
+        "--dry-run", help="Check that everything works: few rows, one epoch per stage, small images, one fold."
+    ),
 ]
 Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on where a training was stopped, also under a changed config: learning rate, schedule, epochs,"
-        " patience, batch size, stages to come.",
+        help="Continue a stopped training, also with a changed config: learning rate, schedule, epochs, patience,"
+        " batch size, later stages.",
     ),
 ]
 TimeLimit = Annotated[
@@ -73,7 +75,7 @@ TimeLimit = Annotated[
     typer.Option(
         metavar="TIME",
         parser=duration,
-        help="Stop in time to be done saving after so long, such as 8h30m; the same command goes on.",
+        help="Stop in time to have saved a checkpoint after this time, such as 8h30m; the same command resumes.",
         show_default=False,
     ),
 ]
@@ -82,13 +84,13 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change the config for this run, such as stages.1.learning_rate=1e-4; may be said again."
+        help="Change the config for this run, such as stages.1.learning_rate=1e-4; repeatable."
         " In an ensemble: MEMBER.KEY=VALUE for one member, '*.KEY=VALUE' for all of them.",
         show_default=False,
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(min=0, max=2**31 - 1, help="Instead of the config's seed.", show_default=False)
+    int | None, typer.Option(min=0, max=2**31 - 1, help="The random seed.", show_default="that of the config")
 ]
 
 
@@ -100,7 +102,7 @@ def _remember_debug(debug: bool) -> bool:
 
 debug_is_on = False
 Debug = Annotated[
-    bool, typer.Option("--debug", callback=_remember_debug, help="Show where an expected failure came from.")
+    bool, typer.Option("--debug", callback=_remember_debug, help="Show the traceback of an expected failure.")
 ]
 
 
@@ -108,7 +110,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def print_json(content: Any) -> None:
-    """The content on stdout, for other programs; paths and dates as text."""
+    """Print the content for other programs; paths and dates as text."""
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 

@@ -16,14 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, TYPE_CHECKING, Any
 
 from podium.config.member import MemberSettings
 from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError, PodiumError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 COMMAND = (sys.executable, "-m", "podium.training.step_timing")
 WARM_UP_STEPS = 2
@@ -214,6 +215,8 @@ class _StageSteps:
         return {"fits": True, "seconds": seconds, "memory": memory, "memory_before": memory_before}
 
     def _model(self, precision: Precision) -> Any:
+        import numpy as np
+
         from podium.models.devices import make_repeatable, precision_of, resolved, scope_of
         from podium.training.classification import ClassificationTask, LabelledImages
         from podium.training.trainer import make_optimizer
@@ -254,6 +257,8 @@ class _RandomBatches:
     epoch = 0
 
     def __init__(self, image_size: int, classes: int, batch_size: int, steps: int) -> None:
+        import numpy as np
+
         random = np.random.default_rng(0)
         self._steps = steps
         self._images = random.integers(0, 256, (batch_size, image_size, image_size, 3), dtype=np.uint8)
@@ -262,7 +267,7 @@ class _RandomBatches:
     def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
         return self._images.copy(), self._targets
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from standin.scoring import accuracy_against
+from standin.competitions import accuracy_against
 
 from podium.cli.main import app
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from standin.pushed import run_pushed
+from standin.sessions import run_pushed
 
 QUICK, LONG = 2, 150
 """Epochs. A long training takes many times as long as everything before its first epoch."""

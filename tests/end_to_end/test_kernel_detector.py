@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from boxed_images import draw_set
-from standin.pushed import run_pushed
+from standin.sessions import run_pushed
 
 from podium.detection.coco import write_coco
 from podium.detection.formats import ImageFiles

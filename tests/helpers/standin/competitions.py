@@ -1,13 +1,15 @@
 """Competitions: their data, submissions and leaderboard, and the part of the service that speaks of them."""
 
+import csv
 import hashlib
+import io
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from kagglesdk.competitions.types.competition_api_service import (
     ApiCompetition,
@@ -16,7 +18,6 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiCreateSubmissionRequest,
     ApiCreateSubmissionResponse,
     ApiDataFile,
-    ApiDownloadDataFileRequest,
     ApiDownloadDataFilesRequest,
     ApiGetCompetitionRequest,
     ApiGetLeaderboardRequest,
@@ -33,10 +34,8 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiSubmission,
     ApiSubmissionLimits,
 )
-from kagglesdk.competitions.types.competition_enums import SubmissionGroup
 from kagglesdk.competitions.types.submission_status import SubmissionStatus
-from standin.replies import Refusal, Reply, redirect_reply
-from standin.scoring import Scorer
+from standin.replies import Refusal, Reply, bytes_reply, redirect_reply
 
 if TYPE_CHECKING:
     from standin.service import StandIn
@@ -47,6 +46,11 @@ _STATUS = {
     "complete": SubmissionStatus.COMPLETE,
     "error": SubmissionStatus.ERROR,
 }
+
+
+Score = float | tuple[float, float]
+Scorer = Callable[[bytes], Score]
+"""Gives the public score, or the public and the private one."""
 
 
 @dataclass(eq=False)
@@ -74,6 +78,24 @@ class Submission:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(eq=False)
+class Upload:
+    """A file for a submission. `is_used` once it was submitted: its token is good for one submission."""
+
+    token: str
+    slug: str
+    file_name: str
+    size: int
+    content: bytes | None = field(default=None, repr=False)
+    is_used: bool = False
+
+    def put(self, body: bytes) -> Reply:
+        if len(body) != self.size:
+            return bytes_reply(f"Expected {self.size} bytes, got {len(body)}".encode(), "text/plain", 400)
+        self.content = body
+        return bytes_reply(b"{}", status=201)
 
 
 @dataclass(eq=False)
@@ -141,7 +163,7 @@ class Competitions:
             raise Refusal(404, f"Competition {slug!r} was not found")
         return competition
 
-    def get(self, request: ApiGetCompetitionRequest) -> ApiCompetition:
+    def get_competition(self, request: ApiGetCompetitionRequest) -> ApiCompetition:
         competition = self._any(request.competition_name)
         teams = [team for team, _ in competition.board(self._service.user)]
         answer = ApiCompetition()
@@ -154,7 +176,7 @@ class Competitions:
             answer.user_rank = teams.index(self._service.user) + 1
         return answer
 
-    def data_files(self, request: ApiListDataFilesRequest) -> ApiListDataFilesResponse:
+    def list_data_files(self, request: ApiListDataFilesRequest) -> ApiListDataFilesResponse:
         competition = self._open(request.competition_name)
         answer = ApiListDataFilesResponse()
         files = list(competition.files().items())
@@ -168,42 +190,38 @@ class Competitions:
             answer.files.append(file)
         return answer
 
-    def download_all(self, request: ApiDownloadDataFilesRequest) -> Reply:
+    def download_data_files(self, request: ApiDownloadDataFilesRequest) -> Reply:
         competition = self._open(request.competition_name)
         return redirect_reply(self._service.sign(f"/data/{competition.slug}/archive.zip"))
 
-    def download_one(self, request: ApiDownloadDataFileRequest) -> Reply:
-        competition = self._open(request.competition_name)
-        if request.file_name not in competition.files():
-            raise Refusal(404, "Not found")
-        return redirect_reply(self._service.sign(f"/data/{competition.slug}/files/{quote(request.file_name)}"))
-
-    def start_upload(self, request: ApiStartSubmissionUploadRequest) -> ApiStartSubmissionUploadResponse:
+    def start_submission_upload(self, request: ApiStartSubmissionUploadRequest) -> ApiStartSubmissionUploadResponse:
         competition = self._open(request.competition_name or "")
         answer = ApiStartSubmissionUploadResponse()
-        upload = self._service.uploads.new(competition.slug, request.file_name, request.content_length)
+        token = f"upload-{len(self._service.uploads) + 1}"
+        upload = Upload(token, competition.slug, request.file_name, request.content_length)
+        self._service.uploads[token] = upload
         answer.token, answer.create_url = upload.token, self._service.sign(f"/upload/{upload.token}")
         return answer
 
-    def submit(self, request: ApiCreateSubmissionRequest) -> ApiCreateSubmissionResponse:
+    def create_submission(self, request: ApiCreateSubmissionRequest) -> ApiCreateSubmissionResponse:
         competition = self._open(request.competition_name)
         upload = self._service.uploads.get(request.blob_file_tokens)
         if upload is None or upload.slug != competition.slug:
             raise Refusal(404, "The uploaded file was not found")
         if upload.is_used:
             raise Refusal(400, "The uploaded file was submitted already")
-        if not upload.is_whole:
+        if upload.content is None:
             raise Refusal(400, "The upload of the file was not finished")
         if competition.code_only:
             raise Refusal(400, "Submission not allowed: This competition only accepts Submissions from Notebooks.")
         self._check_allowance(competition)
         upload.is_used = True
-        made = self._made(competition, upload.file_name, upload.content, request.submission_description or "")
+        made = self.add(competition, upload.file_name, upload.content, request.submission_description or "")
         answer = ApiCreateSubmissionResponse()
         answer.ref, answer.message = made.ref, f"Successfully submitted to {competition.title}"
         return answer
 
-    def submit_code(self, request: ApiCreateCodeSubmissionRequest) -> ApiCreateCodeSubmissionResponse:
+    def create_code_submission(self, request: ApiCreateCodeSubmissionRequest) -> ApiCreateCodeSubmissionResponse:
         competition = self._open(request.competition_name)
         kernel = self._service.kernels.get((request.kernel_owner, request.kernel_slug))
         number = request.kernel_version or (kernel.newest.number if kernel else 0)
@@ -216,7 +234,7 @@ class Competitions:
             raise Refusal(400, f"Submission not allowed: The notebook has no output file {request.file_name!r}.")
         self._check_allowance(competition)
         content, described = version.files[request.file_name], request.submission_description or ""
-        made = self._made(competition, request.file_name, content, described)
+        made = self.add(competition, request.file_name, content, described)
         made.kernel = version.ref
         answer = ApiCreateCodeSubmissionResponse()
         answer.ref, answer.message = made.ref, f"Successfully submitted to {competition.title}"
@@ -239,10 +257,6 @@ class Competitions:
         return sum(one.user == mine and one.date.date() == today and not one.error for one in competition.submissions)
 
     def add(self, competition: Competition, name: str, content: bytes, description: str) -> Submission:
-        """Whatever the allowance says."""
-        return self._made(competition, name, content, description)
-
-    def _made(self, competition: Competition, name: str, content: bytes, description: str) -> Submission:
         service = self._service
         made = Submission(service.new_id(), competition.slug, service.user, name, content, service.now(), description)
         made.asks_left = competition.pending
@@ -254,19 +268,17 @@ class Competitions:
         competition.submissions.append(made)
         return made
 
-    def submissions(self, request: ApiListSubmissionsRequest) -> ApiListSubmissionsResponse:
+    def list_submissions(self, request: ApiListSubmissionsRequest) -> ApiListSubmissionsResponse:
         """Newest first."""
         competition = self._open(request.competition_name)
         found = [one for one in reversed(competition.submissions) if one.user == self._service.user]
-        if request.group == SubmissionGroup.SUBMISSION_GROUP_SUCCESSFUL:
-            found = [one for one in found if one.asks_left <= 0 and not one.error]
         answer = ApiListSubmissionsResponse()
         shown, token = self._service.page(found, request, f"submissions {competition.slug}")
         answer.submissions = [self._told(one) for one in shown]
         answer.next_page_token = token or ""
         return answer
 
-    def submission(self, request: ApiGetSubmissionRequest) -> ApiSubmission:
+    def get_submission(self, request: ApiGetSubmissionRequest) -> ApiSubmission:
         every = [one for competition in self._service.competitions.values() for one in competition.submissions]
         found = next((one for one in every if one.ref == request.ref), None)
         if found is None:
@@ -294,7 +306,7 @@ class Competitions:
             answer.private_score = f"{one.private:.5f}" if shows and one.private is not None else ""
         return answer
 
-    def limits(self, request: ApiGetSubmissionLimitsRequest) -> ApiSubmissionLimits:
+    def get_submission_limits(self, request: ApiGetSubmissionLimitsRequest) -> ApiSubmissionLimits:
         competition = self._open(request.competition_name)
         answer = ApiSubmissionLimits()
         answer.num_today = self._today(competition)
@@ -302,7 +314,7 @@ class Competitions:
         answer.num_allowed_now = max(0, competition.daily - answer.num_today)
         return answer
 
-    def leaderboard(self, request: ApiGetLeaderboardRequest) -> ApiGetLeaderboardResponse:
+    def get_leaderboard(self, request: ApiGetLeaderboardRequest) -> ApiGetLeaderboardResponse:
         competition = self._any(request.competition_name)
         board = competition.board(self._service.user)
         answer = ApiGetLeaderboardResponse()
@@ -314,3 +326,36 @@ class Competitions:
             row.submission_date = datetime(2026, 1, 1)
             answer.submissions.append(row)
         return answer
+
+
+def accuracy_against(answers: Mapping[str, str], id_column: str = "Id", label_column: str = "Category") -> Scorer:
+    """The share of right answers: three rows of ten, picked by their ids, are the public ones."""
+    public = {name for name in answers if zlib.crc32(name.encode()) % 10 < 3} or set(answers)
+    private = set(answers) - public or set(answers)
+
+    def score(content: bytes) -> Score:
+        given = _read(content, id_column, label_column)
+        missing = sorted(set(answers) - set(given))
+        if missing:
+            raise ValueError(f"Submission must have {len(answers)} rows; the id {missing[0]} has none")
+        unknown = sorted(set(given) - set(answers))
+        if unknown:
+            raise ValueError(f"The id {unknown[0]} is not one of the test's")
+        right = {name for name, answer in answers.items() if given[name] == str(answer)}
+        return len(right & public) / len(public), len(right & private) / len(private)
+
+    return score
+
+
+def _read(content: bytes, id_column: str, label_column: str) -> dict[str, str]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"The submission cannot be read as CSV: {error}") from None
+    for column in (id_column, label_column):
+        if not rows or column not in rows[0]:
+            raise ValueError(f"The submission has no column {column}")
+    given = {row[id_column]: row[label_column] for row in rows}
+    if len(given) != len(rows):
+        raise ValueError(f"The submission has {len(rows) - len(given)} ids twice")
+    return given

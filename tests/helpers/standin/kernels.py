@@ -12,9 +12,6 @@ from urllib.parse import quote
 
 from kagglesdk.kernels.types.kernels_api_service import (
     ApiAcceleratorQuota,
-    ApiCancelKernelSessionRequest,
-    ApiCancelKernelSessionResponse,
-    ApiDownloadKernelOutputRequest,
     ApiGetAcceleratorQuotaStatisticsRequest,
     ApiGetAcceleratorQuotaStatisticsResponse,
     ApiGetKernelRequest,
@@ -30,13 +27,11 @@ from kagglesdk.kernels.types.kernels_api_service import (
     ApiListKernelFilesResponse,
     ApiListKernelSessionOutputRequest,
     ApiListKernelSessionOutputResponse,
-    ApiListKernelsRequest,
-    ApiListKernelsResponse,
     ApiSaveKernelRequest,
     ApiSaveKernelResponse,
 )
-from kagglesdk.kernels.types.kernels_enums import KernelsListViewType, KernelWorkerStatus
-from standin.replies import JSON, Refusal, Reply, bytes_reply, redirect_reply
+from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
+from standin.replies import JSON, Refusal, Reply, bytes_reply
 
 if TYPE_CHECKING:
     from standin.service import StandIn
@@ -151,13 +146,12 @@ class Kernels:
     def __init__(self, service: "StandIn") -> None:
         self._service = service
 
-    def save(self, request: ApiSaveKernelRequest) -> ApiSaveKernelResponse:
+    def save_kernel(self, request: ApiSaveKernelRequest) -> ApiSaveKernelResponse:
         answer = ApiSaveKernelResponse()
         owner, slug, title = self._named(request)
         answer.ref, answer.url = f"/code/{owner}/{slug}", f"https://www.kaggle.com/code/{owner}/{slug}"
-        fault = self._fault_of(request, title)
-        if fault:
-            answer.error = fault
+        answer.error = self._problem_of(request, title) or None
+        if answer.error:
             return answer
         sources = self._sources(request, answer)
         kernel = self._service.kernels.get((owner, slug)) or self._service.new_kernel(owner, slug)
@@ -169,22 +163,14 @@ class Kernels:
 
     def _named(self, request: ApiSaveKernelRequest) -> tuple[str, str, str]:
         """Owner, slug and title: a title makes the slug, whatever the request's own slug says."""
-        if request.id:
-            kernel = next((one for one in self._service.kernels.values() if one.id == request.id), None)
-            if kernel is None:
-                raise Refusal(404, "Not found")
-            owner, slug, title = kernel.owner, kernel.slug, request.new_title or kernel.title
-        else:
-            owner, _, slug = (request.slug or "").partition("/")
-            if not slug:
-                raise Refusal(400, "One of id and slug is required")
-            title = request.new_title or slug
-            slug = slug_of(request.new_title) if request.new_title else slug
+        owner, _, slug = (request.slug or "").partition("/")
+        title = request.new_title or slug
+        slug = slug_of(title)
         if owner != self._service.user:
             raise Refusal(403, "Permission 'kernels.update' was denied")
         return owner, slug, title
 
-    def _fault_of(self, request: ApiSaveKernelRequest, title: str) -> str:
+    def _problem_of(self, request: ApiSaveKernelRequest, title: str) -> str:
         """What the answer's error says, with status 200, where nothing is saved."""
         if not request.text:
             return "Kernel source is empty."
@@ -213,7 +199,7 @@ class Kernels:
             ("dataset", request.dataset_data_sources, lambda name: name in service.datasets),
             ("competition", request.competition_data_sources, self._is_open),
             ("kernel", request.kernel_data_sources, self._is_source),
-            ("model", request.model_data_sources, lambda name: name in service.models),
+            ("model", request.model_data_sources, lambda name: False),
         )
         known = []
         for kind, names, is_known in checks:
@@ -252,20 +238,16 @@ class Kernels:
             raise Refusal(404, "Not found")
         return found
 
-    def _session(self, session_id: int) -> Version:
-        found = next((version for version in self._service.versions() if version.session_id == session_id), None)
-        if found is None:
-            raise Refusal(404, "Not found")
-        return found
-
-    def status(self, request: ApiGetKernelSessionStatusRequest) -> ApiGetKernelSessionStatusResponse:
+    def get_kernel_session_status(self, request: ApiGetKernelSessionStatusRequest) -> ApiGetKernelSessionStatusResponse:
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
         answer = ApiGetKernelSessionStatusResponse()
         answer.status = _STATUS[version.state]
         answer.failure_message = version.failure or None
         return answer
 
-    def output(self, request: ApiListKernelSessionOutputRequest) -> ApiListKernelSessionOutputResponse:
+    def list_kernel_session_output(
+        self, request: ApiListKernelSessionOutputRequest
+    ) -> ApiListKernelSessionOutputResponse:
         """Nothing is stored before the session is over; until then only the stream has the log."""
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
         names = sorted(version.files) if version.is_over else []
@@ -283,14 +265,7 @@ class Kernels:
     def output_url(self, version: Version, name: str) -> str:
         return self._service.sign(f"/kf/{version.session_id}/{quote(name)}")
 
-    def download_output(self, request: ApiDownloadKernelOutputRequest) -> Reply:
-        label = f"v{request.version_number}" if request.version_number else None
-        version = self._version(request.owner_slug, request.kernel_slug, label)
-        if not version.is_over or request.file_path not in version.files:
-            raise Refusal(404, "Not found")
-        return redirect_reply(self.output_url(version, request.file_path))
-
-    def files(self, request: ApiListKernelFilesRequest) -> ApiListKernelFilesResponse:
+    def list_kernel_files(self, request: ApiListKernelFilesRequest) -> ApiListKernelFilesResponse:
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
         names = sorted(version.files) if version.is_over else []
         answer = ApiListKernelFilesResponse()
@@ -303,7 +278,7 @@ class Kernels:
             answer.files.append(item)
         return answer
 
-    def get(self, request: ApiGetKernelRequest) -> ApiGetKernelResponse:
+    def get_kernel(self, request: ApiGetKernelRequest) -> ApiGetKernelResponse:
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
         kernel = self._kernel(request.user_name, request.kernel_slug)
         answer, blob = ApiGetKernelResponse(), ApiKernelBlob()
@@ -327,32 +302,9 @@ class Kernels:
         content.last_run_time = self._service.now()
         return content
 
-    def list(self, request: ApiListKernelsRequest) -> ApiListKernelsResponse:
-        kernels = [kernel for kernel in self._service.kernels.values() if kernel.versions and self._may_see(kernel)]
-        if request.group == KernelsListViewType.PROFILE:
-            kernels = [kernel for kernel in kernels if kernel.owner == self._service.user]
-        if request.user:
-            kernels = [kernel for kernel in kernels if kernel.owner == request.user]
-        if request.search:
-            kernels = [kernel for kernel in kernels if request.search.lower() in kernel.title.lower()]
-        answer = ApiListKernelsResponse()
-        shown, token = self._service.page(kernels, request, "kernels")
-        answer.kernels = [self._metadata(kernel, kernel.newest) for kernel in shown]
-        answer.next_page_token = token or ""
-        return answer
-
-    def cancel(self, request: ApiCancelKernelSessionRequest) -> ApiCancelKernelSessionResponse:
-        version = self._session(request.kernel_session_id)
-        answer = ApiCancelKernelSessionResponse()
-        if not version.ref.startswith(f"{self._service.user}/"):
-            raise Refusal(403, "Permission 'kernelSessions.cancel' was denied")
-        if version.is_over:
-            answer.error_message = "The session has already ended."
-        else:
-            self._service.sessions.cancel(version)
-        return answer
-
-    def quota(self, request: ApiGetAcceleratorQuotaStatisticsRequest) -> ApiGetAcceleratorQuotaStatisticsResponse:
+    def get_accelerator_quota_statistics(
+        self, request: ApiGetAcceleratorQuotaStatisticsRequest
+    ) -> ApiGetAcceleratorQuotaStatisticsResponse:
         answer, gpu = ApiGetAcceleratorQuotaStatisticsResponse(), ApiAcceleratorQuota()
         gpu.time_used, gpu.time_reserved = self._service.gpu_used, self._service.gpu_reserved
         gpu.total_time_allowed = self._service.gpu_allowed
@@ -360,12 +312,9 @@ class Kernels:
         answer.gpu_quota, answer.quota_refresh_time = gpu, _next_saturday(self._service.now())
         return answer
 
-    def logs_stream(self, request: ApiGetKernelSessionLogsStreamRequest) -> Reply:
+    def get_kernel_session_logs_stream(self, request: ApiGetKernelSessionLogsStreamRequest) -> Reply:
         """Events while it runs, from the first line on; the stored array once it is over."""
-        if request.kernel_session_id:
-            version = self._session(request.kernel_session_id)
-        else:
-            version = self._version(request.user_name or "", request.kernel_slug or "", request.version_label)
+        version = self._version(request.user_name or "", request.kernel_slug or "", request.version_label)
         wait = 60 if request.wait_for_logs_url_seconds is None else min(request.wait_for_logs_url_seconds, 300)
         self._service.wait_until(lambda: version.state != "queued" or self._service.stopping, wait)
         if version.is_over:

@@ -116,11 +116,9 @@ def file_reply(content: bytes | Path, etag: str, modified: str, asked: Mapping[s
 
 
 def _range(text: str, size: int) -> tuple[int, int] | None:
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
-    if found is None or found[0] == "bytes=-":
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", text.strip())
+    if found is None:
         return None
-    first, last = found.groups()
-    if not first:
-        return (max(0, size - int(last)), size) if int(last) and size else None
-    start, stop = int(first), min(size, int(last) + 1) if last else size
-    return (start, stop) if start < stop else None
+    start, last = found.groups()
+    stop = min(size, int(last) + 1) if last else size
+    return (int(start), stop) if int(start) < stop else None

@@ -1,4 +1,4 @@
-"""A Kaggle to try podium's verbs on by hand, with the drawn competition in it.
+"""Serves the stand-in to try podium's commands by hand, with the drawn competition in it.
 
 .venv/bin/python tests/helpers/standin/serve.py --data DIR [--runner] [--port N]
 
@@ -17,9 +17,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from standin.kernels import Version
-from standin.pushed import run_pushed
 from standin.service import StandIn
-from standin.sessions import Inputs, Ran
+from standin.sessions import Inputs, Ran, run_pushed
 
 SLUG = "podium-demo-cars"
 _ANSWERS = "hidden-answers.csv"
@@ -27,13 +26,13 @@ _SECONDS_OF_NOTHING = 3
 
 
 def run_nothing(version: Version, inputs: Inputs, working: Path) -> Ran:
-    """A session that only takes its time."""
+    """A session that only waits."""
     version.stopped.wait(_SECONDS_OF_NOTHING)
     return 0, ["Nothing was run: the stand-in was started without --runner.\n"]
 
 
 def fill(standin: StandIn, folder: Path) -> None:
-    """The competition, with its answers kept back."""
+    """Add the competition, without its answers."""
     with (folder / _ANSWERS).open(newline="", encoding="utf-8") as file:
         answers = {row["Id"]: row["Category"] for row in csv.DictReader(file)}
     data = standin.folder / SLUG

@@ -22,19 +22,18 @@ _CUT_SHORT = bytes_reply(b'{"message": "this answer is cut, and nothing was done
 
 
 class Route(Protocol):
-    """One request. `name` is what a fault is queued for, `also` are other names of it."""
+    """One request. `name` is what a fault is queued for."""
 
     name: str
-    also: tuple[str, ...]
-    is_safe: bool
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it changes nothing."""
 
     def read(self, body: bytes) -> None:
         """Understand the body; what cannot be is refused."""
 
     def respond(self) -> Reply: ...
-
-    def keep_half(self, body: bytes) -> None:
-        """Half of the body has come, and no more will."""
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -116,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         service = self.server.service
         route = service.route(self.command, urlsplit(self.path), self.headers)
-        fault = service.faults.take(route.name, *route.also, "*")
+        fault = service.faults.take(route.name, "*")
         try:
             self._answer(route, fault)
         except ConnectionError:
@@ -126,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(refusal_reply(500, f"the stand-in failed: {error!r}"), None)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _handle  # noqa: N815
+    do_GET = do_POST = do_PUT = _handle  # noqa: N815
 
     def _answer(self, route: Route, fault: Fault | None) -> None:
         if fault and fault.kind == "reset_before" and not fault.after_effect:
@@ -139,20 +138,15 @@ class Handler(BaseHTTPRequestHandler):
         if fault is None:
             self._send(refused or self._respond(route), None)
         else:
-            self._fail(route, fault, body, refused)
+            self._fail(route, fault, refused)
 
-    def _fail(self, route: Route, fault: Fault, body: bytes, refused: Reply | None) -> None:
-        is_cut = fault.kind in CUTS
-        is_malformed_upload = route.name == "upload" and fault.kind == "malformed"
+    def _fail(self, route: Route, fault: Fault, refused: Reply | None) -> None:
         reply = refused or _CUT_SHORT
-        if not refused and (fault.after_effect or is_malformed_upload or (is_cut and route.is_safe)):
+        if not refused and (fault.after_effect or (fault.kind in CUTS and route.is_safe)):
             reply = self._respond(route)
         if fault.kind == "stall":
             self._hold()
         elif fault.kind == "reset_before":
-            self._reset()
-        elif fault.kind == "reset_midway" and route.name == "upload" and not fault.after_effect:
-            route.keep_half(body[: len(body) // 2])
             self._reset()
         elif fault.kind == "status":
             self._send(refusal_reply(fault.code, fault.message, fault.retry_after), None)
@@ -175,19 +169,9 @@ class Handler(BaseHTTPRequestHandler):
             return refusal_reply(refusal.code, refusal.message)
 
     def _body(self) -> bytes:
-        """All of it: of a caller that is killed on the way nothing counts."""
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self._read_exactly(int(self.headers.get("Content-Length") or 0))
-        pieces = []
-        while size := int(self.rfile.readline().split(b";")[0] or b"-1", 16):
-            pieces.append(self._read_exactly(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(pieces)
-
-    def _read_exactly(self, size: int) -> bytes:
-        content = self.rfile.read(size) if size >= 0 else b""
+        """The complete body: a request of a client that is killed while it sends has no effect."""
+        size = int(self.headers.get("Content-Length") or 0)
+        content = self.rfile.read(size)
         if len(content) != size:
             raise ConnectionAbortedError
         return content
@@ -205,8 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(max(2, reply.size) if cut else reply.size))
         self.end_headers()
-        if self.command != "HEAD":
-            self._send_stream(reply, cut) if is_stream else self._send_content(reply, cut)
+        self._send_stream(reply, cut) if is_stream else self._send_content(reply, cut)
         if cut == "reset_midway":
             self._reset()
         elif cut == "stall_midway":

@@ -22,15 +22,13 @@ from urllib.parse import SplitResult
 
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, IntrospectTokenResponse
-from standin.competitions import Competition, Competitions, Submission
+from standin.competitions import Competition, Competitions, Scorer, Submission, Upload, accuracy_against
 from standin.faults import Fault, Faults
 from standin.kernels import Kernel, Kernels, LogLine, State, Version
 from standin.replies import Refusal
-from standin.routes import FileAddress, Rpc, methods_of, route
-from standin.scoring import Scorer, accuracy_against
+from standin.routes import FileAddress, Rpc, route
 from standin.server import Server
 from standin.sessions import Runner, Sessions, seconds_since
-from standin.uploads import Uploads
 
 Item = TypeVar("Item")
 
@@ -52,10 +50,7 @@ class StandIn:
         self.kernels: dict[tuple[str, str], Kernel] = {}
         self.competitions: dict[str, Competition] = {}
         self.datasets: dict[str, dict[str, bytes]] = {}
-        self.models: dict[str, dict[str, bytes]] = {}
         self.runner: Runner | None = None
-        self.at_once = 2
-        """How many sessions run side by side; the others stay queued."""
         self.page_size = 3
         """Where a request names none."""
         self.largest_page = 100
@@ -65,14 +60,13 @@ class StandIn:
         self.crashes: list[str] = []
         """What went wrong in the stand-in itself, or asked for something that it does not have."""
         self.faults = Faults()
-        self.uploads = Uploads()
+        self.uploads: dict[str, Upload] = {}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(tzinfo=None)
         self.stopping = False
         self.changed = threading.Condition()
         self.sessions = Sessions(self)
         self.kernel_methods = Kernels(self)
         self.competition_methods = Competitions(self)
-        self.methods = methods_of(self)
         self._reserved: timedelta | None = None
         self._links = 0
         self._ids = 1000
@@ -213,7 +207,7 @@ class StandIn:
     def fail(self, name: str, fault: Fault, times: int | None = 1, after: int = 0) -> None:
         """The next `times` calls of this name meet the fault, once `after` of them went well; None is for ever.
 
-        A name is a method's, or "upload", "output-file", "data-zip", "data-file", "log-stream", or "*" for any.
+        A name is a method's, or "upload", "output-file", "data-zip", or "*" for any.
         """
         self.faults.add(name, fault, times, after)
 
@@ -292,7 +286,7 @@ class StandIn:
             owner, slug = name.split("/")[:2]
             complete = self.kernels[owner, slug].newest_complete
             return complete.files if complete else {}
-        return (self.datasets if kind == "dataset" else self.models)[name]
+        return self.datasets[name]
 
     def stored(self, parts: Sequence[str]) -> bytes | Path | None:
         """What lies at a signed address."""
@@ -302,15 +296,13 @@ class StandIn:
         competition = self.competitions.get(parts[1]) if parts[0] == "data" else None
         if competition is None:
             return None
-        if parts[2] == "files":
-            return competition.files().get("/".join(parts[3:]))
         path = self.folder / f"data-{competition.id}.zip"
         return path if path.is_file() else competition.zipped(path)
 
     def page(self, items: Sequence[Item], request: Any, name: str) -> tuple[list[Item], str | None]:
         """The part of a list that was asked for, and the token of the next."""
         size = min(request.page_size or self.page_size, self.largest_page)
-        start = (max(1, getattr(request, "page", 0) or 1) - 1) * size
+        start = 0
         if request.page_token:
             said, _, number = base64.urlsafe_b64decode(request.page_token).decode().rpartition(":")
             if said != name:

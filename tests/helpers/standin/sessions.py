@@ -30,7 +30,6 @@ class Sessions:
     def __init__(self, service: "StandIn") -> None:
         self._service = service
         self._threads: list[threading.Thread] = []
-        self._running = 0
 
     def submit(self, version: Version) -> None:
         """Without a runner it stays queued until a test moves it on."""
@@ -39,14 +38,6 @@ class Sessions:
             thread = threading.Thread(target=self._run, args=(version, runner), name=f"session {version.ref}")
             self._threads.append(thread)
             thread.start()
-
-    def cancel(self, version: Version) -> None:
-        with self._service.changed:
-            version.stopped.set()
-            is_in_hand = self._service.runner is not None and version.state == "running"
-            version.state = "cancel_requested" if is_in_hand else "cancelled"
-            version.failure = "The kernel was killed due to a requested cancel."
-            self._service.changed.notify_all()
 
     def stop(self) -> None:
         """Every session is told, and waited for."""
@@ -58,8 +49,7 @@ class Sessions:
             thread.join()
 
     def _run(self, version: Version, runner: Runner) -> None:
-        if not self._begun(version):
-            return
+        self._service.begin(version)
         folder = self._service.folder / f"session-{version.session_id}"
         try:
             working = folder / "working"
@@ -73,24 +63,10 @@ class Sessions:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _begun(self, version: Version) -> bool:
-        """Once a slot is free: whether it is still wanted."""
-        service = self._service
-        with service.changed:
-            service.changed.wait_for(lambda: version.stopped.is_set() or self._running < service.at_once)
-            if version.stopped.is_set():
-                return False
-            self._running += 1
-            service.begin(version)
-            return True
-
     def _ended(self, version: Version, code: int, lines: list[LogLine], files: dict[str, bytes]) -> None:
         with self._service.changed:
-            self._running -= 1
             version.files, version.lines = files, lines or version.lines
-            if version.state == "cancel_requested":
-                self._service.close(version, "cancelled", version.failure)
-            elif code == TIMED_OUT:
+            if code == TIMED_OUT:
                 self._service.close(version, "error", _TOO_LONG)
             else:
                 self._service.close(version, "error" if code else "complete", f"Exit code {code}." if code else "")
@@ -129,3 +105,21 @@ def _line(line: Any) -> LogLine:
 
 def seconds_since(started: float | None) -> timedelta:
     return timedelta(seconds=time.monotonic() - started) if started is not None else timedelta()
+
+
+def run_pushed(version: Version, inputs: Inputs, working: Path, smaller: Mapping[str, Any] | None = None) -> Ran:
+    """`standin.runner = run_pushed`. What the script leaves is moved to `working`; `smaller` changes its job."""
+    from podium.kernel.rehearsal import rehearse
+
+    script = working.parent / "kernel.py"
+    script.write_text(version.request.text or "", encoding="utf-8")
+    outcome = rehearse(
+        script,
+        dict(inputs),  # type: ignore[arg-type]
+        working.parent / "rehearsal",
+        time_limit=version.time_limit,
+        job_changes=smaller,
+        on_line=lambda line: version.tell(line.data, line.stream_name, line.time),
+    )
+    shutil.copytree(outcome.working, working, symlinks=True, dirs_exist_ok=True)
+    return TIMED_OUT if outcome.timed_out else outcome.code, outcome.lines

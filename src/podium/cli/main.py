@@ -87,9 +87,9 @@ def _group(name: str) -> typer.Typer:
 
         return fleet.app
     if name == "detect":
-        from podium.cli import detection
+        from podium.cli import detect
 
-        return detection.app
+        return detect.app
     from podium.cli import download, sample
 
     group = typer.Typer(no_args_is_help=True)

@@ -1,119 +1,110 @@
-"""A set of boxes made from what a detector file names: read, chosen, cleaned, split."""
+"""Build a dataset as a detector file describes it: read, select, clean and split."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.config.problems import nearest
-from podium.data.catalogue import read_catalogue
-from podium.detection.cleaning import Cleaned, clean_boxes
+from podium.data.catalogue import catalogue
+from podium.detection.cleaning import CleaningCounts, clean_boxes
+from podium.detection.coco import read_coco
 from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
-from podium.detection.dataset import BOX_COLUMNS, BoxDataset
-from podium.detection.downloads import Dead
+from podium.detection.dataset import BOX_COLUMNS, SPLITS, BoxDataset
+from podium.detection.downloads import FailedImage
 from podium.detection.formats import check_sizes
-from podium.detection.openimages_images import rank
-from podium.detection.splitting import splits_of
+from podium.detection.voc import read_voc
+from podium.detection.yolo import read_yolo
 from podium.errors import DataError
 
 
 @dataclass(frozen=True)
-class Built:
-    """A set, and what did not get into it."""
-
-    boxset: BoxDataset
-    left_out: dict[str, int]
-    """Boxes by the flag that their file says to leave out."""
-    cleaned: Cleaned
-    bare: int
-    """Images that were left with none of their boxes, and left out too."""
-    dead: list[Dead] = field(default_factory=list)
-    """Images that cannot be had."""
+class BuildResult:
+    dataset: BoxDataset
+    excluded: dict[str, int]
+    """Boxes left out because of a flag, by flag."""
+    cleaned: CleaningCounts
+    without_boxes: int
+    """Images left out because none of their boxes was kept."""
+    failed: list[FailedImage] = field(default_factory=list)
+    """Missing or unreadable images, left out."""
 
 
-def from_folder(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> Built:
-    """From a set in another form: its classes chosen and named, its boxes chosen and cleaned, its images split."""
-    found, dead = _there(_read(settings, source, data, console), settings, data, console)
+def build_from_folder(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> BuildResult:
+    """Build from a dataset in another format."""
+    found, failed = _with_readable_images(_read(settings, source, data, console), settings, data, console)
     classes = settings.classes or {name: [name] for name in found.classes}
-    class_of = _class_of(classes, found.classes, data / source.folder)
+    class_of = _class_of_source_name(classes, found.classes, data / source.folder)
     is_wanted = found.boxes["class"].isin(list(class_of))
-    boxes, left_out = chosen_boxes(found.boxes[is_wanted], settings.keep)
+    boxes, excluded = select_boxes(found.boxes[is_wanted], settings.keep)
     boxes = boxes.assign(**{"class": boxes["class"].map(class_of)})
     is_empty = ~found.images["id"].isin(found.boxes.loc[is_wanted, "id"])
-    empty = _chosen_empty(found.images.loc[is_empty, "id"].tolist(), settings, int((~is_empty).sum()))
+    empty = _choose_empty(found.images.loc[is_empty, "id"].tolist(), settings, int((~is_empty).sum()))
     images = found.images[~is_empty | found.images["id"].isin(empty)]
-    return replace(finished(settings, list(classes), images, boxes, left_out, empty), dead=dead)
+    return replace(finish(settings, list(classes), images, boxes, excluded, empty), failed=failed)
 
 
 def _read(settings: DetectorSettings, source: FolderSource, data: Path, console: Console) -> BoxDataset:
-    place = data / source.folder
+    path = data / source.folder
     if source.kind == "yolo":
-        from podium.detection.yolo import read_yolo
-
-        found = read_yolo(place, slug=settings.slug, console=console)
-    elif source.kind == "voc":
-        from podium.detection.voc import read_voc
-
-        found = read_voc(place, slug=settings.slug)
+        found = read_yolo(path, slug=settings.slug, console=console)
     else:
-        from podium.detection.coco import read_coco
-
-        found = read_coco(place, slug=settings.slug)
-    folder = PurePosixPath(source.folder) if place.is_dir() else PurePosixPath(source.folder).parent
+        found = {"voc": read_voc, "coco": read_coco}[source.kind](path, slug=settings.slug)
+    folder = PurePosixPath(source.folder) if path.is_dir() else PurePosixPath(source.folder).parent
     files = found.images["file"].map(lambda file: str(folder / file))
-    return replace(found, images=found.images.assign(file=files, turned=False))
+    return replace(found, images=found.images.assign(file=files, rotated=False))
 
 
-def _there(
+def _with_readable_images(
     found: BoxDataset, settings: DetectorSettings, data: Path, console: Console
-) -> tuple[BoxDataset, list[Dead]]:
-    """The images that are there, and whole, with their boxes; and the others."""
+) -> tuple[BoxDataset, list[FailedImage]]:
     images = found.images
     paths = [data / file for file in images["file"]]
-    is_whole = read_catalogue(paths, f"boxes-{settings.slug}", console).readable
-    dead = [
-        Dead(id_, "", f"{'no whole image' if path.is_file() else 'not there'}: {path}")
-        for id_, path, whole in zip(images["id"], paths, is_whole, strict=True)
-        if not whole
+    is_readable = catalogue(paths, f"boxes-{settings.slug}", console).are_whole
+    failed = [
+        FailedImage(image_id, "", f"{'not a complete image' if path.is_file() else 'missing'}: {path}")
+        for image_id, path, readable in zip(images["id"], paths, is_readable, strict=True)
+        if not readable
     ]
-    if dead and not is_whole.any():
-        raise DataError(f"none of the {len(dead):,} images can be had (first: {dead[0].reason})")
-    gone = {one.id for one in dead}
-    left = replace(found, images=images[is_whole], boxes=found.boxes[~found.boxes["id"].isin(gone)])
-    if settings.source.kind != "yolo":  # which has no sizes, so they were measured
-        check_sizes(left, data, data)
-    return left, dead
+    if failed and not is_readable.any():
+        raise DataError(f"none of the {len(failed):,} images is available (first: {failed[0].reason})")
+    failed_ids = {image.id for image in failed}
+    kept = replace(found, images=images[is_readable], boxes=found.boxes[~found.boxes["id"].isin(failed_ids)])
+    if settings.source.kind != "yolo":  # for YOLO the sizes were read from the images
+        check_sizes(kept, data, data)
+    return kept, failed
 
 
-def _chosen_empty(ids: list[str], settings: DetectorSettings, with_boxes: int) -> set[str]:
-    count = empty_count(settings, with_boxes, default=len(ids))
-    return set(sorted(ids, key=lambda id_: rank(seed_of(settings), id_.encode()))[:count])
+def _choose_empty(ids: list[str], settings: DetectorSettings, with_boxes: int) -> set[str]:
+    count = count_of_empty(settings, with_boxes, default=len(ids))
+    return set(sorted(ids, key=lambda image_id: random_rank(seed_of(settings), image_id.encode()))[:count])
 
 
-def _class_of(classes: Mapping[str, list[str]], known: list[str], where: Path) -> dict[str, str]:
-    """The class of each name that the source has for it."""
+def _class_of_source_name(classes: Mapping[str, list[str]], known: list[str], where: Path) -> dict[str, str]:
     for name in (name for names in classes.values() for name in names):
         if name not in known:
-            raise DataError(f"{where} has no class {name!r}{nearest(name, known)} (names are matched exactly)")
-    return {name: class_ for class_, names in classes.items() for name in names}
+            raise DataError(f"{where} has no class {name!r}{nearest(name, known)} (names must match exactly)")
+    return {name: class_name for class_name, names in classes.items() for name in names}
 
 
-def chosen_boxes(boxes: pd.DataFrame, keep: Keep) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The boxes that stay, and how many each flag has taken; a box of two flags counts for the first."""
-    stays, left_out = np.ones(len(boxes), dtype=bool), {}
-    for flag, is_kept in keep:
-        if not is_kept and flag in boxes:
-            taken = stays & boxes[flag].to_numpy(dtype=bool)
-            left_out[flag] = int(taken.sum())
-            stays &= ~taken
-    return boxes[stays], {flag: count for flag, count in left_out.items() if count}
+def select_boxes(boxes: pd.DataFrame, keep: Keep) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The boxes to keep, and how many were excluded by each flag; a box with two flags counts for the first."""
+    is_kept, excluded = np.ones(len(boxes), dtype=bool), {}
+    for flag, keeps in keep:
+        if not keeps and flag in boxes:
+            matching = is_kept & boxes[flag].to_numpy(dtype=bool)
+            excluded[flag] = int(matching.sum())
+            is_kept &= ~matching
+    return boxes[is_kept], {flag: count for flag, count in excluded.items() if count}
 
 
-def empty_count(settings: DetectorSettings, with_boxes: int, default: int) -> int:
-    """How many images without any box are asked for."""
+def count_of_empty(settings: DetectorSettings, with_boxes: int, default: int) -> int:
+    """The number of images without boxes to include."""
     wanted = default if settings.empty_images is None else settings.empty_images
     return wanted if isinstance(wanted, int) else round(wanted * with_boxes)
 
@@ -122,22 +113,48 @@ def seed_of(settings: DetectorSettings) -> int:
     return 0 if isinstance(settings.split, SourceSplit) else settings.split.seed
 
 
-def finished(
+def random_rank(seed: int, image_id: bytes) -> int:
+    """The position of an image in a random order that does not depend on the other images."""
+    return int.from_bytes(hashlib.blake2b(b"%d/%s" % (seed, image_id), digest_size=8).digest())
+
+
+def finish(
     settings: DetectorSettings,
     classes: list[str],
     images: pd.DataFrame,
     boxes: pd.DataFrame,
-    left_out: dict[str, int],
+    excluded: dict[str, int],
     empty: set[str],
-) -> Built:
-    """The set of these images: those that have boxes once those are clean, and the empty ones that are wanted."""
+) -> BuildResult:
+    """Clean and split. Kept are the images that still have boxes, and the `empty` ones."""
     boxes, cleaned = clean_boxes(images, boxes)
     if boxes.empty:
-        raise DataError(f"no box of {', '.join(classes)} is left; look at classes and keep in the detector file")
-    stays = images["id"].isin(boxes["id"]) | images["id"].isin(empty)
-    bare, images = int((~stays).sum()), images[stays].reset_index(drop=True)
+        raise DataError(f"no box of {', '.join(classes)} is left; check classes and keep in the detector file")
+    is_kept = images["id"].isin(boxes["id"]) | images["id"].isin(empty)
+    without_boxes, images = int((~is_kept).sum()), images[is_kept].reset_index(drop=True)
     if not isinstance(settings.split, SourceSplit):
         shares = (settings.split.train, settings.split.validation, settings.split.test)
-        images = images.assign(split=splits_of(images["id"], settings.split.seed, shares))
-    made = BoxDataset(settings.slug, classes, images, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
-    return Built(made, left_out, cleaned, bare)
+        images = images.assign(split=assign_splits(images["id"], settings.split.seed, shares))
+    dataset = BoxDataset(settings.slug, classes, images, boxes[list(BOX_COLUMNS)], {"kind": settings.source.kind})
+    return BuildResult(dataset, excluded, cleaned, without_boxes)
+
+
+def assign_splits(ids: Iterable[str], seed: int, shares: Sequence[float]) -> NDArray[np.object_]:
+    """The split of each image, for the shares of train, validation and test, which sum to 1.
+
+    It only depends on the seed and the image's id, so it does not change when images are added: the first 52 bits of
+    SHA-256 of `<seed>/<id>`, as a fraction of their maximum, are compared with the cumulated shares.
+    """
+    digits = 13  # hexadecimal: 52 bits, which a float holds exactly
+    prefix = hashlib.sha256(f"{seed}/".encode())
+
+    def fraction(image_id: str) -> float:
+        digest = prefix.copy()
+        digest.update(image_id.encode())
+        return int(digest.hexdigest()[:digits], 16) / float(16**digits)
+
+    fractions = np.array([fraction(image_id) for image_id in ids], dtype=np.float64)
+    train, validation, test = shares
+    # The last share that is not 0 has no upper bound: 0.7 + 0.3 may be slightly less than 1.
+    bounds = [train if validation or test else np.inf, train + validation if test else np.inf]
+    return np.array(SPLITS, dtype=object)[np.searchsorted(bounds, fractions, side="right")]

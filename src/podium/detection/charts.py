@@ -1,9 +1,4 @@
-"""Charts of a detector's training: the loss over steps, mean IoU and AP over epochs, precision over recall.
-
-What is good lies at the bottom of the first, whose axis begins at 0, and at the top of the others, which end at 1. A
-darknet training can be drawn beside, dashed, along axes of its own: its iterations at the top, its loss, which is
-another one than podium's, to the right.
-"""
+"""Charts of a detector: loss per step, mean IoU and AP per epoch, precision-recall curves; and of a darknet log."""
 
 import logging
 import math
@@ -18,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.detection.average_precision import RECALLS
-from podium.detection.figures import ClassFigures, PartFigures, spell
+from podium.detection.evaluation import ClassMetrics, PartMetrics, format_metric
 from podium.files import atomic_write
 
 if TYPE_CHECKING:
@@ -29,123 +24,105 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, LINE, GRID = "#0072b2", "#d55e00", "#009e73", "#7a828c", "#e6e8eb"
 COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")
-"""The first are told apart by all who see colours, whichever of them."""
+"""The first ones can be distinguished with any colour vision."""
 STYLES = ("-", (0, (1, 1.2)), (0, (6, 2, 1, 2)))
-DASHED = (0, (5, 2.5))
-FEW = 40
-"""Points that are marked each; of more, only one that stands alone between gaps."""
-LONGEST_TITLE, LONGEST_NAME = 80, 24
-"""In letters."""
-ROOM = 40
-"""Letters that a name has room for where three stand beside each other."""
-FAR = 10
-"""Losses that are so many times as high as four fifths of them are cut off."""
+MAX_MARKED = 40
+"""Up to so many points are marked; in longer lines only points between gaps."""
+MAX_TITLE, MAX_NAME = 80, 24
+"""Characters."""
+MAX_NAME_IN_3_COLUMNS = 40
+OUTLIERS = 10
+"""Losses that exceed the 80 % quantile by this factor are cut off."""
 Numbers: TypeAlias = "Sequence[float] | NDArray[Any] | pd.Series[Any]"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart. Where `y` is nan or infinite it has a gap."""
+    """A line of a chart. It has a gap where `y` is not finite."""
 
     name: str
     x: Numbers
     y: Numbers
     colour: str
     is_faint: bool = False
-    style: Any = "-"
 
 
-def draw_loss(
-    path: Path,
-    *,
-    title: str,
-    steps: Numbers,
-    loss: Numbers,
-    validation: tuple[Numbers, Numbers] | None = None,
-    darknet: pd.DataFrame | None = None,
-) -> None:
-    """The training loss of each step and its running median; of `validation` the steps and the losses there."""
+def draw_loss(path: Path, *, title: str, steps: Numbers, loss: Numbers) -> None:
+    """The training loss of each step and its running median."""
     lines = _with_running_median("loss", steps, loss, BLUE)
-    if validation is not None:
-        lines.append(Line(_and_lowest("validation", *validation, "step"), *validation, GREEN))
     with _chart(path, title) as (figure, axes):
         _draw(axes, lines)
-        _begin_at_zero(axes, lines, "loss")
-        _set_span(axes, [*steps, *(validation[0] if validation else [])], "step")
-        if darknet is not None:
-            _draw_darknet_loss(axes, darknet)
-        _write_legend(figure)
+        _start_at_zero(axes, lines, "loss")
+        _set_x_axis(axes, steps, "step")
+        _add_legend(figure)
 
 
-def draw_iou_ap(
-    path: Path,
-    *,
-    title: str,
-    epochs: Numbers,
-    mean_iou: Numbers,
-    ap50: Numbers,
-    ap: Numbers,
-    darknet: pd.DataFrame | None = None,
-) -> None:
-    """Of the validation part after each epoch."""
-    named = (("mean IoU of hits", mean_iou, BLUE), ("AP@0.5", ap50, ORANGE), ("AP@0.5:0.95", ap, GREEN))
+def draw_iou_ap(path: Path, *, title: str, epochs: Numbers, mean_iou: Numbers, ap50: Numbers, ap: Numbers) -> None:
+    """Metrics of the validation part after each epoch."""
+    named = (("mean IoU of true positives", mean_iou, BLUE), ("AP@0.5", ap50, ORANGE), ("AP@0.5:0.95", ap, GREEN))
     with _chart(path, title) as (figure, axes):
-        lines = [Line(_and_highest(name, epochs, y, "epoch"), epochs, y, colour) for name, y, colour in named]
-        _run_from_0_to_1(axes)
-        _draw(axes, lines, is_clipped=False)
-        _set_span(axes, epochs, "epoch")
-        if darknet is not None:
-            above = axes.twiny()
-            beside = [line for line in _darknet_shares(darknet, "darknet's ", DASHED) if not line.is_faint]
-            _draw(above, beside, is_clipped=False)
-            _set_span(above, darknet["iteration"], "darknet's iteration")
-        _write_legend(figure)
+        _limit_to_0_1(axes)
+        lines = [Line(_with_highest(name, epochs, y, "epoch"), epochs, y, colour) for name, y, colour in named]
+        _draw(axes, lines, clip=False)
+        _set_x_axis(axes, epochs, "epoch")
+        _add_legend(figure)
 
 
-def draw_log(folder: Path, title: str, darknet: pd.DataFrame) -> list[Path]:
-    """The charts of a darknet training alone, those that its log has figures for: `loss.png`, `iou_ap.png`."""
+def draw_darknet_log(folder: Path, title: str, log: pd.DataFrame) -> list[Path]:
+    """`loss.png`, and `iou_ap.png` if the log has IoU or mAP."""
     paths = [folder / "loss.png"]
-    iterations, loss, average = (darknet[name] for name in ("iteration", "loss", "average_loss"))
-    lines = [Line("loss", iterations, loss, BLUE, is_faint=True)]
-    lines.append(Line(_and_lowest("average loss", iterations, average, "iteration"), iterations, average, BLUE))
+    iterations, average = log["iteration"], log["average_loss"]
+    lines = [
+        Line("loss", iterations, log["loss"], BLUE, is_faint=True),
+        Line(_with_lowest("average loss", iterations, average, "iteration"), iterations, average, BLUE),
+    ]
     with _chart(paths[0], title) as (figure, axes):
         _draw(axes, lines)
-        _begin_at_zero(axes, lines, "darknet's loss")
-        _set_span(axes, iterations, "iteration")
-        _write_legend(figure)
-    if darknet[["iou", "map50"]].notna().to_numpy().any():
+        _start_at_zero(axes, lines, "darknet's loss")
+        _set_x_axis(axes, iterations, "iteration")
+        _add_legend(figure)
+    lines = []
+    if log["iou"].notna().any():
+        lines += _with_running_median("IoU in training", iterations, log["iou"], BLUE)
+    measured = log[log["map50"].notna()]
+    if len(measured):
+        x, y = measured["iteration"], measured["map50"]
+        lines.append(Line(_with_highest("mAP@0.5", x, y, "iteration"), x, y, ORANGE))
+    if lines:
         paths.append(folder / "iou_ap.png")
         with _chart(paths[1], title) as (figure, axes):
-            _run_from_0_to_1(axes)
-            _draw(axes, _darknet_shares(darknet, "", "-"), is_clipped=False)
-            _set_span(axes, iterations, "iteration")
-            _write_legend(figure)
+            _limit_to_0_1(axes)
+            _draw(axes, lines, clip=False)
+            _set_x_axis(axes, iterations, "iteration")
+            _add_legend(figure)
     return paths
 
 
-def draw_curves(path: Path, *, title: str, part: PartFigures) -> None:
-    """Precision over recall at IoU 0.5, a curve a class, whose mean height is its AP; the dot is at the threshold.
+def draw_curves(path: Path, *, title: str, part: PartMetrics) -> None:
+    """Precision-recall curves at IoU 0.5, one per class; the mean height of a curve is its AP, the dot the threshold.
 
-    A curve takes the best precision from each recall on, as COCO's AP does, so its dot may lie below it.
-    Beyond what colours and strokes can tell apart, only the classes with the most boxes are named.
+    Like COCO's AP, a curve shows the best precision from each recall on, so its dot may lie below it. If there are more
+    classes than colours and line styles, those with the most boxes are named.
     """
     most = len(COLOURS) * len(STYLES)
-    known = [one for one in part.classes if not math.isnan(one.ap50)]
-    named = sorted(sorted(known, key=lambda one: -one.counted.boxes)[:most], key=lambda one: -one.ap50)
-    others = [one for one in known if one not in named]
-    shape: dict[str, Any] = {"linewidth": 1.7, "clip_on": False}
+    known = [metrics for metrics in part.classes if not math.isnan(metrics.ap50)]
+    by_boxes = sorted(known, key=lambda metrics: -metrics.counts.boxes)
+    named, others = sorted(by_boxes[:most], key=lambda metrics: -metrics.ap50), by_boxes[most:]
     with _chart(path, title, size=(8.6, 6.2)) as (figure, axes):
-        for place, one in enumerate(named):
-            colour, style = COLOURS[place % len(COLOURS)], STYLES[place // len(COLOURS)]
-            axes.plot(*_curve(one), color=colour, linestyle=style, label=_drawable(_named(one)), zorder=3, **shape)
-            axes.plot([one.counted.recall], [one.counted.precision], "o", color=colour, zorder=4, clip_on=False)
-        for place, one in enumerate(others):
+        for number, metrics in enumerate(named):
+            colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS)]
+            label = f"{format_metric(metrics.ap50)}  {_shortened(metrics.name, MAX_NAME)}"
             axes.plot(
-                *_curve(one), color=LINE, linewidth=0.7, alpha=0.5, label="" if place else f"{len(others)} others"
-            )
-        _run_from_0_to_1(axes)
+                *_curve(metrics), color=colour, linestyle=style, label=_drawable(label),
+                linewidth=1.7, zorder=3, clip_on=False,
+            )  # fmt: skip
+            axes.plot([metrics.counts.recall], [metrics.counts.precision], "o", color=colour, zorder=4, clip_on=False)
+        for number, metrics in enumerate(others):
+            label = "" if number else f"{len(others)} others"
+            axes.plot(*_curve(metrics), color=LINE, linewidth=0.7, alpha=0.5, label=label)
+        _limit_to_0_1(axes)
         axes.set_xlim(0, 1)
-        axes.set_xlabel(f"recall ({part.part}, IoU at least 0.5; dots: from score {part.threshold:.3f} on)")
+        axes.set_xlabel(f"recall ({part.part}, IoU >= 0.5; dots: score >= {part.threshold:.3f})")
         axes.set_ylabel("precision")
         if known:
             figure.legend(loc="outside right upper", frameon=False, fontsize=8, title="AP@0.5", alignment="left")
@@ -155,15 +132,15 @@ def draw_curves(path: Path, *, title: str, part: PartFigures) -> None:
 
 @contextmanager
 def _chart(path: Path, title: str, size: tuple[float, float] = (8.6, 5.0)) -> "Iterator[tuple[Figure, Axes]]":
-    """A new chart with axes, which is written when the block ends well."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells when it looks for fonts
+    """A new chart, written when the block ends without error."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs searching for fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(_drawable(_shortened(title, LONGEST_TITLE)), loc="left", fontsize=11, parse_math=False)
+    axes.set_title(_drawable(_shortened(title, MAX_TITLE)), loc="left", fontsize=11, parse_math=False)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -173,24 +150,24 @@ def _chart(path: Path, title: str, size: tuple[float, float] = (8.6, 5.0)) -> "I
         figure.savefig(temporary, format="png")
 
 
-def _draw(axes: "Axes", lines: Sequence[Line], *, is_clipped: bool = True) -> None:
-    """Not clipped, what lies on the border of the chart is seen whole."""
+def _draw(axes: "Axes", lines: Sequence[Line], *, clip: bool = True) -> None:
+    """Without clipping, points on the border of the chart are fully visible."""
     for line in lines:
         x, y = np.asarray(line.x, dtype=np.float64), _finite(line.y)
-        width, strength = (0.7, 0.35) if line.is_faint else (1.7, 1.0)
+        width, alpha = (0.7, 0.35) if line.is_faint else (1.7, 1.0)
         axes.plot(
-            x, y, color=line.colour, linewidth=width, alpha=strength, linestyle=line.style, label=line.name,
-            zorder=2 if line.is_faint else 3, clip_on=is_clipped,
+            x, y, color=line.colour, linewidth=width, alpha=alpha, label=line.name,
+            zorder=2 if line.is_faint else 3, clip_on=clip,
         )  # fmt: skip
-        marked = ~np.isnan(y) if len(y) <= FEW and not line.is_faint else _stands_alone(y)
-        if marked.any():  # else the layout would make room for nothing, in a corner
+        marked = ~np.isnan(y) if len(y) <= MAX_MARKED and not line.is_faint else _is_isolated(y)
+        if marked.any():  # an empty plot would distort the layout
             axes.plot(
-                x[marked], y[marked], "o", color=line.colour, alpha=strength, markersize=4, zorder=3, clip_on=is_clipped
+                x[marked], y[marked], "o", color=line.colour, alpha=alpha, markersize=4, zorder=3, clip_on=clip
             )
 
 
-def _stands_alone(y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Between two gaps, where no line can show it."""
+def _is_isolated(y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Points between two gaps, which a line cannot show."""
     gaps = np.isnan(np.concatenate([[np.nan], y, [np.nan]]))
     return np.asarray(gaps[:-2] & ~gaps[1:-1] & gaps[2:])
 
@@ -200,82 +177,57 @@ def _finite(values: Numbers) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _with_running_median(name: str, x: Numbers, y: Numbers, colour: str, style: Any = "-") -> list[Line]:
-    """A noisy line, faint, and its median over a fiftieth of it; a short one is drawn as it is."""
-    if len(y) <= FEW:
-        return [Line(name, x, y, colour, style=style)]
+def _with_running_median(name: str, x: Numbers, y: Numbers, colour: str) -> list[Line]:
+    """A long line is drawn faint, with its median over a fiftieth of its length."""
+    if len(y) <= MAX_MARKED:
+        return [Line(name, x, y, colour)]
     window = max(5, len(y) // 50)
     middle = pd.Series(_finite(y)).rolling(window, min_periods=window // 3, center=True).median().to_numpy()
-    return [Line(f"{name}, running median", x, middle, colour, style=style), Line("", x, y, colour, is_faint=True)]
+    return [Line(f"{name}, running median", x, middle, colour), Line("", x, y, colour, is_faint=True)]
 
 
-def _draw_darknet_loss(axes: "Axes", darknet: pd.DataFrame) -> None:
-    right = axes.twinx()
-    above = right.twiny()
-    iterations, average = darknet["iteration"], darknet["average_loss"]
-    name = _and_lowest("darknet's average loss", iterations, average, "iteration")
-    lines = [Line(name, iterations, average, ORANGE, style=DASHED)]
-    _draw(above, lines)
-    _begin_at_zero(right, lines, "darknet's average loss")
-    _set_span(above, iterations, "darknet's iteration")
-    right.yaxis.label.set_color(ORANGE)
-    right.tick_params(axis="y", colors=ORANGE)
-
-
-def _darknet_shares(darknet: pd.DataFrame, whose: str, style: Any) -> list[Line]:
-    """The IoU that it told while training, and the mAP that it measured now and then."""
-    lines = []
-    iterations, iou, worth = darknet["iteration"], darknet["iou"], darknet[darknet["map50"].notna()]
-    if iou.notna().any():
-        lines += _with_running_median(f"{whose}IoU in training", iterations, iou, BLUE, style)
-    if len(worth):
-        name = _and_highest(f"{whose}mAP@0.5", worth["iteration"], worth["map50"], "iteration")
-        lines.append(Line(name, worth["iteration"], worth["map50"], ORANGE, style=style))
-    return lines
-
-
-def _begin_at_zero(axes: "Axes", lines: Sequence[Line], name: str) -> None:
-    """A few losses that are far too high, those of the first steps as a rule, would flatten all others."""
+def _start_at_zero(axes: "Axes", lines: Sequence[Line], name: str) -> None:
+    """A few extreme losses, usually of the first steps, are cut off, as they would flatten all others."""
     values = np.concatenate([_finite(line.y) for line in lines])
     values = values[~np.isnan(values)]
     highest, usual = (values.max(), np.quantile(values, 0.8)) if len(values) else (1.0, 1.0)
-    is_cut = highest > FAR * usual > 0
+    is_cut = highest > OUTLIERS * usual > 0
     axes.set_ylim(0, 3 * usual if is_cut else 1.06 * highest if highest > 0 else 1)
-    axes.set_ylabel(f"{name} (cut off; the highest is {highest:,.4g})" if is_cut else name)
+    axes.set_ylabel(f"{name} (cut off, maximum {highest:,.4g})" if is_cut else name)
 
 
-def _run_from_0_to_1(axes: "Axes") -> None:
+def _limit_to_0_1(axes: "Axes") -> None:
     axes.set_ylim(0, 1)
     axes.set_yticks(np.linspace(0, 1, 11))
 
 
-def _set_span(axes: "Axes", x: Numbers, name: str) -> None:
-    """From the first to the last, in whole numbers; a single one stands in the middle."""
+def _set_x_axis(axes: "Axes", x: Numbers, name: str) -> None:
+    """From the first to the last value, with integer ticks; a single value is centred."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     first, last = (min(x), max(x)) if len(x) else (0, 1)
-    room = 0.015 * (last - first) or 1
-    axes.set_xlim(first - room, last + room)
+    margin = 0.015 * (last - first) or 1
+    axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel(name)
 
 
-def _write_legend(figure: "Figure") -> None:
-    """Below the chart, where it covers nothing; names that are long have fewer beside them."""
-    longest = max((len(str(one.get_label())) for axes in figure.axes for one in axes.lines), default=0)
-    figure.legend(loc="outside lower left", ncols=3 if longest <= ROOM else 2, frameon=False, fontsize=8)
+def _add_legend(figure: "Figure") -> None:
+    """Below the chart; long names get fewer columns."""
+    longest = max((len(str(line.get_label())) for axes in figure.axes for line in axes.lines), default=0)
+    figure.legend(loc="outside lower left", ncols=3 if longest <= MAX_NAME_IN_3_COLUMNS else 2, frameon=False, fontsize=8)
 
 
-def _and_lowest(name: str, x: Numbers, y: Numbers, of: str) -> str:
-    return _and_best(name, x, y, of, "lowest", np.nanargmin)
+def _with_lowest(name: str, x: Numbers, y: Numbers, of: str) -> str:
+    return _with_best(name, x, y, of, "lowest", np.nanargmin)
 
 
-def _and_highest(name: str, x: Numbers, y: Numbers, of: str) -> str:
-    return _and_best(name, x, y, of, "highest", np.nanargmax)
+def _with_highest(name: str, x: Numbers, y: Numbers, of: str) -> str:
+    return _with_best(name, x, y, of, "highest", np.nanargmax)
 
 
-def _and_best(name: str, x: Numbers, y: Numbers, of: str, which: str, place_of: Any) -> str:
+def _with_best(name: str, x: Numbers, y: Numbers, of: str, which: str, place_of: Any) -> str:
     values = _finite(y)
     if np.isnan(values).all():
         return f"{name}: –"
@@ -283,17 +235,14 @@ def _and_best(name: str, x: Numbers, y: Numbers, of: str, which: str, place_of: 
     return f"{name}: {which} {values[place]:.3f} ({of} {np.asarray(x)[place]:,.0f})"
 
 
-def _curve(one: ClassFigures) -> tuple[list[float], list[float]]:
-    """Down to 0 where recall ends, and no further."""
-    reached = [(recall, height) for recall, height in zip(RECALLS.tolist(), one.precisions, strict=True) if height > 0]
+def _curve(metrics: ClassMetrics) -> tuple[list[float], list[float]]:
+    """Recalls and precisions, ending with a vertical line to 0."""
+    points = zip(RECALLS.tolist(), metrics.precisions, strict=True)
+    reached = [(recall, precision) for recall, precision in points if precision > 0]
     if not reached:
         return [0.0], [0.0]
-    recalls, heights = zip(*reached, strict=True)
-    return [*recalls, recalls[-1]], [*heights, 0.0]
-
-
-def _named(one: ClassFigures) -> str:
-    return f"{spell(one.ap50)}  {_shortened(one.name, LONGEST_NAME)}"
+    recalls, precisions = zip(*reached, strict=True)
+    return [*recalls, recalls[-1]], [*precisions, 0.0]
 
 
 def _shortened(text: str, longest: int) -> str:
@@ -301,7 +250,7 @@ def _shortened(text: str, longest: int) -> str:
 
 
 def _drawable(text: str) -> str:
-    """The font has no emoji and no Chinese, for which matplotlib would warn and draw boxes; and a $ is a dollar."""
+    """Replace characters that the font does not have, such as emoji, for which matplotlib warns."""
     from matplotlib.font_manager import findfont, get_font
 
     known = get_font(findfont("DejaVu Sans")).get_charmap()

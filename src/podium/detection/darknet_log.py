@@ -1,24 +1,24 @@
-"""What a darknet training printed, as a table: a row an iteration.
+"""The log of a darknet training as a table with one row per iteration.
 
     iteration,loss,average_loss,rate,iou,map50
 
-Both darknets are read, AlexeyAB's and the first one. They print the regions of an iteration before its own line:
+Both darknets are supported, AlexeyAB's and the original. They print the regions of an iteration before its own line,
 
-    v3 (mse loss, …) Region 82 Avg (IOU: 0.774, GIOU: 0.763), Class: 0.99, …, count: 26, …
-    Region 82 Avg IOU: 0.5, Class: 0.9, Obj: 0.4, …, count: 2
+    v3 (mse loss, ...) Region 82 Avg (IOU: 0.774, GIOU: 0.763), Class: 0.99, ..., count: 26, ...
+    Region 82 Avg IOU: 0.5, Class: 0.9, Obj: 0.4, ..., count: 2
     1042: 1.837529, 2.113820 avg loss, 0.001000 rate, 3.214 seconds, 66688 images, 11.2 hours left
 
-and after some of these lines what the weights are worth, as `mean average precision (mAP@0.5) = 0.5312, or 53.12 %`.
-`iou` is the mean over all boxes that the regions of an iteration counted. What is unknown is nan, in the file nothing.
+and after some of them the score, as `mean average precision (mAP@0.5) = 0.5312, or 53.12 %`. `iou` is the mean over all
+boxes counted in the regions of an iteration. Unknown values are nan, and empty in the file.
 
-A training that goes on from earlier weights begins again at an earlier iteration: then what it prints counts, and what
-was printed of the later iterations before does not. Lines that are cut off, or run into others, are left out.
+A resumed training starts at an earlier iteration; its lines replace those of the same iterations. Incomplete lines are
+ignored.
 """
 
 import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,50 +36,29 @@ _ITERATION = re.compile(
 _REGION = re.compile(rf"(?:\d+ )?Avg \(?IOU: (?P<iou>{_NUMBER})[,)].*?count: (?P<count>\d+)")
 _MAP = re.compile(rf"mean average precision \(mAP(?:@0?\.50?)?\) = (?P<map>{_NUMBER}), or")
 _SHORT_MAP = re.compile(r"mean_average_precision \(mAP@0?\.50?\) = (?P<map>\d\.\d{6})")
-_BEGINNING = "Learning Rate:"
-"""Printed when a training begins or goes on; what regions were told before belongs to an iteration that never ended."""
-_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-"""How a text begins that Windows' PowerShell wrote."""
+_START = "Learning Rate:"
+"""Printed when a training starts or resumes; regions before it belong to an unfinished iteration."""
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""Windows PowerShell writes UTF-16."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Row:
     iteration: int
     loss: float
     average_loss: float
     rate: float
     iou: float
-    map50: float = float("nan")
-
-
-@dataclass
-class _Regions:
-    """Of the iteration under way."""
-
-    overlaps: list[float] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-
-    def add(self, iou: float, count: int) -> None:
-        if count and np.isfinite(iou):
-            self.overlaps.append(iou)
-            self.counts.append(count)
-
-    def taken(self) -> float:
-        mean = float(np.average(self.overlaps, weights=self.counts)) if self.counts else float("nan")
-        self.clear()
-        return mean
-
-    def clear(self) -> None:
-        self.overlaps, self.counts = [], []
+    map50: float = np.nan
 
 
 def read_darknet_log(path: Path) -> pd.DataFrame:
-    """By rising iterations, each once; DataError where the file holds no iteration of darknet's."""
-    rows = _later_ones(_rows_in(_lines_of(path)))
+    """Sorted by iteration; DataError if there is none."""
+    rows = _without_repetitions(_rows_in(_lines_of(path)))
     if not rows:
         raise DataError(
-            f"{path} holds no line of an iteration as darknet prints them; expected such as `1042: 1.837529, 2.113820"
-            " avg loss, 0.001000 rate, 3.214 seconds, 66688 images`: give what `darknet detector train` printed"
+            f"{path} has no iteration of darknet; expected the output of `darknet detector train`, with lines such as"
+            " `1042: 1.837529, 2.113820 avg loss, 0.001000 rate, 3.214 seconds, 66688 images`"
         )
     return pd.DataFrame([vars(row) for row in rows], columns=list(LOG_COLUMNS))
 
@@ -89,85 +68,92 @@ def write_log_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(draft, index=False, float_format="%.9g", lineterminator="\n")
 
 
-def read_log_table(path: Path) -> pd.DataFrame:
-    """What `write_log_table` wrote."""
-    try:
-        table = pd.read_csv(path, encoding="utf-8")
-        if list(table.columns) != list(LOG_COLUMNS):
-            raise ValueError(f"columns {', '.join(map(str, table.columns))[:100]}")
-        table = table.astype(dict.fromkeys(LOG_COLUMNS, np.float64) | {"iteration": np.int64})
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); import a darknet log first") from error
-    except ValueError as error:  # pandas' own errors are of this kind
-        told = " ".join(str(error).split())
-        raise DataError(
-            f"{path} is no table of a darknet log ({told}); expected columns {','.join(LOG_COLUMNS)} with numbers:"
-            " import the log again"
-        ) from error
-    return table
+def summarize_log(name: str, table: pd.DataFrame) -> list[str]:
+    """One or two lines on the progress of the training."""
+    iterations = table["iteration"]
+    first = f"{name}: {len(table):,} iterations, {iterations.iloc[0]:,} to {iterations.iloc[-1]:,}"
+    losses = table.dropna(subset="average_loss")
+    if len(losses):
+        lowest = losses.loc[losses["average_loss"].idxmin()]
+        first += (
+            f"; final average loss {losses['average_loss'].iloc[-1]:.3f}, lowest {lowest['average_loss']:.3f}"
+            f" (iteration {lowest['iteration']:,.0f})"
+        )
+    details = []
+    with_iou, with_map = table.dropna(subset="iou"), table.dropna(subset="map50")
+    if len(with_iou):
+        last = with_iou.iloc[-1]
+        details.append(f"mean IoU {last['iou']:.3f} at iteration {last['iteration']:,.0f}, the last of {len(with_iou):,}")
+    if len(with_map):
+        best = with_map.loc[with_map["map50"].idxmax()]
+        details.append(
+            f"mAP@0.5 {best['map50']:.3f} at iteration {best['iteration']:,.0f}, the highest of {len(with_map)}"
+        )
+    return [first, *(["; ".join(details)] if details else [])]
 
 
 def _lines_of(path: Path) -> Iterator[str]:
-    """In whatever letters: only the ASCII ones matter."""
+    """Only ASCII characters matter, so undecodable ones are replaced."""
     try:
         with path.open("rb") as file:
-            beginning = file.read(2)
-        encoding = next((name for mark, name in _MARKS if beginning == mark), "utf-8")
+            encoding = "utf-16" if file.read(2) in _UTF16 else "utf-8"
         with path.open(encoding=encoding, errors="replace") as lines:
             yield from lines
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); give what `darknet detector train` printed"
-        ) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _rows_in(lines: Iterable[str]) -> list[_Row]:
-    """One for each line of an iteration, in the order of the log."""
+    """The iterations in the order of the log."""
     rows: list[_Row] = []
-    regions = _Regions()
+    regions: list[tuple[float, int]] = []
     for line in lines:
-        if _BEGINNING in line:
-            regions.clear()
+        if _START in line:
+            regions = []
         for part in line.split("Region ")[1:]:
             region = _REGION.match(part)
-            if region:
-                regions.add(_number(region["iou"]), int(region["count"]))
-        for found in _ITERATION.finditer(line):
-            loss, average_loss, rate = (_number(found[name]) for name in ("loss", "average_loss", "rate"))
-            rows.append(_Row(int(found["iteration"]), loss, average_loss, rate, regions.taken()))
-        worth = _MAP.search(line) or _SHORT_MAP.search(line)
-        if worth and rows:
-            rows[-1].map50 = _number(worth["map"])
+            if region and int(region["count"]) and np.isfinite(_number(region["iou"])):
+                regions.append((_number(region["iou"]), int(region["count"])))
+        for match in _ITERATION.finditer(line):
+            iou = _mean_iou(regions)
+            loss, average_loss, rate = (_number(match[name]) for name in ("loss", "average_loss", "rate"))
+            rows.append(_Row(int(match["iteration"]), loss, average_loss, rate, iou))
+            regions = []
+        score = _MAP.search(line) or _SHORT_MAP.search(line)
+        if score and rows:
+            rows[-1] = replace(rows[-1], map50=_number(score["map"]))
     return rows
 
 
-def _later_ones(rows: Sequence[_Row]) -> list[_Row]:
-    """Each iteration once, by what the log tells of it last."""
+def _mean_iou(regions: Sequence[tuple[float, int]]) -> float:
+    if not regions:
+        return np.nan
+    ious, counts = zip(*regions, strict=True)
+    return float(np.average(ious, weights=counts))
+
+
+def _without_repetitions(rows: Sequence[_Row]) -> list[_Row]:
+    """Each iteration once, as logged last."""
     kept: list[_Row] = []
     for row, following in zip(rows, [*rows, None][1:], strict=True):
-        if kept and row.iteration == kept[-1].iteration:
-            kept[-1] = _together(kept[-1], row)
-        elif not (kept and _is_torn(row, kept[-1], following)):
+        if kept and row.iteration == kept[-1].iteration:  # a repeated line, whose regions or score may be logged once
+            last = kept[-1]
+            iou, map50 = (old if np.isnan(new) else new for old, new in ((last.iou, row.iou), (last.map50, row.map50)))
+            kept[-1] = replace(row, iou=iou, map50=map50)
+        elif not (kept and _is_truncated(row, kept[-1], following)):
             while kept and kept[-1].iteration >= row.iteration:
                 kept.pop()
             kept.append(row)
     return kept
 
 
-def _together(first: _Row, second: _Row) -> _Row:
-    """Of a line that is doubled; what stands around it may be there only once."""
-    iou = first.iou if np.isnan(second.iou) else second.iou
-    map50 = first.map50 if np.isnan(second.map50) else second.map50
-    return _Row(second.iteration, second.loss, second.average_loss, second.rate, iou, map50)
-
-
-def _is_torn(row: _Row, before: _Row, following: _Row | None) -> bool:
-    """Did its number lose digits? It goes back, and the log does not go on from there."""
+def _is_truncated(row: _Row, before: _Row, following: _Row | None) -> bool:
+    """Whether digits of the iteration are missing: it is lower than before, and the log does not continue from it."""
     return row.iteration < before.iteration and (following is None or following.iteration > before.iteration)
 
 
 def _number(text: str) -> float:
-    """Windows tells nan and infinity in words of its own."""
+    """Windows prints nan and infinity as 1.#IND and 1.#INF."""
     if "#INF" in text:
         return float(text.replace("1.#INF", "inf").rstrip("0"))
     return float("nan") if "nan" in text or "#" in text else float(text)

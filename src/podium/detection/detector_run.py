@@ -1,4 +1,4 @@
-"""The steps of a detector: its set of boxes -> train_run -> what it finds, in a run folder of its own."""
+"""Run folders of detectors: a detector with its dataset, and a trained detector that needs no dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,21 +22,22 @@ from podium.training.libraries import import_libraries
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.data.image_cache import Cache
+    from podium.data.image_source import Cache
     from podium.detection.dataset import BoxDataset
-    from podium.detection.figures import Figures
+    from podium.detection.evaluation import Evaluation
+    from podium.detection.inference import LoadedDetector
     from podium.detection.task import DetectionTask, ImagesWithBoxes
 
-EVALUATION, FIGURES = "evaluation", "figures.json"
-"""The folder in the run folder, and the file in it that holds all figures."""
+EVALUATION, METRICS = "evaluation", "metrics.json"
+"""The folder in the run folder, and its file with all metrics."""
 
 
 @dataclass(frozen=True)
 class DetectorRun:
-    """A detector on its set: what decides its weights, and the folder that holds them."""
+    """A detector, its dataset, and the folder of its weights."""
 
     detector: Detector
-    boxset: "BoxDataset"
+    dataset: "BoxDataset"
     data: Path
     options: RunOptions
     run: Run
@@ -52,96 +53,125 @@ class DetectorRun:
 
     @property
     def folds_file(self) -> Path:
-        return set_folder(self.detector, self.options) / "images.csv"
+        return dataset_folder(self.detector, self.options) / "images.csv"
 
     def task(self, console: Console) -> "DetectionTask":
         from podium.detection.task import DetectionTask
 
         training, validation = self.part("train", self.options.limit), self.part("validation")
+        classes = len(self.dataset.classes)
         console.print(
-            f"{self.name}: training on {len(training.ids):,} images with {training.count:,} boxes of"
-            f" {len(self.boxset.classes)} class{'es' * (len(self.boxset.classes) > 1)}, validating on"
-            f" {len(validation.ids):,}, in {self.run.path}"
+            f"{self.name}: training on {len(training.ids):,} images with {training.count:,} boxes of {classes}"
+            f" class{'es' * (classes > 1)}, validating on {len(validation.ids):,}, in {self.run.path}"
         )
-        cache = _cache(self, console)
         return DetectionTask(
             self.settings,
-            self.boxset,
+            self.dataset,
             training,
             validation,
             eager=self.options.dry_run,
-            cache=cache,
+            cache=self.cache(console),
             recipe=self.run.recipe,
         )
 
     def precision_on_cpu(self, console: Console) -> str:
         return "float32"
 
+    def cache(self, console: Console) -> "Cache":
+        from podium.data.image_source import Cache
+
+        return Cache(self.dataset.slug, self.settings.cache_gb, console)
+
     @property
     def seconds_to_evaluate(self) -> float:
-        """About, as the validation images took in training."""
-        return float(1.3 * self.run.state.get("seconds_per_image", 0.0) * len(self.boxset.images))
+        """An estimate from the validation in training."""
+        return float(1.3 * self.run.state.get("seconds_a_image", 0.0) * len(self.dataset.images))
 
     def part(self, name: str, limit: int | None = None) -> "ImagesWithBoxes":
-        """One part of the set, or the first so many images of it."""
+        """A part of the dataset, or its first `limit` images."""
         from podium.detection.task import ImagesWithBoxes
 
         if self.options.dry_run:
             limit = min(limit or DRY_RUN_IMAGES, DRY_RUN_IMAGES)
-        return ImagesWithBoxes.of(self.boxset, name, self.data, set_folder(self.detector, self.options), limit)
+        return ImagesWithBoxes.of(self.dataset, name, self.data, dataset_folder(self.detector, self.options), limit)
+
+    def evaluate(self, parts: Sequence[str], threshold: float | None, console: Console) -> "tuple[Evaluation, Path]":
+        """Evaluate the trained detector on these parts of its dataset, and write metrics, boxes and curves to a folder."""
+        import pandas as pd
+
+        from podium.detection.charts import draw_curves
+        from podium.detection.dataset import select_images
+        from podium.detection.detections import write_detections
+        from podium.detection.evaluation import THRESHOLD_PART, evaluate
+
+        if not self.run.is_trained:
+            raise RunError(_why_not_trained(self))
+        import_libraries()
+        from podium.detection.inference import InferenceImages, LoadedDetector
+
+        loaded = LoadedDetector(self.run, self.settings, self.dataset.classes)
+        needed = dict.fromkeys([*parts, *([THRESHOLD_PART] if threshold is None else [])])
+        images = {part: self.part(part) for part in needed}
+        with locked(self.run.path), self.run.timed("prediction"):
+            detections = {
+                part: loaded.detect(InferenceImages(its.ids, its.paths, its.shapes), self.cache(console), console)
+                for part, its in images.items()
+            }
+        dataset = select_images(self.dataset, {image_id for its in images.values() for image_id in its.ids})
+        evaluation = evaluate(dataset, pd.concat(detections.values(), ignore_index=True), threshold, parts)
+        folder = self.run.path / EVALUATION
+        for metrics in evaluation.parts:
+            write_detections(folder / f"{metrics.part}.csv", detections[metrics.part])
+            draw_curves(folder / f"{metrics.part}.png", title=f"{self.name}: {metrics.part}", part=metrics)
+        write_json(folder / METRICS, {**evaluation.to_json(), "weights": self.run.state["best"].get("digest")})
+        return evaluation, folder
 
 
-def set_folder(detector: Detector, options: RunOptions) -> Path:
-    """Where the set lies that was built for it."""
+def dataset_folder(detector: Detector, options: RunOptions) -> Path:
     return boxes_folder(options.runs, detector.settings.slug)
 
 
 def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
-    """The run of a detector on the set that was built for it, every image of which is looked at."""
-    from podium.data.catalogue import read_catalogue
-    from podium.detection.dataset import image_path, read_dataset
+    """The run of a detector on its dataset, all images of which are checked."""
+    from podium.data.catalogue import catalogue
+    from podium.detection.dataset import image_paths, read_dataset
 
     if not detector.settings.stages:
-        raise ConfigError(
-            f"{detector.name} names no stages: say how it is trained, as configs/detectors/boats.yaml does"
-        )
+        raise ConfigError(f"{detector.name} has no stages to train; see configs/detectors/boats.yaml")
     if options.dry_run:
-        whole, detector = detector, as_dry_run_of_detector(detector)
-        asked = whole.settings.backbone
-        if isinstance(asked, PresetSettings) and detector.settings.backbone is STAND_IN:
-            console.print(f"  {STAND_IN.name} stands in for the preset {asked.preset}", highlight=False)
-    own = set_folder(detector, options)
-    if not own.is_dir():
-        raise DataError(f"there is no set of boxes in {own}: build it with podium detect build first")
-    boxset = read_dataset(own)
+        preset = detector.settings.backbone
+        detector = as_dry_run_of_detector(detector)
+        if isinstance(preset, PresetSettings) and detector.settings.backbone is STAND_IN:
+            console.print(f"  {STAND_IN.name} instead of the preset {preset.preset} in a dry run", highlight=False)
+    folder = dataset_folder(detector, options)
+    if not folder.is_dir():
+        raise DataError(f"no dataset in {folder}: build it with podium detect build")
+    dataset = read_dataset(folder)
     data = data_folder(detector.settings.slug, options.data, detector.settings.kaggle_source)
-    paths = [
-        image_path(file, turned, data, own)
-        for file, turned in zip(boxset.images["file"], boxset.images["turned"], strict=True)
-    ]
-    known = read_catalogue(paths, detector.settings.slug, console)
-    bad = [str(path) for path, is_whole in zip(paths, known.readable, strict=True) if not is_whole]
+    paths = image_paths(dataset.images, data, folder)
+    known = catalogue(paths, detector.settings.slug, console)
+    bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
     if bad:
         raise DataError(
-            f"{len(bad)} images of the set cannot be read: {', '.join(bad[:5])}{' …' * (len(bad) > 5)};"
-            " put them back, or build the set again"
+            f"{len(bad)} images of the dataset cannot be read: {', '.join(bad[:5])}{', ...' * (len(bad) > 5)};"
+            " restore them, or build the dataset again"
         )
     for part in ("train", "validation"):
-        if not (boxset.images["split"] == part).any():
-            raise DataError(f"the set in {own} has no image in its {part} part: build it with more images")
-    resolved = _resolved(detector, boxset, known.digest, options)
-    folder = options.runs / f"{detector.name}-{resolved['digest']}"
-    return DetectorRun(detector, boxset, data, options, Run(folder / "fold0"), resolved)
+        if not (dataset.images["split"] == part).any():
+            raise DataError(f"the dataset in {folder} has no {part} images: build it with more images")
+    resolved = _resolved(detector, dataset, known.digest, options)
+    run = Run(options.runs / f"{detector.name}-{resolved['digest']}" / "fold0")
+    return DetectorRun(detector, dataset, data, options, run, resolved)
 
 
-def _resolved(detector: Detector, boxset: "BoxDataset", contents: str, options: RunOptions) -> dict[str, Any]:
-    """The resolved config, with the digest of the parts that decide the weights."""
+def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options: RunOptions) -> dict[str, Any]:
+    """The resolved config, with a digest of everything that decides the weights."""
     settings = detector.settings.model_dump(mode="json", by_alias=True)
     made_of = {
-        "labels": boxset.classes,  # a list: their order is that of the model's outputs
+        "labels": dataset.classes,  # in the order of the model's outputs
         "weights": fingerprint(detector.name, detector.settings.backbone),
-        "rows": digest_of([_digest_of_table(boxset.boxes), contents]),
-        "folds": _digest_of_table(boxset.images),
+        "rows": digest_of([_table_digest(dataset.boxes), contents]),
+        "folds": _table_digest(dataset.images),
     }
     decides = {
         "detector": decisive(detector.settings),
@@ -159,140 +189,97 @@ def _resolved(detector: Detector, boxset: "BoxDataset", contents: str, options: 
     }
 
 
-def _digest_of_table(table: Any) -> str:
+def _table_digest(table: "pd.DataFrame") -> str:
     return digest_of(table.to_csv(index=False, lineterminator="\n"))
 
 
-def evaluate_detector(
-    one: DetectorRun, parts: Sequence[str], threshold: float | None, console: Console
-) -> "tuple[Figures, Path]":
-    """What it is worth on these parts of its set, and the folder where that is written: figures, boxes, curves."""
-    import pandas as pd
-
-    from podium.detection.charts import draw_curves
-    from podium.detection.dataset import only
-    from podium.detection.detections import write_detections
-    from podium.detection.evaluation import CHOOSING, evaluate
-
-    if not one.run.is_trained:
-        raise RunError(_not_trained(one))
-    import_libraries()
-    from podium.detection.inference import Searched, TrainedDetector
-
-    opened = TrainedDetector(one.run, one.settings, one.boxset.classes)
-    searched = {part: one.part(part) for part in dict.fromkeys([*parts, *([CHOOSING] if threshold is None else [])])}
-    with locked(one.run.path), one.run.timed("prediction"):
-        found = {
-            name: opened.find(Searched(part.ids, part.paths, part.shapes), _cache(one, console), console)
-            for name, part in searched.items()
-        }
-    boxset = only(one.boxset, {name for part in searched.values() for name in part.ids})
-    figures = evaluate(boxset, pd.concat(found.values(), ignore_index=True), threshold, parts)
-    folder = one.run.path / EVALUATION
-    for its in figures.parts:
-        write_detections(folder / f"{its.part}.csv", found[its.part])
-        draw_curves(folder / f"{its.part}.png", title=f"{one.name}: {its.part}", part=its)
-    write_json(folder / FIGURES, {**figures.to_json(), "weights": one.run.state["best"].get("digest")})
-    return figures, folder
-
-
-def _not_trained(one: DetectorRun) -> str:
-    """Which is also so where the set was built again since."""
-    made_of = one.resolved["made_of"]
-    others = [
+def _why_not_trained(run: DetectorRun) -> str:
+    made_of = run.resolved["made_of"]
+    on_other_data = [
         trained.run.path
-        for trained in _trained_runs(one.detector, one.options.runs)
+        for trained in _trained_detectors(run.detector, run.options.runs)
         if any(trained.made_of.get(key) != made_of[key] for key in ("rows", "folds"))
     ]
-    if others and not one.options.dry_run:
+    if on_other_data and not run.options.dry_run:
         return (
-            f"{one.name} was trained on the set as it was before it was built again ({others[0]}), and is judged by"
-            " that only: build it again as it was then, or train on the new one"
+            f"{run.name} was trained on an earlier build of the dataset ({on_other_data[0]}) and can only be evaluated"
+            " on that: build it again as it was, or train on the new one"
         )
-    return (
-        f"{one.name} is not trained (looked in {one.run.path}); run podium detect train with the same config and"
-        " options"
-    )
-
-
-def tell_evaluation(one: DetectorRun, figures: "Figures", folder: Path, console: Console) -> None:
-    console.print(figures.table())
-    if len(one.boxset.classes) > 1:
-        console.print(figures.class_table())
-    for note in figures.notes():
-        console.print(note, highlight=False)
-    console.print(f"{one.name}: figures, boxes and curves in {folder}")
+    return f"{run.name} is not trained ({run.run.path}): run podium detect train with the same config and options"
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A detector that is trained, as its run folder tells: to find things with, its set need not be there."""
+class TrainedDetector:
+    """A trained detector from its run folder; its dataset is not needed."""
 
     name: str
     run: Run
     settings: DetectorSettings
     classes: list[str]
     made_of: Mapping[str, Any] = field(default_factory=dict)
-    """Digests of the set it was trained on, and of more."""
+    """Digests of its dataset and of its initial weights."""
 
     @property
     def threshold(self) -> float | None:
-        """The score that an evaluation of these weights chose."""
-        known, is_of_these = last_evaluation(self.run)
-        threshold = known.get("threshold")
-        return float(threshold) if is_of_these and isinstance(threshold, int | float) else None
+        """The confidence threshold that the evaluation of these weights chose."""
+        metrics, is_of_best_weights = last_evaluation(self.run)
+        threshold = metrics.get("threshold")
+        return float(threshold) if is_of_best_weights and isinstance(threshold, int | float) else None
 
-    def search(self, images: Mapping[str, Path], console: Console) -> "pd.DataFrame":
-        """A table of what is found in these images, each by its id."""
+    def load(self) -> "LoadedDetector":
         import_libraries()
-        from podium.detection.inference import Searched, TrainedDetector
-        from podium.detection.sizes import upright_sizes
+        from podium.detection.inference import LoadedDetector
 
-        paths = list(images.values())
-        shapes = [(height, width) for width, height in upright_sizes(paths, console)]
-        searched = Searched(list(images), paths, shapes)
-        return TrainedDetector(self.run, self.settings, self.classes).find(searched, None, console)
+        return LoadedDetector(self.run, self.settings, self.classes)
+
+    def detect(self, images: Mapping[str, Path], console: Console) -> "pd.DataFrame":
+        """A table of the detections in images, given by id."""
+        return detect_in(self.load(), images, console)
+
+
+def detect_in(loaded: "LoadedDetector", images: Mapping[str, Path], console: Console) -> "pd.DataFrame":
+    from podium.detection.inference import InferenceImages
+    from podium.detection.orientation import upright_sizes
+
+    paths = list(images.values())
+    shapes = [(height, width) for width, height in upright_sizes(paths, console)]
+    return loaded.detect(InferenceImages(list(images), paths, shapes), None, console)
 
 
 def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
-    """The figures that it wrote, none where there was none, and whether they are of the run's present weights."""
-    known = read_json(run.path / EVALUATION / FIGURES)
-    return known, known.get("weights") == run.state["best"].get("digest")
+    """The metrics of the last evaluation, empty if there is none, and whether they are of the current best weights."""
+    metrics = read_json(run.path / EVALUATION / METRICS)
+    return metrics, metrics.get("weights") == run.state["best"].get("digest")
 
 
-def find_trained(detector: Detector, runs: Path) -> Trained:
-    """The last trained run of this very config, on whichever set."""
-    found = _trained_runs(detector, runs)
+def find_trained(detector: Detector, runs: Path) -> TrainedDetector:
+    """The most recently trained run with this config, on whichever dataset."""
+    found = _trained_detectors(detector, runs)
     if not found:
         raise RunError(
-            f"no run of {detector.name} in {runs} is trained with this config: run podium detect train, or give the"
-            " same --set and --runs as then"
+            f"{detector.name} is not trained with this config in {runs}: run podium detect train, or use the same --set"
+            " and --runs as in training"
         )
-    return max(found, key=lambda one: one.run.best_weights.stat().st_mtime)
+    return max(found, key=lambda trained: trained.run.best_weights.stat().st_mtime)
 
 
-def _trained_runs(detector: Detector, runs: Path) -> list[Trained]:
+def _trained_detectors(detector: Detector, runs: Path) -> list[TrainedDetector]:
     wanted = decisive(detector.settings)
     found = []
     for path in runs.glob(f"{detector.name}-*/fold0"):
         run = Run(path)
         if run.is_trained and not run.state.get("dry_run"):
-            trained = _trained_at(run)
+            trained = _read_trained(run)
             if trained and decisive(trained.settings) == wanted:
                 found.append(trained)
     return found
 
 
-def _trained_at(run: Run) -> Trained | None:
+def _read_trained(run: Run) -> TrainedDetector | None:
     try:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         settings = DetectorSettings.model_validate(content["detector"])
-        return Trained(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
+        return TrainedDetector(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
 
-
-def _cache(one: DetectorRun, console: Console) -> "Cache":
-    from podium.data.image_cache import Cache
-
-    return Cache(one.boxset.slug, one.settings.cache_gb, console)

@@ -1,19 +1,14 @@
-"""Boxes drawn on an image, each with its class and its score.
-
-Lines and letters grow with the image: what is drawn looks the same on 64 pixels and on 4,000, as far as so few pixels
-can show it.
-"""
+"""Drawing boxes with their classes and scores on an image. Line width and font size grow with the image."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 from podium.data.images import Image
 from podium.detection.dataset import CORNERS
@@ -22,137 +17,105 @@ COLOURS = (
     *((230, 85, 0), (0, 140, 225), (0, 170, 120), (245, 175, 0), (215, 105, 175), (235, 225, 60), (90, 195, 245)),
     *((150, 100, 50), (140, 80, 200), (120, 200, 40)),
 )
-"""RGB of the classes, in their order, over again where there are more. The first are told apart by all who see colours,
-whichever of them."""
+"""RGB by class, repeated if there are more classes. The first ones can be distinguished with any colour vision."""
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
-SMALLEST_LETTERS = 7
-"""Their height in pixels, below which no one reads them."""
-Place = tuple[int, int, int, int]
-"""Left, top, right, bottom of a label, in pixels."""
-
-
-@dataclass(frozen=True)
-class _Label:
-    text: str
-    mask: NDArray[np.uint8]
-    """How much of each pixel the letters cover."""
-    room: int
-    """Around the letters, in pixels."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.mask.shape[1] + 2 * self.room, self.mask.shape[0] + 2 * self.room
+MIN_FONT_SIZE = 7
+"""Smaller text is illegible."""
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
 
 
 def draw_boxes(image: Image, boxes: pd.DataFrame, classes: Sequence[str]) -> Image:
-    """A copy of an RGB image with these boxes; `classes` decides the colours.
+    """A copy of an RGB image with these boxes. `classes` decides the colours.
 
-    `boxes` has the columns class, left, top, right, bottom, and score where there are scores: those with the highest
-    are drawn last, on top, and their labels have the first choice of a place.
+    `boxes` has the columns class, left, top, right, bottom, and optionally score. Boxes with higher scores are drawn on
+    top, and their labels are placed first.
     """
-    drawn = np.ascontiguousarray(image).copy()
-    height, width = drawn.shape[:2]
-    thickness, letters = line_width(width, height), letter_height(width, height)
+    canvas = PillowImage.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    width, height = canvas.size
     scores = boxes["score"].tolist() if "score" in boxes else [None] * len(boxes)
-    rows = list(zip(boxes["class"], scores, boxes[list(CORNERS)].to_numpy(dtype=np.float64), strict=True))
-    rows.sort(key=lambda row: row[1] or 0.0)
-    for kind, _, corners in rows:
-        _draw_frame(drawn, corners, colour_of(kind, classes), thickness)
-    taken: list[Place] = []
-    for kind, score, corners in reversed(rows):
-        label = _fitting_label(kind, score, letters, width, height)
-        if label is not None:
-            outer = corners + np.array([-(thickness // 2), 0, thickness // 2, 0])  # where the line's own width ends
-            place = _free_place(outer, label.size, taken, width, height)
+    corners = boxes[list(CORNERS)].round().clip(0).to_numpy().astype(int).tolist()
+    rows = sorted(zip(boxes["class"], scores, corners, strict=True), key=lambda row: row[1] or 0.0)
+    for class_name, _, (left, top, right, bottom) in rows:
+        edges = (min(left, width - 1), min(top, height - 1), min(right, width - 1), min(bottom, height - 1))
+        draw.rectangle(edges, outline=colour_of(class_name, classes), width=line_width(width, height))
+    taken: list[Rectangle] = []
+    for class_name, score, box in reversed(rows):
+        label = _fitting_label(class_name, score, width, height)
+        if label:
+            text, font, size = label
+            place = _label_place(box, size, taken, width, height)
             taken.append(place)
-            _write(drawn, label, place, colour_of(kind, classes))
-    return drawn
+            colour = colour_of(class_name, classes)
+            draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=colour)
+            margin = _margin(font)
+            draw.text((place[0] + margin, place[1] + margin), text, _text_colour(colour), font, anchor="la")
+    return np.array(canvas)
 
 
-def colour_of(kind: str, classes: Sequence[str]) -> tuple[int, int, int]:
-    return COLOURS[classes.index(kind) % len(COLOURS)]
+def colour_of(class_name: str, classes: Sequence[str]) -> tuple[int, int, int]:
+    return COLOURS[classes.index(class_name) % len(COLOURS)]
 
 
 def line_width(width: int, height: int) -> int:
-    """In pixels: 1 on 64 × 64, 2 on 320 × 320, 14 on 4,000 × 3,000."""
+    """In pixels: 1 for 64 × 64, 2 for 320 × 320, 14 for 4,000 × 3,000."""
     return max(1, round(math.sqrt(width * height) / 250 + 0.4))
 
 
-def letter_height(width: int, height: int) -> int:
-    """Of the font, in pixels: the smallest that can be read, or so that some thirty lines have room."""
-    return max(SMALLEST_LETTERS + 2, round(math.sqrt(width * height) / 34))
+def font_size(width: int, height: int) -> int:
+    """In pixels, so that about thirty lines fit, and legible."""
+    return max(MIN_FONT_SIZE + 2, round(math.sqrt(width * height) / 34))
 
 
-def _draw_frame(drawn: Image, corners: NDArray[np.float64], colour: tuple[int, int, int], thickness: int) -> None:
-    """Inside the image, also where the box lies on its border; if it is not too thin, with an edge for any ground."""
-    height, width = drawn.shape[:2]
-    half = thickness // 2
-    left, right = np.clip(np.round(corners[[0, 2]]), half, width - 1 - half).astype(int).tolist()
-    top, bottom = np.clip(np.round(corners[[1, 3]]), half, height - 1 - half).astype(int).tolist()
-    if thickness >= 3:
-        cv2.rectangle(drawn, (left, top), (right, bottom), DARK, thickness + 2 * max(1, thickness // 5))
-    cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf", size)
 
 
-def _fitting_label(kind: str, score: float | None, letters: int, width: int, height: int) -> _Label | None:
-    """The class and the score; in an image too small for that in smaller letters, then less of it, then nothing."""
-    figure = "" if score is None else f"{score:.2f}"
-    for text in (f"{kind} {figure}".strip(), figure or kind[:3]):
-        for size in range(letters, SMALLEST_LETTERS - 1, -1):
-            label = _label(text, size)
-            if label.size[0] <= width and label.size[1] <= height:
-                return label
+def _margin(font: ImageFont.FreeTypeFont) -> int:
+    return max(1, round(font.size / 5))
+
+
+def _fitting_label(
+    class_name: str, score: float | None, width: int, height: int
+) -> tuple[str, ImageFont.FreeTypeFont, tuple[int, int]] | None:
+    """Text, font and size of a label: with a smaller font in a small image, then shorter, then none."""
+    number = "" if score is None else f"{score:.2f}"
+    for text in (f"{class_name} {number}".strip(), number or class_name[:3]):
+        for size in range(font_size(width, height), MIN_FONT_SIZE - 1, -1):
+            font = _font(size)
+            margins = 2 * _margin(font)
+            label = math.ceil(font.getlength(text)) + margins, sum(font.getmetrics()) + margins
+            if label[0] <= width and label[1] <= height:
+                return text, font, label
     return None
 
 
-def _font() -> Any:
-    """matplotlib's own, since OpenCV's letters are strokes, and only Latin ones. Each is for one thread at a time."""
-    import matplotlib
-    from matplotlib.ft2font import FT2Font
-
-    return FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"))
-
-
-def _label(text: str, size: int) -> _Label:
-    """All letters of a size stand on one line, with room for those that reach above or below it."""
-    font = _font()
-    known = font.get_charmap()
-    text = "".join(letter if ord(letter) in known else "?" for letter in text)
-    font.set_size(size, 72)
-    font.set_text(text, 0.0)
-    font.draw_glyphs_to_bitmap(antialiased=True)
-    return _Label(text, np.array(font.get_image(), dtype=np.uint8), room=max(1, size // 5))
-
-
-def _free_place(
-    corners: NDArray[np.float64], size: tuple[int, int], taken: Sequence[Place], width: int, height: int
-) -> Place:
-    """Above the box at its left, else below it, else inside; where none is free of other labels, the first."""
-    left, top, right, bottom = np.round(corners).astype(int).tolist()
-    across, up = size
-    spots = [
-        (left, top - up), (left, bottom), (right - across, top - up), (right - across, bottom),
-        (left, top), (right - across, bottom - up), (left, bottom - up), (right - across, top),
+def _label_place(
+    box: Sequence[int], size: tuple[int, int], taken: Sequence[Rectangle], width: int, height: int
+) -> Rectangle:
+    """Above the box, below it or inside, at the first place that is free of other labels, else at the first one."""
+    left, top, right, bottom = box
+    across, down = size
+    points = [
+        (left, top - down), (left, bottom), (right - across, top - down), (right - across, bottom),
+        (left, top), (right - across, bottom - down), (left, bottom - down), (right - across, top),
     ]  # fmt: skip
-    spots = [spot for spot in spots if 0 <= spot[1] <= height - up] or [(left, min(max(0, top), height - up))]
+    points = [point for point in points if 0 <= point[1] <= height - down] or [(left, min(max(0, top), height - down))]
     places = []
-    for x, y in spots:
+    for x, y in points:
         x = min(max(0, x), width - across)
-        places.append((x, y, x + across, y + up))
+        places.append((x, y, x + across, y + down))
     return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
 
 
-def _overlap(one: Place, other: Place) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(first: Rectangle, second: Rectangle) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _write(drawn: Image, label: _Label, place: Place, colour: tuple[int, int, int]) -> None:
-    left, top, right, bottom = place
-    drawn[top:bottom, left:right] = colour
-    red, green, blue = colour
-    ink = np.array(DARK if 0.3 * red + 0.59 * green + 0.11 * blue > 140 else LIGHT, dtype=np.float64)
-    strength = label.mask[:, :, None] / 255
-    room = label.room
-    ground = drawn[top + room : bottom - room, left + room : right - room]
-    ground[:] = np.round(strength * ink + (1 - strength) * ground).astype(np.uint8)
+def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
+    red, green, blue = background
+    return DARK if 0.3 * red + 0.59 * green + 0.11 * blue > 140 else LIGHT

@@ -1,118 +1,319 @@
-"""What a detector is worth: its detections against a set's boxes, each part apart.
+"""Evaluation of detections against the boxes of a dataset: metrics per part and class, as JSON and as tables.
 
-Each figure has one definition: AP in `average_precision`; hits, misses and false alarms in `matching`; precision,
-recall, F1 and mean IoU in `figures.Counted`. Images without any box take part in all of it: what is detected there is
-a false alarm, and lowers AP too.
+Images without boxes are included: every detection there is a false positive.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.table import Table
 
-from podium.detection.average_precision import average_precision, mean_of_known
+from podium.detection.average_precision import (
+    AveragePrecision,
+    Flags,
+    Matches,
+    average_precision,
+    mean_of_known,
+)
 from podium.detection.dataset import SPLITS, BoxDataset
-from podium.detection.figures import ClassFigures, Counted, Figures, OnEmpty, PartFigures
-from podium.detection.matching import Flags, Matches, best_threshold, match
 from podium.errors import DataError
 
-CHOOSING = "validation"
-"""The part that the threshold is chosen on."""
+THRESHOLD_PART = "validation"
+"""The part on which the confidence threshold is chosen."""
+DEFAULT_THRESHOLD = 0.5
+"""Where there is no true positive to choose a threshold by."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts at a confidence threshold and IoU 0.5.
+
+    Recall is nan without boxes; precision and F1 are nan without boxes and detections, and 0 with boxes but no detection.
+    Group boxes and detections in them do not count.
+    """
+
+    boxes: int
+    detections: int
+    true_positives: int
+    mean_iou: float
+    """Of true positives with their boxes; nan if there is none."""
+
+    @property
+    def false_negatives(self) -> int:
+        return self.boxes - self.true_positives
+
+    @property
+    def false_positives(self) -> int:
+        return self.detections - self.true_positives
+
+    @property
+    def precision(self) -> float:
+        return _ratio(self.true_positives, self.detections, 0.0 if self.boxes else math.nan)
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self.true_positives, self.boxes)
+
+    @property
+    def f1(self) -> float:
+        return _ratio(2 * self.true_positives, self.boxes + self.detections)
+
+    def to_json(self) -> dict[str, Any]:
+        names = (
+            *("boxes", "detections", "true_positives", "false_negatives", "false_positives"),
+            *("precision", "recall", "f1", "mean_iou"),
+        )
+        return {name: _or_none(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    name: str
+    ap50: float
+    ap: float
+    counts: Counts
+    group_boxes: int
+    precisions: Sequence[float] = field(default=(), repr=False, compare=False)
+    """The precision-recall curve, at `average_precision.RECALLS`."""
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"ap50": _or_none(self.ap50), "ap": _or_none(self.ap)}
+        return own | self.counts.to_json() | {"group_boxes": self.group_boxes}
+
+
+@dataclass(frozen=True)
+class EmptyImages:
+    """Images without boxes, where every detection is a false positive."""
+
+    images: int
+    false_positives: int
+    images_with_false_positives: int
+    share: float
+    """Of all false positives; nan if there is none."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "false_positives": self.false_positives,
+            "images_with_false_positives": self.images_with_false_positives,
+            "share_of_false_positives": _or_none(self.share),
+        }
+
+
+@dataclass(frozen=True)
+class PartMetrics:
+    """The train, validation or test part. AP is the mean over classes; the counts are those of all classes."""
+
+    part: str
+    images: int
+    threshold: float
+    ap50: float
+    ap: float
+    counts: Counts
+    empty_images: EmptyImages
+    classes: list[ClassMetrics]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "threshold": self.threshold,
+            "ap50": _or_none(self.ap50),
+            "ap": _or_none(self.ap),
+            **self.counts.to_json(),
+            "images_without_boxes": self.empty_images.to_json(),
+            "classes": {metrics.name: metrics.to_json() for metrics in self.classes},
+        }
+
+    def notes(self) -> list[str]:
+        notes = []
+        for metrics in self.classes:
+            if not metrics.counts.boxes:
+                only = " except group boxes" if metrics.group_boxes else ""
+                notes.append(f"{self.part}: {metrics.name} has no box{only}, so its AP is undefined and not averaged")
+            elif metrics.ap50 == 0:
+                notes.append(f"{self.part}: no box of {metrics.name} was detected, so its AP is 0")
+        return notes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The parts that have images, in the order train, validation, test, with one confidence threshold."""
+
+    parts: list[PartMetrics]
+
+    @property
+    def threshold(self) -> float:
+        return self.parts[0].threshold
+
+    def part(self, name: str) -> PartMetrics | None:
+        return next((metrics for metrics in self.parts if metrics.part == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "parts": {metrics.part: metrics.to_json() for metrics in self.parts}}
+
+    def notes(self) -> list[str]:
+        return [note for metrics in self.parts for note in metrics.notes()]
+
+    def table(self) -> Table:
+        """One column per part."""
+        table = Table(box=None, pad_edge=False)
+        table.add_column("")
+        for metrics in self.parts:
+            table.add_column(metrics.part, justify="right")
+        for heading, value in _rows(self.threshold):
+            table.add_row(heading, *map(value, self.parts))
+        return table
+
+    def class_table(self) -> Table:
+        """One row per class, one column per metric and part."""
+        table = Table(box=None, pad_edge=False)
+        table.add_column("class")
+        shown: list[tuple[str, Callable[[ClassMetrics], str]]] = [
+            ("AP@0.5", lambda metrics: format_metric(metrics.ap50)),
+            ("F1", lambda metrics: format_metric(metrics.counts.f1)),
+            ("boxes", lambda metrics: f"{metrics.counts.boxes:,}"),
+        ]
+        for heading, _ in shown:
+            for number, part in enumerate(self.parts):
+                table.add_column(f"{'' if number else heading}\n{part.part}", justify="right")
+        for row in zip(*(part.classes for part in self.parts), strict=True):
+            table.add_row(row[0].name, *(value(metrics) for _, value in shown for metrics in row))
+        return table
+
+
+def format_metric(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def evaluate(
-    boxset: BoxDataset, found: pd.DataFrame, threshold: float | None = None, parts: Sequence[str] = SPLITS
-) -> Figures:
-    """The parts that have images. Without a threshold, that of `choose_threshold` holds for all of them."""
-    _check(boxset, found)
-    present = [part for part in parts if (boxset.images["split"] == part).any()]
+    dataset: BoxDataset, detections: pd.DataFrame, threshold: float | None = None, parts: Sequence[str] = SPLITS
+) -> Evaluation:
+    """Evaluate the parts that have images. The default threshold is the best on the validation part by F1."""
+    _check(dataset, detections)
+    present = [part for part in parts if (dataset.images["split"] == part).any()]
     if not present:
-        raise DataError(
-            f"The set {boxset.slug} has no image in {', '.join(parts)}; expected at least one to evaluate: build it"
-            " again with more images, or ask for another part"
-        )
+        raise DataError(f"the dataset {dataset.slug} has no image in {', '.join(parts)}; choose another --part")
+    needed = dict.fromkeys([*present, *([THRESHOLD_PART] if threshold is None else [])])
+    results = {part: _evaluate_part(dataset, detections, part) for part in needed}
     if threshold is None:
-        threshold = choose_threshold(boxset, found)
-    return Figures([evaluate_part(boxset, found, part, threshold) for part in present])
+        threshold = best_threshold(results[THRESHOLD_PART].matches)
+    return Evaluation([_metrics(dataset, part, results[part], threshold) for part in present])
 
 
-def choose_threshold(boxset: BoxDataset, found: pd.DataFrame) -> float:
-    """The score with the best F1 over all classes of the validation part; ties go to the highest.
+def evaluate_part(
+    dataset: BoxDataset, detections: pd.DataFrame, part: str, threshold: float | None = None
+) -> PartMetrics:
+    """Evaluate one part, as after each epoch. The default threshold is the best for this part by F1."""
+    _check(dataset, detections)
+    result = _evaluate_part(dataset, detections, part)
+    return _metrics(dataset, part, result, best_threshold(result.matches) if threshold is None else threshold)
 
-    Where nothing that is detected there is right it is `matching.DEFAULT_THRESHOLD`.
-    """
-    _check(boxset, found)
-    return best_threshold(_matches(boxset, found, CHOOSING))
+
+def best_threshold(matches: Matches) -> float:
+    """The confidence threshold with the best F1 over all classes; the highest of equally good ones."""
+    if not matches.is_true_positive.any():
+        return DEFAULT_THRESHOLD
+    detections = np.arange(1, len(matches.scores) + 1)
+    f1 = 2 * np.cumsum(matches.is_true_positive) / (detections + matches.boxes.sum())
+    f1[:-1][matches.scores[:-1] == matches.scores[1:]] = -1  # a threshold cannot separate equal scores
+    return float(matches.scores[f1.argmax()])
 
 
-def evaluate_part(boxset: BoxDataset, found: pd.DataFrame, part: str, threshold: float | None = None) -> PartFigures:
-    """One part alone, as after each epoch. Without a threshold it is the best for this very part."""
-    _check(boxset, found)
-    images, own, boxes = _of_part(boxset, found, part)
-    matches = match(own, boxes, boxset.classes, images)
-    if threshold is None:
-        threshold = best_threshold(matches)
-    worth = average_precision(own, boxes, boxset.classes, images)
+def count_matches(matches: Matches, threshold: float, class_number: int | None = None) -> Counts:
+    """The counts of all classes, or of one class."""
+    chosen = matches.scores >= threshold
+    if class_number is not None:
+        chosen &= matches.classes == class_number
+    true_positives = chosen & matches.is_true_positive
+    return Counts(
+        boxes=int(matches.boxes.sum() if class_number is None else matches.boxes[class_number]),
+        detections=int(chosen.sum()),
+        true_positives=int(true_positives.sum()),
+        mean_iou=float(matches.ious[true_positives].mean()) if true_positives.any() else math.nan,
+    )
+
+
+def _evaluate_part(dataset: BoxDataset, detections: pd.DataFrame, part: str) -> AveragePrecision:
+    images = dataset.images["id"][dataset.images["split"] == part].tolist()
+    detections, boxes = (table[table["id"].isin(images)] for table in (detections, dataset.boxes))
+    return average_precision(detections, boxes, dataset.classes, images)
+
+
+def _metrics(dataset: BoxDataset, part: str, result: AveragePrecision, threshold: float) -> PartMetrics:
+    images = dataset.images["id"][dataset.images["split"] == part]
+    boxes = dataset.boxes[dataset.boxes["id"].isin(images)]
     groups = boxes[boxes["group"].to_numpy(dtype=bool)]["class"].value_counts()
-    return PartFigures(
+    matches = result.matches
+    return PartMetrics(
         part=part,
         images=len(images),
         threshold=threshold,
-        ap50=mean_of_known(worth.ap50),
-        ap=mean_of_known(worth.ap),
-        counted=count(matches, threshold),
-        on_empty=_count_on_empty(matches, threshold, len(images) - boxes["id"].nunique()),
+        ap50=mean_of_known(result.ap50),
+        ap=mean_of_known(result.ap),
+        counts=count_matches(matches, threshold),
+        empty_images=_count_empty_images(matches, threshold, len(images) - boxes["id"].nunique()),
         classes=[
-            ClassFigures(
-                name, float(worth.ap50[number]), float(worth.ap[number]), count(matches, threshold, number),
-                int(groups.get(name, 0)), worth.precisions[number].tolist(),
+            ClassMetrics(
+                name, float(result.ap50[number]), float(result.ap[number]), count_matches(matches, threshold, number),
+                int(groups.get(name, 0)), result.precisions[number].tolist(),
             )
-            for number, name in enumerate(boxset.classes)
+            for number, name in enumerate(dataset.classes)
         ],
     )  # fmt: skip
 
 
-def count(matches: Matches, threshold: float, number: int | None = None) -> Counted:
-    """What counts from this score on, of all classes or of the one with this number."""
-    chosen = matches.scores >= threshold
-    if number is not None:
-        chosen &= matches.classes == number
-    hits = chosen & matches.is_hit
-    return Counted(
-        boxes=int(matches.boxes.sum() if number is None else matches.boxes[number]),
-        detections=int(chosen.sum()),
-        hits=int(hits.sum()),
-        mean_iou=float(matches.ious[hits].mean()) if hits.any() else float("nan"),
-    )
-
-
-def _count_on_empty(matches: Matches, threshold: float, images: int) -> OnEmpty:
-    alarms: Flags = (matches.scores >= threshold) & ~matches.is_hit
-    here = alarms & matches.is_on_empty
-    return OnEmpty(
+def _count_empty_images(matches: Matches, threshold: float, images: int) -> EmptyImages:
+    false_positives: Flags = (matches.scores >= threshold) & ~matches.is_true_positive
+    here = false_positives & matches.on_empty_image
+    return EmptyImages(
         images=images,
-        false_alarms=int(here.sum()),
-        with_false_alarms=len(np.unique(matches.images[here])),
-        share=float(here.sum() / alarms.sum()) if alarms.any() else float("nan"),
+        false_positives=int(here.sum()),
+        images_with_false_positives=len(np.unique(matches.images[here])),
+        share=float(here.sum() / false_positives.sum()) if false_positives.any() else math.nan,
     )
 
 
-def _matches(boxset: BoxDataset, found: pd.DataFrame, part: str) -> Matches:
-    images, own, boxes = _of_part(boxset, found, part)
-    return match(own, boxes, boxset.classes, images)
-
-
-def _of_part(boxset: BoxDataset, found: pd.DataFrame, part: str) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
-    """The ids of its images, what was found there, and the boxes there."""
-    images = boxset.images["id"][boxset.images["split"] == part].tolist()
-    return images, found[found["id"].isin(images)], boxset.boxes[boxset.boxes["id"].isin(images)]
-
-
-def _check(boxset: BoxDataset, found: pd.DataFrame) -> None:
-    for column, what, known in (("class", "class", boxset.classes), ("id", "image", boxset.images["id"])):
-        strange = found[column][~found[column].isin(known)]
-        if len(strange):
+def _check(dataset: BoxDataset, detections: pd.DataFrame) -> None:
+    for column, what, known in (("class", "class", dataset.classes), ("id", "image", dataset.images["id"])):
+        unknown = detections[column][~detections[column].isin(known)]
+        if len(unknown):
             raise DataError(
-                f"{len(strange)} detections are of a {what} that the set {boxset.slug} lacks (first:"
-                f" {strange.iloc[0]!r}); expected those of its {len(known)}: detect with the detector of this set"
+                f"{len(unknown)} detections have a {what} that is not in the dataset {dataset.slug} (first:"
+                f" {unknown.iloc[0]!r}); expected detections of a detector trained on it"
             )
+
+
+def _rows(threshold: float) -> list[tuple[str, Callable[[PartMetrics], str]]]:
+    return [
+        ("AP@0.5", lambda part: format_metric(part.ap50)),
+        ("AP@0.5:0.95", lambda part: format_metric(part.ap)),
+        (f"at score >= {threshold:.3f}: precision", lambda part: format_metric(part.counts.precision)),
+        ("  recall", lambda part: format_metric(part.counts.recall)),
+        ("  F1", lambda part: format_metric(part.counts.f1)),
+        ("  mean IoU of true positives", lambda part: format_metric(part.counts.mean_iou)),
+        ("  true positives", lambda part: f"{part.counts.true_positives:,}"),
+        ("  false positives", lambda part: f"{part.counts.false_positives:,}"),
+        ("    on images without boxes", lambda part: _format_empty(part.empty_images)),
+        ("boxes", lambda part: f"{part.counts.boxes:,}"),
+        ("images", lambda part: f"{part.images:,}"),
+        ("  without boxes", lambda part: f"{part.empty_images.images:,}"),
+        ("    with false positives", lambda part: f"{part.empty_images.images_with_false_positives:,}"),
+    ]
+
+
+def _format_empty(empty: EmptyImages) -> str:
+    share = "" if math.isnan(empty.share) else f" ({empty.share:.0%})"
+    return f"{empty.false_positives:,}{share}"
+
+
+def _ratio(part: int, total: int, otherwise: float = math.nan) -> float:
+    return part / total if total else otherwise
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value

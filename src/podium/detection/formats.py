@@ -1,7 +1,7 @@
-"""What the formats share: a folder that is made whole or not at all, names of images in it, and the images.
+"""Shared by the formats YOLO, Pascal VOC and COCO: the exported folder, file names and images.
 
-An exported image has a flat name made of its id, so that nothing in an id can lead out of the folder: `a/b` becomes
-`a%2Fb`. What is not safe as a file's name anywhere, blanks and `%` are written like that; an import reads the id back.
+The file name of an exported image is made from its id, with blanks, `%` and unsafe characters percent-encoded, so that
+no id can lead out of the folder: `a/b` becomes `a%2Fb`. An import decodes it.
 """
 
 import re
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -24,165 +23,151 @@ from rich.progress import track
 
 from podium.detection.dataset import (
     BOX_COLUMNS,
-    CORNERS,
+    BOX_TYPES,
     DIGITS,
     IMAGE_COLUMNS,
     BoxDataset,
-    image_path,
+    image_paths,
     ordered,
-    rows_of_images,
 )
+from podium.detection.orientation import upright_size
 from podium.detection.parsing import short
-from podium.detection.sizes import upright_size
 from podium.errors import DataError
 
 SHORT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
-"""As the formats' users call them."""
-READ_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+"""Split names as the formats use them."""
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\s\x00-\x1f\x7f]|^\.|\.$')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
-_LONGEST_NAME = 240
-"""Bytes. Most file systems take 255, of which a suffix and a temporary name have some."""
+_MAX_STEM_BYTES = 240
+"""File systems allow 255, some of which the suffix and a temporary name need."""
 _ROUNDING = 0.01
-"""Pixels by which the rounding of a format may bring a box out of its image."""
-_KINDS: dict[str, Any] = {"id": np.int64, "class": object} | dict.fromkeys(CORNERS, np.float64)
-_MANY = 2_000
-"""Images that take long enough to copy for the progress to be shown."""
+"""Pixels by which the rounding of a format may move a box out of its image."""
+_SHOW_PROGRESS_FROM = 2_000
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Where a set's images lie, and how an export gets them: copied, or as symbolic links, which take no room."""
+    """The images of a dataset, and whether an export copies them or makes symbolic links."""
 
     how: Literal["copy", "link"]
     data_folder: Path
-    own_folder: Path
-    """The set's own, for turned images."""
+    dataset_folder: Path
     console: Console | None = None
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder`, not there yet or empty, when the block ends well."""
+    """A temporary folder that is renamed to `folder`, which must be new or empty, when the block ends without error."""
     folder = folder.absolute()
     if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise DataError(f"{folder} is there already, and is not an empty folder: name another, or remove it")
+        raise DataError(f"{folder} already exists; expected a new or empty folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".exporting-", dir=folder.parent) as temporary:
         content = Path(temporary) / "content"
         content.mkdir()
         yield content
         if folder.is_dir():
-            folder.rmdir()  # empty; Windows does not rename onto a folder
+            folder.rmdir()  # Windows does not rename onto an existing folder
         content.rename(folder)
 
 
-def stem_of(name: str) -> str:
-    """The name that an image of this id has in an export, without its suffix."""
-    stem = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
-    if len(stem.encode()) > _LONGEST_NAME:
-        raise DataError(f"the id {name[:40]!r}… is too long for a file's name; give that image a shorter one")
+def stem_of(image_id: str) -> str:
+    """The file name of an exported image without its suffix."""
+    stem = _UNSAFE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), image_id)
+    if len(stem.encode()) > _MAX_STEM_BYTES:
+        raise DataError(f"the image id {image_id[:40]!r}... is too long for a file name")
     return stem
 
 
 def id_of(stem: str) -> str:
-    """The id that has this name. A name that podium would not write is an id as it is."""
-    name = unquote(stem)
-    return name if name and _UNSAFE.search(name) and stem_of(name) == stem else stem
+    """The image id. A name that podium would not write is the id itself."""
+    image_id = unquote(stem)
+    return image_id if image_id and _UNSAFE.search(image_id) and stem_of(image_id) == stem else stem
 
 
-def file_names_of(boxset: BoxDataset) -> tuple[list[str], list[str]]:
-    """The stem of each image's files in an export, and the name of the image itself."""
-    stems = [stem_of(name) for name in boxset.images["id"]]
-    doubled = [stem for stem, times in Counter(map(str.casefold, stems)).items() if times > 1]
-    if doubled:
+def file_names(dataset: BoxDataset) -> tuple[list[str], list[str]]:
+    """The stem and the full name of each exported image."""
+    stems = [stem_of(image_id) for image_id in dataset.images["id"]]
+    duplicates = [stem for stem, times in Counter(map(str.casefold, stems)).items() if times > 1]
+    if duplicates:
         raise DataError(
-            f"{len(doubled)} names of images differ only in capital letters (first: {doubled[0]!r}), and would be one"
-            " file on some machines; give those images other ids"
+            f"{len(duplicates)} image ids differ only in upper and lower case (first: {duplicates[0]!r}), which some file"
+            " systems do not distinguish; rename those images"
         )
-    suffixes = [PurePosixPath(file).suffix for file in boxset.images["file"]]
-    return stems, [
-        f"{stem}{suffix if _SUFFIX.fullmatch(suffix) else '.jpg'}" for stem, suffix in zip(stems, suffixes, strict=True)
-    ]
+    suffixes = [PurePosixPath(file).suffix for file in dataset.images["file"]]
+    suffixes = [suffix if _SUFFIX.fullmatch(suffix) else ".jpg" for suffix in suffixes]
+    return stems, [f"{stem}{suffix}" for stem, suffix in zip(stems, suffixes, strict=True)]
 
 
-def put_images(boxset: BoxDataset, places: Sequence[Path], files: ImageFiles) -> None:
-    """Every image of the set at its place."""
-    rows: Any = list(zip(boxset.images["file"], boxset.images["turned"], places, strict=True))
-    if files.console is not None and len(rows) >= _MANY:
-        doing = "copying" if files.how == "copy" else "linking"
-        rows = track(rows, f"  {doing} images", total=len(rows), console=files.console, transient=True)
-    for file, turned, place in rows:
-        source = image_path(file, turned, files.data_folder, files.own_folder)
+def export_images(dataset: BoxDataset, targets: Sequence[Path], files: ImageFiles) -> None:
+    pairs: Any = list(zip(image_paths(dataset.images, files.data_folder, files.dataset_folder), targets, strict=True))
+    if files.console is not None and len(pairs) >= _SHOW_PROGRESS_FROM:
+        pairs = track(pairs, "  exporting images", total=len(pairs), console=files.console, transient=True)
+    for source, target in pairs:
         if not source.is_file():
-            raise DataError(f"{source} is not there; put the image back, or export without images")
-        place.parent.mkdir(parents=True, exist_ok=True)
+            raise DataError(f"{source} is missing; restore it, or export with --images none")
+        target.parent.mkdir(parents=True, exist_ok=True)
         if files.how == "link":
-            place.symlink_to(source.resolve())
+            target.symlink_to(source.resolve())
         else:
-            shutil.copyfile(source, place)
+            shutil.copyfile(source, target)
 
 
-def classes_of_boxes(boxset: BoxDataset) -> NDArray[np.int64]:
-    """The place of each box's class in the list of them."""
-    return np.asarray(pd.Index(boxset.classes, dtype=object).get_indexer(pd.Index(boxset.boxes["class"], dtype=object)))
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def boxes_of_images(boxset: BoxDataset) -> Iterator[slice]:
-    """The rows of each image's boxes, in the order of the images."""
-    rows = rows_of_images(boxset.boxes["id"], boxset.images)
-    ends = np.searchsorted(rows, np.arange(len(boxset.images) + 1)).tolist()
-    return (slice(start, end) for start, end in pairwise(ends))
-
-
-def boxset_from(
-    slug: str,
-    classes: list[str],
-    images: Sequence[tuple[Any, ...]],
-    boxes: Sequence[tuple[Any, ...]],
-    source: dict[str, Any],
+def dataset_from_rows(
+    slug: str, classes: list[str], images: Sequence[tuple[Any, ...]], boxes: Sequence[tuple[Any, ...]], where: Path
 ) -> BoxDataset:
-    """From rows in the order of the two files' columns, as an import finds them. A box names its image by its place
-    among the images, since ids may yet change: one that stands in several splits gets the split's name before it."""
+    """A dataset from rows in the order of its columns; a box refers to its image by position.
+
+    An image id that occurs in several splits is prefixed with the split.
+    """
     table = pd.DataFrame(images, columns=list(IMAGE_COLUMNS))
-    _tell_doubled(table, ["id", "split"], source)
-    is_double = table["id"].duplicated(keep=False)
-    if is_double.any():
-        table["id"] = table["id"].where(~is_double, table["split"].map(SHORT_SPLITS) + "/" + table["id"])
-        _tell_doubled(table, ["id"], source)
-    columns = dict(zip(BOX_COLUMNS, zip(*boxes, strict=True), strict=True)) if boxes else dict.fromkeys(BOX_COLUMNS, ())
-    found = pd.DataFrame({name: np.array(values, dtype=_KINDS.get(name, bool)) for name, values in columns.items()})
+    _check_unique(table, ["id", "split"], where)
+    is_duplicate = table["id"].duplicated(keep=False)
+    if is_duplicate.any():
+        table["id"] = table["id"].where(~is_duplicate, table["split"].map(SHORT_SPLITS) + "/" + table["id"])
+        _check_unique(table, ["id"], where)
+    columns = zip(*boxes, strict=True) if boxes else [()] * len(BOX_COLUMNS)
+    dtypes = {**BOX_TYPES, "id": np.int64, "class": object}
+    found = pd.DataFrame(
+        {name: np.array(column, dtype=dtypes[name]) for name, column in zip(BOX_COLUMNS, columns, strict=True)}
+    )
     rows = found["id"].to_numpy()
     for side, start, end in (("width", "left", "right"), ("height", "top", "bottom")):
         limit = table[side].to_numpy(dtype=np.float64)[rows]
-        found[start] = _on_the_edge(found[start].to_numpy(), 0.0, -found[start].to_numpy())
-        found[end] = _on_the_edge(found[end].to_numpy(), limit, found[end].to_numpy() - limit)
+        found[start] = _snapped(found[start].to_numpy(), 0.0, -found[start].to_numpy())
+        found[end] = _snapped(found[end].to_numpy(), limit, found[end].to_numpy() - limit)
     found["id"] = table["id"].to_numpy()[rows]
-    return ordered(BoxDataset(slug, classes, table, found, source))
+    return ordered(BoxDataset(slug, classes, table, found, {"path": str(where)}))
 
 
-def _tell_doubled(images: pd.DataFrame, columns: list[str], source: dict[str, Any]) -> None:
-    doubled = images[images.duplicated(columns, keep=False)]
-    if len(doubled):
-        name = doubled["id"].iloc[0]
-        first, second = doubled["file"][doubled["id"] == name].iloc[:2]
+def _check_unique(images: pd.DataFrame, columns: list[str], where: Path) -> None:
+    duplicates = images[images.duplicated(columns, keep=False)]
+    if len(duplicates):
+        image_id = duplicates["id"].iloc[0]
+        first, second = duplicates["file"][duplicates["id"] == image_id].iloc[:2]
         raise DataError(
-            f"{source['path']}: two images have the id {short(name)}, {short(first)} and {short(second)}; rename one"
+            f"{where}: two images have the id {short(image_id)}: {short(first)} and {short(second)}; rename one of them"
         )
 
 
-def _on_the_edge(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded to a millionth of a pixel, and on the edge where only a format's rounding has brought it outside."""
+def _snapped(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rounded, and moved to the image's edge where only the rounding of the format has crossed it."""
     return np.where((overhang > 0) & (overhang <= _ROUNDING), edge, values.round(DIGITS)) + 0.0  # -0.0 becomes 0.0
 
 
-def check_sizes(boxset: BoxDataset, data_folder: Path, own_folder: Path) -> None:
-    """DataError where an image has not the size that the set says: boxes drawn on another version of it lie wrong."""
-    columns = boxset.images[["id", "file", "turned", "width", "height"]]
-    for name, file, turned, width, height in columns.itertuples(index=False):
-        path = image_path(file, turned, data_folder, own_folder)
-        measured = upright_size(path)
-        if measured != (width, height):
-            told = f"{measured[0]} × {measured[1]} pixels, and its boxes speak of {width} × {height}"
-            raise DataError(f"{path} has {told}; give the image that was boxed as {name!r}")
+def check_sizes(dataset: BoxDataset, data_folder: Path, dataset_folder: Path) -> None:
+    """DataError if an image has another size than its annotations say: its boxes would be wrong."""
+    paths = image_paths(dataset.images, data_folder, dataset_folder)
+    for path, width, height in zip(paths, dataset.images["width"], dataset.images["height"], strict=True):
+        size = upright_size(path)
+        if size != (width, height):
+            raise DataError(
+                f"{path} has {size[0]} × {size[1]} pixels, but its annotations say {width} × {height}; expected the"
+                " image that was annotated"
+            )

@@ -1,4 +1,4 @@
-"""A detector file, read and validated; and the same config, small, for a dry run."""
+"""Loading a detector file, and its smaller config for a dry run."""
 
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,12 +11,12 @@ from podium.config.yaml_file import Overrides, read_yaml
 from podium.detection.config import STAND_IN, DetectorSettings
 
 DRY_RUN_IMAGES = 8
-"""Of each part of a detector's set."""
+"""Per part of the dataset."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector file, read: its name is the file's stem."""
+    """A loaded detector file; the name is the file's stem."""
 
     name: str
     settings: DetectorSettings
@@ -29,14 +29,14 @@ def load_detector(
 
 
 def is_detector(path: Path) -> bool:
-    """Whether a file is a detector's; one that cannot be read is told when it is loaded."""
+    """Whether a file is a detector file."""
     return "source" in read_yaml(path).content
 
 
 def as_dry_run_of_detector(detector: Detector) -> Detector:
-    """One epoch a stage, and random weights unless a path is given.
+    """One epoch per stage, small images, and random weights unless a path is given.
 
-    Where a stage learns from a layer on that only a preset has, it learns from the middle of what stands in for that.
+    A stage that unfreezes from a named layer of a preset unfreezes half of the backbone that stands in for it.
     """
     settings = detector.settings
     smallest = next(size for size in count(SMALL, LARGER) if size >= settings.backbone.minimum_size)

@@ -1,4 +1,4 @@
-"""The detector: KerasHub's RetinaNet on a backbone of the table or of a preset, from uint8 images to boxes."""
+"""The detector: KerasHub's RetinaNet on a built-in backbone or on a preset, from uint8 images to boxes."""
 
 import math
 from pathlib import Path
@@ -7,32 +7,32 @@ from typing import Any
 import keras
 import keras_hub
 import numpy as np
+import tensorflow as tf
 
 from podium.config.backbones import BACKBONES
 from podium.config.member import BackboneSettings
 from podium.data.boxes import CORNERS
-from podium.detection.best_boxes import BestBoxes
 from podium.detection.config import LEVELS, DetectorSettings, PresetSettings
 from podium.detection.presets import Recipe, read_preset
 from podium.errors import ConfigError
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.classifier import BACKBONE
 
-RARE = 0.01
-"""How likely an object is anywhere, as the untrained head says: else the many places without one are all it learns."""
-LEAST_SCORE, OVERLAP, MOST = 0.05, 0.5, 100
-"""What is found: the least score, the IoU above which of two boxes the better one stays, and the most an image."""
+PRIOR_PROBABILITY = 0.01
+"""Initial score of every anchor. Most anchors are background, whose loss would otherwise dominate."""
+MIN_SCORE, MAX_IOU, MAX_DETECTIONS = 0.05, 0.5, 100
+"""Detections of an image: their minimum score, the maximum IoU of two of them, their maximum number."""
 
 
 def build_detector(
     settings: DetectorSettings, classes: int, image_size: int, *, pretrained: bool = True, recipe: Path | None = None
 ) -> "Detector":
-    """`pretrained=False` leaves the weights random, for saved ones: a preset's backbone is then built from the file
-    `recipe`, which is written where it is built with the preset's weights."""
+    """With `pretrained=False` weights are random, to be loaded later. A preset's backbone is then built from the file
+    `recipe`, which is written when it is built with the preset's weights."""
     if isinstance(settings.backbone, PresetSettings):
-        pyramid = _pyramid_of_preset(settings.backbone, settings.levels, image_size, pretrained, recipe)
+        pyramid = _preset_pyramid(settings.backbone, settings.levels, image_size, pretrained, recipe)
     else:
-        pyramid = _pyramid_of_table(settings.backbone, settings.levels, image_size, pretrained)
+        pyramid = _named_pyramid(settings.backbone, settings.levels, image_size, pretrained)
     anchors = keras_hub.layers.AnchorGenerator(
         "xyxy",
         min_level=LEVELS[0],
@@ -48,49 +48,49 @@ def build_detector(
         anchor_generator=anchors,
         use_prediction_head_norm=settings.head.norm,
         pre_logits_num_conv_layers=settings.head.layers,
-        prediction_decoder=BestBoxes(least_score=LEAST_SCORE, overlap=OVERLAP, most=MOST),
+        prediction_decoder=NonMaxSuppression(),
         name="detector",
     )
-    # KerasHub gives the bias that says so to the boxes' head instead.
-    _begin_at(detector.classification_head, -math.log((1 - RARE) / RARE))
-    _begin_at(detector.box_head, 0.0)
+    # KerasHub sets this bias in the box head instead.
+    _set_bias(detector.classification_head, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
+    _set_bias(detector.box_head, 0.0)
     return detector
 
 
 def plain_detector(detector: Any) -> Any:
-    """The same layers as a model that is never compiled, to save: no optimizer hangs on it."""
+    """The same layers as a model that is never compiled, so that no optimizer is saved with it."""
     return keras.Model(detector.inputs, detector.outputs)
 
 
-def _begin_at(head: Any, bias: float) -> None:
+def _set_bias(head: Any, bias: float) -> None:
     variable = head.prediction_layer.bias
     variable.assign(np.full(variable.shape, bias, np.float32))
 
 
-def _pyramid_of_table(backbone: BackboneSettings, levels: int, image_size: int, pretrained: bool) -> Any:
+def _named_pyramid(backbone: BackboneSettings, levels: int, image_size: int, pretrained: bool) -> Any:
     if not pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})
     model = build_backbone(backbone, image_size)
     scaling = InputScaling(BACKBONES[backbone.name].scaling, name="scaling")
-    return _pyramid(scaling, model, _ends_of_levels(model, backbone.name, image_size), levels, image_size)
+    return _pyramid(scaling, model, _level_outputs(model, backbone.name, image_size), levels, image_size)
 
 
-def _pyramid_of_preset(
+def _preset_pyramid(
     backbone: PresetSettings, levels: int, image_size: int, pretrained: bool, file: Path | None
 ) -> Any:
-    """Built the same way with the preset's weights as without: what goes on, or is asked later, is the same model."""
+    """The same model with the preset's weights as without, so that a resumed or loaded model equals the original."""
     preset = read_preset(backbone, levels) if pretrained else None
     if preset is not None:
         recipe = preset.recipe
         if file is not None:
-            recipe.keep(file)
+            recipe.save(file)
     else:
         assert file is not None
-        recipe = Recipe.kept(file)
+        recipe = Recipe.load(file)
     model = recipe.build(image_size)
-    ends = [model.pyramid_outputs[f"P{level}"] for level in LEVELS]
-    _check_sizes(ends, backbone.preset, image_size)
-    pyramid = _pyramid(recipe.scaling, model, ends, levels, image_size, **recipe.pyramid)
+    outputs = [model.pyramid_outputs[f"P{level}"] for level in LEVELS]
+    _check_sizes(outputs, backbone.preset, image_size)
+    pyramid = _pyramid(recipe.scaling, model, outputs, levels, image_size, **recipe.pyramid)
     if preset is not None:
         model.set_weights(preset.backbone)
         if recipe.pyramid:
@@ -99,10 +99,10 @@ def _pyramid_of_preset(
 
 
 def _pyramid(
-    scaling: Any, backbone: Any, ends: list[Any], levels: int, image_size: int, use_p5: bool = False, **more: bool
+    scaling: Any, backbone: Any, outputs: list[Any], levels: int, image_size: int, use_p5: bool = False, **more: bool
 ) -> Any:
     return keras_hub.models.RetinaNetBackbone(
-        image_encoder=_encoder(scaling, keras.Model(backbone.inputs, ends, name=BACKBONE), image_size),
+        image_encoder=_encoder(scaling, keras.Model(backbone.inputs, outputs, name=BACKBONE), image_size),
         min_level=LEVELS[0],
         max_level=levels,
         use_p5=use_p5,
@@ -112,7 +112,7 @@ def _pyramid(
 
 
 def _encoder(scaling: Any, features: Any, image_size: int) -> Any:
-    """From images to the features of three levels, as KerasHub expects an image encoder."""
+    """From images to features of three levels, in the form of KerasHub's image encoders."""
     images = keras.Input((image_size, image_size, 3), name="images")
     outputs = features(scaling(images))
     encoder = keras.Model(images, outputs, name="encoder")
@@ -120,18 +120,18 @@ def _encoder(scaling: Any, features: Any, image_size: int) -> Any:
     return encoder
 
 
-def _check_sizes(ends: list[Any], name: str, image_size: int) -> None:
-    for level, end in zip(LEVELS, ends, strict=True):
+def _check_sizes(outputs: list[Any], name: str, image_size: int) -> None:
+    for level, output in zip(LEVELS, outputs, strict=True):
         wanted = math.ceil(image_size / 2**level)
-        if tuple(end.shape[1:3]) != (wanted, wanted):
+        if tuple(output.shape[1:3]) != (wanted, wanted):
             raise ConfigError(
-                f"P{level} of the preset {name} has {end.shape[1]} × {end.shape[2]} places at {image_size} pixels, not"
-                f" {wanted} × {wanted}: take another preset"
+                f"preset {name}: expected {wanted} × {wanted} features on level P{level} for images of {image_size} pixels,"
+                f" got {output.shape[1]} × {output.shape[2]}; use another preset"
             )
 
 
-def _ends_of_levels(backbone: Any, name: str, image_size: int) -> list[Any]:
-    """The last output of each size: what the backbone knows before it shrinks again."""
+def _level_outputs(backbone: Any, name: str, image_size: int) -> list[Any]:
+    """The last output of each feature size, before the backbone downsamples."""
     found = {}
     for layer in backbone.layers:
         match tuple(getattr(layer.output, "shape", ())):
@@ -141,14 +141,14 @@ def _ends_of_levels(backbone: Any, name: str, image_size: int) -> list[Any]:
     missing = [size for size in sizes if size not in found]
     if missing:
         raise ConfigError(
-            f"{name} has no features of {missing[0]} pixels at {image_size}: take images of a"
-            " multiple of 32 pixels, or another backbone"
+            f"{name} has no features of {missing[0]} pixels for images of {image_size}; use an image size that is a multiple"
+            " of 32, or another backbone"
         )
     return [found[size] for size in sizes]
 
 
 class Detector(keras_hub.models.RetinaNetObjectDetector):  # type: ignore[misc]  # Keras has no types
-    """KerasHub's, that takes its targets as one array: left, top, right, bottom and class, rows of -1 for none."""
+    """KerasHub's detector with targets in one array: left, top, right, bottom, class; rows of -1 are padding."""
 
     def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, **options: Any) -> Any:
         targets = {"boxes": y[..., :CORNERS], "labels": y[..., CORNERS]}
@@ -156,5 +156,42 @@ class Detector(keras_hub.models.RetinaNetObjectDetector):  # type: ignore[misc] 
 
     @property
     def features(self) -> Any:
-        """The backbone's own layers."""
+        """The backbone."""
         return self.backbone.image_encoder.get_layer(BACKBONE)
+
+
+class NonMaxSuppression(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Class-agnostic non-maximum suppression with the outputs of KerasHub's layer, one image at a time.
+
+    KerasHub's layer is ten times slower than the detector itself, and inside a graph it does not select the best of
+    thousands of boxes; TensorFlow's operation only looks at boxes above the minimum score.
+    """
+
+    bounding_box_format = "xyxy"
+
+    def __init__(
+        self, min_score: float = MIN_SCORE, max_iou: float = MAX_IOU, max_detections: int = MAX_DETECTIONS
+    ) -> None:
+        super().__init__(dtype="float32")
+        self._min_score, self._max_iou, self._max_detections = min_score, max_iou, max_detections
+        self.built = True
+
+    def call(self, boxes: Any, logits: Any, images: Any = None) -> dict[str, Any]:
+        """Sorted by score. Values after the first `num_detections` of an image are meaningless."""
+        boxes, scores = tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(logits, tf.float32))
+        best = tf.reduce_max(scores, axis=-1)
+        signature = (tf.TensorSpec([self._max_detections], tf.int32), tf.TensorSpec([], tf.int32))
+        chosen, counts = tf.map_fn(self._select, (boxes, best), fn_output_signature=signature)
+        return {
+            "boxes": tf.gather(boxes, chosen, batch_dims=1),
+            "confidence": tf.gather(best, chosen, batch_dims=1),
+            "labels": tf.gather(tf.argmax(scores, axis=-1), chosen, batch_dims=1),
+            "num_detections": counts,
+        }
+
+    def _select(self, image: tuple[Any, Any]) -> tuple[Any, Any]:
+        boxes, scores = image
+        chosen = tf.image.non_max_suppression(boxes, scores, self._max_detections, self._max_iou, self._min_score)
+        count = tf.shape(chosen)[0]
+        padded = tf.pad(chosen, [[0, self._max_detections - count]])
+        return tf.ensure_shape(padded, [self._max_detections]), count

@@ -1,78 +1,94 @@
-"""A set of boxes from a download of Open Images: boxes of the classes, their images found or fetched, set upright."""
+"""Build a dataset from a download of Open Images: select boxes, find or download images, rotate them upright."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from podium.data.catalogue import in_parallel, read_catalogue
-from podium.data.jpeg import AS_STORED
-from podium.detection.building import Built, chosen_boxes, empty_count, finished, seed_of
+from podium.data.catalogue import catalogue, in_parallel
+from podium.detection.building import BuildResult, count_of_empty, finish, seed_of, select_boxes
 from podium.detection.config import DetectorSettings, OpenImagesSource
 from podium.detection.dataset import CORNERS
-from podium.detection.downloads import Dead, Wanted, fetch_images
-from podium.detection.openimages import Tell, read_boxes, read_class_codes, wanted_codes
-from podium.detection.openimages_images import (
-    NOTHING_KNOWN,
+from podium.detection.downloads import Download, FailedImage, download_images
+from podium.detection.openimages import (
     UNKNOWN,
     Address,
     KnownImage,
+    Progress,
     addresses_of,
-    ids_at_random,
+    ids_in_random_order,
     read_addresses,
+    read_boxes,
+    read_class_codes,
     read_images,
+    wanted_codes,
 )
-from podium.detection.orientation import WAY_OF_DEGREES, stored_as, turned_boxes, write_turned
-from podium.detection.places import exact_patterns, is_there, places_of
+from podium.detection.orientation import (
+    ORIENTATION_OF_ROTATION,
+    UPRIGHT,
+    read_header,
+    rotated_boxes,
+    write_rotated,
+)
 from podium.errors import DataError
 from podium.progress import show_progress
 
-TURNED = "turned"
-"""The folder of the set's own that turned images are written to."""
-_LONG = 50_000_000
-"""Bytes of a file that take long enough to read for their progress to be shown."""
+ROTATED = "rotated"
+"""The folder for rotated images in the dataset's folder."""
+_SHOW_PROGRESS_FROM = 50_000_000
+"""Bytes of a file."""
+_NOT_IN_TABLE = KnownImage()
 
 
 @dataclass(frozen=True)
-class Making:
-    """What making a set needs besides its settings. `look` is called often, and raises to stop."""
-
+class BuildContext:
     settings: DetectorSettings
     source: OpenImagesSource
     data: Path
     folder: Path
-    """The set's own."""
+    """The dataset's."""
     console: Console
-    look: Callable[[], None]
+    stop_if_requested: Callable[[], None]
+    """Called often; raises to stop."""
 
     @contextmanager
-    def reading(self, paths: Sequence[Path], what: str) -> Iterator[Tell]:
-        """Tells of the progress where these files are long; of whatever length, what asks to stop is heard."""
+    def reading(self, paths: Sequence[Path], what: str) -> Iterator[Progress]:
+        """A function that reports the bytes read, shown as progress if these files are large."""
         size = sum(path.stat().st_size for path in paths if path.is_file())
-        if size < _LONG:
-            yield lambda done: self.look()
+        if size < _SHOW_PROGRESS_FROM:
+            yield lambda done: self.stop_if_requested()
             return
-        with show_progress(self.console, what, size) as tell:
+        with show_progress(self.console, what, size) as show:
+            yield self._stopping(show)
 
-            def told(done: int) -> None:
-                self.look()
-                tell(done)
+    def _stopping(self, show: Progress) -> Progress:
+        def report(done: int) -> None:
+            self.stop_if_requested()
+            show(done)
 
-            yield told
+        return report
+
+    def download(self, downloads: Sequence[Download], at_once: int) -> list[FailedImage]:
+        if not downloads:
+            return []
+        count = len(downloads)
+        with show_progress(self.console, "downloading images", count, lambda done: f"{done:,} images") as show:
+            return list(download_images(downloads, at_once, self._stopping(show)))
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The boxes that stay, and what is known of their images and of the empty ones."""
+class Selection:
+    """The selected boxes, and what the tables say about their images and the empty ones."""
 
     boxes: pd.DataFrame
-    left_out: dict[str, int]
-    bare: int
+    excluded: dict[str, int]
+    without_boxes: int
     empty: list[str]
     known: dict[str, KnownImage]
 
@@ -81,143 +97,169 @@ class Chosen:
         return [*self.boxes["id"].unique(), *self.empty]
 
 
-def from_open_images(making: Making) -> Built:
-    chosen = choose(making)
-    files, dead = _files_of(making, chosen)
-    boxes = chosen.boxes[chosen.boxes["id"].isin(files)]
+def build_from_open_images(context: BuildContext) -> BuildResult:
+    selection = select(context)
+    files, failed = _image_files(context, selection)
+    boxes = selection.boxes[selection.boxes["id"].isin(files)]
     if boxes.empty:
-        places = ", ".join(making.source.images)
-        first = f" (first: {dead[0].id}: {dead[0].reason})" if dead else ""
-        raise DataError(f"none of the {len(chosen.ids):,} images can be had from {making.data}/{places}{first}")
-    images, boxes = _upright(making, chosen, files, boxes)
-    empty = {id_ for id_ in chosen.empty if id_ in files}
-    built = finished(making.settings, list(making.settings.classes), images, boxes, chosen.left_out, empty)
-    return replace(built, bare=built.bare + chosen.bare, dead=dead)
+        first = f" (first: {failed[0].id}: {failed[0].reason})" if failed else ""
+        places = ", ".join(context.source.images)
+        raise DataError(f"none of the {len(selection.ids):,} images is available in {context.data}/{places}{first}")
+    images, boxes = _upright(context, selection, files, boxes)
+    empty = {image_id for image_id in selection.empty if image_id in files}
+    result = finish(context.settings, list(context.settings.classes), images, boxes, selection.excluded, empty)
+    return replace(result, without_boxes=result.without_boxes + selection.without_boxes, failed=failed)
 
 
-def choose(making: Making) -> Chosen:
-    """What the tables say; no image is looked for yet, but for empty ones that are not going to be fetched."""
-    source, data = making.source, making.data
-    codes = read_class_codes(data / source.classes)
-    class_of = wanted_codes(making.settings.classes, codes, data / source.classes)
-    with making.reading([data / source.boxes], "reading boxes") as tell:
-        found = read_boxes(data / source.boxes, class_of, tell)
-    if found.boxes.empty:
-        names = ", ".join(name for names in making.settings.classes.values() for name in names)
-        raise DataError(f"{data / source.boxes} has no box of {names} in {found.rows:,} rows; is it the right subset?")
-    boxes, left_out = chosen_boxes(found.boxes, making.settings.keep)
-    ids = set(boxes["id"])
-    seen = set(found.boxes["id"])
-    empty = _empty(making, len(ids), seen)
+def select(context: BuildContext) -> Selection:
+    """Select boxes from the tables. Images are not opened, and only looked for to choose empty ones without download."""
+    source, data, settings = context.source, context.data, context.settings
+    class_of = wanted_codes(settings.classes, read_class_codes(data / source.classes), data / source.classes)
+    with context.reading([data / source.boxes], "reading boxes") as progress:
+        found, rows = read_boxes(data / source.boxes, class_of, progress)
+    if found.empty:
+        names = ", ".join(name for names in settings.classes.values() for name in names)
+        raise DataError(f"{data / source.boxes} has no box of {names} in {rows:,} rows; check that it is the right subset")
+    boxes, excluded = select_boxes(found, settings.keep)
+    ids, all_ids = set(boxes["id"]), set(found["id"])
+    empty = _choose_empty(context, len(ids), all_ids)
     known = {}
     if source.image_table is not None:
-        with making.reading([data / source.image_table], "reading images") as tell:
-            known = read_images(data / source.image_table, ids | set(empty), tell)
-    return Chosen(boxes.reset_index(drop=True), left_out, len(seen) - len(ids), empty, known)
+        with context.reading([data / source.image_table], "reading images") as progress:
+            known = read_images(data / source.image_table, ids | set(empty), progress)
+    return Selection(boxes.reset_index(drop=True), excluded, len(all_ids) - len(ids), empty, known)
 
 
-def _empty(making: Making, with_boxes: int, seen: Collection[str]) -> list[str]:
-    """Images of the table that have no box of the classes; where nothing is fetched, such as are there."""
-    source, data = making.source, making.data
-    count = empty_count(making.settings, with_boxes, default=0)
+def _choose_empty(context: BuildContext, with_boxes: int, annotated: Collection[str]) -> list[str]:
+    """Images of the table without boxes of the classes; only existing ones if nothing is downloaded."""
+    source, data = context.source, context.data
+    count = count_of_empty(context.settings, with_boxes, default=0)
     if not count or source.image_table is None:
         return []
-    order = ids_at_random(data / source.image_table, seed_of(making.settings), seen)
+    order = ids_in_random_order(data / source.image_table, seed_of(context.settings), annotated)
     if source.fetch is None:
-        patterns = exact_patterns(source.images, data)
-        order = (id_ for id_ in order if is_there(id_, patterns, data))
+        patterns = expand_patterns(source.images, data)
+        order = (
+            image_id for image_id in order if any((data / pattern.format(id=image_id)).is_file() for pattern in patterns)
+        )
     return list(islice(order, count))
 
 
-def listed_addresses(making: Making, known: dict[str, KnownImage]) -> dict[str, Address]:
-    paths = [making.data / name for name in making.source.urls]
-    with making.reading(paths, "reading addresses") as tell:
-        return read_addresses(paths, known, tell)
+def listed_addresses(context: BuildContext, known: dict[str, KnownImage]) -> dict[str, Address]:
+    paths = [context.data / name for name in context.source.urls]
+    with context.reading(paths, "reading lists of URLs") as progress:
+        return read_addresses(paths, known, progress)
 
 
-def _files_of(making: Making, chosen: Chosen) -> tuple[dict[str, str], list[Dead]]:
-    """Each image's file, seen from the data folder, whole; and the images that cannot be had."""
-    ids, patterns = set(chosen.ids), exact_patterns(making.source.images, making.data)
-    files = places_of(ids, patterns, making.data)
-    there = sorted(files)
-    name = f"boxes-{making.settings.slug}"
-    whole = read_catalogue([making.data / files[id_] for id_ in there], name, making.console).readable
-    broken = {id_: files.pop(id_) for id_, is_whole in zip(there, whole, strict=True) if not is_whole}
-    making.look()
-    absent = sorted(ids - set(files))
-    if making.source.fetch is None:
-        places = ", ".join(making.source.images)
-        return files, [Dead(id_, "", "no whole image" if id_ in broken else f"not in {places}") for id_ in absent]
-    wanted = _wanted(making, chosen, absent, broken)
-    dead = _fetched(making, wanted)
-    gone = {one.id for one in dead}
-    files |= {one.id: one.path.relative_to(making.data).as_posix() for one in wanted if one.id not in gone}
-    return files, dead
+# Image files
 
 
-def _wanted(making: Making, chosen: Chosen, absent: Sequence[str], broken: dict[str, str]) -> list[Wanted]:
-    """What is to be fetched, and where to: a broken image into its place."""
-    fetch = making.source.fetch
-    assert fetch is not None
-    listed = listed_addresses(making, {id_: chosen.known.get(id_, NOTHING_KNOWN) for id_ in absent}) if absent else {}
-    return [
-        Wanted(
-            id_,
-            making.data / broken.get(id_, making.source.images[0].format(id=id_)),
-            addresses_of(id_, chosen.known.get(id_, NOTHING_KNOWN), listed.get(id_), fetch.addresses),
+def expand_patterns(patterns: Sequence[str], data: Path) -> list[str]:
+    """The patterns with every `*` in a folder replaced by the existing folders."""
+    found = []
+    for pattern in patterns:
+        folder, name = PurePosixPath(pattern).parent, PurePosixPath(pattern).name
+        if "*" not in str(folder):
+            found.append(pattern)
+            continue
+        folders = sorted(path for path in data.glob(str(folder)) if path.is_dir())
+        found += [(path.relative_to(data) / name).as_posix() for path in folders]
+    return found
+
+
+def find_images(ids: Collection[str], patterns: Sequence[str], data: Path) -> dict[str, str]:
+    """The first existing file of each image, relative to the data folder. Each folder is listed once."""
+    found: dict[str, str] = {}
+    for pattern in map(PurePosixPath, patterns):
+        before, _, after = pattern.name.partition("{id}")
+        try:
+            names = os.listdir(data / pattern.parent)  # noqa: PTH208  # no Path for each of a million images
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            image_id = name[len(before) : len(name) - len(after)]
+            if image_id in ids and name == f"{before}{image_id}{after}":
+                found.setdefault(image_id, str(pattern.parent / name))
+    return found
+
+
+def _image_files(context: BuildContext, selection: Selection) -> tuple[dict[str, str], list[FailedImage]]:
+    """The file of each image, relative to the data folder, after downloading missing ones; and the failed images."""
+    source, data = context.source, context.data
+    ids = set(selection.ids)
+    files = find_images(ids, expand_patterns(source.images, data), data)
+    existing = sorted(files)
+    paths = [data / files[image_id] for image_id in existing]
+    are_complete = catalogue(paths, f"boxes-{context.settings.slug}", context.console).are_whole
+    incomplete = {
+        image_id: files.pop(image_id)
+        for image_id, is_complete in zip(existing, are_complete, strict=True)
+        if not is_complete
+    }
+    context.stop_if_requested()
+    missing = sorted(ids - set(files))
+    if source.fetch is None:
+        places = ", ".join(source.images)
+        return files, [
+            FailedImage(image_id, "", "not a complete image" if image_id in incomplete else f"not in {places}")
+            for image_id in missing
+        ]
+    known = {image_id: selection.known.get(image_id, _NOT_IN_TABLE) for image_id in missing}
+    listed = listed_addresses(context, known) if missing else {}
+    downloads = [
+        Download(
+            image_id,
+            data / incomplete.get(image_id, source.images[0].format(id=image_id)),
+            addresses_of(image_id, known[image_id], listed.get(image_id), source.fetch.addresses),
         )
-        for id_ in absent
+        for image_id in missing
     ]
+    failed = context.download(downloads, source.fetch.at_once)
+    failed_ids = {image.id for image in failed}
+    files |= {one.id: one.path.relative_to(data).as_posix() for one in downloads if one.id not in failed_ids}
+    return files, failed
 
 
-def _fetched(making: Making, wanted: Sequence[Wanted]) -> list[Dead]:
-    fetch = making.source.fetch
-    assert fetch is not None
-    if not wanted:
-        return []
-    with show_progress(making.console, "fetching images", len(wanted), lambda count: f"{count:,} images") as tell:
-
-        def told(done: int) -> None:
-            making.look()
-            tell(done)
-
-        return list(fetch_images(wanted, fetch.at_once, told))
+# Orientation
 
 
 def _upright(
-    making: Making, chosen: Chosen, files: dict[str, str], boxes: pd.DataFrame
+    context: BuildContext, selection: Selection, files: dict[str, str], boxes: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of a set, in pixels of images that stand upright, but for the split."""
+    """The tables of images, still without a split, and of boxes in pixels of the upright images."""
     ids = sorted(files)
-    rows, ways = [], {}
-    measured = in_parallel(
-        lambda id_: _set_upright(making, id_, files[id_], chosen.known), ids, "measuring images", making.console
-    )
-    for id_, (file, width, height, way, is_turned) in zip(ids, measured, strict=True):
-        making.look()
-        rows.append((id_, file, width, height, is_turned))
-        ways[id_] = way
-    images = pd.DataFrame(rows, columns=["id", "file", "width", "height", "turned"])
+    rows, orientations = [], {}
+    results = in_parallel(
+        lambda image_id: _upright_image(context, image_id, files[image_id], selection.known),
+        ids, "reading image sizes", context.console,
+    )  # fmt: skip
+    for image_id, (file, width, height, orientation, is_rotated) in zip(ids, results, strict=True):
+        context.stop_if_requested()
+        rows.append((image_id, file, width, height, is_rotated))
+        orientations[image_id] = orientation
+    images = pd.DataFrame(rows, columns=["id", "file", "width", "height", "rotated"])
     corners = boxes[list(CORNERS)].to_numpy()
-    way_of_box = boxes["id"].map(ways).to_numpy()
-    for way in np.unique(way_of_box[way_of_box != AS_STORED]):
-        corners[way_of_box == way] = turned_boxes(corners[way_of_box == way], int(way))
+    of_box = boxes["id"].map(orientations).to_numpy()
+    for orientation in np.unique(of_box[of_box != UPRIGHT]):
+        corners[of_box == orientation] = rotated_boxes(corners[of_box == orientation], int(orientation))
     sizes = images.set_index("id")[["width", "height"]].loc[boxes["id"]].to_numpy(dtype=np.float64)
     corners = corners * np.concatenate([sizes, sizes], axis=1)
     columns = dict(zip(CORNERS, corners.T, strict=True))
     return images.assign(split=""), boxes.assign(**columns, **{"class": boxes["class"].astype(object)})
 
 
-def _set_upright(making: Making, id_: str, file: str, known: dict[str, KnownImage]) -> tuple[str, int, int, int, bool]:
-    """File, width and height as it is meant to be seen, by which way of turning, and whether the file is a turned one.
+def _upright_image(
+    context: BuildContext, image_id: str, file: str, known: dict[str, KnownImage]
+) -> tuple[str, int, int, int, bool]:
+    """File, width and height of the upright image, the orientation of its stored pixels, and whether it was rotated.
 
-    What lies on its side only by a tag of its file is written turned as well: not everything that reads it will look.
+    An image that is only rotated by its EXIF tag is written rotated too, as not every reader applies the tag.
     """
-    stored = stored_as(making.data / file)
-    turn = known.get(id_, NOTHING_KNOWN).turn
-    way = stored.way if turn == UNKNOWN else WAY_OF_DEGREES[turn]
-    if way == stored.way == AS_STORED:
-        return file, stored.width, stored.height, way, False
-    own = f"{TURNED}/{id_}.png"
-    write_turned(making.data / file, way, making.folder / own)
-    return own, *stored.size_turned(way), way, True
+    stored = read_header(context.data / file)
+    rotation = known.get(image_id, _NOT_IN_TABLE).rotation
+    orientation = stored.orientation if rotation == UNKNOWN else ORIENTATION_OF_ROTATION[rotation]
+    if orientation == stored.orientation == UPRIGHT:
+        return file, stored.width, stored.height, orientation, False
+    rotated_file = f"{ROTATED}/{image_id}.png"
+    write_rotated(context.data / file, orientation, context.folder / rotated_file)
+    return rotated_file, *stored.upright_size(orientation), orientation, True

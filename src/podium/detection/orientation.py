@@ -1,75 +1,105 @@
-"""Images as they were meant to be seen, and their boxes with them.
+"""Size and orientation of image files, and rotating images and boxes upright.
 
-Of Open Images: its page "Rotated images in Open Images" (storage.googleapis.com/openimages/web, 2018-05-17) says that
-Rotation is by how many degrees, counterclockwise, both the image and its boxes have to be turned, and that it is nan
-where Flickr no longer had the image. So boxes are given in the frame of the pixels as they are stored, whatever an
-EXIF tag of the file says; and a Rotation that is known is the whole turn, since it was made from such tags. Where it
-is not known, the file's own tag is all there is to go by.
+Orientations are those of EXIF: 1 is upright, 3 upside down, 6 and 8 are rotated by 90 degrees, the others mirrored.
 
-A way of turning is told as EXIF does, and `podium.data.jpeg`.
+In Open Images, boxes refer to the pixels as stored, whatever the EXIF tag of the file says. Its column Rotation is the
+full counterclockwise rotation of image and boxes, and empty where it is unknown; then the EXIF tag is all there is.
+(See "Rotated images in Open Images" at storage.googleapis.com/openimages/web.)
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
 
-from podium.data.images import Image, read_file
-from podium.data.jpeg import ON_THEIR_SIDE, Stored, header_of_file
+from podium.data.images import read_image
 from podium.errors import DataError
 from podium.files import atomic_write
 
-WAY_OF_DEGREES = {0: 1, 90: 8, 180: 3, 270: 6}
-"""Counterclockwise."""
-
-
-def stored_as(path: Path) -> Stored:
-    """From the file's header where that is enough."""
-    header = header_of_file(path)
-    if header:
-        return header
-    height, width = _pixels(path).shape[:2]
-    return Stored(width, height)
-
-
-def write_turned(path: Path, way: int, target: Path) -> None:
-    """The pixels of the file, turned this way, without loss and without a tag."""
-    encoded, content = cv2.imencode(".png", turned(_pixels(path), way))
-    assert encoded
-    with atomic_write(target, fsync=False) as temporary:
-        temporary.write_bytes(content.tobytes())
-
-
-def turned(image: Image, way: int) -> Image:
-    """The image, stored in this way, as it is meant."""
-    if way in ON_THEIR_SIDE:
-        image = np.swapaxes(image, 0, 1)
-    across, down = _MIRRORED[way]
-    return np.ascontiguousarray(image[:: -1 if down else 1, :: -1 if across else 1])
-
-
-def turned_boxes(corners: NDArray[np.float64], way: int) -> NDArray[np.float64]:
-    """Left, top, right and bottom, as shares of the stored image, as shares of the one that is meant."""
-    if way in ON_THEIR_SIDE:
-        corners = corners[:, [1, 0, 3, 2]]
-    left, top, right, bottom = corners.T
-    across, down = _MIRRORED[way]
-    if across:
-        left, right = 1 - right, 1 - left
-    if down:
-        top, bottom = 1 - bottom, 1 - top
-    return np.column_stack([left, top, right, bottom])
-
-
+UPRIGHT = 1
+ORIENTATION_OF_ROTATION = {0: UPRIGHT, 90: 8, 180: 3, 270: 6}
+"""By degrees counterclockwise."""
+_SWAPS_SIDES = (5, 6, 7, 8)
 _MIRRORED = {1: (False, False), 2: (True, False), 3: (True, True), 4: (False, True),
              5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}  # fmt: skip
-"""Across and down, once rows and columns have changed places where they have to."""
+"""Whether left and right, and top and bottom, are exchanged after rows and columns were."""
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_ORIENTATION_TAG = 0x0112
+_SHOW_PROGRESS_FROM = 2_000
 
 
-def _pixels(path: Path) -> Image:
-    content = read_file(path)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if content.size else None
-    if image is None:
-        raise DataError(f"{path} is not an image that can be read; replace it")
-    return np.asarray(image, dtype=np.uint8)
+@dataclass(frozen=True)
+class StoredImage:
+    """Width and height of the pixels as stored, and the orientation of the file's EXIF tag."""
+
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+
+    def upright_size(self, orientation: int) -> tuple[int, int]:
+        """Width and height once it is rotated from this orientation."""
+        return (self.height, self.width) if orientation in _SWAPS_SIDES else (self.width, self.height)
+
+
+def read_header(path: Path) -> StoredImage:
+    """No pixels are read, except where only decoding shows the orientation."""
+    try:
+        with Image.open(path) as image:
+            if image.format in ("JPEG", "PNG", "WEBP"):
+                exif = Image.Exif()
+                exif.load(image.info.get("exif", b""))
+                orientation = exif.get(_ORIENTATION_TAG, UPRIGHT)
+                return StoredImage(*image.size, orientation if orientation in _MIRRORED else UPRIGHT)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        pass  # decoding it reports what is wrong
+    height, width = read_image(path).shape[:2]
+    return StoredImage(width, height)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of the image as it is shown."""
+    stored = read_header(path)
+    return stored.upright_size(stored.orientation)
+
+
+def upright_sizes(paths: Sequence[Path], console: Console | None = None) -> list[tuple[int, int]]:
+    if console is None or len(paths) < _SHOW_PROGRESS_FROM:
+        return [upright_size(path) for path in paths]
+    shown = track(paths, "  reading image sizes", total=len(paths), console=console, transient=True)
+    return [upright_size(path) for path in shown]
+
+
+def write_rotated(path: Path, orientation: int, target: Path) -> None:
+    """Rotate the stored pixels from this orientation and write them as a PNG without a tag."""
+    try:
+        with Image.open(path) as image, atomic_write(target, fsync=False) as temporary:
+            pixels = image.convert("RGB")
+            if orientation in _TRANSPOSE:
+                pixels = pixels.transpose(_TRANSPOSE[orientation])
+            pixels.save(temporary, format="PNG", compress_level=1)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image that can be read; replace it") from None
+
+
+def rotated_boxes(corners: NDArray[np.float64], orientation: int) -> NDArray[np.float64]:
+    """Left, top, right, bottom relative to the stored image, converted to the rotated one."""
+    if orientation in _SWAPS_SIDES:
+        corners = corners[:, [1, 0, 3, 2]]
+    left, top, right, bottom = corners.T
+    mirror_x, mirror_y = _MIRRORED[orientation]
+    if mirror_x:
+        left, right = 1 - right, 1 - left
+    if mirror_y:
+        top, bottom = 1 - bottom, 1 - top
+    return np.column_stack([left, top, right, bottom])

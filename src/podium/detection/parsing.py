@@ -1,40 +1,55 @@
-"""Files that somebody else may have written: text, JSON, and CSV as columns.
+"""Read text, JSON and CSV files that other programs may have written.
 
-Text is UTF-8, with or without a byte order mark, with any line ends. What cannot be read is one DataError that names
-the file and the line.
+Text is UTF-8 with or without a byte order mark. Whatever is wrong is a DataError with the file and its first problem.
 """
 
-import csv
-import json
-import math
 import reprlib
-from array import array
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from podium.errors import DataError
 
-Cells = Callable[[Sequence[str]], NDArray[Any]]
-"""Turns the texts of a column into its values; a text that is none of them is a ValueError."""
-
-MEND = "mend the file, or make it again"
-MOST_PIXELS = 1_000_000
-"""Of a side: no format of images has more."""
-_AT_A_TIME = 5_000
-"""Rows whose texts are in memory together."""
+Model = TypeVar("Model", bound=BaseModel)
+short = reprlib.repr
+"""A value in an error message, shortened."""
 
 
-def text_of(path: Path) -> str:
+def _check_class_name(name: str) -> str:
+    if not name or name != name.strip() or not name.isprintable():
+        raise ValueError("expected a class name on one line without surrounding blanks")
+    return name
+
+
+def _check_class_names(names: list[str]) -> list[str]:
+    if not names:
+        raise ValueError("expected at least one class name")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"duplicate class name {short(name)}")
+    return names
+
+
+ClassName = Annotated[str, AfterValidator(_check_class_name)]
+ClassNames = Annotated[list[ClassName], AfterValidator(_check_class_names)]
+PixelCount = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Names(BaseModel):
+    names: ClassNames
+
+
+def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; expected a file here: {MEND}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -42,129 +57,60 @@ def text_of(path: Path) -> str:
         raise DataError(f"{path}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
 
 
-def json_of(path: Path) -> dict[str, Any]:
-    text = text_of(path)
+def read_json(path: Path, model: type[Model]) -> Model:
+    text = read_text(path)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON, or cut off ({error.msg}); {MEND}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested too deeply
-        raise DataError(f"{path}: not JSON that can be read ({error}); {MEND}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected an object with keys at the top: got {short(content)}; {MEND}")
-    return content
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{path}: {_first_problem(error)}") from None
 
 
-def columns_of(path: Path, columns: Mapping[str, Cells]) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """The values of each column, and the line of each row. The file has exactly these columns, in this order."""
-    lines = array("q")
-    parts: dict[str, list[NDArray[Any]]] = {name: [cells([])] for name, cells in columns.items()}
-    for rows in _parts_of(path, list(columns)):
-        lines.extend(line for line, _ in rows)
-        for position, (name, cells) in enumerate(columns.items()):
-            texts = [row[position] for _, row in rows]
-            try:
-                parts[name].append(cells(texts))
-            except ValueError:
-                _tell_cell(path, name, cells, rows, position)
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}, np.array(lines, dtype=np.int64)
+def read_names(path: Path) -> list[str]:
+    """Class names from a text file, one per line."""
+    return check_names([line.strip() for line in read_text(path).rstrip().splitlines()], str(path))
 
 
-def _parts_of(path: Path, columns: list[str]) -> Iterator[list[tuple[int, list[str]]]]:
-    """Some rows at a time, each with its line."""
-    line = 0
+def check_names(names: list[Any], where: str) -> list[str]:
+    return validated(_Names, {"names": names}, where).names
+
+
+def validated(model: type[Model], content: Any, where: str) -> Model:
+    """`where` is the file, and the line or the element if known."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            if header != columns:
-                told = ",".join(header) or "nothing"
-                raise DataError(f"{path}, line 1: expected the columns {','.join(columns)}: got {told}; {MEND}")
-            rows = ((reader.line_num, row) for row in reader if row)
-            while part := list(islice(rows, _AT_A_TIME)):
-                for line, row in part:
-                    if len(row) != len(columns):
-                        told = f"expected {len(columns)} values: got {len(row)}"
-                        raise DataError(f"{path}, line {line}: {told}; {MEND}")
-                yield part
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise DataError(f"{where}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    message = "missing required key" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+    got = "" if problem["type"] in ("missing", "json_invalid") else f", got {short(problem['input'])}"
+    return f"{key}: {message}{got}" if key else f"{message}{got}"
+
+
+def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+    """A CSV file with exactly these columns, of type str, int, float or bool (0 or 1)."""
+    dtypes: dict[str, Any] = {name: np.int8 if kind is bool else kind for name, kind in columns.items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=dtypes, na_filter=False, index_col=False, float_precision="round_trip", encoding="utf-8-sig"
+            )
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; expected a file here: {MEND}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        text_of(path)  # tells the line
+        read_text(path)  # reports the line
         raise
-    except csv.Error as error:
-        raise DataError(f"{path}, after line {line or 1}: not CSV, or cut off ({error}); {MEND}") from None
-
-
-def _tell_cell(path: Path, name: str, cells: Cells, rows: list[tuple[int, list[str]]], position: int) -> None:
-    for line, row in rows:
-        try:
-            cells([row[position]])
-        except ValueError as error:
-            raise DataError(f"{path}, line {line}: {name}: {error}; {MEND}") from None
-
-
-def texts(cells: Sequence[str]) -> NDArray[np.object_]:
-    return np.array(cells, dtype=object)
-
-
-def numbers(cells: Sequence[str]) -> NDArray[np.float64]:
-    """Finite ones."""
-    try:
-        found = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-    except ValueError:
-        found = np.array([math.nan])
-    if not np.isfinite(found).all():
-        raise ValueError(f"expected a finite number: got {short(cells[0])}")
-    return found
-
-
-def whole_numbers(cells: Sequence[str]) -> NDArray[np.int64]:
-    try:
-        return np.fromiter(map(int, cells), dtype=np.int64, count=len(cells))
-    except (ValueError, OverflowError):
-        raise ValueError(f"expected a whole number: got {short(cells[0])}") from None
-
-
-def flags(cells: Sequence[str]) -> NDArray[np.bool_]:
-    try:
-        return np.fromiter(map({"0": False, "1": True}.__getitem__, cells), dtype=np.bool_, count=len(cells))
-    except KeyError:
-        raise ValueError(f"expected 0 or 1: got {short(cells[0])}") from None
-
-
-def number_in(value: Any) -> float:
-    """A finite number out of JSON or YAML, where text in quotes and true are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number: got {short(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"expected a finite number: got {short(value)}")
-    return number
-
-
-def pixels_in(value: Any) -> int:
-    """A width or a height out of such a file."""
-    number = number_in(value)
-    if not 1 <= number <= MOST_PIXELS or not number.is_integer():
-        raise ValueError(f"expected a whole number of pixels from 1 to {MOST_PIXELS:,}: got {short(value)}")
-    return int(number)
-
-
-def problem_of_classes(names: Sequence[Any]) -> str | None:
-    """What is wrong with a list of classes, if anything is."""
-    if not names:
-        return "expected the name of at least one class: got none"
-    for name in names:
-        if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
-            return f"expected a class's name as text in one line, without blanks around it: got {short(name)}"
-    name, times = Counter(names).most_common(1)[0]
-    return f"two classes have the name {short(name)}; expected each name once" if times > 1 else None
-
-
-def short(value: Any) -> str:
-    """What a message shows of a value, which may be very long."""
-    return reprlib.repr(value)
+    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
+        raise DataError(f"{path}: {' '.join(str(error).split())}; expected the columns {','.join(columns)}") from None
+    if list(table.columns) != list(columns):
+        raise DataError(f"{path}: expected the columns {','.join(columns)}, got {short(','.join(table.columns))}")
+    flags = [name for name, kind in columns.items() if kind is bool]
+    for name in flags:
+        if not table[name].isin((0, 1)).all():
+            row = int((~table[name].isin((0, 1))).to_numpy().argmax())
+            raise DataError(f"{path}, line {row + 2}: {name}: expected 0 or 1, got {table[name].iloc[row]}")
+    return table.astype(dict.fromkeys(flags, bool))

@@ -1,8 +1,7 @@
-"""A preset of KerasHub as a detector's backbone.
+"""A KerasHub preset as a detector's backbone.
 
-The preset itself is read once, where a training begins. Its recipe, how the backbone is built and its images are
-scaled, is kept in the run folder, and whatever is built afterwards is built from that: a training goes on, and a
-trained detector is asked, also where the preset cannot be had any more.
+The preset is read once, when training starts. How its backbone is built and its images are scaled is saved in the run
+folder as its recipe. A resumed training and a trained detector are built from that, and do not need the preset.
 """
 
 import json
@@ -20,17 +19,17 @@ from podium.files import read_json, write_json
 from podium.paths import kaggle_places
 
 KINDS = ("CSPNet", "DenseNet", "EfficientNet", "ResNet", "RetinaNet")
-"""Of KerasHub's backbones, those with features of all levels."""
-_WHICH_SERVE = f"a detector needs features P3, P4 and P5, as presets of {', '.join(KINDS[:-1])} and {KINDS[-1]} have"
-_NOT_KEPT = ("dtype", "build_config", "compile_config")
-"""Of Keras's configs: in what precision it computes says the run, not the preset."""
+"""Backbones with features of all levels."""
+_EXPECTED = f"expected a preset of {', '.join(KINDS[:-1])} or {KINDS[-1]}, which have features P3, P4 and P5"
+_IGNORED_KEYS = ("dtype", "build_config", "compile_config")
+"""Keys of Keras configs; the run sets the precision, not the preset."""
 
 
 @keras.saving.register_keras_serializable("podium")
 class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Images of 0..255 as a preset's image converter scales them, so that no step outside the model scales anything.
+    """Scale images of 0 to 255 as the preset's image converter does, inside the model.
 
-    Each number is one for all three colours, or one for each; None leaves that step out.
+    Scale and offset are a number, a number per channel, or None to skip that step.
     """
 
     def __init__(self, scale: Any, offset: Any, **kwargs: Any) -> None:
@@ -54,18 +53,18 @@ class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of a preset but its weights."""
+    """A preset without its weights."""
 
     backbone: dict[str, Any]
-    """Keras's config of the backbone, of a RetinaNet that within it."""
+    """The Keras config of the backbone; of a RetinaNet, that of its image encoder."""
     scale: Any
     offset: Any
     pyramid: dict[str, bool]
-    """How the pyramid of a RetinaNet is built; empty where the preset has none."""
+    """Options of a RetinaNet's feature pyramid; empty for other presets."""
 
     def build(self, image_size: int) -> Any:
         """The backbone for images of this size, with random weights."""
-        content = json.loads(json.dumps(self.backbone))  # Keras changes what it is given
+        content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
             content["config"][key] = [image_size, image_size, 3]
         return keras.saving.deserialize_keras_object(content)
@@ -74,72 +73,72 @@ class Recipe:
     def scaling(self) -> PresetScaling:
         return PresetScaling(self.scale, self.offset, name="scaling")
 
-    def keep(self, file: Path) -> None:
+    def save(self, file: Path) -> None:
         write_json(file, asdict(self))
 
     @classmethod
-    def kept(cls, file: Path) -> "Recipe":
+    def load(cls, file: Path) -> "Recipe":
         content = read_json(file)
         try:
             return cls(**content)
         except TypeError:
             raise RunError(
-                f"{file}, which says how the preset's backbone is built, is missing or says something else: put back a"
-                " copy of it, or move that run folder away to train anew"
+                f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or move the"
+                " run folder away and train again"
             ) from None
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What was read of one: the recipe, and its weights."""
+    """A recipe and its weights."""
 
     recipe: Recipe
     backbone: list[Any]
     pyramid: list[Any]
-    """Empty where it has none."""
+    """Weights of the feature pyramid; empty if the preset has none."""
 
 
 def read_preset(settings: PresetSettings, levels: int) -> Preset:
-    """From the internet, from what KerasHub keeps of an earlier time, or from a folder; looked at for what a detector
-    of so many levels needs."""
+    """Read from a folder, from KerasHub's cache or from the internet, and check that it fits a detector of these
+    levels."""
     place = place_of(settings)
     whole, converter = _backbone(settings, place), _converter(settings, place)
     is_retinanet = isinstance(whole, keras_hub.models.RetinaNetBackbone)
     backbone = whole.image_encoder if is_retinanet else whole
     missing = {f"P{level}" for level in LEVELS} - getattr(backbone, "pyramid_outputs", {}).keys()
     if missing:
-        raise ConfigError(f"the preset {settings.preset} is a {type(backbone).__name__}: {_WHICH_SERVE}")
+        raise ConfigError(f"preset {settings.preset} is a {type(backbone).__name__}; {_EXPECTED}")
     if is_retinanet and (whole.min_level, whole.max_level) != (LEVELS[0], levels):
         raise ConfigError(
-            f"the preset {settings.preset} is a RetinaNet of levels {whole.min_level} to {whole.max_level}, and this"
-            f" detector's are {LEVELS[0]} to {levels}: "
-            + (f"set levels to {whole.max_level}" if whole.min_level == LEVELS[0] else "take another preset")
+            f"preset {settings.preset} is a RetinaNet with levels {whole.min_level} to {whole.max_level}, but this detector"
+            f" has levels {LEVELS[0]} to {levels}; "
+            + (f"set levels: {whole.max_level}" if whole.min_level == LEVELS[0] else "use another preset")
         )
     recipe = Recipe(
-        _plain(keras.saving.serialize_keras_object(backbone)),
-        _plain(converter.scale),
-        _plain(converter.offset),
+        _to_json(keras.saving.serialize_keras_object(backbone)),
+        _to_json(converter.scale),
+        _to_json(converter.offset),
         {key: bool(getattr(whole, key)) for key in ("use_p5", "use_fpn_batch_norm")} if is_retinanet else {},
     )
     return Preset(recipe, backbone.get_weights(), whole.feature_pyramid.get_weights() if is_retinanet else [])
 
 
 def save_preset(settings: PresetSettings, folder: Path) -> None:
-    """Keep the whole of it as a folder, which `backbone.preset` reads."""
+    """Save the preset to a folder that `backbone.preset` can name."""
     place = place_of(settings)
     _backbone(settings, place).save_to_preset(str(folder))
     _converter(settings, place).save_to_preset(str(folder))
 
 
 def place_of(settings: PresetSettings) -> str:
-    """As KerasHub takes it."""
+    """The name, handle or folder that KerasHub loads it from."""
     if settings.kaggle_source is not None:
         places = [place / settings.kaggle_folder for place in kaggle_places(*settings.kaggle_source)]
         found = next((place for place in places if place.is_dir()), None)
         if found is None:
             raise WeightsError(
-                f"{settings.preset} is not mounted: looked for {' and '.join(map(str, places))}; push to Kaggle, where"
-                " it is attached, or give a copy here: --set backbone.preset=FOLDER"
+                f"{settings.preset} is not mounted: looked in {' and '.join(map(str, places))}; run on Kaggle, where it is"
+                " attached, or use a local copy: --set backbone.preset=FOLDER"
             )
         return str(found)
     if settings.is_fetched and "://" not in settings.preset:
@@ -148,53 +147,53 @@ def place_of(settings: PresetSettings) -> str:
 
 
 def _check_name(name: str) -> None:
-    """Names that serve are told apart before anything is fetched."""
+    """Check the name before anything is downloaded."""
     models = keras_hub.models
-    serving = sorted({name for kind in KINDS for name in getattr(models, f"{kind}Backbone").presets})
-    if name in serving:
+    supported = sorted({name for kind in KINDS for name in getattr(models, f"{kind}Backbone").presets})
+    if name in supported:
         return
     if name in models.Backbone.presets:
-        raise ConfigError(f"KerasHub's preset {name} does not serve: {_WHICH_SERVE}")
-    hint = f"; for the folder of that name say ./{name}" if Path(name).is_dir() else nearest(name, serving)
-    raise ConfigError(f"{name!r} is not a preset of KerasHub's that serves a detector{hint}")
+        raise ConfigError(f"KerasHub's preset {name} is not supported; {_EXPECTED}")
+    hint = f"; for the folder of that name use ./{name}" if Path(name).is_dir() else nearest(name, supported)
+    raise ConfigError(f"KerasHub has no preset {name!r} for detectors{hint}")
 
 
 def _backbone(settings: PresetSettings, place: str) -> Any:
     try:
         return keras_hub.models.FeaturePyramidBackbone.from_preset(place)
-    except Exception as error:  # of KerasHub, Keras, HDF5, and of whatever fetches
+    except Exception as error:  # of KerasHub, Keras, HDF5 or a download
         if "is not a subclass" in str(error):
-            raise ConfigError(f"the preset {settings.preset} does not serve: {_WHICH_SERVE}") from error
-        raise WeightsError(_not_read(settings, error)) from error
+            raise ConfigError(f"preset {settings.preset} is not supported; {_EXPECTED}") from error
+        raise WeightsError(_load_error(settings, error)) from error
 
 
 def _converter(settings: PresetSettings, place: str) -> Any:
-    """What does not say how its images are scaled could only be trained on by guessing."""
+    """The image converter, which says how images are scaled."""
     try:
         return keras_hub.layers.ImageConverter.from_preset(place)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"the preset {settings.preset} has no image converter, which says how its images are scaled: save that"
-            " beside it, such as keras_hub.layers.ResNetImageConverter(scale=1 / 255).save_to_preset(FOLDER)"
+            f"preset {settings.preset} has no image converter, so the scaling of its images is unknown; save one to the same"
+            " folder, such as keras_hub.layers.ResNetImageConverter(scale=1 / 255).save_to_preset(FOLDER)"
         ) from error
     except Exception as error:
-        raise WeightsError(_not_read(settings, error)) from error
+        raise WeightsError(_load_error(settings, error)) from error
 
 
-def _not_read(settings: PresetSettings, error: Exception) -> str:
+def _load_error(settings: PresetSettings, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
     if not settings.is_fetched:
-        return f"the preset {settings.preset} cannot be read ({reason}); expected what KerasHub's save_to_preset writes"
+        return f"preset {settings.preset} cannot be read ({reason}); expected a folder written by KerasHub's save_to_preset"
     return (
-        f"the preset {settings.preset} cannot be had ({reason}); two ways out: connect to the internet once (KerasHub"
-        " keeps it), or set backbone.preset to a folder of it, here or at Kaggle (podium kernel push --weights)"
+        f"preset {settings.preset} cannot be downloaded ({reason}); connect to the internet once (KerasHub caches it), or"
+        " set backbone.preset to a folder, here or on Kaggle (podium kernel push --weights)"
     )
 
 
-def _plain(value: Any) -> Any:
-    """As JSON gives it back, without what the run says itself."""
+def _to_json(value: Any) -> Any:
+    """As it is restored from JSON, without ignored keys."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items() if key not in _NOT_KEPT}
+        return {key: _to_json(part) for key, part in value.items() if key not in _IGNORED_KEYS}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_to_json(part) for part in value]
     return value

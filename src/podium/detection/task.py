@@ -1,5 +1,6 @@
-"""Detection as the trainer's task: the objects of some classes, each with its box."""
+"""Object detection as a task of the trainer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,77 +12,69 @@ import numpy as np
 import pandas as pd
 
 from podium.config.stage import Stage
-from podium.data.augmentation import Augmentation, PlainView
+from podium.data.augmentation import Augmentation
 from podium.data.batches import BoxBatches, PredictionBatches
-from podium.data.boxes import ImageBoxes
-from podium.data.catalogue import ImageSource
-from podium.data.image_cache import Cache
+from podium.data.image_source import Cache, Supply
+from podium.data.preprocessing import Boxed, PlainLook
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.config import DetectorSettings
-from podium.detection.dataset import BoxDataset, image_path, only
-from podium.detection.detect import Finder
+from podium.detection.dataset import BoxDataset, boxes_by_image, class_indices, image_paths, select_images
 from podium.detection.detections import write_detections
-from podium.detection.evaluation import evaluate_part
-from podium.detection.figures import PartFigures
-from podium.detection.formats import boxes_of_images, classes_of_boxes
+from podium.detection.evaluation import PartMetrics, evaluate_part
+from podium.detection.inference import BoxPredictor, InferenceImages
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
 from podium.models.backbone import settle_statistics, unfreeze
 from podium.training.task import StageContext, StageSetup
 
-SETTLED_ON = 32
-"""Images whose statistics random weights begin with."""
-HUBER_BEND = 0.1
-"""In shares of an anchor's size: smaller problems of a corner count by their square, larger ones in proportion."""
+STATISTICS_IMAGES = 32
+"""Training images that give BatchNormalization of random weights its initial statistics."""
+HUBER_DELTA = 0.1
+"""As a share of the anchor's size: smaller errors of a corner have a quadratic loss, larger ones a linear one."""
 
 
 @dataclass(frozen=True)
 class ImagesWithBoxes:
-    """One part of a set. Of each image the boxes with their classes' numbers; those of groups are not learned."""
+    """One part of a dataset: for each image its boxes with class numbers, without group boxes."""
 
     ids: list[str]
     paths: Sequence[Path]
-    boxed: Sequence[ImageBoxes]
+    boxed: Sequence[Boxed]
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        return [(one.height, one.width) for one in self.boxed]
+        return [(boxed.height, boxed.width) for boxed in self.boxed]
 
     @property
     def count(self) -> int:
-        return sum(len(one.boxes) for one in self.boxed)
+        return sum(len(boxed.boxes) for boxed in self.boxed)
 
     @classmethod
     def of(
-        cls, boxset: BoxDataset, part: str, data_folder: Path, own_folder: Path, limit: int | None = None
+        cls, dataset: BoxDataset, part: str, data_folder: Path, dataset_folder: Path, limit: int | None = None
     ) -> "ImagesWithBoxes":
-        """`part` of the set, or the first so many images of it; its own folder is where the set lies."""
-        chosen = np.flatnonzero(boxset.images["split"] == part)[:limit]
-        images = boxset.images.iloc[chosen]
-        numbers = classes_of_boxes(boxset)[:, None]
-        boxes = np.concatenate([boxset.corners(), numbers], axis=1).astype(np.float32)
-        is_learned = ~boxset.boxes["group"].to_numpy(dtype=bool)
-        of_image = list(boxes_of_images(boxset))
+        """All images of the part, or the first `limit`."""
+        chosen = np.flatnonzero(dataset.images["split"] == part)[:limit]
+        images = dataset.images.iloc[chosen]
+        boxes = np.concatenate([dataset.corners(), class_indices(dataset)[:, None]], axis=1).astype(np.float32)
+        is_single = ~dataset.boxes["group"].to_numpy(dtype=bool)
+        rows = boxes_by_image(dataset)
         boxed = [
-            ImageBoxes(int(height), int(width), boxes[of_image[row]][is_learned[of_image[row]]])
-            for row, height, width in zip(chosen, images["height"], images["width"], strict=True)
+            Boxed(int(height), int(width), boxes[rows[number]][is_single[rows[number]]])
+            for number, height, width in zip(chosen, images["height"], images["width"], strict=True)
         ]
-        paths = [
-            image_path(file, turned, data_folder, own_folder)
-            for file, turned in zip(images["file"], images["turned"], strict=True)
-        ]
-        return cls(images["id"].tolist(), paths, boxed)
+        return cls(images["id"].tolist(), image_paths(images, data_folder, dataset_folder), boxed)
 
 
 class DetectionTask:
-    """The boxes of `training` are learned; the figures are those of the set's validation part."""
+    """Trains on the boxes of `training` and computes the metrics on `validation`."""
 
     mode: Literal["max", "min"] = "max"
 
     def __init__(
         self,
         settings: DetectorSettings,
-        boxset: BoxDataset,
+        dataset: BoxDataset,
         training: ImagesWithBoxes,
         validation: ImagesWithBoxes,
         *,
@@ -89,19 +82,18 @@ class DetectionTask:
         cache: Cache | None = None,
         recipe: Path | None = None,
     ) -> None:
-        """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time.
+        """`eager` runs without a graph: for a few steps of a large model, tracing it takes most of the time.
 
-        `recipe` is where a preset's backbone is kept, so that it can be built without the preset from then on.
+        `recipe` is the file that describes the backbone of a preset, so that it can be built without the preset.
         """
-        self._settings, self._classes, self._eager = settings, boxset.classes, eager
+        self._settings, self._classes, self._eager = settings, dataset.classes, eager
         self._recipe = recipe
-        self._to_validate = only(boxset, validation.ids)
+        self._validation_dataset = select_images(dataset, validation.ids)
         self._training, self._validation = training, validation
-        self._training_source = ImageSource(training.paths, cache)
-        self._validation_source = ImageSource(validation.paths, cache)
+        self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
         self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._finders: WeakKeyDictionary[Any, Finder] = WeakKeyDictionary()
-        self._last: tuple[PartFigures, pd.DataFrame] | None = None
+        self._predictors: WeakKeyDictionary[Any, BoxPredictor] = WeakKeyDictionary()
+        self._last: tuple[PartMetrics, pd.DataFrame] | None = None
         self.monitor = f"val_{settings.monitor}"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
@@ -109,9 +101,9 @@ class DetectionTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
         )
         if pretrained and self._settings.backbone.begins_at_random:
-            some = ImageSource(self._training.paths[:SETTLED_ON])
-            view = PlainView(image_size, self._settings.resize)
-            (images,) = PredictionBatches(some, [view], SETTLED_ON)[0]
+            some = Supply(self._training.paths[:STATISTICS_IMAGES])
+            look = PlainLook(image_size, self._settings.resize)
+            (images,) = PredictionBatches(some, [look], STATISTICS_IMAGES)[0]
             settle_statistics(detector, images)
         return detector
 
@@ -121,7 +113,7 @@ class DetectionTask:
     def compile(self, model: Any, optimizer: Any) -> None:
         model.compile(
             optimizer=optimizer,
-            box_loss=keras.losses.Huber(delta=HUBER_BEND, reduction="sum"),
+            box_loss=keras.losses.Huber(delta=HUBER_DELTA, reduction="sum"),
             loss_weights={"bbox_regression": self._settings.box_weight, "cls_logits": 1.0},
             run_eagerly=self._eager,
         )
@@ -133,7 +125,7 @@ class DetectionTask:
 
     def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         batches = BoxBatches(
-            self._training_source,
+            self._training_supply,
             self._training.boxed,
             image_size=stage.image_size,
             resize=self._settings.resize,
@@ -147,37 +139,33 @@ class DetectionTask:
         return self._settings.augmentation if stage.augmentation is None else stage.augmentation
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """AP at IoU 0.5 and over 0.5:0.95, and at the score with the best F1 that F1 and the mean IoU of matches."""
-        if model not in self._finders:
-            self._finders[model] = Finder(model, stage.batch_size)
-        view = PlainView(stage.image_size, self._settings.resize)
+        """AP at IoU 0.5 and 0.5:0.95, and F1 and the mean IoU of true positives at the threshold with the best F1."""
+        if model not in self._predictors:
+            self._predictors[model] = BoxPredictor(model, stage.batch_size, self._classes, self._settings.resize)
         part = self._validation
-        found = self._finders[model].in_images(
-            PredictionBatches(self._validation_source, [view], stage.batch_size),
-            part.ids,
-            part.shapes,
-            self._classes,
-            self._settings.resize,
-        )
-        figures = evaluate_part(self._to_validate, found, "validation")
-        self._last = figures, found
-        named = {"ap50": figures.ap50, "ap": figures.ap, "f1": figures.counted.f1, "iou": figures.counted.mean_iou}
-        return {f"val_{name}": value if value == value else 0.0 for name, value in named.items()}
+        images = InferenceImages(part.ids, part.paths, part.shapes)
+        detections = self._predictors[model](images, self._validation_supply)
+        metrics = evaluate_part(self._validation_dataset, detections, "validation")
+        self._last = metrics, detections
+        values = {
+            "ap50": metrics.ap50, "ap": metrics.ap, "f1": metrics.counts.f1, "iou": metrics.counts.mean_iou
+        }  # fmt: skip
+        return {f"val_{name}": 0.0 if math.isnan(value) else value for name, value in values.items()}
 
     @property
     def validation_count(self) -> int:
         return len(self._validation.paths)
 
     def draw(self, folder: Path, losses: Sequence[float], history: Sequence[Mapping[str, Any]]) -> None:
-        """Toward 0 and toward 1: the loss over steps; mean IoU and AP over epochs."""
+        """The loss per step, and mean IoU and AP per epoch."""
         name = folder.parent.name
         draw_loss(folder / "loss.png", title=name, steps=range(1, len(losses) + 1), loss=losses)
-        iou, ap50, ap = ([epoch[f"val_{figure}"] for epoch in history] for figure in ("iou", "ap50", "ap"))
+        iou, ap50, ap = ([epoch[f"val_{metric}"] for epoch in history] for metric in ("iou", "ap50", "ap"))
         epochs = range(1, len(history) + 1)
         draw_iou_ap(folder / "iou_ap.png", title=name, epochs=epochs, mean_iou=iou, ap50=ap50, ap=ap)
 
     def report(self, folder: Path) -> None:
         assert self._last is not None
-        figures, found = self._last
-        write_json(folder / "validation.json", figures.to_json())
-        write_detections(folder / "validation_boxes.csv", found)
+        metrics, detections = self._last
+        write_json(folder / "validation.json", metrics.to_json())
+        write_detections(folder / "validation_boxes.csv", detections)

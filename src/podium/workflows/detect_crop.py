@@ -1,0 +1,543 @@
+"""Crop the images of a competition to their main objects, and write them as a new competition with the same rows.
+
+The folder of the new competition holds
+
+    train/..., test_upload/...    the images, where the competition's patterns expect them
+    train.csv, ...                its tables, unchanged
+    crops.csv                     one row per image: the result and the region
+    crops.json                    what the folder was made from; only a complete folder has it
+    competition.yaml              unless --config names another file
+"""
+
+import copy
+import csv
+import json
+import os
+import posixpath
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.config.competition import Competition, TableFolds, TestSource, TrainSource
+from podium.config.loading import load_competition
+from podium.config.problems import nearest
+from podium.config.yaml_file import read_yaml, to_yaml
+from podium.detection.config import CropOptions
+from podium.detection.detector_run import TrainedDetector, detect_in, find_trained
+from podium.detection.loading import Detector
+from podium.errors import ConfigError, DataError, RunError
+from podium.files import digest_of, digest_of_file, read_json, write_json, write_table, write_text
+from podium.locks import locked
+from podium.paths import cache_folder, data_folder
+from podium.runs import edited_folds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from podium.data.table import CompetitionRows
+    from podium.detection.cropping import Box
+
+CONFIG_HEADER = "# Written by podium detect crop"
+CROPS, STAMP = "crops.csv", "crops.json"
+CORNERS = ("left", "top", "right", "bottom")
+COLUMNS = ("id", "file", "result", "class", "score", *CORNERS)
+FOUND, NOT_FOUND, UNREADABLE = "found", "not_found", "unreadable"
+"""Values of `result`. Without an object the image is kept as it is; an unreadable file is copied."""
+IMAGES_AT_A_TIME = 200
+"""Detections are saved after so many images, so that an interrupted command resumes there."""
+_VERSION = 2
+"""Increased when podium writes other files for the same images and boxes."""
+_TOLERANCE = 1.0
+"""Pixels by which a box of a table may exceed its image."""
+_SUFFIX = {"crop": "cropped", "blur": "blurred", "grey": "greyed", "black": "blacked"}
+_DESCRIPTION = {
+    "crop": "cropped to", "blur": "with a blurred background around", "grey": "with a grey background around",
+    "black": "with a black background around",
+}  # fmt: skip
+_DESKTOP_FILES = (".DS_Store", "Thumbs.db")
+
+
+@dataclass(frozen=True)
+class _NewImage:
+    id: str
+    path: Path
+    """The original image."""
+    file: str
+    """Relative to the new folder."""
+
+
+@dataclass(frozen=True)
+class _NewCompetition:
+    slug: str
+    images: list[_NewImage]
+    tables: dict[str, Path]
+    """The original tables, by their names in the new folder."""
+    content: dict[str, Any]
+    """Of its competition file."""
+
+
+@dataclass(frozen=True)
+class _BoxSource:
+    """A trained detector or a table of boxes."""
+
+    name: str
+    digest: str
+    classes: list[str]
+    trained: TrainedDetector | None = None
+    table: Any = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    competition: _NewCompetition
+    options: CropOptions
+    boxes: _BoxSource
+    contents: dict[str, str]
+    """The digest of each readable image, by its path."""
+    digest: str
+    """Of everything that decides the result."""
+    out: Path
+    config: Path
+
+
+def crop_competition(
+    competition: Path,
+    options: CropOptions,
+    *,
+    detector: Detector | None = None,
+    boxes: Path | None = None,
+    out: Path | None = None,
+    config: Path | None = None,
+    data: Path | None = None,
+    runs: Path = Path("runs"),
+    console: Console,
+) -> Path:
+    """Crop with a trained detector or a table of boxes, unless nothing has changed since the last time.
+
+    `options.class_name` may be empty if there is only one class.
+    """
+    original = load_competition(competition)
+    folder = data_folder(original.slug, data, original.kaggle_source)
+    out = out or Path("data") / f"{original.slug}-{_SUFFIX[options.method]}"
+    config = config or out / "competition.yaml"
+    _check_out(out, folder)
+    _check_config(config)
+    source = _box_source(detector, boxes, runs)
+    options = replace(options, class_name=_class_name(options.class_name, source))
+    plan = _plan(original, read_yaml(competition).content, folder, options, source, out, config, console)
+    target = out.resolve() if out.is_symlink() else out
+    with locked(target):
+        stamp = _read_stamp(target)
+        is_current = stamp is not None and stamp["digest"] == plan.digest and _is_complete(target)
+        if not is_current:
+            stamp = _write_folder(plan, target, console)
+        assert stamp is not None
+    _write_config(plan, competition)
+    _copy_edited_folds(runs, original.slug, plan.competition.slug, console)
+    for line in _describe(plan, stamp, is_current):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)  # commands stay on one line
+    return out
+
+
+def _plan(
+    original: Competition,
+    content: Mapping[str, Any],
+    folder: Path,
+    options: CropOptions,
+    source: _BoxSource,
+    out: Path,
+    config: Path,
+    console: Console,
+) -> _Plan:
+    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
+    from podium.data.images import DECODING
+    from podium.data.table import read_rows
+
+    rows = read_rows(original, folder)
+    known = catalogue(images_of(rows), original.slug, console)
+    leave_out_unreadable(rows, original.on_bad_image, known)  # raises if unreadable images are not allowed
+    new = _new_competition(original, content, folder, rows, _SUFFIX[options.method])
+    facts = zip(images_of(rows).texts(), known.contents, known.are_whole, strict=True)
+    contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, is_whole in facts if is_whole}
+    tables = {name: digest_of_file(path) for name, path in new.tables.items()}
+    decides = [_VERSION, DECODING, asdict(options), source.digest, new.content, tables, rows.digest, known.digest]
+    return _Plan(new, options, source, contents, digest_of(decides), out, config)
+
+
+# Boxes
+
+
+def _box_source(detector: Detector | None, boxes: Path | None, runs: Path) -> _BoxSource:
+    if boxes is None:
+        assert detector is not None
+        trained = find_trained(detector, runs)
+        return _BoxSource(trained.name, _weights_digest(trained), trained.classes, trained=trained)
+    from podium.detection.detections import read_detections
+
+    table = read_detections(boxes)
+    if not len(table):
+        raise DataError(f"{boxes} has no boxes")
+    return _BoxSource(boxes.name, digest_of_file(boxes), sorted(set(table["class"])), table=table)
+
+
+def _class_name(name: str, source: _BoxSource) -> str:
+    if name in source.classes:
+        return name
+    if name:
+        raise ConfigError(f"{source.name} has no class {name!r}{nearest(name, source.classes)}")
+    if len(source.classes) > 1:
+        raise ConfigError(f"{source.name} has several classes; choose one with --class{nearest('', source.classes)}")
+    return source.classes[0]
+
+
+def _weights_digest(trained: TrainedDetector) -> str:
+    from podium.data.images import DECODING
+
+    best = trained.run.state["best"]
+    return digest_of([_VERSION, DECODING, trained.run.path.parent.name, best["digest"], best["image_size"]])
+
+
+def _boxes_of_images(plan: _Plan, console: Console) -> dict[str, list["Box"]]:
+    """The boxes of each image of the new competition, by its file."""
+    images, contents = plan.competition.images, plan.contents
+    if plan.boxes.trained is None:
+        found, unknown = _boxes_from_table(plan.boxes.table, plan.boxes.name, images)
+        if unknown:
+            console.print(f"{plan.boxes.name}: {unknown:,} images are not in this competition")
+        return found
+    readable = [image for image in images if str(image.path) in contents]
+    by_content = {contents[str(image.path)]: image.path for image in readable}
+    detected = _detect(plan.boxes.trained, by_content, console)
+    return {image.file: detected[contents[str(image.path)]] for image in readable}
+
+
+def _detect(trained: TrainedDetector, images: Mapping[str, Path], console: Console) -> dict[str, list["Box"]]:
+    """All boxes in these images, by the digest of the image. Detections are cached for the weights and the image."""
+    from rich.progress import Progress
+
+    from podium.detection.cropping import Box
+
+    cache = cache_folder() / "detections" / f"{trained.name}-{_weights_digest(trained)}"
+    found = {digest: boxes for digest, boxes in _read_cache(cache).items() if digest in images}
+    new = [digest for digest in images if digest not in found]
+    if new:
+        cached = f" ({len(found):,} are cached)" if found else ""
+        console.print(f"{trained.name}: detecting objects in {len(new):,} images{cached}")
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            shown = progress.add_task("  detecting objects", total=len(new))
+            loaded = trained.load()
+            for start in range(0, len(new), IMAGES_AT_A_TIME):
+                part = new[start : start + IMAGES_AT_A_TIME]
+                table = detect_in(loaded, {digest: images[digest] for digest in part}, Console(quiet=True))
+                boxes: dict[str, list[Any]] = {digest: [] for digest in part}
+                for digest, *box in table.itertuples(index=False):
+                    boxes[digest].append(box)
+                write_text(cache / f"{digest_of(part)}.json", json.dumps(boxes), fsync=False)
+                found |= boxes
+                progress.advance(shown, len(part))
+    return {digest: [Box(*box) for box in boxes] for digest, boxes in found.items()}
+
+
+def _read_cache(cache: Path) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for path in sorted(cache.glob("*.json")):
+        try:
+            found |= json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):  # damaged
+            continue
+    return found
+
+
+def _boxes_from_table(
+    table: "pd.DataFrame", name: str, images: Sequence[_NewImage]
+) -> tuple[dict[str, list["Box"]], int]:
+    """The boxes of each image by its file, and the number of unknown images in the table.
+
+    The table may name an image by its file, by the end of its path with or without the suffix, such as
+    train/3/17.jpg, 3/17.jpg, 17.jpg or 17, or by its id.
+    """
+    from podium.detection.cropping import Box
+
+    by_name: dict[str, list[Box]] = {}
+    for image_name, *box in table.itertuples(index=False):
+        by_name.setdefault(str(image_name), []).append(Box(*box))
+    files = {image.file for image in images}
+    matches: dict[str, list[str]] = {image_name: [image_name] for image_name in by_name if image_name in files}
+    for image in images:
+        for image_name in _names_of(image):
+            if image_name in by_name and image_name not in files:
+                matching = matches.setdefault(image_name, [])
+                if image.file not in matching:
+                    matching.append(image.file)
+    if not matches:
+        raise DataError(
+            f"{name} has boxes of other images, such as {next(iter(by_name))!r}; expected images of this competition, such"
+            f" as {images[0].file!r}"
+        )
+    found: dict[str, list[Box]] = {}
+    for image_name, matching in matches.items():
+        if len(matching) > 1:
+            raise DataError(
+                f"{name}: {image_name!r} may be {' or '.join(matching[:3])}; use enough of the path to name one image"
+            )
+        found.setdefault(matching[0], []).extend(by_name[image_name])
+    return found, len(by_name) - len(matches)
+
+
+def _names_of(image: _NewImage) -> Iterable[str]:
+    parts = PurePosixPath(image.file).parts
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return {image.id, *ends, *(str(PurePosixPath(end).with_suffix("")) for end in ends)}
+
+
+# The folder
+
+
+def _write_folder(plan: _Plan, target: Path, console: Console) -> dict[str, Any]:
+    """Write the folder under a temporary name, then replace the previous one. Returns the content of crops.json."""
+    boxes = _boxes_of_images(plan, console)
+    draft, previous = (target.with_name(f".{name}-{target.name}") for name in ("cropping", "before"))
+    for folder in (draft, previous):
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+    try:
+        files = [*plan.competition.tables, *(image.file for image in plan.competition.images)]
+        for folder in {(draft / file).parent for file in files}:
+            folder.mkdir(parents=True, exist_ok=True)
+        results = list(_crop_images(plan, boxes, draft, console))
+        write_table(draft / CROPS, COLUMNS, (row for row, _ in results), fsync=False)
+        for name, path in plan.competition.tables.items():
+            shutil.copyfile(path, draft / name)
+        shares = sorted(share for row, share in results if row["result"] == FOUND)
+        stamp = {
+            "digest": plan.digest,
+            "boxes": plan.boxes.name,
+            "options": asdict(plan.options),
+            **{kind: sum(row["result"] == kind for row, _ in results) for kind in (FOUND, NOT_FOUND, UNREADABLE)},
+            "median_share": round(shares[len(shares) // 2], 4) if shares else None,
+            "tables": sorted(plan.competition.tables),
+        }
+        write_json(draft / STAMP, stamp, fsync=False)
+        if target.exists():
+            target.rename(previous)
+        draft.rename(target)
+        shutil.rmtree(previous, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return stamp
+
+
+def _crop_images(
+    plan: _Plan, boxes: Mapping[str, Sequence["Box"]], draft: Path, console: Console
+) -> Iterable[tuple[dict[str, str], float]]:
+    """Write the images. For each its row of crops.csv, and the share of the image that its region covers."""
+    from podium.data.catalogue import in_parallel
+    from podium.data.images import read_image
+    from podium.detection import cropping
+
+    def crop(new: _NewImage) -> tuple[dict[str, str], float]:
+        row = {"id": new.id, "file": new.file}
+        if str(new.path) not in plan.contents:
+            shutil.copyfile(new.path, draft / new.file)
+            return row | {"result": UNREADABLE}, 1.0
+        image, own_boxes = read_image(new.path), boxes.get(new.file, [])
+        height, width = image.shape[:2]
+        if plan.boxes.trained is None:
+            _check_corners(own_boxes, new.file, width, height, plan.boxes.name)
+        cropped = cropping.crop_image(image, own_boxes, plan.options)
+        (draft / new.file).write_bytes(cropping.encode_image(cropped.image, Path(new.file).suffix))
+        row["result"] = FOUND if cropped.box else NOT_FOUND
+        if cropped.box:
+            row |= {"class": cropped.box.class_name, "score": f"{cropped.box.score:.6g}"}
+        left, top, right, bottom = cropped.region
+        row |= dict(zip(CORNERS, map(str, cropped.region), strict=True))
+        return row, (right - left) * (bottom - top) / (width * height)
+
+    return in_parallel(crop, plan.competition.images, "cropping images", console)
+
+
+def _check_corners(boxes: Iterable["Box"], file: str, width: int, height: int, table: str) -> None:
+    for box in boxes:
+        if max(-box.left, -box.top, box.right - width, box.bottom - height) > _TOLERANCE:
+            raise DataError(
+                f"{table}: {file} has {width} × {height} pixels, but a box from {box.left:g}, {box.top:g} to"
+                f" {box.right:g}, {box.bottom:g}; expected boxes of these images, upright"
+            )
+
+
+def _read_stamp(folder: Path) -> dict[str, Any] | None:
+    try:
+        stamp = read_json(folder / STAMP)
+    except RunError:
+        return None
+    return stamp if {"digest", "tables", FOUND, NOT_FOUND, UNREADABLE} <= set(stamp) else None
+
+
+def _is_complete(folder: Path) -> bool:
+    files = _written_files(folder)
+    return bool(files) and all((folder / file).is_file() for file in files)
+
+
+def _written_files(folder: Path) -> list[str]:
+    try:
+        with (folder / CROPS).open(encoding="utf-8", newline="") as file:
+            return [row["file"] for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _check_out(out: Path, data: Path) -> None:
+    """Only files that this command has written may be replaced."""
+    if out.resolve() == data.resolve():
+        raise DataError(f"{out} contains the original images; choose another --out")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    stamp = _read_stamp(out) if out.is_dir() else None
+    if stamp is None:
+        raise DataError(f"{out} exists and was not written by podium detect crop; choose a new or empty --out")
+    own = {CROPS, STAMP, *stamp["tables"], *_written_files(out)}
+    for path in out.rglob("*"):
+        is_own = path.relative_to(out).as_posix() in own or path.name in _DESKTOP_FILES or path.is_dir()
+        if not is_own and not _is_own_config(path):
+            raise DataError(f"{out} contains {path.name}, which podium detect crop has not written; move it elsewhere")
+
+
+def _check_config(path: Path) -> None:
+    if path.is_dir() or (path.exists() and not _is_own_config(path)):
+        raise ConfigError(f"{path} exists and was not written by podium detect crop; choose another --config")
+
+
+def _is_own_config(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(CONFIG_HEADER)) == CONFIG_HEADER.encode()
+    except OSError:
+        return False
+
+
+# The new competition
+
+
+def _new_competition(
+    original: Competition, content: Mapping[str, Any], folder: Path, rows: "CompetitionRows", suffix: str
+) -> _NewCompetition:
+    from podium.data.table import read_extra
+
+    new = copy.deepcopy(dict(content))
+    for key in ("zips", "data_at_kaggle"):  # these have the original images
+        new.pop(key, None)
+    slug = f"{original.slug}-{suffix}"
+    new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
+    tables: dict[str, Path] = {}
+    images = [*_images_of(original.train, rows.train), *_images_of(original.test, rows.test)]
+    places = _extra_folders([source.folder for source in original.extra])
+    extra = zip(original.extra, places, read_extra(original, folder), strict=True)
+    for number, (source, place, table) in enumerate(extra):
+        new["extra"][number]["folder"] = place
+        for image in _images_of(source, table):
+            images.append(replace(image, file=posixpath.normpath(f"{place}/{image.file}")))
+        if source.table is not None:
+            new["extra"][number]["table"] = _add_table(source.table, folder / source.folder, tables, place)
+    if original.train.table is not None:
+        new["train"]["table"] = _add_table(original.train.table, folder, tables)
+    sample = _add_table(original.submission.sample, folder, tables)
+    if sample != original.submission.sample:
+        new["submission"]["sample"] = sample
+    if isinstance(original.folds, TableFolds):
+        new["folds"]["path"] = _add_table(original.folds.path, folder, tables)
+    return _NewCompetition(slug, _unique(images), tables, new)
+
+
+def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame") -> Iterator[_NewImage]:
+    labels = rows["label"] if isinstance(source, TrainSource) else [""] * len(rows)
+    from_folders = isinstance(source, TrainSource) and source.table is None
+    for image_id, label, path in zip(rows["id"], labels, rows["path"], strict=True):
+        name = image_id.removeprefix(f"{label}/") if from_folders else image_id
+        yield _NewImage(image_id, path, posixpath.normpath(source.images.format(id=name, label=label)))
+
+
+def _extra_folders(folders: Sequence[str]) -> list[str]:
+    """The folder of each extra source in the new folder; one outside the data folder gets a new name."""
+    places = [posixpath.normpath(folder) for folder in folders]
+    for number, place in enumerate(places):
+        if not _is_inside(place):
+            names = (f"extra-{count}" for count in range(1, len(places) + 2))
+            places[number] = next(name for name in names if name not in places)
+    return places
+
+
+def _add_table(table: str, folder: Path, tables: dict[str, Path], place: str = ".") -> str:
+    """The name of a table in the new competition: unchanged if it is inside the data folder."""
+    name = posixpath.normpath(table) if _is_inside(posixpath.normpath(table)) else PurePosixPath(table).name
+    file = posixpath.normpath(f"{place}/{name}")
+    if not (folder / table).is_file():
+        raise DataError(f"{folder / table}, which the competition file names, is missing")
+    if tables.setdefault(file, folder / table) != folder / table:
+        raise DataError(f"{tables[file]} and {folder / table} would both be written to {file}; rename one of them")
+    return name
+
+
+def _is_inside(place: str) -> bool:
+    return not posixpath.isabs(place) and not os.path.isabs(place) and place.split("/")[0] != ".."  # noqa: PTH117
+
+
+def _unique(images: Sequence[_NewImage]) -> list[_NewImage]:
+    """Several rows may share an image."""
+    found: dict[str, _NewImage] = {}
+    for image in images:
+        if found.setdefault(image.file, image).path != image.path:
+            raise DataError(
+                f"{found[image.file].path} and {image.path} would both be written to {image.file}; use patterns in the"
+                " competition file that give them different names"
+            )
+    return list(found.values())
+
+
+def _write_config(plan: _Plan, original: Path) -> None:
+    what = _DESCRIPTION[plan.options.method]
+    heading = (
+        f"{CONFIG_HEADER} from {original.as_posix()}: each image {what} its {plan.options.class_name}"
+        f" (boxes: {plan.boxes.name}), unchanged where there is none."
+    )
+    text = "\n".join([heading, f"#   {_train_command(plan)}", to_yaml(plan.competition.content)])
+    try:
+        is_current = plan.config.read_text(encoding="utf-8") == text
+    except (OSError, ValueError):
+        is_current = False
+    if not is_current:
+        write_text(plan.config, text)
+
+
+def _copy_edited_folds(runs: Path, slug: str, new_slug: str, console: Console) -> None:
+    """Fold files edited by the user also apply to the new competition; generated ones are the same anyway."""
+    for name, text in edited_folds(runs, slug).items():
+        is_own = re.fullmatch(rf"{slug}-[a-z]+-[0-9a-f]+\.csv", name)
+        target = runs / "folds" / f"{new_slug}{name.removeprefix(slug)}"
+        if is_own and not target.exists():
+            write_text(target, text)
+            console.print(f"{target}: copied the edited folds of {name}")
+
+
+def _train_command(plan: _Plan) -> str:
+    is_default = plan.out == Path("data") / plan.competition.slug and not os.environ.get("PODIUM_DATA")
+    data = [] if is_default else ["--data", plan.out.as_posix()]
+    return shlex.join(["podium", "train", "MEMBER.yaml", "--set", f"competition={plan.config.as_posix()}", *data])
+
+
+def _describe(plan: _Plan, stamp: Mapping[str, Any], is_current: bool) -> list[str]:
+    count = stamp[FOUND] + stamp[NOT_FOUND] + stamp[UNREADABLE]
+    what = f"{_DESCRIPTION[plan.options.method]} a {plan.options.class_name}"
+    share = f" (median: {stamp['median_share']:.1%} of the image)" if stamp.get("median_share") else ""
+    lines = [f"{plan.out}: {count:,} images, {stamp[FOUND]:,} {what}{share}"]
+    if stamp[NOT_FOUND]:
+        lines.append(f"  unchanged, no box with score >= {plan.options.threshold:g}: {stamp[NOT_FOUND]:,}")
+    if stamp[UNREADABLE]:
+        lines.append(f"  copied, cannot be read: {stamp[UNREADABLE]:,}")
+    if is_current:
+        lines.append("  nothing has changed")
+    return [*lines, f"train on it with: {_train_command(plan)}"]

@@ -174,6 +174,17 @@ def podium_in():
 
 
 @pytest.fixture(scope="session")
+def trained_detector(tmp_path_factory, podium_in):
+    """A folder with squares.yaml, its images in data, its dataset and its run, and the output of `detect train`."""
+    from boxed_images import prepare_squares
+
+    folder = prepare_squares(tmp_path_factory.mktemp("squares"))
+    result = podium_in(folder, "detect", "train", "squares.yaml", "--data", "data")
+    assert result.code == 0, result.err
+    return folder, result
+
+
+@pytest.fixture(scope="session")
 def finished_ensemble(tmp_path_factory):
     """A tiny ensemble, trained, predicted, blended and written as a CSV; one for all processes of a test session."""
     is_worker = "PYTEST_XDIST_WORKER" in os.environ

@@ -49,46 +49,46 @@ def here(tmp_path, monkeypatch):
 def make_run(here):
     """`make_run(name, missed, …)`: a trained detector that misses the boxes of the first `missed` images."""
 
-    def made(name="small", missed=0, evaluated=True, boxset=None, score=0.9, changes=None, **more):
-        boxset = boxset or boats()
+    def made(name="small", missed=0, evaluated=True, dataset=None, score=0.9, changes=None, **more):
+        dataset = dataset or boats()
         run = Run(here / "runs" / f"{name}-1a2b3c4d" / "fold0")
         run.path.mkdir(parents=True)
         content = {
             "name": name, "digest": "1a2b3c4d", "dry_run": False, "limit": None,
-            "made_of": {"labels": boxset.classes, "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
+            "made_of": {"labels": dataset.classes, "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
             "detector": DetectorSettings.model_validate(DETECTOR | (changes or {})).model_dump(mode="json"),
         }  # fmt: skip
         (here / "images.csv").write_text(
-            boxset.images.sort_values("id").astype({"turned": int}).to_csv(index=False, lineterminator="\n")
+            dataset.images.sort_values("id").astype({"rotated": int}).to_csv(index=False, lineterminator="\n")
         )
         write_json(run.path / "versions.json", {"keras": "3.13.2", "commit": "0123456789abcdef"})
         run.describe(content | more, here / "images.csv")
         run.update_state(status="trained", best=BEST)
         run.record_seconds({"training": 180, "prediction": 30})
-        search(run, boxset, missed, score)
+        search(run, dataset, missed, score)
         if evaluated:
-            evaluated_with(run, boxset, missed, score)
+            evaluated_with(run, dataset, missed, score)
         return run.path.relative_to(here)
 
     return made
 
 
-def found_in(boxset, part, missed, score):
-    ids = boxset.images["id"][boxset.images["split"] == part].tolist()
-    return detections_table([(name, boxset.classes[0], score, 0, 0, 10, 10) for name in ids[missed:]])
+def found_in(dataset, part, missed, score):
+    ids = dataset.images["id"][dataset.images["split"] == part].tolist()
+    return detections_table([(name, dataset.classes[0], score, 0, 0, 10, 10) for name in ids[missed:]])
 
 
-def search(run, boxset, missed, score):
+def search(run, dataset, missed, score):
     """Write what training leaves of the validation part."""
-    found = found_in(boxset, "validation", missed, score)
-    write_json(run.path / "validation.json", evaluate_part(boxset, found, "validation").to_json())
+    found = found_in(dataset, "validation", missed, score)
+    write_json(run.path / "validation.json", evaluate_part(dataset, found, "validation").to_json())
     write_detections(run.path / "validation_boxes.csv", found)
 
 
-def evaluated_with(run, boxset, missed, score, weights="aa"):
+def evaluated_with(run, dataset, missed, score, weights="aa"):
     """Write what `podium detect evaluate` leaves."""
-    tables = {part: found_in(boxset, part, missed, score) for part in ("validation", "test")}
-    figures = evaluate(boxset, pd.concat(tables.values(), ignore_index=True), parts=list(tables))
+    tables = {part: found_in(dataset, part, missed, score) for part in ("validation", "test")}
+    figures = evaluate(dataset, pd.concat(tables.values(), ignore_index=True), parts=list(tables))
     for part, found in tables.items():
         write_detections(run.path / "evaluation" / f"{part}.csv", found)
     write_json(run.path / "evaluation" / "figures.json", {**figures.to_json(), "weights": weights})
@@ -191,8 +191,8 @@ def test_part_option(podium, make_run):
 def test_only_images_searched_by_all_are_compared(podium, make_run):
     """The dataset was built again with more images before the second was trained, then with fewer."""
     changed = {"labels": ["Boat"], "weights": None, "rows": "aaaaaaaa", "folds": "bbbbbbbb"}
-    one = make_run("small", boxset=boats(110))
-    out = podium("compare", one, make_run("large", boxset=boats(130), made_of=changed))[1]
+    one = make_run("small", dataset=boats(110))
+    out = podium("compare", one, make_run("large", dataset=boats(130), made_of=changed))[1]
     assert "AP@0.5 on 110 images, test part" in out
     assert "note: compared on the 110 images of the test part common to both; left out: 20 of B\n" in out
     assert (
@@ -212,12 +212,12 @@ def test_changed_boxes_are_noted(podium, make_run, here):
 def test_class_without_boxes_is_noted(podium, make_run, here):
     both = boats(classes=("Boat", "Canoe"))
     write_dataset(both, here / "runs" / "boxes" / "boats")
-    out = podium("compare", make_run("small", boxset=both), make_run("large", boxset=both))[1]
+    out = podium("compare", make_run("small", dataset=both), make_run("large", dataset=both))[1]
     assert "note: no box of 'Canoe' on these images: AP is the mean over the other classes\n" in out
 
 
 def test_dry_runs_limits_and_few_images_are_noted(podium, make_run):
-    out = podium("compare", make_run("small", limit=200), make_run("large", dry_run=True, boxset=boats(8)))[1]
+    out = podium("compare", make_run("small", limit=200), make_run("large", dry_run=True, dataset=boats(8)))[1]
     assert "note: A was trained on at most 200 images (--limit)\n" in out
     assert "note: B is a dry run: its scores mean nothing\n" in out
     assert "left out: 112 of A\n" in out
@@ -285,7 +285,7 @@ def test_missing_set(podium, make_run, here):
 
 
 def test_detectors_of_different_classes(podium, make_run):
-    message = refusal(podium, make_run("small"), make_run("large", boxset=boats(classes=("Ship", "Boat"))))
+    message = refusal(podium, make_run("small"), make_run("large", dataset=boats(classes=("Ship", "Boat"))))
     assert "have different classes (1 and 2; only in one of them: 'Ship')" in message
 
 
@@ -302,7 +302,7 @@ def test_detectors_without_common_images(podium, make_run, here):
     other = boats()
     for table in (other.images, other.boxes):
         table["id"] = "x" + table["id"]
-    message = refusal(podium, make_run("small"), make_run("large", boxset=other))
+    message = refusal(podium, make_run("small"), make_run("large", dataset=other))
     assert message.startswith(
         "no image of the test part was searched by all of these runs (A 120, B 120) and is in the"
     )

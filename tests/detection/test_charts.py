@@ -1,4 +1,4 @@
-"""Charts of a training: their axes, what they name, and that nothing covers anything else."""
+"""Charts: their axes and names, and that no texts overlap."""
 
 from contextlib import contextmanager
 from itertools import combinations
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from detection_cases import boxset_of, random_case
+from detection_cases import dataset_of, random_case
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
@@ -41,7 +41,7 @@ def darknet(iterations=2000, highest=2000.0):
     )
 
 
-def figures_over(epochs, **changes):
+def metrics_over(epochs, **changes):
     values = np.linspace(0.1, 0.6, epochs) if epochs > 1 else np.array([0.1])
     return {
         "title": "boats", "epochs": list(range(1, epochs + 1)), "mean_iou": values + 0.3, "ap50": values,
@@ -75,10 +75,9 @@ def _labels_outside(axis):
     ]
 
 
-@pytest.mark.parametrize("beside", [None, darknet()])
 @pytest.mark.parametrize("epochs", [1, 2, 30, 300])
-def test_iou_and_ap_run_from_0_to_1_over_the_epochs(tmp_path, figures, epochs, beside):
-    charts.draw_iou_ap(tmp_path / "iou_ap.png", **figures_over(epochs), darknet=beside)
+def test_iou_and_ap_have_an_axis_from_0_to_1(tmp_path, figures, epochs):
+    charts.draw_iou_ap(tmp_path / "iou_ap.png", **metrics_over(epochs))
     axes = figures[0].axes[0]
     assert axes.get_ylim() == (0, 1)
     assert axes.get_xlim()[0] < 1 <= epochs < axes.get_xlim()[1]
@@ -86,27 +85,28 @@ def test_iou_and_ap_run_from_0_to_1_over_the_epochs(tmp_path, figures, epochs, b
     assert texts_that_overlap(figures[0]) == []
     best = 0.1 if epochs == 1 else 0.6
     assert names(figures[0])[:2] == [
-        f"mean IoU of hits: highest {best + 0.3:.3f} (epoch {epochs})", f"AP@0.5: highest {best:.3f} (epoch {epochs})",
+        f"mean IoU of true positives: highest {best + 0.3:.3f} (epoch {epochs})",
+        f"AP@0.5: highest {best:.3f} (epoch {epochs})",
     ]  # fmt: skip
 
 
-def test_a_gap_is_no_line_and_what_stands_alone_in_it_is_a_dot(tmp_path, figures):
+def test_nan_is_a_gap_and_an_isolated_value_a_dot(tmp_path, figures):
     iou = np.linspace(0, 1, 300)
     iou[100:200] = np.nan
     iou[150] = 0.5
-    charts.draw_iou_ap(tmp_path / "a.png", **figures_over(300, mean_iou=iou))
+    charts.draw_iou_ap(tmp_path / "a.png", **metrics_over(300, mean_iou=iou))
     line, dot = figures[0].axes[0].lines[:2]
     assert np.isnan(line.get_ydata()[100:150]).all()
     assert (dot.get_xdata().tolist(), dot.get_ydata().tolist(), dot.get_marker()) == ([151], [0.5], "o")
 
 
-def test_nothing_but_nan_and_no_epoch_at_all_are_empty_charts(tmp_path, figures):
+def test_no_values_give_empty_charts(tmp_path, figures):
     nothing = np.full(3, np.nan)
-    charts.draw_iou_ap(tmp_path / "a.png", **figures_over(3, mean_iou=nothing, ap50=nothing, ap=nothing))
+    charts.draw_iou_ap(tmp_path / "a.png", **metrics_over(3, mean_iou=nothing, ap50=nothing, ap=nothing))
     charts.draw_iou_ap(tmp_path / "b.png", title="boats", epochs=[], mean_iou=[], ap50=[], ap=[])
     charts.draw_loss(tmp_path / "c.png", title="boats", steps=[1, 2], loss=[np.nan, np.inf])
     charts.draw_loss(tmp_path / "d.png", title="boats", steps=[], loss=[])
-    assert names(figures[0]) == names(figures[1]) == ["mean IoU of hits: –", "AP@0.5: –", "AP@0.5:0.95: –"]
+    assert names(figures[0]) == names(figures[1]) == ["mean IoU of true positives: –", "AP@0.5: –", "AP@0.5:0.95: –"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png", "d.png"]
     for figure in figures:
         room = figure.axes[0].get_position()
@@ -115,7 +115,7 @@ def test_nothing_but_nan_and_no_epoch_at_all_are_empty_charts(tmp_path, figures)
 
 
 @pytest.mark.parametrize("steps", [1, 40, 3000])
-def test_the_loss_begins_at_0_and_all_of_it_is_seen(tmp_path, figures, steps):
+def test_loss_axis_starts_at_0(tmp_path, figures, steps):
     loss = 3.0 / np.arange(1, steps + 1) ** 0.2
     charts.draw_loss(tmp_path / "loss.png", title="boats", steps=np.arange(1, steps + 1), loss=loss)
     axes = figures[0].axes[0]
@@ -123,65 +123,46 @@ def test_the_loss_begins_at_0_and_all_of_it_is_seen(tmp_path, figures, steps):
     assert 3 < axes.get_ylim()[1] < 3.5
     assert axes.get_ylabel() == "loss"
     assert texts_that_overlap(figures[0]) == []
-    assert names(figures[0]) == ["loss, running median" if steps > charts.FEW else "loss"]
+    assert names(figures[0]) == ["loss, running median" if steps > charts.MAX_MARKED else "loss"]
 
 
-def test_a_few_losses_that_are_far_too_high_are_cut_off_and_told(tmp_path, figures):
+def test_extreme_losses_are_cut_off(tmp_path, figures):
     loss = np.full(1000, 0.5)
     loss[0] = 4000
     charts.draw_loss(tmp_path / "loss.png", title="boats", steps=np.arange(1000), loss=loss)
     axes = figures[0].axes[0]
     assert axes.get_ylim() == (0, 1.5)
-    assert axes.get_ylabel() == "loss (cut off; the highest is 4,000)"
+    assert axes.get_ylabel() == "loss (cut off, maximum 4,000)"
     assert np.nanmax(axes.lines[0].get_ydata()) == 0.5, "one loss moves no median"
 
 
-def test_the_running_median_follows_the_loss(tmp_path, figures):
+def test_running_median_follows_the_loss(tmp_path, figures):
     loss = np.r_[np.full(500, 2.0), np.full(500, 1.0)] + np.tile([0.1, -0.1], 500)
-    charts.draw_loss(
-        tmp_path / "loss.png", title="boats", steps=np.arange(1000), loss=loss, validation=([500, 1000], [1.8, 0.9])
-    )
+    charts.draw_loss(tmp_path / "loss.png", title="boats", steps=np.arange(1000), loss=loss)
     middle = figures[0].axes[0].lines[0].get_ydata()
     assert middle[100] == pytest.approx(2, abs=0.11)
     assert middle[900] == pytest.approx(1, abs=0.11)
-    assert names(figures[0])[-1] == "validation: lowest 0.900 (step 1,000)"
 
 
-def test_darknet_is_drawn_beside_dashed_and_along_its_own_axes(tmp_path, figures):
-    charts.draw_loss(tmp_path / "a.png", title="boats", steps=[1, 2], loss=[2.0, 1.0], darknet=darknet())
-    own, right, above = figures[0].axes
-    assert own.get_ylim()[1] < 3 < right.get_ylim()[1]
-    assert right.get_ylim()[0] == 0
-    assert "darknet's average loss" in right.get_ylabel()
-    assert above.get_xlabel() == "darknet's iteration"
-    assert above.get_xlim()[1] > 2000 > own.get_xlim()[1]
-    assert above.lines[0].is_dashed()
-    assert not own.lines[0].is_dashed()
-    charts.draw_iou_ap(tmp_path / "b.png", **figures_over(5), darknet=darknet())
-    own, above = figures[1].axes
-    assert all(line.is_dashed() for line in above.lines if line.get_linestyle() != "None")
-    assert names(figures[1])[3:] == [
-        "darknet's IoU in training, running median", "darknet's mAP@0.5: highest 0.500 (iteration 500)",
-    ]  # fmt: skip
-    assert all(texts_that_overlap(figure) == [] for figure in figures)
-
-
-def test_a_darknet_log_alone_has_a_chart_of_each_thing_it_tells(tmp_path, figures):
-    assert [path.name for path in charts.draw_log(tmp_path, "boats.log", darknet())] == ["loss.png", "iou_ap.png"]
+def test_darknet_log_has_charts_of_the_values_it_contains(tmp_path, figures):
+    assert [path.name for path in charts.draw_darknet_log(tmp_path, "boats.log", darknet())] == [
+        "loss.png",
+        "iou_ap.png",
+    ]
     assert [figure.axes[0].get_ylim()[0] for figure in figures] == [0, 0]
     assert all(texts_that_overlap(figure) == [] for figure in figures)
     bare = darknet().assign(iou=np.nan, map50=np.nan)
-    assert [path.name for path in charts.draw_log(tmp_path / "bare", "boats.log", bare)] == ["loss.png"]
+    assert [path.name for path in charts.draw_darknet_log(tmp_path / "bare", "boats.log", bare)] == ["loss.png"]
     assert [path.name for path in (tmp_path / "bare").iterdir()] == ["loss.png"]
 
 
 # Precision over recall
 
 
-def test_the_curve_of_a_class_ends_where_its_recall_does(tmp_path, figures):
+def test_curve_ends_at_the_highest_recall(tmp_path, figures):
     # One of two boxes is hit, by the only detection: precision 1 up to recall 0.5.
-    boxset = boxset_of([("a", "Boat", 0, 0, 9, 9), ("b", "Boat", 0, 0, 9, 9)], {"a": "test", "b": "test"})
-    part = evaluate_part(boxset, detections_table([("a", "Boat", 0.75, 0, 0, 9, 9)]), "test")
+    dataset = dataset_of([("a", "Boat", 0, 0, 9, 9), ("b", "Boat", 0, 0, 9, 9)], {"a": "test", "b": "test"})
+    part = evaluate_part(dataset, detections_table([("a", "Boat", 0.75, 0, 0, 9, 9)]), "test")
     charts.draw_curves(tmp_path / "curves.png", title="boats", part=part)
     axes = figures[0].axes[0]
     curve, dot = axes.lines
@@ -189,15 +170,15 @@ def test_the_curve_of_a_class_ends_where_its_recall_does(tmp_path, figures):
     assert (curve.get_xdata()[-1], curve.get_ydata()[-1]) == (0.5, 0)
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (0.5, 1)
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1))
-    assert axes.get_xlabel() == "recall (test, IoU at least 0.5; dots: from score 0.750 on)"
+    assert axes.get_xlabel() == "recall (test, IoU >= 0.5; dots: score >= 0.750)"
     assert names(figures[0]) == ["0.505  Boat"]
 
 
-def test_classes_without_boxes_have_no_curve_and_of_very_many_some_are_only_counted(tmp_path, figures):
+def test_many_classes_are_drawn_and_the_largest_named(tmp_path, figures):
     kinds = [f"Kind {number} of a name that goes on and on" for number in range(30)]
-    boxset, found = random_case(0, images=300, classes=kinds, boxes=5)
-    boxset.classes.append("Canoe")
-    charts.draw_curves(tmp_path / "a.png", title="many", part=evaluate_part(boxset, found, "test"))
+    dataset, found = random_case(0, images=300, classes=kinds, boxes=5)
+    dataset.classes.append("Canoe")
+    charts.draw_curves(tmp_path / "a.png", title="many", part=evaluate_part(dataset, found, "test"))
     named = names(figures[0])
     assert len(named) == 25
     assert named[-1] == "6 others"
@@ -206,7 +187,9 @@ def test_classes_without_boxes_have_no_curve_and_of_very_many_some_are_only_coun
     styles = {(line.get_color(), line.get_linestyle()) for line in figures[0].axes[0].lines}
     assert len(styles) >= 24
     charts.draw_curves(
-        tmp_path / "b.png", title="none", part=evaluate_part(boxset_of([], {"a": "test"}), detections_table([]), "test")
+        tmp_path / "b.png",
+        title="none",
+        part=evaluate_part(dataset_of([], {"a": "test"}), detections_table([]), "test"),
     )
     assert [text.get_text() for text in figures[1].axes[0].texts] == ["no class has a box here"]
 
@@ -214,23 +197,23 @@ def test_classes_without_boxes_have_no_curve_and_of_very_many_some_are_only_coun
 # What all have in common
 
 
-def test_names_of_any_letters_and_any_length_are_drawn(tmp_path, figures):
+def test_long_titles_and_unknown_characters_are_drawn(tmp_path, figures):
     title = "$x_1$ ночь 夜 🚗 " + "long " * 100
-    charts.draw_loss(tmp_path / "a.png", title=title, steps=[1], loss=[1], darknet=darknet())
+    charts.draw_loss(tmp_path / "a.png", title=title, steps=[1], loss=[1])
     assert figures[0].axes[0].get_title(loc="left").startswith("$x_1$ ночь ? ? long")
     assert figures[0].axes[0].get_position().width > 0.8
     assert texts_that_overlap(figures[0]) == []
 
 
-def test_the_same_figures_give_the_same_image_and_nothing_else_is_left(tmp_path):
+def test_charts_are_reproducible(tmp_path):
     for name in ("a.png", "b.png"):
-        charts.draw_iou_ap(tmp_path / name, **figures_over(5), darknet=darknet())
+        charts.draw_iou_ap(tmp_path / name, **metrics_over(5))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
     assert cv2.imread(str(tmp_path / "a.png")).shape == (650, 1118, 3)
 
 
-def test_a_chart_that_cannot_be_drawn_leaves_the_one_before(tmp_path):
+def test_failed_chart_keeps_the_previous_one(tmp_path):
     charts.draw_loss(tmp_path / "a.png", title="boats", steps=[1], loss=[1])
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises(ValueError, match="shape"):
@@ -247,7 +230,7 @@ BLIND = {
 
 
 @pytest.mark.parametrize("matrix", BLIND.values(), ids=BLIND)
-def test_the_three_colours_of_the_main_charts_differ_for_the_colour_blind(matrix):
+def test_colours_differ_for_colour_blind_people(matrix):
     seen = [np.array(matrix) @ (np.array(to_rgb(one)) ** 2.2) for one in (charts.BLUE, charts.ORANGE, charts.GREEN)]
     apart = [
         np.abs(one.clip(0, 1) ** (1 / 2.2) - other.clip(0, 1) ** (1 / 2.2)).max()

@@ -1,4 +1,4 @@
-"""Images from a server that fails in every way: asked again, checked, whole in the folder or listed as dead."""
+"""Downloads from a server that fails in every way: retried, checked, complete or listed as failed."""
 
 import base64
 import csv
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from podium.detection import downloads
-from podium.detection.downloads import TRIES, Wanted, fetch_images, write_dead
-from podium.detection.openimages_images import Address
+from podium.detection.downloads import TRIES, Download, download_images, write_failed_downloads
+from podium.detection.openimages import Address
 from podium.errors import MachineError
 
 IMAGE = cv2.imencode(".jpg", np.full((24, 32, 3), 200, np.uint8))[1].tobytes()
@@ -98,14 +98,15 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """`fetch(path, …)`: fetches these paths of the server as images of that name; gives the dead and the waits."""
+    """`fetch(path, ...)`: download these paths of the server; returns the failures and the waits before retries."""
 
-    def fetched(*paths, size=None, md5=None, at_once=4, tell=lambda done: None):
+    def fetched(*paths, size=None, md5=None, at_once=4, progress=lambda done: None):
         waits = []
         wanted = [
-            Wanted(path, tmp_path / "images" / f"{path}.jpg", (Address(server.url(path), size, md5),)) for path in paths
+            Download(path, tmp_path / "images" / f"{path}.jpg", (Address(server.url(path), size, md5),))
+            for path in paths
         ]
-        return list(fetch_images(wanted, at_once, tell, waits.append)), waits
+        return list(download_images(wanted, at_once, progress, waits.append)), waits
 
     return fetched
 
@@ -116,58 +117,58 @@ def there(tmp_path):
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def test_images_are_fetched_whole_and_their_number_told(fetch, tmp_path):
+def test_images_are_downloaded_and_progress_reported(fetch, tmp_path):
     told = []
-    dead, waits = fetch(*"abcdefghij", size=len(IMAGE), md5=MD5, tell=told.append)
-    assert (dead, waits) == ([], [])
+    failed, waits = fetch(*"abcdefghij", size=len(IMAGE), md5=MD5, progress=told.append)
+    assert (failed, waits) == ([], [])
     assert there(tmp_path) == [f"{name}.jpg" for name in "abcdefghij"]
     assert (tmp_path / "images" / "a.jpg").read_bytes() == IMAGE
     assert (told, told[-1]) == (sorted(told), 10)
 
 
 @pytest.mark.parametrize("answer", [status(500), status(503), status(429), status(408), cut_off])
-def test_what_may_pass_is_asked_for_again(fetch, server, tmp_path, answer):
+def test_temporary_failures_are_retried(fetch, server, tmp_path, answer):
     server.answers["a"] = [answer, answer]
-    dead, waits = fetch("a")
-    assert dead == []
+    failed, waits = fetch("a")
+    assert failed == []
     assert server.asked == ["a"] * 3
     assert len(waits) == 2
     assert there(tmp_path) == ["a.jpg"]
 
 
-def test_waits_grow(fetch, server, monkeypatch):
+def test_waits_grow_exponentially(fetch, server, monkeypatch):
     monkeypatch.setattr("podium.retries.random.uniform", lambda least, most: most)
     server.answers["a"] = [status(500)] * 3
     assert fetch("a")[1] == [1.0, 2.0, 4.0]
 
 
-def test_a_server_that_says_how_long_to_wait_is_obeyed(fetch, server):
+def test_retry_after_is_respected(fetch, server):
     server.answers["a"] = [status(429, Retry_After="7")]
     assert fetch("a")[1] == [7.0]
 
 
-def test_a_server_that_asks_for_hours_is_not_waited_for(fetch, server):
+def test_too_long_retry_after_fails(fetch, server):
     server.answers["a"] = [status(429, Retry_After="7200")]
-    dead, waits = fetch("a")
+    failed, waits = fetch("a")
     assert waits == []
-    assert "status 429" in dead[0].reason
+    assert "status 429" in failed[0].reason
 
 
-def test_what_goes_on_failing_is_dead(fetch, server, tmp_path):
+def test_permanent_server_error_fails_after_all_tries(fetch, server, tmp_path):
     server.answers["a"] = [status(500)] * 99
-    dead, waits = fetch("a", "b")
-    assert [(one.id, one.url, one.reason) for one in dead] == [
-        ("a", server.url("a"), f"status 500, also when asked {TRIES} times")
+    failed, waits = fetch("a", "b")
+    assert [(one.id, one.url, one.reason) for one in failed] == [
+        ("a", server.url("a"), f"status 500, after {TRIES} tries")
     ]
     assert len(waits) == TRIES - 1
     assert there(tmp_path) == ["b.jpg"]
 
 
 @pytest.mark.parametrize("number", [404, 410, 403, 401])
-def test_what_is_gone_is_not_asked_for_again(fetch, server, tmp_path, number):
+def test_client_errors_are_not_retried(fetch, server, tmp_path, number):
     server.answers["a"] = [status(number)]
-    dead, waits = fetch("a")
-    assert ([one.reason for one in dead], waits) == ([f"status {number}"], [])
+    failed, waits = fetch("a")
+    assert ([one.reason for one in failed], waits) == ([f"status {number}"], [])
     assert server.asked == ["a"]
     assert there(tmp_path) == []
 
@@ -175,61 +176,61 @@ def test_what_is_gone_is_not_asked_for_again(fetch, server, tmp_path, number):
 @pytest.mark.parametrize(
     ("content", "facts", "reason"),
     [
-        (IMAGE, {"md5": base64.b64encode(bytes(16)).decode()}, "another checksum: another image"),
-        (IMAGE, {"size": 5}, f"{len(IMAGE)} bytes, not 5: another image"),
-        (b"<html>gone</html>", {}, "no whole image"),
-        (IMAGE[: len(IMAGE) // 2], {}, "no whole image"),
-        (b"", {}, "no whole image"),
+        (IMAGE, {"md5": base64.b64encode(bytes(16)).decode()}, "wrong checksum"),
+        (IMAGE, {"size": 5}, f"expected 5 bytes, got {len(IMAGE)}"),
+        (b"<html>gone</html>", {}, "not a complete image"),
+        (IMAGE[: len(IMAGE) // 2], {}, "not a complete image"),
+        (b"", {}, "not a complete image"),
     ],
 )
-def test_another_content_is_dead(fetch, server, tmp_path, content, facts, reason):
+def test_wrong_content_fails(fetch, server, tmp_path, content, facts, reason):
     server.answers["a"] = [other(content)]
-    dead, waits = fetch("a", **facts)
-    assert ([one.reason for one in dead], waits) == ([reason], [])
+    failed, waits = fetch("a", **facts)
+    assert ([one.reason for one in failed], waits) == ([reason], [])
     assert there(tmp_path) == []
 
 
-def test_the_placeholder_of_a_removed_image_is_none(fetch, server, tmp_path):
+def test_placeholder_of_a_removed_image_fails(fetch, server, tmp_path):
     server.answers["a"] = [status(302, Location=server.url("images/photo_unavailable.png"))]
-    dead, _ = fetch("a")
-    assert dead[0].reason == "the image was removed there"
+    failed, _ = fetch("a")
+    assert failed[0].reason == "the image was removed"
     assert there(tmp_path) == []
 
 
-def test_a_server_that_stalls_is_not_waited_for_long(fetch, server, tmp_path, monkeypatch):
+def test_stalled_response_is_retried(fetch, server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "READ_SECONDS", 0.1)
     server.answers["a"] = [stalled]
-    dead, waits = fetch("a")
-    assert (dead, len(waits)) == ([], 1)
+    failed, waits = fetch("a")
+    assert (failed, len(waits)) == ([], 1)
     assert there(tmp_path) == ["a.jpg"]
 
 
-def test_an_answer_that_takes_too_long_is_asked_for_again(fetch, server, monkeypatch):
-    monkeypatch.setattr(downloads, "LONGEST_SECONDS", -1.0)
-    dead, _ = fetch("a")
-    assert dead[0].reason.startswith("the answer took too long")
+def test_too_slow_response_fails(fetch, server, monkeypatch):
+    monkeypatch.setattr(downloads, "TOTAL_SECONDS", -1.0)
+    failed, _ = fetch("a")
+    assert failed[0].reason.startswith("the response took too long")
 
 
-def test_an_answer_without_end_is_broken_off(fetch, monkeypatch):
-    monkeypatch.setattr(downloads, "LARGEST", 100)
+def test_endless_response_is_aborted(fetch, monkeypatch):
+    monkeypatch.setattr(downloads, "MAX_BYTES", 100)
     assert fetch("a")[0][0].reason == "more than 100 bytes"
 
 
-def test_the_next_address_is_tried(server, tmp_path):
+def test_next_url_is_tried(server, tmp_path):
     server.answers["a"] = [status(404)]
     path = tmp_path / "images" / "x.jpg"
     addresses = (Address(server.url("a")), Address("ftp://a/b"), Address("http://"), Address(server.url("b")))
-    assert list(fetch_images([Wanted("x", path, addresses)], 1, lambda done: None)) == []
+    assert list(download_images([Download("x", path, addresses)], 1, lambda done: None)) == []
     assert server.asked == ["a", "b"]
     assert path.read_bytes() == IMAGE
 
 
-def test_a_image_without_any_address_is_dead(tmp_path):
-    (dead,) = fetch_images([Wanted("x", tmp_path / "x.jpg", ())], 1, lambda done: None)
-    assert (dead.url, dead.reason) == ("", "no address is known")
+def test_image_without_url_fails(tmp_path):
+    (failed,) = download_images([Download("x", tmp_path / "x.jpg", ())], 1, lambda done: None)
+    assert (failed.url, failed.reason) == ("", "no URL is known")
 
 
-def test_no_more_are_asked_for_at_once_than_is_said(fetch, server):
+def test_number_of_parallel_downloads_is_limited(fetch, server):
     together, most, lock = 0, 0, threading.Lock()
     barrier = threading.Barrier(3)
 
@@ -250,23 +251,23 @@ def test_no_more_are_asked_for_at_once_than_is_said(fetch, server):
     assert most == 3
 
 
-def test_a_machine_without_a_line_says_so_once(tmp_path):
+def test_offline_machine_is_reported_once(tmp_path):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     wanted = [
-        Wanted(str(number), tmp_path / "images" / f"{number}.jpg", (Address(f"http://127.0.0.1:{port}/{number}"),))
+        Download(str(number), tmp_path / "images" / f"{number}.jpg", (Address(f"http://127.0.0.1:{port}/{number}"),))
         for number in range(200)
     ]
-    with pytest.raises(MachineError, match=r"40 images in a row could not be asked for .*; is there a line"):
-        list(fetch_images(wanted, 4, lambda done: None, lambda seconds: None))
+    with pytest.raises(MachineError, match=r"no server was reached for 40 images in a row .*; check the internet"):
+        list(download_images(wanted, 4, lambda done: None, lambda seconds: None))
     assert there(tmp_path) == []
 
 
-def test_what_stops_it_leaves_whole_images_and_no_threads(server, tmp_path):
+def test_interruption_leaves_complete_images_and_no_threads(server, tmp_path):
     names = [f"p{number}" for number in range(50)]
     server.answers = {"p20": [stalled]}
-    wanted = [Wanted(name, tmp_path / "images" / f"{name}.jpg", (Address(server.url(name)),)) for name in names]
+    wanted = [Download(name, tmp_path / "images" / f"{name}.jpg", (Address(server.url(name)),)) for name in names]
 
     def stop(done):
         if done >= 10:
@@ -274,16 +275,16 @@ def test_what_stops_it_leaves_whole_images_and_no_threads(server, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(fetch_images(wanted, 4, stop))
+        list(download_images(wanted, 4, stop))
     assert 10 <= len(there(tmp_path)) < 50
     assert all((tmp_path / "images" / name).read_bytes() == IMAGE for name in there(tmp_path))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
-def test_the_dead_are_listed_by_id(fetch, server, tmp_path):
+def test_failed_downloads_are_listed_by_id(fetch, server, tmp_path):
     server.answers = {"b": [status(404)], "a": [status(410)]}
-    dead, _ = fetch("b", "a", "c")
-    path = write_dead(dead, tmp_path)
+    failed, _ = fetch("b", "a", "c")
+    path = write_failed_downloads(failed, tmp_path)
     assert list(csv.reader(path.read_text().splitlines())) == [
         ["id", "url", "reason"],
         ["a", server.url("a"), "status 410"],

@@ -1,4 +1,4 @@
-"""What a detector is worth: figures worked by hand, and those of pycocotools and scikit-learn."""
+"""Metrics computed by hand, and compared with pycocotools and scikit-learn."""
 
 import contextlib
 import io
@@ -7,14 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from detection_cases import boxset_of, random_case
+from detection_cases import dataset_of, random_case
 from rich.console import Console
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from podium.detection import matching
 from podium.detection.average_precision import RECALLS, average_precision
 from podium.detection.detections import detections_table, write_coco_results
-from podium.detection.evaluation import choose_threshold, count, evaluate, evaluate_part
+from podium.detection.evaluation import DEFAULT_THRESHOLD, count_matches, evaluate, evaluate_part
 from podium.errors import DataError
 
 # Two boxes, four detections, in the order of their scores:
@@ -33,11 +32,15 @@ FOUND = [
 TEST = dict.fromkeys("abc", "test")
 
 
+def matches_of(dataset, found):
+    return average_precision(found, dataset.boxes, dataset.classes, dataset.images["id"].tolist()).matches
+
+
 def by_hand(**changes):
-    return evaluate_part(boxset_of(BOXES, TEST, **changes), detections_table(FOUND), "test", threshold=0.7)
+    return evaluate_part(dataset_of(BOXES, TEST, **changes), detections_table(FOUND), "test", threshold=0.7)
 
 
-def test_average_precision_is_what_a_hand_computes():
+def test_average_precision_computed_by_hand():
     part = by_hand()
     # Precision 1 at the recalls 0 … 0.5 (51 of them), 2/3 at the other 50.
     assert part.ap50 == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
@@ -45,74 +48,82 @@ def test_average_precision_is_what_a_hand_computes():
     assert part.ap == pytest.approx((7 * (51 + 50 * 2 / 3) + 3 * 51) / 101 / 10)
 
 
-def test_precision_recall_f1_and_mean_iou_are_what_a_hand_computes():
-    counted = by_hand().counted
-    assert (counted.boxes, counted.detections, counted.hits) == (2, 3, 2)
-    assert (counted.misses, counted.false_alarms) == (0, 1)
+def test_precision_recall_f1_and_mean_iou_computed_by_hand():
+    counted = by_hand().counts
+    assert (counted.boxes, counted.detections, counted.true_positives) == (2, 3, 2)
+    assert (counted.false_negatives, counted.false_positives) == (0, 1)
     assert counted.precision == pytest.approx(2 / 3)
     assert counted.recall == 1
     assert counted.f1 == pytest.approx(2 * (2 / 3 * 1) / (2 / 3 + 1))
     assert counted.mean_iou == pytest.approx((1 + 0.8) / 2)
 
 
-def test_what_is_detected_on_images_without_boxes_is_a_false_alarm_and_lowers_ap():
+def test_detections_on_images_without_boxes_are_false_positives_and_lower_ap():
     part = by_hand()
     assert part.images == 3
-    assert (part.on_empty.images, part.on_empty.false_alarms, part.on_empty.with_false_alarms) == (1, 1, 1)
-    assert part.on_empty.share == 1
-    all_of_it = evaluate_part(boxset_of(BOXES, TEST), detections_table(FOUND), "test", threshold=0.6)
-    assert all_of_it.on_empty.share == 1 / 2
-    without = evaluate_part(boxset_of(BOXES, TEST), detections_table([FOUND[0], *FOUND[2:]]), "test")
+    assert (
+        part.empty_images.images,
+        part.empty_images.false_positives,
+        part.empty_images.images_with_false_positives,
+    ) == (
+        1,
+        1,
+        1,
+    )
+    assert part.empty_images.share == 1
+    all_of_it = evaluate_part(dataset_of(BOXES, TEST), detections_table(FOUND), "test", threshold=0.6)
+    assert all_of_it.empty_images.share == 1 / 2
+    without = evaluate_part(dataset_of(BOXES, TEST), detections_table([FOUND[0], *FOUND[2:]]), "test")
     assert without.ap50 == 1 > part.ap50
 
 
-def test_a_group_box_is_neither_missed_nor_are_detections_in_it_false_alarms():
-    boxset = boxset_of([*BOXES, ("b", "Boat", 0, 0, 60, 60, True)], TEST)
-    part = evaluate_part(boxset, detections_table(FOUND), "test", threshold=0.6)
-    assert (part.counted.boxes, part.counted.detections, part.counted.hits) == (2, 3, 2)
-    assert part.classes[0].groups == 1
-    assert part.on_empty.images == 0
+def test_group_boxes_and_detections_in_them_are_ignored():
+    dataset = dataset_of([*BOXES, ("b", "Boat", 0, 0, 60, 60, True)], TEST)
+    part = evaluate_part(dataset, detections_table(FOUND), "test", threshold=0.6)
+    assert (part.counts.boxes, part.counts.detections, part.counts.true_positives) == (2, 3, 2)
+    assert part.classes[0].group_boxes == 1
+    assert part.empty_images.images == 0
     assert part.ap50 == 1
 
 
-def test_a_class_without_boxes_has_no_ap_and_is_left_out_of_the_mean():
+def test_class_without_boxes_has_no_ap_and_is_not_averaged():
     part = by_hand(classes=("Boat", "Canoe"))
     boat, canoe = part.classes
     assert math.isnan(canoe.ap50)
-    assert math.isnan(canoe.counted.recall)
-    assert math.isnan(canoe.counted.precision)
+    assert math.isnan(canoe.counts.recall)
+    assert math.isnan(canoe.counts.precision)
     assert part.ap50 == boat.ap50
-    assert part.notes() == ["test: no box of Canoe: it has no AP, and the mean is over the others"]
+    assert part.notes() == ["test: Canoe has no box, so its AP is undefined and not averaged"]
 
 
-def test_a_class_without_boxes_that_is_detected_has_only_false_alarms():
-    boxset = boxset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50, True)], TEST, ("Boat", "Canoe"))
-    part = evaluate_part(boxset, detections_table([*FOUND, ("b", "Canoe", 0.9, 0, 0, 5, 5)]), "test", threshold=0.7)
+def test_detected_class_without_boxes_has_false_positives_only():
+    dataset = dataset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50, True)], TEST, ("Boat", "Canoe"))
+    part = evaluate_part(dataset, detections_table([*FOUND, ("b", "Canoe", 0.9, 0, 0, 5, 5)]), "test", threshold=0.7)
     canoe = part.classes[1]
     assert math.isnan(canoe.ap50)
-    assert (canoe.counted.precision, canoe.counted.f1) == (0, 0)
-    assert math.isnan(canoe.counted.recall)
-    assert part.counted.precision == 2 / 4
-    assert "no box of Canoe but group boxes" in part.notes()[0]
+    assert (canoe.counts.precision, canoe.counts.f1) == (0, 0)
+    assert math.isnan(canoe.counts.recall)
+    assert part.counts.precision == 2 / 4
+    assert "Canoe has no box except group boxes" in part.notes()[0]
 
 
-def test_a_class_that_is_never_detected_has_an_ap_of_0_that_counts():
-    boxset = boxset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50)], TEST, ("Boat", "Canoe"))
-    part = evaluate_part(boxset, detections_table(FOUND), "test", threshold=0.7)
+def test_undetected_class_has_an_ap_of_0():
+    dataset = dataset_of([*BOXES, ("a", "Canoe", 0, 0, 50, 50)], TEST, ("Boat", "Canoe"))
+    part = evaluate_part(dataset, detections_table(FOUND), "test", threshold=0.7)
     boat, canoe = part.classes
     assert (canoe.ap50, canoe.ap) == (0, 0)
-    assert (canoe.counted.precision, canoe.counted.recall, canoe.counted.f1) == (0, 0, 0)
-    assert math.isnan(canoe.counted.mean_iou)
+    assert (canoe.counts.precision, canoe.counts.recall, canoe.counts.f1) == (0, 0, 0)
+    assert math.isnan(canoe.counts.mean_iou)
     assert part.ap50 == boat.ap50 / 2
-    assert part.notes() == ["test: no box of Canoe is ever hit: its AP is 0"]
+    assert part.notes() == ["test: no box of Canoe was detected, so its AP is 0"]
 
 
-def test_no_box_and_no_detection_at_all_are_told_as_unknown_and_not_as_an_error(capsys):
+def test_no_boxes_or_no_detections_are_not_an_error(capsys):
     for boxes, found in (([], []), ([], FOUND), (BOXES, [])):
-        part = evaluate_part(boxset_of(boxes, TEST), detections_table(found), "test")
+        part = evaluate_part(dataset_of(boxes, TEST), detections_table(found), "test")
         assert math.isnan(part.ap50) if not boxes else part.ap50 == 0
-        assert part.threshold == matching.DEFAULT_THRESHOLD
-        assert part.on_empty.false_alarms == (0 if boxes or not found else 4)
+        assert part.threshold == DEFAULT_THRESHOLD
+        assert part.empty_images.false_positives == (0 if boxes or not found else 4)
     assert capsys.readouterr() == ("", ""), "pycocotools prints, podium does not"
 
 
@@ -120,28 +131,28 @@ def test_no_box_and_no_detection_at_all_are_told_as_unknown_and_not_as_an_error(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_ap_is_that_of_a_direct_call_of_pycocotools_with_files(seed, tmp_path):
-    boxset, found = random_case(seed)
-    images = boxset.images["id"].tolist()
-    part = evaluate_part(boxset, found, "test")
-    theirs = direct_figures(boxset, found, images, tmp_path)
+def test_ap_equals_pycocotools_with_files(seed, tmp_path):
+    dataset, found = random_case(seed)
+    images = dataset.images["id"].tolist()
+    part = evaluate_part(dataset, found, "test")
+    theirs = direct_figures(dataset, found, images, tmp_path)
     assert (part.ap, part.ap50) == (pytest.approx(theirs[0], abs=1e-9), pytest.approx(theirs[1], abs=1e-9))
     assert 0.05 < part.ap50 < 0.95
 
 
-def direct_figures(boxset, found, images, folder):
+def direct_figures(dataset, found, images, folder):
     """As COCO's own example does: a set and results from files, all figures with their standard settings."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    boxes = boxset.boxes
+    boxes = dataset.boxes
     truth = {
         "info": {},
         "images": [{"id": number} for number in range(1, len(images) + 1)],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(boxset.classes, 1)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(dataset.classes, 1)],
         "annotations": [
             {
-                "id": number, "image_id": images.index(name) + 1, "category_id": boxset.classes.index(kind) + 1,
+                "id": number, "image_id": images.index(name) + 1, "category_id": dataset.classes.index(kind) + 1,
                 "bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top),
                 "iscrowd": int(group),
             }
@@ -151,7 +162,7 @@ def direct_figures(boxset, found, images, folder):
         ],
     }  # fmt: skip
     (folder / "truth.json").write_text(json.dumps(truth))
-    write_coco_results(folder / "found.json", found, boxset.classes, images)
+    write_coco_results(folder / "found.json", found, dataset.classes, images)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "truth.json"))
         evaluation = COCOeval(truth, truth.loadRes(str(folder / "found.json")), "bbox")
@@ -162,20 +173,20 @@ def direct_figures(boxset, found, images, folder):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_precision_and_recall_are_those_of_scikit_learn_on_the_matched_flags(seed):
+def test_precision_and_recall_equal_scikit_learn(seed):
     """scikit-learn knows no boxes that nothing found: its recalls are of those that were ever hit."""
-    boxset, found = random_case(seed)
-    matches = matching.match(found, boxset.boxes, boxset.classes, boxset.images["id"].tolist())
-    precisions, recalls, thresholds = precision_recall_curve(matches.is_hit, matches.scores)
-    ever_hit = matches.is_hit.sum() / matches.boxes.sum()
+    dataset, found = random_case(seed)
+    matches = matches_of(dataset, found)
+    precisions, recalls, thresholds = precision_recall_curve(matches.is_true_positive, matches.scores)
+    ever_hit = matches.is_true_positive.sum() / matches.boxes.sum()
     for precision, recall, threshold in zip(precisions, recalls, thresholds, strict=False):
-        counted = count(matches, threshold)
+        counted = count_matches(matches, threshold)
         assert counted.precision == pytest.approx(precision)
         assert counted.recall == pytest.approx(recall * ever_hit)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_ap_is_near_scikit_learns_where_all_boxes_are_hit_and_scores_differ(seed):
+def test_ap_with_coco_interpolation_equals_scikit_learn_precisions(seed):
     """scikit-learn takes each precision as it is, at each hit; COCO the best from there on, at 101 recalls. So COCO's
     is higher where precision rises again. By scikit-learn's precisions and COCO's rule they agree."""
     random = np.random.default_rng(seed)
@@ -183,13 +194,13 @@ def test_ap_is_near_scikit_learns_where_all_boxes_are_hit_and_scores_differ(seed
     scores = random.permutation(80) / 100
     found = [(name, kind, scores[place], *box) for place, (name, kind, *box) in enumerate(rows)]
     found += [(rows[place][0], "Boat", scores[40 + place], 50, 50, 60, 60) for place in range(40)]
-    boxset, table = boxset_of(rows, dict.fromkeys((row[0] for row in rows), "test")), detections_table(found)
-    images = boxset.images["id"].tolist()
-    matches = matching.match(table, boxset.boxes, boxset.classes, images)
-    own = average_precision(table, boxset.boxes, boxset.classes, images).ap50[0]
-    plain = average_precision_score(matches.is_hit, matches.scores)
+    dataset, table = dataset_of(rows, dict.fromkeys((row[0] for row in rows), "test")), detections_table(found)
+    images = dataset.images["id"].tolist()
+    result = average_precision(table, dataset.boxes, dataset.classes, images)
+    matches, own = result.matches, result.ap50[0]
+    plain = average_precision_score(matches.is_true_positive, matches.scores)
     assert plain < own < plain + 0.1
-    precisions, recalls, _ = precision_recall_curve(matches.is_hit, matches.scores)
+    precisions, recalls, _ = precision_recall_curve(matches.is_true_positive, matches.scores)
     best = [precisions[:-1][recalls[:-1] >= recall].max() for recall in RECALLS]
     assert own == pytest.approx(np.mean(best), abs=1e-9)
 
@@ -204,55 +215,57 @@ FOUND_IN_PARTS = [
 ]  # fmt: skip
 
 
-def test_the_threshold_is_chosen_on_validation_and_holds_for_all_parts():
-    boxset, found = boxset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
-    assert choose_threshold(boxset, found) == 0.6
-    figures = evaluate(boxset, found)
+def test_threshold_is_chosen_on_validation_for_all_parts():
+    dataset, found = dataset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
+    figures = evaluate(dataset, found)
     assert [part.part for part in figures.parts] == ["train", "validation", "test"]
     assert {part.threshold for part in figures.parts} == {figures.threshold} == {0.6}
-    assert [part.counted.f1 for part in figures.parts] == [1, 1, 0]
+    assert [part.counts.f1 for part in figures.parts] == [1, 1, 0]
     # On test 0.7 on the empty image comes before the hit: precision 1/2 at every recall.
     assert [part.ap50 for part in figures.parts] == pytest.approx([1, 1, 0.5])
-    assert figures.part("test").on_empty.false_alarms == 1
-    assert evaluate(boxset, found, threshold=0.5).part("test").counted.f1 == pytest.approx(2 / 3)
+    assert figures.part("test").empty_images.false_positives == 1
+    assert evaluate(dataset, found, threshold=0.5).part("test").counts.f1 == pytest.approx(2 / 3)
 
 
-def test_a_part_alone_has_its_own_best_threshold():
-    boxset, found = boxset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
-    assert evaluate_part(boxset, found, "test").threshold == 0.55
+def test_single_part_has_its_own_best_threshold():
+    dataset, found = dataset_of(IN_PARTS, PARTS), detections_table(FOUND_IN_PARTS)
+    assert evaluate_part(dataset, found, "test").threshold == 0.55
 
 
-def test_parts_without_images_are_left_out_and_none_at_all_is_an_error():
-    boxset, found = boxset_of(BOXES, TEST), detections_table(FOUND)
-    assert [part.part for part in evaluate(boxset, found).parts] == ["test"]
-    with pytest.raises(DataError, match="The set boats has no image in train; expected at least one"):
-        evaluate(boxset, found, parts=["train"])
+def test_parts_without_images_are_left_out():
+    dataset, found = dataset_of(BOXES, TEST), detections_table(FOUND)
+    assert [part.part for part in evaluate(dataset, found).parts] == ["test"]
+    with pytest.raises(DataError, match="the dataset boats has no image in train; choose another --part"):
+        evaluate(dataset, found, parts=["train"])
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("z", "Boat", 0.5, 0, 0, 1, 1), r"1 detections are of an image that the set boats lacks \(first: 'z'\)"),
-        (("a", "Ship", 0.5, 0, 0, 1, 1), r"1 detections are of a class that the set boats lacks \(first: 'Ship'\)"),
+        (("z", "Boat", 0.5, 0, 0, 1, 1), r"1 detections have an image that is not in the dataset boats \(first: 'z'\)"),
+        (
+            ("a", "Ship", 0.5, 0, 0, 1, 1),
+            r"have a class that is not in the dataset boats \(first: 'Ship'\)",
+        ),
     ],
 )
-def test_what_was_detected_by_another_detector_is_an_error(row, message):
+def test_detections_of_another_dataset_are_reported(row, message):
     with pytest.raises(DataError, match=message):
-        evaluate(boxset_of(BOXES, TEST), detections_table([*FOUND, row]))
+        evaluate(dataset_of(BOXES, TEST), detections_table([*FOUND, row]))
 
 
 # As JSON and as a table
 
 
-def test_all_figures_are_json_and_unknown_ones_are_null():
-    content = evaluate(boxset_of(BOXES, TEST, ("Boat", "Canoe")), detections_table(FOUND), 0.7).to_json()
+def test_metrics_as_json_with_null_for_nan():
+    content = evaluate(dataset_of(BOXES, TEST, ("Boat", "Canoe")), detections_table(FOUND), 0.7).to_json()
     again = json.loads(json.dumps(content, allow_nan=False))
     test = again["parts"]["test"]
-    assert (again["threshold"], test["images"], test["boxes"], test["hits"]) == (0.7, 3, 2, 2)
+    assert (again["threshold"], test["images"], test["boxes"], test["true_positives"]) == (0.7, 3, 2, 2)
     assert test["classes"]["Canoe"]["ap50"] is None
     assert test["classes"]["Boat"]["f1"] == pytest.approx(0.8)
-    assert test["on_images_without_boxes"] == {
-        "images": 1, "false_alarms": 1, "with_false_alarms": 1, "share_of_false_alarms": 1.0,
+    assert test["images_without_boxes"] == {
+        "images": 1, "false_positives": 1, "images_with_false_positives": 1, "share_of_false_positives": 1.0,
     }  # fmt: skip
 
 
@@ -262,14 +275,14 @@ def lines(table, width=100):
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def test_the_parts_stand_beside_each_other():
-    figures = evaluate(boxset_of(IN_PARTS, PARTS, ("Boat", "Canoe")), detections_table(FOUND_IN_PARTS))
+def test_table_has_a_column_per_part():
+    figures = evaluate(dataset_of(IN_PARTS, PARTS, ("Boat", "Canoe")), detections_table(FOUND_IN_PARTS))
     told = lines(figures.table())
     assert told[0].split() == ["train", "validation", "test"]
     assert told[1].split() == ["AP@0.5", "1.000", "1.000", "0.500"]
-    assert told[3].split() == ["from", "score", "0.600", "on:", "precision", "1.000", "1.000", "0.000"]
-    assert told[6].split() == ["mean", "IoU", "of", "hits", "1.000", "1.000", "–"]
-    assert told[10].split()[-4:] == ["0", "0", "1", "(100%)"]
+    assert told[3].split() == ["at", "score", ">=", "0.600:", "precision", "1.000", "1.000", "0.000"]
+    assert told[6].split() == ["mean", "IoU", "of", "true", "positives", "1.000", "1.000", "–"]
+    assert told[9].split()[-4:] == ["0", "0", "1", "(100%)"]
     by_class = lines(figures.class_table())
     assert by_class[1].split() == ["class"] + 3 * ["train", "validation", "test"]
     assert by_class[2].split()[:7] == ["Boat", "1.000", "1.000", "0.500", "1.000", "1.000", "0.000"]

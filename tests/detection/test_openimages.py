@@ -1,4 +1,4 @@
-"""The tables of Open Images: boxes of some classes out of many rows, images, addresses; and what is wrong in them."""
+"""The tables of Open Images, and errors in them."""
 
 import csv
 import random
@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from podium.detection import openimages
-from podium.detection.openimages import read_boxes, read_class_codes, wanted_codes
-from podium.detection.openimages_images import (
+from podium.detection.openimages import (
     UNKNOWN,
     Address,
     KnownImage,
     addresses_of,
-    ids_at_random,
+    ids_in_random_order,
     read_addresses,
+    read_boxes,
+    read_class_codes,
     read_images,
     transfer_list,
+    wanted_codes,
 )
-from podium.detection.places import exact_patterns, places_of
+from podium.detection.openimages_build import expand_patterns, find_images
 from podium.errors import DataError
 
 HEADER = (
@@ -73,16 +75,16 @@ def refusal(call, *arguments):
 # Boxes
 
 
-def test_a_box_is_read_with_its_corners_and_flags(table):
-    found = read_boxes(table(row(), row(code="/m/0k4j")), CODES)
-    assert found.rows == 2
-    assert found.boxes.to_dict("records") == [
+def test_box_has_corners_and_flags(table):
+    boxes, rows = read_boxes(table(row(), row(code="/m/0k4j")), CODES)
+    assert rows == 2
+    assert boxes.to_dict("records") == [
         {"id": "000002b66c9c498e", "class": "Boat", "left": 0.1, "top": 0.2, "right": 0.5, "bottom": 0.6,
          "occluded": False, "truncated": True, "group": False, "depiction": False, "inside": False},
     ]  # fmt: skip
 
 
-def test_a_block_at_a_time_gives_what_the_whole_gives(table, monkeypatch):
+def test_block_size_does_not_change_the_result(table, monkeypatch):
     chance = random.Random(7)
     codes = [*CODES, "/m/0k4j", "/m/019jdx", "/m/01"]
     rows = [row(f"{number:016x}", chance.choice(codes), f"0.{number:04},0.9,0.1,0.8") for number in range(500)]
@@ -94,11 +96,11 @@ def test_a_block_at_a_time_gives_what_the_whole_gives(table, monkeypatch):
     ]
     for size in (300, 997, 1 << 20):
         monkeypatch.setattr(openimages, "BLOCK", size)
-        boxes = read_boxes(path, CODES).boxes
+        boxes = read_boxes(path, CODES)[0]
         assert [(id_, f"{left:.4f}") for id_, left in zip(boxes["id"], boxes["left"], strict=True)] == expected
 
 
-def test_progress_is_told_to_the_last_byte(table, monkeypatch):
+def test_progress_reaches_the_file_size(table, monkeypatch):
     monkeypatch.setattr(openimages, "BLOCK", 200)
     path, told = table(*[row()] * 20), []
     read_boxes(path, CODES, told.append)
@@ -107,47 +109,47 @@ def test_progress_is_told_to_the_last_byte(table, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_other_line_ends_a_missing_last_one_and_quotes_change_nothing(table, end):
+def test_line_ends_and_quotes_do_not_matter(table, end):
     path = table(row(), row(code='"/m/0ph39"'), row("00a"), end=end)
     path.write_bytes(path.read_bytes().removesuffix(end.encode()))
-    boxes = read_boxes(path, CODES).boxes
+    boxes = read_boxes(path, CODES)[0]
     assert list(boxes["class"]) == ["Boat", "Canoe", "Boat"]
     assert list(boxes["id"]) == ["000002b66c9c498e", "000002b66c9c498e", "00a"]
 
 
-def test_columns_may_stand_in_another_order(table):
+def test_columns_may_be_in_another_order(table):
     header = "LabelName,ImageID,XMax,XMin,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside"
-    boxes = read_boxes(table("/m/019jd,00a,0.5,0.1,0.2,0.6,1,0,0,0,0", header=header), CODES).boxes
+    boxes = read_boxes(table("/m/019jd,00a,0.5,0.1,0.2,0.6,1,0,0,0,0", header=header), CODES)[0]
     assert (boxes["left"][0], boxes["right"][0], boxes["occluded"][0]) == (0.1, 0.5, True)
 
 
-def test_a_comma_in_quotes_is_no_end_of_a_field(table):
-    boxes = read_boxes(table('00a,"x,y",/m/019jd,1,0.1,0.5,0.2,0.6,0,0,0,0,0,-1,-1'), CODES).boxes
+def test_quoted_field_may_contain_a_comma(table):
+    boxes = read_boxes(table('00a,"x,y",/m/019jd,1,0.1,0.5,0.2,0.6,0,0,0,0,0,-1,-1'), CODES)[0]
     assert list(boxes["id"]) == ["00a"]
 
 
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        (row(sides="0.1,abc,0.2,0.6"), "line 3: XMax is a number from 0 to 1: got 'abc'"),
-        (row(sides="nan,0.5,0.2,0.6"), "line 3: XMin is a number from 0 to 1: got 'nan'"),
-        (row(sides="0.1,0.5,0.2,inf"), "line 3: YMax is a number from 0 to 1: got 'inf'"),
-        (row(sides=",0.5,0.2,0.6"), "line 3: XMin is a number from 0 to 1: got ''"),
-        (row(flags="0,2,0,0,0"), "line 3: IsTruncated is 1, 0 or -1: got '2'"),
-        (row(id_="../../etc/passwd"), "line 3: '../../etc/passwd' is no id of an image"),
-        (row(id_=""), "line 3: '' is no id of an image"),
-        (row() + ",7", "line 3: expected 15 fields, as in the header: got 16"),
-        ("00a,xclick,/m/019jd,1,0.1", "line 3: expected 15 fields, as in the header: got 5"),
-        ("00a", "line 3: expected 15 fields: got 1"),
-        ("", "line 3: expected 15 fields: got "),
+        (row(sides="0.1,abc,0.2,0.6"), "line 3: XMax: expected a number from 0 to 1, got 'abc'"),
+        (row(sides="nan,0.5,0.2,0.6"), "line 3: XMin: expected a number from 0 to 1"),
+        (row(sides="0.1,0.5,0.2,inf"), "line 3: YMax: expected a number from 0 to 1"),
+        (row(sides=",0.5,0.2,0.6"), "line 3: XMin: expected a number from 0 to 1, got ''"),
+        (row(flags="0,2,0,0,0"), "line 3: IsTruncated: expected 1, 0 or -1"),
+        (row(id_="../../etc/passwd"), "line 3: expected an image id such as 000002b66c9c498e, got '../../etc/passwd'"),
+        (row(id_=""), "line 3: expected an image id such as 000002b66c9c498e, got ''"),
+        (row() + ",7", "line 3: expected 15 fields, as in the header, got 16"),
+        ("00a,xclick,/m/019jd,1,0.1", "line 3: expected 15 fields, as in the header, got 5"),
+        ("00a", "line 3: expected 15 fields, as in the header, got 1"),
+        ("", "line 3: expected 15 fields, as in the header, got 1"),
     ],
 )
-def test_a_malformed_row_is_told_with_its_line(table, bad, told):
+def test_malformed_row_is_reported_with_its_line(table, bad, told):
     path = table(row(), bad, row())
     assert f"{path}, {told}" in refusal(read_boxes, path, CODES)
 
 
-def test_the_line_is_right_beyond_the_first_block(table, monkeypatch):
+def test_line_number_is_right_after_the_first_block(table, monkeypatch):
     monkeypatch.setattr(openimages, "BLOCK", 300)
     path = table(*[row()] * 40, row(flags="0,2,0,0,0"), *[row()] * 9)
     assert f"{path}, line 42: " in refusal(read_boxes, path, CODES)
@@ -155,26 +157,26 @@ def test_the_line_is_right_beyond_the_first_block(table, monkeypatch):
 
 @pytest.mark.parametrize(
     ("header", "told"),
-    [("ImageID,LabelName", "lacks the column XMin, YMin"), ("", "got nothing"), ("<html>", "got <html>")],
+    [("ImageID,LabelName", "missing column XMin, YMin"), ("", "got nothing"), ("<html>", "got <html>")],
 )
-def test_what_is_no_table_of_boxes_is_told(table, header, told):
+def test_other_table_is_reported(table, header, told):
     assert told in refusal(read_boxes, table(header=header), CODES)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     for read in (lambda path: read_boxes(path, CODES), read_class_codes, lambda path: read_images(path, {"a"})):
-        assert f"{tmp_path / 'none.csv'} is not there; download it" in refusal(read, tmp_path / "none.csv")
+        assert f"{tmp_path / 'none.csv'} is missing; download it" in refusal(read, tmp_path / "none.csv")
 
 
-def test_what_has_no_lines_is_no_table(table, monkeypatch):
+def test_file_without_lines_is_reported(table, monkeypatch):
     monkeypatch.setattr(openimages, "BLOCK", 1_000)
-    assert "longer than any row" in refusal(read_boxes, table("x" * 5_000), CODES)
+    assert "too long for a table row" in refusal(read_boxes, table("x" * 5_000), CODES)
 
 
 # Classes
 
 
-def test_a_first_line_that_is_a_class_is_one_and_a_heading_is_none(tmp_path):
+def test_header_of_the_class_file_is_optional(tmp_path):
     path = tmp_path / "classes.csv"
     path.write_text('/m/019jd,Boat\n/m/01lsmm,"Scissors, large"\n')
     assert read_class_codes(path) == {"Boat": "/m/019jd", "Scissors, large": "/m/01lsmm"}
@@ -182,20 +184,20 @@ def test_a_first_line_that_is_a_class_is_one_and_a_heading_is_none(tmp_path):
     assert read_class_codes(path) == {"Boat": "/m/019jd"}
 
 
-def test_names_are_exact_and_the_nearest_is_told(tmp_path):
+def test_unknown_class_is_reported_with_the_nearest_name(tmp_path):
     path = tmp_path / "classes.csv"
     known = {"Boat": "1", "Canoe": "2", "Car": "3"}
     assert wanted_codes({"vessel": ["Boat", "Canoe"]}, known, path) == {"1": "vessel", "2": "vessel"}
     told = refusal(wanted_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
-    assert "has no class 'boat'; did you mean 'Boat'?; nor 'Canoo'; did you mean 'Canoe'?" in told
+    assert "no class 'boat'; did you mean 'Boat'?; no class 'Canoo'; did you mean 'Canoe'?" in told
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"), ("a,Boat\nb,Boat\n", "stands twice"),
+    [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"), ("a,Boat\nb,Boat\n", "duplicate class 'Boat'"),
      ("a,Boat,c\n", "line 1: expected a code")],
 )  # fmt: skip
-def test_malformed_classes_are_told(tmp_path, text, told):
+def test_malformed_class_file_is_reported(tmp_path, text, told):
     path = tmp_path / "classes.csv"
     path.write_text(text)
     assert told in refusal(read_class_codes, path)
@@ -204,7 +206,7 @@ def test_malformed_classes_are_told(tmp_path, text, told):
 # Images and their addresses
 
 
-def test_a_image_is_known_with_its_turn_and_its_addresses(images):
+def test_image_table_has_rotations_and_urls(images):
     path = images(
         image_row("a", "https://a/1_o.jpg", 7, MD5, "https://a/1_z.jpg", "90.0"),
         image_row("b", rotation="nan", title='says ""hello"",\nand goes'),
@@ -213,26 +215,26 @@ def test_a_image_is_known_with_its_turn_and_its_addresses(images):
     )
     known = read_images(path, {"a", "b", "c", "d"})
     assert known["a"] == KnownImage("train", Address("https://a/1_o.jpg", 7, MD5), "https://a/1_z.jpg", 90)
-    assert [known[id_].turn for id_ in "bcd"] == [UNKNOWN, UNKNOWN, 270]
+    assert [known[id_].rotation for id_ in "bcd"] == [UNKNOWN, UNKNOWN, 270]
     assert set(read_images(path, {"c", "elsewhere"})) == {"c"}
 
 
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        (image_row("b", rotation="45"), "line 3: Rotation is 0, 90, 180, 270 or nan: got '45'"),
-        (image_row("b", "https://a/2", "many"), "line 3: a size is a number of bytes: got 'many'"),
-        (image_row("b", "https://a/2", 7, "short"), "line 3: an MD5 in base64 is 24 letters: got 'short'"),
-        ("b,train", "line 3: expected 12 fields, as in the header: got 2"),
-        (image_row("b") + ",more", "line 3: expected 12 fields, as in the header: got 13"),
+        (image_row("b", rotation="45"), "line 3: Rotation: expected 0, 90, 180, 270 or nan, got '45'"),
+        (image_row("b", "https://a/2", "many"), "line 3: expected a size in bytes, got 'many'"),
+        (image_row("b", "https://a/2", 7, "short"), "line 3: expected an MD5 checksum in base64, got 'short'"),
+        ("b,train", "line 3: expected 12 fields, as in the header, got 2"),
+        (image_row("b") + ",more", "line 3: expected 12 fields, as in the header, got 13"),
     ],
 )
-def test_a_malformed_image_is_told_with_its_line(images, bad, told):
+def test_malformed_image_row_is_reported_with_its_line(images, bad, told):
     path = images(image_row("a"), bad, image_row("c"))
     assert told in refusal(read_images, path, {"a", "b", "c"})
 
 
-def test_a_turned_image_does_not_come_from_a_thumbnail():
+def test_rotated_image_is_not_downloaded_from_a_thumbnail():
     addresses = (Address("https://a/o.jpg", 5, MD5), "https://a/z.jpg")
     wanted = ["thumbnail", "original", "https://mirror/{subset}/{id}.jpg"]
     upright, turned = KnownImage("test", *addresses, 0), KnownImage("test", *addresses, 90)
@@ -244,14 +246,14 @@ def test_a_turned_image_does_not_come_from_a_thumbnail():
     ]  # fmt: skip
 
 
-def test_a_listed_address_comes_first_and_each_once():
+def test_listed_url_comes_first_without_duplicates():
     known = KnownImage("test", Address("https://a/o.jpg", 5, MD5))
     listed = Address("https://b/o.jpg", 5, MD5)
     assert addresses_of("x", known, listed, ["original"]) == (listed, Address("https://a/o.jpg", 5, MD5))
     assert addresses_of("x", known, Address("https://a/o.jpg"), ["original"]) == (Address("https://a/o.jpg"),)
 
 
-def test_lists_of_addresses_are_matched_by_the_originals_name_or_the_id(tmp_path):
+def test_url_list_is_matched_by_original_name_or_id(tmp_path):
     path = tmp_path / "part0.tsv"
     path.write_text(
         f"TsvHttpData-1.0\nhttps://new/3/15611_o.jpg\t9\t{MD5}\nhttps://new/b.jpg\t8\t{MD5}\nhttps://new/no.jpg\t1\tx\n"
@@ -267,45 +269,45 @@ def test_lists_of_addresses_are_matched_by_the_originals_name_or_the_id(tmp_path
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("https://a/b.jpg\n", "does not begin with TsvHttpData-1.0"),
-        ("TsvHttpData-1.0\nhttps://a/b.jpg\tx\ty\n", "line 2: a size is a number"),
-        ("TsvHttpData-1.0\nhttps://a/b.jpg\t1\t2\t3\n", "line 2: expected an address, a size and a checksum"),
+        ("https://a/b.jpg\n", "expected a list of URLs that begins with TsvHttpData-1.0"),
+        ("TsvHttpData-1.0\nhttps://a/b.jpg\tx\ty\n", "line 2: expected a size in bytes"),
+        ("TsvHttpData-1.0\nhttps://a/b.jpg\t1\t2\t3\n", "line 2: expected a URL, a size and a checksum"),
     ],
 )
-def test_a_malformed_list_of_addresses_is_told(tmp_path, text, told):
+def test_malformed_url_list_is_reported(tmp_path, text, told):
     path = tmp_path / "part0.tsv"
     path.write_text(text)
     assert told in refusal(read_addresses, [path], {"b": KnownImage()}, lambda done: None)
 
 
-def test_a_transfer_list_is_sorted_by_address():
+def test_transfer_list_is_sorted_by_url():
     text = transfer_list([Address("https://b/1", 5, MD5), Address("https://a/2", 7, MD5)])
     assert text == f"TsvHttpData-1.0\nhttps://a/2\t7\t{MD5}\nhttps://b/1\t5\t{MD5}\n"
 
 
-def test_a_random_order_stays_when_images_are_added(images):
+def test_random_order_does_not_change_when_images_are_added(images):
     some = images(*[image_row(f"{number:03}") for number in range(0, 60, 2)])
-    before = list(ids_at_random(some, 42, {"004"}))
+    before = list(ids_in_random_order(some, 42, {"004"}))
     assert len(before) == 29
     assert before != sorted(before)
-    after = list(ids_at_random(images(*[image_row(f"{number:03}") for number in range(60)]), 42, {"004"}))
+    after = list(ids_in_random_order(images(*[image_row(f"{number:03}") for number in range(60)]), 42, {"004"}))
     assert [id_ for id_ in after if id_ in before] == before
-    assert list(ids_at_random(some, 43, {"004"})) != before
+    assert list(ids_in_random_order(some, 43, {"004"})) != before
 
 
 # Places
 
 
-def test_images_are_found_in_the_first_place_that_has_them(tmp_path):
+def test_first_existing_file_of_an_image_is_found(tmp_path):
     for name in ("train/0/a.jpg", "train/1/b.jpg", "test/b.jpg", "test/c.jpeg", "train/0/ab.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    patterns = exact_patterns(["train/*/{id}.jpg", "test/{id}.jpg", "nowhere/{id}.jpg"], tmp_path)
+    patterns = expand_patterns(["train/*/{id}.jpg", "test/{id}.jpg", "nowhere/{id}.jpg"], tmp_path)
     assert patterns == ["train/0/{id}.jpg", "train/1/{id}.jpg", "test/{id}.jpg", "nowhere/{id}.jpg"]
-    assert places_of({"a", "b", "c"}, patterns, tmp_path) == {"a": "train/0/a.jpg", "b": "train/1/b.jpg"}
+    assert find_images({"a", "b", "c"}, patterns, tmp_path) == {"a": "train/0/a.jpg", "b": "train/1/b.jpg"}
 
 
-def test_a_class_without_any_box_leaves_an_empty_table(table):
-    boxes = read_boxes(table(row()), {"/m/0ph39": "Canoe"}).boxes
+def test_class_without_boxes_gives_an_empty_table(table):
+    boxes = read_boxes(table(row()), {"/m/0ph39": "Canoe"})[0]
     assert boxes.empty
     assert boxes["left"].dtype == np.float64

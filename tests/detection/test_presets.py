@@ -1,4 +1,4 @@
-"""A detector on a preset of KerasHub: what is read of it, and what is built without it."""
+"""Detectors on KerasHub presets: what is read from them, and building without them."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ def answers(model, images=IMAGES):
     return [keras.ops.convert_to_numpy(answer) for answer in model(images, training=False).values()]
 
 
-def test_images_are_scaled_as_the_image_converter_says():
+def test_images_are_scaled_by_the_image_converter():
     images = np.array([[[[0, 100, 255]]]], np.uint8)
     scaled = keras.ops.convert_to_numpy(PresetScaling(SCALE, OFFSET)(images))
     np.testing.assert_allclose(scaled[0, 0, 0], [0 * 0.01 - 1, 100 * 0.02, 255 * 0.04 + 2], rtol=1e-6)
@@ -60,7 +60,7 @@ def test_scaling_is_saved_with_a_model():
     assert (again.scale, again.offset) == (SCALE, None)
 
 
-def test_features_are_the_presets_own_of_images_scaled_once(resnet):
+def test_features_equal_those_of_the_preset(resnet):
     encoder = build_detector(settings_of(resnet), 2, 64).backbone.image_encoder
     own = keras_hub.models.ResNetBackbone.from_preset(str(resnet))
     expected = keras.Model(own.input, [own.pyramid_outputs[f"P{level}"] for level in (3, 4, 5)])(SCALED)
@@ -69,7 +69,7 @@ def test_features_are_the_presets_own_of_images_scaled_once(resnet):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_retinanets_pyramid_comes_along(retinanet):
+def test_retinanet_keeps_its_pyramid(retinanet):
     pyramid = build_detector(settings_of(retinanet, levels=6), 2, 64).backbone
     own = keras_hub.models.RetinaNetBackbone.from_preset(str(retinanet))
     mine, theirs = pyramid(IMAGES), own(SCALED)
@@ -78,8 +78,8 @@ def test_a_retinanets_pyramid_comes_along(retinanet):
         np.testing.assert_allclose(mine[level], theirs[level], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("save", [save_resnet, save_retinanet])
-def test_it_is_built_again_without_the_preset(save, tmp_path):
+@pytest.mark.parametrize("save", [save_resnet, pytest.param(save_retinanet, marks=pytest.mark.slow)])
+def test_detector_is_built_again_without_the_preset(save, tmp_path):
     settings, recipe, weights = settings_of(tmp_path / "p", levels=6), tmp_path / "b.json", tmp_path / "w.weights.h5"
     save(tmp_path / "p")
     keras.utils.clear_session()
@@ -97,22 +97,22 @@ def test_it_is_built_again_without_the_preset(save, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{}", '{"backbone": {}}', "[", "[]"])
-def test_a_recipe_that_is_gone_or_damaged_is_one_line(content, resnet, tmp_path):
+def test_missing_or_damaged_recipe_is_one_line(content, resnet, tmp_path):
     if content is not None:
         (tmp_path / "backbone.json").write_text(content)
-    with pytest.raises(RunError, match=r"backbone\.json.* run folder away [^\n]*$"):
+    with pytest.raises(RunError, match=r"backbone\.json.* run folder away and train again$"):
         build_detector(settings_of(resnet), 2, 64, pretrained=False, recipe=tmp_path / "backbone.json")
 
 
-@pytest.mark.parametrize("save", [save_resnet, save_retinanet])
-def test_precision_is_the_runs_and_not_the_presets(save, tmp_path):
+@pytest.mark.parametrize("save", [save_resnet, pytest.param(save_retinanet, marks=pytest.mark.slow)])
+def test_precision_is_that_of_the_run(save, tmp_path):
     with precision_of("mixed_bfloat16"):
         model = build_detector(settings_of(save(tmp_path / "p"), levels=6), 2, 64)
     assert {layer.compute_dtype for layer in model.features.layers[1:]} == {"bfloat16"}
     assert {weight.dtype for weight in model.features.weights} == {"float32"}
 
 
-def test_the_end_of_it_learns_by_its_layers_names_and_batchnorm_is_held(resnet):
+def test_unfreeze_by_layer_name_with_frozen_batchnorm(resnet):
     model = build_detector(settings_of(resnet), 2, 64)
     unfreeze(model.features, Unfreeze(from_="stack3"), freeze_batchnorm=True)
     learning = {layer.name for layer in model.features.layers if layer.trainable_weights}
@@ -121,7 +121,7 @@ def test_the_end_of_it_learns_by_its_layers_names_and_batchnorm_is_held(resnet):
         unfreeze(model.features, Unfreeze(from_="conv5"), freeze_batchnorm=True)
 
 
-def test_batchnorm_within_a_layer_is_held_too():
+def test_batchnorm_within_a_layer_is_frozen_too():
     block = keras_hub.src.models.efficientnet.mbconv.MBConvBlock(4, 4, expand_ratio=2)
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, block(inputs))
@@ -156,24 +156,24 @@ def without_pyramid(folder):
     keras_hub.models.ViTBackbone((16, 16, 3), 4, 1, 1, 4, 4).save_to_preset(str(folder))
 
 
-SERVES = "P3, P4 and P5, as presets of CSPNet, DenseNet, EfficientNet, ResNet and RetinaNet have"
+EXPECTED = "expected a preset of CSPNet, DenseNet, EfficientNet, ResNet or RetinaNet, which have features P3, P4 and P5"
 
 
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        (without_converter, "has no image converter, which says how its images are scaled: save that beside it"),
+        (without_converter, "has no image converter, so the scaling of its images is unknown"),
         (without_weights, "cannot be read ("),
         (cut_short, "cannot be read ("),
         (of_a_strange_class, "cannot be read ("),
         (lambda folder: folder.mkdir(), "cannot be read ("),
         (lambda folder: None, "cannot be read ("),
-        (save_text_model, SERVES),
-        (without_pyramid, SERVES),
-        (save_retinanet, "is a RetinaNet of levels 3 to 6, and this detector's are 3 to 5: set levels to 6"),
+        (save_text_model, EXPECTED),
+        (without_pyramid, EXPECTED),
+        (save_retinanet, "is a RetinaNet with levels 3 to 6, but this detector has levels 3 to 5; set levels: 6"),
     ],
 )
-def test_a_folder_that_does_not_serve_is_one_line(write, told, tmp_path):
+def test_unsupported_preset_folder_is_one_line(write, told, tmp_path):
     write(tmp_path / "preset")
     with pytest.raises(PodiumError) as caught:
         build_detector(settings_of(tmp_path / "preset"), 2, 64, recipe=tmp_path / "backbone.json")
@@ -187,12 +187,12 @@ def test_a_folder_that_does_not_serve_is_one_line(write, told, tmp_path):
     [
         ("resnet_50_imagnet", "did you mean 'resnet_50_imagenet'?"),
         ("retinanet_resnet50_coco", "did you mean 'retinanet_resnet50_fpn_coco'?"),
-        ("bert_base_en", f"KerasHub's preset bert_base_en does not serve: a detector needs features {SERVES}"),
-        ("dinov2_small", "dinov2_small does not serve"),
-        ("mine", "for the folder of that name say ./mine"),
+        ("bert_base_en", f"KerasHub's preset bert_base_en is not supported; {EXPECTED}"),
+        ("dinov2_small", "dinov2_small is not supported"),
+        ("mine", "for the folder of that name use ./mine"),
     ],
 )
-def test_names_are_looked_at_before_anything_is_fetched(name, told, tmp_path, monkeypatch):
+def test_names_are_checked_before_a_download(name, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", None)
     Path("mine").mkdir()
@@ -203,26 +203,28 @@ def test_names_are_looked_at_before_anything_is_fetched(name, told, tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["resnet_50_imagenet", "kaggle://keras/resnet/keras/x", "hf://ada/resnet"])
-def test_no_internet_is_one_line(name, monkeypatch):
+def test_failed_download_is_one_line(name, monkeypatch):
     def unreachable(place):
         assert place == name
         raise ConnectionError("Failed to resolve a host\nand more")
 
     monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", unreachable)
-    with pytest.raises(WeightsError, match=r"cannot be had \(Failed to resolve a host\); two ways out: .*[^\n]$"):
+    with pytest.raises(
+        WeightsError, match=r"cannot be downloaded \(Failed to resolve a host\); connect to the internet once .*[^\n]$"
+    ):
         build_detector(settings_of(name), 2, 64)
 
 
-def test_a_place_at_kaggle_is_found_where_it_is_mounted(tmp_path, monkeypatch):
+def test_preset_on_kaggle_is_found_where_it_is_mounted(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(tmp_path))
     place = settings_of("kaggle-dataset:ada/nets/tiny")
-    with pytest.raises(WeightsError, match=r"is not mounted: looked for .*/datasets/ada/nets/tiny and .*/nets/tiny;"):
+    with pytest.raises(WeightsError, match=r"is not mounted: looked in .*/datasets/ada/nets/tiny and .*/nets/tiny;"):
         build_detector(place, 2, 64)
     save_resnet(tmp_path / "datasets/ada/nets/tiny")
     build_detector(place, 2, 64)
 
 
-def test_a_preset_is_kept_whole_for_kernels_without_internet(retinanet, tmp_path):
+def test_preset_is_saved_for_kernels_without_internet(retinanet, tmp_path):
     save_preset(PresetSettings(preset=str(retinanet)), tmp_path / "kept")
     one, other = (
         build_detector(settings_of(place, levels=6), 2, 64).backbone for place in (retinanet, tmp_path / "kept")

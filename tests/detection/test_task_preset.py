@@ -1,4 +1,4 @@
-"""A detector on a preset goes on, and is asked, where the preset is gone."""
+"""A detector on a preset is resumed and used without the preset."""
 
 import shutil
 
@@ -18,19 +18,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def boxset(folder):
+def dataset(folder):
     return draw_set(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("save", "steps"),
     [(save_resnet, 2), (save_retinanet, 4)],
     ids=["in the first stage", "in the second, of a RetinaNet"],
 )
-def test_stopped_and_gone_on_without_the_preset_ends_as_if_it_had_not_been(save, steps, folder, boxset, tmp_path):
+def test_training_resumed_without_the_preset_equals_an_uninterrupted_one(save, steps, folder, dataset, tmp_path):
     def task(run):
         settings = detector(backbone={"preset": str(tmp_path / "preset")}, levels=6)
-        return task_of(folder, boxset, settings, recipe=run.recipe)
+        return task_of(folder, dataset, settings, recipe=run.recipe)
 
     save(tmp_path / "preset")
     whole, run = started(tmp_path / "whole"), started(tmp_path / "stopped")
@@ -43,21 +44,22 @@ def test_stopped_and_gone_on_without_the_preset_ends_as_if_it_had_not_been(save,
     assert run.history.read_bytes() == whole.history.read_bytes()
 
 
-def test_what_was_begun_without_its_recipe_does_not_go_on(folder, boxset, tmp_path):
+@pytest.mark.slow
+def test_training_does_not_resume_without_its_recipe(folder, dataset, tmp_path):
     settings = detector(backbone={"preset": str(save_resnet(tmp_path / "preset"))})
     run = started(tmp_path)
-    stopped(run, [stage()], 1, task_of(folder, boxset, settings, recipe=run.recipe))
+    stopped(run, [stage()], 1, task_of(folder, dataset, settings, recipe=run.recipe))
     run.recipe.unlink()
-    with pytest.raises(RunError, match=r"backbone\.json, which says how the preset's backbone is built, is missing"):
-        fit(run, [stage()], task_of(folder, boxset, settings, recipe=run.recipe))
+    with pytest.raises(RunError, match=r"backbone\.json, the description of the preset's backbone, is missing"):
+        fit(run, [stage()], task_of(folder, dataset, settings, recipe=run.recipe))
 
 
-def test_the_presets_weights_are_what_a_training_begins_with(folder, boxset, tmp_path):
+def test_training_starts_with_the_weights_of_the_preset(folder, dataset, tmp_path):
     """Statistics of BatchNormalization too: only random weights take those of the first images."""
     from keras_hub.models import ResNetBackbone
 
     settings = detector(backbone={"preset": str(save_resnet(tmp_path / "preset"))})
-    model = task_of(folder, boxset, settings, recipe=tmp_path / "backbone.json").build(64, pretrained=True)
+    model = task_of(folder, dataset, settings, recipe=tmp_path / "backbone.json").build(64, pretrained=True)
     own = ResNetBackbone.from_preset(str(tmp_path / "preset"))
     assert len(model.features.weights) == len(own.weights)
     for mine, theirs in zip(model.features.weights, own.weights, strict=True):

@@ -1,4 +1,4 @@
-"""A competition of cut-out images, made of another: with known boxes, and with a detector of its own."""
+"""Cropping the images of a competition, with known boxes and with a detector."""
 
 import csv
 import shutil
@@ -8,14 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from boxed_images import draw_set
-from test_detect import DETECTOR
 
 from podium.config.loading import load_competition, load_member
 from podium.data.folds import make_folds
 from podium.data.images import read_image
 from podium.data.table import read_rows
-from podium.detection.dataset import write_dataset
 from podium.detection.detections import detections_table
 
 COMPETITION = "configs/competition.yaml"
@@ -65,18 +62,18 @@ def names_in(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_image_is_cut_and_the_last_is_whole(tiny, crop, tmp_path):
+def test_images_are_cropped_to_their_boxes(tiny, crop, tmp_path):
     ended = crop("--margin", 0)
     assert ended.code == 0, ended.err
-    assert "32 images, 31 of them cut to a Square" in ended.out
-    assert "whole, since none was found from score 0.3 on: 1" in ended.out
+    assert "32 images, 31 cropped to a Square" in ended.out
+    assert "unchanged, no box with score >= 0.3: 1" in ended.out
     assert ended.out.splitlines()[-1] == (
         "train on it with: podium train MEMBER.yaml --set competition=cut/competition.yaml --data cut"
     )
     rows = crops_of(tmp_path / "cut")
-    assert [row["cut"] for row in rows] == ["found"] * 31 + ["whole"]
+    assert [row["result"] for row in rows] == ["found"] * 31 + ["not_found"]
     assert rows[0] | {"left": "", "top": "", "right": "", "bottom": ""} == {
-        "id": "0000.jpg", "file": "train/0/0000.jpg", "cut": "found", "class": "Square", "score": "0.9",
+        "id": "0000.jpg", "file": "train/0/0000.jpg", "result": "found", "class": "Square", "score": "0.9",
         "left": "", "top": "", "right": "", "bottom": "",
     }  # fmt: skip
     assert rows[-1]["right"] == "40"
@@ -89,7 +86,7 @@ def test_every_image_is_cut_and_the_last_is_whole(tiny, crop, tmp_path):
     assert read_image(tmp_path / "cut" / rows[-1]["file"]).shape == (40, 40, 3)
 
 
-def test_the_new_competition_has_the_same_rows_in_the_same_folds(tiny, crop, tmp_path):
+def test_new_competition_has_the_same_rows_and_folds(tiny, crop, tmp_path):
     assert crop().code == 0
     before, after = load_competition(tiny.config), load_competition(tmp_path / "cut" / "competition.yaml")
     assert after.slug == "tiny-squares-cropped"
@@ -103,12 +100,12 @@ def test_the_new_competition_has_the_same_rows_in_the_same_folds(tiny, crop, tmp
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_changed_table_of_folds_goes_along(tiny, crop, tmp_path):
+def test_edited_folds_are_copied(tiny, crop, tmp_path):
     before = load_competition(tiny.config)
     folds = make_folds(before, read_rows(before, tiny.folder), tmp_path / "runs").path
     changed = folds.read_text().replace(",0\n", ",7\n")
     folds.write_text(changed)
-    assert "as a person has changed them" in crop().out
+    assert "copied the edited folds" in crop().out
     after = load_competition(tmp_path / "cut" / "competition.yaml")
     made = make_folds(after, read_rows(after, tmp_path / "cut"), tmp_path / "runs")
     assert made.path.read_text() == changed
@@ -116,13 +113,13 @@ def test_a_changed_table_of_folds_goes_along(tiny, crop, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["cut/competition.yaml", "../cut/competition.yaml"])
-def test_a_member_takes_it_by_a_path_from_here_or_from_its_own_file(tiny, crop, tmp_path, monkeypatch, where):
+def test_member_finds_the_new_competition_by_either_path(tiny, crop, tmp_path, monkeypatch, where):
     assert crop().code == 0
     monkeypatch.chdir(tmp_path)
     assert load_member(tiny.member(), [f"competition={where}"]).competition.slug == "tiny-squares-cropped"
 
 
-def test_a_member_trains_on_it_by_the_command_that_is_told(tiny, crop, tmp_path, podium_in):
+def test_printed_train_command_works(tiny, crop, tmp_path, podium_in):
     told = crop("--size", 16).out.splitlines()[-1].removeprefix("train on it with: podium ").split()
     told[told.index("MEMBER.yaml")] = str(tiny.member())
     ended = podium_in(tmp_path, *told, "--dry-run")
@@ -130,7 +127,7 @@ def test_a_member_trains_on_it_by_the_command_that_is_told(tiny, crop, tmp_path,
     assert "tiny-squares, cropped: 24 images to train on, 8 to predict" in ended.out
 
 
-def test_it_is_made_once_and_anew_when_anything_has_changed(tiny, crop, tmp_path):
+def test_folder_is_written_again_only_if_something_has_changed(tiny, crop, tmp_path):
     crop()
     first = (tmp_path / "cut" / "crops.json").read_bytes(), (tmp_path / "cut" / "train").stat().st_ino
     assert "nothing has changed" in crop().out
@@ -155,7 +152,7 @@ def test_it_is_made_once_and_anew_when_anything_has_changed(tiny, crop, tmp_path
     ("how", "slug"),
     [("blur", "tiny-squares-blurred"), ("grey", "tiny-squares-greyed"), ("black", "tiny-squares-blacked")],
 )
-def test_the_background_alone_is_changed(tiny, crop, tmp_path, how, slug):
+def test_only_the_background_is_changed(tiny, crop, tmp_path, how, slug):
     assert crop("--how", how, "--config", "configs/other.yaml").code == 0
     assert load_competition(tmp_path / "configs" / "other.yaml").slug == slug
     assert not (tmp_path / "cut" / "competition.yaml").exists()
@@ -167,7 +164,7 @@ def test_the_background_alone_is_changed(tiny, crop, tmp_path, how, slug):
         assert abs(int(corner.mean()) - {"grey": 128, "black": 0}[how]) < 3
 
 
-def test_boxes_may_be_called_by_the_end_of_a_path_or_without_the_ending(tiny, crop, tmp_path):
+def test_table_may_name_images_by_the_end_of_their_path(tiny, crop, tmp_path):
     table = pd.read_csv(tmp_path / "boxes.csv")
     table["id"] = [name.split("/")[-1].removesuffix(".jpg") for name in table["id"]]
     table.loc[0, "id"] = "0/0000.jpg"
@@ -175,11 +172,11 @@ def test_boxes_may_be_called_by_the_end_of_a_path_or_without_the_ending(tiny, cr
     table.loc[len(table)] = ["stranger", "Square", 0.5, 0, 0, 4, 4]
     table.to_csv(tmp_path / "ends.csv", index=False)
     ended = crop(boxes="ends.csv")
-    assert "31 of them cut to a Square" in ended.out
-    assert "ends.csv: 1 images are none of this competition's" in ended.out
+    assert "31 cropped to a Square" in ended.out
+    assert "ends.csv: 1 images are not in this competition" in ended.out
 
 
-def test_extra_sources_and_zips_and_folders_of_classes_come_along(make_tiny_competition, tmp_path, crop):
+def test_extra_sources_and_class_folders_are_included(make_tiny_competition, tmp_path, crop):
     tiny = make_tiny_competition(tmp_path)
     table = with_boxes(tiny)
     outside = tmp_path / "elsewhere"
@@ -208,7 +205,7 @@ def test_extra_sources_and_zips_and_folders_of_classes_come_along(make_tiny_comp
     assert read_image(tmp_path / "cut" / "extra-1" / "3" / "more.jpg").shape == (9, 9, 3)
 
 
-def test_images_of_zips_are_cut_like_any(make_tiny_competition, tmp_path, crop):
+def test_images_from_zips_are_cropped(make_tiny_competition, tmp_path, crop):
     shown = with_boxes(make_tiny_competition(tmp_path / "shown"))
     make_tiny_competition(tmp_path / "zipped", zipped=True)
     for name in ("data", "configs"):
@@ -219,7 +216,7 @@ def test_images_of_zips_are_cut_like_any(make_tiny_competition, tmp_path, crop):
     assert len(crops_of(tmp_path / "cut")) == 32
 
 
-def test_a_image_that_cannot_be_read_is_an_error_or_is_left_as_it_is(tiny, crop, tmp_path):
+def test_unreadable_image_is_an_error_or_copied(tiny, crop, tmp_path):
     (tiny.folder / "train" / "0" / "0000.jpg").write_bytes(b"no image")
     ended = crop()
     assert (ended.code, ended.err.count("\n")) == (1, 1)
@@ -227,11 +224,11 @@ def test_a_image_that_cannot_be_read_is_an_error_or_is_left_as_it_is(tiny, crop,
     assert not (tmp_path / "cut").exists()
     tiny.change(on_bad_image="skip")
     ended = crop()
-    assert "copied, since they cannot be read: 1" in ended.out
+    assert "copied, cannot be read: 1" in ended.out
     assert (tmp_path / "cut" / "train" / "0" / "0000.jpg").read_bytes() == b"no image"
 
 
-def test_a_turned_image_is_cut_upright(tiny, crop, tmp_path):
+def test_rotated_image_is_cropped_upright(tiny, crop, tmp_path):
     """EXIF says: turn it by a quarter. So the 60 × 20 pixels of the file are an image of 20 × 60."""
     lying = np.full((20, 60, 3), 90, np.uint8)
     lying[:, :20] = (30, 30, 230)  # BGR: red at the left comes to the top
@@ -252,19 +249,19 @@ def test_a_turned_image_is_cut_upright(tiny, crop, tmp_path):
 @pytest.mark.parametrize(
     ("boxes", "more", "told"),
     [
-        (None, ["--class", "Sqare"], "boxes.csv knows no class 'Sqare'; did you mean 'Square'?"),
+        (None, ["--class", "Sqare"], "boxes.csv has no class 'Sqare'; did you mean 'Square'?"),
         ("a.jpg,Square,1,0,0,9,9\n", [], "boxes.csv has boxes of other images, such as 'a.jpg'"),
-        ("0000.jpg,Square,1,0,0,90,9\n", [], "for train/0/0000.jpg, which has 40 × 40 pixels"),
+        ("0000.jpg,Square,1,0,0,90,9\n", [], "train/0/0000.jpg has 40 × 40 pixels"),
         (
             "0000.jpg,Square,1,0,0,9,9\n0001,Ring,1,0,0,9,9\n",
             [],
-            "say with --class which one; expected one of Ring, Sq",
+            "choose one with --class; expected one of Ring, Sq",
         ),
-        ("", [], "boxes.csv holds no box"),
-        ("0000.jpg,Square,2,0,0,9,9\n", [], "boxes.csv, line 2: score 2 is not from 0 to 1"),
+        ("", [], "boxes.csv has no boxes"),
+        ("0000.jpg,Square,2,0,0,9,9\n", [], "boxes.csv, line 2: score: expected a score from 0 to 1, got 2.0"),
     ],
 )
-def test_boxes_that_do_not_fit_are_one_line(tiny, crop, tmp_path, boxes, more, told):
+def test_invalid_boxes_are_one_line(tiny, crop, tmp_path, boxes, more, told):
     if boxes is not None:
         (tmp_path / "boxes.csv").write_text("id,class,score,left,top,right,bottom\n" + boxes)
     before = names_in(tmp_path)
@@ -274,28 +271,28 @@ def test_boxes_that_do_not_fit_are_one_line(tiny, crop, tmp_path, boxes, more, t
     assert {name for name in names_in(tmp_path) - before if not name.endswith(".lock")} == set()
 
 
-def test_only_what_this_command_has_made_is_replaced(tiny, crop, tmp_path):
+def test_only_own_files_are_replaced(tiny, crop, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("mine")
-    assert "not of podium detect crop" in crop(out="mine").err
-    assert "holds the images to be cropped" in crop(out="data").err
+    assert "was not written by podium detect crop" in crop(out="mine").err
+    assert "contains the original images" in crop(out="data").err
     assert crop().code == 0
     (tmp_path / "cut" / "note.txt").write_text("mine")
-    assert "cut holds note.txt, which podium detect crop has not made" in crop("--margin", 0.2).err
+    assert "cut contains note.txt, which podium detect crop has not written" in crop("--margin", 0.2).err
     (tmp_path / "cut" / "note.txt").unlink()
     (tmp_path / "mine.yaml").write_text("slug: mine\n")
-    assert "mine.yaml is there, and not of podium detect crop" in crop("--config", "mine.yaml").err
+    assert "mine.yaml exists and was not written by podium detect crop" in crop("--config", "mine.yaml").err
     assert (tmp_path / "mine.yaml").read_text() == "slug: mine\n"
 
 
-def test_a_broken_off_one_leaves_what_was_there(tiny, crop, tmp_path, monkeypatch):
+def test_failed_command_keeps_the_previous_folder(tiny, crop, tmp_path, monkeypatch):
     assert crop().code == 0
     before = {name: (tmp_path / "cut" / name).read_bytes() for name in names_in(tmp_path / "cut")}
 
     def full(*_):
         raise OSError(28, "No space left on device", "0000.jpg")
 
-    monkeypatch.setattr("podium.detection.cropping.encoded", full)
+    monkeypatch.setattr("podium.detection.cropping.encode_image", full)
     assert "No space left on device" in crop("--margin", 0.3).err
     assert {name: (tmp_path / "cut" / name).read_bytes() for name in names_in(tmp_path / "cut")} == before
     assert not list(tmp_path.glob(".cropping*"))
@@ -307,25 +304,23 @@ def test_a_broken_off_one_leaves_what_was_there(tiny, crop, tmp_path, monkeypatc
      ["--boxes", "b.csv", "--margin", "-1"], ["--boxes", "b.csv", "--how", "cut"],
      ["--boxes", "b.csv", "--set", "seed=1"]],
 )  # fmt: skip
-def test_wrong_usage_of_crop_ends_with_2(tiny, crop, more):
+def test_wrong_usage_exits_with_2(tiny, crop, more):
     assert crop(*more, boxes=None).code == 2
 
 
-# With a detector.
+# With a detector
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory, podium_in):
-    """A detector trained on squares, and a competition of its images: Red, or Blue, or to be told."""
-    folder = tmp_path_factory.mktemp("searched")
-    boxset = draw_set(folder / "data")
-    write_dataset(boxset, folder / "runs" / "boxes" / "squares")
-    (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR))
-    names = boxset.images["file"].tolist()
+@pytest.fixture
+def with_detector(trained_detector, tmp_path):
+    """A copy of the trained detector, and a competition of its images."""
+    folder = tmp_path / "detector"
+    shutil.copytree(trained_detector[0], folder)
+    names = sorted(path.name for path in (folder / "data").glob("*.png"))
     rows = [f"{name},{'Red' if number % 2 == 0 else 'Blue'}" for number, name in enumerate(names[:12])]
     (folder / "data" / "train.csv").write_text("\n".join(["Id,Category", *rows, ""]))
-    asked = [f"{name},Red" for name in names[12:]]
-    (folder / "data" / "sample-submission.csv").write_text("\n".join(["Id,Category", *asked, ""]))
+    test_rows = [f"{name},Red" for name in names[12:]]
+    (folder / "data" / "sample-submission.csv").write_text("\n".join(["Id,Category", *test_rows, ""]))
     content = {
         "slug": "red-or-blue",
         "train": {"table": "train.csv", "images": "{id}"},
@@ -335,8 +330,6 @@ def searched(tmp_path_factory, podium_in):
         "folds": {"kind": "stratified", "count": 2},
     }
     (folder / "competition.yaml").write_text(yaml.safe_dump(content))
-    ended = podium_in(folder, "detect", "train", "squares.yaml", "--data", "data")
-    assert ended.code == 0, ended.err
     return folder
 
 
@@ -345,62 +338,59 @@ def crop_with(folder, podium_in, *more):
     return podium_in(folder, "detect", "crop", "competition.yaml", "--detector", "squares.yaml", *common, *more)
 
 
-def test_a_detector_finds_the_boxes_and_what_it_found_is_remembered(searched, podium_in, monkeypatch):
-    ended = crop_with(searched, podium_in)
+class FakeDetector:
+    """Detects the right half of each image, and fails in the call of this number."""
+
+    def __init__(self, fails_at=None):
+        self.calls, self.fails_at = 0, fails_at
+
+    def detect(self, images, cache, console):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise OSError(5, "Input/output error")
+        return detections_table(
+            (image_id, "Red", 0.9, width / 2, 0, width, height)
+            for image_id, (height, width) in zip(images.ids, images.shapes, strict=True)
+        )
+
+
+def test_detections_of_a_trained_detector_are_cached(with_detector, podium_in):
+    ended = crop_with(with_detector, podium_in)
     assert ended.code == 0, ended.err
-    assert "squares: searching 18 images" in ended.out
-    assert "nothing has changed" in crop_with(searched, podium_in).out
-    again = crop_with(searched, podium_in, "--margin", "0.4")
+    assert "squares: detecting objects in 18 images" in ended.out
+    assert "nothing has changed" in crop_with(with_detector, podium_in).out
+    again = crop_with(with_detector, podium_in, "--margin", "0.4")
     assert again.code == 0
-    assert "searching" not in again.out
+    assert "detecting" not in again.out
     assert "nothing has changed" not in again.out
 
 
-def test_a_search_that_was_broken_off_goes_on_where_it_was(searched, podium_in, monkeypatch):
-    from podium.detection.inference import TrainedDetector
-
-    monkeypatch.setattr("podium.detection.crop_search.AT_A_TIME", 5)
-    find, calls = TrainedDetector.find, []
-
-    def twice(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise OSError(5, "Input/output error")
-        return find(*arguments)
-
-    monkeypatch.setattr(TrainedDetector, "find", twice)
-    assert "Input/output error" in crop_with(searched, podium_in, "--margin", "0.2").err
-    ended = crop_with(searched, podium_in, "--margin", "0.2")
+def test_interrupted_detection_resumes(with_detector, podium_in, monkeypatch):
+    fake = FakeDetector(fails_at=3)
+    monkeypatch.setattr("podium.workflows.detect_crop.IMAGES_AT_A_TIME", 5)
+    monkeypatch.setattr("podium.detection.detector_run.TrainedDetector.load", lambda self: fake)
+    assert "Input/output error" in crop_with(with_detector, podium_in, "--margin", "0.2").err
+    ended = crop_with(with_detector, podium_in, "--margin", "0.2")
     assert ended.code == 0, ended.err
-    assert "searching 8 images (10 were searched before)" in ended.out
+    assert "detecting objects in 8 images (10 are cached)" in ended.out
 
 
-def test_a_wide_image_is_searched_and_cut_as_a_wide_one(searched, podium_in, monkeypatch, tmp_path):
-    from podium.detection.inference import TrainedDetector
-
-    def find(self, asked, cache, console):
-        """In each image its right half."""
-        return detections_table(
-            (name, "Red", 0.9, width / 2, 0, width, height)
-            for name, (height, width) in zip(asked.ids, asked.shapes, strict=True)
-        )
-
-    monkeypatch.setattr(TrainedDetector, "find", find)
-    shutil.copytree(searched, tmp_path / "wide")
-    image = tmp_path / "wide" / "data" / "000.png"
+def test_wide_image_is_cropped_with_its_shape(with_detector, podium_in, monkeypatch):
+    monkeypatch.setattr("podium.detection.detector_run.TrainedDetector.load", lambda self: FakeDetector())
+    image = with_detector / "data" / "000.png"
     cv2.imwrite(str(image), cv2.resize(cv2.imread(str(image)), (128, 32)))
-    ended = crop_with(tmp_path / "wide", podium_in, "--margin", "0", "--no-square")
+    ended = crop_with(with_detector, podium_in, "--margin", "0", "--no-square")
     assert ended.code == 0, ended.err
-    row = crops_of(tmp_path / "wide" / "cut")[0]
+    row = crops_of(with_detector / "cut")[0]
     assert [row[corner] for corner in ("left", "top", "right", "bottom")] == ["64", "0", "128", "32"]
-    assert (read_image(tmp_path / "wide" / "cut" / "000.png") == read_image(image)[:, 64:]).all()
+    assert (read_image(with_detector / "cut" / "000.png") == read_image(image)[:, 64:]).all()
 
 
-def test_a_detector_that_is_not_trained_or_knows_no_such_class_is_one_line(searched, podium_in):
-    for more, told in (
-        (["--class", "Rot"], "squares knows no class 'Rot'"),
+def test_untrained_detector_or_unknown_class_is_one_line(with_detector, podium_in):
+    for more, message in (
+        (["--class", "Rot"], "squares has no class 'Rot'"),
         (["--set", "seed=5"], "run podium detect train"),
     ):
-        ended = crop_with(searched, podium_in, *more)
+        ended = crop_with(with_detector, podium_in, *more)
         assert (ended.code, ended.err.count("\n")) == (1, 1)
-        assert told in ended.err
+        assert message in ended.err

@@ -1,4 +1,4 @@
-"""A detector on a preset of KerasHub, on the command line."""
+"""Detectors on KerasHub presets, on the command line."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,8 @@ def alone(prepared, tmp_path):
     return Path(shutil.copytree(prepared, tmp_path / "alone"))
 
 
-def test_trained_gone_on_with_in_a_further_stage_and_asked_without_the_preset(alone, podium_in):
+@pytest.mark.slow
+def test_trained_resumed_with_another_stage_and_used_without_the_preset(alone, podium_in):
     train = ("detect", "train", "squares.yaml", "--data", "data")
     first = podium_in(alone, *train)
     assert first.code == 0, first.err
@@ -55,13 +56,13 @@ def test_trained_gone_on_with_in_a_further_stage_and_asked_without_the_preset(al
     assert (evaluated.code, "AP@0.5" in evaluated.out) == (0, True), evaluated.err
     shutil.rmtree(alone / "preset")
     found = podium_in(alone, "detect", "predict", "squares.yaml", "data", "--threshold", 0.0)
-    assert (found.code, (alone / "found" / "boxes.csv").is_file()) == (0, True), found.err
+    assert (found.code, (alone / "detections" / "boxes.csv").is_file()) == (0, True), found.err
     gone = podium_in(alone, *train)
     assert (gone.code, gone.err.count("\n")) == (1, 1)
-    assert "no preset of KerasHub in preset; give a folder that save_to_preset wrote" in gone.err
+    assert "no KerasHub preset in preset; expected a folder written by save_to_preset" in gone.err
 
 
-def test_another_content_of_the_folder_is_another_run(alone):
+def test_changed_preset_is_another_run(alone):
     from podium.detection.config import PresetSettings, fingerprint
 
     settings = PresetSettings(preset=str(alone / "preset"))
@@ -72,7 +73,7 @@ def test_another_content_of_the_folder_is_another_run(alone):
     assert fingerprint("squares", settings) != before
 
 
-def test_a_dry_run_takes_something_of_its_own_for_a_preset_that_is_not_here(alone, podium_in):
+def test_dry_run_replaces_a_preset_that_has_to_be_downloaded(alone, podium_in):
     ended = podium_in(
         alone,
         "detect",
@@ -85,7 +86,7 @@ def test_a_dry_run_takes_something_of_its_own_for_a_preset_that_is_not_here(alon
         "backbone.preset=resnet_50_imagenet",
     )
     assert ended.code == 0, ended.err
-    assert "SmallResNet stands in for the preset resnet_50_imagenet" in ended.out
+    assert "SmallResNet instead of the preset resnet_50_imagenet" in ended.out
     (run,) = alone.glob("runs/squares-*/fold0")
     assert Run(run).is_trained
     assert not Run(run).recipe.exists()
@@ -94,15 +95,15 @@ def test_a_dry_run_takes_something_of_its_own_for_a_preset_that_is_not_here(alon
 @pytest.mark.parametrize(
     ("preset", "told"),
     [
-        ("./data", "squares: no preset of KerasHub in data"),
-        ("./nowhere", "squares: no preset of KerasHub in nowhere"),
-        ("./text", "the preset ./text does not serve: a detector needs features P3, P4 and P5"),
+        ("./data", "squares: no KerasHub preset in data"),
+        ("./nowhere", "squares: no KerasHub preset in nowhere"),
+        ("./text", "preset ./text is not supported; expected a preset of"),
         ("resnet_50_imagnet", "did you mean 'resnet_50_imagenet'?"),
-        ("kaggle-dataset:ada/nets/tiny", "is not mounted: looked for"),
+        ("kaggle-dataset:ada/nets/tiny", "is not mounted: looked in"),
         ("kaggle-dataset:ada", "backbone.preset: expected kaggle-dataset:<owner>/<slug>/<folder>"),
     ],
 )
-def test_what_cannot_serve_is_one_line(preset, told, alone, podium_in):
+def test_unsupported_preset_is_one_line(preset, told, alone, podium_in):
     save_text_model(alone / "text")
     ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--set", f"backbone.preset={preset}")
     assert ended.code == 1

@@ -1,16 +1,26 @@
-"""Squares on noise, with their boxes: the smallest set that a detector can learn."""
+"""Squares on noise, with their boxes: a dataset that a tiny detector can learn."""
 
 import cv2
 import numpy as np
 import pandas as pd
+import yaml
 
 from podium.config.stage import Stage
 from podium.detection.config import DetectorSettings
-from podium.detection.dataset import BoxDataset
+from podium.detection.dataset import BoxDataset, write_dataset
 from podium.detection.task import DetectionTask, ImagesWithBoxes
 
 CLASSES = ["Red", "Blue"]
 COLOURS = {"Red": (220, 30, 30), "Blue": (30, 30, 220)}
+STAGE = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3}
+DETECTOR = {
+    "slug": "squares",
+    "source": "yolo",
+    "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False},
+    "levels": 5,
+    "head": {"layers": 1},
+    "augmentation": ["HorizontalFlip"],
+}
 
 
 def draw_set(folder, train=12, validation=6, empty=1, size=64):
@@ -33,7 +43,7 @@ def draw_set(folder, train=12, validation=6, empty=1, size=64):
     return BoxDataset(
         "squares",
         CLASSES,
-        pd.DataFrame(images, columns=["id", "file", "width", "height", "turned", "split"]),
+        pd.DataFrame(images, columns=["id", "file", "width", "height", "rotated", "split"]),
         pd.DataFrame(
             boxes,
             columns=["id", "class", "left", "top", "right", "bottom", "occluded", "truncated", "group", "depiction"],
@@ -42,23 +52,21 @@ def draw_set(folder, train=12, validation=6, empty=1, size=64):
     )
 
 
+def prepare_squares(folder):
+    """Images, their dataset and a detector file."""
+    write_dataset(draw_set(folder / "data"), folder / "runs" / "boxes" / "squares")
+    (folder / "squares.yaml").write_text(yaml.safe_dump(DETECTOR | {"stages": [STAGE]}))
+    return folder
+
+
 def detector(**changes):
-    content = {
-        "slug": "squares",
-        "source": "yolo",
-        "backbone": {"name": "SmallResNet", "weights": "none", "alpha": 0.25, "freeze_batchnorm": False},
-        "levels": 5,
-        "head": {"layers": 1},
-        "augmentation": ["HorizontalFlip"],
-    }
-    return DetectorSettings.model_validate(content | changes)
+    return DetectorSettings.model_validate(DETECTOR | changes)
 
 
 def stage(**changes):
-    content = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 64, "learning_rate": 1e-3}
-    return Stage.model_validate(content | changes)
+    return Stage.model_validate(STAGE | changes)
 
 
-def task_of(folder, boxset, settings=None, **options):
-    parts = [ImagesWithBoxes.of(boxset, part, folder, folder) for part in ("train", "validation")]
-    return DetectionTask(settings or detector(), boxset, *parts, **options)
+def task_of(folder, dataset, settings=None, **options):
+    parts = [ImagesWithBoxes.of(dataset, part, folder, folder) for part in ("train", "validation")]
+    return DetectionTask(settings or detector(), dataset, *parts, **options)

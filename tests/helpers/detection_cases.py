@@ -1,4 +1,4 @@
-"""Sets of boxes and detections that a person can draw, and random ones."""
+"""Small datasets and detections, and random ones."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from podium.detection.dataset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, BoxDat
 from podium.detection.detections import detections_table
 
 
-def boxset_of(boxes, images, classes=("Boat",), slug="boats"):
+def dataset_of(boxes, images, classes=("Boat",), slug="boats"):
     """`boxes` are (id, class, left, top, right, bottom) or with True at the end for a group; `images` id: part."""
     table = pd.DataFrame(
         [[*box[:6], False, False, bool(box[6:] and box[6]), False] for box in boxes], columns=list(BOX_COLUMNS)
@@ -35,7 +35,7 @@ def random_case(seed, images=30, classes=("Boat", "Canoe"), boxes=3, extra=4, pa
         for _ in range(random.integers(0, extra)):
             found.append((name, classes[random.integers(len(classes))], _score(random), *_box(random)))
     order = random.permutation(len(found))
-    return boxset_of(rows, split, classes), detections_table([found[place] for place in order])
+    return dataset_of(rows, split, classes), detections_table([found[place] for place in order])
 
 
 def _box(random):

@@ -121,9 +121,9 @@ def test_set_of_boxes_is_packed_with_the_detectors_modules_only(detector):
 
 
 def test_set_of_boxes_with_rotated_images_is_not_packed(detector):
-    boxset = draw_set(detector.parent / "data")
-    boxset.images.loc[0, "turned"] = True
-    write_dataset(boxset, detector.parent / "runs" / "boxes" / "squares")
+    dataset = draw_set(detector.parent / "data")
+    dataset.images.loc[0, "rotated"] = True
+    write_dataset(dataset, detector.parent / "runs" / "boxes" / "squares")
     assert "1 of its images were rotated" in bundle_of(detector).boxes.reason
 
 
@@ -141,9 +141,9 @@ def test_set_of_boxes_that_makes_the_script_too_large_is_not_packed(detector, mo
 
 
 def test_image_names_that_look_like_keys_are_packed(detector):
-    boxset = draw_set(detector.parent / "data")
-    boxset.images.loc[0, "file"] = f"{KEY}.png"
-    write_dataset(boxset, detector.parent / "runs" / "boxes" / "squares")
+    dataset = draw_set(detector.parent / "data")
+    dataset.images.loc[0, "file"] = f"{KEY}.png"
+    write_dataset(dataset, detector.parent / "runs" / "boxes" / "squares")
     assert KEY in packed_files(bundle_of(detector))["boxes/squares/images.csv"]
 
 

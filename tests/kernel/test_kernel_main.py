@@ -68,8 +68,8 @@ def member_kernel(kernel, tiny_competition):
 
 @pytest.fixture
 def detector_kernel(kernel):
-    boxset = draw_set(kernel.mounted / "datasets" / "ada" / "squares")
-    write_dataset(boxset, kernel.unpacked / "boxes" / "squares")
+    dataset = draw_set(kernel.mounted / "datasets" / "ada" / "squares")
+    write_dataset(dataset, kernel.unpacked / "boxes" / "squares")
     settings = detector(data_at_kaggle="kaggle-dataset:ada/squares", stages=[stage()])
     (kernel.configs / "squares.yaml").write_text(settings.model_dump_json())
     return kernel

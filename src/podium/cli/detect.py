@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -135,8 +135,10 @@ def train(
 def evaluate(
     detector: DetectorFile,
     part: Annotated[
-        list[Literal["train", "validation", "test"]] | None,
-        typer.Option(help="Evaluate only this part; repeatable.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="Evaluate only this part: train, validation or test; repeatable.", show_default=False
+        ),
     ] = None,
     threshold: Threshold = None,
     data: Data = None,
@@ -159,6 +161,8 @@ def evaluate(
 
     from podium.workflows.detect import evaluate_detector
 
+    if unknown := [name for name in part or () if name not in SPLITS]:
+        raise typer.BadParameter(f"expected {', '.join(SPLITS)}, got {unknown[0]!r}", param_hint="--part")
     options = make_options(data, runs, None, limit, None, dry_run)
     console = Console(stderr=True, quiet=True) if json else make_console()
     loaded = load_detector(detector, set_ or (), seed)
@@ -222,7 +226,9 @@ def crop(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The new competition file. Default: competition.yaml in the folder.", show_default=False
+            metavar="FILE",
+            help="The new competition file. Default: competition.yaml in the folder.",
+            show_default=False,
         ),
     ] = None,
     class_name: Annotated[
@@ -256,9 +262,7 @@ def crop(
     runs: Runs = Path("runs"),
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="As in podium detect train; repeatable.", show_default=False
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="As in podium detect train; repeatable.", show_default=False),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**31 - 1, help="As in podium detect train.", show_default=False)

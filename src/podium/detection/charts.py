@@ -161,9 +161,7 @@ def _draw(axes: "Axes", lines: Sequence[Line], *, clip: bool = True) -> None:
         )  # fmt: skip
         marked = ~np.isnan(y) if len(y) <= MAX_MARKED and not line.is_faint else _is_isolated(y)
         if marked.any():  # an empty plot would distort the layout
-            axes.plot(
-                x[marked], y[marked], "o", color=line.colour, alpha=alpha, markersize=4, zorder=3, clip_on=clip
-            )
+            axes.plot(x[marked], y[marked], "o", color=line.colour, alpha=alpha, markersize=4, zorder=3, clip_on=clip)
 
 
 def _is_isolated(y: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -216,7 +214,9 @@ def _set_x_axis(axes: "Axes", x: Numbers, name: str) -> None:
 def _add_legend(figure: "Figure") -> None:
     """Below the chart; long names get fewer columns."""
     longest = max((len(str(line.get_label())) for axes in figure.axes for line in axes.lines), default=0)
-    figure.legend(loc="outside lower left", ncols=3 if longest <= MAX_NAME_IN_3_COLUMNS else 2, frameon=False, fontsize=8)
+    figure.legend(
+        loc="outside lower left", ncols=3 if longest <= MAX_NAME_IN_3_COLUMNS else 2, frameon=False, fontsize=8
+    )
 
 
 def _with_lowest(name: str, x: Numbers, y: Numbers, of: str) -> str:

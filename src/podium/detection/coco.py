@@ -57,7 +57,7 @@ class _Annotation(BaseModel):
     category_id: Key
     bbox: tuple[FiniteFloat, FiniteFloat, Length, Length]
     iscrowd: Literal[0, 1] = 0
-    attributes: Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = {}  # noqa: RUF012
+    attributes: Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = {}
 
 
 class _Category(BaseModel):
@@ -142,17 +142,15 @@ def _annotations(dataset: BoxDataset, rows: Any) -> Iterator[dict[str, Any]]:
 def read_coco(path: Path, *, slug: str | None = None) -> BoxDataset:
     """Read one file, or a folder with annotations/instances_*.json or */_annotations.coco.json.
 
-    The names of the files or folders give the splits; without one, all images are for training. Image files are relative
-    to the folder. Boxes are not cleaned.
+    The names of the files or folders give the splits; without one, all images are for training. Image files are
+    relative to the folder. Boxes are not cleaned.
     """
     images: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     first: tuple[Path, dict[Key, str]] | None = None
     for file, split, prefix in _annotation_files(path):
         content = read_json(file, _File)
-        categories = {
-            key: item.name for key, item in _by_id(file, "categories", content.categories).items()
-        }
+        categories = {key: item.name for key, item in _by_id(file, "categories", content.categories).items()}
         check_names(list(categories.values()), f"{file}: categories")
         first = first or (file, categories)
         if categories != first[1]:

@@ -16,13 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.detection.average_precision import AveragePrecision, average_precision, mean_of_known
-from podium.detection.dataset import BoxDataset, only, read_dataset, read_images
+from podium.detection.average_precision import (
+    AveragePrecision,
+    Flags,
+    Floats,
+    Ints,
+    average_precision,
+    mean_of_known,
+    resampled_average_precision,
+)
+from podium.detection.dataset import BoxDataset, read_dataset, read_images, select_images
 from podium.detection.detections import read_detections
-from podium.detection.detector_run import EVALUATION, FIGURES, last_evaluation
-from podium.detection.evaluation import count
-from podium.detection.matching import Flags, Floats, Ints, Matches, match
-from podium.detection.resampling import average_precision_of
+from podium.detection.detector_run import EVALUATION, last_evaluation
+from podium.detection.detector_run import METRICS as METRICS_FILE
+from podium.detection.evaluation import count_matches
 from podium.errors import DataError, RunError
 from podium.evaluation.comparison import (
     Candidate,
@@ -85,7 +92,7 @@ class DetectorCandidate(Candidate):
         """The test part as evaluated, the validation part as training left it."""
         if part == "test":
             folder, figures = self.run.path / EVALUATION, (last_evaluation(self.run)[0].get("parts") or {}).get(part)
-            return _read_searched(folder / FIGURES, figures, folder / f"{part}.csv")
+            return _read_searched(folder / METRICS_FILE, figures, folder / f"{part}.csv")
         file = self.run.path / "validation.json"
         return _read_searched(file, read_json(file), self.run.path / "validation_boxes.csv")
 
@@ -108,7 +115,7 @@ def compare_detectors(
     part, notes = _choose_part(candidates, part)
     searched = [run.searched(part) for run in candidates]
     common, left_out = _common_images(candidates, searched, part, dataset)
-    dataset = only(dataset, common)
+    dataset = select_images(dataset, common)
     detections = []
     for one in searched:
         table = read_detections(one.file, dataset.classes)
@@ -172,7 +179,6 @@ class _Measured:
     """What does not depend on the resample."""
 
     precision: AveragePrecision
-    matches: Matches
     is_counted_hit: Flags
     """Of the matches: hits with at least the threshold's score."""
     values: list[float]
@@ -181,22 +187,24 @@ class _Measured:
     @classmethod
     def of(cls, dataset: BoxDataset, detections: Detections, images: Sequence[str]) -> "_Measured":
         precision = average_precision(detections.found, dataset.boxes, dataset.classes, images)
-        matches = match(detections.found, dataset.boxes, dataset.classes, images)
-        mean_iou = count(matches, detections.threshold).mean_iou
+        matches = precision.matches
+        mean_iou = count_matches(matches, detections.threshold).mean_iou
         values = [mean_of_known(precision.ap50), mean_of_known(precision.ap), mean_iou]
-        return cls(precision, matches, matches.is_hit & (matches.scores >= detections.threshold), values)
+        is_counted = matches.scores >= detections.threshold
+        return cls(precision, matches.is_true_positive & is_counted, values)
 
     def boxes_hit(self, dataset: BoxDataset) -> Flags:
         """Of each box that is not a group."""
         is_hit: Flags = np.zeros(len(dataset.boxes), dtype=bool)
-        is_hit[self.matches.taken[self.is_counted_hit]] = True
+        is_hit[self.precision.matches.matched[self.is_counted_hit]] = True
         is_single: Flags = ~dataset.boxes["group"].to_numpy(dtype=bool)
         return is_hit[is_single]
 
     def resampled(self, times: Ints) -> list[Floats]:
         """The same values for each resample, which contains each image so many times."""
-        precision = average_precision_of(times, self.precision.judged)
-        images, ious = self.matches.images[self.is_counted_hit], self.matches.ious[self.is_counted_hit]
+        precision = resampled_average_precision(times, self.precision.detections)
+        matches = self.precision.matches
+        images, ious = matches.images[self.is_counted_hit], matches.ious[self.is_counted_hit]
         hits = times @ np.bincount(images, minlength=times.shape[1])
         sums = times @ np.bincount(images, weights=ious, minlength=times.shape[1])
         return [precision.ap50, precision.ap, np.where(hits > 0, sums / np.maximum(hits, 1), np.nan)]
@@ -207,7 +215,7 @@ def _resample(
 ) -> NDArray[np.float64]:
     """Values as (metrics, resamples, detectors), of images drawn with replacement."""
     random = np.random.default_rng(seed)
-    most = max([images, *(len(judged.images) for one in measured for judged in one.precision.judged)])
+    most = max([images, *(len(of_class.images) for one in measured for of_class in one.precision.detections)])
     at_once = max(1, _CELLS_AT_ONCE // most)
     values = np.full((len(METRICS), resamples, len(measured)), np.nan)
     for start in progress(range(0, resamples, at_once)):

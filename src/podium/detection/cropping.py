@@ -91,8 +91,8 @@ _RANKS: Mapping[BoxChoice, Callable[[Box, int], float]] = {
 def crop_region(box: Box, width: int, height: int, *, margin: float = 0.0, square: bool = False) -> Region:
     """The box with its margin, inside the image.
 
-    A square has the length of the longer side and the same centre, but is moved inside the image; it is clipped where the
-    image is too small for it.
+    A square has the length of the longer side and the same centre, but is moved inside the image; it is clipped if
+    the image is too small for it.
     """
     margin_x, margin_y = margin * (box.right - box.left), margin * (box.bottom - box.top)
     left, right = _whole_pixels(box.left - margin_x, box.right + margin_x, width)

@@ -83,7 +83,9 @@ def summarize_log(name: str, table: pd.DataFrame) -> list[str]:
     with_iou, with_map = table.dropna(subset="iou"), table.dropna(subset="map50")
     if len(with_iou):
         last = with_iou.iloc[-1]
-        details.append(f"mean IoU {last['iou']:.3f} at iteration {last['iteration']:,.0f}, the last of {len(with_iou):,}")
+        details.append(
+            f"mean IoU {last['iou']:.3f} at iteration {last['iteration']:,.0f}, the last of {len(with_iou):,}"
+        )
     if len(with_map):
         best = with_map.loc[with_map["map50"].idxmax()]
         details.append(

@@ -14,6 +14,7 @@ swapped corners or reach outside: see `podium.detection.cleaning`.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,7 +154,7 @@ def image_paths(images: pd.DataFrame, data_folder: Path, dataset_folder: Path) -
 
 def class_indices(dataset: BoxDataset) -> NDArray[np.int64]:
     """The index of each box's class."""
-    classes = pd.Index(dataset.classes, dtype=object)
+    classes: pd.Index[Any] = pd.Index(dataset.classes, dtype=object)
     return np.asarray(classes.get_indexer(pd.Index(dataset.boxes["class"], dtype=object)))
 
 
@@ -161,7 +162,7 @@ def boxes_by_image(dataset: BoxDataset) -> list[slice]:
     """The rows of the boxes of each image, in the order of the images."""
     rows = rows_of_images(dataset.boxes["id"], dataset.images)
     ends = np.searchsorted(rows, np.arange(len(dataset.images) + 1)).tolist()
-    return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _image_problems(dataset: BoxDataset) -> list[Problem]:

@@ -2,8 +2,8 @@
 
     id,class,score,left,top,right,bottom
 
-Coordinates are as in a dataset: pixels of the upright image, `right` and `bottom` exclusive. As COCO results a detection
-is
+Coordinates are as in a dataset: pixels of the upright image, `right` and `bottom` exclusive. As COCO results a
+detection is
 
     {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9, "podium_id": "0a1b2c"}
 

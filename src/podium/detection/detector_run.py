@@ -96,7 +96,7 @@ class DetectorRun:
         return ImagesWithBoxes.of(self.dataset, name, self.data, dataset_folder(self.detector, self.options), limit)
 
     def evaluate(self, parts: Sequence[str], threshold: float | None, console: Console) -> "tuple[Evaluation, Path]":
-        """Evaluate the trained detector on these parts of its dataset, and write metrics, boxes and curves to a folder."""
+        """Evaluate the trained detector on parts of its dataset, and write metrics, boxes and curves to a folder."""
         import pandas as pd
 
         from podium.detection.charts import draw_curves
@@ -282,4 +282,3 @@ def _read_trained(run: Run) -> TrainedDetector | None:
         return TrainedDetector(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
-

@@ -78,9 +78,7 @@ def download_images(
         running: set[Future[tuple[FailedImage | None, bool]]] = set()
         try:
             while True:
-                running |= {
-                    pool.submit(worker.download, one) for one in islice(remaining, 2 * at_once - len(running))
-                }
+                running |= {pool.submit(worker.download, one) for one in islice(remaining, 2 * at_once - len(running))}
                 if not running:
                     return
                 finished, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)

@@ -32,7 +32,7 @@ DEFAULT_THRESHOLD = 0.5
 class Counts:
     """Counts at a confidence threshold and IoU 0.5.
 
-    Recall is nan without boxes; precision and F1 are nan without boxes and detections, and 0 with boxes but no detection.
+    Recall is nan without boxes; precision and F1 are nan without boxes and detections, 0 with boxes but no detection.
     Group boxes and detections in them do not count.
     """
 
@@ -278,11 +278,11 @@ def _count_empty_images(matches: Matches, threshold: float, images: int) -> Empt
 
 
 def _check(dataset: BoxDataset, detections: pd.DataFrame) -> None:
-    for column, what, known in (("class", "class", dataset.classes), ("id", "image", dataset.images["id"])):
+    for column, what, known in (("class", "a class", dataset.classes), ("id", "an image", dataset.images["id"])):
         unknown = detections[column][~detections[column].isin(known)]
         if len(unknown):
             raise DataError(
-                f"{len(unknown)} detections have a {what} that is not in the dataset {dataset.slug} (first:"
+                f"{len(unknown)} detections have {what} that is not in the dataset {dataset.slug} (first:"
                 f" {unknown.iloc[0]!r}); expected detections of a detector trained on it"
             )
 

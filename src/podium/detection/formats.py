@@ -93,8 +93,8 @@ def file_names(dataset: BoxDataset) -> tuple[list[str], list[str]]:
     duplicates = [stem for stem, times in Counter(map(str.casefold, stems)).items() if times > 1]
     if duplicates:
         raise DataError(
-            f"{len(duplicates)} image ids differ only in upper and lower case (first: {duplicates[0]!r}), which some file"
-            " systems do not distinguish; rename those images"
+            f"{len(duplicates)} image ids differ only in upper and lower case (first: {duplicates[0]!r}), which some"
+            " file systems do not distinguish; rename those images"
         )
     suffixes = [PurePosixPath(file).suffix for file in dataset.images["file"]]
     suffixes = [suffix if _SUFFIX.fullmatch(suffix) else ".jpg" for suffix in suffixes]

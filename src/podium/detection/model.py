@@ -75,9 +75,7 @@ def _named_pyramid(backbone: BackboneSettings, levels: int, image_size: int, pre
     return _pyramid(scaling, model, _level_outputs(model, backbone.name, image_size), levels, image_size)
 
 
-def _preset_pyramid(
-    backbone: PresetSettings, levels: int, image_size: int, pretrained: bool, file: Path | None
-) -> Any:
+def _preset_pyramid(backbone: PresetSettings, levels: int, image_size: int, pretrained: bool, file: Path | None) -> Any:
     """The same model with the preset's weights as without, so that a resumed or loaded model equals the original."""
     preset = read_preset(backbone, levels) if pretrained else None
     if preset is not None:
@@ -125,8 +123,8 @@ def _check_sizes(outputs: list[Any], name: str, image_size: int) -> None:
         wanted = math.ceil(image_size / 2**level)
         if tuple(output.shape[1:3]) != (wanted, wanted):
             raise ConfigError(
-                f"preset {name}: expected {wanted} × {wanted} features on level P{level} for images of {image_size} pixels,"
-                f" got {output.shape[1]} × {output.shape[2]}; use another preset"
+                f"preset {name}: expected {wanted} × {wanted} features on level P{level} for images of {image_size}"
+                f" pixels, got {output.shape[1]} × {output.shape[2]}; use another preset"
             )
 
 
@@ -141,8 +139,8 @@ def _level_outputs(backbone: Any, name: str, image_size: int) -> list[Any]:
     missing = [size for size in sizes if size not in found]
     if missing:
         raise ConfigError(
-            f"{name} has no features of {missing[0]} pixels for images of {image_size}; use an image size that is a multiple"
-            " of 32, or another backbone"
+            f"{name} has no features of {missing[0]} pixels for images of {image_size}; use an image size that is a"
+            " multiple of 32, or another backbone"
         )
     return [found[size] for size in sizes]
 

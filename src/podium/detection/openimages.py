@@ -7,11 +7,13 @@ the class of each line, and only the lines of the wanted classes are parsed.
 import base64
 import binascii
 import csv
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,10 +127,22 @@ def _parse_boxes_of(path: Path, numbered: list[tuple[int, bytes]], header: list[
     except ValueError:
         for number, line in numbered:
             try:
+                _check_coordinates(line, header)
                 _parse_boxes([line], header)
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: {error}; {_DOWNLOAD}") from None
         raise
+
+
+def _check_coordinates(line: bytes, header: list[str]) -> None:
+    row = next(csv.reader([line.decode(errors="replace")]), [])
+    for name, text in zip(header, row, strict=False):
+        try:
+            is_number = name not in COORDINATES or math.isfinite(float(text))
+        except ValueError:
+            is_number = False
+        if not is_number:
+            raise ValueError(f"{name}: expected a number from 0 to 1, got {text!r}")
 
 
 def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
@@ -136,7 +150,12 @@ def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
     for line in lines:
         if line.count(b",") != len(header) - 1 and b'"' not in line:
             raise ValueError(f"expected {len(header)} fields, as in the header, got {line.count(b',') + 1}")
-    dtypes = {"ImageID": str, "LabelName": str, **dict.fromkeys(COORDINATES, float), **dict.fromkeys(FLAGS, np.int8)}
+    dtypes: Any = {
+        "ImageID": str,
+        "LabelName": str,
+        **dict.fromkeys(COORDINATES, float),
+        **dict.fromkeys(FLAGS, np.int8),
+    }
     table = pd.read_csv(
         BytesIO(b"\n".join([",".join(header).encode(), *(line.rstrip(b"\r") for line in lines)])),
         usecols=list(dtypes), dtype=dtypes, na_filter=False, skip_blank_lines=False, encoding_errors="replace",

@@ -112,14 +112,16 @@ def build_from_open_images(context: BuildContext) -> BuildResult:
 
 
 def select(context: BuildContext) -> Selection:
-    """Select boxes from the tables. Images are not opened, and only looked for to choose empty ones without download."""
+    """Select boxes from the tables. Images are only looked for to choose empty ones without download."""
     source, data, settings = context.source, context.data, context.settings
     class_of = wanted_codes(settings.classes, read_class_codes(data / source.classes), data / source.classes)
     with context.reading([data / source.boxes], "reading boxes") as progress:
         found, rows = read_boxes(data / source.boxes, class_of, progress)
     if found.empty:
         names = ", ".join(name for names in settings.classes.values() for name in names)
-        raise DataError(f"{data / source.boxes} has no box of {names} in {rows:,} rows; check that it is the right subset")
+        raise DataError(
+            f"{data / source.boxes} has no box of {names} in {rows:,} rows; check that it is the right subset"
+        )
     boxes, excluded = select_boxes(found, settings.keep)
     ids, all_ids = set(boxes["id"]), set(found["id"])
     empty = _choose_empty(context, len(ids), all_ids)
@@ -140,7 +142,9 @@ def _choose_empty(context: BuildContext, with_boxes: int, annotated: Collection[
     if source.fetch is None:
         patterns = expand_patterns(source.images, data)
         order = (
-            image_id for image_id in order if any((data / pattern.format(id=image_id)).is_file() for pattern in patterns)
+            image_id
+            for image_id in order
+            if any((data / pattern.format(id=image_id)).is_file() for pattern in patterns)
         )
     return list(islice(order, count))
 

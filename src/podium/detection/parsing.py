@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from podium.errors import DataError
 
@@ -41,8 +41,8 @@ ClassNames = Annotated[list[ClassName], AfterValidator(_check_class_names)]
 PixelCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class _Names(BaseModel):
-    names: ClassNames
+class _Names(RootModel[ClassNames]):
+    pass
 
 
 def read_text(path: Path) -> str:
@@ -71,7 +71,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def check_names(names: list[Any], where: str) -> list[str]:
-    return validated(_Names, {"names": names}, where).names
+    return validated(_Names, names, where).root
 
 
 def validated(model: type[Model], content: Any, where: str) -> Model:
@@ -84,7 +84,8 @@ def validated(model: type[Model], content: Any, where: str) -> Model:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    location = [part for part in problem["loc"] if part not in ("int", "str")]  # the members of a union
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     message = "missing required key" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
     got = "" if problem["type"] in ("missing", "json_invalid") else f", got {short(problem['input'])}"
     return f"{key}: {message}{got}" if key else f"{message}{got}"
@@ -92,25 +93,45 @@ def _first_problem(error: ValidationError) -> str:
 
 def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
     """A CSV file with exactly these columns, of type str, int, float or bool (0 or 1)."""
-    dtypes: dict[str, Any] = {name: np.int8 if kind is bool else kind for name, kind in columns.items()}
+    options: Any = {"na_filter": False, "index_col": False, "float_precision": "round_trip", "encoding": "utf-8-sig"}
+    dtypes: Any = {name: np.int8 if kind is bool else kind for name, kind in columns.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, dtype=dtypes, na_filter=False, index_col=False, float_precision="round_trip", encoding="utf-8-sig"
-            )
+            header = list(pd.read_csv(path, nrows=0, **options).columns)
+            if header != list(columns):
+                raise DataError(f"{path}: expected the columns {','.join(columns)}, got {short(','.join(header))}")
+            table: pd.DataFrame = pd.read_csv(path, dtype=dtypes, **options)
+        flags = [name for name, kind in columns.items() if kind is bool]
+        if not table[flags].isin((0, 1)).all(axis=None):
+            raise ValueError("expected 0 or 1")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         read_text(path)  # reports the line
         raise
     except (ValueError, OverflowError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
-        raise DataError(f"{path}: {' '.join(str(error).split())}; expected the columns {','.join(columns)}") from None
-    if list(table.columns) != list(columns):
-        raise DataError(f"{path}: expected the columns {','.join(columns)}, got {short(','.join(table.columns))}")
-    flags = [name for name, kind in columns.items() if kind is bool]
-    for name in flags:
-        if not table[name].isin((0, 1)).all():
-            row = int((~table[name].isin((0, 1))).to_numpy().argmax())
-            raise DataError(f"{path}, line {row + 2}: {name}: expected 0 or 1, got {table[name].iloc[row]}")
+        problem = _first_bad_cell(path, columns, options) or f": {' '.join(str(error).split())}"
+        raise DataError(f"{path}{problem}") from None
     return table.astype(dict.fromkeys(flags, bool))
+
+
+def _first_bad_cell(path: Path, columns: Mapping[str, type], options: Any) -> str | None:
+    """The line, the column and the value that pandas could not convert."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(path, dtype=str, **options)
+    except (ValueError, pd.errors.ParserWarning):
+        return None
+    for name, kind in columns.items():
+        if kind is str:
+            continue
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        is_good = np.isfinite(numbers) & (numbers.isin((0, 1)) if kind is bool else kind is float or numbers % 1 == 0)
+        is_good &= numbers.abs() < 2**63
+        if not is_good.all():
+            row = int((~is_good).to_numpy().argmax())
+            expected = {bool: "0 or 1", int: "a whole number", float: "a finite number"}[kind]
+            return f", line {row + 2}: {name}: expected {expected}, got {short(table[name].iloc[row])}"
+    return None

@@ -83,8 +83,8 @@ class Recipe:
             return cls(**content)
         except TypeError:
             raise RunError(
-                f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or move the"
-                " run folder away and train again"
+                f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or move"
+                " the run folder away and train again"
             ) from None
 
 
@@ -110,8 +110,8 @@ def read_preset(settings: PresetSettings, levels: int) -> Preset:
         raise ConfigError(f"preset {settings.preset} is a {type(backbone).__name__}; {_EXPECTED}")
     if is_retinanet and (whole.min_level, whole.max_level) != (LEVELS[0], levels):
         raise ConfigError(
-            f"preset {settings.preset} is a RetinaNet with levels {whole.min_level} to {whole.max_level}, but this detector"
-            f" has levels {LEVELS[0]} to {levels}; "
+            f"preset {settings.preset} is a RetinaNet with levels {whole.min_level} to {whole.max_level}, but this"
+            f" detector has levels {LEVELS[0]} to {levels}; "
             + (f"set levels: {whole.max_level}" if whole.min_level == LEVELS[0] else "use another preset")
         )
     recipe = Recipe(
@@ -137,8 +137,8 @@ def place_of(settings: PresetSettings) -> str:
         found = next((place for place in places if place.is_dir()), None)
         if found is None:
             raise WeightsError(
-                f"{settings.preset} is not mounted: looked in {' and '.join(map(str, places))}; run on Kaggle, where it is"
-                " attached, or use a local copy: --set backbone.preset=FOLDER"
+                f"{settings.preset} is not mounted: looked in {' and '.join(map(str, places))}; run on Kaggle, where it"
+                " is attached, or use a local copy: --set backbone.preset=FOLDER"
             )
         return str(found)
     if settings.is_fetched and "://" not in settings.preset:
@@ -173,8 +173,8 @@ def _converter(settings: PresetSettings, place: str) -> Any:
         return keras_hub.layers.ImageConverter.from_preset(place)
     except FileNotFoundError as error:
         raise WeightsError(
-            f"preset {settings.preset} has no image converter, so the scaling of its images is unknown; save one to the same"
-            " folder, such as keras_hub.layers.ResNetImageConverter(scale=1 / 255).save_to_preset(FOLDER)"
+            f"preset {settings.preset} has no image converter, so the scaling of its images is unknown; save one to the"
+            " same folder, such as keras_hub.layers.ResNetImageConverter(scale=1 / 255).save_to_preset(FOLDER)"
         ) from error
     except Exception as error:
         raise WeightsError(_load_error(settings, error)) from error
@@ -183,10 +183,10 @@ def _converter(settings: PresetSettings, place: str) -> Any:
 def _load_error(settings: PresetSettings, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
     if not settings.is_fetched:
-        return f"preset {settings.preset} cannot be read ({reason}); expected a folder written by KerasHub's save_to_preset"
+        return f"preset {settings.preset} cannot be read ({reason}); expected a folder written by save_to_preset"
     return (
-        f"preset {settings.preset} cannot be downloaded ({reason}); connect to the internet once (KerasHub caches it), or"
-        " set backbone.preset to a folder, here or on Kaggle (podium kernel push --weights)"
+        f"preset {settings.preset} cannot be downloaded ({reason}); connect to the internet once (KerasHub caches it),"
+        " or set backbone.preset to a folder, here or on Kaggle (podium kernel push --weights)"
     )
 
 

@@ -5,8 +5,8 @@
     JPEGImages/NAME.jpg               the images, if exported
     labels.txt                        the classes in their order, which the format itself does not store
 
-VOC counts pixels from 1 and a box includes its last pixel: `xmin` is left + 1 and `xmax` is right, both rounded to whole
-pixels. A box thinner than that becomes one pixel wide. Reading accepts any numbers: left is xmin - 1, right is xmax.
+VOC counts pixels from 1 and a box includes its last pixel: `xmin` is left + 1 and `xmax` is right, both rounded to
+whole pixels. A box thinner than that becomes one pixel wide. Reading accepts any numbers: left is xmin - 1, right is xmax.
 
 `occluded` and `truncated` are kept, `group` is VOC's `difficult`, `depiction` is lost. If there are lists in
 ImageSets/Main, only the images in them are read.
@@ -118,7 +118,10 @@ def write_voc(dataset: BoxDataset, folder: Path, images: ImageFiles | None = Non
 
 def _objects(dataset: BoxDataset) -> Iterator[str]:
     """The XML of the objects of each image."""
-    columns = [dataset.boxes["class"].map(escape), *(dataset.boxes[flag] for flag in ("truncated", "occluded", "group"))]
+    columns = [
+        dataset.boxes["class"].map(escape),
+        *(dataset.boxes[flag] for flag in ("truncated", "occluded", "group")),
+    ]
     rows = list(zip(*columns, *pixel_corners(dataset.corners()).T.tolist(), strict=True))
     return ("".join(_OBJECT % row for row in rows[part]) for part in boxes_by_image(dataset))
 

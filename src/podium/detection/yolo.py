@@ -55,6 +55,7 @@ class _Description(BaseModel):
     """data.yaml."""
 
     names: Annotated[ClassNames, BeforeValidator(_names_as_list)]
+    nc: int | None = None
     path: str | None = None
     train: str | None = None
     val: str | None = None
@@ -125,6 +126,8 @@ def _described(folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
             raise DataError(f"{folder}: expected data.yaml, or the folders images/train, images/val or images/test")
         return read_names(names), split_folders
     description = validated(_Description, _read_yaml(path), str(path))
+    if description.nc not in (None, len(description.names)):
+        raise DataError(f"{path}: nc: expected {len(description.names)}, the number of names, got {description.nc}")
     places = {
         name: _image_folder(path, name, value, description.path or ".")
         for name in SHORT_SPLITS.values()
@@ -185,11 +188,14 @@ def _boxes_in(path: Path | None, classes: int, size: tuple[int, int]) -> Iterato
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
         center, sides = shares[:2], shares[2:]
-        yield int(label), [
-            (at + sign * side / 2) * pixels
-            for sign in (-1, 1)
-            for at, side, pixels in zip(center, sides, size, strict=True)
-        ]
+        yield (
+            int(label),
+            [
+                (at + sign * side / 2) * pixels
+                for sign in (-1, 1)
+                for at, side, pixels in zip(center, sides, size, strict=True)
+            ],
+        )
 
 
 def _numbers_in(line: str, classes: int) -> list[float]:

@@ -131,7 +131,7 @@ def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
     folder = boxes_folder(runs, slug)
     if not (folder / INDEX).is_file():
         return PackedBoxes(reason=f"there is none in {folder}")
-    if rotated := int(read_dataset(folder).images["turned"].sum()):
+    if rotated := int(read_dataset(folder).images["rotated"].sum()):
         return PackedBoxes(reason=f"{rotated:,} of its images were rotated here, and images are not packed")
     names = (INDEX, IMAGES, BOXES)
     return PackedBoxes({f"boxes/{slug}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})

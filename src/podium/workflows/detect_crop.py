@@ -277,8 +277,8 @@ def _boxes_from_table(
                     matching.append(image.file)
     if not matches:
         raise DataError(
-            f"{name} has boxes of other images, such as {next(iter(by_name))!r}; expected images of this competition, such"
-            f" as {images[0].file!r}"
+            f"{name} has boxes of other images, such as {next(iter(by_name))!r}; expected images of this competition,"
+            f" such as {images[0].file!r}"
         )
     found: dict[str, list[Box]] = {}
     for image_name, matching in matches.items():

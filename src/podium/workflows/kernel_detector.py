@@ -13,7 +13,7 @@ from rich.console import Console
 from podium.data.augmentation import transform_problems
 from podium.detection.config import OpenImagesSource
 from podium.detection.dataset import INDEX, SPLITS
-from podium.detection.detector_run import detector_run, evaluate_detector, tell_evaluation
+from podium.detection.detector_run import detector_run
 from podium.detection.loading import Detector
 from podium.errors import StoppedError
 from podium.kernel.job import Job, load_config
@@ -21,7 +21,7 @@ from podium.kernel.report import run_entry
 from podium.options import RunOptions
 from podium.paths import boxes_folder
 from podium.training.run_training import train_run
-from podium.workflows.detect_build import Where, build
+from podium.workflows.detect import build_dataset, print_evaluation
 
 
 def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
             raise StoppedError(
                 f"{reason}: {training.name} is trained; evaluating it takes about {training.seconds_to_evaluate:.0f} s"
             )
-        figures, folder = evaluate_detector(training, SPLITS, None, console)
-        tell_evaluation(training, figures, folder, console)
+        evaluation, folder = training.evaluate(SPLITS, None, console)
+        print_evaluation(training, evaluation, folder, console)
     except StoppedError as stopped:
         console.print(str(stopped))
         report |= {"status": "stopped", "reason": str(stopped)}
@@ -59,4 +59,10 @@ def build_set(detector: Detector, options: RunOptions, console: Console) -> None
     if isinstance(source, OpenImagesSource):
         source = source.model_copy(update={"fetch": None, "urls": []})
         detector = replace(detector, settings=detector.settings.model_copy(update={"source": source}))
-    build(detector, Where.of(detector, None, options.runs), console, options.stop_condition, options.command)
+    build_dataset(
+        detector,
+        runs=options.runs,
+        console=console,
+        stop_condition=options.stop_condition,
+        command=options.command,
+    )

@@ -7,55 +7,55 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from random_boxsets import IDS, draw_headers, files_in, png_header, random_boxset, small_boxset
+from random_datasets import IDS, draw_headers, files_in, png_header, random_dataset, small_dataset
 
-from podium.detection.cleaning import clean_boxset
+from podium.detection.cleaning import clean_boxes
 from podium.detection.coco import read_coco, write_coco
 from podium.detection.dataset import CORNERS, FLAGS, ordered, read_dataset, write_dataset
 from podium.detection.formats import ImageFiles, check_sizes, id_of, stem_of
-from podium.detection.voc import read_voc, whole_corners, write_voc
+from podium.detection.voc import pixel_corners, read_voc, write_voc
 from podium.detection.yolo import read_yolo, write_yolo
 from podium.errors import DataError
 
 FORMATS = {"yolo": (write_yolo, read_yolo), "voc": (write_voc, read_voc), "coco": (write_coco, read_coco)}
 
 
-def sides_of(boxset):
+def sides_of(dataset):
     """The width and height of each corner's image, in the order of the corners."""
-    sizes = boxset.images.set_index("id")[["width", "height"]]
-    return sizes.loc[boxset.boxes["id"]].to_numpy()[:, [0, 1, 0, 1]]
+    sizes = dataset.images.set_index("id")[["width", "height"]]
+    return sizes.loc[dataset.boxes["id"]].to_numpy()[:, [0, 1, 0, 1]]
 
 
-def away_and_back(name, boxset, folder, how="copy"):
+def away_and_back(name, dataset, folder, how="copy"):
     write, read = FORMATS[name]
-    write(boxset, folder / name, replace(draw_headers(boxset, folder), how=how))
+    write(dataset, folder / name, replace(draw_headers(dataset, folder), how=how))
     return read(folder / name)
 
 
-def same_but_corners_and(names, boxset, back):
+def same_but_corners_and(names, dataset, back):
     """What every format keeps, and these flags; gives both sets' corners."""
-    expected = ordered(boxset)
+    expected = ordered(dataset)
     kept = ["id", "width", "height", "split"]
     pd.testing.assert_frame_equal(back.images[kept], expected.images[kept])
     pd.testing.assert_frame_equal(back.boxes[["id", "class", *names]], expected.boxes[["id", "class", *names]])
-    assert back.classes == boxset.classes
+    assert back.classes == dataset.classes
     assert not back.boxes[[flag for flag in FLAGS if flag not in names]].to_numpy().any()
     return expected.corners(), back.corners()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_yolo_keeps_all_but_flags_to_nine_digits(seed, tmp_path):
-    boxset = random_boxset(seed)
-    back = away_and_back("yolo", boxset, tmp_path)
-    before, after = same_but_corners_and([], boxset, back)
+def test_yolo_keeps_everything_except_flags(seed, tmp_path):
+    dataset = random_dataset(seed)
+    back = away_and_back("yolo", dataset, tmp_path)
+    before, after = same_but_corners_and([], dataset, back)
     assert (np.abs(after - before) <= 0.75e-9 * sides_of(back) + 0.5000001e-6).all()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_voc_keeps_whole_pixels_and_three_flags(seed, tmp_path):
-    boxset = random_boxset(seed)
+    dataset = random_dataset(seed)
     before, after = same_but_corners_and(
-        ["occluded", "truncated", "group"], boxset, away_and_back("voc", boxset, tmp_path)
+        ["occluded", "truncated", "group"], dataset, away_and_back("voc", dataset, tmp_path)
     )
     is_whole = (before == before.round()).all(axis=1)
     assert is_whole.any()
@@ -68,31 +68,31 @@ def test_voc_keeps_whole_pixels_and_three_flags(seed, tmp_path):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_coco_keeps_everything(seed, tmp_path):
-    boxset = random_boxset(seed)
-    before, after = same_but_corners_and([*FLAGS], boxset, away_and_back("coco", boxset, tmp_path))
+    dataset = random_dataset(seed)
+    before, after = same_but_corners_and([*FLAGS], dataset, away_and_back("coco", dataset, tmp_path))
     assert (after == before).all()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_coco_without_images_keeps_their_files_too(seed, tmp_path):
-    boxset = random_boxset(seed)
-    write_coco(boxset, tmp_path / "coco")
+    dataset = random_dataset(seed)
+    write_coco(dataset, tmp_path / "coco")
     back = read_coco(tmp_path / "coco")
-    pd.testing.assert_frame_equal(back.images, ordered(boxset).images)
-    pd.testing.assert_frame_equal(back.boxes, ordered(boxset).boxes)
+    pd.testing.assert_frame_equal(back.images, ordered(dataset).images)
+    pd.testing.assert_frame_equal(back.boxes, ordered(dataset).boxes)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("seed", range(3))
-def test_what_comes_back_can_be_kept_and_goes_away_again(name, seed, tmp_path):
+def test_imported_dataset_can_be_written_and_exported_again(name, seed, tmp_path):
     """Rounding brings no box out of its image; a second round trip changes nothing more."""
-    once = away_and_back(name, random_boxset(seed), tmp_path)
-    cleaned, counts = clean_boxset(once, minimum=1e-6)
+    once = away_and_back(name, random_dataset(seed), tmp_path)
+    cleaned, counts = clean_boxes(once.images, once.boxes, minimum=1e-6)
     assert counts.clipped == counts.swapped == counts.empty == 0
-    write_dataset(cleaned, tmp_path / "set")
+    write_dataset(replace(once, boxes=cleaned), tmp_path / "set")
     kept = read_dataset(tmp_path / "set")
     write, read = FORMATS[name]
-    write(kept, tmp_path / "again", ImageFiles("link", data_folder=tmp_path / name, own_folder=tmp_path))
+    write(kept, tmp_path / "again", ImageFiles("link", data_folder=tmp_path / name, dataset_folder=tmp_path))
     again = read(tmp_path / "again")
     pd.testing.assert_frame_equal(again.boxes, kept.boxes, atol=2e-5)
     pd.testing.assert_frame_equal(again.images, kept.images)
@@ -100,25 +100,25 @@ def test_what_comes_back_can_be_kept_and_goes_away_again(name, seed, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("how", ["copy", "link"])
-def test_images_come_along_and_are_found_where_the_set_says(name, how, tmp_path):
-    boxset = random_boxset(1)
-    back = away_and_back(name, boxset, tmp_path, how)
-    assert boxset.images["turned"].any()
-    assert not back.images["turned"].any()
-    check_sizes(back, data_folder=tmp_path / name, own_folder=tmp_path / "nowhere")
+def test_images_are_exported(name, how, tmp_path):
+    dataset = random_dataset(1)
+    back = away_and_back(name, dataset, tmp_path, how)
+    assert dataset.images["rotated"].any()
+    assert not back.images["rotated"].any()
+    check_sizes(back, data_folder=tmp_path / name, dataset_folder=tmp_path / "nowhere")
     assert all((tmp_path / name / file).is_symlink() == (how == "link") for file in back.images["file"])
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_id_leads_out_of_the_folder(name, tmp_path):
-    boxset = random_boxset(2)
+    dataset = random_dataset(2)
     ids = ["..", "../..", "/etc/passwd", "a/../../b", "..\\up", "C:\\boot", "/"]
-    images = boxset.images.iloc[: len(ids)].assign(id=ids[: len(boxset.images)], turned=False)
-    boxset = replace(boxset, images=images, boxes=boxset.boxes.iloc[:0])
+    images = dataset.images.iloc[: len(ids)].assign(id=ids[: len(dataset.images)], turned=False)
+    dataset = replace(dataset, images=images, boxes=dataset.boxes.iloc[:0])
     inside = tmp_path / "deep" / "inside"
-    files = draw_headers(boxset, tmp_path)
+    files = draw_headers(dataset, tmp_path)
     before = files_in(tmp_path)
-    FORMATS[name][0](boxset, inside / "export", files)
+    FORMATS[name][0](dataset, inside / "export", files)
     after = files_in(tmp_path)
     assert {path for path in after if inside / "export" not in path.parents} == {
         *before,
@@ -130,48 +130,48 @@ def test_no_id_leads_out_of_the_folder(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_folder_that_holds_something_is_left_alone(name, tmp_path):
+def test_existing_folder_is_not_overwritten(name, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
     before = files_in(tmp_path)
     for place in ("full", "file"):
-        with pytest.raises(DataError, match=f"{place} is there already, and is not an empty folder"):
-            FORMATS[name][0](small_boxset(), tmp_path / place)
+        with pytest.raises(DataError, match=f"{place} already exists; expected a new or empty folder"):
+            FORMATS[name][0](small_dataset(), tmp_path / place)
     assert files_in(tmp_path) == before
-    FORMATS[name][0](small_boxset(), tmp_path / "empty")
+    FORMATS[name][0](small_dataset(), tmp_path / "empty")
     assert any((tmp_path / "empty").iterdir())
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_nothing_is_exported_where_a_image_is_missing(name, tmp_path):
-    files = draw_headers(small_boxset(), tmp_path)
+def test_nothing_is_exported_if_an_image_is_missing(name, tmp_path):
+    files = draw_headers(small_dataset(), tmp_path)
     (tmp_path / "data/some/two.png").unlink()
     before = files_in(tmp_path)
-    with pytest.raises(DataError, match=r"two.png is not there; put the image back, or export without images"):
-        FORMATS[name][0](small_boxset(), tmp_path / "export", files)
+    with pytest.raises(DataError, match=r"two.png is missing; restore it, or export with --images none"):
+        FORMATS[name][0](small_dataset(), tmp_path / "export", files)
     assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_set_that_is_not_clean_is_not_exported(name, tmp_path):
-    boxset = small_boxset()
-    with pytest.raises(DataError, match="clean the boxes first"):
-        FORMATS[name][0](replace(boxset, boxes=boxset.boxes.assign(right=101.0)), tmp_path / "export")
+def test_dataset_that_is_not_clean_is_not_exported(name, tmp_path):
+    dataset = small_dataset()
+    with pytest.raises(DataError, match="expected a box inside its image"):
+        FORMATS[name][0](replace(dataset, boxes=dataset.boxes.assign(right=101.0)), tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.parametrize("ids", [["a", "A"], ["x" * 300, "b"]])
-def test_ids_that_cannot_be_files_are_told(ids, tmp_path):
-    boxset = small_boxset()
-    boxset = replace(boxset, images=boxset.images.assign(id=ids), boxes=boxset.boxes.iloc[:0])
-    with pytest.raises(DataError, match=r"differ only in capital letters|too long for a file's name"):
-        write_voc(boxset, tmp_path / "export")
+def test_ids_that_cannot_be_file_names_are_reported(ids, tmp_path):
+    dataset = small_dataset()
+    dataset = replace(dataset, images=dataset.images.assign(id=ids), boxes=dataset.boxes.iloc[:0])
+    with pytest.raises(DataError, match=r"differ only in upper and lower case|too long for a file name"):
+        write_voc(dataset, tmp_path / "export")
     assert not any(tmp_path.iterdir())
 
 
-def test_an_id_comes_back_from_the_name_made_of_it():
+def test_id_is_restored_from_its_file_name():
     stems = [stem_of(name) for name in IDS]
     assert [id_of(stem) for stem in stems] == IDS
     assert len(set(stems)) == len(IDS)
@@ -180,18 +180,18 @@ def test_an_id_comes_back_from_the_name_made_of_it():
         assert id_of(foreign) == foreign
 
 
-def test_sizes_are_compared_with_the_images_when_asked(tmp_path):
-    files = draw_headers(small_boxset(), tmp_path)
+def test_sizes_are_compared_with_the_images(tmp_path):
+    files = draw_headers(small_dataset(), tmp_path)
     (tmp_path / "data/some/two.png").write_bytes(png_header(50, 100))
-    with pytest.raises(DataError, match=r"two.png has 50 × 100 pixels, and its boxes speak of 100 × 50"):
-        check_sizes(small_boxset(), files.data_folder, files.own_folder)
+    with pytest.raises(DataError, match=r"two.png has 50 × 100 pixels, but its annotations say 100 × 50"):
+        check_sizes(small_dataset(), files.data_folder, files.dataset_folder)
 
 
 # YOLO
 
 
-def test_yolo_is_written_as_its_users_know_it(tmp_path):
-    write_yolo(small_boxset(), tmp_path / "yolo", draw_headers(small_boxset(), tmp_path))
+def test_yolo_files(tmp_path):
+    write_yolo(small_dataset(), tmp_path / "yolo", draw_headers(small_dataset(), tmp_path))
     found = {
         path.relative_to(tmp_path / "yolo").as_posix(): content for path, content in files_in(tmp_path / "yolo").items()
     }
@@ -239,7 +239,7 @@ def test_yolo_of_other_tools_is_read(description, tmp_path):
     assert back.corners().tolist() == [[40, 15, 60, 35], [0, 0, 100, 50]]
 
 
-def test_yolo_labels_may_lie_beside_the_images_with_names_in_a_file_of_their_own(tmp_path):
+def test_yolo_labels_may_be_next_to_images_with_classes_in_obj_names(tmp_path):
     (tmp_path / "images/train/deep").mkdir(parents=True)
     (tmp_path / "images/train/deep/a.png").write_bytes(png_header(100, 50))
     (tmp_path / "images/train/deep/a.txt").write_text("0 0.5 0.5 0.2 0.4\n")
@@ -253,7 +253,7 @@ def test_yolo_labels_may_lie_beside_the_images_with_names_in_a_file_of_their_own
     assert back.boxes["id"].tolist() == ["deep/a"]
 
 
-def test_one_name_in_two_splits_is_two_images(tmp_path):
+def test_same_name_in_two_splits_gives_two_images(tmp_path):
     foreign_yolo(tmp_path, "train: train/images\nval: valid/images\nnames: [ship, buoy]\n")
     for part, suffix in (("images", "PNG"), ("labels", "txt")):
         (tmp_path / "valid" / part / f"b.{suffix}").rename(tmp_path / "valid" / part / f"a.{suffix}")
@@ -265,8 +265,8 @@ def test_one_name_in_two_splits_is_two_images(tmp_path):
 # VOC
 
 
-def test_voc_is_written_as_its_users_know_it(tmp_path):
-    write_voc(small_boxset(), tmp_path / "voc")
+def test_voc_files(tmp_path):
+    write_voc(small_dataset(), tmp_path / "voc")
     found = files_in(tmp_path / "voc")
     assert found[tmp_path / "voc/ImageSets/Main/train.txt"] == b"one\n"
     assert found[tmp_path / "voc/ImageSets/Main/val.txt"] == b"two\n"
@@ -297,8 +297,8 @@ def test_voc_is_written_as_its_users_know_it(tmp_path):
         (0, 0.000001, 1, 1),
     ],
 )
-def test_voc_counts_from_one_and_ends_with_the_last_pixel(left, right, xmin, xmax):
-    assert whole_corners(np.array([[left, left, right, right]])).tolist() == [[xmin, xmin, xmax, xmax]]
+def test_voc_counts_pixels_from_1(left, right, xmin, xmax):
+    assert pixel_corners(np.array([[left, left, right, right]])).tolist() == [[xmin, xmin, xmax, xmax]]
 
 
 FOREIGN_XML = """\
@@ -330,8 +330,8 @@ def test_voc_of_other_tools_is_read(tmp_path):
     assert back.boxes[["occluded", "truncated", "group"]].to_numpy().tolist() == [[False] * 3, [False, True, True]]
 
 
-def test_voc_lists_say_which_images_there_are(tmp_path):
-    write_voc(small_boxset(), tmp_path / "voc")
+def test_only_images_in_voc_lists_are_read(tmp_path):
+    write_voc(small_dataset(), tmp_path / "voc")
     lists = tmp_path / "voc/ImageSets/Main"
     (lists / "val.txt").write_bytes(b"one \r\n\r\n")
     (lists / "train.txt").unlink()
@@ -342,26 +342,26 @@ def test_voc_lists_say_which_images_there_are(tmp_path):
 # COCO
 
 
-def test_coco_is_loaded_by_its_own_tools(tmp_path):
+def test_coco_is_loaded_by_pycocotools(tmp_path):
     module = pytest.importorskip("pycocotools.coco")
-    boxset = ordered(random_boxset(3))
-    write_coco(boxset, tmp_path / "coco", draw_headers(boxset, tmp_path))
+    dataset = ordered(random_dataset(3))
+    write_coco(dataset, tmp_path / "coco", draw_headers(dataset, tmp_path))
     images = boxes = 0
     for split, short_name in (("train", "train"), ("validation", "val"), ("test", "test")):
         with contextlib.redirect_stdout(io.StringIO()):
             loaded = module.COCO(str(tmp_path / f"coco/annotations/instances_{short_name}.json"))
-        assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == boxset.classes
+        assert [category["name"] for category in loaded.loadCats(loaded.getCatIds())] == dataset.classes
         for entry in loaded.loadImgs(loaded.getImgIds()):
-            image = boxset.images.set_index("id").loc[entry["podium_id"]]
+            image = dataset.images.set_index("id").loc[entry["podium_id"]]
             assert image[["width", "height", "split"]].tolist() == [entry["width"], entry["height"], split]
             assert (tmp_path / "coco" / short_name / image["file_name"]).is_file()
-            own = boxset.boxes[boxset.boxes["id"] == entry["podium_id"]]
+            own = dataset.boxes[dataset.boxes["id"] == entry["podium_id"]]
             annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=image["id"]))
             lefts_and_tops = [annotation["bbox"][:2] for annotation in annotations]
             assert lefts_and_tops == own[["left", "top"]].to_numpy().tolist()
             assert [annotation["iscrowd"] for annotation in annotations] == own["group"].astype(int).tolist()
             images, boxes = images + 1, boxes + len(annotations)
-    assert (images, boxes) == (len(boxset.images), len(boxset.boxes))
+    assert (images, boxes) == (len(dataset.images), len(dataset.boxes))
 
 
 FOREIGN_COCO = {
@@ -396,14 +396,14 @@ def test_coco_of_other_tools_is_read(tmp_path):
     assert back.boxes["occluded"].tolist() == [False, False, True]
 
 
-def test_one_coco_file_is_a_set_too(tmp_path):
+def test_single_coco_file_is_read(tmp_path):
     (tmp_path / "boats.json").write_text(json.dumps(FOREIGN_COCO))
     back = read_coco(tmp_path / "boats.json", slug="boats")
     assert back.images["split"].tolist() == ["train", "train"]
     assert back.images["file"].tolist() == ["000285.jpg", "deep/000139.jpg"]
 
 
-def test_coco_files_may_lie_beside_their_images(tmp_path):
+def test_coco_files_may_be_next_to_their_images(tmp_path):
     for place in ("train", "valid"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "_annotations.coco.json").write_text(json.dumps(FOREIGN_COCO))
@@ -415,17 +415,17 @@ def test_coco_files_may_lie_beside_their_images(tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("images", [0, 2])
-def test_a_set_without_boxes_comes_back_too(name, images, tmp_path):
-    boxset = small_boxset()
-    boxset = replace(boxset, images=boxset.images.iloc[:images], boxes=boxset.boxes.iloc[:0])
-    back = away_and_back(name, boxset, tmp_path)
-    assert (back.classes, len(back.images), len(back.boxes)) == (boxset.classes, images, 0)
-    assert back.boxes.dtypes.equals(boxset.boxes.dtypes)
+def test_dataset_without_boxes_is_restored(name, images, tmp_path):
+    dataset = small_dataset()
+    dataset = replace(dataset, images=dataset.images.iloc[:images], boxes=dataset.boxes.iloc[:0])
+    back = away_and_back(name, dataset, tmp_path)
+    assert (back.classes, len(back.images), len(back.boxes)) == (dataset.classes, images, 0)
+    assert back.boxes.dtypes.equals(dataset.boxes.dtypes)
 
 
-def test_an_export_is_read_wherever_it_was_moved_to(tmp_path):
+def test_moved_export_is_read(tmp_path):
     for name, (write, read) in FORMATS.items():
-        write(small_boxset(), tmp_path / name, draw_headers(small_boxset(), tmp_path / "images"))
+        write(small_dataset(), tmp_path / name, draw_headers(small_dataset(), tmp_path / "images"))
         shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
         back = read(tmp_path / "elsewhere" / name)
         assert back.boxes[list(CORNERS)].to_numpy().shape == (2, 4)

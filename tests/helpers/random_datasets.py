@@ -1,6 +1,7 @@
-"""Sets of boxes made of random numbers, with ids and classes that are hard on a format, and their image files."""
+"""Datasets with random boxes and difficult ids and class names, and their image files."""
 
 import struct
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ IDS = [
 ]
 
 
-def random_boxset(seed):
+def random_dataset(seed):
     """Each image has up to four boxes; some are whole numbers, some thinner than a pixel, some the whole image."""
     random = np.random.default_rng(seed)
     ids = [IDS[at] for at in random.permutation(len(IDS))[: random.integers(5, len(IDS))]]
@@ -27,7 +28,7 @@ def random_boxset(seed):
             "file": [f"some/{row}.{random.choice(['jpg', 'PNG', 'jpeg'])}" for row in range(len(ids))],
             "width": width,
             "height": height,
-            "turned": random.random(len(ids)) < 0.2,
+            "rotated": random.random(len(ids)) < 0.2,
             "split": random.choice(SPLITS, len(ids)),
         }
     )
@@ -60,26 +61,29 @@ def _ends(random, sides):
     return start.round(6), end.round(6)
 
 
-def draw_headers(boxset, folder):
-    """A file for each image that says its size and holds nothing more, which is all that formats look at."""
-    files = ImageFiles("copy", data_folder=folder / "data", own_folder=folder / "own")
-    columns = boxset.images[["file", "turned", "width", "height"]]
+def draw_headers(dataset, folder):
+    """A file for each image with a header only, which is all that formats read."""
+    files = ImageFiles("copy", data_folder=folder / "data", dataset_folder=folder / "own")
+    columns = dataset.images[["file", "rotated", "width", "height"]]
     for file, turned, width, height in columns.itertuples(index=False):
-        path = image_path(file, turned, files.data_folder, files.own_folder)
+        path = image_path(file, turned, files.data_folder, files.dataset_folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_header(width, height))
     return files
 
 
 def png_header(width, height):
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5sI", 13, b"IHDR", width, height, b"\x08\x02\0\0\0", 0)
+    """The beginning of a PNG, without pixels."""
+    header = struct.pack(">4sII5s", b"IHDR", width, height, b"\x08\x02\0\0\0")
+    checksum = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + struct.pack(">I4s", 0, b"IDAT")
 
 
-def small_boxset():
+def small_dataset():
     """Two boats of 100 × 50 pixels, one with a boat and a car in it, the other without any."""
     images = pd.DataFrame(
         [("one", "some/one.png", 100, 50, False, "train"), ("two", "some/two.png", 100, 50, False, "validation")],
-        columns=["id", "file", "width", "height", "turned", "split"],
+        columns=["id", "file", "width", "height", "rotated", "split"],
     )
     boxes = pd.DataFrame(
         [

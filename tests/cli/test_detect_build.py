@@ -432,8 +432,8 @@ def test_unknown_class_is_reported_with_the_nearest_name(download, build):
     code, out, err = build()
     assert (code, out) == (1, "")
     assert err == (
-        "podium: openimages/class-descriptions-boxable.csv: no class 'boat'; did you mean 'Boat'?; no class 'Canoes'; did"
-        " you mean 'Canoe'? (names must match exactly)\n"
+        "podium: openimages/class-descriptions-boxable.csv: no class 'boat'; did you mean 'Boat'?; no class 'Canoes';"
+        " did you mean 'Canoe'? (names must match exactly)\n"
     )
 
 

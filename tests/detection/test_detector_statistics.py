@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from detection_cases import dataset_of, random_case
-from test_resampling import BOXES, FOUND
+from test_resampled_precision import BOXES, FOUND
 
 from podium.detection.compare_detectors import METRICS, Detections, compare_detections
 from podium.detection.detections import detections_table

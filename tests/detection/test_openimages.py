@@ -194,8 +194,8 @@ def test_unknown_class_is_reported_with_the_nearest_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"), ("a,Boat\nb,Boat\n", "duplicate class 'Boat'"),
-     ("a,Boat,c\n", "line 1: expected a code")],
+    [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"),
+     ("a,Boat\nb,Boat\n", "duplicate class 'Boat'"), ("a,Boat,c\n", "line 1: expected a code")],
 )  # fmt: skip
 def test_malformed_class_file_is_reported(tmp_path, text, told):
     path = tmp_path / "classes.csv"

@@ -57,7 +57,7 @@ Threshold = Annotated[
 ]
 
 
-@app.command()
+@app.command("build")
 def build(
     detector: DetectorFile,
     data: Data = None,
@@ -83,7 +83,7 @@ def build(
     )
 
 
-@app.command()
+@app.command("export")
 def export(
     detector: DetectorFile,
     target: Annotated[Path, typer.Argument(metavar="PATH", help="A new folder; for transfer a file.")],
@@ -105,7 +105,7 @@ def export(
     export_dataset(loaded, target, form, images=images, data=data, runs=runs, console=make_console())
 
 
-@app.command()
+@app.command("train")
 def train(
     detector: DetectorFile,
     data: Data = None,
@@ -131,7 +131,7 @@ def train(
     train_detector(loaded, make_options(data, runs, None, limit, None, dry_run, resume, time_limit), make_console())
 
 
-@app.command()
+@app.command("evaluate")
 def evaluate(
     detector: DetectorFile,
     part: Annotated[
@@ -171,7 +171,7 @@ def evaluate(
         print_json(evaluation.to_json())
 
 
-@app.command()
+@app.command("predict")
 def predict(
     detector: DetectorFile,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
@@ -198,7 +198,7 @@ def predict(
     detect_objects(trained, images, out, threshold=threshold, draw=draw, console=make_console())
 
 
-@app.command()
+@app.command("crop")
 def crop(
     competition: Annotated[
         Path,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.config.problems import nearest
-from podium.data.catalogue import catalogue
+from podium.data.catalogue import read_catalogue
 from podium.detection.cleaning import CleaningCounts, clean_boxes
 from podium.detection.coco import read_coco
 from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
@@ -65,7 +65,7 @@ def _with_readable_images(
 ) -> tuple[BoxDataset, list[FailedImage]]:
     images = found.images
     paths = [data / file for file in images["file"]]
-    is_readable = catalogue(paths, f"boxes-{settings.slug}", console).are_whole
+    is_readable = read_catalogue(paths, f"boxes-{settings.slug}", console).readable
     failed = [
         FailedImage(image_id, "", f"{'not a complete image' if path.is_file() else 'missing'}: {path}")
         for image_id, path, readable in zip(images["id"], paths, is_readable, strict=True)

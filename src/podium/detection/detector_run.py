@@ -22,7 +22,7 @@ from podium.training.libraries import import_libraries
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.data.image_source import Cache
+    from podium.data.image_cache import Cache
     from podium.detection.dataset import BoxDataset
     from podium.detection.evaluation import Evaluation
     from podium.detection.inference import LoadedDetector
@@ -78,7 +78,7 @@ class DetectorRun:
         return "float32"
 
     def cache(self, console: Console) -> "Cache":
-        from podium.data.image_source import Cache
+        from podium.data.image_cache import Cache
 
         return Cache(self.dataset.slug, self.settings.cache_gb, console)
 
@@ -133,7 +133,7 @@ def dataset_folder(detector: Detector, options: RunOptions) -> Path:
 
 def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
     """The run of a detector on its dataset, all images of which are checked."""
-    from podium.data.catalogue import catalogue
+    from podium.data.catalogue import read_catalogue
     from podium.detection.dataset import image_paths, read_dataset
 
     if not detector.settings.stages:
@@ -149,8 +149,8 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
     dataset = read_dataset(folder)
     data = data_folder(detector.settings.slug, options.data, detector.settings.kaggle_source)
     paths = image_paths(dataset.images, data, folder)
-    known = catalogue(paths, detector.settings.slug, console)
-    bad = [str(path) for path, is_whole in zip(paths, known.are_whole, strict=True) if not is_whole]
+    known = read_catalogue(paths, detector.settings.slug, console)
+    bad = [str(path) for path, readable in zip(paths, known.readable, strict=True) if not readable]
     if bad:
         raise DataError(
             f"{len(bad)} images of the dataset cannot be read: {', '.join(bad[:5])}{', ...' * (len(bad) > 5)};"

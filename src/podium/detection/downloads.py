@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.data.catalogue import is_whole
+from podium.data.catalogue import is_complete_image
 from podium.errors import MachineError
 from podium.files import atomic_write, report_full_disk, write_table
 from podium.retries import LONGEST_RETRY_AFTER, backoff, retry_after
@@ -209,7 +209,7 @@ def _check(content: bytes, address: "Address") -> None:
         raise _FailedError(f"expected {address.size:,} bytes, got {len(content):,}")
     if address.md5 and base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode() != address.md5:
         raise _FailedError("wrong checksum")
-    if not is_whole(content):
+    if not is_complete_image(content):
         raise _FailedError("not a complete image")
 
 

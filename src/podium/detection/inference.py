@@ -11,17 +11,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from rich.console import Console
 
+from podium.data.augmentation import PlainView
 from podium.data.batches import PredictionBatches
 from podium.data.boxes import CORNERS, from_square
-from podium.data.image_source import Cache, Supply
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
 from podium.data.images import Resize
-from podium.data.preprocessing import PlainLook
 from podium.detection.config import DetectorSettings
 from podium.detection.detections import detections_table
 from podium.detection.model import build_detector, plain_detector
 from podium.models.backbone import load_weights
 from podium.models.devices import make_repeatable, precision_of
-from podium.models.feed import fed
+from podium.models.feed import as_dataset
 from podium.runs import Run
 
 
@@ -47,12 +48,12 @@ class BoxPredictor:
         shape = (batch_size, self._size, self._size, 3)
         self._predict = tf.function(predict, input_signature=[tf.TensorSpec(shape, tf.uint8)])
 
-    def __call__(self, images: InferenceImages, source: Supply) -> pd.DataFrame:
+    def __call__(self, images: InferenceImages, source: ImageSource) -> pd.DataFrame:
         """A table of all detections, in the order of the images; `source` provides their pixels."""
-        batches = PredictionBatches(source, [PlainLook(self._size, self._resize)], self._batch_size)
+        batches = PredictionBatches(source, [PlainView(self._size, self._resize)], self._batch_size)
         rows: list[tuple[Any, ...]] = []
         done = 0
-        with fed(batches) as feed:
+        with as_dataset(batches) as feed:
             for (batch,) in feed:
                 for number, boxes in enumerate(self.predict_batch(batch), start=done):
                     rows += self._rows(boxes, images.ids[number], *images.shapes[number])
@@ -90,4 +91,4 @@ class LoadedDetector:
 
     def detect(self, images: InferenceImages, cache: Cache | None, console: Console) -> pd.DataFrame:
         with console.status(f"detecting objects in {len(images.ids):,} images"):
-            return self._predictor(images, Supply(images.paths, cache))
+            return self._predictor(images, ImageSource(images.paths, cache))

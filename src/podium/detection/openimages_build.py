@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from podium.data.catalogue import catalogue, in_parallel
+from podium.data.catalogue import in_parallel, read_catalogue
 from podium.detection.building import BuildResult, count_of_empty, finish, seed_of, select_boxes
 from podium.detection.config import DetectorSettings, OpenImagesSource
 from podium.detection.dataset import CORNERS
@@ -194,7 +194,7 @@ def _image_files(context: BuildContext, selection: Selection) -> tuple[dict[str,
     files = find_images(ids, expand_patterns(source.images, data), data)
     existing = sorted(files)
     paths = [data / files[image_id] for image_id in existing]
-    are_complete = catalogue(paths, f"boxes-{context.settings.slug}", context.console).are_whole
+    are_complete = read_catalogue(paths, f"boxes-{context.settings.slug}", context.console).readable
     incomplete = {
         image_id: files.pop(image_id)
         for image_id, is_complete in zip(existing, are_complete, strict=True)

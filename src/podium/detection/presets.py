@@ -83,8 +83,8 @@ class Recipe:
             return cls(**content)
         except TypeError:
             raise RunError(
-                f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or move"
-                " the run folder away and train again"
+                f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or"
+                " move the run folder away and train again"
             ) from None
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from podium.config.stage import Stage
-from podium.data.augmentation import Augmentation
+from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import BoxBatches, PredictionBatches
-from podium.data.image_source import Cache, Supply
-from podium.data.preprocessing import Boxed, PlainLook
+from podium.data.boxes import ImageBoxes
+from podium.data.catalogue import ImageSource
+from podium.data.image_cache import Cache
 from podium.detection.charts import draw_iou_ap, draw_loss
 from podium.detection.config import DetectorSettings
 from podium.detection.dataset import BoxDataset, boxes_by_image, class_indices, image_paths, select_images
@@ -39,7 +40,7 @@ class ImagesWithBoxes:
 
     ids: list[str]
     paths: Sequence[Path]
-    boxed: Sequence[Boxed]
+    boxed: Sequence[ImageBoxes]
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -60,7 +61,7 @@ class ImagesWithBoxes:
         is_single = ~dataset.boxes["group"].to_numpy(dtype=bool)
         rows = boxes_by_image(dataset)
         boxed = [
-            Boxed(int(height), int(width), boxes[rows[number]][is_single[rows[number]]])
+            ImageBoxes(int(height), int(width), boxes[rows[number]][is_single[rows[number]]])
             for number, height, width in zip(chosen, images["height"], images["width"], strict=True)
         ]
         return cls(images["id"].tolist(), image_paths(images, data_folder, dataset_folder), boxed)
@@ -90,7 +91,10 @@ class DetectionTask:
         self._recipe = recipe
         self._validation_dataset = select_images(dataset, validation.ids)
         self._training, self._validation = training, validation
-        self._training_supply, self._validation_supply = Supply(training.paths, cache), Supply(validation.paths, cache)
+        self._training_source, self._validation_source = (
+            ImageSource(training.paths, cache),
+            ImageSource(validation.paths, cache),
+        )
         self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._predictors: WeakKeyDictionary[Any, BoxPredictor] = WeakKeyDictionary()
         self._last: tuple[PartMetrics, pd.DataFrame] | None = None
@@ -101,9 +105,9 @@ class DetectionTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
         )
         if pretrained and self._settings.backbone.begins_at_random:
-            some = Supply(self._training.paths[:STATISTICS_IMAGES])
-            look = PlainLook(image_size, self._settings.resize)
-            (images,) = PredictionBatches(some, [look], STATISTICS_IMAGES)[0]
+            some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
+            view = PlainView(image_size, self._settings.resize)
+            (images,) = PredictionBatches(some, [view], STATISTICS_IMAGES)[0]
             settle_statistics(detector, images)
         return detector
 
@@ -125,7 +129,7 @@ class DetectionTask:
 
     def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
         batches = BoxBatches(
-            self._training_supply,
+            self._training_source,
             self._training.boxed,
             image_size=stage.image_size,
             resize=self._settings.resize,
@@ -144,7 +148,7 @@ class DetectionTask:
             self._predictors[model] = BoxPredictor(model, stage.batch_size, self._classes, self._settings.resize)
         part = self._validation
         images = InferenceImages(part.ids, part.paths, part.shapes)
-        detections = self._predictors[model](images, self._validation_supply)
+        detections = self._predictors[model](images, self._validation_source)
         metrics = evaluate_part(self._validation_dataset, detections, "validation")
         self._last = metrics, detections
         values = {

@@ -6,7 +6,8 @@
     labels.txt                        the classes in their order, which the format itself does not store
 
 VOC counts pixels from 1 and a box includes its last pixel: `xmin` is left + 1 and `xmax` is right, both rounded to
-whole pixels. A box thinner than that becomes one pixel wide. Reading accepts any numbers: left is xmin - 1, right is xmax.
+whole pixels. A box thinner than that becomes one pixel wide. Reading accepts any numbers: left is xmin - 1, right is
+xmax.
 
 `occluded` and `truncated` are kept, `group` is VOC's `difficult`, `depiction` is lost. If there are lists in
 ImageSets/Main, only the images in them are read.

@@ -155,18 +155,27 @@ def _plan(
     config: Path,
     console: Console,
 ) -> _Plan:
-    from podium.data.catalogue import catalogue, images_of, leave_out_unreadable
-    from podium.data.images import DECODING
-    from podium.data.table import read_rows
+    from podium.data.catalogue import read_catalogue
+    from podium.data.images import DECODER_VERSION
+    from podium.data.table import drop_unreadable, read_rows
 
     rows = read_rows(original, folder)
-    known = catalogue(images_of(rows), original.slug, console)
-    leave_out_unreadable(rows, original.on_bad_image, known)  # raises if unreadable images are not allowed
+    known = read_catalogue(rows.paths, original.slug, console)
+    drop_unreadable(rows, known.readable, original.on_bad_image)  # raises if that is not allowed
     new = _new_competition(original, content, folder, rows, _SUFFIX[options.method])
-    facts = zip(images_of(rows).texts(), known.contents, known.are_whole, strict=True)
-    contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, is_whole in facts if is_whole}
+    facts = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
+    contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, readable in facts if readable}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
-    decides = [_VERSION, DECODING, asdict(options), source.digest, new.content, tables, rows.digest, known.digest]
+    decides = [
+        _VERSION,
+        DECODER_VERSION,
+        asdict(options),
+        source.digest,
+        new.content,
+        tables,
+        rows.digest,
+        known.digest,
+    ]
     return _Plan(new, options, source, contents, digest_of(decides), out, config)
 
 
@@ -197,10 +206,10 @@ def _class_name(name: str, source: _BoxSource) -> str:
 
 
 def _weights_digest(trained: TrainedDetector) -> str:
-    from podium.data.images import DECODING
+    from podium.data.images import DECODER_VERSION
 
     best = trained.run.state["best"]
-    return digest_of([_VERSION, DECODING, trained.run.path.parent.name, best["digest"], best["image_size"]])
+    return digest_of([_VERSION, DECODER_VERSION, trained.run.path.parent.name, best["digest"], best["image_size"]])
 
 
 def _boxes_of_images(plan: _Plan, console: Console) -> dict[str, list["Box"]]:
@@ -434,12 +443,15 @@ def _new_competition(
     slug = f"{original.slug}-{suffix}"
     new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
     tables: dict[str, Path] = {}
-    images = [*_images_of(original.train, rows.train), *_images_of(original.test, rows.test)]
+    images = [
+        *_images_of(original.train, rows.train, rows.paths_of(rows.train)),
+        *_images_of(original.test, rows.test, rows.paths_of(rows.test)),
+    ]
     places = _extra_folders([source.folder for source in original.extra])
     extra = zip(original.extra, places, read_extra(original, folder), strict=True)
-    for number, (source, place, table) in enumerate(extra):
+    for number, (source, place, (table, paths)) in enumerate(extra):
         new["extra"][number]["folder"] = place
-        for image in _images_of(source, table):
+        for image in _images_of(source, table, paths):
             images.append(replace(image, file=posixpath.normpath(f"{place}/{image.file}")))
         if source.table is not None:
             new["extra"][number]["table"] = _add_table(source.table, folder / source.folder, tables, place)
@@ -453,10 +465,10 @@ def _new_competition(
     return _NewCompetition(slug, _unique(images), tables, new)
 
 
-def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame") -> Iterator[_NewImage]:
+def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[_NewImage]:
     labels = rows["label"] if isinstance(source, TrainSource) else [""] * len(rows)
     from_folders = isinstance(source, TrainSource) and source.table is None
-    for image_id, label, path in zip(rows["id"], labels, rows["path"], strict=True):
+    for image_id, label, path in zip(rows["id"], labels, paths, strict=True):
         name = image_id.removeprefix(f"{label}/") if from_folders else image_id
         yield _NewImage(image_id, path, posixpath.normpath(source.images.format(id=name, label=label)))
 

@@ -423,6 +423,21 @@ def test_a_problem_of_an_ensemble_is_reported(old, new, message):
     assert error_of("ensembles", changed(ENSEMBLE, old, new)) == message
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "message"),
+    [
+        ("members", "competitions/cars.yaml", "expected a member file, got a competition file"),
+        ("members", "ensembles/both.yaml", "expected a member file, got an ensemble file"),
+        ("ensembles", "members/one.yaml", "expected an ensemble file, got a member file"),
+        ("competitions", "members/one.yaml", "expected a competition file, got a member file"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_problem(kind, file, message):
+    with pytest.raises(ConfigError) as caught:
+        LOADERS[kind](Path(file))
+    assert str(caught.value) == f"{file}  {message}"
+
+
 @pytest.mark.parametrize("members", ["5", "../members/one.yaml", "{a: b}"])
 def test_members_must_be_a_list(members):
     given = repr(yaml.safe_load(members))

@@ -20,6 +20,10 @@ ExtraCheck = Callable[[Mapping[str, Any]], list[tuple[str, str]]]
 """Checks a config's content with a heavy library and returns (key, message) for each problem."""
 
 
+_KIND_KEYS = {"members": "ensemble", "competition": "member", "metric": "competition", "source": "detector"}
+"""A key that only one kind of file has."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A model of an ensemble. Of a member file, the name is the file's stem."""
@@ -153,6 +157,8 @@ def _validate(
 ) -> tuple[Model | None, list[Problem]]:
     if file.is_unreadable:
         return None, file.problems
+    if other := _other_kind(model, file):
+        return None, [*file.problems, other]
     settings, found = None, []
     try:
         settings = model.model_validate(file.content)
@@ -163,6 +169,16 @@ def _validate(
         found += [(key, message) for key, message in check(file.content) if key not in keys]
     problems = file.problems + [file.problem(key, message) for key, message in found]
     return settings, sorted(problems, key=lambda problem: problem.line or 0)
+
+
+def _other_kind(model: type[Settings], file: YamlFile) -> Problem | None:
+    """A single problem if the file is of another kind, rather than one for each of its keys."""
+    expected = next((kind for key, kind in _KIND_KEYS.items() if key in model.model_fields), None)
+    kinds = [kind for key, kind in _KIND_KEYS.items() if key in file.content]
+    if expected is None or expected in kinds or len(kinds) != 1:
+        return None
+    wanted, got = (f"{'an' if kind == 'ensemble' else 'a'} {kind} file" for kind in (expected, kinds[0]))
+    return Problem(str(file.path), "", f"expected {wanted}, got {got}")
 
 
 def _load_member(

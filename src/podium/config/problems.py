@@ -52,7 +52,7 @@ def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str
     close = difflib.get_close_matches(compared_by(name), list(folded), n=1, cutoff=0.6)
     if close:
         return f"; did you mean {folded[close[0]]!r}?"
-    if len(known) > 12:
+    if len(known) > 24:
         return f"; there are {len(known)}, such as {', '.join(known[:6])}"
     return f"; expected {'one of ' if len(known) > 1 else ''}{', '.join(known)}" if known else ""
 

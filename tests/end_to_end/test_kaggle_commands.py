@@ -1,4 +1,4 @@
-"""The commands of Kaggle's kernels as a person types them, against the stand-in; nothing is trained."""
+"""`podium kernel` commands against the stand-in for Kaggle; nothing is trained."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ REF = "ada/podium-tiny-fold0"
 
 
 def outputs(**more):
-    """What podium's script leaves: a report, and a run."""
+    """The output of podium's script: a report and a run."""
     state = {"status": "trained", "best": BEST}
     entry = {"member": "tiny", "fold": 0, "run": RUN, "predictions": None, "state": state}
     report = {"status": "done", "runs": [entry]} | more
@@ -23,7 +23,7 @@ def outputs(**more):
 
 @pytest.fixture
 def kaggle(standin, tiny_competition, tmp_path):
-    """The stand-in, whose kernels leave such outputs at once."""
+    """The stand-in, whose kernels finish at once with this output."""
 
     def run(version, inputs, working):
         for name, content in outputs().items():
@@ -41,7 +41,7 @@ def member(tiny_competition):
     return tiny_competition.member()
 
 
-def test_dry_run_of_a_push_looks_at_everything_and_sends_nothing(podium, kaggle, member):
+def test_dry_run_checks_everything_and_pushes_nothing(podium, kaggle, member):
     ended = podium("kernel", "push", member, "--fold", "0", "--dry-run")
     assert (ended.code, ended.err) == (0, "")
     assert "GPU hours left this week: 30.0 of 30" in ended.out
@@ -50,7 +50,7 @@ def test_dry_run_of_a_push_looks_at_everything_and_sends_nothing(podium, kaggle,
     assert json.loads(Path("kernel-metadata.json").read_text())["id"] == REF
 
 
-def test_push_and_follow_brings_the_run_home(podium, kaggle, member):
+def test_push_and_follow_downloads_the_run(podium, kaggle, member):
     ended = podium("kernel", "push", member, "--fold", "0", "--follow")
     assert (ended.code, ended.err) == (0, "")
     assert f"{REF}/1: pushed, https://" in ended.out
@@ -75,12 +75,12 @@ def test_pushed_metadata_is_explicit(podium, kaggle, member):
     assert request.session_timeout_seconds == 12 * 3600
 
 
-def test_every_fold_is_a_kernel_of_its_own(podium, kaggle, member):
+def test_all_folds_pushes_a_kernel_for_each(podium, kaggle, member):
     assert podium("kernel", "push", member, "--all-folds").code == 0
     assert [version.ref for version in kaggle.versions()] == [f"{REF}/1", "ada/podium-tiny-fold1/1"]
 
 
-def test_competition_that_was_not_joined_is_told_before_a_push(podium, kaggle, member):
+def test_competition_that_was_not_joined_is_an_error_before_a_push(podium, kaggle, member):
     kaggle.competitions["tiny-squares"].rules_accepted = False
     ended = podium("kernel", "push", member, "--fold", "0")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
@@ -88,7 +88,7 @@ def test_competition_that_was_not_joined_is_told_before_a_push(podium, kaggle, m
     assert kaggle.count("SaveKernel") == 0
 
 
-def test_hours_that_are_used_up_are_told_before_a_push(podium, kaggle, member):
+def test_used_up_gpu_hours_are_an_error_before_a_push(podium, kaggle, member):
     kaggle.gpu_hours(used=30)
     ended = podium("kernel", "push", member, "--fold", "0")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
@@ -105,7 +105,7 @@ def test_kernel_of_another_owner_is_not_pushed(podium, kaggle, member):
     assert "belongs to grace, and you are signed in as ada" in ended.err
 
 
-def test_status_lists_what_is_out(podium, kaggle, member):
+def test_status_lists_kernels_that_are_not_downloaded(podium, kaggle, member):
     assert "no pushed kernel is waiting to be downloaded" in podium("kernel", "status").out
     kaggle.runner = None
     assert podium("kernel", "push", member, "--all-folds").code == 0
@@ -121,7 +121,7 @@ def test_status_lists_what_is_out(podium, kaggle, member):
     assert podium("kernel", "pull", REF, "--even-failed").code == 0
 
 
-def test_log_of_a_running_kernel_is_said_to_come(podium, kaggle, member):
+def test_log_of_a_running_kernel_says_how_to_follow_it(podium, kaggle, member):
     kaggle.runner = None
     assert podium("kernel", "push", member, "--fold", "0").code == 0
     kaggle.begin(REF)
@@ -131,7 +131,7 @@ def test_log_of_a_running_kernel_is_said_to_come(podium, kaggle, member):
     )  # fmt: skip
 
 
-def test_output_of_a_kernel_that_is_not_podiums_is_fetched_all_the_same(podium, kaggle):
+def test_output_of_other_kernels_can_be_downloaded(podium, kaggle):
     kaggle.add_kernel("bob/public-one", {"weights.h5": b"bytes"}, is_private=False)
     ended = podium("kernel", "pull", "bob/public-one")
     assert (ended.code, ended.err) == (0, "")
@@ -140,13 +140,13 @@ def test_output_of_a_kernel_that_is_not_podiums_is_fetched_all_the_same(podium, 
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "pull"])
-def test_kernel_that_is_not_there_is_one_line(command, podium, kaggle):
+def test_unknown_kernel_is_one_line(command, podium, kaggle):
     ended = podium("kernel", command, "ada/none")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert "on Kaggle" in ended.err
 
 
-def test_weights_are_fetched_by_a_kernel_with_internet_and_no_gpu(podium, kaggle, tiny_competition):
+def test_weights_are_downloaded_by_a_kernel_with_internet_and_no_gpu(podium, kaggle, tiny_competition):
     kaggle.runner = None
     stages = [{"name": "a", "unfreeze": "all", "epochs": 1, "batch_size": 4, "image_size": 96, "learning_rate": 0.1}]
     one = tiny_competition.member("one", backbone={"name": "Xception", "weights": "imagenet"}, stages=stages)
@@ -158,7 +158,7 @@ def test_weights_are_fetched_by_a_kernel_with_internet_and_no_gpu(podium, kaggle
     assert podium("kernel", "push", "--weights", one, "--fold", "1").code == 2
 
 
-def test_attached_source_that_kaggle_does_not_know_is_a_failure(podium, kaggle, tiny_competition):
+def test_unknown_source_is_an_error(podium, kaggle, tiny_competition):
     weights = {"name": "MobileNetV2", "weights": "kaggle-dataset:ada/none/file.weights.h5"}
     ended = podium("kernel", "push", tiny_competition.member(backbone=weights), "--fold", "0")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)

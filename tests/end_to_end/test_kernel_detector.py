@@ -1,4 +1,4 @@
-"""A detector's way through Kaggle: its set packed or built there, trained, evaluated, brought home and asked here."""
+"""Kernels of detectors: boxes packed or built in the kernel, training, evaluation, and use of the results here."""
 
 import json
 from pathlib import Path
@@ -28,31 +28,31 @@ DETECTOR = {
 }
 WORKING = Path("build/rehearsal/kaggle/working")
 QUICK, LONG = 1, 100
-"""Epochs. A long training takes many times as long as all that comes before its first epoch."""
+"""Epochs. A long training takes many times as long as everything before its first epoch."""
 
 
 @pytest.fixture
 def squares(tmp_path, podium):
-    """Images with their boxes in COCO's form, and a detector file; the set is not built yet."""
+    """Images with boxes in COCO format, and a detector file; the set of boxes is not built yet."""
     drawn = tmp_path / "drawn"
     write_coco(draw_set(drawn), tmp_path / "data" / "squares", ImageFiles("copy", drawn, drawn))
-    return written()
+    return write_config()
 
 
 def dataset():
-    """The data folder, as the files of a dataset."""
+    """The files of the data folder, as a Kaggle dataset."""
     data = Path("data/squares")
     return {path.relative_to(data).as_posix(): path.read_bytes() for path in data.rglob("*") if path.is_file()}
 
 
-def written(**changes):
+def write_config(**changes):
     path = Path("squares.yaml")
     path.write_text(yaml.safe_dump(DETECTOR | changes))
     return path
 
 
 @pytest.mark.slow
-def test_a_set_that_was_built_here_travels_and_gives_the_weights_of_home(squares, podium):
+def test_packed_boxes_give_the_same_weights_as_training_here(squares, podium):
     assert podium("detect", "build", squares).code == 0
     built = podium("kernel", "build", squares)
     assert (built.code, built.err) == (0, "")
@@ -69,7 +69,8 @@ def test_a_set_that_was_built_here_travels_and_gives_the_weights_of_home(squares
     assert (there.path / "evaluation" / "figures.json").is_file()
 
 
-def test_what_was_built_and_trained_there_is_evaluated_and_asked_here(squares, podium, standin):
+@pytest.mark.slow
+def test_boxes_and_detector_of_a_kernel_are_used_here(squares, podium, standin):
     standin.datasets[DATASET] = dataset()
     standin.runner = run_pushed
     ended = podium("kernel", "push", squares, "--follow")
@@ -87,8 +88,9 @@ def test_what_was_built_and_trained_there_is_evaluated_and_asked_here(squares, p
     assert "already trained with this config" in podium("detect", "train", squares).out
 
 
-def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):
-    squares = written(backbone={**BACKBONE, "weights": "kaggle-kernel:ada/nets/small.weights.h5"})
+@pytest.mark.slow
+def test_dry_run_uses_local_data_and_no_weights(squares, podium):
+    squares = write_config(backbone={**BACKBONE, "weights": "kaggle-kernel:ada/nets/small.weights.h5"})
     assert podium("detect", "build", squares).code == 0
     assert "the set of boxes is packed" in podium("kernel", "build", squares).out
     ended = podium("kernel", "run", "--dry-run", "--layout", "old")
@@ -98,7 +100,7 @@ def test_dry_run_takes_the_data_of_home_and_no_weights(squares, podium):
 
 
 @pytest.mark.slow
-def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
+def test_detector_that_runs_out_of_time_resumes_in_the_next_version(squares, podium, standin):
     assert podium("detect", "build", squares).code == 0
     standin.datasets[DATASET] = dataset()
     seconds = {}
@@ -111,7 +113,7 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
 
     standin.runner = run
     for epochs in (QUICK, LONG):
-        ended = podium("fleet", "up", written(stages=[{**STAGE, "epochs": epochs}]))
+        ended = podium("fleet", "up", write_config(stages=[{**STAGE, "epochs": epochs}]))
         assert (ended.code, ended.err) == (0, "")
     assert [version.ref for version in standin.versions()] == [f"ada/podium-squares/{number}" for number in (1, 2, 3)]
     last = standin.versions()[-1]
@@ -121,7 +123,7 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "problem"),
     [
         (["--set", "data_at_kaggle=null"], "does not say where its images are on Kaggle"),
         (["--set", "data_at_kaggle=kaggle-dataset:ada"], "expected kaggle-dataset:<owner>/<slug>"),
@@ -131,8 +133,8 @@ def test_out_of_time_it_goes_on_in_the_next_version(squares, podium, standin):
         (["--set", "backbone={preset: some/folder}"], "the preset some/folder is a folder on this machine"),
     ],
 )
-def test_what_cannot_work_there_is_told_before_anything_is_written(arguments, told, squares, podium):
+def test_config_that_cannot_work_in_a_kernel_is_refused_when_building(arguments, problem, squares, podium):
     ended = podium("kernel", "build", squares, *arguments)
     assert ended.code == 1
-    assert told in ended.err
+    assert problem in ended.err
     assert not Path("build").exists()

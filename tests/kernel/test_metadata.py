@@ -1,4 +1,4 @@
-"""kernel-metadata.json: in step with the script, and a person's changes kept."""
+"""kernel-metadata.json is generated for the script, and changes by the user are kept."""
 
 import json
 
@@ -19,20 +19,20 @@ EXPLICIT = {
 
 
 @pytest.fixture
-def step(tiny_competition, tmp_path):
-    """`step(job, owner, machine)` brings the metadata in tmp_path into step, and gives it."""
+def update(tiny_competition, tmp_path):
+    """`update(job, owner, machine)` updates the metadata in tmp_path and returns it."""
     members = [load_member(tiny_competition.member())]
     path, last = tmp_path / "kernel-metadata.json", tmp_path / "build" / "kernel-metadata.json"
 
-    def bring(job, owner="ada", machine=T4):
+    def write(job, owner="ada", machine=T4):
         ours = kernel_metadata(job, members, owner, machine, "build/kernel.py")
         content = merge_metadata(path, ours, last)
         write_json(path, content)
         write_json(last, ours)
         return content
 
-    bring.path = path
-    return bring
+    write.path = path
+    return write
 
 
 T4 = Machine()
@@ -44,64 +44,64 @@ def change(path, **keys):
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
-def test_every_field_is_said(step):
-    content = step(TINY)
+def test_every_field_is_explicit(update):
+    content = update(TINY)
     assert content.keys() == EXPLICIT
     assert content["enable_internet"] is False
     assert (content["id"], content["title"]) == ("ada/podium-tiny-fold0", "podium-tiny-fold0")
     assert content["competition_sources"] == ["tiny-squares"]
-    assert read_metadata(step.path) == content
+    assert read_metadata(update.path) == content
 
 
-def test_what_a_person_changed_stays(step):
-    step(TINY)
-    change(step.path, is_private=False, dataset_sources=["ada/more-cars"], docker_image="an-image")
-    content = step(TINY, machine=Machine("none"))
+def test_changes_by_the_user_are_kept(update):
+    update(TINY)
+    change(update.path, is_private=False, dataset_sources=["ada/more-cars"], docker_image="an-image")
+    content = update(TINY, machine=Machine("none"))
     assert (content["is_private"], content["docker_image"]) == (False, "an-image")
     assert content["dataset_sources"] == ["ada/more-cars"]
-    assert (content["enable_gpu"], content["machine_shape"]) == (False, "")  # podium's own field, asked for anew
+    assert (content["enable_gpu"], content["machine_shape"]) == (False, "")  # changed by the new options
 
 
-def test_source_that_a_person_removed_stays_away_and_podiums_own_change(step):
-    step(TINY.model_copy(update={"resume_from": "ada/podium-tiny-fold0"}))
-    change(step.path, competition_sources=[])
-    content = step(TINY)
+def test_source_removed_by_the_user_stays_removed(update):
+    update(TINY.model_copy(update={"resume_from": "ada/podium-tiny-fold0"}))
+    change(update.path, competition_sources=[])
+    content = update(TINY)
     assert content["competition_sources"] == []
     assert content["kernel_sources"] == []
 
 
-def test_another_config_is_another_kernel(step):
-    step(TINY)
-    assert step(OTHER)["id"] == "ada/podium-other-fold1"
+def test_another_config_gets_another_name(update):
+    update(TINY)
+    assert update(OTHER)["id"] == "ada/podium-other-fold1"
 
 
-def test_name_that_a_person_gave_stays_with_its_kernel(step):
-    step(TINY)
-    change(step.path, id="ada/my-own-name", title="my-own-name")
-    assert step(TINY)["id"] == "ada/my-own-name"
+def test_name_given_by_the_user_is_kept_for_the_same_config(update):
+    update(TINY)
+    change(update.path, id="ada/my-own-name", title="my-own-name")
+    assert update(TINY)["id"] == "ada/my-own-name"
 
 
-def test_owner_comes_from_the_file_where_no_key_tells_it(step):
-    step.path.write_text(
+def test_owner_is_taken_from_the_file_if_unknown(update):
+    update.path.write_text(
         json.dumps({"id": "grace/some-kernel", "title": "some-kernel", "competition_sources": ["old"]})
     )
-    content = step(TINY, owner="your-kaggle-name")
+    content = update(TINY, owner="your-kaggle-name")
     assert content["id"] == "grace/podium-tiny-fold0"
     assert content["competition_sources"] == ["tiny-squares"]
 
 
-def test_file_of_another_kernel_that_version_control_brought_back_adds_nothing(step):
-    step(TINY)
+def test_sources_of_a_file_restored_by_version_control_are_not_added(update):
+    update(TINY)
     change(
-        step.path, id="your-kaggle-name/podium-old", title="podium-old", competition_sources=["old"], is_private=False
+        update.path, id="your-kaggle-name/podium-old", title="podium-old", competition_sources=["old"], is_private=False
     )
-    content = step(TINY)
+    content = update(TINY)
     assert (content["id"], content["competition_sources"]) == ("ada/podium-tiny-fold0", ["tiny-squares"])
     assert content["is_private"] is False
 
 
-def test_kernel_of_weights_attaches_nothing_and_reaches_the_internet(step):
-    content = step(Job(kind="weights"), machine=Machine("none", internet=True))
+def test_weights_kernel_has_no_sources_and_internet(update):
+    content = update(Job(kind="weights"), machine=Machine("none", internet=True))
     assert content["competition_sources"] == []
     assert (content["enable_internet"], content["enable_gpu"]) == (True, False)
 
@@ -114,7 +114,7 @@ def test_kernel_of_weights_attaches_nothing_and_reaches_the_internet(step):
         ("kaggle-competition:boats", {"competition_sources": ["boats"]}),
     ],
 )
-def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
+def test_data_and_weights_of_a_detector_are_attached(place, sources, tmp_path):
     path = tmp_path / "boats.yaml"
     backbone = "{name: ResNet50, weights: kaggle-dataset:grace/nets/ResNet50.h5}"
     path.write_text(f"slug: boats\nsource: yolo\ndata_at_kaggle: {place}\nbackbone: {backbone}\n")
@@ -130,7 +130,7 @@ def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "problem"),
     [
         ({"title": "Another title"}, "does not end with the title's slug 'another-title'"),
         ({"enable_internet": "false"}, "enable_internet must be true or false"),
@@ -141,18 +141,18 @@ def test_detectors_data_is_attached_with_its_weights(place, sources, tmp_path):
         ({"kernel_sources": "ada/x"}, "kernel_sources must be a list"),
     ],
 )
-def test_what_the_client_would_let_pass_is_refused(keys, told, step):
-    content = step(TINY) | keys
-    with pytest.raises(BundleError, match=told):
-        check_metadata(content, step.path)
+def test_invalid_metadata_is_refused_though_the_client_accepts_it(keys, problem, update):
+    content = update(TINY) | keys
+    with pytest.raises(BundleError, match=problem):
+        check_metadata(content, update.path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00"])
-def test_broken_metadata_is_told_and_left_as_it_is(text, step):
-    step.path.write_text(text)
+def test_unreadable_metadata_is_an_error_and_not_changed(text, update):
+    update.path.write_text(text)
     with pytest.raises(BundleError, match=r"kernel-metadata\.json (as JSON|is not a JSON object)"):
-        step(TINY)
-    assert step.path.read_text() == text
+        update(TINY)
+    assert update.path.read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_broken_metadata_is_told_and_left_as_it_is(text, step):
         ("https://www.kaggle.com/code/ada/some-kernel", KernelRef("ada", "some-kernel")),
     ],
 )
-def test_names_of_kernels(text, ref):
+def test_kernel_names(text, ref):
     assert KernelRef.parse(text) == ref
 
 
 @pytest.mark.parametrize(
     "text", ["", "ada", "ada/", "ada/Some Kernel", "ada/x/0", "ada/x/y", "ada/x/1/2", "../x/1", "ada/x/-1"]
 )
-def test_what_names_no_kernel(text):
+def test_invalid_kernel_names(text):
     with pytest.raises(ConfigError, match="expected owner/slug or owner/slug/version"):
         KernelRef.parse(text)
 
@@ -180,7 +180,7 @@ def test_slug_of_a_title():
     assert slug_of("Podium: Xception, fold 0!") == "podium-xception-fold-0"
 
 
-def test_detectors_preset_is_attached(tmp_path):
+def test_preset_of_a_detector_is_attached(tmp_path):
     path = tmp_path / "boats.yaml"
     path.write_text("slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle-kernel:grace/nets/resnet_50_imagenet'}\n")
     content = kernel_metadata(

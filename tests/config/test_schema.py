@@ -1,6 +1,7 @@
 """`podium schema`: the shipped schemas are up to date, and accept what podium accepts."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -23,12 +24,17 @@ COMPETITION = {
 }
 
 
-def problems(kind, content):
-    """What the shipped schema has against the content. As in JSON, all keys are text."""
+@cache
+def validator(kind):
     schema = json.loads((CONFIGS / "schemas" / f"{kind}.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def problems(kind, content):
+    """The problems that the shipped schema finds. As in JSON, all keys are text."""
     as_json = json.loads(json.dumps(content))
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(as_json)]
+    return [error.message for error in validator(kind).iter_errors(as_json)]
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -7,9 +7,9 @@ from typing import Any
 from podium.config.loading import Member
 from podium.config.stage import Cosine, Schedule, Stage
 
-SMALL = 64
-LARGER = 32
-BATCH = 16
+MIN_SIZE = 64
+SIZE_STEP = 32
+BATCH_SIZE = 16
 ROWS_PER_CLASS = 3
 VIEWS = 2
 
@@ -18,7 +18,7 @@ def as_dry_run(member: Member) -> Member:
     """One epoch per stage, at most two views, and random weights unless they are a file of this machine."""
     settings = member.settings
     changes = {
-        "stages": shortened(settings.stages, max(SMALL, settings.backbone.minimum_size)),
+        "stages": shortened(settings.stages, max(MIN_SIZE, settings.backbone.minimum_size)),
         "backbone": settings.backbone.for_dry_run(),
         "tta": settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]}),
     }
@@ -28,11 +28,11 @@ def as_dry_run(member: Member) -> Member:
 def shortened(stages: Sequence[Stage], smallest: int) -> list[Stage]:
     """One epoch of small batches each. Image sizes keep their order, so that larger stages are still tested as such."""
     sizes = sorted({stage.image_size for stage in stages})
-    return [_shortened(stage, smallest + LARGER * sizes.index(stage.image_size)) for stage in stages]
+    return [_shortened(stage, smallest + SIZE_STEP * sizes.index(stage.image_size)) for stage in stages]
 
 
 def _shortened(stage: Stage, image_size: int) -> Stage:
-    changes: dict[str, Any] = {"epochs": 1, "batch_size": BATCH, "image_size": min(stage.image_size, image_size)}
+    changes: dict[str, Any] = {"epochs": 1, "batch_size": BATCH_SIZE, "image_size": min(stage.image_size, image_size)}
     return stage.model_copy(update={**changes, "schedule": _schedule(stage)})
 
 

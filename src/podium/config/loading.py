@@ -52,8 +52,8 @@ def load_settings(
     model: type[Model], path: Path, overrides: Overrides = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Model:
     """Load a file that refers to no other file. Problems of the file and the overrides are in one ConfigError."""
-    parsed, problems = _with_seed(overrides, seed)
-    settings, more = _read(model, path, parsed, check)[1:]
+    parsed, problems = _parse_with_seed(overrides, seed)
+    _, settings, more = _read(model, path, parsed, check)
     raise_problems(problems + more)
     assert settings is not None
     return settings
@@ -62,7 +62,7 @@ def load_settings(
 def load_member(
     path: Path, overrides: Overrides = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Member:
-    parsed, problems = _with_seed(overrides, seed)
+    parsed, problems = _parse_with_seed(overrides, seed)
     member, more = _load_member(path, parsed, check)
     raise_problems(problems + more)
     assert member is not None
@@ -76,7 +76,7 @@ def load_ensemble(
 
     An override `KEY=VALUE` changes the ensemble, `MEMBER.KEY=VALUE` one of its members, `*.KEY=VALUE` all members.
     """
-    parsed, problems = _with_seed(overrides, seed)
+    parsed, problems = _parse_with_seed(overrides, seed)
     own = [override for override in parsed if override.first_key in EnsembleSettings.model_fields]
     file, settings, more = _read(EnsembleSettings, path, own, check)
     problems += _unused(file, parsed) + more
@@ -93,7 +93,7 @@ def load_ensemble(
         problems += _check_folds(file, settings.folds, members[0].competition)
     raise_problems(problems)
     assert settings is not None
-    return Ensemble(path.stem, settings, tuple(_with_ensembles_choices(member, settings) for member in members))
+    return Ensemble(path.stem, settings, tuple(_apply_ensemble(member, settings) for member in members))
 
 
 def make_member(
@@ -118,7 +118,7 @@ def make_ensemble(name: str, settings: Mapping[str, Any], members: Sequence[Memb
         problems += _check_folds(file, valid.folds, members[0].competition)
     raise_problems(problems)
     assert valid is not None
-    return Ensemble(name, valid, tuple(_with_ensembles_choices(member, valid) for member in members))
+    return Ensemble(name, valid, tuple(_apply_ensemble(member, valid) for member in members))
 
 
 def fold_count(competition: Competition) -> int | None:
@@ -203,7 +203,7 @@ def _load_member(
     return Member(path.stem, settings, competition), []
 
 
-def _with_ensembles_choices(member: Member, ensemble: EnsembleSettings) -> Member:
+def _apply_ensemble(member: Member, ensemble: EnsembleSettings) -> Member:
     """The member with the ensemble's folds and tta, where the ensemble has them."""
     changes = {key: value for key in ("folds", "tta") if (value := getattr(ensemble, key)) is not None}
     return replace(member, settings=member.settings.model_copy(update=changes)) if changes else member
@@ -251,7 +251,7 @@ def _check_folds(file: YamlFile, folds: Iterable[int] | None, competition: Compe
     ]
 
 
-def _with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:
+def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:
     parsed, problems = parse_overrides(overrides)
     return parsed if seed is None else [*parsed, Override("seed", seed)], problems
 

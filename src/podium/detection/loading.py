@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from podium.config.dry_run import LARGER, SMALL, shortened
+from podium.config.dry_run import MIN_SIZE, SIZE_STEP, shortened
 from podium.config.loading import ExtraCheck, load_settings
 from podium.config.stage import Unfreeze
 from podium.config.yaml_file import Overrides, read_yaml
@@ -39,7 +39,7 @@ def as_dry_run_of_detector(detector: Detector) -> Detector:
     A stage that unfreezes from a named layer of a preset unfreezes half of the backbone that stands in for it.
     """
     settings = detector.settings
-    smallest = next(size for size in count(SMALL, LARGER) if size >= settings.backbone.minimum_size)
+    smallest = next(size for size in count(MIN_SIZE, SIZE_STEP) if size >= settings.backbone.minimum_size)
     stages, backbone = shortened(settings.stages, smallest), settings.backbone.for_dry_run()
     if backbone is STAND_IN:
         half = {"unfreeze": Unfreeze(layers=0.5)}

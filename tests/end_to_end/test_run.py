@@ -214,7 +214,7 @@ def test_rows_of_the_final_test_are_scored_by_predict(podium, make_tiny_competit
     ended = podium("predict", member, *options)
     assert ended.code == 0, ended.err
     assert "on the rows of the final test" in ended.out
-    final = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/apart.csv")))
+    final = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/final_test.csv")))
     assert len(final) == 8
 
 

@@ -1,4 +1,4 @@
-"""Predicting where the memory is full: smaller batches, the same answers."""
+"""Out of memory during prediction: smaller batches, the same predictions."""
 
 from io import StringIO
 
@@ -10,21 +10,21 @@ from rich.console import Console
 
 from podium.data.augmentation import PlainView
 from podium.data.catalogue import ImageSource
-from podium.inference import predict as predicting
+from podium.inference import predict as prediction
 from podium.models.predictor import Predictor
 
 VIEWS = [PlainView(8, "squash"), PlainView(8, "squash")]
 
 
 class SmallMemory:
-    """Answers each image's red, as long as no batch holds more than so many images."""
+    """Predicts the red value of each image; runs out of memory with more than `largest` images in a batch."""
 
     def __init__(self, largest):
         self.largest, self.sizes = largest, []
 
-    def predict(self, feed, verbose):
+    def predict(self, dataset, verbose):
         answers = []
-        for (images,) in feed:
+        for (images,) in dataset:
             self.sizes.append(len(images))
             if len(images) > self.largest:
                 raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
@@ -42,12 +42,12 @@ def source(tmp_path):
 
 def test_batches_are_halved_until_they_fit(source):
     console, model = Console(file=StringIO()), SmallMemory(largest=6)
-    answers = predicting._predicted(Predictor(model, 9), source, VIEWS, 16, console)
+    answers = prediction._predict_images(Predictor(model, 9), source, VIEWS, 16, console)
     assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in VIEWS]
     assert model.sizes == [16, 8, 4, 4, 4, 4, 2]
-    assert console.file.getvalue().splitlines()[-1].strip() == "the memory is full: going on with batches of 4"
+    assert console.file.getvalue().splitlines()[-1].strip() == "out of memory: continuing with batches of 4"
 
 
-def test_one_image_that_does_not_fit_is_an_error(source):
+def test_single_row_that_does_not_fit_is_an_error(source):
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        predicting._predicted(Predictor(SmallMemory(largest=1), 9), source, VIEWS, 4, Console(quiet=True))
+        prediction._predict_images(Predictor(SmallMemory(largest=1), 9), source, VIEWS, 4, Console(quiet=True))

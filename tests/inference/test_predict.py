@@ -1,4 +1,4 @@
-"""One run, trained once, and what predicting with it writes."""
+"""The files that predicting with a trained run writes."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from rich.console import Console
 from podium.config.loading import load_member
 from podium.errors import RunError
 from podium.evaluation.metrics import METRICS
-from podium.inference import predict as predicting
+from podium.inference import predict as prediction
 from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.training.run_training import train_run
@@ -59,7 +59,7 @@ def facts_of(one):
     return json.loads((one.predictions / "predictions.json").read_text())
 
 
-def test_predictions_are_four_files_beside_the_run(predicted):
+def test_predictions_are_four_files_in_the_run_folder(predicted):
     one, _ = predicted
     assert one.is_predicted
     names = sorted(path.name for path in one.predictions.iterdir())
@@ -68,7 +68,7 @@ def test_predictions_are_four_files_beside_the_run(predicted):
     assert not list(one.run.path.glob(".writing*"))
 
 
-def test_out_of_fold_rows_are_those_of_the_fold_with_their_true_labels(predicted):
+def test_out_of_fold_rows_are_those_of_the_fold(predicted):
     one, competition = predicted
     oof = read_predictions(one.predictions / "oof.csv")
     table = pd.read_csv(competition.folder / "train.csv", dtype=str).set_index("Id")
@@ -79,7 +79,7 @@ def test_out_of_fold_rows_are_those_of_the_fold_with_their_true_labels(predicted
     assert oof.classes == ["0", "1", "2", "3"]
 
 
-def test_test_rows_come_in_the_order_of_the_sample_submission(predicted):
+def test_test_rows_have_the_order_of_the_sample_submission(predicted):
     one, competition = predicted
     test = read_predictions(one.predictions / "test.csv")
     assert test.ids == list(pd.read_csv(competition.folder / "sample-submission.csv")["Id"])
@@ -87,7 +87,7 @@ def test_test_rows_come_in_the_order_of_the_sample_submission(predicted):
     assert test.probs.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-6)
 
 
-def test_facts_tell_the_score_the_views_and_the_size(predicted):
+def test_facts_have_the_score_the_views_and_the_image_size(predicted):
     one, _ = predicted
     facts, oof = facts_of(one), read_predictions(one.predictions / "oof.csv")
     numbers = np.array([oof.classes.index(label) for label in oof.labels])
@@ -106,13 +106,13 @@ def test_facts_tell_the_score_the_views_and_the_size(predicted):
     }
 
 
-def test_size_is_the_one_at_which_the_weights_were_best(predicted):
+def test_image_size_is_that_of_the_best_weights(predicted):
     one, _ = predicted
     assert one.run.state["stage"] == "larger"
     assert one.run.state["best"]["image_size"] == facts_of(one)["image_size"] == 32
 
 
-def test_plain_view_predicts_what_the_trainer_saw_when_the_weights_were_best(trained):
+def test_plain_view_has_the_score_of_the_best_epoch(trained):
     one = with_views(trained[0], "identity")
     predict_fold(one, QUIET)
     oof = read_predictions(one.predictions / "oof.csv")
@@ -120,7 +120,7 @@ def test_plain_view_predicts_what_the_trainer_saw_when_the_weights_were_best(tra
     assert METRICS["log_loss"](numbers, oof.probs) == pytest.approx(one.run.state["best"]["score"], rel=1e-5)
 
 
-def test_views_tell_what_each_of_them_and_all_together_gain(predicted):
+def test_views_file_has_the_gain_of_each_view(predicted):
     one, _ = predicted
     views = pd.read_csv(one.predictions / "views.csv")
     assert list(views.columns) == ["view", "score", "gain", "standard_error", "kept"]
@@ -130,7 +130,7 @@ def test_views_tell_what_each_of_them_and_all_together_gain(predicted):
     assert views["gain"].iloc[-1] == pytest.approx(views["score"].iloc[-1] - views["score"][0])
 
 
-def test_views_are_joined_by_their_mean(trained):
+def test_views_are_averaged(trained):
     one = trained[0]
     runs = [with_views(one, *views) for views in (["identity"], ["horizontal_flip"], ["identity", "horizontal_flip"])]
     for run in runs:
@@ -139,7 +139,7 @@ def test_views_are_joined_by_their_mean(trained):
     np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
 
 
-def test_every_choice_of_views_has_a_folder_of_its_own(trained):
+def test_every_choice_of_views_has_its_own_folder(trained):
     one = trained[0]
     folders = {
         with_views(one, "identity").predictions,
@@ -158,7 +158,7 @@ def test_limit_predicts_the_first_test_rows(trained):
     assert facts_of(one)["test_rows"] == 3
 
 
-def test_test_image_that_cannot_be_read_is_answered_with_the_shares_of_the_classes(trained):
+def test_unreadable_test_image_gets_the_shares_of_the_classes(trained):
     one, competition = with_views(trained[0], "identity"), trained[1]
     bad = competition.folder / "test_upload" / "0025.jpg"
     content = bad.read_bytes()
@@ -176,13 +176,13 @@ def test_test_image_that_cannot_be_read_is_answered_with_the_shares_of_the_class
 
 
 @pytest.mark.parametrize("broken", ["predict_views", "write_json"])
-def test_prediction_that_breaks_off_leaves_no_predictions(broken, trained, monkeypatch):
+def test_interrupted_prediction_leaves_no_files(broken, trained, monkeypatch):
     one = with_views(trained[0], "identity", "horizontal_flip", mean="geometric")
 
     def kill(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predicting, broken, kill)
+    monkeypatch.setattr(prediction, broken, kill)
     with pytest.raises(KeyboardInterrupt):
         predict_fold(one, QUIET)
     assert not one.predictions.exists()
@@ -190,18 +190,18 @@ def test_prediction_that_breaks_off_leaves_no_predictions(broken, trained, monke
     assert not list(one.run.path.glob(".writing*"))
 
 
-def test_earlier_predictions_stay_until_new_ones_are_whole(trained, monkeypatch):
+def test_earlier_predictions_are_kept_until_new_ones_are_complete(trained, monkeypatch):
     one = with_views(trained[0], "identity")
     predict_fold(one, QUIET)
     before = (one.predictions / "test.csv").read_bytes()
-    monkeypatch.setattr(predicting, "write_json", lambda *_: pytest.fail("the disk is full"))
+    monkeypatch.setattr(prediction, "write_json", lambda *_: pytest.fail("the disk is full"))
     with pytest.raises(pytest.fail.Exception, match="disk is full"):
         predict_fold(one, QUIET)
     assert (one.predictions / "test.csv").read_bytes() == before
     assert one.is_predicted
 
 
-def test_views_chosen_by_themselves_are_told(trained):
+def test_chosen_views_are_in_the_facts(trained):
     one = with_views(trained[0], "identity", "horizontal_flip", select="auto")
     predict_fold(one, QUIET)
     facts, views = facts_of(one), pd.read_csv(one.predictions / "views.csv")
@@ -210,7 +210,7 @@ def test_views_chosen_by_themselves_are_told(trained):
     assert "identity" in facts["views"]
 
 
-def test_run_that_is_not_trained_is_told_with_what_to_do(trained, tmp_path):
+def test_untrained_run(trained, tmp_path):
     one = trained[0]
     untrained = replace(one, run=replace(one.run, path=Path(tmp_path) / "fold0"))
     with pytest.raises(RunError, match=r"tiny fold 0 is not trained .*run podium train with the same config"):

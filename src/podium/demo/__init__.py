@@ -1,1 +1,1 @@
-"""The demo competition that podium draws: cars of eight body types."""
+"""The competition that podium draws: cars of eight body types, to try everything on."""

@@ -229,7 +229,7 @@ DetectorBackbone = Annotated[
 def fingerprint(name: str, backbone: BackboneSettings | PresetSettings) -> str | None:
     """Digest of a weights file or a preset folder: other weights at the same path make another run."""
     if isinstance(backbone, BackboneSettings):
-        return weights.fingerprint(name, backbone)
+        return weights.weights_digest(name, backbone)
     if not backbone.is_a_folder:
         return backbone.preset if backbone.kaggle_source else None
     folder = Path(backbone.preset)

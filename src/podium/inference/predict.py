@@ -1,4 +1,4 @@
-"""From a trained run to its predictions: out of fold, on the test images, through the test-time views."""
+"""Predictions of a trained run: out of fold and on the test images, with test-time augmentation."""
 
 import shutil
 import tempfile
@@ -21,153 +21,155 @@ from podium.data.image_cache import Cache
 from podium.data.table import ImagePaths
 from podium.evaluation.metrics import METRICS
 from podium.files import write_json, write_text
-from podium.inference.tta import View, chosen_apart, join, make_views, mark_kept, measure_gains, views_that_help
+from podium.inference.tta import View, average_chosen_views, average_views, choose_views, make_views, score_views
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
-from podium.models.devices import is_out_of_memory, make_repeatable, names_of_gpus, precision_of
+from podium.models.devices import gpu_names, is_out_of_memory, make_repeatable, precision_scope
 from podium.models.feed import as_dataset
 from podium.models.predictor import Predictor
 from podium.predictions import Predictions, write_predictions
 from podium.runs import Run
 
-GPU_BATCHES = 4
-"""A prediction keeps no gradients: at first it tries batches so many times as large as the training's largest."""
+GPU_BATCH_FACTOR = 4
+"""A prediction stores no gradients, so its batches are larger than those of the training."""
 
 
 @dataclass(frozen=True)
-class Images:
-    """Rows to predict; `numbers` are the true classes where they are known. Paths of None cannot be read."""
+class PredictionRows:
+    """Rows to predict; missing paths are unreadable images, `labels` are class numbers."""
 
     ids: Sequence[str]
     paths: ImagePaths
-    numbers: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
-class ToPredict:
-    """`apart` holds the rows that neither trained nor validated, if the split has such."""
-
-    validation: Images
-    test: Images
-    apart: Images | None
+class PredictionSets:
+    validation: PredictionRows
+    test: PredictionRows
+    final_test: PredictionRows | None
+    """Labelled rows that were used neither for training nor for validation, if the folds have any."""
     class_shares: NDArray[np.float64]
-    """What an image that cannot be read is answered with: the classes' shares of the training rows."""
+    """Of the training rows: the prediction for an unreadable image."""
 
 
-def predict(run: Run, member: Member, fold: int, rows: ToPredict, folder: Path, console: Console) -> None:
-    """Write oof.csv, test.csv, views.csv and predictions.json into `folder`, all of them or none."""
+def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: Path, console: Console) -> None:
+    """Write oof.csv, test.csv, views.csv, predictions.json and, if there are such rows, final_test.csv, atomically."""
     settings, competition = member.settings, member.competition
-    metric, labels = METRICS[competition.metric], competition.labels
+    metric, mean = METRICS[competition.metric], settings.tta.mean
     views = make_views(settings.tta)
     make_repeatable(settings.seed)
-    model, image_size = trained_model(run, member)
-    sets = [rows.validation, rows.test, *([rows.apart] if rows.apart else [])]
-    predictor = Predictor(model, sum(len(images.ids) for images in sets) * len(views))
+    model, image_size = load_trained_model(run, member)
+    rows = sum(len(part.ids) for part in (sets.validation, sets.test, sets.final_test) if part)
+    predictor = Predictor(model, rows * len(views))
 
-    def see(images: Images, what: str) -> NDArray[np.float64]:
-        return predict_views(predictor, images, views, member, image_size, rows.class_shares, console, what)
+    def predict_rows(part: PredictionRows, views: Sequence[View], name: str) -> NDArray[np.float64]:
+        return predict_views(predictor, part, views, member, image_size, sets.class_shares, console, name)
 
     with run.timed("prediction"):
-        out_of_fold, truth = see(rows.validation, "validation"), rows.validation.numbers
-        assert truth is not None
-        gains = measure_gains([view.name for view in views], out_of_fold, truth, metric, settings.tta.mean)
+        validation, labels = predict_rows(sets.validation, views, "validation"), sets.validation.labels
+        assert labels is not None
+        scores = score_views([view.name for view in views], validation, labels, metric, mean)
+        chosen = list(range(len(views)))
+        oof = average_views(validation, mean)
         if settings.tta.select == "auto":
-            kept = views_that_help(out_of_fold, truth, metric, settings.tta.mean)
-            oof = chosen_apart(out_of_fold, truth, metric, settings.tta.mean, settings.seed)
-        else:
-            kept = list(range(len(views)))
-            oof = join(out_of_fold, settings.tta.mean)
-        views = [views[number] for number in kept]
-        test = join(see(rows.test, "test"), settings.tta.mean)
-        apart = join(see(rows.apart, "apart"), settings.tta.mean) if rows.apart else None
+            chosen = choose_views(validation, labels, metric, mean)
+            oof = average_chosen_views(validation, labels, metric, mean, settings.seed)
+        views = [views[number] for number in chosen]
+        test = average_views(predict_rows(sets.test, views, "test"), mean)
+        final = average_views(predict_rows(sets.final_test, views, "final test"), mean) if sets.final_test else None
 
     facts: dict[str, Any] = {
-        "score": metric(truth, oof),
-        "score_of_first_view": gains[0].score,
+        "score": metric(labels, oof),
+        "score_of_first_view": scores[0].score,
         "metric": competition.metric,
         "views": [view.name for view in views],
-        "mean": settings.tta.mean,
+        "mean": mean,
         "select": settings.tta.select,
         "image_size": image_size,
         "weights": run.state["best"].get("digest"),
-        "test_rows": len(rows.test.ids),
-        "unreadable_test_images": int(rows.test.paths.missing.sum()),
+        "test_rows": len(sets.test.ids),
+        "unreadable_test_images": int(sets.test.paths.missing.sum()),
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
-        place = Path(temporary) / "predictions"
-        write_predictions(place / "oof.csv", _labelled(rows.validation, labels, oof, fold))
-        write_predictions(place / "test.csv", Predictions(list(rows.test.ids), labels, test, None, None))
-        if rows.apart and apart is not None:
-            assert rows.apart.numbers is not None
-            facts["score_apart"] = metric(rows.apart.numbers, apart)
-            write_predictions(place / "apart.csv", _labelled(rows.apart, labels, apart, fold))
-        table = pd.DataFrame([asdict(gain) for gain in mark_kept(gains, kept)])
-        write_text(place / "views.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_json(place / "predictions.json", facts)
+        draft = Path(temporary) / "predictions"
+        write_predictions(draft / "oof.csv", _out_of_fold(sets.validation, competition.labels, oof, fold))
+        write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), competition.labels, test))
+        if sets.final_test and final is not None:
+            assert sets.final_test.labels is not None
+            facts["score_final_test"] = metric(sets.final_test.labels, final)
+            write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, competition.labels, final, fold))
+        table = pd.DataFrame([asdict(score) for score in scores])
+        table["kept"] = table.index.isin(chosen)
+        write_text(draft / "views.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_json(draft / "predictions.json", facts)
         shutil.rmtree(folder, ignore_errors=True)
-        place.rename(folder)
+        draft.rename(folder)
 
 
-def trained_model(run: Run, member: Member) -> tuple[Any, int]:
-    """The model with its best weights, at the size and in the precision it had when they were best."""
+def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
+    """The model with its best weights, and the image size that it had then."""
     run.check_best_weights()
     best = run.state["best"]
     image_size = int(best["image_size"])
-    with precision_of(best.get("precision", "float32")):
+    with precision_scope(best.get("precision", "float32")):
         model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
     load_weights(model, run.best_weights, member.name)
     return model, image_size
 
 
+trained_model = load_trained_model  # until the training tests use the new name
+
+
 def predict_views(
     predictor: Predictor,
-    images: Images,
+    rows: PredictionRows,
     views: Sequence[View],
     member: Member,
     image_size: int,
     class_shares: NDArray[np.float64],
     console: Console,
-    what: str,
+    name: str,
 ) -> NDArray[np.float64]:
     """Probabilities as (views, rows, classes)."""
     settings = member.settings
-    batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCHES if names_of_gpus() else 1)
-    positions = np.flatnonzero(~images.paths.missing)
-    paths = images.paths[positions]
-    probs = np.tile(class_shares, (len(views), len(images.paths), 1))
-    source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
-    image_views = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
-    began = time.perf_counter()
+    batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCH_FACTOR if gpu_names() else 1)
+    readable = np.flatnonzero(~rows.paths.missing)
+    paths = rows.paths[readable]
+    probs = np.tile(class_shares, (len(views), len(rows.paths), 1))
     if not len(paths):
         return probs
-    with console.status(f"predicting {len(paths)} {what} images, {len(views)} views"):
-        seen = _predicted(predictor, source, image_views, batch_size, console)
-    probs[:, positions] = np.swapaxes(seen.reshape(len(paths), len(views), -1), 0, 1)
-    seconds = time.perf_counter() - began
+    source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
+    prepared = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
+    start = time.perf_counter()
+    with console.status(f"predicting {len(paths)} {name} images, {len(views)} views"):
+        predicted = _predict_images(predictor, source, prepared, batch_size, console)
+    probs[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
     console.print(
-        f"  predicted {len(paths)} {what} images, {len(views)} view{'s' * (len(views) > 1)}, in {seconds:.1f} s",
+        f"  predicted {len(paths)} {name} images, {len(views)} view{'s' * (len(views) > 1)}, in"
+        f" {time.perf_counter() - start:.1f} s",
         highlight=False,
     )
     return probs
 
 
-def _predicted(
-    predictor: Predictor, source: ImageSource, image_views: Sequence[ImageView], batch_size: int, console: Console
+def _predict_images(
+    predictor: Predictor, source: ImageSource, views: Sequence[ImageView], batch_size: int, console: Console
 ) -> NDArray[np.float64]:
-    """Row after row, view after view; with smaller batches where these do not fit the memory."""
+    """All views of the first row, then of the next; smaller batches if memory runs out."""
     while True:
         try:
-            with as_dataset(PredictionBatches(source, image_views, batch_size)) as feed:
-                return predictor.all(feed).astype(np.float64)
+            with as_dataset(PredictionBatches(source, views, batch_size)) as dataset:
+                return predictor.predict(dataset).astype(np.float64)
         except Exception as error:
-            if not is_out_of_memory(error) or batch_size <= len(image_views):
+            if not is_out_of_memory(error) or batch_size <= len(views):
                 raise
             batch_size //= 2
-            console.print(f"  the memory is full: going on with batches of {batch_size}", highlight=False)
+            console.print(f"  out of memory: continuing with batches of {batch_size}", highlight=False)
 
 
-def _labelled(images: Images, labels: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
-    assert images.numbers is not None
-    truth = [labels[number] for number in images.numbers]
-    return Predictions(list(images.ids), labels, probs, truth, np.full(len(truth), fold))
+def _out_of_fold(rows: PredictionRows, classes: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
+    assert rows.labels is not None
+    labels = [classes[number] for number in rows.labels]
+    return Predictions(list(rows.ids), classes, probs, labels, np.full(len(labels), fold))

@@ -1,7 +1,7 @@
-"""Test-time views: the same image seen in several ways, and what each way is worth."""
+"""Test-time augmentation: views of an image, the mean of their predictions, and the choice of views that help."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,17 +13,20 @@ from podium.data.images import Image, Resize, Scaling, cut_square, zoomed_scalin
 from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import bootstrap_gain
 
-Probs = NDArray[np.float64]
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Mean = Literal["arithmetic", "geometric"]
 CORNERS = {"top_left": (0.0, 0.0), "top_right": (1.0, 0.0), "bottom_left": (0.0, 1.0), "bottom_right": (1.0, 1.0)}
 
 
 @dataclass(frozen=True)
 class View:
-    """How an image is looked at: how close, where, and what is done to it then."""
+    """A crop of an image and transforms of it."""
 
     name: str
     zoom: float = 1.0
-    at: tuple[float, float] = (0.5, 0.5)
+    position: tuple[float, float] = (0.5, 0.5)
+    """Of the crop, from (0, 0) top left to (1, 1) bottom right."""
     transforms: tuple[Any, ...] = ()
 
     def prepare(self, image_size: int, resize: Resize, seed: int) -> "PreparedView":
@@ -32,7 +35,7 @@ class View:
 
 @dataclass(frozen=True)
 class PreparedView:
-    """A view at one size, as the batches call it. What is random in it comes from the seed and the row."""
+    """A view at one image size. Random transforms are seeded by `seed` and the row."""
 
     view: View
     size: int
@@ -45,39 +48,40 @@ class PreparedView:
         return zoomed_scaling(self.size, self.resize, self.view.zoom)
 
     def __call__(self, scaled: Image, row: int, epoch: int = 0) -> Image:
-        seen = cut_square(scaled, self.size, self.resize, self.view.at)
-        return self.augmentation(seen, (self.seed * 1_000_003 + row) % 2**32)
+        crop = cut_square(scaled, self.size, self.resize, self.view.position)
+        return self.augmentation(crop, (self.seed * 1_000_003 + row) % 2**32)
 
 
 def make_views(settings: TestTimeViews) -> list[View]:
-    """The views that the YAML list names, in its order; `corner_crops` makes four."""
-    return [view for written in settings.views for view in _expand(written)]
+    """The views of the config in their order; `corner_crops` gives four."""
+    return [view for item in settings.views for view in _expand(item)]
 
 
-def _expand(written: Any) -> list[View]:
+def _expand(item: Any) -> list[View]:
+    """A view of the config, which may be a list of parts to apply in turn."""
     views = [View("")]
-    for part in written if isinstance(written, list) else [written]:
-        views = [_then(view, one) for view in views for one in _one_part(part)]
+    for part in item if isinstance(item, list) else [item]:
+        views = [_compose(view, other) for view in views for other in _views_of_part(part)]
     return views
 
 
-def _then(view: View, part: View) -> View:
-    name = f"{view.name} + {part.name}" if view.name else part.name
-    zoom = view.zoom * part.zoom
-    at = (_place(view, part, zoom, 0), _place(view, part, zoom, 1))
-    return View(name, zoom, at, (*view.transforms, *part.transforms))
+def _compose(first: View, second: View) -> View:
+    """`second` applied to what `first` shows."""
+    name = f"{first.name} + {second.name}" if first.name else second.name
+    zoom = first.zoom * second.zoom
+    position = (_compose_position(first, second, zoom, 0), _compose_position(first, second, zoom, 1))
+    return View(name, zoom, position, (*first.transforms, *second.transforms))
 
 
-def _place(view: View, part: View, zoom: float, axis: int) -> float:
-    """Where the window of both stands: `part` looks into what `view` shows, so a corner of it stays a corner."""
-    if zoom <= 1.0:  # nothing is cut
+def _compose_position(first: View, second: View, zoom: float, axis: int) -> float:
+    if zoom <= 1.0:  # the crop is the whole image
         return 0.5
-    first, both = 1 / view.zoom, 1 / zoom  # the windows' sides, as shares of the image's
-    start = view.at[axis] * (1 - first) + part.at[axis] * (first - both)
-    return min(max(start / (1 - both), 0.0), 1.0)
+    first_side, side = 1 / first.zoom, 1 / zoom  # of the crops, as shares of the image's side
+    start = first.position[axis] * (1 - first_side) + second.position[axis] * (first_side - side)
+    return min(max(start / (1 - side), 0.0), 1.0)
 
 
-def _one_part(part: Any) -> list[View]:
+def _views_of_part(part: Any) -> list[View]:
     name, value = view_part(part)
     if name == "identity":
         return [View(name)]
@@ -88,85 +92,78 @@ def _one_part(part: Any) -> list[View]:
     if name == "centre_crop":
         return [View(f"centre_crop {value:g}", zoom=1 / value)]
     if name == "corner_crops":
-        return [View(f"{corner} {value:g}", zoom=1 / value, at=at) for corner, at in CORNERS.items()]
+        return [View(f"{corner} {value:g}", zoom=1 / value, position=position) for corner, position in CORNERS.items()]
     if name == "rotate":
-        turned = {"Rotate": {"limit": [value, value], "border_mode": 4, "p": 1.0}}  # 4: the edges mirrored
-        return [View(f"rotate {value:g}", transforms=(turned,))]
+        rotation = {"limit": [value, value], "border_mode": 4, "p": 1.0}  # cv2.BORDER_REFLECT_101
+        return [View(f"rotate {value:g}", transforms=({"Rotate": rotation},))]
     if name == "brightness":
-        lit = {"brightness_limit": [value, value], "contrast_limit": [0.0, 0.0], "p": 1.0}
-        return [View(f"brightness {value:+g}", transforms=({"RandomBrightnessContrast": lit},))]
+        limits = {"brightness_limit": [value, value], "contrast_limit": [0.0, 0.0], "p": 1.0}
+        return [View(f"brightness {value:+g}", transforms=({"RandomBrightnessContrast": limits},))]
     return [View(name if value is None else f"{name} {value}", transforms=(part,))]
 
 
-def join(per_view: NDArray[np.float64], mean: Literal["arithmetic", "geometric"]) -> Probs:
-    """(views, rows, classes) to (rows, classes), each row summing to 1."""
+def average_views(per_view: Floats, mean: Mean) -> Floats:
+    """(views, rows, classes) to (rows, classes), where each row sums to 1."""
     if mean == "arithmetic":
-        joined = per_view.mean(axis=0)
+        averaged = per_view.mean(axis=0)
     else:
-        joined = np.exp(np.log(np.clip(per_view, 1e-12, None)).mean(axis=0))
-    return np.asarray(joined / joined.sum(axis=1, keepdims=True))
+        averaged = np.exp(np.log(np.clip(per_view, 1e-12, None)).mean(axis=0))
+    return np.asarray(averaged / averaged.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
-class Gain:
-    """What a view adds to the first one, out of fold: positive is better, whatever the metric."""
+class ViewScore:
+    """The out-of-fold score of a view, and how much its mean with the first view is better than the first view."""
 
     view: str
     score: float
     gain: float
+    """Positive is better for every metric."""
     standard_error: float
-    kept: bool = False
+    """Of the gain."""
 
 
-def measure_gains(
-    names: Sequence[str], per_view: NDArray[np.float64], labels: NDArray[np.int64], metric: Metric, mean: Any
-) -> list[Gain]:
-    """Each view alone and joined with the first one, and then all of them together, compared with the first one."""
+def score_views(names: Sequence[str], per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[ViewScore]:
+    """Each view, then all views together."""
     first = per_view[0]
-    gains = [Gain(names[0], metric(labels, first), 0.0, 0.0)]
-    for number in range(1, len(names)):
-        joined = join(per_view[[0, number]], mean)
-        gains.append(
-            Gain(names[number], metric(labels, per_view[number]), *bootstrap_gain(metric, labels, first, joined))
-        )
-    everything = join(per_view, mean)
-    gains.append(Gain("all views", metric(labels, everything), *bootstrap_gain(metric, labels, first, everything)))
-    return gains
+    scores = [ViewScore(names[0], metric(labels, first), 0.0, 0.0)]
+    for number, name in list(enumerate(names))[1:]:
+        gain = bootstrap_gain(metric, labels, first, average_views(per_view[[0, number]], mean))
+        scores.append(ViewScore(name, metric(labels, per_view[number]), *gain))
+    averaged = average_views(per_view, mean)
+    gain = bootstrap_gain(metric, labels, first, averaged)
+    return [*scores, ViewScore("all views", metric(labels, averaged), *gain)]
 
 
-def views_that_help(per_view: NDArray[np.float64], labels: NDArray[np.int64], metric: Metric, mean: Any) -> list[int]:
-    """From the first view on, the one that gains most is added, as long as it gains more than its standard error."""
-    kept = [0]
-    while len(kept) < len(per_view):
-        so_far = join(per_view[kept], mean)
-        others = [number for number in range(len(per_view)) if number not in kept]
-        gains = [bootstrap_gain(metric, labels, so_far, join(per_view[[*kept, number]], mean)) for number in others]
+def choose_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[int]:
+    """Greedily from the first view: adds the one with the largest gain, while that exceeds its standard error."""
+    chosen = [0]
+    while len(chosen) < len(per_view):
+        before = average_views(per_view[chosen], mean)
+        others = [number for number in range(len(per_view)) if number not in chosen]
+        gains = [
+            bootstrap_gain(metric, labels, before, average_views(per_view[[*chosen, number]], mean))
+            for number in others
+        ]
         best = max(range(len(others)), key=lambda position: gains[position][0])
-        gain, error = gains[best]
-        if gain <= error or gain <= 0:
+        gain, standard_error = gains[best]
+        if gain <= standard_error or gain <= 0:
             break
-        kept.append(others[best])
-    return sorted(kept)
+        chosen.append(others[best])
+    return sorted(chosen)
 
 
-def chosen_apart(
-    per_view: NDArray[np.float64], labels: NDArray[np.int64], metric: Metric, mean: Any, seed: int
-) -> Probs:
-    """Out-of-fold probabilities with views chosen honestly: those of each half of the rows on the other half.
+def average_chosen_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean, seed: int) -> Floats:
+    """Each half of the rows by the views chosen on the other half.
 
-    Choosing views and scoring them on the same rows would report the luck of the choice as a gain.
+    Choosing and scoring views on the same rows would report chance as a gain.
     """
     halves = np.empty(len(labels), dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # alternate within each class
     halves[order] = np.arange(len(labels)) % 2
-    joined = np.empty(per_view.shape[1:])
+    probs = np.empty(per_view.shape[1:])
     for half in (0, 1):
-        there, here = halves != half, halves == half
-        kept = views_that_help(per_view[:, there], labels[there], metric, mean)
-        joined[here] = join(per_view[kept][:, here], mean)
-    return joined
-
-
-def mark_kept(gains: Sequence[Gain], kept: Sequence[int]) -> list[Gain]:
-    return [replace(gain, kept=number in kept) for number, gain in enumerate(gains)]
+        chosen = choose_views(per_view[:, halves != half], labels[halves != half], metric, mean)
+        probs[halves == half] = average_views(per_view[chosen][:, halves == half], mean)
+    return probs

@@ -1,4 +1,4 @@
-"""The classifier: scaling, backbone, pooling, head; and the same layers in two parts, where the backbone is frozen."""
+"""The classifier: input scaling, backbone, pooling and head; and its two parts, for stages with a frozen backbone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,9 @@ BACKBONE = "backbone"
 
 @keras.saving.register_keras_serializable("podium")
 class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Between the average (exponent 1) and the maximum (a large one); the exponent is learned, from 3.
+    """Generalized mean pooling (GeM): the exponent is trained, from 3; 1 is the average, infinity the maximum.
 
-    In float32 always: a power of 3 leaves half precision's range.
+    Always in float32: a power of 3 exceeds the range of half precision.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -30,8 +30,8 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]  # Keras
 
     def call(self, features: Any) -> Any:
         exponent = keras.ops.clip(self.exponent, 1.0, 20.0)
-        lifted = keras.ops.power(keras.ops.maximum(features, 1e-6), exponent)
-        return keras.ops.power(keras.ops.mean(lifted, axis=(1, 2)), 1.0 / exponent)
+        powers = keras.ops.power(keras.ops.maximum(features, 1e-6), exponent)
+        return keras.ops.power(keras.ops.mean(powers, axis=(1, 2)), 1.0 / exponent)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], input_shape[-1])
@@ -45,10 +45,10 @@ def build_classifier(
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
 ) -> Any:
-    """The model from uint8 images to class probabilities, to be trained on these devices.
+    """The model from uint8 images to class probabilities.
 
-    Built for one size, since the padding of several families depends on it. `pretrained=False` leaves the backbone's
-    weights as they are drawn, for a model whose own weights are about to be loaded.
+    It is built for one image size, since several families choose their padding by it. `pretrained=False` skips the
+    backbone's weights, for a model that loads its own.
     """
     backbone_settings = settings.backbone
     if not pretrained:
@@ -58,39 +58,38 @@ def build_classifier(
         backbone.name = BACKBONE
         images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
         features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(images))
-        return devices.model(images, _head(features, settings.head, classes), name="classifier")
+        return devices.make_model(images, _apply_head(features, settings.head, classes), name="classifier")
 
 
-def _head(features: Any, head: Head, classes: int) -> Any:
+def _apply_head(features: Any, head: Head, classes: int) -> Any:
     layers = keras.layers
     pooling = {
         "avg": layers.GlobalAveragePooling2D,
         "max": layers.GlobalMaxPooling2D,
         "gem": GeneralizedMeanPooling,
     }[head.pooling]
-    hidden = pooling(name="pooling")(features)
+    regularizer = keras.regularizers.L2(head.l2) if head.l2 else None
+    x = pooling(name="pooling")(features)
     if head.batchnorm:
-        hidden = layers.BatchNormalization(name="head_batchnorm")(hidden)
+        x = layers.BatchNormalization(name="head_batchnorm")(x)
     for number, units in enumerate(head.dense):
-        hidden = layers.Dense(units, activation="relu", kernel_regularizer=_l2(head), name=f"head_dense_{number}")(
-            hidden
-        )
+        x = layers.Dense(units, activation="relu", kernel_regularizer=regularizer, name=f"head_dense_{number}")(x)
     if head.dropout:
-        hidden = layers.Dropout(head.dropout, name="head_dropout")(hidden)
-    # float32 also under mixed precision: a softmax in half precision loses the small probabilities.
+        x = layers.Dropout(head.dropout, name="head_dropout")(x)
+    # float32 also with mixed precision: softmax in half precision rounds small probabilities to zero.
     return layers.Dense(
-        classes, activation="softmax", kernel_regularizer=_l2(head), dtype="float32", name="probabilities"
-    )(hidden)
+        classes, activation="softmax", kernel_regularizer=regularizer, dtype="float32", name="probabilities"
+    )(x)
 
 
-class AsPredicting(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """A model within another one that computes as it does when predicting, also while the other one trains.
+class InferenceMode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """A model within another one that always runs with `training=False`.
 
-    `model(inputs, training=False)` alone would not do: a model that is called with `training` tells all its parts so.
+    Calling it with that argument is not enough: an outer call with `training=True` overrides it.
     """
 
     def __init__(self, model: Any) -> None:
-        super().__init__(name=f"{model.name}_as_predicting", dtype=model.dtype_policy, trainable=False)
+        super().__init__(name=f"{model.name}_inference_mode", dtype=model.dtype_policy, trainable=False)
         self.model = model
 
     def call(self, inputs: Any) -> Any:
@@ -98,52 +97,55 @@ class AsPredicting(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A classifier's layers: those that a frozen backbone keeps from learning, and those that may learn, in order.
+class ClassifierParts:
+    """The frozen layers of a classifier, and those that are trained.
 
-    The frozen ones compute as they do when predicting, also while the others learn: what a backbone leaves out at
-    random while it trains (Dropout, stochastic depth) is all there.
+    The frozen part runs in inference mode: its dropout and stochastic depth are off also during training.
     """
 
     images: Any
     scaling: Any
     backbone: Any
     pooling: Any | None
-    """Where it has no weights, it belongs to the frozen part: its output is many times smaller than its input."""
+    """Without weights it belongs to the frozen part: its output is many times smaller than its input."""
     head: list[Any]
     devices: Devices
 
-    def features(self) -> Any:
-        """The model from images to what the head takes, to predict with."""
-        return keras.Model(self.images, self._frozen(), name="features")
+    def feature_model(self) -> Any:
+        """From images to features, for prediction."""
+        return keras.Model(self.images, self._apply_frozen(), name="features")
 
-    def head_alone(self, features: Any) -> Any:
-        """The model from such features to probabilities, to be trained."""
+    def head_model(self, feature_model: Any) -> Any:
+        """From features to probabilities, for training."""
         with self.devices.scope():
-            taken = keras.Input(features.output_shape[1:], dtype=features.outputs[0].dtype, name="features")
-            return self.devices.model(taken, self._learning(taken), name="head")
+            (output,) = feature_model.outputs
+            features = keras.Input(output.shape[1:], dtype=output.dtype, name="features")
+            return self.devices.make_model(features, self._apply_head(features), name="head")
 
-    def together(self) -> Any:
-        """The model from images to probabilities, to be trained."""
+    def full_model(self) -> Any:
+        """From images to probabilities, for training."""
         with self.devices.scope():
-            return self.devices.model(self.images, self._learning(self._frozen()), name="together")
+            return self.devices.make_model(self.images, self._apply_head(self._apply_frozen()), name="full")
 
-    def _frozen(self) -> Any:
-        features = AsPredicting(self.backbone)(self.scaling(self.images))
+    features, head_alone, together = feature_model, head_model, full_model  # until the training modules are renamed
+
+    def _apply_frozen(self) -> Any:
+        features = InferenceMode(self.backbone)(self.scaling(self.images))
         return features if self.pooling is None else self.pooling(features)
 
-    def _learning(self, features: Any) -> Any:
+    def _apply_head(self, features: Any) -> Any:
         for layer in self.head:
             features = layer(features)
         return features
 
 
-def parts_of(classifier: Any, devices: Devices = ONE_DEVICE) -> Parts:
+def split_classifier(classifier: Any, devices: Devices = ONE_DEVICE) -> ClassifierParts:
     _, scaling, backbone, pooling, *head = classifier.layers
     if pooling.weights:
-        return Parts(classifier.inputs[0], scaling, backbone, None, [pooling, *head], devices)
-    return Parts(classifier.inputs[0], scaling, backbone, pooling, head, devices)
+        return ClassifierParts(classifier.inputs[0], scaling, backbone, None, [pooling, *head], devices)
+    return ClassifierParts(classifier.inputs[0], scaling, backbone, pooling, head, devices)
 
 
-def _l2(head: Head) -> Any:
-    return keras.regularizers.L2(head.l2) if head.l2 else None
+# Earlier names, until the training modules use the new ones.
+Parts = ClassifierParts
+parts_of = split_classifier

@@ -1,8 +1,8 @@
-"""Seeds, devices and precision: the one place where models are trained and asked that speaks to TensorFlow itself."""
+"""Seeds, precision and devices: training on several GPUs, and the differences between CPUs and GPUs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from podium.config.stage import Precision, Stage
 from podium.models import feed
 
-FIRST_WITH_TENSOR_CORES = (7, 0)
-"""Compute capability. A T4 has 7.5; older GPUs gain nothing from half precision."""
-
+TENSOR_CORES = (7, 0)
+"""The first compute capability with them, such as the T4's 7.5; older GPUs are not faster in half precision."""
 OUT_OF_MEMORY = ("out of memory", "OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "ALLOC_FAILED", "Failed to allocate")
-"""What is in the message where CUDA, cuDNN or XLA found that first, and TensorFlow gave it another name."""
+"""In messages of CUDA, cuDNN and XLA that TensorFlow raises as other errors."""
 
 
 def make_repeatable(seed: int) -> None:
-    """Every later random number of Keras comes from the seed, whatever ran in this process before.
+    """Seed all random numbers, and on a CPU make TensorFlow's operations deterministic.
 
-    On a CPU, TensorFlow's operations are made deterministic as well, which also keeps XLA away: so a prediction made
-    right after training equals one made by another process. Not on a GPU, where some of them have no such
-    form and the rest are slower.
+    That also disables XLA, so a prediction right after training equals one made by another process. On a GPU some
+    operations have no deterministic form and others are slower.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -37,19 +35,22 @@ def names_of_gpus() -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
-def resolved(precision: Precision, on_processors: Callable[[], str] = lambda: "float32") -> str:
-    """What `auto` means on this machine; without a GPU, what `on_processors` finds."""
+def gpu_names() -> list[str]:
+    return names_of_gpus()
+
+
+def resolve_precision(precision: Precision, on_cpu: Callable[[], str] = lambda: "float32") -> str:
+    """What `auto` means on this machine; `on_cpu` decides without a GPU."""
     if precision != "auto":
         return precision
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     if not details:
-        return on_processors()
-    capable = [one.get("compute_capability", (0, 0)) >= FIRST_WITH_TENSOR_CORES for one in details]
-    return "mixed_float16" if all(capable) else "float32"
+        return on_cpu()
+    have_tensor_cores = [gpu.get("compute_capability", (0, 0)) >= TENSOR_CORES for gpu in details]
+    return "mixed_float16" if all(have_tensor_cores) else "float32"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether TensorFlow or Python failed for want of memory, whatever the error is called where it was noticed."""
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return True
     kinds = (tf.errors.InternalError, tf.errors.UnknownError, tf.errors.FailedPreconditionError, RuntimeError)
@@ -57,8 +58,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def precision_of(policy: str) -> Iterator[None]:
-    """Layers and models made in this block compute so; their weights are float32 all the same."""
+def precision_scope(policy: str) -> Iterator[None]:
+    """Layers built in this block compute in this precision; their weights are float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -68,125 +69,132 @@ def precision_of(policy: str) -> Iterator[None]:
 
 
 class Devices:
-    """What a model is made for: one device, or several that each take a part of every batch."""
+    """One device, or several that each train on a part of every batch."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._strategy = tf.distribute.MirroredStrategy(list(names)) if len(names) > 1 else None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where models and their variables are made."""
+        """Models and their variables are built in it."""
         return self._strategy.scope() if self._strategy else nullcontext()
 
-    def model(self, inputs: Any, outputs: Any, name: str) -> Any:
-        return (SharedModel if self._strategy else keras.Model)(inputs, outputs, name=name)
+    def make_model(self, inputs: Any, outputs: Any, name: str) -> Any:
+        return (DistributedModel if self._strategy else keras.Model)(inputs, outputs, name=name)
 
 
 ONE_DEVICE = Devices([])
-ALONE = ("gradient_accumulation_steps", "ema_overwrite_frequency")
-"""Arguments of an optimizer that make it decide at each step what to do, which Keras cannot on several devices."""
-_found: dict[tuple[str, ...], Devices] = {}
+SINGLE_DEVICE_ARGUMENTS = ("gradient_accumulation_steps", "ema_overwrite_frequency")
+"""Of optimizers: what they do depends on the step, which Keras does not support on several devices."""
 
 
-def found(stages: Sequence[Stage]) -> Devices:
-    """All GPUs that can train these stages together, or else one device: the first GPU, or the processors."""
-    names = tuple(names_of_gpus())
-    if any(map(_is_alone, stages)):
+def select_devices(stages: Sequence[Stage]) -> Devices:
+    """All GPUs if every stage can be trained on several, else one device: the first GPU or the CPU."""
+    if any(map(_needs_single_device, stages)):
         return ONE_DEVICE
-    if names not in _found:
-        _found[names] = Devices(names)
-    return _found[names]
+    return _devices(tuple(gpu_names()))
 
 
-def _is_alone(stage: Stage) -> bool:
-    return any(stage.optimizer.arguments.get(name) is not None for name in ALONE)
+@cache
+def _devices(names: tuple[str, ...]) -> Devices:
+    return Devices(names)
 
 
-def described(model: Any, stage: Stage) -> str:
-    """On what it trains, where that is not the processors in float32."""
-    count = len(names_of_gpus())
-    if are_several(model):
+def _needs_single_device(stage: Stage) -> bool:
+    return any(stage.optimizer.arguments.get(name) is not None for name in SINGLE_DEVICE_ARGUMENTS)
+
+
+def describe_devices(model: Any, stage: Stage) -> str:
+    """Such as ", on 2 GPUs, in mixed_float16"; empty on a CPU in float32."""
+    count = len(gpu_names())
+    if is_distributed(model):
         parts = [f"on {count} GPUs"]
     elif count > 1:
-        why = f", since Keras cannot share {' or '.join(ALONE)}" if _is_alone(stage) else ""
-        parts = [f"on one of {count} GPUs{why}"]
+        reason = f", since Keras cannot distribute {' or '.join(SINGLE_DEVICE_ARGUMENTS)}"
+        parts = [f"on one of {count} GPUs{reason if _needs_single_device(stage) else ''}"]
     else:
         parts = ["on the GPU"] * count
     parts += [f"in {model.dtype_policy.name}"] if model.dtype_policy.name != "float32" else []
     return "".join(f", {part}" for part in parts)
 
 
-class SharedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """A model that several devices train, each on its part of a batch, with the loss that one of them would have.
+class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """A model trained by several devices, each on its part of a batch, with the loss of a single device.
 
-    Keras averages on each device and then over the devices. Where their parts differ in size, as in an epoch's last
-    batch, that is another loss. Here rows count, each once. BatchNormalization that learns takes the statistics of each
-    device's own part, as it does everywhere: with half the rows they are noisier. Those of the first device are kept.
-    Dropout leaves out the same places on every device.
+    Keras averages on each device and then over the devices, which is another loss if their parts differ in size, as in
+    the last batch of an epoch. Here every row has the same weight. Trainable BatchNormalization uses the statistics of
+    each device's own part, which are noisier with fewer rows, and keeps those of the first device. Dropout is the same
+    on every device.
     """
 
     def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any], **options: Any) -> None:
-        self._loss_of_rows = type(loss).from_config({**loss.get_config(), "reduction": "none"})
+        self._row_loss = type(loss).from_config({**loss.get_config(), "reduction": "none"})
         for name in ("clipnorm", "global_clipnorm", "clipvalue"):
             limit = getattr(optimizer, name, None)
-            if limit is not None:  # it clips what `train_step` hands it: the sum of the gradients, shared evenly
+            if limit is not None:  # it clips the gradients from `train_step`: equal shares of the sum
                 setattr(optimizer, name, limit / self.distribute_strategy.num_replicas_in_sync)
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=list(metrics), **options)
 
     def train_step(self, data: Any) -> Any:
-        images, targets, counts = data
+        images, targets, row_weights = data
         replica = tf.distribute.get_replica_context()
-        devices = replica.num_replicas_in_sync
+        replicas = replica.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            answers = self(images, training=True)
-            losses = self._loss_of_rows(targets, answers)
-            penalty = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
-            rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(counts))
-            mine = tf.reduce_sum(losses * counts) / rows + penalty / devices
-            scaled = self.optimizer.scale_loss(mine)
+            outputs = self(images, training=True)
+            losses = self._row_loss(targets, outputs)
+            regularization = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
+            rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(row_weights))
+            loss = tf.reduce_sum(losses * row_weights) / rows + regularization / replicas
+            scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
-        # Every device's optimizer clips its own gradients and, in half precision, the first one's alone says whether
-        # any overflowed; only then are they summed. So they get the same ones here: equal shares of the sum.
-        summed = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled, weights))
-        self.optimizer.apply_gradients([(one / devices, weight) for one, weight in zip(summed, weights, strict=True)])
-        self._loss_tracker.update_state(losses + penalty, sample_weight=counts)
-        return self.compute_metrics(images, targets, answers, sample_weight=counts)
+        # The optimizer of each device clips its own gradients and, in half precision, only that of the first device
+        # detects an overflow. So each gets the same gradients: an equal share of the sum.
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled_loss, weights))
+        shares = [gradient / replicas for gradient in gradients]
+        self.optimizer.apply_gradients(list(zip(shares, weights, strict=True)))
+        self._loss_tracker.update_state(losses + regularization, sample_weight=row_weights)
+        return self.compute_metrics(images, targets, outputs, sample_weight=row_weights)
 
 
-def are_several(model: Any) -> bool:
-    return isinstance(model, SharedModel)
+def is_distributed(model: Any) -> bool:
+    return isinstance(model, DistributedModel)
 
 
-def scope_of(model: Any) -> AbstractContextManager[Any]:
-    """Where its optimizer and the optimizer's variables are made."""
-    return model.distribute_strategy.scope() if are_several(model) else nullcontext()
+def model_scope(model: Any) -> AbstractContextManager[Any]:
+    """The optimizer of the model and its variables are built in it."""
+    return model.distribute_strategy.scope() if is_distributed(model) else nullcontext()
 
 
-def fed(model: Any, batches: feed.Batches) -> AbstractContextManager[Any]:
-    """What its `fit` takes within the block: for several devices, every batch can be shared evenly.
+def training_dataset(model: Any, batches: feed.Batches) -> AbstractContextManager[Any]:
+    """The batches for the model's `fit`.
 
-    A short batch is then filled up with rows of its own that count nothing.
+    For several devices, a batch that cannot be divided evenly is padded with rows of weight 0.
     """
-    if not are_several(model):
+    if not is_distributed(model):
         return feed.as_dataset(batches)
-    return feed.as_dataset(batches, partial(_filled, parts=model.distribute_strategy.num_replicas_in_sync))
+    return feed.as_dataset(batches, partial(_pad, parts=model.distribute_strategy.num_replicas_in_sync))
 
 
-def on_each(model: Any, variable: Any) -> NDArray[Any]:
-    """A variable's value on each device: those of metrics are summed up only when they are read."""
+def device_values(model: Any, variable: Any) -> NDArray[Any]:
+    """The value of a variable on each device; those of metrics are added up only when they are read."""
     parts = model.distribute_strategy.experimental_local_results(variable.value)
     return np.stack([part.numpy() for part in parts])
 
 
-def put_on_each(model: Any, variable: Any, values: NDArray[Any]) -> None:
+def assign_device_values(model: Any, variable: Any, values: NDArray[Any]) -> None:
     parts = model.distribute_strategy.experimental_local_results(variable.value)
     for part, value in zip(parts, values, strict=True):
         part.assign(value)
 
 
-def _filled(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
-    """With a weight for each row: 1, or 0 for those that only fill it up."""
+def _pad(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
     images, targets = batch
     missing = -len(images) % parts
     rows = np.arange(len(images) + missing) % len(images)
-    counts = np.repeat(np.array([1, 0], np.float32), [len(images), missing])
-    return images[rows], targets[rows], counts
+    row_weights = np.repeat(np.array([1, 0], np.float32), [len(images), missing])
+    return images[rows], targets[rows], row_weights
+
+
+# Earlier names, until the training modules use the new ones.
+found, fed, described, are_several = select_devices, training_dataset, describe_devices, is_distributed
+scope_of, on_each, put_on_each = model_scope, device_values, assign_device_values
+resolved, precision_of = resolve_precision, precision_scope

@@ -1,8 +1,11 @@
-"""A model that only predicts. On processors its weights become constants of its graph, and each BatchNormalization part
-of the convolution before it: what every call would compute anew is computed once. Only the rounding differs."""
+"""A faster model for many predictions on a CPU.
+
+Its weights are constants of the graph, and each BatchNormalization is folded into the convolution before it. Its
+predictions differ from those of the model only by rounding.
+"""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -11,119 +14,125 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from podium.models.classifier import AsPredicting
-from podium.models.devices import names_of_gpus
+from podium.models.classifier import InferenceMode
+from podium.models.devices import gpu_names
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
-AT_ONCE = 2
-"""Batches that are answered at the same time: the many small operations of one leave cores idle."""
-PAYS_FROM = 256
-"""Images. Below, making the graph anew takes longer than it saves."""
+CONCURRENT_BATCHES = 2
+"""The many small operations of a single batch leave cores idle."""
+MIN_IMAGES = 256
+"""For fewer, tracing the graph again takes longer than it saves."""
+
+Values = dict[int, NDArray[Any]]
+"""The value of each variable, by the variable's id."""
 
 
 class Predictor:
-    """The weights may not change while it is used."""
+    """The weights of the model must not change while it is used."""
 
     def __init__(self, model: Any, images: int) -> None:
-        """`images` is about how many it will see."""
-        self.model = model
-        self._folded: Callable[[Any], Any] | None = None
-        if images >= PAYS_FROM and not names_of_gpus():
-            self._folded = _with_constants(model)
+        """`images` is about how many it will predict."""
+        self._model = model
+        self._folded = _fold(model) if images >= MIN_IMAGES and not gpu_names() else None
 
-    def one_by_one(self, feed: Any) -> Iterator[NDArray[Any]]:
-        """The answers to each batch of a data set."""
+    def predict(self, dataset: Any) -> NDArray[Any]:
+        """Of all batches together."""
         if self._folded is None:
-            for (images,) in feed:
-                yield np.asarray(self.model.predict_on_batch(images))
+            return np.asarray(self._model.predict(dataset, verbose=0))
+        return np.concatenate(list(self.predict_batches(dataset)))
+
+    def predict_batches(self, dataset: Iterable[tuple[Any]]) -> Iterator[NDArray[Any]]:
+        """Of each batch, in order."""
+        if self._folded is None:
+            for (images,) in dataset:
+                yield np.asarray(self._model.predict_on_batch(images))
             return
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            begun: deque[Future[NDArray[Any]]] = deque()
-            for (images,) in feed:
-                begun.append(pool.submit(self._answer, images))
-                if len(begun) > AT_ONCE:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+        with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
+            running: deque[Future[NDArray[Any]]] = deque()
+            for (images,) in dataset:
+                running.append(pool.submit(self._folded, images))
+                if len(running) > CONCURRENT_BATCHES:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
 
-    def _answer(self, images: Any) -> NDArray[Any]:
-        assert self._folded is not None
-        return np.asarray(self._folded(images))
-
-    def all(self, feed: Any) -> NDArray[Any]:
-        """The answers to a whole data set of batches, one after the other."""
-        if self._folded is None:
-            return np.asarray(self.model.predict(feed, verbose=0))
-        return np.concatenate(list(self.one_by_one(feed)))
+    one_by_one = predict_batches  # until the training modules use the new name
 
 
-def _with_constants(model: Any) -> Callable[[Any], Any]:
+def _fold(model: Any) -> Callable[[Any], NDArray[Any]]:
     values = {id(variable): keras.ops.convert_to_numpy(variable) for variable in model.variables}
-    for part in _parts(model):
-        for convolution, normalization in _pairs(part):
-            _fold(convolution, normalization, values)
+    for part in _models_within(model):
+        for convolution, normalization in _foldable_pairs(part):
+            _fold_pair(convolution, normalization, values)
 
-    def answer(images: Any) -> Any:
-        trainable, others = (
-            [tf.constant(values[id(variable)]) for variable in some]
-            for some in (model.trainable_variables, model.non_trainable_variables)
+    def call(images: Any) -> Any:
+        trainable, non_trainable = (
+            [tf.constant(values[id(variable)]) for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
         )
-        return model.stateless_call(trainable, others, images, training=False)[0]
+        return model.stateless_call(trainable, non_trainable, images, training=False)[0]
 
-    (taken,) = model.inputs
-    # Called as it is, the function of every fold would warn of being traced again.
-    folded: Callable[[Any], Any] = tf.function(answer).get_concrete_function(tf.TensorSpec(taken.shape, taken.dtype))
-    return folded
+    (inputs,) = model.inputs
+    # Calling the tf.function itself would warn about retracing, once per fold.
+    graph = tf.function(call).get_concrete_function(tf.TensorSpec(inputs.shape, inputs.dtype))
+    return lambda images: np.asarray(graph(images))
 
 
-def _parts(model: Any) -> Iterator[Any]:
-    """The model, and the models in it."""
+def _models_within(model: Any) -> Iterator[Any]:
     yield model
     for layer in model.layers:
-        inner = layer.model if isinstance(layer, AsPredicting) else layer
+        inner = layer.model if isinstance(layer, InferenceMode) else layer
         if isinstance(inner, keras.Model):
-            yield from _parts(inner)
+            yield from _models_within(inner)
 
 
-def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Each convolution whose outputs go to a BatchNormalization and nowhere else, with that layer."""
+def _foldable_pairs(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Each convolution whose output is used only by a BatchNormalization, with that layer."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    once = {id(layer) for layer in layers if len(layer._inbound_nodes) == 1}  # not shared: Keras does not say it aloud
-    taken = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
-    taken.update(id(tensor) for tensor in model.outputs)
-    makers = {id(layer.output): layer for layer in layers if isinstance(layer, CONVOLUTIONS) and id(layer) in once}
+    called_once = {id(layer) for layer in layers if len(layer._inbound_nodes) == 1}  # Keras has no public attribute
+    uses = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
+    uses.update(id(tensor) for tensor in model.outputs)
+    convolutions = {
+        id(layer.output): layer for layer in layers if isinstance(layer, CONVOLUTIONS) and id(layer) in called_once
+    }
     for layer in layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.center and id(layer) in once:
-            maker = makers.get(id(layer.input))
-            if maker is not None and taken[id(layer.input)] == 1 and maker.activation is keras.activations.linear:
-                yield maker, layer
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.center and id(layer) in called_once:
+            convolution = convolutions.get(id(layer.input))
+            if convolution is not None and uses[id(layer.input)] == 1 and _is_linear(convolution):
+                yield convolution, layer
 
 
-def _fold(convolution: Any, normalization: Any, values: dict[int, NDArray[Any]]) -> None:
-    """Put the factors of a normalization into the kernel before it, and leave it only something to add: then
-    TensorFlow leaves out the product with one, which it does not do by itself for depthwise kernels."""
+def _is_linear(convolution: Any) -> bool:
+    return convolution.activation is keras.activations.linear
 
-    def exact(variable: Any) -> NDArray[np.float64]:
+
+def _fold_pair(convolution: Any, normalization: Any, values: Values) -> None:
+    """Multiplies the kernel by the factors of the normalization, which then only adds.
+
+    TensorFlow removes a multiplication by one, but does not fold it into depthwise kernels by itself.
+    """
+
+    def get(variable: Any) -> NDArray[np.float64]:
         return values[id(variable)].astype(np.float64)
 
     def put(variable: Any, value: Any) -> None:
         old = values[id(variable)]
         values[id(variable)] = np.broadcast_to(value, old.shape).astype(old.dtype)
 
-    factors = 1 / np.sqrt(exact(normalization.moving_variance) + normalization.epsilon)
+    factors = 1 / np.sqrt(get(normalization.moving_variance) + normalization.epsilon)
     if normalization.scale:
-        factors *= exact(normalization.gamma)
+        factors *= get(normalization.gamma)
         put(normalization.gamma, 1.0)
-    added = -exact(normalization.moving_mean)
+    offset = -get(normalization.moving_mean)
     if convolution.use_bias:
-        added += exact(convolution.bias)
+        offset += get(convolution.bias)
         put(convolution.bias, 0.0)
-    put(normalization.beta, exact(normalization.beta) + added * factors)
+    put(normalization.beta, get(normalization.beta) + offset * factors)
     put(normalization.moving_mean, 0.0)
     put(normalization.moving_variance, np.float32(1) - np.float32(normalization.epsilon))
     if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        put(convolution.kernel, exact(convolution.kernel) * factors.reshape(convolution.kernel.shape[2:]))
+        put(convolution.kernel, get(convolution.kernel) * factors.reshape(convolution.kernel.shape[2:]))
     elif isinstance(convolution, keras.layers.SeparableConv2D):
-        put(convolution.pointwise_kernel, exact(convolution.pointwise_kernel) * factors)
+        put(convolution.pointwise_kernel, get(convolution.pointwise_kernel) * factors)
     else:
-        put(convolution.kernel, exact(convolution.kernel) * factors)
+        put(convolution.kernel, get(convolution.kernel) * factors)

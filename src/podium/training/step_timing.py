@@ -168,7 +168,7 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     try:
-        from podium.models.devices import names_of_gpus, resolved
+        from podium.models.devices import gpu_names, resolve_precision
 
         content = json.loads(sys.stdin.readline())
         steps = _StageSteps(
@@ -176,7 +176,7 @@ def main() -> None:
             content["classes"],
             Stage.model_validate(content["stage"]),
         )
-        answer({"gpus": len(names_of_gpus()), "auto_precision": resolved("auto")})
+        answer({"gpus": len(gpu_names()), "auto_precision": resolve_precision("auto")})
         for line in sys.stdin:
             answer(steps.time(**json.loads(line)))
     except PodiumError as error:
@@ -194,10 +194,10 @@ class _StageSteps:
         import tensorflow as tf
 
         from podium.hardware import peak_memory
-        from podium.models.devices import is_out_of_memory, names_of_gpus
+        from podium.models.devices import gpu_names, is_out_of_memory
 
         model = self._model(precision)
-        gpus = [name.removeprefix("/device:") for name in names_of_gpus()]
+        gpus = [name.removeprefix("/device:") for name in gpu_names()]
         memory_before = 0 if gpus else peak_memory()
         for gpu in gpus:
             tf.config.experimental.reset_memory_stats(gpu)
@@ -217,7 +217,7 @@ class _StageSteps:
     def _model(self, precision: Precision) -> Any:
         import numpy as np
 
-        from podium.models.devices import make_repeatable, precision_of, resolved, scope_of
+        from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
         from podium.training.classification import ClassificationTask, LabelledImages
         from podium.training.trainer import make_optimizer
 
@@ -225,10 +225,10 @@ class _StageSteps:
             names, none = [str(number) for number in range(self._classes)], LabelledImages([], np.zeros(0, np.int64))
             task = ClassificationTask(self._settings, names, "accuracy", none, none, fold=0)
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
-            with precision_of(resolved(precision)):
+            with precision_scope(resolve_precision(precision)):
                 model = task.build(self._stage.image_size, pretrained=False)
             task.unfreeze(model, self._stage)
-            with scope_of(model):
+            with model_scope(model):
                 task.compile(model, make_optimizer(self._stage))
             self._models[precision] = model
         return self._models[precision]
@@ -237,7 +237,7 @@ class _StageSteps:
         """Seconds of each step, the wait for its batch included."""
         import keras
 
-        from podium.models.devices import fed
+        from podium.models.devices import training_dataset
 
         ends: list[float] = []
 
@@ -246,7 +246,9 @@ class _StageSteps:
             ends.append(time.perf_counter())
 
         start = time.perf_counter()
-        with fed(model, _RandomBatches(self._stage.image_size, self._classes, batch_size, steps)) as dataset:
+        with training_dataset(
+            model, _RandomBatches(self._stage.image_size, self._classes, batch_size, steps)
+        ) as dataset:
             model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note_end)], verbose=0)
         return [end - before for before, end in pairwise([start, *ends])]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.config.differences import differences
-from podium.detection.compare_detectors import compare_detectors, is_detector, read_detector
+from podium.detection.compare_detectors import PARTS, compare_detectors, is_detector, read_detector
 from podium.errors import RunError
 from podium.evaluation.compare_classifiers import compare_classifiers, read_classifier
 from podium.evaluation.comparison import Candidate, Comparison
@@ -32,6 +32,8 @@ def compare(
     folder = Path(folder)
     if not 2 <= len(runs) <= len(string.ascii_uppercase):
         raise RunError(f"cannot compare {len(runs)} runs; expected 2 to {len(string.ascii_uppercase)}, named A to Z")
+    if part not in (None, *PARTS):
+        raise RunError(f"cannot compare on the part {part!r}; expected {' or '.join(PARTS)}")
     paths = [_find(Path(run), folder) for run in runs]
     are_detectors = [is_detector(path) for path in paths]
     if len(set(are_detectors)) > 1:

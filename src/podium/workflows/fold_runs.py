@@ -14,7 +14,7 @@ from podium.config.member import MemberSettings
 from podium.config.settings import decisive_keys
 from podium.errors import ConfigError, RunError
 from podium.files import digest_of, read_json
-from podium.models.weights import fingerprint
+from podium.models.weights import weights_digest
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.runs import Run
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from podium.data.folds import Folds
     from podium.data.table import CompetitionRows
-    from podium.inference.predict import ToPredict
+    from podium.inference.predict import PredictionSets
     from podium.training.classification import ClassificationTask, LabelledImages
 
 
@@ -136,10 +136,10 @@ class FoldRun:
 
     def load_model(self) -> Any:
         """The Keras model with the best weights."""
-        from podium.inference.predict import trained_model
+        from podium.inference.predict import load_trained_model
 
         self._check_is_trained()
-        return trained_model(self.run, self.member)[0]
+        return load_trained_model(self.run, self.member)[0]
 
     def _check_is_trained(self) -> None:
         if not self.is_trained:
@@ -242,7 +242,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
         "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: the order is that of the model's outputs
-        "weights": fingerprint(member.name, member.settings.backbone),
+        "weights": weights_digest(member.name, member.settings.backbone),
         "limit": options.limit,
         "dry_run": options.dry_run,
         "rows": digest_of([prepared.rows.digest, prepared.contents]),
@@ -292,27 +292,27 @@ def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
     return _limited(held_out, dry_run_rows(fold_run.member) if fold_run.options.dry_run else None)
 
 
-def rows_to_predict(fold_run: FoldRun) -> "ToPredict":
+def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
     """The validation rows, the test rows and, if the folds have them, the rows of the final test."""
     import numpy as np
 
     from podium.data.folds import TEST
     from podium.data.table import class_indices
-    from podium.inference.predict import Images, ToPredict
+    from podium.inference.predict import PredictionRows, PredictionSets
 
     prepared, options = fold_run.prepared, fold_run.options
     rows, classes = prepared.rows, fold_run.member.competition.labels
 
-    def labelled(table: "pd.DataFrame") -> Images:
-        return Images(table["id"].tolist(), rows.paths_of(table), class_indices(table["label"], classes))
+    def labelled(table: "pd.DataFrame") -> PredictionRows:
+        return PredictionRows(table["id"].tolist(), rows.paths_of(table), class_indices(table["label"], classes))
 
     test = rows.test if options.limit_test is None else rows.test.iloc[: options.limit_test]
-    apart = rows.train[prepared.folds.of_row == TEST]
+    final_test = rows.train[prepared.folds.of_row == TEST]
     counts = np.bincount(class_indices(rows.train["label"], classes), minlength=len(classes))
-    return ToPredict(
+    return PredictionSets(
         labelled(validation_rows(fold_run)),
-        Images(test["id"].tolist(), rows.paths_of(test)),
-        labelled(apart) if len(apart) else None,
+        PredictionRows(test["id"].tolist(), rows.paths_of(test)),
+        labelled(final_test) if len(final_test) else None,
         counts / counts.sum(),
     )
 

@@ -93,7 +93,7 @@ def predict_if_needed(fold_run: FoldRun, console: Console) -> FoldPredictions:
     predictions = predictions_of(fold_run)
     facts = predictions.facts
     views = f"{len(facts['views'])} view{'s' * (len(facts['views']) > 1)}"
-    final = f", {facts['score_apart']:.4f} on the rows of the final test" if "score_apart" in facts else ""
+    final = f", {facts['score_final_test']:.4f} on the rows of the final test" if "score_final_test" in facts else ""
     console.print(
         f"{fold_run.name}: out-of-fold {facts['metric']} {facts['score']:.4f} with {views}"
         f" ({facts['score_of_first_view']:.4f} with the first only){final}  {predictions.path}"

@@ -1,7 +1,7 @@
 """podium, through the functions that its trainings and predictions use."""
 
 # ruff: noqa: E402
-from podium.training.libraries import import_libraries
+from podium.training.run_training import import_libraries
 
 import_libraries()  # as `podium train` does
 

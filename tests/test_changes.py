@@ -2,15 +2,15 @@ import pytest
 
 from podium.changes import (
     Change,
-    ask,
-    asked_folder,
     changes_file,
-    forget_request,
-    merged,
+    delete_request,
+    format_value,
+    merge_changes,
     parse_request,
+    pending_requests,
     read_changes,
-    requests,
-    spell,
+    request_learning_rate,
+    requests_folder,
     write_changes,
 )
 from podium.errors import ConfigError, RunError
@@ -49,13 +49,13 @@ def test_a_damaged_file_is_told_with_the_way_out(tmp_path, content):
 
 @pytest.mark.parametrize("bit", [0x01, 0x04, 0x10, 0x80])
 def test_a_flipped_byte_anywhere_is_told_or_makes_other_changes(tmp_path, bit):
-    """Never another exception; what was read can be merged, spelled and written."""
+    """Never another exception; what was read can be merge_changes, spelled and written."""
     write_changes(tmp_path, [SET, RESUMED, ADDED])
     whole = changes_file(tmp_path).read_bytes()
     for place in range(len(whole)):
         changes_file(tmp_path).write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
         try:
-            found = merged([SET], read_changes(tmp_path))
+            found = merge_changes([SET], read_changes(tmp_path))
         except RunError:
             continue
         assert all(str(change) for change in found)
@@ -76,8 +76,8 @@ def test_a_table_cut_short_anywhere_is_told_or_has_the_changes_before(tmp_path):
 
 def test_changes_of_one_position_keep_their_order():
     first, second = (Change(0, 1, 2, "learning_rate", 0.1, after, "set", "then") for after in (0.2, 0.3))
-    assert merged([], [first, second]) == [first, second]
-    assert merged([first], [second]) == [first, second]
+    assert merge_changes([], [first, second]) == [first, second]
+    assert merge_changes([first], [second]) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_changes_of_one_position_keep_their_order():
 )
 def test_positions_come_by_stage_then_epoch_then_step(positions):
     changes = [Change(*position, "epochs", 1, 2, "resume", "then") for position in positions]
-    assert [change.position for change in merged([], reversed(changes))] == positions
+    assert [change.position for change in merge_changes([], reversed(changes))] == positions
 
 
 def test_changes_are_merged_each_once_in_the_order_of_their_positions():
     early = Change(0, 1, 9, "epochs", 3, 5, "resume", "then")
-    assert merged([SET, RESUMED], [early, SET]) == [early, SET, RESUMED]
+    assert merge_changes([SET, RESUMED], [early, SET]) == [early, SET, RESUMED]
 
 
 def test_a_change_is_spelled_in_one_line():
     assert str(SET) == "learning_rate 0.3 -> 1e-05"
     assert str(RESUMED) == 'schedule {"kind": "constant"} -> {"kind": "cosine", "final": 0.1}'
     assert str(ADDED) == "stage null -> fine, slow"
-    assert spell(16) == "16"
+    assert format_value(16) == "16"
 
 
 @pytest.mark.parametrize(("text", "rate"), [("learning_rate=1e-5", 1e-5), (" learning_rate = 3E-4 ", 3e-4)])
@@ -119,31 +119,34 @@ def test_a_learning_rate_is_a_number_above_0(value):
 
 
 def test_requests_wait_in_their_order_until_they_are_forgotten(tmp_path):
-    assert requests(tmp_path) == []
-    first, second = ask(tmp_path, 0.1), ask(tmp_path, 0.2)
-    assert [(one.name, one.learning_rate) for one in requests(tmp_path)] == [(first.stem, 0.1), (second.stem, 0.2)]
-    forget_request(tmp_path, first.stem)
-    forget_request(tmp_path, first.stem)
-    assert [one.learning_rate for one in requests(tmp_path)] == [0.2]
+    assert pending_requests(tmp_path) == []
+    first, second = request_learning_rate(tmp_path, 0.1), request_learning_rate(tmp_path, 0.2)
+    assert [(one.name, one.learning_rate) for one in pending_requests(tmp_path)] == [
+        (first.stem, 0.1),
+        (second.stem, 0.2),
+    ]
+    delete_request(tmp_path, first.stem)
+    delete_request(tmp_path, first.stem)
+    assert [one.learning_rate for one in pending_requests(tmp_path)] == [0.2]
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "0", "-1", "true", "null", "1" + 400 * "0"])
 def test_a_request_for_what_is_no_learning_rate_is_passed_over(tmp_path, value):
-    path = ask(tmp_path, 0.1)
+    path = request_learning_rate(tmp_path, 0.1)
     path.write_text(f'{{"learning_rate": {value}, "at": "now"}}')
-    assert requests(tmp_path) == []
+    assert pending_requests(tmp_path) == []
 
 
 def test_a_good_request_is_found_beside_a_damaged_one(tmp_path):
-    ask(tmp_path, 0.1).write_bytes(b"\xff")
-    good = ask(tmp_path, 0.2)
-    (asked_folder(tmp_path) / "1.json").mkdir()
-    (asked_folder(tmp_path) / ".writing-abc.json").write_text("{")
-    assert [(one.name, one.learning_rate) for one in requests(tmp_path)] == [(good.stem, 0.2)]
+    request_learning_rate(tmp_path, 0.1).write_bytes(b"\xff")
+    good = request_learning_rate(tmp_path, 0.2)
+    (requests_folder(tmp_path) / "1.json").mkdir()
+    (requests_folder(tmp_path) / ".writing-abc.json").write_text("{")
+    assert [(one.name, one.learning_rate) for one in pending_requests(tmp_path)] == [(good.stem, 0.2)]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"learning_rate": "fast", "at": ""}'])
 def test_what_is_no_request_is_passed_over(tmp_path, content):
-    path = ask(tmp_path, 0.1)
+    path = request_learning_rate(tmp_path, 0.1)
     path.write_text(content)
-    assert requests(tmp_path) == []
+    assert pending_requests(tmp_path) == []

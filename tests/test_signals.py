@@ -86,7 +86,7 @@ def test_the_same_signal_twice_in_a_moment_is_one(clock):
     one = StopCondition()
     with one.defer_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-        clock.now += 0.9 * signals.SAME_PRESS
+        clock.now += 0.9 * signals.SAME_SIGNAL_SECONDS
         os.kill(os.getpid(), signal.SIGTERM)
     assert one.reason(0) == "SIGTERM"
 
@@ -94,7 +94,7 @@ def test_the_same_signal_twice_in_a_moment_is_one(clock):
 TWICE = """
 import os, signal, time
 from podium import signals
-signals.SAME_PRESS = -1
+signals.SAME_SIGNAL_SECONDS = -1
 with signals.StopCondition().defer_signals():
     os.kill(os.getpid(), signal.{first})
     os.kill(os.getpid(), signal.{second})

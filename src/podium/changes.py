@@ -1,8 +1,8 @@
-"""What was changed while a run was under way, and from where on: its changes.csv.
+"""What was changed in a run during training, and from which step on: its changes.csv.
 
-The file is the record that counts. A change holds from a position (stage, epoch, step) on, so a run that goes on from
-an earlier state makes it again at the very same step. `podium set` leaves a request in the folder `requests`; the
-training takes it up at its next step, and notes it in changes.csv before it acts on it.
+A change takes effect at a position (stage, epoch, step), so a run that resumes from an earlier checkpoint makes it
+again at the same step. `podium set` leaves a request in the folder `requests`; the training reads it before its next
+step, and records the change in changes.csv before making it.
 """
 
 import csv
@@ -20,10 +20,10 @@ from podium.errors import ConfigError, RunError
 from podium.files import read_json, write_json, write_table
 
 LEARNING_RATE = "learning_rate"
-HEADING = ("stage", "epoch", "step", "key", "before", "after", "by", "at", "request")
+COLUMNS = ("stage", "epoch", "step", "key", "before", "after", "by", "at", "request")
 
 Position = tuple[int, int, int]
-"""The number of the stage, the epoch in it, the steps of that epoch that are done; each from 0."""
+"""The stage's number, the epoch in it, and how many steps of that epoch are done; each from 0."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ class Change:
     by: Literal["set", "resume"]
     at: str
     request: str = ""
-    """The name of the request that `podium set` left."""
+    """The name of the request from `podium set`."""
 
     @property
     def position(self) -> Position:
         return (self.stage, self.epoch, self.step)
 
     def __str__(self) -> str:
-        return f"{self.key} {spell(self.before)} -> {spell(self.after)}"
+        return f"{self.key} {format_value(self.before)} -> {format_value(self.after)}"
 
 
-def spell(value: Any) -> str:
-    """As in YAML, on one line: nothing that a person would not write."""
+def format_value(value: Any) -> str:
+    """As in YAML, on one line."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def now() -> str:
+def timestamp() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -65,18 +65,17 @@ def changes_file(run: Path) -> Path:
 def read_changes(run: Path) -> list[Change]:
     path = changes_file(run)
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-        return [_change(row) for row in rows]
+        return [_parse_row(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); it says what was changed in this run: mend it, or remove it to go on"
-            " with what the checkpoint knows of"
+            f"{path} cannot be read ({error}); it records what was changed in this run: fix it, or remove it to resume"
+            " with the changes in the checkpoint"
         ) from None
 
 
-def _change(row: dict[str, str]) -> Change:
+def _parse_row(row: dict[str, str]) -> Change:
     by: Literal["set", "resume"] = "set" if row["by"] == "set" else "resume"
     position = (int(row["stage"]), int(row["epoch"]), int(row["step"]))
     before, after = json.loads(row["before"]), json.loads(row["after"])
@@ -88,29 +87,40 @@ def write_changes(run: Path, changes: Sequence[Change]) -> None:
         changes_file(run).unlink(missing_ok=True)
         return
     rows = [
-        asdict(one) | {name: json.dumps(getattr(one, name), ensure_ascii=False) for name in ("before", "after")}
-        for one in changes
+        asdict(change) | {name: json.dumps(getattr(change, name), ensure_ascii=False) for name in ("before", "after")}
+        for change in changes
     ]
-    write_table(changes_file(run), HEADING, rows)
+    write_table(changes_file(run), COLUMNS, rows)
 
 
-def merged(known: Sequence[Change], noted: Sequence[Change]) -> list[Change]:
-    """Those a checkpoint knows, and those of the file, each once, in the order of their positions."""
-    more = [change for change in noted if change not in known]
-    return sorted([*known, *more], key=lambda change: change.position)
+def merge_changes(changes: Sequence[Change], more: Sequence[Change]) -> list[Change]:
+    """All of them, each once, in the order of their positions."""
+    return sorted([*changes, *(change for change in more if change not in changes)], key=lambda change: change.position)
 
 
-def asked_folder(run: Path) -> Path:
+# Requests for another learning rate
+
+
+@dataclass(frozen=True)
+class Request:
+    name: str
+    learning_rate: float
+    at: str
+    stage: str | None
+    """The stage of the training at the time of the request, if known."""
+
+
+def requests_folder(run: Path) -> Path:
     return run / "requests"
 
 
 def parse_request(text: str) -> float:
-    """The learning rate that `learning_rate=1e-5` asks for."""
+    """The learning rate in `learning_rate=1e-5`."""
     key, equals, value = text.partition("=")
     if key.strip() != LEARNING_RATE or not equals:
         raise ConfigError(
-            f"{text!r} cannot be set in a run that is under way, only learning_rate=NUMBER can; for anything else stop"
-            " the run, change its config, and go on with podium train --resume"
+            f"cannot set {text!r} during training: expected learning_rate=NUMBER; for anything else stop the run,"
+            " change its config, and resume with podium train --resume"
         )
     try:
         rate = float(value)
@@ -121,40 +131,31 @@ def parse_request(text: str) -> float:
     return rate
 
 
-@dataclass(frozen=True)
-class Request:
-    name: str
-    learning_rate: float
-    at: str
-    stage: str | None
-    """The stage that was under way when it was asked for, as far as that was known."""
-
-
-def ask(run: Path, learning_rate: float, stage: str | None = None) -> Path:
+def request_learning_rate(run: Path, learning_rate: float, stage: str | None = None) -> Path:
     """Leave a request for the training to find."""
-    path = asked_folder(run) / f"{time.time_ns()}.json"
-    write_json(path, {LEARNING_RATE: learning_rate, "at": now(), "stage": stage})
+    path = requests_folder(run) / f"{time.time_ns()}.json"
+    write_json(path, {LEARNING_RATE: learning_rate, "at": timestamp(), "stage": stage})
     return path
 
 
-def requests(run: Path) -> list[Request]:
-    """Every request that is waiting, oldest first."""
-    folder = asked_folder(run)
-    if not folder.is_dir():  # the usual case, at every step
+def pending_requests(run: Path) -> list[Request]:
+    """All requests, oldest first. Files that are no requests are ignored."""
+    folder = requests_folder(run)
+    if not folder.is_dir():  # usually, and this is called at every step
         return []
-    found = []
+    requests = []
     for path in sorted(folder.glob("[0-9]*.json")):
         with suppress(RunError):
             content = read_json(path)
-            if _is_rate(content.get(LEARNING_RATE)):  # else not written by `ask`
+            if _is_rate(content.get(LEARNING_RATE)):
                 stage = content.get("stage")
-                found.append(Request(path.stem, content[LEARNING_RATE], str(content.get("at", "")), stage))
-    return found
+                requests.append(Request(path.stem, content[LEARNING_RATE], str(content.get("at", "")), stage))
+    return requests
 
 
 def _is_rate(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value) and value > 0
 
 
-def forget_request(run: Path, name: str) -> None:
-    (asked_folder(run) / f"{name}.json").unlink(missing_ok=True)
+def delete_request(run: Path, name: str) -> None:
+    (requests_folder(run) / f"{name}.json").unlink(missing_ok=True)

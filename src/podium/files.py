@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a temporary name, fsync, renamed. And JSON, and digests of what it holds."""
+"""Writing files completely or not at all, JSON and CSV files, full disks, and digests."""
 
 import csv
 import errno
@@ -16,17 +16,17 @@ from typing import Any
 from podium.errors import DiskFullError, RunError
 
 SMALL_FILES = 100_000
-"""Bytes of all that a run writes besides checkpoints and weights, which tell their own sizes."""
+"""Bytes of everything in a run besides checkpoints and weights, whose sizes are known."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
-    """A temporary name beside `path`, which takes its place when the block ends well, and is removed when not.
+    """A temporary path in the same folder, renamed to `path` if the block succeeds and removed otherwise.
 
-    Not `fsync` is for what can be made again: a power cut may lose it, a kill cannot.
+    Without `fsync` a power cut may lose the file, a kill cannot: for files that can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: Keras tells formats by it.
+    # With the same suffix, which Keras takes the format from.
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -44,7 +44,7 @@ def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """So that a name given to a file outlives a power cut."""
+    """Make a rename in this folder survive a power cut."""
     if os.name != "posix":  # elsewhere a folder cannot be opened
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -56,23 +56,23 @@ def fsync_folder(folder: Path) -> None:
 
 @contextmanager
 def report_full_disk(folder: Path, size: int, what: str) -> Iterator[None]:
-    """A full disk within the block is told with the folder and the bytes that are missing."""
+    """Turn a full disk within the block into a DiskFullError with the folder and the missing bytes."""
     try:
         yield
     except OSError as error:
-        # HDF5 tells the number only in its text.
+        # HDF5 has the number only in its message.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left" not in str(error):
             raise
         free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
         missing = size - free if size > free else size
         raise DiskFullError(
-            f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than it can have; what was"
-            " saved before holds: make room, and go on with the same command (podium train with --resume)"
+            f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than are free; the previous"
+            " checkpoint is intact: free some space, and run the same command again (podium train with --resume)"
         ) from error
 
 
 def check_free_space(folder: Path, size: int, what: str) -> None:
-    """Ask the disk for so many bytes, and give them back: for a writer that a full disk brings down, such as HDF5."""
+    """Fail if the disk is full, for writers that do not report it well, such as HDF5."""
     with report_full_disk(folder, size, what), tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -85,10 +85,10 @@ def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_table(path: Path, heading: Sequence[str], rows: Iterable[Mapping[str, Any]], *, fsync: bool = True) -> None:
-    """A CSV file; a row that lacks a column leaves it empty."""
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, fsync: bool = True) -> None:
+    """Write a CSV file; columns that a row lacks are empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, heading, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue(), fsync=fsync)
@@ -99,6 +99,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) ->
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -106,17 +107,19 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); move that run folder away and run again") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds {type(content).__name__}, not keys; move that run folder away and run again")
+        raise RunError(
+            f"{path}: expected a JSON object, got {type(content).__name__}; move that run folder away and run again"
+        )
     return content
 
 
 def digest_of(content: Any) -> str:
-    """Eight letters that change when the content does."""
+    """Eight hexadecimal digits of the SHA-256 of the content as JSON."""
     return digest_of_parts([json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)])
 
 
 def digest_of_parts(texts: Iterable[str]) -> str:
-    """The same of a long text that is never whole in memory."""
+    """Eight hexadecimal digits of a long text, given in parts."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode())
@@ -124,6 +127,6 @@ def digest_of_parts(texts: Iterable[str]) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """Sixteen letters that change when a byte does."""
+    """Sixteen hexadecimal digits of the SHA-256 of a file."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""One process at a time on a run folder.
+"""One process at a time in a run folder.
 
-The lock is the kernel's (flock), on a file beside the run folder, and goes with the process that holds it, however that
-one ends. What the file says is for people: who holds it. Where the system has no flock (Windows), nothing is locked.
+The lock is the operating system's (flock), on a file next to the folder, and is released when its process ends in any
+way. The file contains who holds it. On systems without flock (Windows) nothing is locked.
 """
 
 import os
@@ -19,11 +19,11 @@ from podium.errors import RunError
 try:
     import fcntl
 except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]  # which is asked before it is used
+    fcntl = None  # type: ignore[assignment]  # checked before every use
 
 
-LOOKS, A_LOOK = 10, 0.02
-"""How often, and how many seconds apart, a lock is tried."""
+ATTEMPTS, SECONDS_BETWEEN = 10, 0.02
+"""To take a lock, since `lock_holder` of another process holds it for a moment."""
 
 
 def lock_file(folder: Path) -> Path:
@@ -32,62 +32,61 @@ def lock_file(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[str]:
-    """Hold the folder for the block; gives the name of a process that died holding it, or nothing.
+    """Hold the folder's lock; yields the name of a process that died holding it, or an empty string.
 
-    The folder itself need not be there yet, and may be removed and made again inside the block.
+    The folder need not exist, and may be removed and made again within the block.
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8", errors="backslashreplace") as opened:
-        is_taken = _taken_soon(opened)
-        opened.seek(0)
-        holder = _one_line(opened.read())
+    with path.open("a+", encoding="utf-8", errors="backslashreplace") as file:
+        is_taken = _take(file)
+        file.seek(0)
+        holder = _one_line(file.read())
         if not is_taken:
             raise RunError(
-                f"{folder} is in use by {holder or 'another process'}; one at a time may work on it: wait for"
-                " that one, or stop it first (it saves where it stands)"
+                f"{folder} is in use by {holder or 'another process'}: wait until it ends, or stop it (a training saves"
+                " a checkpoint first)"
             )
-        _say(opened, _this_process())
+        _write(file, _this_process())
         try:
             yield holder
         finally:
-            _say(opened, "")
+            _write(file, "")
 
 
 @contextmanager
 def wait_for_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for the block, as soon as no other process does."""
+    """Hold the folder's lock, as soon as no other process does."""
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as opened:
+    with path.open("a+") as file:
         if fcntl is not None:
-            fcntl.flock(opened, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def lock_holder(folder: Path) -> str | None:
-    """The process that works on the folder now, if one does."""
+    """The process that holds the folder's lock now, if any."""
     try:
-        with lock_file(folder).open(encoding="utf-8", errors="backslashreplace") as opened:
-            return None if _taken(opened, shared=True) else _one_line(opened.read()) or "another process"
+        with lock_file(folder).open(encoding="utf-8", errors="backslashreplace") as file:
+            return None if _try_lock(file, shared=True) else _one_line(file.read()) or "another process"
     except OSError:
         return None
 
 
-def _taken_soon(opened: IO[str]) -> bool:
-    """Someone may just be looking who holds it, as `lock_holder` does, which takes a moment."""
-    for _ in range(LOOKS):
-        if _taken(opened):
+def _take(file: IO[str]) -> bool:
+    for _ in range(ATTEMPTS):
+        if _try_lock(file):
             return True
-        time.sleep(A_LOOK)
+        time.sleep(SECONDS_BETWEEN)
     return False
 
 
-def _taken(opened: IO[str], shared: bool = False) -> bool:
+def _try_lock(file: IO[str], shared: bool = False) -> bool:
     if fcntl is None:
         return True
     try:
-        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -97,11 +96,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _say(opened: IO[str], text: str) -> None:
-    opened.seek(0)
-    opened.truncate()
-    opened.write(text)
-    opened.flush()
+def _write(file: IO[str], text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
 
 
 def _this_process() -> str:

@@ -1,4 +1,4 @@
-"""How far something is that takes long: a bar on a terminal, a line a minute in a log."""
+"""Progress of long work: a bar on a terminal or in a notebook, a line every minute in a log."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,44 +6,59 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-A_LINE_EVERY = 60.0
-"""Seconds between two lines of a log."""
+from podium.console import is_notebook
+
+SECONDS_BETWEEN_LINES = 60.0
+"""In a log."""
+Advance = Callable[[int, str | None], None]
+"""Called with how much was done since the last call, and a new description or None."""
+
+
+@contextmanager
+def progress_bar(
+    console: Console, description: str, total: int, completed: int = 0, *, is_bytes: bool = False
+) -> Iterator[Advance]:
+    """Show a progress bar within the block, if the console can."""
+    if not _has_bar(console):
+        yield lambda amount, description: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from podium.notebook import NotebookProgress
+
+    count = DownloadColumn() if is_bytes else MofNCompleteColumn()
+    columns = (TextColumn("  {task.description}"), BarColumn(), count, TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True) if console.is_terminal else NotebookProgress(*columns)
+    with bar as progress:
+        task = progress.add_task(description, total=total, completed=completed)
+        yield lambda amount, description: progress.update(task, advance=amount, description=description)
+
+
+def _has_bar(console: Console) -> bool:
+    return console.is_terminal or (is_notebook() and not console.quiet)
 
 
 @contextmanager
 def show_progress(
-    console: Console, what: str, size: int, spell: Callable[[int], str] | None = None
+    console: Console, description: str, total: int, format_count: Callable[[int], str] | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Say how much of about `size` is done: a bar on a terminal, a line a minute in a log. Bytes, or what `spell`
-    says."""
-    if console.is_terminal:
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+    """Show how much of about `total` is done: call the result with the amount so far. Counts bytes by default."""
+    format_count = format_count or format_size
+    has_bar = _has_bar(console)
+    if not has_bar:
+        console.print(f"{description}, {format_count(total)}")
+    done, printed_at = 0, time.monotonic()
+    with progress_bar(console, description, total, is_bytes=format_count is format_size) as advance:
 
-        amount = DownloadColumn() if spell is None else MofNCompleteColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(what, total=size)
-            yield lambda done: progress.update(task, completed=done)
-            progress.update(task, completed=size)
-        return
-    spell = spell or format_size
-    console.print(f"{what}, {spell(size)}")
-    told_at = time.monotonic()
+        def update(amount: int) -> None:
+            nonlocal done, printed_at
+            advance(amount - done, None)
+            done = amount
+            if not has_bar and time.monotonic() - printed_at >= SECONDS_BETWEEN_LINES:
+                printed_at = time.monotonic()
+                console.print(f"{description}: {format_count(done)} of about {format_count(total)}")
 
-    def tell(done: int) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= A_LINE_EVERY:
-            told_at = time.monotonic()
-            console.print(f"{what}: {spell(done)} of about {spell(size)}")
-
-    yield tell
+        yield update
 
 
 def format_size(size: int) -> str:

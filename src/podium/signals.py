@@ -1,8 +1,8 @@
-"""StopCondition before the end: by a signal, or because the time that was given is over.
+"""Stopping early: by a signal, or because a time limit is reached.
 
-While a model trains, a first SIGINT or SIGTERM is only noted, and the training stops at its next step; a second one
-ends the process at once. Anywhere else a signal interrupts what goes on. Should that interrupt be lost, in a destructor
-or in a library that catches everything, it is still a reason not to begin the next stage or the next predictions.
+While a model trains, the first SIGINT or SIGTERM is only recorded, and the training stops after its current step; the
+second ends the process at once. Elsewhere a signal raises Interrupted. If that exception is lost, in a destructor or in
+a library that catches everything, it still prevents the next stage or the next predictions.
 """
 
 import os
@@ -16,19 +16,19 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 EXIT_STOPPED = 75
-"""The exit code, EX_TEMPFAIL of sysexits.h: not done, but nothing is wrong; the same command goes on."""
-SAME_PRESS = 0.2
-"""Seconds within which a repeated signal is no second one: `timeout` sends each to the process and to its group."""
+"""The exit code EX_TEMPFAIL of sysexits.h: not finished, but nothing failed; the same command resumes."""
+SAME_SIGNAL_SECONDS = 0.2
+"""A repeated signal within this time is the same one: `timeout` sends it to the process and to its group."""
 
 
-def tell(text: str) -> None:
-    """On stderr, if anybody still reads it: Ctrl-C ends the `tee` of a pipe too. A signal may come within a `print`."""
+def print_error(text: str) -> None:
+    """Print to stderr from a signal handler. Nobody may be reading: Ctrl-C also ends the `tee` of a pipe."""
     with suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 class Interrupted(BaseException):
-    """A signal came. Not KeyboardInterrupt: Python ends by the signal itself once that has passed through an import."""
+    """Raised by a signal. Not KeyboardInterrupt, which makes Python end by the signal after passing an import."""
 
 
 _interrupted_by: str | None = None
@@ -36,7 +36,7 @@ _interrupted_by: str | None = None
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within this block SIGINT and SIGTERM raise Interrupted, where nothing else is made of them."""
+    """Within this block SIGINT and SIGTERM raise Interrupted, unless they are deferred."""
     global _interrupted_by
 
     def interrupt(number: int, frame: Any) -> None:
@@ -88,7 +88,7 @@ def raise_if_interrupted() -> None:
 
 @contextmanager
 def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield
         return
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -101,44 +101,44 @@ def _handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 
 class StopCondition:
-    """`reason` says why to stop, if there is a reason."""
+    """Whether to stop: because it was requested, or because of a time limit."""
 
     def __init__(self, time_limit: float | None = None) -> None:
-        """The time, in seconds, counts from here."""
+        """The time limit, in seconds, counts from here."""
         self._limit = time_limit
-        self._began = time.monotonic()
-        self._asked: str | None = None
-        self._asked_at = 0.0
-        self._interrupt: Any = None
-        """What handled SIGINT before."""
+        self._start = time.monotonic()
+        self._requested: str | None = None
+        self._requested_at = 0.0
+        self._sigint_handler: Any = None
+        """Before signals were deferred."""
 
-    def request(self, why: str) -> None:
-        self._asked, self._asked_at = why, time.monotonic()
+    def request(self, reason: str) -> None:
+        self._requested, self._requested_at = reason, time.monotonic()
 
     def reason(self, needed: float) -> str | None:
-        """Why to stop now, where what comes next takes `needed` seconds and cannot be broken off."""
-        if self._asked or _interrupted_by:
-            return self._asked or _interrupted_by
-        if self._limit is not None and time.monotonic() - self._began + needed > self._limit:
+        """Why to stop now, or None, if what comes next takes `needed` seconds and cannot be interrupted."""
+        if self._requested or _interrupted_by:
+            return self._requested or _interrupted_by
+        if self._limit is not None and time.monotonic() - self._start + needed > self._limit:
             return f"--time-limit {format_duration(self._limit)}"
         return None
 
     @contextmanager
     def defer_signals(self) -> Iterator[None]:
-        """Within this block SIGINT and SIGTERM ask, and only a second one ends the process."""
-        self._interrupt = signal.getsignal(signal.SIGINT)
-        with _handling(self._heard):
+        """Within this block the first SIGINT or SIGTERM requests a stop, and the second ends the process."""
+        self._sigint_handler = signal.getsignal(signal.SIGINT)
+        with _handling(self._receive):
             yield
 
-    def _heard(self, number: int, frame: Any) -> None:
+    def _receive(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
-        if self._asked is None:
+        if self._requested is None:
             self.request(name)
-            tell(f"\npodium: {name}: stopping after this step; once more stops at once")
-        elif time.monotonic() - self._asked_at > SAME_PRESS:
-            if self._interrupt is signal.default_int_handler:  # in a notebook or a script, which should not end
+            print_error(f"\npodium: {name}: stopping after this step; send it again to stop at once")
+        elif time.monotonic() - self._requested_at > SAME_SIGNAL_SECONDS:
+            if self._sigint_handler is signal.default_int_handler:  # in a notebook or a script, which should not end
                 raise KeyboardInterrupt
-            tell(f"\npodium: {name} again: stopped; the last checkpoint holds")
+            print_error(f"\npodium: {name} again: stopped; the last checkpoint is intact")
             os._exit(128 + number)
 
 
@@ -166,9 +166,9 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `8h30m`, `90m`, `45s`."""
-    found = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    """Seconds in `8h30m`, `90m`, `45s`."""
+    match = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
     if total == 0:
         raise ValueError(f"expected a time such as 8h30m, 90m or 45s: got {text!r}")
@@ -176,7 +176,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads so."""
+    """The shortest text from which `parse_duration` reads this time."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from podium.changes import requests
+from podium.changes import pending_requests
 from podium.cli.main import main
 from podium.locks import lock_file, locked
 from podium.runs import Run
@@ -162,7 +162,7 @@ def test_set_leaves_a_request_for_the_next_step(podium, make_run, going_on):
     assert code == 0
     when = "from its next step on" + ("" if going_on else ", when it goes on")
     assert out == f"{run.path}: learning_rate 1e-05 {when}; {run.path}/changes.csv will note it\n"
-    assert [one.learning_rate for one in requests(run.path)] == [1e-5]
+    assert [one.learning_rate for one in pending_requests(run.path)] == [1e-5]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_set_refuses_anything_else(podium, make_run, words, told):
     code, _, err = podium("set", run.path, *words)
     assert code == 1
     assert err.startswith(f"podium: {told}")
-    assert not requests(run.path)
+    assert not pending_requests(run.path)
 
 
 def test_set_in_a_folder_that_cannot_be_written_to_is_one_line(podium, make_run, monkeypatch):
@@ -207,7 +207,7 @@ def test_set_twice_leaves_both_in_their_order(podium, make_run):
     run = make_run(**STANDING)
     for rate in ("1e-5", "3e-5"):
         assert podium("set", run.path, f"learning_rate={rate}")[0] == 0
-    assert [one.learning_rate for one in requests(run.path)] == [1e-5, 3e-5]
+    assert [one.learning_rate for one in pending_requests(run.path)] == [1e-5, 3e-5]
 
 
 def test_set_names_the_folds_of_a_folder_that_holds_them(podium, make_run):
@@ -227,4 +227,4 @@ def test_set_on_a_trained_run_changes_nothing(podium, make_run):
     code, _, err = podium("set", run.path, "learning_rate=1e-5")
     assert code == 1
     assert "is trained already; its learning rate changes nothing any more" in err
-    assert not requests(run.path)
+    assert not pending_requests(run.path)

@@ -61,7 +61,7 @@ def test_training_writes_metrics_boxes_and_charts(finished):
 
 
 def test_losses_of_all_steps_average_to_those_of_the_epochs(finished):
-    losses = CheckpointStore(finished.path).newest(None).part(LOSSES)[0]
+    losses = CheckpointStore(finished.path).load_newest(None).part(LOSSES)[0]
     assert losses.shape == (6,)  # two epochs of three steps, each of four images
     history = pd.read_csv(finished.history)
     np.testing.assert_allclose(losses.reshape(2, 3).mean(axis=1), history["loss"], rtol=1e-4)
@@ -80,7 +80,7 @@ def check_resumed(steps, whole, folder, dataset, tmp_path):
     fit(run, [stage()], task_of(folder, dataset))
     assert_same_weights(run.best_weights, whole.best_weights)
     assert run.history.read_bytes() == whole.history.read_bytes()
-    mine, theirs = (CheckpointStore(one.path).newest(None).part(LOSSES)[0] for one in (run, whole))
+    mine, theirs = (CheckpointStore(one.path).load_newest(None).part(LOSSES)[0] for one in (run, whole))
     np.testing.assert_allclose(mine, theirs, rtol=1e-4)
 
 

@@ -124,7 +124,7 @@ class Kill:
 
 
 def newest_state(run):
-    saved = CheckpointStore(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).load_newest(Console(quiet=True))
     if saved is None:
         return "none"
     progress = saved.progress

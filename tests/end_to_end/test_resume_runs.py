@@ -209,7 +209,7 @@ def test_a_kept_state_of_another_model_is_told(cars):
     from podium.training.checkpoints import CheckpointStore
 
     saves = CheckpointStore(run.path)
-    saved = saves.newest(None)
+    saved = saves.load_newest(None)
     arrays = {name: array[..., None] for name, array in saved.arrays.items()}
     saves.write(saved.progress, arrays)
     ended = cars("train", "--resume")

@@ -1,7 +1,9 @@
 """A line that has to be found, in milliseconds: the smallest thing that the trainer can train."""
 
+import gc
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -12,11 +14,14 @@ from rich.console import Console
 from podium.config.stage import Stage
 from podium.data.batches import EpochBatches
 from podium.errors import ConfigError, StoppedError
+from podium.options import RunOptions
 from podium.runs import Run
 from podium.signals import StopCondition
 from podium.training import trainer
 from podium.training.session import Session
 from podium.training.task import StageSetup
+
+gc.freeze()  # as podium does: Keras collects garbage for every model, and TensorFlow's own objects would take long
 
 
 def stage(name="one", **changes):
@@ -63,15 +68,15 @@ class LineTask:
     def compile(self, model, optimizer):
         model.compile(optimizer, "mse")
 
-    def plain(self, model):
+    def uncompiled(self, model):
         return keras.Model(model.inputs, model.outputs)
 
     def batches(self, number, stage):
         self.made.append(Line(stage.image_size, stage.batch_size))
         return self.made[-1]
 
-    def learner(self, whole, number, stage, watch):
-        return StageSetup(whole, whole, self.batches(number, stage))
+    def prepare_stage(self, model, number, stage, context):
+        return StageSetup(model, model, self.batches(number, stage))
 
     def validate(self, model, stage):
         signals, targets = zip(*(Line(stage.image_size, 16)[0],), strict=True)
@@ -80,7 +85,7 @@ class LineTask:
 
     validation_count = 16
 
-    def report(self, folder):
+    def write_reports(self, folder):
         self.reported += 1
 
 
@@ -92,28 +97,12 @@ def started(folder):
     return run
 
 
-def fit(
-    run,
-    stages,
-    task=None,
-    seed=1,
-    tensorboard=False,
-    console=None,
-    stop_condition=None,
-    save_every=600,
-    precision="auto",
-):
-    session = Session.open(
-        run,
-        task or LineTask(),
-        seed=seed,
-        console=console or Console(quiet=True),
-        stop_condition=stop_condition or StopCondition(),
-        save_every=save_every,
-        command="podium train tiny.yaml --resume",
-        tensorboard=tensorboard,
-        precision=precision,
-    )
+def fit(run, stages, task=None, *, console=None, stop_condition=None, **settings):
+    """Train the run, or resume it; `settings` are those of a member."""
+    defaults = {"seed": 1, "tensorboard": False, "save_every": 10, "precision": "auto"}
+    options = RunOptions(stop_condition=stop_condition or StopCondition(), command="podium train tiny.yaml --resume")
+    settings = SimpleNamespace(**defaults | settings)
+    session = Session.open(run, task or LineTask(), settings, options, console or Console(quiet=True))
     trainer.train(session, stages)
 
 

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from podium.errors import DiskFullError, RunError
 from podium.training import checkpoints as saving
-from podium.training.checkpoints import CheckpointStore
-from podium.training.training_progress import Progress
+from podium.training.checkpoints import CheckpointStore, Progress
 
 QUIET = Console(quiet=True)
 
@@ -54,7 +53,7 @@ def best(saves, epoch, content):
     def report(folder):
         (folder / "report.csv").write_text(f"epoch {epoch}\n")
 
-    return {"stage": "all", "epoch": epoch, "score": 0.5, **saves.keep_best(weights, 0, epoch, report)}
+    return {"stage": "all", "epoch": epoch, "score": 0.5, **saves.save_best(weights, 0, epoch, report)}
 
 
 def flip(path, place):
@@ -70,13 +69,13 @@ def files(folder):
 
 def told_by(saves):
     log = StringIO()
-    saved = saves.newest(Console(file=log, width=500))
+    saved = saves.load_newest(Console(file=log, width=500))
     return saved, log.getvalue()
 
 
 def test_a_state_comes_back_bit_for_bit(saves):
     saves.write(progress(3), arrays(0.1))
-    saved = saves.newest(QUIET)
+    saved = saves.load_newest(QUIET)
     assert saved.progress == progress(3)
     assert set(saved.part("model")) == {0, 1}
     for name, array in arrays(0.1).items():
@@ -86,14 +85,14 @@ def test_a_state_comes_back_bit_for_bit(saves):
 
 
 def test_without_a_state_there_is_nothing_to_go_on_from(saves):
-    assert saves.newest(QUIET) is None
+    assert saves.load_newest(QUIET) is None
 
 
 def test_the_newest_two_states_are_kept(saves):
     for epoch in range(1, 5):
         saves.write(progress(epoch), arrays(epoch))
     assert [path.name[:12] for path in saves.states()] == ["checkpoint-000004", "checkpoint-000003"]
-    assert saves.newest(QUIET).progress.epoch == 4
+    assert saves.load_newest(QUIET).progress.epoch == 4
 
 
 def test_the_best_weights_of_both_states_are_kept_and_no_others(saves):
@@ -128,18 +127,18 @@ def test_a_flipped_byte_anywhere_is_found(two):
     whole = newest.read_bytes()
     for place in range(0, len(whole), 61):
         newest.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-        assert two.newest(QUIET).progress.epoch == 1, place
+        assert two.load_newest(QUIET).progress.epoch == 1, place
     newest.write_bytes(whole)
-    assert two.newest(QUIET).progress.epoch == 2
+    assert two.load_newest(QUIET).progress.epoch == 2
 
 
 def test_a_deleted_state_is_not_missed(two):
     two.states()[0].unlink()
-    assert two.newest(QUIET).progress.epoch == 1
+    assert two.load_newest(QUIET).progress.epoch == 1
 
 
 def test_a_state_of_a_newer_podium_is_left_alone(two, monkeypatch):
-    monkeypatch.setattr("podium.training.training_progress.FORMAT", 2)
+    monkeypatch.setattr("podium.training.checkpoints.FORMAT", 2)
     newer = two.write(progress(3), arrays(3.0))
     monkeypatch.undo()
     saved, told = told_by(two)
@@ -152,7 +151,7 @@ def test_a_folder_in_the_place_of_a_state_is_no_state(two):
     newest = two.states()[0]
     newest.unlink()
     newest.mkdir()
-    assert two.newest(QUIET).progress.epoch == 1
+    assert two.load_newest(QUIET).progress.epoch == 1
 
 
 def test_where_no_state_is_whole_nothing_is_touched_and_all_are_named(two):
@@ -162,7 +161,7 @@ def test_where_no_state_is_whole_nothing_is_touched_and_all_are_named(two):
     with pytest.raises(
         RunError, match=r"no checkpoint in .* can be used: checkpoint-000002.*; checkpoint-000001.*Nothing was"
     ):
-        two.newest(QUIET)
+        two.load_newest(QUIET)
     assert files(two.folder) == before
 
 
@@ -180,7 +179,7 @@ def test_a_good_state_outlives_a_newer_one_with_a_flipped_byte(two, place):
     """Such a state can still be opened: only its digest tells."""
     damaged, whole = two.states()
     flip(damaged, place)
-    two.newest(QUIET)
+    two.load_newest(QUIET)
     newest = two.write(progress(2), arrays(2.5))
     assert two.states() == [newest, whole]
 
@@ -190,19 +189,19 @@ def test_a_good_state_outlives_a_newer_one_that_lost_its_best_weights(saves):
     second = best(saves, 1, b"second")
     saves.write(progress(2, second), arrays(2))
     (saves.folder.parent / second["file"]).write_bytes(b"secund")
-    saved = saves.newest(QUIET)
+    saved = saves.load_newest(QUIET)
     newest = saves.write(progress(2, saved.progress.best), arrays(2.5))
     assert saves.states() == [newest, whole]
     newest.write_bytes(b"cut")
-    assert saves.newest(QUIET).progress.epoch == 1
+    assert saves.load_newest(QUIET).progress.epoch == 1
 
 
 def test_a_good_state_outlives_one_of_a_newer_podium(two, monkeypatch):
     whole = two.states()[0]
-    monkeypatch.setattr("podium.training.training_progress.FORMAT", 2)
+    monkeypatch.setattr("podium.training.checkpoints.FORMAT", 2)
     two.write(progress(3), arrays(3.0))
     monkeypatch.undo()
-    two.newest(QUIET)
+    two.load_newest(QUIET)
     newest = two.write(progress(3), arrays(3.5))
     assert newest in two.states()
     assert whole in two.states()
@@ -221,7 +220,7 @@ def test_a_state_of_a_newer_podium_may_hold_other_things(two, monkeypatch):
 
 
 def test_two_states_of_a_newer_podium_are_refused_and_left_alone(two, monkeypatch):
-    monkeypatch.setattr("podium.training.training_progress.FORMAT", 2)
+    monkeypatch.setattr("podium.training.checkpoints.FORMAT", 2)
     for epoch in (3, 4):
         two.write(progress(epoch), arrays(epoch))
     monkeypatch.undo()
@@ -229,7 +228,7 @@ def test_two_states_of_a_newer_podium_are_refused_and_left_alone(two, monkeypatc
     with pytest.raises(
         RunError, match=r"\(format 2; this one: 1\).*Nothing was changed; to start anew, move .* away"
     ) as one:
-        two.newest(QUIET)
+        two.load_newest(QUIET)
     assert "\n" not in str(one.value)
     assert files(two.folder) == before
 
@@ -275,7 +274,7 @@ def test_a_full_disk_leaves_the_states_there_are_and_tells_the_bytes(two, monkey
         [two.write(progress(3), arrays(3)) for _ in range(2)]
     monkeypatch.undo()
     assert not list(two.folder.glob(".writing*"))
-    assert two.newest(QUIET).progress.epoch == (3 if files(two.folder) != before else 2)
+    assert two.load_newest(QUIET).progress.epoch == (3 if files(two.folder) != before else 2)
 
 
 def test_a_quota_that_is_spent_is_told_as_a_full_disk(two, monkeypatch):
@@ -304,15 +303,15 @@ def test_best_weights_that_find_no_room_leave_those_before(saves, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         best(saves, 1, b"second")
     monkeypatch.undo()
-    saves.forget_unfinished()
+    saves.delete_temporary_files()
     assert files(saves.folder) == before
-    assert saves.newest(QUIET).progress.best == first
+    assert saves.load_newest(QUIET).progress.best == first
 
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_copy_that_finds_no_room_is_told_and_the_original_stays(saves, tmp_path, monkeypatch, at):
     saves.write(progress(1, best(saves, 0, b"weights")), arrays(1))
-    saved, before = saves.newest(QUIET), files(saves.folder)
+    saved, before = saves.load_newest(QUIET), files(saves.folder)
     (tmp_path / "other").mkdir()
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(shutil, "copyfile", Fail(shutil.copyfile, full, at))
@@ -329,7 +328,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_its_states(two, monkeypatch, e
     with pytest.raises(OSError, match=error.strerror):
         two.write(progress(3), arrays(3))
     assert files(two.folder) == before
-    assert two.newest(QUIET).progress.epoch == 2
+    assert two.load_newest(QUIET).progress.epoch == 2
 
 
 def test_what_a_killed_process_was_writing_is_removed(two):
@@ -337,7 +336,7 @@ def test_what_a_killed_process_was_writing_is_removed(two):
     (two.folder / ".writing-best").mkdir()
     (two.folder / ".writing-best" / "best.weights.h5").write_bytes(b"half")
     (two.folder.parent / ".writing-abc.csv").write_bytes(b"half")
-    two.forget_unfinished()
+    two.delete_temporary_files()
     assert not [path for path in two.folder.parent.rglob("*") if path.name.startswith(".writing")]
     assert len(two.states()) == 2
 
@@ -347,12 +346,12 @@ def test_what_a_killed_process_was_writing_is_removed(two):
 
 def test_best_weights_come_out_with_what_was_reported_of_them(saves):
     found = best(saves, 4, b"weights")
-    out = saves.bring_out_best(found)
+    out = saves.copy_best_to_run(found)
     run = saves.folder.parent
     assert (run / "best.weights.h5").read_bytes() == b"weights"
     assert (run / "report.csv").read_text() == "epoch 4\n"
     assert out == {**found, "file": "best.weights.h5"}
-    assert saves.bring_out_best(out) == out
+    assert saves.copy_best_to_run(out) == out
 
 
 def test_the_same_weights_kept_twice_are_one_folder(saves):
@@ -364,9 +363,9 @@ def test_a_copy_goes_on_by_itself(saves, tmp_path):
     found = best(saves, 0, b"weights")
     saves.write(progress(1, found), arrays(1))
     (tmp_path / "other").mkdir()
-    saves.copy(saves.newest(QUIET), tmp_path / "other")
+    saves.copy(saves.load_newest(QUIET), tmp_path / "other")
     shutil.rmtree(saves.folder)
-    again = CheckpointStore(tmp_path / "other").newest(QUIET)
+    again = CheckpointStore(tmp_path / "other").load_newest(QUIET)
     assert again.progress == progress(1, found)
     assert (tmp_path / "other" / found["file"]).with_name("report.csv").is_file()
 
@@ -382,19 +381,19 @@ def test_best_weights_that_no_state_speaks_of_make_room(saves):
     saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
     orphan = saves.folder.parent / best(saves, 1, b"second")["file"]
     again = CheckpointStore(saves.folder.parent)
-    again.newest(QUIET)
+    again.load_newest(QUIET)
     again.forget_orphans()
     assert not orphan.exists()
-    assert again.newest(QUIET).progress.epoch == 1
+    assert again.load_newest(QUIET).progress.epoch == 1
 
 
 def test_best_weights_of_a_state_that_cannot_be_read_here_stay(saves, monkeypatch):
     saves.write(progress(1, best(saves, 0, b"first")), arrays(1))
-    monkeypatch.setattr("podium.training.training_progress.FORMAT", 2)
+    monkeypatch.setattr("podium.training.checkpoints.FORMAT", 2)
     newer = best(saves, 1, b"second")
     saves.write(progress(2, newer), arrays(2))
     monkeypatch.undo()
     again = CheckpointStore(saves.folder.parent)
-    again.newest(QUIET)
+    again.load_newest(QUIET)
     again.forget_orphans()
     assert (saves.folder.parent / newer["file"]).is_file()

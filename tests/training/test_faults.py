@@ -17,13 +17,13 @@ import pytest
 from line_task import Fail, Stop, assert_same_weights, fit, stage, started, stopped, trained, watch
 from rich.console import Console
 
-from podium.changes import ask, changes_file, read_changes
+from podium.changes import changes_file, read_changes, request_learning_rate
 from podium.cli import options
 from podium.cli.main import main
 from podium.errors import DiskFullError, MemoryFullError, RunError, TrainingDivergedError
 from podium.runs import Run
 from podium.training import run_training as training
-from podium.training.checkpoint_callbacks import StateSaver
+from podium.training.callbacks import Checkpoints
 from podium.training.checkpoints import CheckpointStore
 from podium.training.classification import ClassificationTask
 
@@ -121,7 +121,7 @@ def filled_at(run, at):
 
 def left_in(run):
     """How far the newest state is, and which files there are, by their names without digests."""
-    saved = CheckpointStore(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).load_newest(Console(quiet=True))
     stands = (*saved.progress.position, saved.progress.is_complete) if saved else ()
     return (stands, *sorted(re.sub("[0-9a-f]{16}", "", name) for name in names_in(run)))
 
@@ -159,7 +159,7 @@ def test_a_full_disk_before_anything_is_saved_lets_it_begin_again(short, tmp_pat
 def test_a_disk_that_fills_while_a_change_is_noted_loses_neither_run_nor_request(tmp_path, monkeypatch):
     run = started(tmp_path)
     with monkeypatch.context() as patch:
-        watch(patch, Stop(2, lambda: ask(run.path, 1e-3)))
+        watch(patch, Stop(2, lambda: request_learning_rate(run.path, 1e-3)))
         patch.setattr("podium.changes.write_table", Fail(None, FULL, 1))
         with pytest.raises(DiskFullError, match=f"the training in {run.path} needs"):
             fit(run, SHORT, save_every=0)
@@ -237,7 +237,7 @@ def test_changes_that_were_made_are_known_without_their_file(tmp_path):
     runs = [started(tmp_path / name) for name in ("whole", "broken")]
     for run, end in zip(runs, (fit, lambda *arguments: stopped(*arguments, 6)), strict=True):
         with pytest.MonkeyPatch.context() as patch:
-            watch(patch, Stop(2, lambda run=run: ask(run.path, 1e-3)))
+            watch(patch, Stop(2, lambda run=run: request_learning_rate(run.path, 1e-3)))
             end(run, SHORT)
     whole, broken = runs
     changes_file(broken.path).unlink()
@@ -322,13 +322,13 @@ def at_home(make_tiny_competition, tmp_path_factory):
 
 def stop_in_the_first_step(patch):
     """As a signal does that comes within the first step that a process makes."""
-    ended = StateSaver.on_train_batch_end
+    ended = Checkpoints.on_train_batch_end
 
     def asked_to_stop(self, batch, logs=None):
         self._session.stop_condition.request("SIGTERM")
         ended(self, batch, logs)
 
-    patch.setattr(StateSaver, "on_train_batch_end", asked_to_stop)
+    patch.setattr(Checkpoints, "on_train_batch_end", asked_to_stop)
 
 
 def eager_task(*arguments, **options):

@@ -9,7 +9,7 @@ import pytest
 from line_task import LineTask, Stop, assert_same_weights, fit, stage, started, stopped, trained, watch
 from rich.console import Console
 
-from podium.changes import ask
+from podium.changes import request_learning_rate
 from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.inference.predict import trained_model
@@ -96,7 +96,7 @@ def test_steps_that_overflow_are_left_out_and_no_divergence(tmp_path):
         watch(patch, Scale())
         stopped(run, [stage(epochs=6, learning_rate=1e-4)], STEPS + 2, Far(), precision=HALF)
     assert scales[0] < 2.0**15
-    saved = CheckpointStore(run.path).newest(Console(quiet=True))
+    saved = CheckpointStore(run.path).load_newest(Console(quiet=True))
     assert scales[-1] in [float(array) for array in saved.part("optimizer").values() if array.shape == ()]
     fit(run, [stage(epochs=6, learning_rate=1e-4)], Far(), precision=HALF)
     losses = pd.read_csv(run.history)["loss"]
@@ -111,7 +111,7 @@ def test_a_loss_that_is_not_finite_is_told_as_ever(tmp_path):
 
 def test_learning_rate_is_set_on_the_way(tmp_path, monkeypatch):
     run = started(tmp_path)
-    watch(monkeypatch, Stop(STEPS + 2, lambda: ask(run.path, 1e-3)))
+    watch(monkeypatch, Stop(STEPS + 2, lambda: request_learning_rate(run.path, 1e-3)))
     fit(run, [stage(epochs=2)], precision=HALF)
     assert list(pd.read_csv(run.history)["learning_rate"]) == pytest.approx([0.1, 1e-3])
 

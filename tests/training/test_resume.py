@@ -1,4 +1,4 @@
-"""Stopped at a chosen step, gone on, changed on the way: what comes out is what an unbroken training gives."""
+"""A training that was stopped and resumed, or changed on the way, ends as an uninterrupted one."""
 
 import time
 from io import StringIO
@@ -11,120 +11,121 @@ import pytest
 from line_task import LineTask, Rates, Stop, assert_same_weights, fit, stage, started, stopped, trained, watch
 from rich.console import Console
 
-from podium.changes import Change, ask, read_changes, write_changes
+from podium.changes import Change, read_changes, request_learning_rate, write_changes
 from podium.errors import StoppedError, TrainingDivergedError
 from podium.signals import StopCondition
-from podium.training.checkpoints import Checkpoint, CheckpointStore
-from podium.training.model_state import take_up_model
-from podium.training.training_progress import Progress
+from podium.training.checkpoints import Checkpoint, CheckpointStore, Progress, restore_model
 
 STAGES = [
     stage("one", epochs=3, optimizer="Adam", schedule={"kind": "plateau", "patience": 1, "factor": 0.5}),
     stage("two", epochs=3, optimizer="Adam", image_size=32, schedule="cosine", early_stopping=2),
 ]
 STEPS = 4
-"""Of an epoch: sixteen rows in batches of four."""
+"""In an epoch: sixteen rows in batches of four."""
+EVERY_STEP = range(1, 6 * STEPS)
+SOME_STEPS = (2, 2 * STEPS, 3 * STEPS, 4 * STEPS + 1)
+"""Within an epoch, between two epochs, between the stages, within the second stage."""
 
 
-def assert_same_end(run, whole):
-    assert_same_weights(run.best_weights, whole.best_weights)
-    assert run.history.read_bytes() == whole.history.read_bytes()
-    assert best_of(run) == best_of(whole)
+def assert_same_end(run, uninterrupted):
+    assert_same_weights(run.best_weights, uninterrupted.best_weights)
+    assert run.history.read_bytes() == uninterrupted.history.read_bytes()
+    assert best_of(run) == best_of(uninterrupted)
 
 
 def best_of(run):
-    """Without the digest: Keras numbers the line's models, and their files hold the number."""
+    """Without the digest: Keras numbers models, and their weight files contain the number."""
     return {key: value for key, value in run.state["best"].items() if key != "digest"}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("whole"), STAGES)
+def uninterrupted(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("uninterrupted"), STAGES)
 
 
-@pytest.mark.parametrize("steps", range(1, 6 * STEPS))
-def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(steps, whole, tmp_path):
+@pytest.mark.parametrize(
+    "steps", [pytest.param(step, marks=[] if step in SOME_STEPS else pytest.mark.slow) for step in EVERY_STEP]
+)
+def test_training_stopped_after_any_step_resumes_to_the_same_end(steps, uninterrupted, tmp_path):
     run = started(tmp_path)
     stopped(run, STAGES, steps)
     fit(run, STAGES)
     assert run.is_trained
-    assert_same_end(run, whole)
+    assert_same_end(run, uninterrupted)
 
 
-def test_stopped_at_every_step_it_still_ends_the_same(whole, tmp_path):
+@pytest.mark.slow
+def test_training_stopped_after_every_step_resumes_to_the_same_end(uninterrupted, tmp_path):
     run = started(tmp_path)
-    for _ in range(6 * STEPS - 2):  # an epoch's last step and its end are one stop
+    for _ in range(6 * STEPS - 2):  # the last step of an epoch and its end are one stop
         if run.is_trained:
             break
         try:
             stop_condition = StopCondition()
             stop_condition.request("SIGTERM")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("podium.training.session.Session.stop_if_asked", lambda *_: None)
+                patch.setattr("podium.training.session.Session.stop_if_requested", lambda *_: None)
                 fit(run, STAGES, stop_condition=stop_condition)
         except StoppedError:
             continue
     fit(run, STAGES)
-    assert_same_end(run, whole)
+    assert_same_end(run, uninterrupted)
 
 
-def test_saved_within_an_epoch_without_being_asked_to_stop(tmp_path, monkeypatch):
+def test_checkpoints_are_written_within_an_epoch(tmp_path, monkeypatch):
     seen = []
     run = started(tmp_path)
     watch(monkeypatch, Stop(3, lambda: seen.extend(path.name for path in run.checkpoints)))
     fit(run, [stage(epochs=1)], save_every=0)
-    assert [name[:12] for name in seen] == ["checkpoint-000002", "checkpoint-000001"]
+    assert [name[:17] for name in seen] == ["checkpoint-000002", "checkpoint-000001"]
 
 
-def test_stop_tells_where_it_stands_and_the_command_that_goes_on(tmp_path):
-    run = started(tmp_path)
-    told = stopped(run, STAGES, 3 * STEPS + 2)
-    assert told == (
+def test_stop_and_resume_report_the_position(tmp_path):
+    run, log = started(tmp_path), StringIO()
+    message = stopped(run, STAGES, 3 * STEPS + 2)
+    assert message == (
         f"SIGTERM: stopped at stage two, epoch 1 of 3, after step 2; saved in {run.path};"
-        " go on with: podium train tiny.yaml --resume"
+        " resume with: podium train tiny.yaml --resume"
     )
     assert (run.state["stage"], run.state["epoch"], run.state["step"], run.state["steps"]) == ("two", 0, 2, 4)
     assert run.is_resumable
-
-
-def test_going_on_says_from_where(tmp_path):
-    run, log = started(tmp_path), StringIO()
-    stopped(run, STAGES, STEPS + 1)
     fit(run, STAGES, console=Console(file=log, width=200))
-    assert "  going on from stage one, epoch 2 of 3, after step 1" in log.getvalue().splitlines()
+    assert "  resuming at stage two, epoch 1 of 3, after step 2" in log.getvalue().splitlines()
 
 
-def test_a_training_that_is_over_only_writes_what_is_missing(whole, tmp_path):
-    run = trained(tmp_path, STAGES)
+def test_trained_run_without_its_state_file_trains_nothing(tmp_path):
+    stages = [stage(epochs=1)]
+    run = trained(tmp_path, stages)
+    history = run.history.read_bytes()
     (run.path / "state.json").unlink()
-    fit(run, STAGES, LineTask(errors=[]))
+    fit(run, stages, LineTask(errors=[]))
     assert run.is_trained
-    assert_same_end(run, whole)
+    assert run.history.read_bytes() == history
 
 
-def test_only_what_a_further_stage_needs_is_kept_in_the_end(whole):
-    saved = CheckpointStore(whole.path).newest(Console(quiet=True))
-    assert saved.progress.is_complete
-    assert not saved.part("optimizer")
-    assert [path.name for path in (whole.path / "checkpoints").iterdir()] == [saved.path.name]
+def test_last_checkpoint_has_only_what_another_stage_needs(uninterrupted):
+    checkpoint = CheckpointStore(uninterrupted.path).load_newest(Console(quiet=True))
+    assert checkpoint.progress.is_complete
+    assert not checkpoint.part("optimizer")
+    assert [path.name for path in (uninterrupted.path / "checkpoints").iterdir()] == [checkpoint.path.name]
 
 
 # Counters
 
 
-def test_plateau_and_patience_count_on(tmp_path):
+def test_counters_of_plateau_and_early_stopping_are_restored(tmp_path):
     plateau = {"kind": "plateau", "patience": 2, "factor": 0.5}
     stages = [stage(epochs=9, schedule=plateau, early_stopping=4)]
     errors = [1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6]
-    whole = trained(tmp_path / "whole", stages, LineTask(errors=errors))
-    assert len(pd.read_csv(whole.history)) == 6
-    run = started(tmp_path / "broken")
+    uninterrupted = trained(tmp_path / "whole", stages, LineTask(errors=errors))
+    assert len(pd.read_csv(uninterrupted.history)) == 6
+    run = started(tmp_path / "stopped")
     stopped(run, stages, 3 * STEPS + 1, LineTask(errors=errors[:3]))
     fit(run, stages, LineTask(errors=errors[3:]))
-    assert_same_end(run, whole)
+    assert_same_end(run, uninterrupted)
 
 
-def test_a_worse_epoch_after_the_break_does_not_replace_the_best(tmp_path):
+def test_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path):
     run, stages = started(tmp_path), [stage(epochs=4)]
     stopped(run, stages, 2 * STEPS + 1, LineTask(errors=[2.0, 1.0]))
     fit(run, stages, LineTask(errors=[1.5, 1.1]))
@@ -134,20 +135,20 @@ def test_a_worse_epoch_after_the_break_does_not_replace_the_best(tmp_path):
 # Moving averages
 
 
-EMA = [stage(epochs=3, learning_rate=0.3, optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9})]
+EMA = [stage(epochs=2, learning_rate=0.3, optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9})]
 
 
-def test_moving_averages_are_what_is_kept_as_best(tmp_path):
-    raw = [stage(epochs=3, learning_rate=0.3)]
+def test_moving_averages_are_validated_and_saved_but_not_trained_on(tmp_path):
+    raw = [stage(epochs=2, learning_rate=0.3)]
     averaged, plain = trained(tmp_path / "ema", EMA), trained(tmp_path / "raw", raw)
     losses = [pd.read_csv(run.history)["loss"].tolist() for run in (averaged, plain)]
-    assert losses[0] == losses[1]  # it trains on as if there were no averages
+    assert losses[0] == losses[1]
     assert averaged.state["best"]["score"] > plain.state["best"]["score"]  # averages lag behind
 
 
-@pytest.mark.parametrize("steps", [STEPS - 2, STEPS + 1, 2 * STEPS])
-def test_moving_averages_survive_a_stop(steps, tmp_path):
-    run = started(tmp_path / "broken")
+@pytest.mark.parametrize("steps", [STEPS + 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (STEPS - 2, STEPS))])
+def test_moving_averages_are_restored(steps, tmp_path):
+    run = started(tmp_path / "stopped")
     stopped(run, EMA, steps)
     fit(run, EMA)
     assert_same_end(run, trained(tmp_path / "whole", EMA))
@@ -158,15 +159,15 @@ def test_moving_averages_survive_a_stop(steps, tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock of its own, that moves only when a test moves it."""
+    """A clock that only the test moves."""
     clock = SimpleNamespace(now=0.0, strftime=time.strftime)
     clock.monotonic = clock.perf_counter = lambda: clock.now
-    for name in ("signals", "training.session", "training.callbacks", "training.checkpoint_callbacks"):
+    for name in ("signals", "training.session", "training.callbacks"):
         monkeypatch.setattr(f"podium.{name}.time", clock)
     return clock
 
 
-def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeypatch, clock):
+def test_time_limit_leaves_time_to_validate_and_to_save(tmp_path, monkeypatch, clock):
     """A step takes ten seconds, a validation thirty."""
 
     class Slow(LineTask):
@@ -178,13 +179,13 @@ def test_time_limit_stops_early_enough_to_validate_and_to_save(tmp_path, monkeyp
         clock.now += 10
 
     watch(monkeypatch, keras.callbacks.LambdaCallback(on_train_batch_end=step))
-    told = r"--time-limit 3m20s: stopped at stage one, epoch 3 of 3, after step 3;"
-    with pytest.raises(StoppedError, match=told):
+    message = r"--time-limit 3m20s: stopped at stage one, epoch 3 of 3, after step 3;"
+    with pytest.raises(StoppedError, match=message):
         fit(started(tmp_path), STAGES, Slow(), stop_condition=StopCondition(time_limit=200))
     assert clock.now == 2 * (4 * 10 + 30) + 3 * 10  # one more step and the validation after it would end at 210
 
 
-def test_at_least_one_step_is_done_however_short_the_time(tmp_path, clock):
+def test_one_step_is_trained_with_the_shortest_time_limit(tmp_path, clock):
     run = started(tmp_path)
     with pytest.raises(StoppedError, match="after step 1"):
         fit(run, STAGES, stop_condition=StopCondition(time_limit=1.0))
@@ -201,9 +202,9 @@ def rates_of(run, stages, monkeypatch, **options):
     return rates.seen
 
 
-def test_learning_rate_set_on_the_way_holds_from_the_next_step(tmp_path, monkeypatch):
+def test_requested_learning_rate_takes_effect_at_the_next_step(tmp_path, monkeypatch):
     run, rates, stages = started(tmp_path), Rates(), [stage(epochs=2, learning_rate=0.1)]
-    watch(monkeypatch, rates, Stop(STEPS + 2, lambda: ask(run.path, 1e-3)))
+    watch(monkeypatch, rates, Stop(STEPS + 2, lambda: request_learning_rate(run.path, 1e-3)))
     fit(run, stages)
     assert rates.seen == pytest.approx([0.1] * (STEPS + 2) + [1e-3] * 2)
     table = pd.read_csv(run.history, keep_default_na=False)
@@ -214,15 +215,18 @@ def test_learning_rate_set_on_the_way_holds_from_the_next_step(tmp_path, monkeyp
     assert run.state["changes"] == 1
 
 
-@pytest.mark.parametrize("schedule", ["constant", {"kind": "plateau", "patience": 9}, "cosine"])
-def test_learning_rate_that_was_set_survives_a_stop(schedule, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "schedule",
+    ["cosine", *(pytest.param(s, marks=pytest.mark.slow) for s in ("constant", {"kind": "plateau", "patience": 9}))],
+)
+def test_requested_learning_rate_is_restored(schedule, tmp_path, monkeypatch):
     stages = [stage(epochs=3, optimizer="Adam", schedule=schedule)]
-    whole, run = started(tmp_path / "whole"), started(tmp_path / "broken")
+    whole, run = started(tmp_path / "whole"), started(tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        watch(patch, Stop(STEPS + 2, lambda: ask(whole.path, 1e-3)))
+        watch(patch, Stop(STEPS + 2, lambda: request_learning_rate(whole.path, 1e-3)))
         fit(whole, stages)
     with monkeypatch.context() as patch:
-        watch(patch, Stop(STEPS + 2, lambda: ask(run.path, 1e-3)))
+        watch(patch, Stop(STEPS + 2, lambda: request_learning_rate(run.path, 1e-3)))
         stopped(run, stages, 2 * STEPS + 1)
     seen = rates_of(run, stages, monkeypatch)
     assert len(seen) == STEPS - 1
@@ -230,70 +234,70 @@ def test_learning_rate_that_was_set_survives_a_stop(schedule, tmp_path, monkeypa
     assert_same_end(run, whole)
 
 
-def test_change_is_made_again_at_its_step_when_an_earlier_state_is_gone_back_to(tmp_path, monkeypatch):
+def test_change_is_made_again_at_its_step_after_resuming_from_an_earlier_checkpoint(tmp_path, monkeypatch):
     stages = [stage(epochs=2)]
-    whole, run = started(tmp_path / "whole"), started(tmp_path / "broken")
+    whole, run = started(tmp_path / "whole"), started(tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        watch(patch, Stop(STEPS + 2, lambda: ask(whole.path, 1e-3)))
+        watch(patch, Stop(STEPS + 2, lambda: request_learning_rate(whole.path, 1e-3)))
         fit(whole, stages)
     stopped(run, stages, STEPS + 1)
-    # What a process leaves that noted the change, acted on it, and was killed before it saved.
+    # As if a process had recorded the change, made it, and was killed before the next checkpoint.
     write_changes(run.path, read_changes(whole.path))
     seen = rates_of(run, stages, monkeypatch)
     assert seen == pytest.approx([0.1, 1e-3, 1e-3])
     assert_same_end(run, whole)
 
 
-def test_request_that_was_noted_already_is_not_made_twice(tmp_path, monkeypatch):
+def test_recorded_request_is_not_made_twice(tmp_path, monkeypatch):
     run, stages = started(tmp_path), [stage(epochs=2)]
     stopped(run, stages, STEPS + 1)
-    path = ask(run.path, 1e-3)
+    path = request_learning_rate(run.path, 1e-3)
     write_changes(run.path, [Change(0, 1, 2, "learning_rate", 0.1, 1e-3, "set", "then", path.stem)])
     assert rates_of(run, stages, monkeypatch) == pytest.approx([0.1, 1e-3, 1e-3])
     assert len(read_changes(run.path)) == 1
     assert not path.exists()
 
 
-def test_request_after_the_last_step_changes_nothing_and_says_so(tmp_path, monkeypatch):
+def test_request_after_the_last_step_has_no_effect_and_is_reported(tmp_path, monkeypatch):
     run, log = started(tmp_path), StringIO()
-    watch(monkeypatch, Stop(STEPS, lambda: ask(run.path, 1e-3)))
+    watch(monkeypatch, Stop(STEPS, lambda: request_learning_rate(run.path, 1e-3)))
     fit(run, [stage(epochs=1)], console=Console(file=log, width=200))
-    assert "learning_rate 0.001 was asked for after the last step: nothing changed" in log.getvalue()
+    assert "learning_rate 0.001 was requested after the last step: no effect" in log.getvalue()
     assert not read_changes(run.path)
 
 
-def test_request_that_was_made_in_the_stage_before_is_not_taken_for_this_one(tmp_path, monkeypatch):
+def test_request_made_in_an_earlier_stage_does_not_change_the_next(tmp_path, monkeypatch):
     run, log, rates = started(tmp_path), StringIO(), Rates()
     stages = [stage("head", epochs=1, learning_rate=0.1), stage("all", epochs=1, learning_rate=0.01)]
-    watch(monkeypatch, rates, Stop(STEPS, lambda: ask(run.path, 0.5, "head")))
+    watch(monkeypatch, rates, Stop(STEPS, lambda: request_learning_rate(run.path, 0.5, "head")))
     fit(run, stages, console=Console(file=log, width=200))
     assert rates.seen == pytest.approx([0.1] * STEPS + [0.01] * STEPS)
-    assert "learning_rate 0.5 was asked for in stage head: not changed" in log.getvalue()
+    assert "learning_rate 0.5 was requested in stage head: not changed" in log.getvalue()
 
 
-def test_request_of_a_stopped_run_holds_from_its_first_step(tmp_path, monkeypatch):
+def test_request_for_a_stopped_run_takes_effect_when_it_is_resumed(tmp_path, monkeypatch):
     run, stages = started(tmp_path), [stage(epochs=2)]
     stopped(run, stages, STEPS + 1)
-    ask(run.path, 1e-3)
+    request_learning_rate(run.path, 1e-3)
     assert rates_of(run, stages, monkeypatch) == pytest.approx([1e-3] * 3)
 
 
-def test_plateau_goes_down_from_the_rate_that_was_set(tmp_path, monkeypatch):
+def test_plateau_continues_from_the_requested_rate(tmp_path, monkeypatch):
     run, plateau = started(tmp_path), {"kind": "plateau", "patience": 1, "factor": 0.5}
-    watch(monkeypatch, Stop(1, lambda: ask(run.path, 0.02)))
+    watch(monkeypatch, Stop(1, lambda: request_learning_rate(run.path, 0.02)))
     fit(run, [stage(epochs=4, schedule=plateau)], LineTask(errors=[1.0] * 4))
     assert list(pd.read_csv(run.history)["learning_rate"]) == pytest.approx([0.02, 0.02, 0.01, 0.005])
 
 
-def test_schedule_goes_on_from_the_rate_that_was_set(tmp_path, monkeypatch):
+def test_schedule_continues_from_the_requested_rate(tmp_path, monkeypatch):
     run, rates = started(tmp_path), Rates()
-    watch(monkeypatch, rates, Stop(STEPS, lambda: ask(run.path, 0.01)))
+    watch(monkeypatch, rates, Stop(STEPS, lambda: request_learning_rate(run.path, 0.01)))
     fit(run, [stage(epochs=2, learning_rate=0.1, schedule="cosine")])
     expected = [rate * (1 + np.cos(np.pi * step / 8)) / 2 for step, rate in enumerate([0.1] * 4 + [0.01] * 4)]
     assert rates.seen == pytest.approx(expected, rel=1e-5)
 
 
-# Other changes of a stage under way
+# Other changes of the current stage
 
 
 def test_every_row_is_seen_once_when_the_batch_size_changes_within_an_epoch(tmp_path):
@@ -318,11 +322,11 @@ def test_every_row_is_seen_once_when_the_batch_size_changes_within_an_epoch(tmp_
     assert [len(chosen) for chosen in seen] == [6, 6]
 
 
-def test_more_epochs_go_on_as_if_they_had_been_asked_for_from_the_beginning(tmp_path):
-    run = started(tmp_path / "broken")
-    stopped(run, [stage(epochs=3)], 2 * STEPS + 1)
-    fit(run, [stage(epochs=5)])
-    assert_same_end(run, trained(tmp_path / "whole", [stage(epochs=5)]))
+def test_more_epochs_give_the_same_end_as_if_requested_from_the_start(tmp_path):
+    run = started(tmp_path / "stopped")
+    stopped(run, [stage(epochs=2)], STEPS + 1)
+    fit(run, [stage(epochs=3)])
+    assert_same_end(run, trained(tmp_path / "whole", [stage(epochs=3)]))
 
 
 def test_fewer_epochs_end_the_stage_at_once(tmp_path):
@@ -333,29 +337,29 @@ def test_fewer_epochs_end_the_stage_at_once(tmp_path):
     assert len(pd.read_csv(run.history)) == 2
 
 
-def test_more_patience_goes_on_with_a_stage_that_ended_early(tmp_path):
+def test_more_patience_continues_a_stage_that_ended_early(tmp_path):
     errors = [1.0, 2.0, 3.0, 0.5]
     run, stages = started(tmp_path), [stage("one", epochs=4, early_stopping=2), stage("two", epochs=1)]
     stopped(run, stages, 3 * STEPS + 1, LineTask(errors=errors[:3]))
     assert run.state["stage"] == "two"
     again = started(tmp_path / "again")
-    told = stopped(again, [stages[0]], 3 * STEPS, LineTask(errors=errors[:3]))
-    assert "epoch 4 of 4" in told
+    message = stopped(again, [stages[0]], 3 * STEPS, LineTask(errors=errors[:3]))
+    assert "epoch 4 of 4" in message
     fit(again, [stages[0].model_copy(update={"early_stopping": 3})], LineTask(errors=errors[3:]))
     assert again.state["best"]["epoch"] == 3
 
 
-def test_a_stage_may_be_added_to_a_trained_run(tmp_path):
-    one, two = stage("one", epochs=2), stage("two", epochs=2, image_size=32)
-    run = trained(tmp_path / "broken", [one])
+def test_stage_can_be_added_to_a_trained_run(tmp_path):
+    one, two = stage("one", epochs=1), stage("two", epochs=1, image_size=32)
+    run = trained(tmp_path / "extended", [one])
     fit(run, [one, two])
     assert_same_end(run, trained(tmp_path / "whole", [one, two]))
 
 
-def test_diverged_training_goes_on_from_what_was_saved_with_a_lower_rate(tmp_path):
+def test_diverged_training_can_be_resumed_with_a_lower_rate(tmp_path):
     run = started(tmp_path)
     stages = [stage("good"), stage("bad", learning_rate=1e30)]
-    with pytest.raises(TrainingDivergedError, match=r"--set stages\.1\.learning_rate=1e\+29 --resume goes on from"):
+    with pytest.raises(TrainingDivergedError, match=r"--set stages\.1\.learning_rate=1e\+29 --resume continues from"):
         fit(run, stages)
     fit(run, [stages[0], stage("bad", learning_rate=0.01)])
     assert_same_end(run, trained(tmp_path / "whole", [stages[0], stage("bad", learning_rate=0.01)]))
@@ -371,12 +375,12 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
     watch(monkeypatch, Ruin())
     with pytest.raises(TrainingDivergedError):
         fit(run, [stage(epochs=1)], save_every=0)
-    saved = CheckpointStore(run.path).newest(Console(quiet=True))
-    assert saved.progress.step == 1
+    checkpoint = CheckpointStore(run.path).load_newest(Console(quiet=True))
+    assert checkpoint.progress.step == 1
 
 
-def test_normalization_works_with_its_saved_statistics(tmp_path):
-    """As EfficientNet's does, which keeps copies of its variables that assigning them does not reach."""
+def test_normalization_uses_restored_statistics(tmp_path):
+    """EfficientNet has such a layer, which computes with copies of its variables."""
 
     def build():
         signals = keras.Input((4,))
@@ -387,6 +391,6 @@ def test_normalization_works_with_its_saved_statistics(tmp_path):
     model, again = build(), build()
     model.layers[-1].layers[-1].adapt(signals)
     arrays = {f"model/{number:05d}": np.array(variable) for number, variable in enumerate(model.variables)}
-    take_up_model(again, Checkpoint(tmp_path, Progress(seed=0), arrays))
+    restore_model(again, Checkpoint(tmp_path, Progress(seed=0), arrays))
     np.testing.assert_array_equal(again(signals), model(signals))
     assert abs(np.array(again(signals)).mean()) < 0.01

@@ -32,7 +32,7 @@ COMMANDS = {
     "run": Command("ensembles.run", "Run only the missing steps of an ensemble, and write a checked submission."),
     "runs": Command(
         "runs.runs",
-        "Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.",
+        "List every run: its progress, its best score, the time spent on it, and the command that resumes it.",
     ),
     "compare": Command(
         "compare.compare",
@@ -40,8 +40,7 @@ COMMANDS = {
     ),
     "set": Command(
         "runs.set_",
-        "Change the learning rate of a run that is going on, from its next step; the run's schedule goes on from"
-        " there.",
+        "Change the learning rate of a training run from its next step on; its schedule continues from there.",
     ),
     "find-batch": Command(
         "find_batch.find_batch",

@@ -1,4 +1,4 @@
-"""`podium runs` and `podium set`: what is there, and changing it on the way."""
+"""`podium runs` and `podium set`: list run folders, and change a run during training."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,40 +6,44 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from podium.changes import ask, changes_file, parse_request
-from podium.cli.options import Debug, Runs, make_console
+from podium.changes import changes_file, parse_request, request_learning_rate
+from podium.cli.options import Debug, Json, Runs, make_console, print_json
 from podium.errors import RunError
 from podium.locks import lock_holder
 from podium.runs import BEST_WEIGHTS, Run
 from podium.signals import format_duration
 
+RESUME = "podium train … --resume"
+"""Of a run whose state.json is damaged."""
 
-def runs(runs: Runs = Path("runs"), debug: Debug = False) -> None:
-    """Tell of every run: how far it is, its best score, the time spent on it, and what would go on with it.
+
+def runs(runs: Runs = Path("runs"), json: Json = False, debug: Debug = False) -> None:
+    """List every run: its progress, its best score, the time spent on it, and the command that resumes it.
 
     podium runs
     """
-    console = make_console()
-    found = all_runs(runs)
+    console, found = make_console(), all_runs(runs)
+    if json:
+        print_json([as_json(run) for run in found])
+        return
     if not found:
         console.print(f"no runs in {runs}; podium train and podium run make them")
         return
     if not console.is_terminal:
-        console.width = 1000  # in a log lines are never broken
+        console.width = 1000  # in a log lines are never wrapped
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "stands at", "best"):
+    for heading in ("run", "progress", "best"):
         table.add_column(heading, overflow="fold")
     table.add_column("time", justify="right", overflow="fold")
     for run in found:
-        state = run.state
-        seconds = state.get("seconds")
+        seconds = run.state.get("seconds")
         table.add_row(
-            str(run.path), standing(run, state), best_score(state), format_duration(seconds) if seconds else ""
+            str(run.path), describe_progress(run), describe_best(run), format_duration(seconds) if seconds else ""
         )
     console.print(table)
-    stopped = [run for run in found if run.is_resumable and lock_holder(run.path) is None]
-    for run in stopped:
-        console.print(f"{run.path} goes on with: {run.state.get('command', 'podium train … --resume')}")
+    for run in found:
+        if run.is_resumable and lock_holder(run.path) is None:
+            console.print(f"resume {run.path} with: {run.state.get('command', RESUME)}")
 
 
 def all_runs(folder: Path) -> list[Run]:
@@ -47,27 +51,44 @@ def all_runs(folder: Path) -> list[Run]:
     return [Run(path) for path in sorted(folder.glob("*/fold[0-9]*")) if any((path / part).exists() for part in parts)]
 
 
-def standing(run: Run, state: dict[str, Any]) -> str:
-    """In a few words: done, going on, or where it was stopped."""
-    changes = state.get("changes", 0)
-    more = ", dry run" if state.get("dry_run") else ""
-    more += f", of {state['limit']:,} rows" if state.get("limit") else ""
-    more += ", changed on the way" if changes else ""
+def as_json(run: Run) -> dict[str, Any]:
+    """The content of state.json, and what follows from the folder."""
+    holder = lock_holder(run.path)
+    is_stopped = run.is_resumable and holder is None
+    return {
+        "path": run.path,
+        **run.state,
+        "is_trained": run.is_trained,
+        "is_predicted": is_predicted(run),
+        "process": holder,
+        "command": run.state.get("command", RESUME) if is_stopped else None,
+    }
+
+
+def is_predicted(run: Run) -> bool:
+    return any(run.path.glob("predictions-*/predictions.json"))
+
+
+def describe_progress(run: Run) -> str:
+    """In a few words: finished, in progress, or where it was stopped."""
+    state = run.state
+    notes = ", dry run" if state.get("dry_run") else ""
+    notes += f", {state['limit']:,} rows" if state.get("limit") else ""
+    notes += ", config changed" if state.get("changes") else ""
     if run.is_trained:
-        predicted = any(run.path.glob("predictions-*/predictions.json"))
-        return ("trained and predicted" if predicted else "trained") + more
+        return ("trained and predicted" if is_predicted(run) else "trained") + notes
     if not {"stage", "epoch", "epochs", "step", "steps"} <= state.keys():
-        where = "saved" if run.checkpoints else "nothing saved yet"
+        where = "checkpoint" if run.checkpoints else "no checkpoint yet"
     elif state["step"]:
         where = f"{state['stage']} {state['epoch'] + 1}/{state['epochs']}, step {state['step']} of {state['steps']}"
     else:
-        where = f"{state['stage']} {state['epoch']}/{state['epochs']} done"
+        where = f"{state['stage']} {state['epoch']}/{state['epochs']} finished"
     holder = lock_holder(run.path)
-    return where + more + (f"; {holder.split(' on ')[0]} is at it" if holder else "")
+    return where + notes + (f"; in use by {holder.split(' on ')[0]}" if holder else "")
 
 
-def best_score(state: dict[str, Any]) -> str:
-    best = state.get("best")
+def describe_best(run: Run) -> str:
+    best = run.state.get("best")
     if not best:
         return ""
     return f"{best['monitor'].removeprefix('val_')} {best['score']:.4f} ({best['stage']} {best['epoch'] + 1})"
@@ -75,21 +96,21 @@ def best_score(state: dict[str, Any]) -> str:
 
 def set_(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/xception-1a2b3c4d/fold0.")],
-    change: Annotated[str, typer.Argument(metavar="learning_rate=NUMBER", help="What to change.")],
+    change: Annotated[str, typer.Argument(metavar="learning_rate=NUMBER", help="The new learning rate.")],
     debug: Debug = False,
 ) -> None:
-    """Change the learning rate of a run that is going on, from its next step; the run's schedule goes on from there.
+    """Change the learning rate of a training run from its next step on; its schedule continues from there.
 
     podium set runs/xception-1a2b3c4d/fold0 learning_rate=1e-5
     """
-    rate = parse_request(change)
-    one = Run(run)
-    if not one.config.is_file():
+    rate, folder = parse_request(change), Run(run)
+    if not folder.config.is_file():
         folds = ", ".join(str(path) for path in sorted(run.glob("fold[0-9]*")))
-        raise RunError(f"{run} is no run folder" + (f"; name one of {folds}" if folds else "; podium runs lists them"))
-    if one.is_trained:
-        raise RunError(f"{run} is trained already; its learning rate changes nothing any more")
-    ask(run, rate, one.state.get("stage"))
-    holder = lock_holder(run)
-    when = "from its next step on" if holder else "from its next step on, when it goes on"
-    make_console().print(f"{run}: learning_rate {rate:g} {when}; {changes_file(run)} will note it")
+        raise RunError(
+            f"{run} is not a run folder" + (f"; expected one of {folds}" if folds else "; podium runs lists them")
+        )
+    if folder.is_trained:
+        raise RunError(f"{run} is trained already; a new learning rate would have no effect")
+    request_learning_rate(run, rate, folder.state.get("stage"))
+    when = "from its next step on" if lock_holder(run) else "from its next step on, once it is resumed"
+    make_console().print(f"{run}: learning_rate {rate:g} {when}; it will be recorded in {changes_file(run)}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from podium.changes import spell
+from podium.changes import format_value
 
 NOTHING = "–"
 """The value of a config that lacks the key."""
@@ -69,6 +69,6 @@ def _as_yaml(value: Any) -> str:
     if value is _MISSING:
         return NOTHING
     if not isinstance(value, list | Mapping):
-        return spell(value)
+        return format_value(value)
     plain = dict(value) if isinstance(value, Mapping) else value
     return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()

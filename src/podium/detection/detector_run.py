@@ -17,7 +17,7 @@ from podium.locks import locked
 from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
 from podium.runs import Run
-from podium.training.libraries import import_libraries
+from podium.training.run_training import import_libraries
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -95,7 +95,7 @@ class DetectionTask:
             ImageSource(training.paths, cache),
             ImageSource(validation.paths, cache),
         )
-        self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._uncompiled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._predictors: WeakKeyDictionary[Any, BoxPredictor] = WeakKeyDictionary()
         self._last: tuple[PartMetrics, pd.DataFrame] | None = None
         self.monitor = f"val_{settings.monitor}"
@@ -122,12 +122,12 @@ class DetectionTask:
             run_eagerly=self._eager,
         )
 
-    def plain(self, model: Any) -> Any:
-        if model not in self._plain:
-            self._plain[model] = plain_detector(model)
-        return self._plain[model]
+    def uncompiled(self, model: Any) -> Any:
+        if model not in self._uncompiled:
+            self._uncompiled[model] = plain_detector(model)
+        return self._uncompiled[model]
 
-    def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
+    def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         batches = BoxBatches(
             self._training_source,
             self._training.boxed,
@@ -137,7 +137,7 @@ class DetectionTask:
             augmentation=Augmentation(self._transforms(stage), stage.image_size, takes_boxes=True),
             seed=(self._settings.seed, 0, number),
         )
-        return StageSetup(whole, whole, batches)
+        return StageSetup(model, model, batches)
 
     def _transforms(self, stage: Stage) -> list[Any]:
         return self._settings.augmentation if stage.augmentation is None else stage.augmentation
@@ -160,7 +160,7 @@ class DetectionTask:
     def validation_count(self) -> int:
         return len(self._validation.paths)
 
-    def draw(self, folder: Path, losses: Sequence[float], history: Sequence[Mapping[str, Any]]) -> None:
+    def draw_charts(self, folder: Path, losses: Sequence[float], history: Sequence[Mapping[str, Any]]) -> None:
         """The loss per step, and mean IoU and AP per epoch."""
         name = folder.parent.name
         draw_loss(folder / "loss.png", title=name, steps=range(1, len(losses) + 1), loss=losses)
@@ -168,7 +168,7 @@ class DetectionTask:
         epochs = range(1, len(history) + 1)
         draw_iou_ap(folder / "iou_ap.png", title=name, epochs=epochs, mean_iou=iou, ap50=ap50, ap=ap)
 
-    def report(self, folder: Path) -> None:
+    def write_reports(self, folder: Path) -> None:
         assert self._last is not None
         metrics, detections = self._last
         write_json(folder / "validation.json", metrics.to_json())

@@ -1,39 +1,110 @@
-"""The checkpoints of a training, and the best weights that each of them speaks of.
+"""Checkpoints: everything that changes while a model trains, captured, written, read and restored.
 
     checkpoints/
-      checkpoint-000012-<digest>.npz             progress and arrays; the digest is that of the file's bytes
-      best-<stage>-<epoch>-<digest>/        the best weights at some time, with what was reported of them
+      checkpoint-000012-<digest>.npz        the progress as JSON, and the arrays
+      best-<stage>-<epoch>-<digest>/        the best weights so far, with the reports of their validation
 
-A file's name carries its digest, so one that was cut short or altered is found before anything is taken from it. The
-newest two states are kept with their best weights: the older one goes only after a newer one was read back.
+A checkpoint's name contains the digest of its bytes, so a truncated or altered file is detected before it is used. The
+newest two checkpoints are kept, each with the best weights it refers to.
 """
 
-import hashlib
-import io
 import json
+import math
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from podium.changes import LEARNING_RATE, Change, Position
+from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.files import atomic_write, digest_of_file, fsync_folder, report_full_disk
-from podium.runs import BEST_WEIGHTS, CHECKPOINT_NAME
-from podium.training.training_progress import FORMAT, Progress
+from podium.models import devices
+from podium.models.backbone import all_layers
+from podium.runs import BEST_WEIGHTS, CHECKPOINT_NAME, Run
+from podium.training.task import StageSetup
 
 Arrays = Mapping[str, NDArray[Any]]
-"""By `part/number`."""
-
+"""Named `part/number`; the parts are `model`, `optimizer`, `metrics`, `devices` and LOSSES."""
 LOSSES = "losses"
-KEPT = 2
-_HEADER = "progress"
+_PROGRESS = "progress"
+
+
+@dataclass
+class Progress:
+    """How far a training is: all of a checkpoint that is not an array.
+
+    At the end of a stage `epoch` is the stage's number of epochs; the next stage begins with its first step.
+    """
+
+    seed: int
+    precision: str = "float32"
+    """What `auto` meant where the training started; resuming and predicting elsewhere use the same."""
+    stage: int = 0
+    """The stage's number, from 0."""
+    stage_name: str = ""
+    epoch: int = 0
+    """Finished epochs of the stage."""
+    step: int = 0
+    """Finished steps of the current epoch."""
+    rows: int = 0
+    """Rows of the current epoch that were trained on."""
+    best: dict[str, Any] | None = None
+    """The epoch with the best weights, and the file they are in."""
+    counters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`best`, `wait` and `cooldown_counter` of the stage's Keras callbacks."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    """Those made so far, and later ones that changes.csv contains."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent on each stage, earlier processes included."""
+    seconds_per_image: float = 0.0
+    """Measured when the validation rows were last predicted."""
+    first_step_seconds: float = 0.0
+    """The longest first step of a stage, which includes making the graph."""
+    is_complete: bool = False
+    """All stages are finished; arrays that another stage would not need are gone."""
+
+    @property
+    def position(self) -> Position:
+        return (self.stage, self.epoch, self.step)
+
+    def start_stage(self, number: int, stage: Stage) -> None:
+        self.stage, self.stage_name = number, stage.name
+        self.epoch = self.step = self.rows = 0
+        self.counters, self.is_complete = {}, False
+
+    def has_finished(self, stage: Stage) -> bool:
+        """Whether nothing is left to do in the current stage, whose epochs and patience may have changed."""
+        if self.is_complete or self.epoch >= stage.epochs:
+            return True
+        waited = self.counters.get("early_stopping", {}).get("wait", 0)
+        # Keras never stops after the first epoch.
+        return stage.early_stopping is not None and self.epoch > 1 and waited >= stage.early_stopping
+
+    def learning_rate(self, stage: Stage) -> float:
+        """The stage's own, or the one it was last changed to."""
+        rates = [
+            change.after
+            for change in self.changes
+            if change.stage == self.stage and change.key == LEARNING_RATE and change.position <= self.position
+        ]
+        return float(rates[-1]) if rates else stage.learning_rate
+
+    def describe(self, stage: Stage) -> str:
+        """The position with numbers from 1: `stage all, epoch 3 of 10, after step 120`."""
+        if self.epoch >= stage.epochs:
+            return f"the end of stage {stage.name}"
+        after = f", after step {self.step}" if self.step else ""
+        return f"stage {stage.name}, epoch {self.epoch + 1} of {stage.epochs}{after}"
 
 
 @dataclass(frozen=True)
@@ -43,186 +114,223 @@ class Checkpoint:
     arrays: Arrays
 
     def part(self, name: str) -> dict[int, NDArray[Any]]:
-        """The arrays of `model`, `optimizer`, `metrics`, `devices` or LOSSES, by their number."""
+        """The arrays of one part by their number."""
         return {int(key.split("/")[1]): array for key, array in self.arrays.items() if key.startswith(f"{name}/")}
 
 
-class DamagedStateError(Exception):
+# Capture and restore
+
+
+def capture(setup: StageSetup) -> Arrays:
+    """All variables of the full model (random seeds among them), the optimizer and the running metrics.
+
+    On several devices each counts its own part of the metrics: `devices` has those parts. When the training is resumed
+    on another number of devices, the sums are enough.
+    """
+    model = setup.model
+    parts = {
+        "model": setup.full_model.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+    arrays = {
+        f"{part}/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+    if devices.are_several(model):
+        metrics = enumerate(model.metrics_variables)
+        arrays |= {f"devices/{number:05d}": devices.on_each(model, variable) for number, variable in metrics}
+    return arrays
+
+
+def capture_random_state(model: Any) -> Arrays:
+    """All that another stage needs besides the best weights."""
+    weights = {id(weight) for weight in model.weights}
+    return {
+        f"model/{number:05d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(model.variables)
+        if id(variable) not in weights
+    }
+
+
+def captured_size(setup: StageSetup) -> int:
+    """Bytes of a checkpoint, about."""
+    variables = (*setup.full_model.variables, *setup.model.optimizer.variables)
+    return sum(4 * math.prod(variable.shape) for variable in variables)
+
+
+def are_finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+
+
+def restore_model(model: Any, checkpoint: Checkpoint) -> None:
+    _assign(model.variables, checkpoint.part("model"), checkpoint)
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
+
+
+def restore_optimizer(model: Any, checkpoint: Checkpoint) -> None:
+    with devices.scope_of(model):
+        model.optimizer.build(model.trainable_variables)
+    _assign(model.optimizer.variables, checkpoint.part("optimizer"), checkpoint)
+
+
+def restore_metrics(model: Any, checkpoint: Checkpoint) -> None:
+    variables = model.metrics_variables
+    _assign(variables, checkpoint.part("metrics"), checkpoint)
+    for number, values in checkpoint.part("devices").items():
+        if devices.are_several(model) and len(values) == model.distribute_strategy.num_replicas_in_sync:
+            devices.put_on_each(model, variables[number], values)
+
+
+def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], checkpoint: Checkpoint) -> None:
+    shapes = {number: tuple(variable.shape) for number, variable in enumerate(variables)}
+    unexpected = [number for number, array in arrays.items() if shapes.get(number) != array.shape]
+    if unexpected:
+        raise RunError(
+            f"the checkpoint {checkpoint.path} belongs to another model ({len(unexpected)} of its {len(arrays)} arrays"
+            " do not fit this config's); resume with the library versions in versions.json, or move the run folder"
+            " away to start from scratch"
+        )
+    for number, array in arrays.items():
+        variables[number].assign(array)
+
+
+# Files
+
+
+class UnusableCheckpointError(Exception):
     """Why a checkpoint cannot be used."""
 
 
 class CheckpointStore:
+    """The checkpoints and best weights in a run folder."""
+
     def __init__(self, run: Path) -> None:
         self._run = run
         self.folder = run / "checkpoints"
-        self._damaged: set[Path] = set()
-        """States found unusable: none of them is one to fall back on."""
+        self._previous: tuple[Path, str] | None = None
+        """The last valid checkpoint, and the folder of its best weights: kept when the next one is written."""
 
-    def states(self) -> list[Path]:
-        """Newest first, read or not."""
-        if not self.folder.is_dir():
-            return []
-        return sorted((path for path in self.folder.iterdir() if CHECKPOINT_NAME.fullmatch(path.name)), reverse=True)
+    def paths(self) -> list[Path]:
+        """All checkpoints, newest first, valid or not."""
+        return Run(self._run).checkpoints
 
-    def newest(self, console: Console) -> Checkpoint | None:
-        """The newest state that is whole. One that is not is told, and left where it is."""
+    def load_newest(self, console: Console) -> Checkpoint | None:
+        """The newest valid checkpoint. Unusable ones are reported, and stay until the next one is written."""
         problems = []
-        for path in self.states():
+        for path in self.paths():
             try:
-                saved = self._read(path)
-            except DamagedStateError as damage:
-                problems.append(f"{path.name} {damage}")
-                self._damaged.add(path)
+                checkpoint = self._load(path)
+            except UnusableCheckpointError as error:
+                problems.append(f"{path.name} {error}")
                 continue
             for problem in problems:
-                console.print(f"  checkpoint {problem}: going on from the one before", highlight=False)
-            return saved
+                console.print(f"  checkpoint {problem}: resuming from the one before", highlight=False)
+            self._previous = path, _best_folder(checkpoint.progress)
+            return checkpoint
         if problems:
             raise RunError(
-                f"no checkpoint in {self.folder} can be used: {'; '.join(problems)}. Nothing was changed; to start"
-                f" anew, move {self._run} away"
+                f"no checkpoint in {self.folder} can be used: {'; '.join(problems)}. Nothing was changed; to start from"
+                f" scratch, move {self._run} away"
             )
         return None
 
-    def _read(self, path: Path) -> Checkpoint:
-        named = CHECKPOINT_NAME.fullmatch(path.name)
-        assert named
+    def _load(self, path: Path) -> Checkpoint:
+        name = CHECKPOINT_NAME.fullmatch(path.name)
+        assert name
         try:
-            if digest_of_file(path) != named[2]:
-                raise DamagedStateError("is damaged (its bytes are not those that were saved)")
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if digest_of_file(path) != name[2]:
+                raise UnusableCheckpointError("is damaged (its bytes are not those that were saved)")
+            with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            header = json.loads(arrays.pop(_HEADER).tobytes()) if _HEADER in arrays else {}
+            content = json.loads(arrays.pop(_PROGRESS).tobytes())
+            progress = Progress(**content | {"changes": [Change(**change) for change in content["changes"]]})
         except OSError as error:
-            raise DamagedStateError(f"cannot be read ({error.strerror or error})") from None
-        if header.get("format") != FORMAT:
-            raise DamagedStateError(f"was saved by another podium (format {header.get('format')}; this one: {FORMAT})")
-        progress = Progress.from_json(header)
-        self._check_best(progress)
+            raise UnusableCheckpointError(f"cannot be read ({error.strerror or error})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnusableCheckpointError(f"is of another version of podium ({error})") from None
+        self._check_best_weights(progress)
         return Checkpoint(path, progress, arrays)
 
-    def _check_best(self, progress: Progress) -> None:
+    def _check_best_weights(self, progress: Progress) -> None:
         if progress.best is None:
             return
         weights = self._run / progress.best["file"]
         if not weights.is_file():
-            raise DamagedStateError(f"lacks its best weights ({progress.best['file']} is not there)")
+            raise UnusableCheckpointError(f"lacks its best weights ({progress.best['file']} is missing)")
         if digest_of_file(weights) != progress.best["digest"]:
-            raise DamagedStateError(f"lacks its best weights ({progress.best['file']} is damaged)")
+            raise UnusableCheckpointError(f"lacks its best weights ({progress.best['file']} is damaged)")
 
     def write(self, progress: Progress, arrays: Arrays) -> Path:
-        """Save, read back, and only then let go of what is older than the state before."""
+        """Write a checkpoint, then delete everything that neither it nor the previous one needs."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        earlier = self.states()
+        earlier = self.paths()
         number = int(earlier[0].name.split("-")[1]) + 1 if earlier else 1
-        header = np.frombuffer(json.dumps(progress.to_json()).encode(), dtype=np.uint8)
-        size = sum(array.nbytes + 300 for array in (*arrays.values(), header))
-        with report_full_disk(self.folder, size, "a checkpoint"):
-            temporary = self.folder / f".writing-checkpoint-{number:06d}.npz"
-            try:
-                digest = _write_npz(temporary, {_HEADER: header, **arrays})
-                if digest_of_file(temporary) != digest:
-                    raise RunError(
-                        f"{self.folder} does not hold what is written into it (a state read back was another); the"
-                        " state before is kept: check that disk, or move the run folder to another"
-                    )
-                path = self.folder / f"checkpoint-{number:06d}-{digest}.npz"
+        content = np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8)
+        size = sum(array.nbytes + 300 for array in (*arrays.values(), content))
+        temporary = self.folder / f".writing-checkpoint-{number:06d}.npz"
+        try:
+            with report_full_disk(self.folder, size, "a checkpoint"):
+                _write_npz(temporary, {_PROGRESS: content, **arrays})
+                path = self.folder / f"checkpoint-{number:06d}-{digest_of_file(temporary)}.npz"
                 temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            fsync_folder(self.folder)
-        self._let_go(path, progress, earlier)
+                fsync_folder(self.folder)
+        finally:
+            temporary.unlink(missing_ok=True)
+        newest = path, _best_folder(progress)
+        self._keep_only(*newest, *(self._previous or ()))
+        self._previous = newest
         return path
 
-    def _let_go(self, newest: Path, progress: Progress, earlier: list[Path]) -> None:
-        """Keep the state before this one, if it is whole, and the best weights that the two speak of."""
-        kept, best = [newest], {_best_folder(progress)}
-        for path in earlier:
-            if len(kept) == KEPT:
-                break
-            if path in self._damaged:
-                continue
-            try:
-                before = self._read_progress(path)
-            except DamagedStateError:
-                continue
-            kept.append(path)
-            best.add(_best_folder(before))
+    def _keep_only(self, *needed: Path | str) -> None:
+        names = {path.name if isinstance(path, Path) else path for path in needed}
         for path in self.folder.iterdir():
-            if path.name.startswith("best-") and path.name not in best:
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file() and path not in kept:
-                path.unlink(missing_ok=True)
-
-    def _read_progress(self, path: Path) -> Progress:
-        """Without hashing it all once more: it was read back when it was written, or when this process began."""
-        try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return Progress.from_json(json.loads(file[_HEADER].tobytes()))
-        except Exception as error:  # whatever a damaged zip makes of itself
-            raise DamagedStateError(str(error)) from None
-
-    def keep_best(self, weights: Path, stage: int, epoch: int, report: Callable[[Path], None]) -> dict[str, Any]:
-        """Give the weights just saved a name of their own, beside the earlier ones; says where they are."""
-        folder = self.folder / ".writing-best"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with weights.open("rb") as written:
-            os.fsync(written.fileno())
-        digest = digest_of_file(weights)
-        weights.rename(folder / BEST_WEIGHTS)
-        report(folder)
-        beside = sorted(path.name for path in folder.iterdir() if path.name != BEST_WEIGHTS)
-        place = self.folder / f"best-{stage}-{epoch}-{digest}"
-        shutil.rmtree(place, ignore_errors=True)  # the same weights, from before a break
-        folder.rename(place)
-        fsync_folder(self.folder)
-        return {"file": f"{self.folder.name}/{place.name}/{BEST_WEIGHTS}", "digest": digest, "beside": beside}
-
-    def bring_out_best(self, best: dict[str, Any]) -> dict[str, Any]:
-        """Copy the best weights, and what was reported of them, to the top of the run folder."""
-        folder = (self._run / best["file"]).parent
-        if folder == self._run:
-            return best
-        for path in (folder / name for name in [*best["beside"], BEST_WEIGHTS]):
-            with (
-                report_full_disk(self._run, path.stat().st_size, "the best weights"),
-                atomic_write(self._run / path.name) as temporary,
-            ):
-                shutil.copyfile(path, temporary)
-        return {**best, "file": BEST_WEIGHTS}
-
-    def copy(self, saved: Checkpoint, run: Path) -> None:
-        """Put a state, and the best weights it speaks of, into another run folder."""
-        best = saved.progress.best
-        beside = [(self._run / best["file"]).parent / name for name in best["beside"]] if best else []
-        files = [saved.path, *beside, *([self._run / best["file"]] if best else [])]
-        with report_full_disk(run, sum(path.stat().st_size for path in files), "a copy of the checkpoint"):
-            for path in files:
-                with atomic_write(run / path.relative_to(self._run)) as temporary:
-                    shutil.copyfile(path, temporary)
+            if path.name not in names:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def keep_only_newest(self) -> None:
-        """After the end, when the best weights lie at the top of the run folder."""
-        newest = self.states()[0]
-        for path in self.folder.iterdir():
-            if path != newest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """At the end of a training, when the best weights are in the run folder."""
+        self._keep_only(self.paths()[0])
 
-    def forget_orphans(self) -> None:
-        """Remove best weights that no state speaks of: a kill or a full disk came between the two."""
-        try:
-            spoken_of = {_best_folder(self._read_progress(path)) for path in self.states()}
-        except DamagedStateError:
-            return
-        if self._damaged or not spoken_of:  # they may be needed by someone who can read those states
-            return
-        for path in self.folder.glob("best-*"):
-            if path.name not in spoken_of:
-                shutil.rmtree(path, ignore_errors=True)
+    def save_best(self, weights: Path, stage: int, epoch: int, write_reports: Callable[[Path], None]) -> dict[str, Any]:
+        """Move new best weights into a folder of their own, with their reports; returns where they are."""
+        draft = self.folder / ".writing-best"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        with weights.open("rb") as file:
+            os.fsync(file.fileno())
+        digest = digest_of_file(weights)
+        weights.rename(draft / BEST_WEIGHTS)
+        write_reports(draft)
+        reports = sorted(path.name for path in draft.iterdir() if path.name != BEST_WEIGHTS)
+        folder = self.folder / f"best-{stage}-{epoch}-{digest}"
+        shutil.rmtree(folder, ignore_errors=True)  # the same weights, saved before an interruption
+        draft.rename(folder)
+        fsync_folder(self.folder)
+        return {"file": str((folder / BEST_WEIGHTS).relative_to(self._run)), "digest": digest, "reports": reports}
 
-    def forget_unfinished(self) -> None:
-        """What a killed process was writing."""
+    def copy_best_to_run(self, best: dict[str, Any]) -> dict[str, Any]:
+        """Copy the best weights and their reports to the top of the run folder."""
+        folder = (self._run / best["file"]).parent
+        if folder != self._run:
+            for name in (*best["reports"], BEST_WEIGHTS):
+                _copy(folder / name, self._run / name, "the best weights")
+        return {**best, "file": BEST_WEIGHTS}
+
+    def copy_to(self, run: Path, checkpoint: Checkpoint) -> None:
+        """Copy a checkpoint, its best weights and their reports into another run folder."""
+        files = [checkpoint.path]
+        if best := checkpoint.progress.best:
+            weights = self._run / best["file"]
+            files += [*(weights.with_name(name) for name in best["reports"]), weights]
+        for path in files:
+            _copy(path, run / path.relative_to(self._run), "a copy of the checkpoint")
+
+    def delete_temporary_files(self) -> None:
+        """Remove what a killed process was writing."""
         for folder in (self._run, self.folder):
             for path in folder.glob(".writing-*"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -232,38 +340,17 @@ def _best_folder(progress: Progress) -> str:
     return Path(progress.best["file"]).parent.name if progress.best else ""
 
 
-class _Digesting(io.RawIOBase):
-    """Writes to a file, and digests what it was given to write. It cannot be wound back, so each byte passes once.
-
-    After a write that failed it takes no more, so that whoever writes can still be closed.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__()
-        self._file, self.digest, self._has_failed = file, hashlib.sha256(), False
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        if self._has_failed:
-            return len(data)
-        self.digest.update(data)
-        try:
-            return self._file.write(data)
-        except OSError:
-            self._has_failed = True
-            raise
+def _copy(source: Path, target: Path, what: str) -> None:
+    with report_full_disk(target.parent, source.stat().st_size, what), atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
-def _write_npz(path: Path, arrays: Arrays) -> str:
-    """As `numpy.savez` does, which leaves its zip file open when it fails."""
+def _write_npz(path: Path, arrays: Arrays) -> None:
+    """Like `numpy.savez`, which leaves its zip file open when a write fails."""
     with path.open("wb") as file:
-        digesting = _Digesting(file)
-        with zipfile.ZipFile(digesting, "w") as archive:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     np.save(entry, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-        return digesting.digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Classification as the trainer's task: one of several classes an image."""
+"""The task of classification: one of several classes for each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ from podium.models.feed import as_dataset
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,
+    FeatureFile,
+    FeaturePredictionBatches,
     Features,
-    FeaturesInOrder,
     ViewBatches,
-    Wanted,
-    digest_of_features,
-    kept_features,
+    cached_features,
+    features_digest,
 )
 from podium.training.task import StageContext, StageSetup
 
-SETTLED_ON = 32
-"""Images from which random weights take their first BatchNormalization statistics."""
+STATISTICS_IMAGES = 32
+"""From these, a backbone with random weights takes its first BatchNormalization statistics."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,17 @@ class ClassificationTask:
         eager: bool = False,
         cache: Cache | None = None,
     ) -> None:
-        """`eager` runs layer by layer: for a few steps of a large model, making its graph takes most of the time."""
+        """`eager` runs without a graph: for a few steps of a large model, making one takes most of the time."""
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
         self._eager = eager
-        self._training_source, self._validation_source = (
-            ImageSource(training.paths, cache),
-            ImageSource(validation.paths, cache),
-        )
+        self._training_source = ImageSource(training.paths, cache)
+        self._validation_source = ImageSource(validation.paths, cache)
         self._cache_gb = cache.gigabytes if cache else 0.0
         self._last_probs: NDArray[np.float64] | None = None
-        self._plain: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._kept_validation: WeakKeyDictionary[Any, Features] = WeakKeyDictionary()
-        """For heads that are fitted alone."""
+        self._uncompiled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._validation_features: WeakKeyDictionary[Any, Features] = WeakKeyDictionary()
+        """By heads that are fitted on cached features."""
         self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
         higher = settings.monitor == "metric" and self._metric.higher_is_better
         self.mode: Literal["max", "min"] = "max" if higher else "min"
@@ -83,7 +81,7 @@ class ClassificationTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
         if pretrained and self._settings.backbone.begins_at_random:
-            some = ImageSource(self._training.paths[:SETTLED_ON])
+            some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             settle_statistics(model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some))))
         return model
 
@@ -94,59 +92,59 @@ class ClassificationTask:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self._settings.label_smoothing)
         model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=self._eager)
 
-    def plain(self, model: Any) -> Any:
-        if model not in self._plain:
-            self._plain[model] = keras.Model(model.inputs, model.outputs)
-        return self._plain[model]
+    def uncompiled(self, model: Any) -> Any:
+        if model not in self._uncompiled:
+            self._uncompiled[model] = keras.Model(model.inputs, model.outputs)
+        return self._uncompiled[model]
 
-    def learner(self, whole: Any, number: int, stage: Stage, watch: StageContext) -> StageSetup:
-        """The whole model; or its head on kept features, where a frozen backbone would compute them again and again."""
+    def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
+        """The full model; or, where the backbone is frozen and epochs share views, its head on cached features."""
         views = stage.shared_views
         if views is None:
-            return StageSetup(whole, whole, self.batches(number, stage))
-        parts = parts_of(whole, devices.found(self._settings.stages))
-        features, wanted = parts.features(), self._wanted(number, stage, views)
-        name = self._digest_of_features(parts, number, stage)
-        kept = kept_features(name, wanted, features, self._cache_gb, watch)
-        if kept is None:
+            return StageSetup(model, model, self.batches(number, stage))
+        parts = parts_of(model, devices.found(self._settings.stages))
+        backbone, files = parts.features(), self._feature_files(number, stage, views)
+        name = self._features_digest(parts, number, stage)
+        cached = cached_features(name, files, backbone, self._cache_gb, context)
+        if cached is None:
             images = self.batches(number, stage)
             batches = ViewBatches(images, len(self._training.paths), stage.batch_size, views)
-            return StageSetup(whole, parts.together(), batches)
-        head = parts.head_alone(features)
-        *of_views, self._kept_validation[head] = (kept.files[one.file] for one in wanted)
-        taken = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
-        return StageSetup(whole, head, taken, kept.seconds_per_image)
+            return StageSetup(model, parts.together(), batches)
+        head = parts.head_alone(backbone)
+        *of_views, self._validation_features[head] = (cached.files[file.name] for file in files)
+        feature_batches = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
+        return StageSetup(model, head, feature_batches, cached.seconds_per_image)
 
-    def _wanted(self, number: int, stage: Stage, views: int) -> list[Wanted]:
-        """The features of the training rows in each view, and last those of the validation rows."""
+    def _feature_files(self, number: int, stage: Stage, views: int) -> list[FeatureFile]:
+        """One file for each view of the training rows, and last the validation rows."""
         rows = len(self._training.paths)
         of_views = [
-            Wanted(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._images_of_view, number, stage, view))
+            FeatureFile(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._view_images, number, stage, view))
             for view in range(views if self._transforms(stage) else 1)
         ]
         images = partial(self._validation_images, stage)
-        return [*of_views, Wanted("validation.npy", "the validation rows", self.validation_count, images)]
+        return [*of_views, FeatureFile("validation.npy", "the validation rows", self.validation_count, images)]
 
-    def _images_of_view(self, number: int, stage: Stage, view: int) -> PredictionBatches:
+    def _view_images(self, number: int, stage: Stage, view: int) -> PredictionBatches:
         return self.batches(number, stage).in_row_order(view)
 
     def _validation_images(self, stage: Stage) -> PredictionBatches:
         view = PlainView(stage.image_size, self._settings.resize)
         return PredictionBatches(self._validation_source, [view], stage.batch_size)
 
-    def _digest_of_features(self, parts: Parts, number: int, stage: Stage) -> str:
+    def _features_digest(self, parts: Parts, number: int, stage: Stage) -> str:
         transforms = self._transforms(stage)
-        decides = {
+        decisive = {
             "backbone": [self._settings.backbone.name, self._settings.backbone.alpha],
             "pooling": parts.pooling and self._settings.head.pooling,
             "precision": parts.backbone.dtype_policy.name,
             "images": [stage.image_size, self._settings.resize],
             "augmentation": [transforms, self._seed(number)] if transforms else None,
-            "arithmetic": [stage.batch_size, devices.names_of_gpus()],  # how sums are rounded
+            "rounding": [stage.batch_size, devices.names_of_gpus()],
             "versions": {name: version for name, version in versions().items() if name != "commit"},
         }
         images = [source.digests().tobytes() for source in (self._training_source, self._validation_source)]
-        return digest_of_features(decides, images, parts.backbone.weights)
+        return features_digest(decisive, images, parts.backbone.weights)
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         return TrainingBatches(
@@ -173,35 +171,37 @@ class ClassificationTask:
         return (self._settings.seed, self._fold, number)
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """The plain cross-entropy (no smoothing, no L2), the accuracy and the competition's metric."""
-        kept = self._kept_validation.get(model)
-        taken = self._validation_images(stage) if kept is None else FeaturesInOrder(kept, stage.batch_size)
-        with as_dataset(taken) as feed:
-            probs = np.asarray(self.plain(model).predict(feed, verbose=0), dtype=np.float64)
+        """The cross-entropy (without smoothing or L2), the accuracy and the competition's metric."""
+        features = self._validation_features.get(model)
+        batches = (
+            self._validation_images(stage) if features is None else FeaturePredictionBatches(features, stage.batch_size)
+        )
+        with as_dataset(batches) as dataset:
+            probs = np.asarray(self.uncompiled(model).predict(dataset, verbose=0), dtype=np.float64)
         if not np.isfinite(probs).all():
             raise TrainingDivergedError(
                 f"the predictions became NaN in stage {stage.name} at the learning rate {stage.learning_rate:.3g};"
-                " a training that converges keeps them finite: lower the stage's learning_rate"
+                " expected them to stay finite: lower the stage's learning_rate"
             )
         self._last_probs = probs
         labels = self._validation.labels
-        figures = {
+        return {
             "val_loss": METRICS["log_loss"](labels, probs),
             "val_accuracy": METRICS["accuracy"](labels, probs),
+            f"val_{self._metric.name}": self._metric(labels, probs),
         }
-        return {**figures, f"val_{self._metric.name}": self._metric(labels, probs)}
 
     @property
     def validation_count(self) -> int:
         return len(self._validation.paths)
 
-    def report(self, folder: Path) -> None:
+    def write_reports(self, folder: Path) -> None:
         assert self._last_probs is not None
         write_reports(folder, self._classes, self._validation.labels, self._last_probs)
 
 
 def write_reports(folder: Path, classes: Sequence[str], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> None:
-    """Precision, recall and F1 of every class, and which class was taken for which (a row is the true class)."""
+    """Precision, recall and F1 of every class, and the confusion matrix (a row for each true class)."""
     numbers, predicted = list(range(len(classes))), probs.argmax(axis=1)
     report = classification_report(
         labels, predicted, labels=numbers, target_names=list(classes), output_dict=True, zero_division=0

@@ -1,21 +1,18 @@
-"""What a frozen backbone makes of images: computed once, kept within the cache's bound, and read a batch at a time.
+"""Features of images from a frozen backbone: computed once, cached on disk within the cache's limit, read in batches.
 
-    features/<digest>/           an entry of the cache; the digest is that of all that decides the features in it
-      view-0.npy view-1.npy …    of the training rows, as the epochs 0, 1, … of any other stage would show them
+    features/<digest>/           an entry of the cache; the digest is of everything that decides its features
+      view-0.npy view-1.npy …    of the training rows, as epochs 0, 1, … of an ordinary stage would show them
       validation.npy
-      made.json                  how long an image took
+      timing.json                seconds per image
 
-A file has its name only once it is whole and on the disk. One process at a time makes what is missing of an entry, and
-another that needs it waits. Reading needs no lock, and goes on where the entry is dropped meanwhile.
+A file is written to a temporary name and renamed. Only one process at a time writes to an entry.
 """
 
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,53 +25,60 @@ from podium.data.batches import EpochBatches, OneHot, PredictionBatches, Trainin
 from podium.data.cache import GB, entry_of, make_room, mark_used
 from podium.errors import RunError
 from podium.files import atomic_write, read_json, write_json
-from podium.locks import lock_holder, locked
+from podium.locks import lock_holder, wait_for_lock
 from podium.models.feed import as_dataset
 from podium.models.predictor import Predictor
-from podium.progress import format_seconds
-from podium.training.callbacks import bar_on
+from podium.progress import Advance, format_seconds, progress_bar
 from podium.training.session import SPARE_SECONDS
 from podium.training.task import StageContext
 
-FORMAT = 2
-"""Of what is kept. Raised where podium would make other features of the same images and weights."""
-A_LOOK = 0.5
-"""Seconds between two looks whether another process is done."""
-_MADE = "made.json"
+FORMAT = 3
+"""Of the cached files. Raise it where podium would compute other features of the same images and weights."""
+TIMING = "timing.json"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureFile:
     """The features of some images, in one file."""
 
-    file: str
-    told: str
+    name: str
+    description: str
     rows: int
     images: Callable[[], PredictionBatches]
-    """Asked for only where they have to be made."""
+    """Called only where the features have to be computed."""
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    files: dict[str, "Features"]
+    seconds_per_image: float
+    """Measured while they were computed."""
 
 
 class Features:
-    """Features by their rows, in a file that is mapped and never read whole."""
+    """Features by row, from a memory-mapped file."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        """ValueError where the file is another's, or damaged."""
-        self._mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        self._are_bfloat16 = dtype == "bfloat16"
-        if (self._mapped.shape, self._mapped.dtype) != (shape, np.dtype(_kept_as(dtype))):
-            raise ValueError(f"{path} holds {self._mapped.dtype} of shape {self._mapped.shape}")
+        """ValueError where the file has another shape or type, or is damaged."""
+        self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._is_bfloat16 = dtype == "bfloat16"
+        if (self._array.shape, self._array.dtype) != (shape, np.dtype(_stored_dtype(dtype))):
+            raise ValueError(f"{path} contains {self._array.dtype} of shape {self._array.shape}")
 
     def __len__(self) -> int:
-        return len(self._mapped)
+        return len(self._array)
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        some = np.array(self._mapped[rows])
-        return (some.astype(np.uint32) << 16).view(np.float32) if self._are_bfloat16 else some
+        array = np.array(self._array[rows])
+        return (array.astype(np.uint32) << 16).view(np.float32) if self._is_bfloat16 else array
 
 
-def _kept_as(dtype: str) -> str:
-    """NumPy knows no bfloat16; its bits are the upper half of a float32's."""
+def _stored_dtype(dtype: str) -> str:
+    """NumPy has no bfloat16; its bits are the upper half of a float32's."""
     return "uint16" if dtype == "bfloat16" else dtype
+
+
+# Batches
 
 
 class FeatureBatches(EpochBatches):
@@ -89,7 +93,7 @@ class FeatureBatches(EpochBatches):
 
 
 class ViewBatches(EpochBatches):
-    """The images of so many views in turns, where their features are not kept."""
+    """Images with their targets; the epochs take turns with the views. For where features cannot be cached."""
 
     def __init__(self, images: TrainingBatches, rows: int, batch_size: int, views: int) -> None:
         super().__init__(rows, batch_size, images.seed)
@@ -99,8 +103,8 @@ class ViewBatches(EpochBatches):
         return self._images.batch(rows, epoch % self._views)
 
 
-class FeaturesInOrder:
-    """Features in the order of their rows, to be predicted."""
+class FeaturePredictionBatches:
+    """Features in the order of their rows, for prediction."""
 
     epoch = 0
 
@@ -114,16 +118,16 @@ class FeaturesInOrder:
         return (self._features[index * self._batch_size : (index + 1) * self._batch_size],)
 
 
-@dataclass(frozen=True)
-class Kept:
-    files: dict[str, Features]
-    seconds_per_image: float
-    """What making them took."""
+# The cache
 
 
-def digest_of_features(decides: dict[str, Any], images: Sequence[bytes], weights: Sequence[Any]) -> str:
+class _NotCachedError(Exception):
+    """Why features cannot be cached."""
+
+
+def features_digest(decisive: dict[str, Any], images: Sequence[bytes], weights: Sequence[Any]) -> str:
     """The name of an entry."""
-    digest = hashlib.sha256(json.dumps({"format": FORMAT, **decides}, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, **decisive}, sort_keys=True).encode())
     for content in images:
         digest.update(content)
     for weight in weights:
@@ -133,160 +137,116 @@ def digest_of_features(decides: dict[str, Any], images: Sequence[bytes], weights
     return digest.hexdigest()[:24]
 
 
-def kept_features(name: str, wanted: Sequence[Wanted], model: Any, cache_gb: float, watch: StageContext) -> Kept | None:
-    """What this model makes of the images: kept before, or made now. None, and why is told, where there is no room.
-
-    Only for `wanted` that are the entry's whole content: one that lacks a file is made up.
-    """
-    entry = _Entry(entry_of("features", name), wanted, model)
+def cached_features(
+    name: str, files: Sequence[FeatureFile], model: Any, cache_gb: float, context: StageContext
+) -> CachedFeatures | None:
+    """The features that this model computes of images, from the cache or computed now; None where there is no space."""
+    entry = _Entry(entry_of("features", name), files, model, context)
+    first, last = files[0].description, files[-1].description
     try:
         if cache_gb == 0:
-            raise _NotKeptError("cache_gb is 0")
-        kept = entry.opened()
-        if kept is None:
-            with _held(entry.path, watch):
-                kept = entry.opened() or _made(entry, cache_gb, watch)
+            raise _NotCachedError("cache_gb is 0")
+        cached = entry.load()
+        if cached:
+            context.console.print(f"  features of {first} to {last}: cached", highlight=False)
         else:
-            watch.console.print(f"  features of {_spell(wanted)}: kept from before", highlight=False)
-    except (_NotKeptError, OSError) as error:
-        watch.console.print(
-            f"  features of {_spell(wanted)} are not kept ({error}): every epoch computes them anew", highlight=False
+            if holder := lock_holder(entry.folder):
+                context.console.print(f"  waiting for the same features from {holder}", highlight=False)
+            with wait_for_lock(entry.folder):
+                cached = entry.load() or entry.compute(cache_gb)
+    except (_NotCachedError, OSError) as error:
+        context.console.print(
+            f"  features of {first} to {last} are not cached ({error}): every epoch computes them again",
+            highlight=False,
         )
         return None
-    mark_used(entry.path)
-    return kept
-
-
-class _NotKeptError(Exception):
-    """Why features cannot be kept."""
+    mark_used(entry.folder)
+    return cached
 
 
 class _Entry:
-    def __init__(self, path: Path, wanted: Sequence[Wanted], model: Any) -> None:
-        self.path, self.wanted, self.model = path, wanted, model
-        self.shape, self.dtype = model.output_shape[1:], model.outputs[0].dtype
+    def __init__(self, folder: Path, files: Sequence[FeatureFile], model: Any, context: StageContext) -> None:
+        self.folder, self._files, self._model, self._context = folder, files, model, context
+        self._shape, self._dtype = model.output_shape[1:], model.outputs[0].dtype
 
-    def open(self, one: Wanted) -> Features | None:
-        """Nothing where the file is not there, or damaged."""
+    def load(self) -> CachedFeatures | None:
+        """All of the entry, or None where any file is missing or damaged."""
+        features = {file.name: self._open(file) for file in self._files}
+        complete = {name: found for name, found in features.items() if found is not None}
         try:
-            return Features(self.path / one.file, (one.rows, *self.shape), self.dtype)
+            seconds = float(read_json(self.folder / TIMING).get("seconds_per_image", 0.0))
+        except (RunError, TypeError, ValueError):  # damaged, and only an estimate
+            seconds = 0.0
+        return CachedFeatures(complete, seconds) if len(complete) == len(features) else None
+
+    def _open(self, file: FeatureFile) -> Features | None:
+        try:
+            return Features(self.folder / file.name, (file.rows, *self._shape), self._dtype)
         except (OSError, ValueError, EOFError):
             return None
 
-    def opened(self) -> Kept | None:
-        """All of it, or nothing."""
-        files = {one.file: features for one in self.wanted if (features := self.open(one)) is not None}
-        return Kept(files, self._seconds_a_image()) if len(files) == len(self.wanted) else None
+    def compute(self, cache_gb: float) -> CachedFeatures:
+        """Compute the missing files."""
+        for path in self.folder.glob(".writing-*"):  # of a killed process
+            path.unlink(missing_ok=True)
+        missing = [file for file in self._files if self._open(file) is None]
+        rows = sum(file.rows for file in missing)
+        size = rows * math.prod(self._shape) * np.dtype(_stored_dtype(self._dtype)).itemsize
+        if not make_room(self.folder, size, cache_gb):
+            raise _NotCachedError(f"there is no space for {size / GB:.3g} GB on the disk and in cache_gb {cache_gb:g}")
+        computation = _Computation(self._model, rows, self._context)
+        with progress_bar(self._context.console, "features", rows) as advance:
+            for file in missing:
+                start = time.perf_counter()
+                self._write(file, computation, advance)
+                write_json(self.folder / TIMING, {"seconds_per_image": computation.seconds_per_image}, fsync=False)
+                left = computation.seconds_per_image * (rows - computation.done)
+                self._context.console.print(
+                    f"  features of {file.description}: {file.rows:,} images  {time.perf_counter() - start:.1f} s"
+                    + (f", {format_seconds(left)} left" if left >= 1 else ""),
+                    highlight=False,
+                )
+        cached = self.load()
+        if cached is None:
+            raise _NotCachedError(f"{self.folder} was removed while they were computed")
+        return cached
 
-    def bytes_of(self, some: Sequence[Wanted]) -> int:
-        a_row = int(np.prod(self.shape)) * np.dtype(_kept_as(self.dtype)).itemsize
-        return sum(one.rows for one in some) * a_row + 128 * len(some)
-
-    def _seconds_a_image(self) -> float:
-        try:
-            return float(read_json(self.path / _MADE).get("seconds_per_image", 0.0))
-        except (RunError, TypeError, ValueError):  # damaged: it only tells how long predicting may take
-            return 0.0
-
-
-@contextmanager
-def _held(entry: Path, watch: StageContext) -> Iterator[None]:
-    """No other process makes this entry meanwhile; one that does is waited for."""
-    with ExitStack() as stack:
-        is_told = False
-        while True:
-            try:
-                stack.enter_context(locked(entry))
-                break
-            except RunError:
-                if not is_told:
-                    maker = lock_holder(entry) or "another process"
-                    watch.console.print(f"  waiting for the same features, made by {maker}", highlight=False)
-                is_told = True
-                watch.stop_if_asked(0.0)
-                time.sleep(A_LOOK)
-        yield
-
-
-def _made(entry: _Entry, cache_gb: float, watch: StageContext) -> Kept:
-    """Make what is missing, within the block that holds the entry."""
-    entry.path.mkdir(parents=True, exist_ok=True)
-    for left in entry.path.glob(".writing-*"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    missing = [one for one in entry.wanted if entry.open(one) is None]
-    needed = entry.bytes_of(missing)
-    if not make_room(entry.path, needed, cache_gb):
-        raise _NotKeptError(f"there is no room for {needed / GB:.3g} GB within the disk and cache_gb {cache_gb:g}")
-    making = _Making(entry, missing, watch)
-    with making:
-        for one in missing:
-            making.make(one)
-    kept = entry.opened()
-    if kept is None:
-        raise _NotKeptError(f"{entry.path} was dropped while they were made")
-    return kept
+    def _write(self, file: FeatureFile, computation: "_Computation", advance: Advance) -> None:
+        dtype = _stored_dtype(self._dtype)
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (file.rows, *self._shape)}
+        with atomic_write(self.folder / file.name) as temporary, temporary.open("wb") as opened:
+            np.lib.format.write_array_header_1_0(opened, header)  # type: ignore[no-untyped-call]  # NumPy has no types
+            for features in computation.batches(file.images()):
+                opened.write(features.view(dtype).tobytes())
+                advance(len(features), None)
 
 
-class _Making:
-    """Makes features file after file, shows how far it is, and stops between two batches when asked to."""
+class _Computation:
+    """Computes features batch by batch, stops when requested, and measures how long an image takes."""
 
-    def __init__(self, entry: _Entry, missing: Sequence[Wanted], watch: StageContext) -> None:
-        self._entry, self._watch = entry, watch
-        self._slowest = 0.0
-        self._first: tuple[float, int] | None = None  # when the batch that waited for the graph was done, and its size
-        self._done, self._all = 0, sum(one.rows for one in missing)
-        self._predictor = Predictor(entry.model, self._all)
-        self._bar = bar_on(watch.console)
-        self._shown = self._bar.add_task("features", total=self._all) if self._bar else None
+    def __init__(self, model: Any, rows: int, context: StageContext) -> None:
+        self._predictor, self._context = Predictor(model, rows), context
+        self._slowest_batch = 0.0
+        self._start = time.perf_counter()
+        self._graph_made: tuple[float, int] | None = None
+        """When the first batch was done, which includes making the graph, and its size."""
+        self.done = 0
 
-    def __enter__(self) -> None:
-        if self._bar:
-            self._bar.start()
+    @property
+    def seconds_per_image(self) -> float:
+        start, before = self._graph_made or (self._start, 0)
+        if self.done == before:  # there was no other batch
+            start, before = self._start, 0
+        return (time.perf_counter() - start) / (self.done - before)
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def make(self, one: Wanted) -> None:
-        began = time.perf_counter()
-        with atomic_write(self._entry.path / one.file) as temporary, temporary.open("wb") as opened:
-            size = self._entry.bytes_of([one])
-            if hasattr(os, "posix_fallocate"):  # so that a full disk is known now, and others count with it
-                os.posix_fallocate(opened.fileno(), 0, size)
-            shape = (one.rows, *self._entry.shape)
-            header = {"descr": np.dtype(_kept_as(self._entry.dtype)).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(opened, header)  # type: ignore[no-untyped-call]  # NumPy gives it none
-            for features in self._batches(one.images()):
-                opened.write(features.tobytes())
-            opened.truncate()
-        a_image = self._seconds_a_image(began)
-        write_json(self._entry.path / _MADE, {"seconds_per_image": a_image}, fsync=False)
-        left = a_image * (self._all - self._done)
-        self._watch.console.print(
-            f"  features of {one.told}: {one.rows:,} images  {time.perf_counter() - began:.1f} s"
-            + (f", {format_seconds(left)} left" if left >= 1 else ""),
-            highlight=False,
-        )
-
-    def _seconds_a_image(self, began: float) -> float:
-        since, before = self._first or (began, 0)
-        if self._done == before:  # there was no other batch
-            since, before = began, 0
-        return (time.perf_counter() - since) / (self._done - before)
-
-    def _batches(self, images: PredictionBatches) -> Iterator[NDArray[Any]]:
-        with as_dataset(images) as feed:
-            began = time.perf_counter()
-            for features in self._predictor.one_by_one(feed):
-                yield features.view(_kept_as(self._entry.dtype))
-                self._slowest = max(self._slowest, time.perf_counter() - began)
-                self._done += len(features)
-                self._first = self._first or (time.perf_counter(), self._done)
-                if self._bar and self._shown is not None:
-                    self._bar.advance(self._shown, len(features))
-                self._watch.stop_if_asked(self._slowest + SPARE_SECONDS)
-                began = time.perf_counter()
-
-
-def _spell(wanted: Sequence[Wanted]) -> str:
-    return " and ".join(one.told for one in wanted) if len(wanted) < 3 else f"{wanted[0].told} to {wanted[-1].told}"
+    def batches(self, images: PredictionBatches) -> Iterator[NDArray[Any]]:
+        with as_dataset(images) as dataset:
+            start = time.perf_counter()
+            for features in self._predictor.one_by_one(dataset):
+                yield features
+                now = time.perf_counter()
+                self._slowest_batch = max(self._slowest_batch, now - start)
+                self.done += len(features)
+                self._graph_made = self._graph_made or (now, self.done)
+                self._context.stop_if_requested(self._slowest_batch + SPARE_SECONDS)
+                start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Going on with a training that was stopped: with the same config, or with one changed in what may change on the way.
+"""Starting a run folder, or resuming a stopped training with the same config or a changed one.
 
-The same config has the same run folder, and goes on in it. A changed config has a folder of its own, as always: it
-begins with a copy of the other run's newest state, and the other run stays as it was.
+The same config has the same run folder, and the training is resumed there. A changed config has another run folder:
+it starts with a copy of the old run's newest checkpoint, and the old run stays as it is.
 """
 
 import re
@@ -17,78 +17,234 @@ from rich.console import Console
 from podium.changes import (
     LEARNING_RATE,
     Change,
-    asked_folder,
     changes_file,
-    merged,
-    now,
+    format_value,
+    merge_changes,
     read_changes,
-    spell,
+    requests_folder,
+    timestamp,
     write_changes,
 )
+from podium.config.settings import decisive_keys
 from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.locks import locked
-from podium.runs import Run
+from podium.runs import Run, versions
 
 if TYPE_CHECKING:
-    from podium.training.checkpoints import Checkpoint
-    from podium.training.training_progress import Progress
+    from podium.training.checkpoints import Checkpoint, Progress
+    from podium.training.run_training import Trainable
 
 IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
-"""What may change in a stage that is under way. In one that has not begun, everything may."""
+"""What may change in a stage that has begun. In a later stage, everything may."""
 MADE_OF = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
 
 
+def start_or_resume(trainable: "Trainable", console: Console, *, resume: bool) -> None:
+    """Make the run folder ready for training: the existing one, a copy of another run's checkpoint, or a new one."""
+    run, config, folds = trainable.run, trainable.resolved, trainable.folds_file
+    if run.checkpoints:
+        if not resume:
+            raise RunError(
+                f"{run.path} contains a checkpoint of {trainable.name}: add --resume to continue from it, or move that"
+                " folder away to start from scratch"
+            )
+        _print_other_versions(run, console)
+        run.describe(config, folds)
+        return
+    if run.best_weights.is_file():
+        raise RunError(
+            f"{run.path} contains weights, but neither a checkpoint nor a state.json that describes them: restore"
+            " those, or move that folder away to start from scratch"
+        )
+    is_new = not run.state  # or else this config was started from scratch before, on purpose
+    decisive = decisive_keys(type(trainable.settings))
+    if trainable.options.resume and is_new and (source := find_source(run, config, decisive, console)):
+        copy_source(source, run, config, folds)
+        print_changes(source, run, config, console)
+        return
+    if trainable.options.resume:
+        console.print(f"  nothing to resume: {trainable.name} starts from scratch")
+    else:
+        for other in other_runs(run, config["name"]):
+            if other.is_resumable:
+                console.print(
+                    f"  {other.path} was stopped with another config; this one starts from scratch, --resume would"
+                    " continue from there",
+                    highlight=False,
+                )
+    run.start(config, folds)
+
+
+def _print_other_versions(run: Run, console: Console) -> None:
+    """A resumed training has the same bits only with the same libraries."""
+    before, after = run.versions, versions()
+    others = [
+        f"{name} {before[name]} -> {after[name]}"
+        for name in ("tensorflow", "keras", "numpy")
+        if before.get(name, after[name]) != after[name]
+    ]
+    if others:
+        console.print(
+            f"  started with other versions ({', '.join(others)}): results may differ slightly", highlight=False
+        )
+
+
+# A changed config
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run to continue with a changed config."""
+
+    run: Run
+    checkpoint: "Checkpoint"
+    changes: list[Change]
+
+
+def other_runs(run: Run, name: str) -> list[Run]:
+    """Runs of the same member and fold with another config that have a checkpoint, the newest first."""
+    pattern = re.compile(re.escape(name) + "-[0-9a-f]{8}")
+    others = [
+        Run(folder / run.path.name)
+        for folder in run.path.parent.parent.glob(f"{name}-*")
+        if pattern.fullmatch(folder.name) and folder != run.path.parent
+    ]
+    return sorted((other for other in others if other.checkpoints), key=lambda run: run.checkpoint_time, reverse=True)
+
+
+def find_source(run: Run, config: dict[str, Any], decisive: Collection[str], console: Console) -> Source | None:
+    """The newest run that this config can continue; None where there is no other run at all.
+
+    `decisive` are the keys of the settings that decide the weights.
+    """
+    from podium.training.checkpoints import CheckpointStore
+
+    refusals = []
+    for other in other_runs(run, config["name"]):
+        try:
+            with locked(other.path):
+                checkpoint = CheckpointStore(other.path).load_newest(console)
+            if checkpoint is None:
+                continue
+            checkpoint.progress.changes = merge_changes(checkpoint.progress.changes, read_changes(other.path))
+            changes, refused = compare_configs(read_config(other), config, decisive, checkpoint.progress)
+        except RunError as error:
+            refusals.append(str(error))
+            continue
+        if not refused:
+            return Source(other, checkpoint, changes)
+        refusals.append(
+            f"{other.path} cannot be resumed with this config: {'; '.join(refused)}. These cannot change once training"
+            " has started; leave out --resume to train this config from scratch, in a folder of its own"
+        )
+    if refusals:
+        raise RunError(refusals[0])
+    return None
+
+
+def read_config(run: Run) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        for stage in settings_in(content)["stages"]:
+            Stage.model_validate(stage)
+        _lasting(content, ())
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise RunError(
+            f"{run.config} is damaged, so that run cannot be continued with another config: leave out --resume to"
+            " start from scratch, or move that folder away"
+        ) from None
+    assert isinstance(content, dict)
+    return content
+
+
+def copy_source(source: Source, run: Run, config: dict[str, Any], folds: Path) -> None:
+    """Start the run with a copy of the other's checkpoint, completely or not at all."""
+    from podium.training.checkpoints import CheckpointStore
+
+    new = Run(run.path.parent / f".writing-{run.path.name}")
+    new.start(config, folds)
+    with locked(source.run.path):
+        CheckpointStore(source.run.path).copy_to(new.path, source.checkpoint)
+        if source.run.recipe.is_file():
+            shutil.copyfile(source.run.recipe, new.recipe)
+    made = source.checkpoint.progress.changes
+    if any(change.key == LEARNING_RATE for change in source.changes):  # which overrides every later request
+        made = [change for change in made if change.position <= source.checkpoint.progress.position]
+    elif requests_folder(source.run.path).is_dir():
+        shutil.copytree(requests_folder(source.run.path), requests_folder(new.path))
+    write_changes(new.path, merge_changes(made, source.changes))
+    new.update_state(branched_from=str(source.run.path))
+    shutil.rmtree(run.path, ignore_errors=True)
+    new.path.rename(run.path)
+
+
+def print_changes(source: Source, run: Run, config: dict[str, Any], console: Console) -> None:
+    console.print(f"  continues {source.run.path}, which stays as it is; recorded in {changes_file(run.path)}:")
+    names = [stage["name"] for stage in settings_in(config)["stages"]]
+    for change in source.changes:
+        name = names[change.stage] if change.stage < len(names) else change.before
+        after = f" after step {change.step}" if change.step else ""
+        console.print(f"    stage {name}, from epoch {change.epoch + 1}{after} on: {change}", highlight=False)
+
+
+# Comparing configs
+
+
 def settings_in(resolved: dict[str, Any]) -> dict[str, Any]:
-    """The settings of what was trained, in a resolved config: a member's, or a detector's."""
+    """The settings of a member or a detector in its resolved config."""
     settings: dict[str, Any] = resolved["member"] if "member" in resolved else resolved["detector"]
     return settings
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The differences between a run's config and the one asked for: those that can be made, and those that cannot."""
-
-    changes: list[Change]
-    refused: list[str]
-
-
-def judge(was: dict[str, Any], asked: dict[str, Any], decisive: Collection[str], progress: "Progress") -> Judged:
-    """`decisive` are the keys of the settings that decide the weights."""
+def compare_configs(
+    before: dict[str, Any], after: dict[str, Any], decisive: Collection[str], progress: "Progress"
+) -> tuple[list[Change], list[str]]:
+    """The changes from one config to another that a training can make at this point, and those it cannot."""
     refused = [
-        f"{key} {_short(before)} -> {_short(after)}"
-        for key, before, after in _differences(_lasting(was, decisive), _lasting(asked, decisive))
+        f"{key} {_short(old)} -> {_short(new)}"
+        for key, old, new in _differences(_lasting(before, decisive), _lasting(after, decisive))
     ]
     changes: list[Change] = []
-    at = now()
-    before_stages, after_stages = settings_in(was)["stages"], settings_in(asked)["stages"]
-    current = progress.stage
-    for number in range(max(len(before_stages), len(after_stages))):
-        old = before_stages[number] if number < len(before_stages) else None
-        new = after_stages[number] if number < len(after_stages) else None
-        if old is None or new is None:
-            if number <= current:
-                refused.append(f"stage {(old or {}).get('name')}, which has begun, is gone")
-            else:
-                before, after = (stage["name"] if stage else None for stage in (old, new))
-                changes.append(Change(number, 0, 0, "stage", before, after, "resume", at))
-            continue
-        is_over = number < current or (number == current and all(progress.is_over(_stage(one)) for one in (old, new)))
-        for key, before, after in _differences(old, new):
-            if number > current:
-                changes.append(Change(number, 0, 0, key, before, after, "resume", at))
-            elif is_over or key.split(".")[0] not in IN_A_STAGE:
-                why = "is over" if is_over else "has begun"
-                refused.append(f"stages.{number}.{key} {_short(before)} -> {_short(after)} (stage {old['name']} {why})")
-            else:
-                if key == LEARNING_RATE:
-                    before = progress.learning_rate(_stage(old))
-                changes.append(Change(*progress.position, key, before, after, "resume", at))
-    return Judged(changes, refused)
+    old_stages, new_stages = settings_in(before)["stages"], settings_in(after)["stages"]
+    at = timestamp()
+    for number in range(max(len(old_stages), len(new_stages))):
+        old, new = (stages[number] if number < len(stages) else None for stages in (old_stages, new_stages))
+        if old and new:
+            more, refusals = _compare_stages(number, old, new, progress, at)
+            changes += more
+            refused += refusals
+        elif number <= progress.stage:
+            refused.append(f"stage {(old or {}).get('name')}, which has begun, is missing")
+        else:
+            old_name, new_name = (stage["name"] if stage else None for stage in (old, new))
+            changes.append(Change(number, 0, 0, "stage", old_name, new_name, "resume", at))
+    return changes, refused
+
+
+def _compare_stages(
+    number: int, old: dict[str, Any], new: dict[str, Any], progress: "Progress", at: str
+) -> tuple[list[Change], list[str]]:
+    is_finished = number < progress.stage or (
+        number == progress.stage and all(progress.has_finished(Stage.model_validate(stage)) for stage in (old, new))
+    )
+    changes: list[Change] = []
+    refused: list[str] = []
+    for key, before, after in _differences(old, new):
+        if number > progress.stage:
+            changes.append(Change(number, 0, 0, key, before, after, "resume", at))
+        elif is_finished or key.split(".")[0] not in IN_A_STAGE:
+            why = "is finished" if is_finished else "has begun"
+            refused.append(f"stages.{number}.{key} {_short(before)} -> {_short(after)} (stage {old['name']} {why})")
+        else:
+            if key == LEARNING_RATE:
+                before = progress.learning_rate(Stage.model_validate(old))
+            changes.append(Change(*progress.position, key, before, after, "resume", at))
+    return changes, refused
 
 
 def _lasting(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, Any]:
-    """What holds from a training's first step to its last."""
+    """What may not change once training has started."""
     made_of = resolved["made_of"]
     return {
         **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},
@@ -97,10 +253,6 @@ def _lasting(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, A
         "limit": resolved["limit"],
         "dry run": resolved["dry_run"],
     }
-
-
-def _stage(content: dict[str, Any]) -> Stage:
-    return Stage.model_validate(content)
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -113,98 +265,5 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
 
 
 def _short(value: Any) -> str:
-    text = spell(value)
+    text = format_value(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A run to go on from, under a changed config."""
-
-    run: Run
-    saved: "Checkpoint"
-    changes: list[Change]
-
-
-def other_runs(run: Run, name: str) -> list[Run]:
-    """Runs of the same member and fold with another config that have something saved, the last saved first."""
-    named = re.compile(re.escape(name) + "-[0-9a-f]{8}")
-    others = [
-        Run(folder / run.path.name)
-        for folder in run.path.parent.parent.glob(f"{name}-*")
-        if named.fullmatch(folder.name) and folder != run.path.parent
-    ]
-    return sorted((one for one in others if one.checkpoints), key=lambda one: one.saved_at, reverse=True)
-
-
-def find_source(run: Run, asked: dict[str, Any], decisive: Collection[str], console: Console) -> Source | None:
-    """The run last saved that the config asked for can go on from; none when there is no other run at all."""
-    from podium.training.checkpoints import CheckpointStore
-
-    refusals = []
-    for other in other_runs(run, asked["name"]):
-        try:
-            with locked(other.path):
-                saved = CheckpointStore(other.path).newest(console)
-            if saved is None:
-                continue
-            saved.progress.changes = merged(saved.progress.changes, read_changes(other.path))
-            judged = judge(read_config(other), asked, decisive, saved.progress)
-        except RunError as error:
-            refusals.append(str(error))
-            continue
-        if not judged.refused:
-            return Source(other, saved, judged.changes)
-        refusals.append(
-            f"{other.path} cannot go on so: {'; '.join(judged.refused)}. That is settled once training has begun;"
-            " leave out --resume to train this config from its beginning, in a folder of its own"
-        )
-    if refusals:
-        raise RunError(refusals[0])
-    return None
-
-
-def read_config(run: Run) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-        for stage in settings_in(content)["stages"]:
-            _stage(stage)
-        _lasting(content, ())
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise RunError(
-            f"{run.config} does not say what that run was made of; without it no other config can go on from it: leave"
-            " out --resume to start anew, or move that folder away"
-        ) from None
-    assert isinstance(content, dict)
-    return content
-
-
-def branch(source: Source, run: Run, resolved: dict[str, Any], folds: Path) -> None:
-    """Begin the run with a copy of the other's state, whole or not at all."""
-    from podium.training.checkpoints import CheckpointStore
-
-    new = Run(run.path.parent / f".writing-{run.path.name}")
-    shutil.rmtree(new.path, ignore_errors=True)
-    new.start(resolved, folds)
-    with locked(source.run.path):
-        CheckpointStore(source.run.path).copy(source.saved, new.path)
-        if source.run.recipe.is_file():
-            shutil.copyfile(source.run.recipe, new.recipe)
-    known = source.saved.progress.changes
-    if any(change.key == LEARNING_RATE for change in source.changes):  # nothing asked for later outlives that
-        known = [change for change in known if change.position <= source.saved.progress.position]
-    elif asked_folder(source.run.path).is_dir():
-        shutil.copytree(asked_folder(source.run.path), asked_folder(new.path))
-    write_changes(new.path, merged(known, source.changes))
-    new.update_state(branched_from=str(source.run.path))
-    shutil.rmtree(run.path, ignore_errors=True)
-    new.path.rename(run.path)
-
-
-def tell_changes(source: Source, run: Run, resolved: dict[str, Any], console: Console) -> None:
-    console.print(f"  goes on from {source.run.path}, which stays as it is; noted in {changes_file(run.path)}:")
-    names = [stage["name"] for stage in settings_in(resolved)["stages"]]
-    for change in source.changes:
-        name = names[change.stage] if change.stage < len(names) else change.before
-        after = f" after step {change.step}" if change.step else ""
-        console.print(f"    stage {name}, from epoch {change.epoch + 1}{after} on: {change}", highlight=False)

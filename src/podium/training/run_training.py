@@ -1,27 +1,30 @@
-"""One training in its run folder: begun, or gone on with; locked, timed, saved. Whatever it is of."""
+"""A training in its run folder, of a classifier or a detector: locked, started or resumed, timed, saved."""
 
+import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
-from podium.config.settings import decisive_keys
 from podium.config.stage import TrainingSettings
-from podium.errors import MemoryFullError, RunError, TrainingDivergedError
+from podium.errors import MemoryFullError, TrainingDivergedError
 from podium.files import SMALL_FILES, report_full_disk
 from podium.locks import locked
 from podium.options import RunOptions
-from podium.runs import Run, versions
-from podium.training.libraries import import_libraries
+from podium.runs import Run
+from podium.signals import delay_keyboard_interrupt
+from podium.training.resume import start_or_resume
 
 if TYPE_CHECKING:
     from podium.training.task import Task
 
 
 class Trainable(Protocol):
-    """A member on one fold, or a detector: what decides its weights, and the folder that holds them."""
+    """A member on one fold, or a detector: everything that decides its weights, and its run folder."""
 
     @property
     def name(self) -> str: ...
@@ -37,107 +40,68 @@ class Trainable(Protocol):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The config as it is saved in the run folder; its `name` is that of the config's file."""
+        """The config as saved in the run folder; its `name` is that of the config file."""
 
     @property
     def folds_file(self) -> Path:
-        """Which rows train and which validate."""
+        """Which rows are for training and which for validation."""
 
     def task(self, console: Console) -> "Task": ...
 
     def precision_on_cpu(self, console: Console) -> str:
-        """What `precision: auto` means there."""
+        """What `precision: auto` means on a CPU."""
 
 
-def train_run(one: Trainable, console: Console, *, resume: bool = False) -> None:
-    """Train it, or go on where it was stopped: with --resume, or `resume`."""
-    with report_full_disk(one.run.path, SMALL_FILES, "the run folder"), locked(one.run.path) as left_by:
-        if left_by:
-            console.print(f"  taken over from {left_by}, which is gone", highlight=False)
-        if one.run.is_trained:
+def train_run(trainable: Trainable, console: Console, *, resume: bool = False) -> None:
+    """Train, or resume a stopped training, as `--resume` does; does nothing where it is trained already."""
+    run = trainable.run
+    with report_full_disk(run.path, SMALL_FILES, "the run folder"), locked(run.path) as dead_process:
+        if dead_process:
+            console.print(f"  {dead_process} was killed while it trained this run", highlight=False)
+        if run.is_trained:
             return
-        _begin(one, console, resume)
-        with _named(one):
-            _train(one, console)
+        start_or_resume(trainable, console, resume=resume or trainable.options.resume)
+        with _errors_with_name(trainable.name):
+            _train(trainable, console)
 
 
 @contextmanager
-def _named(one: Trainable) -> Iterator[None]:
-    """What went wrong says whose training it was: a `podium run` trains several."""
+def _errors_with_name(name: str) -> Iterator[None]:
+    """Begin error messages with the name of what was trained, since `podium run` trains several."""
     try:
         yield
     except (TrainingDivergedError, MemoryFullError) as error:
-        raise type(error)(f"{one.name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
-def _begin(one: Trainable, console: Console, resume: bool) -> None:
-    """A run folder to train in: the one there is, a copy of another's state, or a new one."""
-    from podium.training.resume import branch, find_source, other_runs, tell_changes
-
-    folds = one.folds_file
-    if one.run.checkpoints:
-        if not (one.options.resume or resume):
-            raise RunError(
-                f"{one.run.path} holds the checkpoint of a training of {one.name}: add --resume to go on from it, or"
-                " move that folder away to start anew"
-            )
-        _tell_other_versions(one.run, console)
-        one.run.describe(one.resolved, folds)
-        return
-    if one.run.best_weights.is_file():
-        raise RunError(
-            f"{one.run.path} holds weights, but neither a checkpoint nor a state.json that says what they are: put"
-            " those back, or move that folder away to start anew"
-        )
-    if one.options.resume and not one.run.state:  # else it has begun anew before, on purpose
-        source = find_source(one.run, one.resolved, decisive_keys(type(one.settings)), console)
-        if source:
-            branch(source, one.run, one.resolved, folds)
-            tell_changes(source, one.run, one.resolved, console)
-            return
-    if one.options.resume:
-        console.print(f"  nothing to go on from: {one.name} starts at its beginning")
-    else:
-        for other in other_runs(one.run, one.resolved["name"]):
-            if other.is_resumable:
-                console.print(
-                    f"  {other.path} was stopped under another config; this one starts anew, --resume would go on from"
-                    " there",
-                    highlight=False,
-                )
-    one.run.start(one.resolved, folds)
-
-
-def _tell_other_versions(run: Run, console: Console) -> None:
-    """Bit for bit holds only with the libraries that it began with."""
-    before, now = run.versions, versions()
-    others = [
-        f"{name} {before[name]} -> {now[name]}"
-        for name in ("tensorflow", "keras", "numpy")
-        if before.get(name, now[name]) != now[name]
-    ]
-    if others:
-        console.print(f"  begun with other versions ({', '.join(others)}): the end may differ in bits", highlight=False)
-
-
-def _train(one: Trainable, console: Console) -> None:
-    settings, options = one.settings, one.options
-    import_libraries(to_fork=not options.dry_run)  # which takes a few images
+def _train(trainable: Trainable, console: Console) -> None:
+    settings, options = trainable.settings, trainable.options
+    import_libraries(to_fork=not options.dry_run)  # a dry run needs only a few images
     from podium.training.session import Session
     from podium.training.trainer import train
 
-    session = Session.open(
-        one.run,
-        one.task(console),
-        seed=settings.seed,
-        console=console,
-        stop_condition=options.stop_condition,
-        save_every=60 * settings.save_every,
-        command=options.command,
-        tensorboard=settings.tensorboard,
-        precision=settings.precision,
-        on_processors=lambda: one.precision_on_cpu(console),
-    )
+    task = trainable.task(console)
+    session = Session.open(trainable.run, task, settings, options, console, lambda: trainable.precision_on_cpu(console))
     train(session, settings.stages)
-    best = one.run.state["best"]
+    best = trainable.run.state["best"]
     console.print(f"  best: stage {best['stage']}, epoch {best['epoch'] + 1}, {best['monitor']} {best['score']:.4f}")
+
+
+@cache
+def import_libraries(*, to_fork: bool = True) -> None:
+    """Import what training and prediction need, which takes seconds, in the fastest order.
+
+    With `to_fork` the process that worker processes are forked from imports at the same time.
+    """
+    if to_fork:
+        from podium.data.workers import start_fork_server
+
+        start_fork_server()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no messages about missing GPUs and instruction sets
+    with delay_keyboard_interrupt():
+        import podium.models.classifier
+        import podium.models.predictor
+        import podium.training.trainer  # noqa: F401
+
+    # All of it stays until the process ends; collecting garbage in it would take a quarter of a second each time.
+    gc.freeze()

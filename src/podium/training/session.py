@@ -1,4 +1,4 @@
-"""One process's part of a training: where it stands, what it saves, and when it stops."""
+"""One process's part of a training: where it is, what it saves, and when it stops."""
 
 import time
 from array import array
@@ -9,50 +9,44 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 
-from podium.changes import merged, read_changes
-from podium.config.stage import Precision, Stage
+from podium.changes import merge_changes, read_changes
+from podium.config.stage import Stage, TrainingSettings
 from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolved
+from podium.options import RunOptions
 from podium.runs import Run
-from podium.signals import StopCondition
-from podium.training.checkpoints import LOSSES, Arrays, Checkpoint, CheckpointStore
-from podium.training.model_state import all_finite, size_of, taken_down
+from podium.training.checkpoints import (
+    LOSSES,
+    Arrays,
+    Checkpoint,
+    CheckpointStore,
+    Progress,
+    are_finite,
+    capture,
+    captured_size,
+)
 from podium.training.task import StageContext, StageSetup, Task
-from podium.training.training_progress import Progress, spell_position
 
 SPARE_SECONDS = 2.0
-"""Of a time limit, for what no one measures: leaving the process, mostly."""
-BYTES_A_SECOND = 50e6
-"""How fast a state is saved, until one was."""
-
-
-@dataclass
-class Pace:
-    """Seconds that things took in this process, to know whether one more fits."""
-
-    step: float = 0.0
-    saving: float | None = None
-    validation: float | None = None
+"""Of a time limit, for what is not measured: mostly leaving the process."""
+BYTES_PER_SECOND = 50e6
+"""Assumed speed of writing a checkpoint until one was written."""
 
 
 @dataclass
 class Session:
     run: Run
     task: Task
+    settings: TrainingSettings
+    options: RunOptions
     console: Console
-    stop_condition: StopCondition
-    save_every: float
-    """Seconds between checkpoints within an epoch."""
-    command: str
-    """What a person types to go on."""
-    tensorboard: bool
-    saves: CheckpointStore
-    saved: Checkpoint | None
+    checkpoints: CheckpointStore
+    restored: Checkpoint | None
+    """The checkpoint that this process resumes from."""
     progress: Progress
     losses: "array[float]"
     """Of every step so far, where the task draws charts of them."""
-    pace: Pace = field(default_factory=Pace)
     _counted_until: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -60,57 +54,42 @@ class Session:
         cls,
         run: Run,
         task: Task,
-        *,
-        seed: int,
+        settings: TrainingSettings,
+        options: RunOptions,
         console: Console,
-        stop_condition: StopCondition,
-        save_every: float,
-        command: str,
-        tensorboard: bool,
-        precision: Precision = "auto",
-        on_processors: Callable[[], str] = lambda: "float32",
+        precision_on_cpu: Callable[[], str] = lambda: "float32",
     ) -> "Session":
-        """Go on from the newest checkpoint that is whole, or begin. `on_processors` says what auto is without GPUs."""
-        saves = CheckpointStore(run.path)
-        saves.forget_unfinished()
-        saved = saves.newest(console)
-        saves.forget_orphans()
-        progress = saved.progress if saved else Progress(seed, resolved(precision, on_processors))
-        # Those before the state are part of it; of those ahead the file alone decides.
-        made = [change for change in progress.changes if change.position < progress.position]
-        progress.changes = merged(made, read_changes(run.path))
-        losses = array("f", saved.part(LOSSES).get(0, ())) if saved else array("f")
-        return cls(run, task, console, stop_condition, save_every, command, tensorboard, saves, saved, progress, losses)
+        """Resume from the newest valid checkpoint, or start."""
+        checkpoints = CheckpointStore(run.path)
+        checkpoints.delete_temporary_files()
+        restored = checkpoints.load_newest(console)
+        if restored:
+            progress = restored.progress
+            # The checkpoint knows the changes before it; changes.csv alone decides about later ones.
+            made = [change for change in progress.changes if change.position < progress.position]
+        else:
+            progress, made = Progress(settings.seed, resolved(settings.precision, precision_on_cpu)), []
+        progress.changes = merge_changes(made, read_changes(run.path))
+        losses = array("f", restored.part(LOSSES).get(0, ()) if restored else ())
+        return cls(run, task, settings, options, console, checkpoints, restored, progress, losses)
 
-    def watch(self, stage: Stage) -> StageContext:
-        return StageContext(self.console, lambda seconds: self.stop_if_asked(stage, seconds))
+    def context(self, stage: Stage) -> StageContext:
+        return StageContext(self.console, lambda seconds: self.stop_if_requested(stage, seconds))
 
-    def pace_of(self, learner: StageSetup) -> None:
-        """What was timed so far was another learner's; but predicting with the whole may have been timed just now."""
-        self.pace.validation = None
-        self.progress.seconds_per_image = learner.seconds_per_image or self.progress.seconds_per_image
+    def write_checkpoint(self, arrays: Arrays) -> None:
+        """Write a checkpoint of these arrays, the losses and the progress."""
+        self._count_seconds()
+        losses: Arrays = {f"{LOSSES}/0": np.array(self.losses, np.float32)} if self.losses else {}
+        self.checkpoints.write(self.progress, {**arrays, **losses})
 
-    def note_validation(self, learner: StageSetup, seconds: float) -> None:
-        self.pace.validation = seconds
-        if learner.seconds_per_image is None:
-            self.progress.seconds_per_image = seconds / max(self.task.validation_count, 1)
+    def _count_seconds(self) -> None:
+        """Add the time since the last call to the current stage's."""
+        now, name = time.perf_counter(), self.progress.stage_name
+        self.progress.seconds[name] = self.progress.seconds.get(name, 0.0) + now - self._counted_until
+        self._counted_until = now
 
-    def save(self, learner: StageSetup, stage: Stage, steps: int) -> None:
-        """All that going on needs. Weights that are not finite are not worth it: what was saved before holds."""
-        arrays = {**taken_down(learner), **self.losses_to_save()}
-        if not all_finite(array for name, array in arrays.items() if name.startswith("model/")):
-            return
-        began = time.perf_counter()
-        self.count_seconds()
-        self.saves.write(self.progress, arrays)
-        self.tell_state("training", stage, steps)
-        self.pace.saving = max(self.pace.saving or 0.0, time.perf_counter() - began)
-
-    def losses_to_save(self) -> Arrays:
-        return {f"{LOSSES}/0": np.array(self.losses, np.float32)} if self.losses else {}
-
-    def tell_state(self, status: str, stage: Stage, steps: int = 0) -> None:
-        """Write state.json, for people and for commands that do not train; nothing before the first checkpoint."""
+    def update_state(self, status: str, stage: Stage, steps: int = 0) -> None:
+        """Write state.json, for people and for commands that do not train, once there is a checkpoint."""
         progress = self.progress
         if not self.run.checkpoints:
             return
@@ -126,63 +105,106 @@ class Session:
             seconds=round(sum(progress.seconds.values()), 3),
             seconds_per_image=progress.seconds_per_image,
             saved_at=time.strftime("%Y-%m-%dT%H:%M:%S"),
-            command=self.command,
+            command=self.options.command,
         )
 
-    def count_seconds(self) -> None:
-        """Add the time since the last call to that of the stage under way."""
-        now = time.perf_counter()
-        name = self.progress.stage_name
-        self.progress.seconds[name] = self.progress.seconds.get(name, 0.0) + now - self._counted_until
-        self._counted_until = now
+    def write_history(self) -> None:
+        """Write all of history.csv, which may contain rows of an epoch after the checkpoint."""
+        rows = self.progress.history
+        metrics = sorted({name for row in rows for name in row} - {"epoch", "changes"})
+        write_table(self.run.history, ["epoch", *metrics, "changes"], rows, fsync=False)
 
-    def seconds_to_save(self, learner: StageSetup) -> float:
-        if self.pace.saving is not None:
-            return 1.5 * self.pace.saving
-        return size_of(learner) / BYTES_A_SECOND + 1.0
+    def stop_if_requested(self, stage: Stage, seconds: float = 0.0) -> None:
+        """Stop if requested, or if what comes next takes this many seconds and exceeds the time limit.
 
-    def seconds_to_begin(self, learner: StageSetup) -> float:
-        """The first step of a stage and saving it; nothing where no step was timed yet."""
-        first = self.progress.seconds_of_a_first_step
-        return first + self.seconds_to_save(learner) + SPARE_SECONDS if first else 0.0
-
-    def seconds_to_validate(self, stage: Stage) -> float:
-        """As it last took; before the first time, as much as training on as many images."""
-        if self.pace.validation is not None:
-            return 1.2 * self.pace.validation
-        a_image = self.progress.seconds_per_image or self.pace.step / stage.batch_size
-        return 1.2 * a_image * self.task.validation_count
-
-    def stop_if_asked(self, stage: Stage, seconds: float = 0.0) -> None:
-        """Stop, where all is saved, if that is asked for or what comes next takes too many seconds."""
-        reason = self.stop_condition.reason(seconds)
-        if reason:
+        Called only where everything is saved.
+        """
+        if reason := self.options.stop_condition.reason(seconds):
             self.stop(reason, stage)
 
     def stop(self, reason: str, stage: Stage) -> None:
-        where, command = f"at {spell_position(stage, self.progress)}; saved in {self.run.path}", self.command
+        where, command = f"at {self.progress.describe(stage)}; saved in {self.run.path}", self.options.command
         if not self.run.checkpoints:
             where, command = f"before the first step of {self.run.path}", command.removesuffix(" --resume")
-        raise StoppedError(f"{reason}: stopped {where}; go on with: {command}")
+        raise StoppedError(f"{reason}: stopped {where}; resume with: {command}")
 
     @contextmanager
-    def telling_of_full_memory(self, number: int, stage: Stage) -> Iterator[None]:
-        """A batch of the stage that is too large for the memory there is comes out of the block as podium's error."""
+    def explain_full_memory(self, number: int, stage: Stage) -> Iterator[None]:
+        """Turn an out-of-memory error within the block into a MemoryFullError that names the batch size."""
         try:
             yield
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             smaller = f"stages.{number}.batch_size={max(1, stage.batch_size // 2)}"
-            saved = " --resume goes on from what was saved" if self.run.checkpoints else ""
+            resume = " --resume continues from the last checkpoint" if self.run.checkpoints else ""
             raise MemoryFullError(
-                f"the memory is full: a batch of {stage.batch_size} images of {stage.image_size} pixels does not fit,"
-                f" at {spell_position(stage, self.progress)}; podium find-batch finds the largest that does; make the"
-                f" batch smaller (--set {smaller}{saved})"
+                f"out of memory: a batch of {stage.batch_size} images of {stage.image_size} pixels does not fit,"
+                f" at {self.progress.describe(stage)}; podium find-batch finds the largest that does; make the"
+                f" batch smaller (--set {smaller}{resume})"
             ) from error
 
-    def write_history(self) -> None:
-        """history.csv, whole: what a broken-off epoch may have left there is not in it."""
-        rows = self.progress.history
-        figures = sorted({name for row in rows for name in row} - {"epoch", "changes"})
-        write_table(self.run.history, ["epoch", *figures, "changes"], rows, fsync=False)
+
+@dataclass
+class StageRun:
+    """The current stage: what is fitted in it, and how long its parts take."""
+
+    session: Session
+    number: int
+    stage: Stage
+    setup: StageSetup
+    _steps_timed: int = 0
+    _step_seconds: float = 0.0
+    _checkpoint_seconds: float | None = None
+    _validation_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        progress = self.session.progress
+        progress.seconds_per_image = self.setup.seconds_per_image or progress.seconds_per_image
+
+    def save(self) -> None:
+        """Write a checkpoint, unless weights are not finite: then the previous one is more useful."""
+        arrays = capture(self.setup)
+        if not are_finite(array for name, array in arrays.items() if name.startswith("model/")):
+            return
+        start = time.perf_counter()
+        self.session.write_checkpoint(arrays)
+        self.session.update_state("training", self.stage, self.setup.batches.steps)
+        self._checkpoint_seconds = max(self._checkpoint_seconds or 0.0, time.perf_counter() - start)
+
+    def record_step(self, seconds: float) -> None:
+        """Remember the slowest recent step. The first one also makes the graph: it counts until there is a second."""
+        self._steps_timed += 1
+        if self._steps_timed == 1:
+            progress = self.session.progress
+            progress.first_step_seconds = max(progress.first_step_seconds, seconds)
+        self._step_seconds = seconds if self._steps_timed <= 2 else max(seconds, 0.95 * self._step_seconds)
+
+    def record_validation(self, seconds: float) -> None:
+        self._validation_seconds = seconds
+        if self.setup.seconds_per_image is None:
+            self.session.progress.seconds_per_image = seconds / max(self.session.task.validation_count, 1)
+
+    def seconds_until_first_stop(self) -> float:
+        """The first step and its checkpoint; 0 where no first step was timed yet."""
+        first = self.session.progress.first_step_seconds
+        return first + self._seconds_to_save() + SPARE_SECONDS if first else 0.0
+
+    def seconds_until_next_stop(self) -> float:
+        """The next step, and everything after it before the training can stop again."""
+        seconds = self._step_seconds + self._seconds_to_save() + SPARE_SECONDS
+        if self.session.progress.step + 1 >= self.setup.batches.steps:
+            seconds += self._seconds_to_validate()
+        return seconds
+
+    def _seconds_to_save(self) -> float:
+        if self._checkpoint_seconds is not None:
+            return 1.5 * self._checkpoint_seconds
+        return captured_size(self.setup) / BYTES_PER_SECOND + 1.0
+
+    def _seconds_to_validate(self) -> float:
+        """As it last took; before that, as much as training on this many images."""
+        if self._validation_seconds is not None:
+            return 1.2 * self._validation_seconds
+        per_image = self.session.progress.seconds_per_image or self._step_seconds / self.stage.batch_size
+        return 1.2 * per_image * self.session.task.validation_count

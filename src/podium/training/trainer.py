@@ -7,86 +7,94 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from podium.changes import forget_request, requests
+from podium.changes import delete_request, pending_requests
 from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.files import SMALL_FILES, report_full_disk
 from podium.models import devices
 from podium.models.devices import make_repeatable, precision_of
-from podium.training.callbacks import ProgressReport, stage_callbacks
-from podium.training.checkpoint_callbacks import TakeUpMetrics
-from podium.training.checkpoints import Arrays, Checkpoint
-from podium.training.model_state import seeds_of, take_up_model, take_up_optimizer
-from podium.training.session import Session
-from podium.training.task import StageSetup, Task
-from podium.training.training_progress import Progress, spell_position
+from podium.progress import progress_bar
+from podium.training.callbacks import RestoreMetrics, stage_callbacks
+from podium.training.checkpoints import (
+    Arrays,
+    Checkpoint,
+    capture_random_state,
+    restore_model,
+    restore_optimizer,
+)
+from podium.training.session import Session, StageRun
+from podium.training.task import Task
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:
     """Fine-tune stage after stage, each from the best weights so far, and leave the best of all in the run folder.
 
-    A session that found a checkpoint goes on from there: the end is the same, bit for bit, as without the break.
+    A session with a checkpoint resumes from it, and ends bit for bit as an uninterrupted training.
     """
-    with session.stop_condition.defer_signals(), report_full_disk(session.run.path, SMALL_FILES, "the training"):
-        train_stages(session, stages)
+    with (
+        session.options.stop_condition.defer_signals(),
+        report_full_disk(session.run.path, SMALL_FILES, "the training"),
+    ):
+        if session.restored and session.progress.is_complete and session.progress.stage == len(stages) - 1:
+            finish(session, stages[-1], session.restored.arrays)
+            return
+        try:
+            model = train_stages(session, stages)
+        finally:
+            session.checkpoints.delete_temporary_files()
+        finish(session, stages[-1], capture_random_state(model))
 
 
-def train_stages(session: Session, stages: Sequence[Stage]) -> None:
-    progress, task = session.progress, session.task
-    if session.saved and progress.is_complete and progress.stage == len(stages) - 1:
-        finish(session, stages[-1], session.saved.arrays)
-        return
-    model = built(stages[progress.stage], task, progress, pretrained=session.saved is None)
-    check_stages(model, stages, task)
-    if session.saved:
-        take_up_model(model, session.saved)
+def train_stages(session: Session, stages: Sequence[Stage]) -> Any:
+    """Train all stages that are not finished; returns the last one's model."""
+    progress, task, checkpoint = session.progress, session.task, session.restored
+    model = build_model(task, stages[progress.stage], progress.seed, progress.precision, pretrained=checkpoint is None)
+    check_stages(task, model, stages)
+    if checkpoint:
+        restore_model(model, checkpoint)
         session.write_history()
     for number, stage in enumerate(stages):
-        if number < progress.stage or (number == progress.stage and progress.is_over(stage)):
+        if number < progress.stage or (number == progress.stage and progress.has_finished(stage)):
             continue
         if number > progress.stage:
-            model = grown(model, stages[number - 1], stage, task, progress)
-            take_best_weights(model, session)
-        goes_on = number == progress.stage and progress.position != (number, 0, 0)
-        if not goes_on:
-            progress.enter(number, stage)
+            if stage.image_size != stages[number - 1].image_size:
+                model = build_model(task, stage, progress.seed, progress.precision, pretrained=False)
+            load_best_weights(session, model)
+        if number > progress.stage or progress.position == (number, 0, 0):
+            progress.start_stage(number, stage)
+            checkpoint = None
         task.unfreeze(model, stage)
-        describe(model, stage, session.console)
-        with session.telling_of_full_memory(number, stage):
-            learner = task.learner(model, number, stage, session.watch(stage))
-            with devices.scope_of(learner.model):
-                task.compile(learner.model, make_optimizer(stage))
-            fit(learner, session, number, stage, session.saved if goes_on else None)
-    finish(session, stages[-1], seeds_of(model))
+        print_stage(session.console, model, stage)
+        with session.explain_full_memory(number, stage):
+            setup = task.prepare_stage(model, number, stage, session.context(stage))
+            with devices.scope_of(setup.model):
+                task.compile(setup.model, make_optimizer(stage))
+            fit(StageRun(session, number, stage, setup), checkpoint)
+    return model
 
 
-def check_stages(model: Any, stages: Sequence[Stage], task: Task) -> None:
-    """Find now what a later stage would stumble over hours from here."""
+def build_model(task: Task, stage: Stage, seed: int, precision: str, *, pretrained: bool) -> Any:
+    make_repeatable(seed)  # also restarts Keras's numbering of layers, so a stage's `from` finds the same names
+    with precision_of(precision):
+        return task.build(stage.image_size, pretrained=pretrained)
+
+
+def check_stages(task: Task, model: Any, stages: Sequence[Stage]) -> None:
+    """Report problems of later stages before the first one trains."""
     for stage in stages:
         task.unfreeze(model, stage)
         make_optimizer(stage)
 
 
-def built(stage: Stage, task: Task, progress: Progress, *, pretrained: bool) -> Any:
-    make_repeatable(progress.seed)  # Keras also numbers nameless layers anew, so that a stage's `from` finds them again
-    with precision_of(progress.precision):
-        return task.build(stage.image_size, pretrained=pretrained)
-
-
-def grown(model: Any, before: Stage, stage: Stage, task: Task, progress: Progress) -> Any:
-    """The model for this stage: the same one, or one built for larger images."""
-    return model if stage.image_size == before.image_size else built(stage, task, progress, pretrained=False)
-
-
-def take_best_weights(model: Any, session: Session) -> None:
+def load_best_weights(session: Session, model: Any) -> None:
     assert session.progress.best
-    session.task.plain(model).load_weights(session.run.path / session.progress.best["file"])
+    session.task.uncompiled(model).load_weights(session.run.path / session.progress.best["file"])
 
 
 def make_optimizer(stage: Stage) -> Any:
-    kind = getattr(keras.optimizers, stage.optimizer.name)
+    optimizer = getattr(keras.optimizers, stage.optimizer.name)
     try:
-        return kind(learning_rate=stage.learning_rate, **stage.optimizer.arguments)
+        return optimizer(learning_rate=stage.learning_rate, **stage.optimizer.arguments)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -95,67 +103,61 @@ def make_optimizer(stage: Stage) -> Any:
         ) from None
 
 
-def describe(model: Any, stage: Stage, console: Console) -> None:
-    learning = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+def print_stage(console: Console, model: Any, stage: Stage) -> None:
+    trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     console.print(
         f"  stage {stage.name}: {epochs} at {stage.image_size} px, batches of {stage.batch_size},"
-        f" {learning:,} of {model.count_params():,} weights learn{devices.described(model, stage)}"
+        f" {trainable:,} of {model.count_params():,} weights trainable{devices.described(model, stage)}"
     )
 
 
-def fit(learner: StageSetup, session: Session, number: int, stage: Stage, saved: Checkpoint | None) -> None:
-    """The rest of the stage. Of an epoch that was broken off, first what it lacks: Keras knows only whole ones."""
-    progress, model, batches = session.progress, learner.model, learner.batches
-    session.pace_of(learner)
+def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
+    """Train the rest of the stage: first the rest of an interrupted epoch, since Keras knows only complete ones."""
+    session, stage, setup = stage_run.session, stage_run.stage, stage_run.setup
+    progress, model, batches = session.progress, setup.model, setup.batches
     batches.epoch = progress.epoch
     batches.resume_after(progress.step, progress.rows)
-    callbacks = stage_callbacks(session, number, stage, learner)
-    if saved:
-        session.console.print(f"  going on from {spell_position(stage, progress)}", highlight=False)
-        take_up_optimizer(model, saved)
-    session.tell_state("training", stage, batches.steps)
-    session.stop_if_asked(stage, session.seconds_to_begin(learner))
+    if checkpoint:
+        session.console.print(f"  resuming at {progress.describe(stage)}", highlight=False)
+        restore_optimizer(model, checkpoint)
+    session.update_state("training", stage, batches.steps)
+    session.stop_if_requested(stage, stage_run.seconds_until_first_stop())
 
-    def fit_until(epochs: int, *more: Any) -> None:
-        with devices.fed(model, batches) as feed:
-            # Shuffling is the batches' own work: Keras would do it from a state that no one saved.
-            model.fit(
-                feed,
-                initial_epoch=progress.epoch,
-                epochs=epochs,
-                callbacks=[*callbacks, *more],
-                shuffle=False,
-                verbose=0,
-            )
+    total, completed = stage.epochs * batches.steps, progress.epoch * batches.steps + progress.step
+    with progress_bar(session.console, stage.name, total, completed) as advance:
+        callbacks = stage_callbacks(stage_run, advance)
 
-    try:
-        if saved and progress.step:
-            fit_until(progress.epoch + 1, TakeUpMetrics(saved, batches))
-        if not progress.is_over(stage):
+        def fit_until(epochs: int, *more: Any) -> None:
+            with devices.fed(model, batches) as dataset:
+                model.fit(
+                    dataset,
+                    initial_epoch=progress.epoch,
+                    epochs=epochs,
+                    callbacks=[*callbacks, *more],
+                    shuffle=False,  # the batches do it themselves, from the seed
+                    verbose=0,
+                )
+
+        if checkpoint and progress.step:
+            fit_until(progress.epoch + 1, RestoreMetrics(checkpoint, stage_run))
+        if not progress.has_finished(stage):
             fit_until(stage.epochs)
-    finally:
-        for callback in callbacks:
-            if isinstance(callback, ProgressReport):
-                callback.close()
-        session.saves.forget_unfinished()
 
 
-def finish(session: Session, last: Stage, seeds: Arrays) -> None:
-    """The best weights take their place; of the checkpoints stays what a further stage would need."""
+def finish(session: Session, last: Stage, arrays: Arrays) -> None:
+    """Copy the best weights to the run folder, and keep of the checkpoints only what another stage would need."""
     progress = session.progress
     assert progress.best
-    progress.best = session.saves.bring_out_best(progress.best)
+    progress.best = session.checkpoints.copy_best_to_run(progress.best)
     progress.is_complete = True
-    session.saves.write(progress, {**seeds, **session.losses_to_save()})
+    session.write_checkpoint(arrays)
     session.run.record_seconds(
         {"training": sum(progress.seconds.values())}
-        | {f"stage {name}": spent for name, spent in progress.seconds.items()}
+        | {f"stage {name}": seconds for name, seconds in progress.seconds.items()}
     )
-    session.tell_state("trained", last)
-    session.saves.keep_only_newest()
-    for request in requests(session.run.path):
-        session.console.print(
-            f"  learning_rate {request.learning_rate:g} was asked for after the last step: nothing changed"
-        )
-        forget_request(session.run.path, request.name)
+    session.update_state("trained", last)
+    session.checkpoints.keep_only_newest()
+    for request in pending_requests(session.run.path):
+        session.console.print(f"  learning_rate {request.learning_rate:g} was requested after the last step: no effect")
+        delete_request(session.run.path, request.name)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from podium.config.loading import Member
-from podium.training.libraries import import_libraries
+from podium.training.run_training import import_libraries
 
 
 def build_model(member: Member, *, image_size: int | None = None, pretrained: bool = True) -> Any:

@@ -12,7 +12,7 @@ from podium.console import make_console
 from podium.errors import RunError, StoppedError
 from podium.files import read_json
 from podium.locks import locked
-from podium.training.libraries import import_libraries
+from podium.training.run_training import import_libraries
 from podium.workflows.fold_runs import FoldRun, rows_to_predict
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from podium.errors import ConfigError, KaggleError, PodiumError, RunError, Submi
 from podium.files import read_json
 from podium.locks import lock_holder, locked
 from podium.paths import configs_folder, data_folder
-from podium.progress import A_LINE_EVERY
+from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
 from podium.submission.board import format_score
@@ -466,7 +466,7 @@ def _poll(kaggle: "Kaggle", ref: int, console: Console, what: str) -> "Submissio
                 return submission
             pause(seconds)
             waited += seconds
-            if not console.is_terminal and waited - printed_at >= A_LINE_EVERY:
+            if not console.is_terminal and waited - printed_at >= SECONDS_BETWEEN_LINES:
                 printed_at = waited
                 console.print(f"{what}: {format_duration(waited)} so far")
     raise AssertionError("the loop has no end")

@@ -11,13 +11,13 @@ from podium.files import atomic_write, digest_of, read_json, write_json, write_t
 # Writing
 
 
-def test_a_file_is_written_whole_in_folders_made_for_it(tmp_path):
+def test_file_is_written_into_new_folders(tmp_path):
     write_text(tmp_path / "new" / "deep" / "a.txt", "früh\n")
     assert (tmp_path / "new" / "deep" / "a.txt").read_bytes() == "früh\n".encode()
     assert stat.S_IMODE((tmp_path / "new" / "deep" / "a.txt").stat().st_mode) == 0o644
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_failed_write_keeps_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "state.json"
     path.write_text("old")
 
@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
+def test_old_file_is_intact_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "state.json"
     path.write_text("old")
     with atomic_write(path) as temporary:
@@ -43,7 +43,7 @@ def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_noticed_before_the_old_file_goes(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -56,7 +56,7 @@ def test_a_full_disk_is_noticed_before_the_old_file_goes(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_temporary_name_keeps_the_suffix_that_keras_looks_at(tmp_path):
+def test_temporary_name_keeps_the_suffix_for_keras(tmp_path):
     with atomic_write(tmp_path / "best.weights.h5") as temporary:
         assert temporary.name.endswith(".weights.h5")
 
@@ -64,13 +64,13 @@ def test_the_temporary_name_keeps_the_suffix_that_keras_looks_at(tmp_path):
 # Reading
 
 
-def test_json_comes_back(tmp_path):
+def test_json_is_read_as_written(tmp_path):
     write_json(tmp_path / "a.json", {"größe": 1, "b": [1.5, None]})
     assert read_json(tmp_path / "a.json") == {"größe": 1, "b": [1.5, None]}
     assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-def test_a_file_that_is_not_there_holds_nothing(tmp_path):
+def test_missing_json_file_is_empty(tmp_path):
     assert read_json(tmp_path / "none.json") == {}
 
 
@@ -79,10 +79,10 @@ def test_a_file_that_is_not_there_holds_nothing(tmp_path):
     [
         (b'{"a": ', r"a\.json cannot be read \(Expecting value.*\); move that run folder away and run again"),
         (b"\xff", r"a\.json cannot be read \(.*decode.*\); move that run folder away and run again"),
-        (b"[1]", r"a\.json holds list, not keys; move that run folder away and run again"),
+        (b"[1]", r"a\.json: expected a JSON object, got list; move that run folder away and run again"),
     ],
 )
-def test_a_torn_file_is_told_with_the_way_out(tmp_path, content, message):
+def test_damaged_json_is_an_error_with_the_fix(tmp_path, content, message):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(RunError, match=message):
         read_json(tmp_path / "a.json")
@@ -91,7 +91,7 @@ def test_a_torn_file_is_told_with_the_way_out(tmp_path, content, message):
 # Digests
 
 
-def test_a_digest_depends_on_the_content_alone():
+def test_digest_depends_only_on_the_content():
     content = {"backbone": "Xception", "stages": [{"epochs": 3, "learning_rate": 1e-3}], "limit": None}
     assert digest_of(content) == "39b83fca"
     assert digest_of(dict(reversed(content.items()))) == "39b83fca"

@@ -39,31 +39,31 @@ def holder(folder):
 
 
 def take(folder):
-    with locked(folder) as left_by:
-        return left_by
+    with locked(folder) as dead_process:
+        return dead_process
 
 
-def test_a_folder_is_free_before_and_after(folder):
-    with locked(folder) as left_by:
-        assert left_by == ""
+def test_folder_is_unlocked_before_and_after(folder):
+    with locked(folder) as dead_process:
+        assert dead_process == ""
         assert re.match(rf"process {os.getpid()} on \S+ since ", lock_holder(folder))
     assert lock_holder(folder) is None
     assert take(folder) == ""
 
 
-def test_the_second_process_is_refused_and_the_first_one_named(folder, holder):
-    told = rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\); one at a time"
+def test_second_process_is_refused_and_the_holder_named(folder, holder):
+    told = rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\): wait until it ends"
     with pytest.raises(RunError, match=told):
         take(folder)
     assert lock_holder(folder).startswith(f"process {holder.pid} ")
 
 
-def test_the_same_process_is_refused_too(folder):
+def test_second_lock_in_the_same_process_is_refused(folder):
     with locked(folder), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         take(folder)
 
 
-def test_a_lock_left_by_a_dead_process_is_taken_over_and_its_name_given(folder, holder):
+def test_lock_of_a_killed_process_is_taken_and_its_holder_named(folder, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert lock_holder(folder) is None
@@ -71,7 +71,7 @@ def test_a_lock_left_by_a_dead_process_is_taken_over_and_its_name_given(folder, 
     assert take(folder) == ""
 
 
-def test_a_lock_is_given_back_when_the_work_fails(folder):
+def test_lock_is_released_after_an_error(folder):
     def fail():
         with locked(folder):
             raise ValueError
@@ -81,7 +81,7 @@ def test_a_lock_is_given_back_when_the_work_fails(folder):
     assert take(folder) == ""
 
 
-def test_the_folder_may_be_removed_and_made_again_while_it_is_held(folder):
+def test_locked_folder_can_be_removed_and_made_again(folder):
     with locked(folder):
         folder.mkdir()
         shutil.rmtree(folder)
@@ -91,14 +91,14 @@ def test_the_folder_may_be_removed_and_made_again_while_it_is_held(folder):
     assert list(folder.iterdir()) == []
 
 
-def test_the_lock_stands_beside_the_folder(folder):
+def test_lock_file_is_next_to_the_folder(folder):
     take(folder)
     assert lock_file(folder) == folder.parent / ".fold0.lock"
     assert lock_file(folder).read_text() == ""
     assert not folder.exists()
 
 
-def test_a_lock_file_that_was_damaged_is_no_obstacle(folder):
+def test_damaged_lock_file_can_be_locked(folder):
     folder.parent.mkdir()
     lock_file(folder).write_bytes(b"process 12 \xff\x00 on")
     assert lock_holder(folder) is None
@@ -106,14 +106,14 @@ def test_a_lock_file_that_was_damaged_is_no_obstacle(folder):
     assert take(folder) == ""
 
 
-def test_a_holder_whose_name_was_damaged_is_still_one(folder, holder):
+def test_holder_with_a_damaged_name_still_holds_the_lock(folder, holder):
     lock_file(folder).write_bytes(b"process 12 \xff on")
     assert lock_holder(folder).startswith("process 12 ")
     with pytest.raises(RunError, match="is in use by process 12 "):
         take(folder)
 
 
-def test_a_command_in_another_encoding_than_utf_8_can_be_named(folder, monkeypatch):
+def test_command_that_is_not_utf_8_can_be_named(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["podium", "train", os.fsdecode(b"caf\xe9.yaml")])
     with locked(folder):
         assert "podium train " in lock_holder(folder)
@@ -125,41 +125,41 @@ def test_python_m_podium_is_called_podium(folder, monkeypatch):
         assert lock_holder(folder).endswith("(podium train a.yaml)")
 
 
-def test_a_holder_is_named_in_one_line(folder, monkeypatch):
+def test_holder_is_named_on_one_line(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["podium", "train", "a\nb.yaml"])
     with locked(folder), pytest.raises(RunError) as told:
         take(folder)
     assert "\n" not in str(told.value)
 
 
-def test_a_process_that_let_go_just_before_is_not_taken_for_dead(folder, holder, monkeypatch):
-    def let_go_first(*arguments):
+def test_process_that_just_released_the_lock_is_not_reported_as_killed(folder, holder, monkeypatch):
+    def release_first(*arguments):
         holder.communicate()
-        return taken(*arguments)
+        return try_lock(*arguments)
 
-    taken = locks._taken
-    monkeypatch.setattr(locks, "_taken", let_go_first)
+    try_lock = locks._try_lock
+    monkeypatch.setattr(locks, "_try_lock", release_first)
     assert take(folder) == ""
 
 
-def test_folds_are_locked_each_for_itself(folder):
+def test_folds_are_locked_separately(folder):
     with locked(folder):
         assert take(folder.with_name("fold1")) == ""
         assert lock_holder(folder.with_name("fold1")) is None
 
 
-def test_who_holds_a_folder_that_was_never_locked(folder):
+def test_folder_that_was_never_locked_has_no_holder(folder):
     assert lock_holder(folder) is None
 
 
-def test_a_lock_that_cannot_be_written_is_an_error_of_the_system(folder):
+def test_lock_file_that_cannot_be_written_is_an_os_error(folder):
     folder.parent.parent.mkdir(exist_ok=True)
     folder.parent.write_text("a file in the way")
     with pytest.raises(OSError, match=r"exists|Not a directory"):
         take(folder)
 
 
-def test_where_the_system_has_no_locks_nothing_is_locked(folder, monkeypatch):
+def test_without_flock_nothing_is_locked(folder, monkeypatch):
     monkeypatch.setattr("podium.locks.fcntl", None)
     with locked(folder), locked(folder):
         assert lock_holder(folder) is None

@@ -25,7 +25,7 @@ def folds(tmp_path):
 # A run folder
 
 
-def test_a_run_begins_with_what_it_is_made_of(run, folds):
+def test_started_run_has_its_config_folds_and_versions(run, folds):
     run.start({"name": "one", "classes": {"0": "früh", "1": "spät"}}, folds)
     assert run.config.read_text(encoding="utf-8") == "name: one\nclasses:\n  '0': früh\n  '1': spät\n"
     assert run.folds.read_text() == folds.read_text()
@@ -34,7 +34,7 @@ def test_a_run_begins_with_what_it_is_made_of(run, folds):
     assert not run.is_trained
 
 
-def test_a_run_that_begins_again_keeps_nothing_of_the_unfinished_try(run, folds):
+def test_run_started_again_is_empty(run, folds):
     run.start({}, folds)
     run.update_state(best={"score": 0.5})
     run.history.write_text("epoch\n0\n")
@@ -43,7 +43,7 @@ def test_a_run_that_begins_again_keeps_nothing_of_the_unfinished_try(run, folds)
     assert not run.history.exists()
 
 
-def test_state_is_added_to(run):
+def test_state_is_updated(run):
     run.update_state(status="training", stage="head")
     run.update_state(stage="all", best=BEST)
     assert run.state == {"status": "training", "stage": "all", "best": BEST}
@@ -53,13 +53,13 @@ def test_state_is_added_to(run):
     "changes",
     [{"best": {**BEST, "score": "high"}}, {"best": {}}, {"epoch": "1"}, {"status": "trained", "best": None}],
 )
-def test_a_state_that_makes_no_sense_is_as_good_as_none(run, changes):
+def test_invalid_state_is_empty(run, changes):
     run.update_state(status="training", stage="head", epoch=1, best=BEST)
     run.update_state(**changes)
     assert run.state == {}
 
 
-def test_a_run_is_trained_when_it_says_so_and_has_its_weights(run):
+def test_run_is_trained_with_its_status_and_its_weights(run):
     assert run.state == {}
     assert not run.is_trained
     run.update_state(status="trained", best=BEST)
@@ -70,11 +70,11 @@ def test_a_run_is_trained_when_it_says_so_and_has_its_weights(run):
     assert not run.is_trained
 
 
-def test_each_choice_of_views_has_its_predictions(run):
+def test_predictions_have_a_folder_for_each_digest(run):
     assert run.predictions("abcd1234") == run.path / "predictions-abcd1234"
 
 
-def test_the_seconds_of_each_part_are_noted(run):
+def test_seconds_of_each_part_are_recorded(run):
     with run.timed("head"):
         pass
     with run.timed("all"):
@@ -84,7 +84,7 @@ def test_the_seconds_of_each_part_are_noted(run):
     assert all(0 <= seconds < 10 for seconds in timings.values())
 
 
-def test_a_part_that_failed_has_no_seconds(run):
+def test_failed_part_has_no_seconds(run):
     with pytest.raises(RunError), run.timed("head"):
         raise RunError("lost")
     assert not (run.path / "timings.json").exists()
@@ -93,7 +93,7 @@ def test_a_part_that_failed_has_no_seconds(run):
 # Versions
 
 
-def test_versions_say_what_is_installed_and_what_is_not(monkeypatch):
+def test_versions_include_missing_libraries(monkeypatch):
     monkeypatch.setattr(runs, "_LIBRARIES", ("numpy", "no-such-library"))
     found = versions()
     assert re.fullmatch(r"2\.\d+\.\d+.*", found["numpy"])
@@ -102,7 +102,7 @@ def test_versions_say_what_is_installed_and_what_is_not(monkeypatch):
     assert found["podium"] == "0.1.0"
 
 
-def test_the_commit_is_known_in_a_checkout_and_unknown_without_git(monkeypatch):
+def test_commit_is_unknown_without_git(monkeypatch):
     assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", git_commit())
     monkeypatch.setenv("PATH", "")
     assert git_commit() == "unknown"

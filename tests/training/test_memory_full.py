@@ -1,4 +1,4 @@
-"""A batch that does not fit is told in one line, and what was saved goes on to the same end."""
+"""A batch that does not fit in memory is reported, and the training can be resumed with a smaller one."""
 
 import keras
 import pytest
@@ -8,11 +8,11 @@ from line_task import LineTask, assert_same_weights, fit, stage, started, traine
 from podium.errors import MemoryFullError
 from podium.models.devices import is_out_of_memory
 
-STAGES = [stage("one"), stage("two", image_size=32)]
+STAGES = [stage("one", epochs=1), stage("two", epochs=1, image_size=32)]
 
 
 class Enormous(keras.layers.Layer):
-    """More than any machine has."""
+    """Needs more memory than any machine has."""
 
     def call(self, signals):
         rows = 2**40 * tf.cast(tf.shape(signals)[0], tf.int64)
@@ -20,7 +20,7 @@ class Enormous(keras.layers.Layer):
 
 
 class Greedy(LineTask):
-    """Takes too much for signals of this length."""
+    """Needs too much memory for signals of this length."""
 
     def __init__(self, length):
         super().__init__()
@@ -33,27 +33,27 @@ class Greedy(LineTask):
         return keras.Model(model.inputs, Enormous()(model.outputs[0]))
 
 
-def test_the_message_names_the_batch_and_what_to_do_before_anything_is_saved(tmp_path):
-    with pytest.raises(MemoryFullError) as told:
+def test_message_names_the_batch_size_and_the_fix(tmp_path):
+    with pytest.raises(MemoryFullError) as error:
         fit(started(tmp_path), STAGES, Greedy(16))
-    assert str(told.value) == (
-        "the memory is full: a batch of 4 images of 16 pixels does not fit, at stage one, epoch 1 of 2; podium"
+    assert str(error.value) == (
+        "out of memory: a batch of 4 images of 16 pixels does not fit, at stage one, epoch 1 of 1; podium"
         " find-batch finds the largest that does; make the batch smaller (--set stages.0.batch_size=2)"
     )
 
 
-def test_what_was_saved_goes_on_to_the_same_end(tmp_path):
-    whole, run = trained(tmp_path / "whole", STAGES), started(tmp_path / "full")
-    with pytest.raises(MemoryFullError, match=r"stages\.1\.batch_size=2 --resume goes on from what was saved"):
+def test_training_resumes_to_the_same_end(tmp_path):
+    uninterrupted, run = trained(tmp_path / "uninterrupted", STAGES), started(tmp_path / "full")
+    with pytest.raises(MemoryFullError, match=r"stages\.1\.batch_size=2 --resume continues from the last checkpoint"):
         fit(run, STAGES, Greedy(32))
     assert run.checkpoints
     fit(run, STAGES)
-    assert run.history.read_bytes() == whole.history.read_bytes()
-    assert_same_weights(run.best_weights, whole.best_weights)
+    assert run.history.read_bytes() == uninterrupted.history.read_bytes()
+    assert_same_weights(run.best_weights, uninterrupted.best_weights)
 
 
 @pytest.mark.parametrize(
-    ("error", "is_one"),
+    ("error", "expected"),
     [
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), True),
         (MemoryError(), True),
@@ -64,14 +64,14 @@ def test_what_was_saved_goes_on_to_the_same_end(tmp_path):
         (OSError(28, "No space left on device"), False),
     ],
 )
-def test_other_names_of_the_same_failure_are_known(error, is_one):
-    assert is_out_of_memory(error) == is_one
+def test_out_of_memory_errors_are_recognised(error, expected):
+    assert is_out_of_memory(error) == expected
 
 
-def test_getting_ready_for_a_stage_may_fill_it_too(tmp_path):
+def test_preparing_a_stage_can_run_out_of_memory(tmp_path):
     class Unready(LineTask):
-        def learner(self, whole, number, stage, watch):
+        def prepare_stage(self, model, number, stage, context):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
-    with pytest.raises(MemoryFullError, match="at stage one, epoch 1 of 2; podium find-batch"):
+    with pytest.raises(MemoryFullError, match="at stage one, epoch 1 of 1; podium find-batch"):
         fit(started(tmp_path), STAGES, Unready())

@@ -23,7 +23,7 @@ from podium.options import RunOptions
 from podium.paths import configs_folder
 from podium.training import trainer
 from podium.training.run_training import train_run
-from podium.training.session import Session
+from podium.training.session import StageRun
 from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
 
 QUIET = Console(quiet=True)
@@ -50,7 +50,7 @@ class EpochEnds(keras.callbacks.Callback):
 
 
 def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
-    made, save = trainer.stage_callbacks, Session.save
+    made, save = trainer.stage_callbacks, StageRun.save
 
     def with_clock(*arguments):
         return [*made(*arguments), EpochEnds(clock)]
@@ -62,7 +62,7 @@ def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
 
     with (
         mock.patch.object(trainer, "stage_callbacks", with_clock),
-        mock.patch.object(Session, "save", timed_save if saving else mock.Mock()),
+        mock.patch.object(StageRun, "save", timed_save if saving else mock.Mock()),
     ):
         train_run(one, QUIET)
 

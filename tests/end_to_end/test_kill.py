@@ -1,4 +1,4 @@
-"""Killed (SIGKILL) at random moments and gone on, a training ends as the unbroken one: bit for bit the same files."""
+"""A training killed (SIGKILL) at random moments and resumed ends with the same files as an uninterrupted one."""
 
 import os
 import signal
@@ -130,15 +130,15 @@ def newest_state(run):
     progress = saved.progress
     if progress.step:
         return "mid-epoch"
-    if not progress.is_over(Stage(**STAGES[progress.stage])):
+    if not progress.has_finished(Stage(**STAGES[progress.stage])):
         return "between epochs"
     return "the end" if progress.stage_name == "two" else "between stages"
 
 
 TOLD = {
-    "none": "starts at its beginning",
+    "none": "starts from scratch",
     "mid-epoch": ", after step",
-    "between epochs": "going on from",
+    "between epochs": "resuming at",
     "between stages": "stage two: 9 epochs",
     "the end": "best: stage two",
 }

@@ -112,7 +112,7 @@ class Lines:
         fit(run, stages, SharedLine(stages, odd), precision=precision, console=Console(file=log, width=200))
         history = pd.read_csv(run.history)
         figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
-        return {**figures, "told": log.getvalue().splitlines()[0].partition(" learn, ")[2]}
+        return {**figures, "told": log.getvalue().splitlines()[0].partition(" trainable, ")[2]}
 
 
 def lines(folder):

@@ -32,7 +32,7 @@ from podium.training.task import StageContext
 from podium.workflows.fold_runs import fold_runs, prepare
 
 HERE = Path(__file__).parents[1] / "helpers"
-FILES = ["made.json", "validation.npy", "view-0.npy", "view-1.npy"]
+FILES = ["timing.json", "validation.npy", "view-0.npy", "view-1.npy"]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def made(here, settings=None, seed=1):
         task, model = built(here, settings, seed)
         for number, one in enumerate(settings.stages):
             task.unfreeze(model, one)
-            task.learner(model, number, one, StageContext(Console(file=log, width=300), lambda seconds: None))
+            task.prepare_stage(model, number, one, StageContext(Console(file=log, width=300), lambda seconds: None))
     return log.getvalue()
 
 
@@ -118,7 +118,7 @@ def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
     (entry,) = entries()
     task, model = built(here, member())
     task.unfreeze(model, frozen())
-    learner = task.learner(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
+    learner = task.prepare_stage(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
     seen = []
     for epoch in range(4):
         learner.batches.epoch = epoch
@@ -136,7 +136,7 @@ def test_features_not_kept_give_the_same_training_within_rounding(here, whole):
     run = here.trained("run", cache_gb=0)
     assert not entries()
     assert (
-        "features of view 1 to the validation rows are not kept (cache_gb is 0): every epoch computes them anew"
+        "features of view 1 to the validation rows are not cached (cache_gb is 0): every epoch computes them again"
         in here.said
     )
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
@@ -211,7 +211,7 @@ def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(here, whole, step
     run = here.run("broken")
     stopped(here, run, member(), steps)
     here.fit(run)
-    assert "kept from before" in here.said
+    assert "cached" in here.said
     assert_same_end(run, whole[0])
 
 
@@ -222,7 +222,7 @@ def test_features_that_were_dropped_meanwhile_are_made_again(here, whole, cache)
     for path in entry.iterdir():
         path.unlink()
     here.fit(run)
-    assert "kept from before" not in here.said
+    assert "cached" not in here.said
     assert_same_end(run, whole[0])
 
 
@@ -270,7 +270,7 @@ def test_a_stop_is_heard_while_features_are_made_and_keeps_the_views_that_are_do
         with pytest.raises(StoppedError, match="stopped before the first step"):
             here.fit(run, stop_condition=stop_condition)
     (entry,) = entries()
-    assert sorted(path.name for path in entry.iterdir()) == ["made.json", "view-0.npy"]
+    assert sorted(path.name for path in entry.iterdir()) == ["timing.json", "view-0.npy"]
     here.fit(run)
     assert "features of view 1: " not in here.said
     assert "features of view 2: " in here.said
@@ -292,7 +292,7 @@ def test_a_process_that_makes_the_same_features_is_waited_for(here, monkeypatch)
     task, model = built(here, member())
     task.unfreeze(model, frozen())
     held.__enter__()
-    task.learner(model, 0, frozen(), StageContext(Console(file=log, width=300), other_is_done))
+    task.prepare_stage(model, 0, frozen(), StageContext(Console(file=log, width=300), other_is_done))
     assert told == [0.0]
     assert "waiting for the same features, made by process" in log.getvalue()
     assert "images" not in log.getvalue()
@@ -326,7 +326,7 @@ def test_a_disk_that_is_full_is_no_end(here, whole, monkeypatch):
 
 def test_a_bound_too_small_is_told_and_changes_nothing(here, whole):
     run = here.trained("run", cache_gb=1e-7)
-    assert "are not kept (there is no room for" in here.said
+    assert "are not cached (there is no space for" in here.said
     assert not [path for entry in entries() for path in entry.iterdir()]
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
@@ -334,19 +334,19 @@ def test_a_bound_too_small_is_told_and_changes_nothing(here, whole):
 def test_heads_that_differ_share_features(here):
     made(here)
     other = member([frozen(learning_rate=0.1, epochs=8)], head={"dropout": 0.5})
-    assert made(here, other) == "  features of view 1 to the validation rows: kept from before\n"
+    assert made(here, other) == "  features of view 1 to the validation rows: cached\n"
     assert len(entries()) == 1
 
 
 def test_stages_share_features_where_nothing_is_augmented(here):
     said = made(here, member([frozen(), frozen("again")], augmentation=[]))
-    assert said.count("kept from before") == 1
+    assert said.count("cached") == 1
     (entry,) = entries()
-    assert sorted(path.name for path in entry.iterdir()) == ["made.json", "validation.npy", "view-0.npy"]
+    assert sorted(path.name for path in entry.iterdir()) == ["timing.json", "validation.npy", "view-0.npy"]
 
 
 def test_stages_that_augment_have_views_of_their_own(here):
-    assert "kept from before" not in made(here, member([frozen(), frozen("again")]))
+    assert "cached" not in made(here, member([frozen(), frozen("again")]))
     assert len(entries()) == 2
 
 
@@ -364,7 +364,7 @@ def test_stages_that_augment_have_views_of_their_own(here):
 )
 def test_what_decides_the_features_makes_others(here, changes):
     made(here)
-    assert "kept from before" not in made(here, member(**changes))
+    assert "cached" not in made(here, member(**changes))
     assert len(entries()) == 2
 
 
@@ -374,7 +374,7 @@ def test_a_changed_image_makes_new_features(here, which):
     path = getattr(here, which).paths[3]
     image = cv2.imread(str(path))
     cv2.imwrite(str(path), 255 - image)
-    assert "kept from before" not in made(here)
+    assert "cached" not in made(here)
     assert len(entries()) == 2
 
 

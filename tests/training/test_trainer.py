@@ -1,4 +1,4 @@
-"""The trainer on a line that has to be found, in milliseconds, and on images with a narrow MobileNet."""
+"""The trainer, on a regression line in milliseconds, and on small images."""
 
 import json
 import re
@@ -22,12 +22,12 @@ def history(run):
     return pd.read_csv(run.history)
 
 
-# The line.
+# The line
 
 
-def test_trainer_serves_a_task_that_knows_no_classes(tmp_path):
+def test_trainer_trains_a_task_without_classes(tmp_path):
     task = LineTask()
-    run = trained(tmp_path, [stage(epochs=20, learning_rate=0.3)], task)
+    run = trained(tmp_path, [stage(epochs=12, learning_rate=0.5)], task)
     assert run.is_trained
     task.uncompiled(task.model).load_weights(run.best_weights)
     slope, intercept = (float(weight.squeeze()) for weight in task.model.get_weights())
@@ -35,7 +35,7 @@ def test_trainer_serves_a_task_that_knows_no_classes(tmp_path):
     assert task.reported > 1
 
 
-def test_state_tells_the_best_epoch_and_the_history_has_it(tmp_path):
+def test_state_has_the_best_epoch_and_the_history_all(tmp_path):
     run = trained(tmp_path, [stage(epochs=4)], LineTask(errors=[3.0, 1.0, 2.0, 4.0]))
     assert run.state["status"] == "trained"
     best = {"stage": "one", "epoch": 1, "monitor": "val_error", "score": 1.0, "image_size": 16}
@@ -43,19 +43,19 @@ def test_state_tells_the_best_epoch_and_the_history_has_it(tmp_path):
     assert list(history(run)["val_error"]) == [3.0, 1.0, 2.0, 4.0]
 
 
-def test_higher_is_better_where_the_task_says_max(tmp_path):
+def test_mode_max_keeps_the_highest_score(tmp_path):
     task = LineTask(errors=[3.0, 1.0, 4.0, 2.0])
     task.mode = "max"
     assert trained(tmp_path, [stage(epochs=4)], task).state["best"]["epoch"] == 2
 
 
-def test_every_epoch_is_known_to_the_batches(tmp_path):
+def test_batches_know_the_epoch(tmp_path):
     task = LineTask()
     trained(tmp_path, [stage(epochs=3)], task)
     assert set(task.made[0].epochs_seen) == {0, 1, 2}
 
 
-def test_history_has_every_epoch_of_every_stage_with_its_learning_rate(tmp_path):
+def test_history_has_every_epoch_with_its_learning_rate(tmp_path):
     stages = [
         stage("head", epochs=3, schedule={"kind": "exponential", "decay": 0.5}),
         stage("all", epochs=2, learning_rate=0.01),
@@ -67,7 +67,7 @@ def test_history_has_every_epoch_of_every_stage_with_its_learning_rate(tmp_path)
     assert list(table.columns) == ["epoch", "learning_rate", "loss", "stage", "val_error", "changes"]
 
 
-def test_ruinous_later_stage_never_overwrites_better_earlier_weights(tmp_path):
+def test_worse_later_stage_keeps_the_better_earlier_weights(tmp_path):
     good, ruinous = stage("good", epochs=3), stage("ruinous", learning_rate=30.0)
     both, alone = trained(tmp_path / "both", [good, ruinous]), trained(tmp_path / "alone", [good])
     assert history(both)["val_error"].iloc[-1] > 100
@@ -76,13 +76,13 @@ def test_ruinous_later_stage_never_overwrites_better_earlier_weights(tmp_path):
     assert not list(both.path.glob("stage*"))
 
 
-def test_later_stage_begins_with_the_best_weights_not_the_last(tmp_path):
+def test_stage_begins_with_the_best_weights_so_far(tmp_path):
     good, ruinous, still = stage("good"), stage("ruinous", learning_rate=30.0), stage("still", learning_rate=1e-12)
     table = history(trained(tmp_path, [good, ruinous, still])).set_index("stage")["val_error"]
     assert table["still"].tolist() == pytest.approx([table["good"].min()] * 2)
 
 
-def test_larger_images_go_on_from_the_best_weights(tmp_path):
+def test_stage_with_larger_images_begins_with_the_best_weights(tmp_path):
     task = LineTask()
     stages = [stage("small", epochs=4), stage("large", image_size=32, learning_rate=1e-12)]
     run = trained(tmp_path, stages, task)
@@ -91,19 +91,19 @@ def test_larger_images_go_on_from_the_best_weights(tmp_path):
     assert table["large"].tolist() == pytest.approx([table["small"].min()] * 2)
 
 
-def test_best_weights_of_a_larger_stage_are_remembered_with_their_size(tmp_path):
+def test_state_has_the_image_size_of_the_best_weights(tmp_path):
     run = trained(tmp_path, [stage("small"), stage("large", image_size=32)])
     assert run.state["best"]["stage"] == "large"
     assert run.state["best"]["image_size"] == 32
 
 
 def test_model_for_larger_images_has_the_same_layer_names(tmp_path):
-    """So that a layer which Keras numbers, as `dense`, is found again."""
+    """A layer that Keras numbers, such as `dense`, must be found again."""
     stages = [stage("small"), stage("large", image_size=32, unfreeze={"from": "dense"})]
     assert trained(tmp_path, stages).is_trained
 
 
-def test_early_stopping_ends_the_stage_and_the_next_one_goes_on(tmp_path):
+def test_early_stopping_ends_the_stage_and_the_next_begins(tmp_path):
     stages = [stage("first", epochs=10, early_stopping=2), stage("second", epochs=1)]
     run = trained(tmp_path, stages, LineTask(errors=[1.0, 2.0, 3.0, 0.5]))
     assert list(history(run)["stage"]) == ["first"] * 3 + ["second"]
@@ -157,34 +157,33 @@ def test_optimizer_takes_its_arguments_and_moves_the_weights(optimizer):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "told"),
+    ("optimizer", "message"),
     [
         ({"name": "SGD", "momentun": 0.9}, "stage second: SGD does not take .*momentun.*see keras.optimizers.SGD"),
         ({"name": "SGD", "momentum": 9.0}, "stage second: SGD does not take .*momentum"),
     ],
 )
-def test_wrong_argument_of_a_later_optimizer_is_named_before_anything_trains(optimizer, told, tmp_path):
+def test_wrong_argument_of_a_later_optimizer_is_an_error_before_training(optimizer, message, tmp_path):
     run = started(tmp_path)
     stages = [stage("first"), stage("second", optimizer=optimizer)]
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         fit(run, stages)
     assert not run.history.exists()
 
 
 @pytest.mark.parametrize("rate", [1e15, 1e30])
-def test_diverged_training_names_the_learning_rate_and_leaves_nothing_half_written(rate, tmp_path):
+def test_diverged_training_names_the_learning_rate_and_leaves_no_files(rate, tmp_path):
     run = started(tmp_path)
     before = sorted(path.name for path in run.path.iterdir())
     with pytest.raises(
         TrainingDivergedError, match=rf"stage one, epoch 1, at the learning rate {re.escape(f'{rate:.3g}')};"
     ):
         fit(run, [stage(learning_rate=rate)])
-    assert sorted(path.name for path in run.path.iterdir()) == sorted([*before, "checkpoints"])
-    assert not list((run.path / "checkpoints").iterdir())
+    assert sorted(path.name for path in run.path.iterdir()) == before
     assert run.state == {"status": "training"}
 
 
-def test_divergence_of_a_later_stage_keeps_the_earlier_one_s_best_weights(tmp_path):
+def test_diverged_later_stage_keeps_the_earlier_best_weights(tmp_path):
     run = started(tmp_path)
     stages = [stage("good"), stage("bad", learning_rate=1e30)]
     with pytest.raises(TrainingDivergedError, match=r"--set stages\.1\.learning_rate=1e\+29"):
@@ -195,7 +194,7 @@ def test_divergence_of_a_later_stage_keeps_the_earlier_one_s_best_weights(tmp_pa
     assert list(history(run)["stage"]) == ["good", "good"]
 
 
-def test_tensorboard_has_every_stage_when_asked_for_and_nothing_otherwise(tmp_path):
+def test_tensorboard_logs_every_stage_if_enabled(tmp_path):
     stages = [stage("head"), stage("all")]
     asked = trained(tmp_path / "asked", stages, tensorboard=True)
     for name in ("0-head", "1-all"):
@@ -204,17 +203,17 @@ def test_tensorboard_has_every_stage_when_asked_for_and_nothing_otherwise(tmp_pa
     assert not (trained(tmp_path / "not", stages).path / "tensorboard").exists()
 
 
-def test_log_has_a_line_for_the_stage_and_one_for_each_epoch(tmp_path):
+def test_log_has_a_line_for_each_stage_and_epoch(tmp_path):
     log = StringIO()
     trained(tmp_path, [stage(epochs=3)], LineTask(errors=[3.0, 2.0, 1.0]), console=Console(file=log, width=200))
     lines = log.getvalue().splitlines()
-    assert lines[0] == "  stage one: 3 epochs at 16 px, batches of 4, 2 of 2 weights learn"
+    assert lines[0] == "  stage one: 3 epochs at 16 px, batches of 4, 2 of 2 weights trainable"
     assert [line.split()[:2] for line in lines[1:]] == [["one", "1/3"], ["one", "2/3"], ["one", "3/3"]]
     assert "val_error 2.0000" in lines[2]
     assert "lr 1.00e-01" in lines[2]
 
 
-def test_terminal_has_a_bar_and_the_lines(tmp_path):
+def test_terminal_has_a_progress_bar_and_the_same_lines(tmp_path):
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=200)
     trained(tmp_path, [stage(epochs=2)], console=console)
@@ -227,11 +226,11 @@ def test_terminal_has_a_bar_and_the_lines(tmp_path):
     ("seconds", "expected"),
     [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (45296, "12 h 34 min")],
 )
-def test_time_is_spelled_for_a_person(seconds, expected):
+def test_seconds_are_formatted(seconds, expected):
     assert format_seconds(seconds) == expected
 
 
-# Images: three classes, each of one colour.
+# Images: three classes, each of one colour
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220)]
 
@@ -253,11 +252,11 @@ def images(tmp_path_factory):
 
 
 def image_stage(name, **changes):
-    return stage(name, **{"batch_size": 4, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.001} | changes)
+    return stage(name, **{"batch_size": 4, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.01} | changes)
 
 
 def member(stages, seed=1):
-    backbone = BackboneSettings(name="MobileNet", weights="none", alpha=0.25)
+    backbone = BackboneSettings(name="SmallResNet", weights="none", alpha=0.25, freeze_batchnorm=False)
     return MemberSettings(
         competition="-",
         backbone=backbone,
@@ -269,29 +268,30 @@ def member(stages, seed=1):
 
 
 def classify(folder, images, settings):
-    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *images, fold=0)
+    # Without graphs, which take longer to make than a few steps of a small model.
+    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *images, fold=0, eager=True)
     return trained(folder, settings.stages, task, seed=settings.seed)
 
 
 HEAD = image_stage("head", unfreeze="none", epochs=1)
-LARGER = image_stage("larger", epochs=8, image_size=40)
+LARGER = image_stage("larger", epochs=2, image_size=40)
 
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory, images):
-    """A run that learned to tell colours."""
+    """A trained classifier of colours."""
     return classify(tmp_path_factory.mktemp("colours"), images, member([HEAD, LARGER]))
 
 
-def test_run_folder_holds_all_that_a_person_asks_of_a_training(colours):
+def test_run_folder_has_all_files(colours):
     assert sorted(path.name for path in colours.path.iterdir()) == [
         "best.weights.h5",
+        "checkpoints",
         "classification_report.csv",
         "config.yaml",
         "confusion_matrix.csv",
         "folds.csv",
         "history.csv",
-        "checkpoints",
         "state.json",
         "timings.json",
         "versions.json",
@@ -301,10 +301,10 @@ def test_run_folder_holds_all_that_a_person_asks_of_a_training(colours):
     assert timings["training"] >= timings["stage larger"] > 0
 
 
-def test_classifier_learns_what_is_plain_to_see(colours):
+def test_classifier_learns_colours(colours):
     assert colours.state["best"]["monitor"] == "val_accuracy"
     assert colours.state["best"]["score"] > 0.6
-    assert (colours.state["stage"], colours.state["epoch"], colours.state["epochs"]) == ("larger", 8, 8)
+    assert (colours.state["stage"], colours.state["epoch"], colours.state["epochs"]) == ("larger", 2, 2)
 
 
 def test_report_and_confusion_matrix_are_those_of_the_best_epoch(colours):
@@ -317,14 +317,15 @@ def test_report_and_confusion_matrix_are_those_of_the_best_epoch(colours):
         assert report.loc[name, "recall"] == pytest.approx(confusion.loc[name, name] / 4)
 
 
-def test_history_of_a_classifier_has_the_loss_and_the_metric_of_both_sides(colours):
+def test_history_of_a_classifier_has_training_and_validation_metrics(colours):
     table = history(colours)
-    assert list(table["stage"]) == ["head"] + ["larger"] * 8
+    assert list(table["stage"]) == ["head"] + ["larger"] * 2
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "changes"} <= set(table.columns)
     assert np.isfinite(table.drop(columns=["stage", "changes"]).astype(float)).all(axis=None)
 
 
-def test_one_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, images):
+@pytest.mark.slow
+def test_same_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, images):
     again = classify(tmp_path / "again", images, member([HEAD, LARGER]))
     assert_same_weights(again.best_weights, colours.best_weights)
     assert again.history.read_bytes() == colours.history.read_bytes()
@@ -332,14 +333,17 @@ def test_one_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path,
     assert history(other)["loss"][0] != history(colours)["loss"][0]
 
 
-def test_block_that_a_later_stage_names_wrongly_is_told_before_the_first_trains(tmp_path, images):
+def test_unknown_block_of_a_later_stage_is_an_error_before_training(tmp_path, images):
     stages = [HEAD, image_stage("end", unfreeze={"from": "conv_dw_99"})]
-    with pytest.raises(ConfigError, match="begins with 'conv_dw_99'"):
+    with pytest.raises(ConfigError, match="'conv_dw_99'"):
         classify(tmp_path, images, member(stages))
     assert not list(tmp_path.rglob("history.csv"))
 
 
-def test_diverged_classifier_names_the_learning_rate(tmp_path, images):
-    with pytest.raises(TrainingDivergedError, match=r"stage one.*learning rate 1e\+38"):
-        classify(tmp_path, images, member([image_stage("one", optimizer="SGD", learning_rate=1e38)]))
-    assert not list(tmp_path.rglob("*.weights.h5"))
+def test_infinite_predictions_are_an_error(tmp_path, images):
+    """With finite weights, as the loss of the last step is computed before they are changed."""
+    task = ClassificationTask(member([HEAD]), ["red", "green", "blue"], "accuracy", *images, fold=0, eager=True)
+    model = task.build(32, pretrained=True)
+    model.get_layer("probabilities").bias.assign([np.nan] * 3)
+    with pytest.raises(TrainingDivergedError, match=r"predictions became NaN in stage head at the learning rate 0\.01"):
+        task.validate(model, HEAD)

@@ -118,7 +118,7 @@ def test_detector_that_runs_out_of_time_resumes_in_the_next_version(squares, pod
     assert [version.ref for version in standin.versions()] == [f"ada/podium-squares/{number}" for number in (1, 2, 3)]
     last = standin.versions()[-1]
     assert last.sources[-1] == ("kernel", "ada/podium-squares")
-    assert "going on from stage all, epoch " in last.log
+    assert "resuming at stage all, epoch " in last.log
     assert "squares  home  ada/podium-squares/3" in ended.out
 
 

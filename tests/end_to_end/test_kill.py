@@ -142,7 +142,7 @@ TOLD = {
     "between stages": "stage two: 9 epochs",
     "the end": "best: stage two",
 }
-"""By what the newest state is of, what podium says when it goes on from there."""
+"""What podium prints when it resumes, by the newest checkpoint."""
 
 
 class Killer:

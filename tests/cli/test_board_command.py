@@ -205,7 +205,7 @@ def cars(here, standin):
 
 
 def at_kaggle(standin, competition, content, description, name="cars_x.csv"):
-    return standin.competition_methods._made(competition, name, content.encode(), description)
+    return standin.add_submission(competition.slug, content.encode(), description, name)
 
 
 def test_sync_adds_submissions_made_elsewhere_with_scores_and_places(podium, here, cars, standin):

@@ -2,7 +2,6 @@ import csv
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +12,7 @@ from podium.submission.ledger import (
     COLUMNS,
     Ledger,
     Row,
+    Submission,
     description_with,
     digest_of_content,
     digest_of_output,
@@ -25,18 +25,16 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ONE, TWO = "1a2b3c4d5e6f", "0123456789ab"
 
 
-@dataclass(frozen=True)
-class AtKaggle:
-    """A submission as podium's client gives it."""
-
-    ref: int
-    description: str
-    status: str = "complete"
-    file_name: str = "cars_a.csv"
-    date: datetime | None = NOON
-    public_score: float | None = 0.97
-    private_score: float | None = None
-    error: str = ""
+def at_kaggle(ref, description, **changes):
+    """A submission as Kaggle reports it."""
+    values = {
+        "status": "complete",
+        "file_name": "cars_a.csv",
+        "date": NOON,
+        "public_score": 0.97,
+        "private_score": None,
+    }
+    return Submission(ref=ref, description=description, **(values | changes))
 
 
 def row(**values):
@@ -246,20 +244,22 @@ def test_output_of_a_kernel_is_identified_by_version_and_name():
 
 
 def test_row_without_a_response_is_found_by_its_marker():
-    found = merge([row(message="mine")], [AtKaggle(8, f"mine [podium {ONE}]")], "cars")
+    found = merge([row(message="mine")], [at_kaggle(8, f"mine [podium {ONE}]")], "cars")
     assert len(found) == 1
     assert (found[0].ref, found[0].status, found[0].public_score, found[0]["message"]) == (8, "complete", 0.97, "mine")
 
 
 def test_second_forced_submission_is_not_confused_with_the_first():
     rows = [row(ref=8, status="complete"), row(marker=f"{ONE} 2")]
-    found = merge(rows, [AtKaggle(8, f"mine [podium {ONE}]")], "cars")
+    found = merge(rows, [at_kaggle(8, f"mine [podium {ONE}]")], "cars")
     assert [one.status for one in found] == ["complete", "uploading"]
 
 
 def test_submissions_made_elsewhere_are_added_ordered_by_time():
-    late = AtKaggle(9, "by hand", file_name="hand.csv", date=NOON.replace(hour=14), public_score=None, status="pending")
-    early = AtKaggle(5, f"from the other machine [podium {TWO}]", file_name="other.csv", date=NOON.replace(hour=9))
+    late = at_kaggle(
+        9, "by hand", file_name="hand.csv", date=NOON.replace(hour=14), public_score=None, status="pending"
+    )
+    early = at_kaggle(5, f"from the other machine [podium {TWO}]", file_name="other.csv", date=NOON.replace(hour=9))
     own, first, second = merge([row()], [late, early], "cars")
     assert own == row()
     assert (first["file"], first["message"], first["marker"], first["sha256"]) == (
@@ -278,17 +278,17 @@ def test_submissions_made_elsewhere_are_added_ordered_by_time():
 
 def test_known_scores_are_kept_and_new_ones_added():
     known = row(ref=8, status="complete", public_score=0.97)
-    found = merge([known], [AtKaggle(8, "", public_score=None, private_score=0.96)], "cars")[0]
+    found = merge([known], [at_kaggle(8, "", public_score=None, private_score=0.96)], "cars")[0]
     assert (found.public_score, found.private_score) == (0.97, 0.96)
 
 
 def test_rows_of_another_competition_are_not_changed_even_with_the_same_marker():
     rows = [row(competition="boats")]
-    found = merge(rows, [AtKaggle(8, f"[podium {ONE}]")], "cars")
+    found = merge(rows, [at_kaggle(8, f"[podium {ONE}]")], "cars")
     assert found[0] == rows[0]
     assert found[1]["competition"] == "cars"
 
 
 def test_failed_row_is_corrected_if_kaggle_has_the_submission():
-    found = merge([row(status="failed", error="broken off")], [AtKaggle(8, f"[podium {ONE}]")], "cars")
+    found = merge([row(status="failed", error="broken off")], [at_kaggle(8, f"[podium {ONE}]")], "cars")
     assert [(one.status, one.ref, one["error"]) for one in found] == [("complete", 8, "")]

@@ -1,5 +1,6 @@
 """`podium check`, `podium submit` and `podium board`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ from rich.text import Text
 from podium.cli.options import Data, Debug, Json, Runs, make_console, print_json
 from podium.config.kaggle_names import KernelRef
 from podium.submission.board import (
-    Correlation,
     agreement_lines,
     format_score,
     rule_lines,
@@ -167,26 +167,15 @@ def board(
 
 
 def _as_json(board: Board) -> dict[str, Any]:
-    def correlation(found: Correlation | None) -> dict[str, float | None] | None:
-        return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
-
-    found = board.agreement
     return {
         "competition": board.competition,
         "metric": board.metric or None,
         "higher_is_better": board.higher_is_better,
         "submissions": [_row_as_json(row) for row in board.rows],
-        "agreement": {
-            "points": found.points,
-            "pearson": correlation(found.pearson),
-            "spearman": correlation(found.spearman),
-            "gap": found.gap,
-            "gap_error": found.gap_error,
-            "is_significant": found.is_significant,
-        },
+        "agreement": asdict(board.agreement) | {"is_significant": board.agreement.is_significant},
         "ranking": [
-            {"file": one.row.name, "rank": one.rank, "behind": one.behind, "is_tied": one.is_tied}
-            for one in board.standings
+            {"file": entry.row.name, "rank": entry.rank, "behind": entry.behind, "is_tied": entry.is_tied}
+            for entry in board.standings
         ],
         "chart": board.chart,
     }

@@ -14,7 +14,7 @@ from podium.kaggle.connection import check_address, connect, plain_session
 from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
 from podium.kaggle.transfers import Progress, download
 from podium.retries import pause, with_retries
-from podium.submission.submission import Submission
+from podium.submission.ledger import Submission
 
 PAGE_SIZE = 100
 Result = TypeVar("Result")

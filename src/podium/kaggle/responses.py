@@ -16,7 +16,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import ConfigError, KaggleError
-from podium.submission.submission import Submission, SubmissionState
+from podium.submission.ledger import Submission, SubmissionState
 
 KernelState = Literal["queued", "running", "complete", "error", "cancelled"]
 _STATES: dict[str, KernelState] = {

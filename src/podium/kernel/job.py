@@ -85,14 +85,14 @@ class Job(Settings):
     @property
     def named_competition(self) -> str | None:
         """The competition file that an override names, as given."""
-        named = [one for one in self.overrides if one.startswith(_COMPETITION_OVERRIDE)]
+        named = [text for text in self.overrides if text.startswith(_COMPETITION_OVERRIDE)]
         return named[-1].removeprefix(_COMPETITION_OVERRIDE) if named else None
 
     def overrides_in(self, configs: Path) -> tuple[str, ...]:
         """The overrides, with the path of a packed competition file in the folder of unpacked configs."""
         if not self.competition:
             return self.overrides
-        others = [one for one in self.overrides if not one.startswith(_COMPETITION_OVERRIDE)]
+        others = [text for text in self.overrides if not text.startswith(_COMPETITION_OVERRIDE)]
         return (*others, f"{_COMPETITION_OVERRIDE}{configs / self.competition}")
 
     @classmethod

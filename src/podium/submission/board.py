@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podium.submission.ledger import Row
 
@@ -38,7 +38,7 @@ class Agreement:
     @property
     def is_significant(self) -> bool:
         """Both coefficients are required, since one bad early submission is enough to make Pearson's large."""
-        return all(one is not None and one.is_significant for one in (self.pearson, self.spearman))
+        return all(found is not None and found.is_significant for found in (self.pearson, self.spearman))
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,12 @@ def standings(rows: Sequence[Row], higher_is_better: bool, use_public: bool) -> 
         return []
     best = ordered[0]
     found = [Standing(row, 0, _behind(row, best, sign), _two_errors(row, best)) for row in ordered]
-    tied, others = [one for one in found if one.is_tied], [one for one in found if not one.is_tied]
+    tied, others = [entry for entry in found if entry.is_tied], [entry for entry in found if not entry.is_tied]
     if use_public:
-        tied.sort(key=lambda one: math.inf if one.row.public_score is None else -sign * one.row.public_score)
+        tied.sort(key=lambda entry: math.inf if entry.row.public_score is None else -sign * entry.row.public_score)
     numbers = [rank if use_public else 1 for rank in range(1, len(tied) + 1)]
     numbers += range(len(tied) + 1, len(found) + 1)
-    return [
-        Standing(one.row, rank, one.behind, one.two_errors) for one, rank in zip([*tied, *others], numbers, strict=True)
-    ]
+    return [replace(entry, rank=rank) for entry, rank in zip([*tied, *others], numbers, strict=True)]
 
 
 def _behind(row: Row, best: Row, sign: float) -> float:
@@ -152,10 +150,10 @@ def _two_errors(row: Row, best: Row) -> float:
 
 def place_among(score: float, scores: Sequence[float | None], higher_is_better: bool | None) -> int:
     """The place of a score on the leaderboard, whose order decides if the direction of the metric is unknown."""
-    known = [one for one in scores if one is not None]
+    known = [other for other in scores if other is not None]
     if higher_is_better is None:
         higher_is_better = not known or known[0] >= known[-1]
-    return 1 + sum(one > score if higher_is_better else one < score for one in known)
+    return 1 + sum(other > score if higher_is_better else other < score for other in known)
 
 
 # Text
@@ -201,20 +199,20 @@ def rule_lines(found: Agreement) -> list[str]:
 
 
 def standing_lines(found: Sequence[Standing]) -> list[str]:
-    width = max((len(short_name(one.row)) for one in found), default=0)
-    is_shared = sum(one.rank == 1 for one in found) > 1
+    width = max((len(short_name(entry.row)) for entry in found), default=0)
+    is_shared = sum(entry.rank == 1 for entry in found) > 1
     lines = []
-    for one in found:
-        rank = f"{one.rank}=" if is_shared and one.rank == 1 else f"{one.rank}"
-        lines.append(f"  {rank:<3} {short_name(one.row):<{width}}  {format_score(one.row)}{_reason(one)}")
+    for entry in found:
+        rank = f"{entry.rank}=" if is_shared and entry.rank == 1 else f"{entry.rank}"
+        lines.append(f"  {rank:<3} {short_name(entry.row):<{width}}  {format_score(entry.row)}{_reason(entry)}")
     return lines
 
 
-def _reason(one: Standing) -> str:
-    if one.behind == 0:
-        return "  best" if one.row.standard_error is not None else "  best; its standard error is unknown"
-    errors = f"two standard errors are {one.two_errors:.4f}" if one.two_errors else "the standard error is unknown"
-    return f"  {'tie: ' if one.is_tied else ''}{one.behind:.4f} behind, {errors}"
+def _reason(entry: Standing) -> str:
+    if entry.behind == 0:
+        return "  best" if entry.row.standard_error is not None else "  best; its standard error is unknown"
+    errors = f"two standard errors are {entry.two_errors:.4f}" if entry.two_errors else "the standard error is unknown"
+    return f"  {'tie: ' if entry.is_tied else ''}{entry.behind:.4f} behind, {errors}"
 
 
 def format_score(row: Row) -> str:

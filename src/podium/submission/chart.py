@@ -2,6 +2,7 @@
 
 import logging
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,17 +83,12 @@ def _draw_lines(axes: "Axes", rows: Sequence[Row]) -> None:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     if max(left, low) < min(right, high):
         axes.plot([left, right], [left, right], color=LINE, linewidth=1, linestyle=(0, (5, 4)), label="equal scores")
-    found = pearson([_x(row) for row in rows], [_y(row) for row in rows])
-    if found is not None:
-        mean_x, mean_y = sum(map(_x, rows)) / len(rows), sum(map(_y, rows)) / len(rows)
-        across, up = (
-            math.sqrt(sum((one(row) - mean) ** 2 for row in rows)) for one, mean in ((_x, mean_x), (_y, mean_y))
-        )
-        slope = found.value * up / across
-        ends = [mean_y + slope * (x - mean_x) for x in (left, right)]
-        axes.plot(
-            [left, right], ends, color=POINT, linewidth=1, alpha=0.5, label=f"fitted line (r = {found.value:.2f})"
-        )
+    xs, ys = [_x(row) for row in rows], [_y(row) for row in rows]
+    if found := pearson(xs, ys):
+        slope, intercept = statistics.linear_regression(xs, ys)
+        ends = [intercept + slope * x for x in (left, right)]
+        label = f"fitted line (r = {found.value:.2f})"
+        axes.plot([left, right], ends, color=POINT, linewidth=1, alpha=0.5, label=label)
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
 
@@ -204,5 +200,5 @@ def _is_within(box: Box, outer: Box) -> bool:
     return box[0] >= outer[0] and box[1] >= outer[1] and box[2] <= outer[2] and box[3] <= outer[3]
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(box: Box, other: Box) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]

@@ -19,16 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import SubmissionError
 from podium.files import write_table
 from podium.locks import wait_for_lock
 from podium.paths import submissions_folder
-
-if TYPE_CHECKING:
-    from podium.submission.submission import Submission
 
 COLUMNS = (
     "time", "competition", "file", "sha256", "message", "commit", "config_hash", "metric", "cross_validation",
@@ -40,6 +37,23 @@ _REQUIRED = ("time", "competition", "file", "status", "ref")
 STATUSES = ("uploading", "pending", "complete", "error", "failed")
 _MARKER = re.compile(r"\s*\[podium ([0-9a-f]{12}(?: [1-9]\d*)?)\]")
 MAX_MESSAGE = 300
+
+
+SubmissionState = Literal["pending", "complete", "error"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission as Kaggle reports it."""
+
+    ref: int
+    file_name: str
+    date: datetime | None
+    description: str
+    status: SubmissionState
+    public_score: float | None
+    private_score: float | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,7 +217,7 @@ def marker_in(description: str) -> str:
     return found[-1] if found else ""
 
 
-def merge(rows: Sequence[Row], submissions: Iterable["Submission"], competition: str) -> list[Row]:
+def merge(rows: Sequence[Row], submissions: Iterable[Submission], competition: str) -> list[Row]:
     """The rows, updated from a competition's submissions; unknown submissions are appended, ordered by time."""
     rows, unknown = list(rows), []
     for submission in submissions:
@@ -215,7 +229,7 @@ def merge(rows: Sequence[Row], submissions: Iterable["Submission"], competition:
     return rows + sorted(unknown, key=lambda row: (row.time, row.ref))
 
 
-def _position_of(submission: "Submission", rows: Sequence[Row], competition: str) -> int | None:
+def _position_of(submission: Submission, rows: Sequence[Row], competition: str) -> int | None:
     marker = marker_in(submission.description)
     own = [(at, row) for at, row in enumerate(rows) if row["competition"] == competition]
     by_ref = [at for at, row in own if row.ref == submission.ref]
@@ -224,14 +238,14 @@ def _position_of(submission: "Submission", rows: Sequence[Row], competition: str
     return next(iter([*by_ref, *by_marker[::-1]]), None)
 
 
-def updates_from(submission: "Submission") -> dict[str, Any]:
+def updates_from(submission: Submission) -> dict[str, Any]:
     """The cells that Kaggle decides. A known score is kept if Kaggle no longer shows it."""
     scores = {"public_score": submission.public_score, "private_score": submission.private_score}
     known = {column: score for column, score in scores.items() if score is not None}
     return {"ref": submission.ref, "status": submission.status, "error": submission.error, **known}
 
 
-def row_from(submission: "Submission", competition: str) -> Row:
+def row_from(submission: Submission, competition: str) -> Row:
     return Row.of(
         time=submission.date or datetime.fromtimestamp(0, UTC),
         competition=competition,

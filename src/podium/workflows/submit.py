@@ -29,6 +29,7 @@ from podium.submission.check import DRY_RUN, find_problems, report_problems
 from podium.submission.ledger import (
     Ledger,
     Row,
+    Submission,
     description_with,
     digest_of_content,
     digest_of_output,
@@ -42,7 +43,6 @@ from podium.workflows.download import known_competitions
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
-    from podium.submission.submission import Submission
 
 SEARCH_DELAYS = (0.0, 5.0, 15.0)
 """Seconds before each search for a submission whose response was lost: Kaggle may still be processing it."""
@@ -385,15 +385,15 @@ class _Sender:
             f" command again ({error})"
         ) from error
 
-    def _find(self, row: Row) -> "Submission | None":
+    def _find(self, row: Row) -> Submission | None:
         submissions = self.kaggle.submissions(row["competition"])
-        return next((one for one in submissions if marker_in(one.description) == row["marker"]), None)
+        return next((found for found in submissions if marker_in(found.description) == row["marker"]), None)
 
 
 def update_ledger(
     ledger: Ledger,
     slug: str,
-    submissions: Iterable["Submission"],
+    submissions: Iterable[Submission],
     is_wanted: Callable[[Row], bool] = lambda row: True,
     *,
     is_locked: bool = True,
@@ -455,7 +455,7 @@ def _wait_for_score(kaggle: "Kaggle", ledger: Ledger, row: Row, console: Console
     return row
 
 
-def _poll(kaggle: "Kaggle", ref: int, console: Console, what: str) -> "Submission":
+def _poll(kaggle: "Kaggle", ref: int, console: Console, what: str) -> Submission:
     waited = printed_at = 0.0
     if not console.is_terminal:
         console.print(what)

@@ -216,7 +216,7 @@ def test_a_zip_that_would_write_outside_is_refused(podium, here, standin):
     standin.add_competition("cars", {"../outside.txt": b"1", "a.txt": b"2"})
     code, _, err = podium("data", "download", "cars")
     assert code == 1
-    assert "holds a path that leaves the folder: ../outside.txt" in err
+    assert "contains a path outside the folder: ../outside.txt" in err
     assert not (here / "data" / "cars").exists()
     assert not list(here.rglob("outside.txt"))
 
@@ -350,7 +350,7 @@ def test_a_damaged_zip_is_deleted_and_downloaded_again(podium, here, standin):
     (folder / "data.zip").write_bytes(b"PK\x03\x04 not a zip")
     code, _, err = podium("data", "download", "cars")
     assert code == 1
-    assert "is not a whole zip" in err
+    assert "is not a complete zip" in err
     assert podium("data", "download", "cars")[0] == 0
     assert is_complete(here / "data" / "cars")
 

@@ -20,7 +20,7 @@ TARGETS = np.eye(3, dtype=np.float32)[np.arange(ROWS) % 3]
 
 @pytest.fixture
 def paths(tmp_path):
-    """An image a row: its red is ten times the row's number, so an image tells which row it is."""
+    """One image per row; its red channel is ten times the number of the row."""
     random = np.random.default_rng(0)
     for row in range(ROWS):
         image = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
@@ -55,14 +55,14 @@ def rows_of_epoch(batches, epoch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 32])
-def test_every_row_comes_once_an_epoch_the_last_short_batch_included(paths, batch_size):
+def test_an_epoch_has_every_row_once_including_the_last_smaller_batch(paths, batch_size):
     batches = training_batches(paths, batch_size=batch_size)
     for epoch in range(3):
         assert sorted(rows_of_epoch(batches, epoch)) == list(range(ROWS))
     assert [len(images) for images, _ in epoch_of(training_batches(paths), 0)] == [4, 4, 3]
 
 
-def test_the_order_is_new_in_each_epoch_and_repeats_by_seed(paths):
+def test_the_order_is_new_in_each_epoch_and_follows_from_the_seed(paths):
     orders = [rows_of_epoch(training_batches(paths), epoch) for epoch in range(4)]
     assert len({tuple(order) for order in orders}) == 4
     again = training_batches(paths)
@@ -70,11 +70,11 @@ def test_the_order_is_new_in_each_epoch_and_repeats_by_seed(paths):
     assert rows_of_epoch(training_batches(paths, seed=(2, 0, 0)), 0) != orders[0]
 
 
-def test_the_order_is_not_that_of_the_rows(paths):
+def test_rows_are_shuffled(paths):
     assert rows_of_epoch(training_batches(paths), 0) != list(range(ROWS))
 
 
-def test_images_are_bytes_and_targets_are_their_own_rows(paths):
+def test_images_are_bytes_and_match_their_targets(paths):
     for images, targets in epoch_of(training_batches(paths), 0):
         assert images.dtype == np.uint8
         assert images.shape[1:] == (20, 20, 3)
@@ -83,7 +83,7 @@ def test_images_are_bytes_and_targets_are_their_own_rows(paths):
         assert (targets.sum(axis=1) == 1).all()
 
 
-def test_a_row_is_changed_otherwise_in_each_epoch(paths):
+def test_an_image_is_augmented_differently_in_each_epoch(paths):
     batches = training_batches(paths, AUGMENTATION)
     seen = set()
     for epoch in range(6):
@@ -93,7 +93,7 @@ def test_a_row_is_changed_otherwise_in_each_epoch(paths):
 
 
 class Epochs(keras.callbacks.Callback):
-    """What the trainer's own callback does: tell the batches which epoch it is."""
+    """Sets the epoch of the batches, as the trainer's callback does."""
 
     def __init__(self, batches):
         super().__init__()
@@ -104,7 +104,7 @@ class Epochs(keras.callbacks.Callback):
 
 
 class Recorder(keras.Model):
-    """Learns nothing and keeps what it was fed."""
+    """Records its inputs and learns nothing."""
 
     def __init__(self):
         super().__init__()
@@ -116,7 +116,7 @@ class Recorder(keras.Model):
         return {"loss": 0.0}
 
 
-def fed_by_fit(batches, epochs):
+def batches_of_fit(batches, epochs):
     model = Recorder()
     model.compile(optimizer="sgd", loss="mse", run_eagerly=True)
     with as_dataset(batches) as feed:
@@ -125,10 +125,10 @@ def fed_by_fit(batches, epochs):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, monkeypatch, workers):
+def test_keras_gets_the_same_batches_with_any_number_of_workers(paths, monkeypatch, workers):
     monkeypatch.setenv("PODIUM_WORKERS", str(workers))
     expected = [batch for epoch in range(3) for batch in epoch_of(training_batches(paths, AUGMENTATION), epoch)]
-    seen = fed_by_fit(training_batches(paths, AUGMENTATION), epochs=3)
+    seen = batches_of_fit(training_batches(paths, AUGMENTATION), epochs=3)
     assert len(seen) == len(expected) == 9
     for (images, targets), (expected_images, expected_targets) in zip(seen, expected, strict=True):
         assert (images == expected_images).all()
@@ -136,7 +136,7 @@ def test_keras_is_fed_the_same_batches_however_many_workers_there_are(paths, mon
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers):
+def test_predictions_are_in_the_order_of_the_rows(paths, monkeypatch, workers):
     monkeypatch.setenv("PODIUM_WORKERS", str(workers))
     batches = PredictionBatches(ImageSource(paths), [PlainView(8, "squash")], batch_size=4)
     images = keras.Input((8, 8, 3), dtype="uint8")
@@ -146,7 +146,7 @@ def test_predictions_stand_in_the_order_of_the_rows(paths, monkeypatch, workers)
     assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
 
 
-def test_what_goes_wrong_while_a_batch_is_made_comes_out_as_itself(paths):
+def test_an_exception_while_a_batch_is_loaded_is_raised_as_itself(paths):
     paths[8].write_text("no image")
     batches = training_batches(paths)
     model = Recorder()

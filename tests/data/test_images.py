@@ -50,7 +50,7 @@ def test_crop_cuts_the_sides_and_keeps_the_aspect():
     assert abs(int(seen.any(axis=0).sum()) - int(seen.any(axis=1).sum())) <= 1
 
 
-def test_pad_shows_all_of_the_image_between_black_bars():
+def test_pad_shows_the_complete_image_between_black_bars():
     fitted = fit_image(side_by_side(RED, BLUE, height=40), 32, "pad")
     assert (fitted[:8] == BLACK).all()
     assert (fitted[24:] == BLACK).all()
@@ -69,11 +69,11 @@ def test_a_tall_image_is_padded_at_its_sides():
 @pytest.mark.parametrize(
     ("at", "colour"), [((0.0, 0.0), RED), ((1.0, 0.0), BLUE), ((0.0, 1.0), GREEN), ((1.0, 1.0), WHITE)]
 )
-def test_a_zoom_of_two_at_a_corner_sees_that_quarter_alone(resize, at, colour):
+def test_a_zoom_of_two_at_a_corner_shows_that_quarter(resize, at, colour):
     assert share_of(fit_image(quarters(), 32, resize, zoom=2.0, at=at), colour) > 0.95
 
 
-def test_a_zoom_at_the_centre_sees_the_middle():
+def test_a_zoom_shows_the_centre():
     image = plain(80, 80, RED)
     image[20:60, 20:60] = BLUE
     assert share_of(fit_image(image, 40, "squash", zoom=2.0), BLUE) > 0.9
@@ -91,7 +91,7 @@ def test_a_zoom_below_one_shows_the_image_smaller_with_its_edges_mirrored():
 
 
 @pytest.mark.parametrize("size", [236, 222, 210, 150, 80, 30])
-def test_a_image_is_shrunk_as_closely_as_any_quick_way_does(size):
+def test_the_interpolation_is_as_accurate_as_any_fast_one(size):
     """Held against a Lanczos filter of full support, which takes ten times as long."""
     noise = np.random.default_rng(0).normal(128, 300, (240, 240, 3))
     image = np.clip(cv2.GaussianBlur(noise, (0, 0), 0.8), 0, 255).astype(np.uint8)
@@ -104,7 +104,7 @@ def test_a_image_is_shrunk_as_closely_as_any_quick_way_does(size):
     assert error(Scaling(size, "squash").scale(image)) <= 1.02 * min(map(error, others))
 
 
-def test_a_padded_image_seen_from_further_away_stays_on_black():
+def test_a_padded_image_with_a_zoom_below_one_stays_on_black():
     fitted = fit_image(plain(40, 80, RED), 80, "pad", zoom=0.5)
     assert share_of(fitted, RED) == pytest.approx(20 * 40 / 80**2, abs=0.01)
     assert share_of(fitted, BLACK) == pytest.approx(1 - 20 * 40 / 80**2, abs=0.01)
@@ -113,7 +113,7 @@ def test_a_padded_image_seen_from_further_away_stays_on_black():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 90), (90, 1), (3, 200)])
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("zoom", [0.4, 1.0, 2.5])
-def test_a_image_of_any_shape_comes_to_the_size(shape, resize, zoom):
+def test_an_image_of_any_shape_becomes_a_square(shape, resize, zoom):
     fitted = fit_image(plain(*shape, RED), 32, resize, zoom, at=(1.0, 0.0))
     assert fitted.shape == (32, 32, 3)
     if resize != "pad":
@@ -138,7 +138,7 @@ def as_mode(mode, colour=(200, 10, 20)):
         ("LA", "a.png", (68, 68, 68)),
     ],
 )
-def test_every_kind_of_file_is_read_as_rgb_bytes(tmp_path, mode, name, expected):
+def test_every_format_is_read_as_rgb_bytes(tmp_path, mode, name, expected):
     as_mode(mode).save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
     image = read_image(tmp_path / name)
     assert image.shape == (9, 7, 3)
@@ -147,12 +147,12 @@ def test_every_kind_of_file_is_read_as_rgb_bytes(tmp_path, mode, name, expected)
     assert unreadable([tmp_path / name]) == []
 
 
-def test_sixteen_bits_are_read_as_eight(tmp_path):
+def test_sixteen_bits_are_converted_to_eight(tmp_path):
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((9, 7, 3), (20 * 257, 10 * 257, 200 * 257), np.uint16))
     assert near(read_image(tmp_path / "deep.png")[0, 0], (200, 10, 20), within=1)
 
 
-def test_a_image_behind_a_non_ascii_name_is_read(tmp_path):
+def test_a_file_name_may_be_non_ascii(tmp_path):
     as_mode("RGB").save(tmp_path / "Škoda №1.png")
     assert near(read_image(tmp_path / "Škoda №1.png")[0, 0], (200, 10, 20))
 
@@ -161,7 +161,7 @@ def test_a_image_behind_a_non_ascii_name_is_read(tmp_path):
     ("orientation", "top_left", "bottom_right"),
     [(1, RED, BLUE), (2, BLUE, RED), (3, BLUE, RED), (6, RED, BLUE), (8, BLUE, RED)],
 )
-def test_a_image_is_turned_as_its_exif_says(tmp_path, orientation, top_left, bottom_right):
+def test_the_exif_orientation_is_applied(tmp_path, orientation, top_left, bottom_right):
     opened = Image.fromarray(side_by_side(RED, BLUE, height=16, width=16))
     exif = opened.getexif()
     exif[0x0112] = orientation

@@ -44,9 +44,9 @@ def use_pool(monkeypatch):
     return use
 
 
-@pytest.fixture(params=[True, False], ids=["forked", "started alone"])
+@pytest.fixture
 def two_workers(monkeypatch, request, use_pool):
-    monkeypatch.setattr(workers_module, "HAS_FORK_SERVER", request.param)
+    monkeypatch.setattr(workers_module, "HAS_FORK_SERVER", getattr(request, "param", True))
     pool = use_pool(WorkerPool())
     pool.start()
     pool.wait_until_ready()
@@ -68,7 +68,12 @@ def an_epoch(paths, cache=None):
     return np.concatenate([batches[number][0] for number in range(len(batches))])
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("two_workers", "cached"),
+    [(True, False), (True, True), (False, True)],
+    indirect=["two_workers"],
+    ids=["forked", "forked, cached", "started alone, cached"],
+)
 def test_processes_prepare_what_threads_prepare(paths, two_workers, use_pool, cached):
     cache = Cache("cars", 1.0) if cached else None
     by_processes = an_epoch(paths, cache)

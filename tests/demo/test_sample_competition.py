@@ -1,4 +1,4 @@
-"""The competition podium draws: its layout, that it repeats, and that it is neither trivial nor overwritten."""
+"""The demo competition: its layout, its reproducibility, and that it is neither trivial nor overwritten."""
 
 import csv
 import hashlib
@@ -40,14 +40,14 @@ def test_every_row_has_its_image_and_every_image_its_row(sample):
         assert 128 <= width <= 160
 
 
-def test_every_class_is_named_and_has_images_to_train_on(sample):
+def test_every_class_has_a_name_and_training_images(sample):
     named = {row["Category"]: row["Name"] for row in _rows(sample.folder / "classes.csv")}
     assert named == {str(number): name for number, name in enumerate(sample.classes)}
     assert sample.classes == CLASSES == ("Sedan", "Hatchback", "Wagon", "SUV", "Pickup", "Van", "Coupe", "Minibus")
     assert {row["Category"] for row in _rows(sample.folder / "train.csv")} == set(named)
 
 
-def test_the_answers_are_those_of_the_test_rows_and_stand_nowhere_else(sample):
+def test_the_hidden_answers_are_those_of_the_test_rows(sample):
     answers, asked = _rows(sample.folder / "hidden-answers.csv"), _rows(sample.folder / "sample-submission.csv")
     assert [row["Id"] for row in answers] == [row["Id"] for row in asked]
     assert {row["Category"] for row in asked} == {"0"}
@@ -70,7 +70,7 @@ def test_every_car_has_one_box_inside_its_image(sample):
         assert 0.2 < bottom - top < 0.95
 
 
-def test_the_box_holds_the_car():
+def test_the_box_contains_the_car():
     """Windows, wheels and doors have more edges than sky and road."""
     for kind in range(len(CLASSES)):
         drawing = draw_car(kind, np.random.default_rng(kind))
@@ -82,7 +82,7 @@ def test_the_box_holds_the_car():
         assert edges[inside].mean() > 1.5 * edges[~inside].mean()
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, tmp_path):
+def test_the_seed_determines_every_byte(sample, tmp_path):
     again = draw_competition(tmp_path / "again", train=60, test=30, seed=7)
     assert _contents(again.folder) == _contents(sample.folder)
     other = draw_competition(tmp_path / "other", train=60, test=30, seed=8)
@@ -91,9 +91,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(sample, tmp_
     }
 
 
-def test_portraits_are_what_they_were_in_the_first_samples():
-    """Another digest means another sample for the same seed: then raise the drawing's version."""
-    # Of eight types tried, these four came out the same with and without a processor's wide instructions.
+def test_portraits_never_change():
+    """If a digest changes, increase the version of the drawing."""
+    # Of eight types, these four are the same with and without a CPU's vector instructions.
     digests = {0: "b56a166b6184", 1: "0ca818282bc6", 2: "c7f29250b4e2", 5: "9e56dc8a9a69"}
     for kind, digest in digests.items():
         drawing = draw_car(kind, np.random.default_rng(kind))
@@ -101,12 +101,12 @@ def test_portraits_are_what_they_were_in_the_first_samples():
     assert drawing.box == pytest.approx((0.064444, 0.935556, 0.238506, 0.798851), abs=1e-6)
 
 
-def test_a_sample_of_portraits_says_no_more_than_the_first_ones_did(sample):
+def test_the_stamp_leaves_out_default_options(sample):
     stamp = json.loads((sample.folder / "sample.json").read_text())
     assert stamp == {"drawing": 1, "seed": 7, "train": 60, "test": 30}
 
 
-def test_images_of_a_size_asked_for_have_it_and_the_sample_says_so(tmp_path):
+def test_the_size_can_be_set_and_is_in_the_stamp(tmp_path):
     folder = draw_competition(tmp_path / "cars", train=20, test=10, size=(320, 240)).folder
     assert {cv2.imread(str(path)).shape for path in folder.rglob("*.jpg")} == {(240, 320, 3)}
     assert json.loads((folder / "sample.json").read_text())["size"] == "320x240"
@@ -114,7 +114,7 @@ def test_images_of_a_size_asked_for_have_it_and_the_sample_says_so(tmp_path):
         draw_competition(folder, train=20, test=10)
 
 
-def test_nothing_but_the_sample_is_left_beside_it(sample):
+def test_no_temporary_files_are_left(sample):
     assert list(sample.folder.parent.iterdir()) == [sample.folder]
 
 
@@ -124,14 +124,14 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "sample.json"])
-def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path, name):
+def test_a_folder_with_other_files_is_an_error_and_unchanged(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(DataError, match="needs a new or empty folder"):
+    with pytest.raises(DataError, match="expected a new or empty folder"):
         draw_competition(tmp_path, train=20, test=10)
     assert _contents(tmp_path) == {name: b"mine"}
 
 
-def test_another_sample_is_refused_and_told(sample):
+def test_another_sample_is_an_error(sample):
     before = _contents(sample.folder)
     with pytest.raises(DataError, match=r"another sample \(drawing \d+, seed 7, train 60, test 30\)"):
         draw_competition(sample.folder, train=60, test=30, seed=9)
@@ -144,13 +144,14 @@ def test_the_same_sample_is_not_drawn_again(sample):
     assert {path: path.stat().st_mtime_ns for path in sample.folder.rglob("*")} == written
 
 
-def test_a_drawing_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)  # the last file written
     with pytest.raises(ZeroDivisionError):
         draw_competition(tmp_path / "cars", train=20, test=10)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_linear_model_on_pixels_does_not_solve_it(tmp_path):
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""`podium data sample`: a competition to try everything on."""
+"""`podium data sample`: draw a competition for trying podium out."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,37 +12,37 @@ _SMALLEST, _LARGEST = 64, 4096
 
 
 class Scene(StrEnum):
-    """What an image shows."""
+    """The content of the images."""
 
     portrait = "portrait"
     street = "street"
 
 
-_SHOWN = {
+_DESCRIPTIONS = {
     Scene.portrait: "cars that fill their images",
     Scene.street: "small cars in busy streets",
 }
 
 
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet, or is empty.")],
-    train: Annotated[int, typer.Option(min=20, help="Images to train on.")] = 3000,
-    test: Annotated[int, typer.Option(min=10, help="Images to predict.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 42,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    train: Annotated[int, typer.Option(min=20, help="Training images.")] = 3000,
+    test: Annotated[int, typer.Option(min=10, help="Test images.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 42,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="WIDTHxHEIGHT",
-            help="Pixels of every image, such as 640x480.",
-            show_default="about 144x108, 320x240 for a street",
+            help="Size of every image, such as 640x480.",
+            show_default="about 144x108, for streets 320x240",
         ),
     ] = None,
     scene: Annotated[
-        Scene, typer.Option(help="The car fills its image (portrait), or has to be found in it (street).")
+        Scene, typer.Option(help="Whether the car fills the image (portrait) or is small in it (street).")
     ] = Scene.portrait,
     debug: Debug = False,
 ) -> None:
-    """Draw a car competition: side views of eight body types, in the layout of the real one.
+    """Draw a competition with cars of eight body types, in the layout of a real one.
 
     podium data sample data/podium-demo-cars
 
@@ -50,22 +50,22 @@ def sample(
     """
     from podium.demo.competition import draw_competition
 
-    pixels = None if size is None else _pixels(size)
+    pixels = None if size is None else _parse_size(size)
     drawn = draw_competition(folder, train=train, test=test, seed=seed, size=pixels, scene=scene.value)
     make_console().print(
-        f"{drawn.folder}: {drawn.train} images to train on, {drawn.test} to predict, {len(drawn.classes)} classes:"
-        f" {', '.join(drawn.classes)}; {_SHOWN[scene]}"
+        f"{drawn.folder}: {drawn.train} training images, {drawn.test} test images, {len(drawn.classes)} classes:"
+        f" {', '.join(drawn.classes)}; {_DESCRIPTIONS[scene]}"
     )
 
 
-def _pixels(written: str) -> tuple[int, int]:
-    width, cross, height = written.lower().partition("x")
+def _parse_size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"expected WIDTHxHEIGHT, such as 640x480: got {written!r}", param_hint="--size")
+        raise typer.BadParameter(f"expected WIDTHxHEIGHT, such as 640x480, got {text!r}", param_hint="--size")
     size = int(width), int(height)
     if min(size) < _SMALLEST or max(size) > _LARGEST or not 1 <= size[0] / size[1] <= 2:
         raise typer.BadParameter(
-            f"expected {_SMALLEST} to {_LARGEST} pixels each way, and up to twice as wide as high: got {written!r}",
+            f"expected {_SMALLEST} to {_LARGEST} pixels per side, and a width of one to two heights, got {text!r}",
             param_hint="--size",
         )
     return size

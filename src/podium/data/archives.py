@@ -1,4 +1,4 @@
-"""Zips unpacked so that no path leaves the folder and a kill leaves nothing half unpacked."""
+"""Unpacking zip archives: no path leaves the target folder, and an interrupted run leaves nothing incomplete."""
 
 import shutil
 import stat
@@ -11,14 +11,14 @@ from podium.errors import DataError, UnsafeArchiveError
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack into `folder`, made anew; a folder that is there already was made whole and is kept."""
+    """Unpack into `folder`. A folder that already exists is complete, and left as it is."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = [_safe(archive, entry) for entry in opened.infolist()]
-            _check_room(archive, sum(entry.file_size for entry in entries), folder.parent)
+            entries = [_check_path(archive, entry) for entry in opened.infolist()]
+            _check_free_space(archive, sum(entry.file_size for entry in entries), folder.parent)
             with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as temporary:
                 content = Path(temporary) / "content"
                 content.mkdir()
@@ -26,28 +26,28 @@ def unpack(archive: Path, folder: Path) -> Path:
                 try:
                     content.rename(folder)
                 except OSError:
-                    if not folder.is_dir():  # otherwise another process was faster with the same archive
+                    if not folder.is_dir():  # if it is, another process was faster with the same archive
                         raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{archive} is not a whole zip ({error}); download it again") from None
-    except RuntimeError as error:  # a password, or a compression that Python lacks
+        raise DataError(f"{archive} is not a complete zip ({error}); download it again") from None
+    except RuntimeError as error:  # a password, or a compression method that Python does not support
         raise DataError(f"{archive} cannot be unpacked ({error}); unpack it by hand into the data folder") from None
     return folder
 
 
-def _safe(archive: Path, entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    path = PureWindowsPath(entry.filename)  # knows drives and both slashes
+def _check_path(archive: Path, entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    path = PureWindowsPath(entry.filename)  # recognises drives and both kinds of slashes
     is_link = stat.S_ISLNK(entry.external_attr >> 16)
     if not entry.filename or path.anchor or ".." in path.parts or is_link:
-        what = "a link" if is_link else "a path that leaves the folder"
+        what = "a link" if is_link else "a path outside the folder"
         raise UnsafeArchiveError(
-            f"{archive} holds {what}: {entry.filename}; nothing was unpacked, get it from its source"
+            f"{archive} contains {what}: {entry.filename}; nothing was unpacked: download it again from its source"
         )
     return entry
 
 
-def _check_room(archive: Path, needed: int, folder: Path) -> None:
+def _check_free_space(archive: Path, needed: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         megabytes = (needed - free) / 1e6
-        raise DataError(f"unpacking {archive} needs {megabytes:.0f} MB more than {folder} has free; make room there")
+        raise DataError(f"unpacking {archive} needs {megabytes:.0f} MB more than is free in {folder}; free some space")

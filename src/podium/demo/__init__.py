@@ -1,1 +1,1 @@
-"""The competition that podium draws: cars of eight body types, to try everything on."""
+"""The demo competition that podium draws: cars of eight body types."""

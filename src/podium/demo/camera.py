@@ -1,4 +1,4 @@
-"""From the canvas to the image: shrunk, which makes the edges smooth, then light and a camera's problems."""
+"""From the canvas to the image: scaled down for smooth edges, then lighting, blur and noise."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _OVERSIZE = 3
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image in RGB, the car's box in shares of it (x from, x to, y from, y to), and if something covers the car."""
+    """An RGB image, the relative box of the car (left, right, top, bottom), and whether the car is partly covered."""
 
     image: Image
     box: tuple[float, float, float, float]
@@ -21,12 +21,12 @@ class Drawing:
 
 
 def make_canvas(width: int, height: int) -> Image:
-    """What an image of this size is drawn on."""
+    """The canvas for an image of this size."""
     return np.zeros((height * _OVERSIZE, width * _OVERSIZE, 3), np.uint8)
 
 
 def photograph(canvas_pixels: Image, box: Box, covered: bool, random: Generator, shadow: float = 0.35) -> Drawing:
-    """The image of a canvas, on which the car takes up this box; shadow is the chance that one falls across all."""
+    """The image of a canvas with the box of its car; `shadow` is the probability of a shadow across the image."""
     height, width = canvas_pixels.shape[:2]
     left, top, across, down = box
     size = width // _OVERSIZE, height // _OVERSIZE
@@ -36,7 +36,7 @@ def photograph(canvas_pixels: Image, box: Box, covered: bool, random: Generator,
 
 
 def _photograph(image: Image, random: Generator, shadow: float) -> Image:
-    """Light, a shadow across, the lens and the sensor."""
+    """Shadow, lighting, lens blur and sensor noise."""
     height, width = image.shape[:2]
     seen = image.astype(np.float32)
     if random.random() < shadow:

@@ -1,6 +1,6 @@
-"""What an image is drawn on and with: metres to pixels, fills from one shade to another, colours, leaves, grain.
+"""Drawing tools: metres to pixels, gradients, colours, leaves and grain.
 
-A car is measured in metres, x from its front bumper backwards, y from the road upwards; a pose puts that on the canvas.
+Cars are measured in metres, x from the front bumper backwards, y from the road upwards; a pose maps them to the canvas.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the car stands: metres to canvas."""
+    """The position of a car: maps its metres to the canvas."""
 
     scale: float
     matrix: NDArray[np.float64]  # (2, 3)
@@ -36,7 +36,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Brush:
-    """Paints in metres, on an image or on a mask."""
+    """Draws in metres, on an image or a mask."""
 
     image: NDArray[np.uint8]
     pose: Pose
@@ -57,13 +57,13 @@ class Brush:
 
 
 def find_box(mask: Mask) -> Box:
-    """What the mask shows, in its tightest upright rectangle: left, top, across, down."""
+    """The bounding box of a mask: left, top, width, height."""
     left, top, across, down = cv2.boundingRect(mask)
     return left, top, across, down
 
 
 def fill(image: Image, mask: Mask, top: Colour, bottom: Colour) -> None:
-    """Colour what the mask shows, from one shade at its top to another at its bottom."""
+    """Fill a mask with a gradient from one colour at its top to another at its bottom."""
     x, y, across, down = find_box(mask)
     if across:
         area = (slice(y, y + down), slice(x, x + across))
@@ -71,7 +71,7 @@ def fill(image: Image, mask: Mask, top: Colour, bottom: Colour) -> None:
 
 
 def fill_block(image: Image, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
-    """The same for an upright rectangle (left, top, right, bottom), of which parts may lie outside."""
+    """The same for a rectangle (left, top, right, bottom), parts of which may be outside the image."""
     left, high, right, low = (max(0, int(place)) for place in corners)
     area = image[high:low, left:right]
     if area.size:
@@ -84,7 +84,7 @@ def _shades(across: int, down: int, top: Colour, bottom: Colour) -> Image:
 
 
 def tint(image: Image, points: Points, colour: Colour, share: float) -> None:
-    """Lay a colour over an area of the canvas, so thin that only this share of it is seen: shadows, puddles, clouds."""
+    """Blend a colour over an area with this opacity: shadows, puddles, clouds."""
     shape = np.asarray(np.rint(points), np.int32)
     left, top, across, down = cv2.boundingRect(shape)
     high, low, near, far = max(0, top), max(0, top + down), max(0, left), max(0, left + across)
@@ -96,25 +96,25 @@ def tint(image: Image, points: Points, colour: Colour, share: float) -> None:
 
 
 def relight(colour: Colour, factor: float) -> Colour:
-    """The colour in more or in less light."""
+    """The colour, brighter or darker."""
     red, green, blue = (min(255.0, part * factor) for part in colour)
     return red, green, blue
 
 
 def pick_shades(colour: Colour, random: Generator) -> tuple[Colour, Colour]:
-    """The colour at the top and at the bottom of something."""
+    """Random shades of the colour for the top and the bottom of an object."""
     return relight(colour, random.uniform(0.8, 1.15)), relight(colour, random.uniform(0.8, 1.15))
 
 
 def pick_colour(random: Generator, hue: tuple[int, int], saturation: tuple[int, int], value: tuple[int, int]) -> Colour:
-    """Any colour within these ranges, in OpenCV's units."""
+    """A random colour within these ranges, in OpenCV's units."""
     pixel = np.array([[[random.integers(*hue), random.integers(*saturation), random.integers(*value)]]], np.uint8)
     red, green, blue = (float(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
     return red, green, blue
 
 
 def draw_leaves(image: Image, middle: tuple[float, float], radius: float, random: Generator) -> None:
-    """A heap of leaves, lighter towards its top."""
+    """A cluster of leaves, lighter towards its top."""
     leaf = pick_colour(random, (28, 58), (70, 170), (70, 180))
     for _ in range(16):
         angle, away = random.uniform(0, 2 * np.pi), radius * random.uniform(0, 0.75)
@@ -124,7 +124,7 @@ def draw_leaves(image: Image, middle: tuple[float, float], radius: float, random
 
 
 def add_grain(area: Image, random: Generator, strength: float) -> None:
-    """The patchiness of asphalt, leaves and plaster."""
+    """The uneven texture of asphalt, leaves and plaster."""
     height, width = area.shape[:2]
     coarse = random.normal(128, strength, (max(1, height // 8), width // 8)).astype(np.uint8)
     grain = cv2.merge([cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)

@@ -1,4 +1,4 @@
-"""The cars: body types with their own proportions, where one stands, and how it is painted."""
+"""The cars: proportions of the body types, their position, and how they are drawn."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
@@ -14,13 +14,13 @@ from podium.demo.canvas import Brush, Colour, Image, Mask, Pose, fill, find_box,
 _RUBBER: Colour = (26, 26, 28)
 _PLASTIC: Colour = (50, 50, 52)
 _PAINT_HUES = ((0, 6), (0, 180), (8, 30), (40, 95), (95, 122), (100, 118), (172, 180))
-"""OpenCV's hues end at 180: reds and blues are common on roads, violet and pink are not."""
+"""OpenCV's hues end at 180: red and blue cars are common, violet and pink ones are not."""
 _LENGTHS = {"front", "wheelbase", "rear", "clearance", "screen", "glass", "deck"}
 
 
 @dataclass(frozen=True)
 class Body:
-    """A body type's proportions, in metres unless said otherwise."""
+    """The proportions of a body type, in metres unless noted otherwise."""
 
     name: str
     front: float  # from the bumper to the front axle
@@ -28,21 +28,21 @@ class Body:
     rear: float  # from the rear axle to the bumper
     wheel: float  # its radius
     clearance: float
-    bonnet: float  # how high the nose is
-    belt: float  # how high the windows begin
-    cowl: float  # from the front axle back to the foot of the windscreen
-    screen: float  # how far the windscreen leans
+    bonnet: float  # the height of the nose
+    belt: float  # the height where the windows begin
+    cowl: float  # from the front axle to the base of the windscreen
+    screen: float  # the horizontal length of the windscreen
     roof: float  # its height
-    drop: float  # how much lower the roof is at its end
-    glass: float  # how far the rear window leans
+    drop: float  # how much lower the roof is at the rear
+    glass: float  # the horizontal length of the rear window
     deck: float  # the boot lid or the bed behind the rear window
     deck_height: float
-    glazed: float = 0.96  # where the row of windows ends, as a share of the cabin
-    pillars: tuple[float, ...] = ()  # as shares of the row of windows
-    doors: int = 2  # hinged ones, on the side that is seen
-    rails: float = 0.0  # the chance of rails on the roof
-    cladding: float = 0.0  # the chance of dark plastic along the sill
-    spare: float = 0.0  # the chance of a spare wheel at the back
+    glazed: float = 0.96  # the end of the side windows, as a share of the cabin
+    pillars: tuple[float, ...] = ()  # as shares of the side windows
+    doors: int = 2  # hinged doors on the visible side
+    rails: float = 0.0  # the probability of roof rails
+    cladding: float = 0.0  # the probability of dark plastic along the sill
+    spare: float = 0.0  # the probability of a spare wheel at the rear
 
     @property
     def length(self) -> float:
@@ -85,7 +85,7 @@ BODIES: tuple[Body, ...] = (
 
 
 def vary_body(body: Body, random: Generator) -> Body:
-    """Another model of the same type: every measure a little different, lengths more than heights."""
+    """A different model of the same body type: every measure varies a little, lengths more than heights."""
     changed: dict[str, Any] = {}
     for name in [field.name for field in fields(body)[1:] if field.default is MISSING]:
         spread = 0.045 if name in _LENGTHS else 0.02
@@ -94,10 +94,10 @@ def vary_body(body: Body, random: Generator) -> Body:
 
 
 def park_car(body: Body, image: Image, random: Generator) -> Pose:
-    """Somewhere in the image, wholly inside it."""
+    """A random position completely inside the image."""
     height, width = image.shape[:2]
     scale = width * random.uniform(0.72, 0.90) / body.length
-    # Beyond the bumpers a spare wheel and the lean of the car need some room of their own.
+    # A spare wheel and the tilt of the car need some room beyond the bumpers.
     room = float(np.clip(0.5 * (width - body.length * scale) - 0.05 * width, 0, 0.06 * width))
     middle = 0.5 * width + random.uniform(-room, room)
     ground = random.uniform(max(0.74 * height, body.roof * scale + 0.07 * height), 0.84 * height)
@@ -105,7 +105,7 @@ def park_car(body: Body, image: Image, random: Generator) -> Pose:
 
 
 def place_car(body: Body, scale: float, middle: float, ground: float, random: Generator, lean: float = 4.0) -> Pose:
-    """Here, facing either way and leaning a little, by up to so many degrees."""
+    """A position, facing left or right, tilted by up to `lean` degrees."""
     angle = np.deg2rad(random.uniform(-lean, lean))
     mirror = -1.0 if random.random() < 0.5 else 1.0
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
@@ -114,11 +114,11 @@ def place_car(body: Body, scale: float, middle: float, ground: float, random: Ge
     return Pose(scale, np.column_stack([turn, shift]), ground)
 
 
-# ---------------------------------------------------------------- its shape
+# ---------------------------------------------------------------- shape
 
 
 def _rounded(corners: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
-    """The closed shape through these corners (x, y, rounding), each corner cut by a curve."""
+    """The polygon through these corners (x, y, rounding), with rounded corners."""
     places = np.array(corners, np.float64)
     corner, rounding = places[:, :2], places[:, 2]
     ends = []
@@ -136,7 +136,7 @@ def _rectangle(left: float, right: float, low: float, high: float, rounding: flo
 
 
 def _outline(body: Body) -> NDArray[np.float64]:
-    """The side view's silhouette, without the wheels."""
+    """The silhouette in side view, without the wheels."""
     cowl, end = body.front + body.cowl, body.length
     foot = end - body.deck
     roof_from, roof_to = cowl + body.screen, foot - body.glass
@@ -158,7 +158,7 @@ def _outline(body: Body) -> NDArray[np.float64]:
 
 
 def _window_row(body: Body) -> tuple[NDArray[np.float64], float, float]:
-    """All side windows as one shape, and where they begin and end at the belt."""
+    """The side windows as one polygon, and where they begin and end at the belt line."""
     low, high = body.belt + 0.05, body.roof - 0.11
     lean = body.screen / (body.roof - body.belt)
     back = body.glass / (body.roof - body.deck_height)
@@ -169,11 +169,11 @@ def _window_row(body: Body) -> tuple[NDArray[np.float64], float, float]:
     return _rounded([(begin, low, 0.04), (top_begin, high, 0.1), (top_end, high, 0.1), (end, low, 0.06)]), begin, end
 
 
-# ---------------------------------------------------------------- its paint
+# ---------------------------------------------------------------- drawing
 
 
 def any_paint(random: Generator) -> Colour:
-    """White, silver, grey and black as often as on roads, and every other colour."""
+    """A random colour of a car: often white, silver, grey or black."""
     if random.random() < 0.4:
         grey = random.choice([235, 190, 120, 70, 38]) * random.uniform(0.9, 1.05)
         red, green, blue = (float(grey * random.uniform(0.96, 1.04)) for _ in range(3))
@@ -182,7 +182,7 @@ def any_paint(random: Generator) -> Colour:
 
 
 def draw_body(brush: Brush, body: Body, random: Generator) -> Mask:
-    """The car with its shadow; returns what it takes up."""
+    """Draw the car with its shadow. Returns its mask."""
     paint = any_paint(random)
     whole, shell = brush.blank(), brush.blank()
     for mask in (whole, shell):
@@ -216,7 +216,7 @@ def _draw_shadow(brush: Brush, body: Body) -> None:
 
 
 def _draw_sides(brush: Brush, shell: Brush, body: Body, paint: Colour, clad: bool) -> None:
-    """What runs along the car: the sill, and the shoulder that catches the light."""
+    """The sill, and the highlight along the shoulder line."""
     dark = _PLASTIC if clad else relight(paint, 0.5)
     sill = brush.blank()
     sill.area(_rectangle(-0.1, body.length + 0.1, 0, body.clearance + (0.22 if clad else 0.09)), 255)
@@ -244,7 +244,7 @@ def _draw_windows(brush: Brush, body: Body, paint: Colour, random: Generator) ->
 
 
 def _draw_doors(brush: Brush, body: Body, paint: Colour) -> None:
-    """Doors with their handles, and where a bed or a sliding door has its own panel."""
+    """Doors with handles, and the panels of a bed or a sliding door."""
     _, begin, end = _window_row(body)
     seam, low, high = relight(paint, 0.62), body.clearance + 0.08, body.belt + 0.02
     edges = [begin, *(begin + share * (end - begin) for share in body.pillars), end][: body.doors + 1]
@@ -268,7 +268,7 @@ def _draw_doors(brush: Brush, body: Body, paint: Colour) -> None:
 
 
 def _draw_lights(brush: Brush, body: Body, random: Generator) -> None:
-    """Lamps, and the dark edge of the bumpers."""
+    """Lamps, and the dark edges of the bumpers."""
     high, end = body.bonnet - 0.08, body.length - 0.02
     brush.area([(0.02, high - 0.14), (0.05, high), (0.36, high - 0.01), (0.26, high - 0.15)], (242, 240, 222))
     tail = body.deck_height - 0.08
@@ -279,7 +279,7 @@ def _draw_lights(brush: Brush, body: Body, random: Generator) -> None:
 
 
 def _draw_extras(brush: Brush, whole: Brush, body: Body, random: Generator) -> None:
-    """What only some cars have: rails, a spare wheel, an aerial, a stripe."""
+    """Optional parts: roof rails, a spare wheel, an aerial, a stripe."""
     roof, roof_from = body.roof, body.front + body.cowl + body.screen + 0.15
     roof_to = body.length - body.deck - body.glass - 0.1
     if random.random() < body.rails:

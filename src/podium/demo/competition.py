@@ -1,16 +1,16 @@
-"""The sample competition: cars of eight body types, drawn, in the layout of sf-dl-car-classification.
+"""The demo competition: drawn cars of eight body types, in the layout of sf-dl-car-classification.
 
-Two scenes: portraits, in which the car fills its image, and streets, in which it is small and has to be found first.
+There are two scenes: portraits, in which the car fills the image, and streets, in which it is small.
 
 train.csv                      Id,Category
-train/<Category>/<Id>          the images to train on
-test_upload/<Id>               the images to predict
+train/<Category>/<Id>          the training images
+test_upload/<Id>               the test images
 sample-submission.csv          Id,Category, all 0
 classes.csv                    Category,Name
-hidden-answers.csv             Id,Category of the test: what a leaderboard would know
-annotations-bbox.csv           the box of every car, in the form of Open Images
-class-descriptions-boxable.csv the names of the boxes' labels, without a header, as Open Images has it
-sample.json                    which sample this is; only a whole one has it
+hidden-answers.csv             Id,Category of the test images, as the leaderboard knows them
+annotations-bbox.csv           the box of every car, in the format of Open Images
+class-descriptions-boxable.csv the names of the labels, without a header, as in Open Images
+sample.json                    the options of the competition; written last
 """
 
 import csv
@@ -42,7 +42,7 @@ _DRAW: Mapping[Scene, Callable[[int, Generator, tuple[int, int] | None], Drawing
 }
 
 _DRAWING_VERSION = 1
-"""Raise it when the same seed draws other images than before."""
+"""Increase it when the same seed draws other images than before."""
 _BOX_COLUMNS = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
     "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
@@ -51,7 +51,7 @@ _BOX_COLUMNS = (
 
 @dataclass(frozen=True)
 class SampleCompetition:
-    """What was written."""
+    """The competition that was drawn."""
 
     folder: Path
     train: int
@@ -61,7 +61,7 @@ class SampleCompetition:
 
 @dataclass(frozen=True)
 class _Stamp:
-    """What decides every byte of a sample."""
+    """The options that determine every byte of a competition."""
 
     drawing: int
     seed: int
@@ -72,7 +72,7 @@ class _Stamp:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What sample.json says; what is as it was in the first samples is left out, so those still count."""
+        """The content of sample.json, without options that have their default."""
         size = {} if self.size is None else {"size": "x".join(map(str, self.size))}
         scene = {} if self.scene == "portrait" else {"scene": self.scene}
         return {"drawing": self.drawing, "seed": self.seed, "train": self.train, "test": self.test} | size | scene
@@ -82,7 +82,7 @@ class _Stamp:
 class _Row:
     id: str
     category: int
-    index: int  # the image's random numbers come from the seed and this
+    index: int  # the seed of the image, with that of the competition
 
 
 def draw_competition(
@@ -94,13 +94,13 @@ def draw_competition(
     size: tuple[int, int] | None = None,
     scene: Scene = "portrait",
 ) -> SampleCompetition:
-    """Draw the competition into a folder that is not there yet or is empty; the same sample already there is kept.
+    """Draw the competition into a new or empty folder, unless the folder already contains the same one.
 
-    Without a size (width, height) each image is a little different: portraits are small, streets about 320×240.
+    `size` is (width, height). By default sizes vary: portraits are about 144×108, streets about 320×240.
     """
     stamp = _Stamp(_DRAWING_VERSION, seed, train, test, size, scene)
     sample = SampleCompetition(folder, train, test, CLASSES)
-    if _is_there(folder, stamp):
+    if _exists(folder, stamp):
         return sample
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder.parent) as temporary:
@@ -108,22 +108,20 @@ def draw_competition(
         content.mkdir()
         _write(content, *_make_rows(stamp), stamp)
         if folder.is_dir():
-            folder.rmdir()  # empty, or _is_there had raised; Windows does not rename onto a folder
+            folder.rmdir()  # it is empty here; on Windows, it cannot be replaced
         content.rename(folder)
     return sample
 
 
-def _is_there(folder: Path, stamp: _Stamp) -> bool:
-    """Whether this very sample lies there; anything else that does is not ours to overwrite."""
+def _exists(folder: Path, stamp: _Stamp) -> bool:
+    """Whether the folder contains this competition. An error if it contains anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     found = _read_stamp(folder / "sample.json")
     if found == stamp.facts:
         return True
-    what = "is not an empty folder" if found is None else f"holds another sample ({_told(found)})"
-    raise DataError(
-        f"{folder} {what}; this sample ({_told(stamp.facts)}) needs a new or empty folder: name another, or remove it"
-    )
+    what = "is not an empty folder" if found is None else f"contains another sample ({_format(found)})"
+    raise DataError(f"{folder} {what}; expected a new or empty folder for this sample ({_format(stamp.facts)})")
 
 
 def _read_stamp(path: Path) -> dict[str, Any] | None:
@@ -134,24 +132,24 @@ def _read_stamp(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _told(stamp: dict[str, Any]) -> str:
+def _format(stamp: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in stamp.items())
 
 
 def _make_rows(stamp: _Stamp) -> tuple[list[_Row], list[_Row]]:
-    """The rows to train on and those to predict, shuffled; an id is a random number, so it tells nothing."""
+    """The training and the test rows, shuffled. Ids are random numbers, so that they reveal nothing."""
     random = np.random.default_rng((stamp.seed, 0))
     numbers = 100_000 + random.permutation(900_000)[: stamp.train + stamp.test]
     categories = np.concatenate([_shuffled_categories(count, random) for count in (stamp.train, stamp.test)])
     rows = [
-        _Row(f"{number}.jpg", int(category), index + 1)  # 0 are the rows' own random numbers
+        _Row(f"{number}.jpg", int(category), index + 1)  # 0 is the seed of the rows
         for index, (number, category) in enumerate(zip(numbers, categories, strict=True))
     ]
     return rows[: stamp.train], rows[stamp.train :]
 
 
 def _shuffled_categories(count: int, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Most of the rows evenly, the rest as chance has it: real classes are never of quite the same size."""
+    """Most of the rows evenly, the rest at random: real classes do not have exactly the same size."""
     even = np.arange(round(0.85 * count)) % len(CLASSES)
     return random.permutation(np.concatenate([even, random.integers(len(CLASSES), size=count - len(even))]))
 
@@ -173,14 +171,14 @@ def _write(folder: Path, train: Sequence[_Row], test: Sequence[_Row], stamp: _St
 
 
 def _write_image(folder: Path, row: _Row, stamp: _Stamp) -> tuple[object, ...]:
-    """Draw one image and save it; returns its line of the table of boxes."""
+    """Draw and save an image. Returns its row of the table of boxes."""
     random = np.random.default_rng((stamp.seed, row.index))
     drawing = _DRAW[stamp.scene](row.category, random, stamp.size)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(80, 96))]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawing.image, cv2.COLOR_RGB2BGR), quality)
     (folder / row.id).write_bytes(encoded.tobytes())
     places = (f"{share:.6f}" for share in drawing.box)
-    # IsDepiction stays 0: readers of Open Images skip drawings of cars, and in this world these are the cars.
+    # IsDepiction is 0, since readers of Open Images skip drawings.
     return (Path(row.id).stem, "drawn", CAR_LABEL, 1, *places, int(drawing.covered), 0, 0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""What stands in front of a car: never so much that the type could not be told."""
+"""Objects in front of a car: small enough for the body type to be recognisable."""
 
 import cv2
 from numpy.random import Generator
@@ -38,7 +38,7 @@ def cover_railing(brush: Brush, box: Box, random: Generator) -> None:
 
 
 def cover_neighbour(brush: Brush, box: Box, random: Generator) -> None:
-    """The end of another car, of any type, parked a little nearer to the camera."""
+    """The end of another car of any body type, parked closer to the camera."""
     left, top, across, down = box
     other = vary_body(BODIES[int(random.integers(len(BODIES)))], random)
     scale = brush.pose.scale * random.uniform(1.0, 1.12)

@@ -1,6 +1,6 @@
-"""What stands behind a street: houses, shops, gardens, walls with posters, and what rises in the distance.
+"""The background of a street: houses, shops, gardens, walls with posters, and distant buildings.
 
-A row of it begins at a spot, and each piece is told how many metres it is wide.
+Pieces are drawn from a spot to the right, each with a given width in metres.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _Piece = Callable[[Spot, float, Generator], None]
 
 
 def draw_row(view: View, row: float, random: Generator) -> None:
-    """Pieces side by side from one side of the image to the other."""
+    """Draw pieces across the whole width of the image."""
     kinds, widths = _ROWS[int(random.integers(len(_ROWS)))]
     width = view.image.shape[1]
     column = -random.uniform(0, 0.2) * width
@@ -29,7 +29,7 @@ def draw_row(view: View, row: float, random: Generator) -> None:
 
 
 def draw_distance(image: Image, horizon: int, random: Generator) -> Colour:
-    """Roofs, towers and trees at the end of the town, in haze, whose colour it returns."""
+    """Draw distant roofs, towers and trees. Returns the colour of the haze."""
     width = image.shape[1]
     haze = pick_colour(random, (95, 125), (10, 60), (130, 215))
     for depth in (0.85, 1.0):
@@ -45,7 +45,7 @@ def draw_distance(image: Image, horizon: int, random: Generator) -> Colour:
 
 
 def draw_clouds(image: Image, horizon: int, random: Generator) -> None:
-    """Some heaps of white in the sky, flat below."""
+    """Draw some clouds, flat at the bottom."""
     width, white = image.shape[1], relight((255, 255, 255), random.uniform(0.85, 1.0))
     for _ in range(int(random.integers(0, 5))):
         x, low, radius = (
@@ -64,7 +64,7 @@ def draw_clouds(image: Image, horizon: int, random: Generator) -> None:
 
 
 def _house(spot: Spot, across: float, random: Generator) -> None:
-    """One to four floors under a roof, with a shop or a door on the lowest."""
+    """One to four floors with a roof, and a shop or a door on the ground floor."""
     floors, storey = int(random.choice([1, 2, 2, 3, 4])), random.uniform(2.7, 3.2)
     wall = pick_colour(random, (3, 30), (10, 130), (95, 240))
     if random.random() < 0.25:
@@ -96,7 +96,7 @@ def _roof(spot: Spot, across: float, eaves: float, random: Generator) -> None:
 
 
 def _windows(spot: Spot, across: float, floors: tuple[float, int], wall: Colour, random: Generator) -> None:
-    """The same windows on every floor above the lowest."""
+    """The same windows on every floor except the ground floor."""
     storey, count = floors
     pitch, wide, high = random.uniform(1.9, 3.2), random.uniform(0.8, 1.3), random.uniform(1.1, 1.7)
     frame = _WHITE if random.random() < 0.6 else relight(wall, 0.5)
@@ -121,7 +121,7 @@ def _window(spot: Spot, sides: tuple[float, float, float, float], frame: Colour,
 
 
 def _entrance(spot: Spot, across: float, storey: float, random: Generator) -> None:
-    """A door and windows beside it."""
+    """A door and windows next to it."""
     wood = pick_colour(random, (0, 180), (60, 220), (60, 190))
     x = across * random.uniform(0.1, 0.7)
     spot.block(x - 0.12, x + 1.12, 0, 2.25, _WHITE)
@@ -133,7 +133,7 @@ def _entrance(spot: Spot, across: float, storey: float, random: Generator) -> No
 
 
 def _shop(spot: Spot, across: float, storey: float, random: Generator) -> None:
-    """A window full of goods, a sign over it, and often an awning."""
+    """A shop window with goods, a sign, and often an awning."""
     paint = pick_colour(random, (0, 180), (80, 230), (70, 220))
     spot.block(0.2, across - 0.2, 0, storey - 0.1, relight(paint, 0.6))
     spot.front(0.5, across - 1.7, 0.5, storey - 0.7, (95, 110, 120), random)
@@ -179,7 +179,7 @@ def _garden(spot: Spot, across: float, random: Generator) -> None:
 
 
 def _wall(spot: Spot, across: float, random: Generator) -> None:
-    """A long wall with posters and scribbles."""
+    """A long wall with posters and graffiti."""
     plaster = pick_colour(random, (0, 180), (5, 70), (100, 225))
     high = random.uniform(2.2, 4.0)
     spot.front(0, across, 0, high, plaster, random)
@@ -209,7 +209,7 @@ def _hall(spot: Spot, across: float, random: Generator) -> None:
 
 
 def draw_poster(spot: Spot, sides: tuple[float, float, float, float], random: Generator) -> None:
-    """A billboard's image: any shapes in any colours."""
+    """Random shapes in random colours."""
     left, right, low, high = sides
     spot.block(left - 0.1, right + 0.1, low - 0.1, high + 0.1, (70, 70, 74))
     spot.front(left, right, low, high, pick_colour(random, (0, 180), (10, 220), (110, 245)), random)

@@ -1,6 +1,6 @@
-"""A small car in a busy street or car park: where everything lies, and what is drawn after what.
+"""A small car in a busy street or car park: the layout, and the order of drawing.
 
-All of it is measured in metres, and one row of the image decides how large a metre is: see View.
+Everything is measured in metres; the row of the image determines the size of a metre, see View.
 """
 
 from collections.abc import Sequence
@@ -31,23 +31,23 @@ from podium.demo.view import View
 
 _USUAL_LENGTH = 4.6
 _ROOM, _HEADROOM = 3.0, 2.7
-"""Metres kept free to either side of a car's middle and above the road: enough for each type, so that none shows."""
+"""Metres kept free to either side of the car and above the road: the same for each body type."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The rows of a street, from far to near, and where in it the car stands."""
+    """The rows of a street, from far to near, and the position of the car."""
 
     view: View
     houses: float
     kerb: float
     wheels: float
-    edge: float  # where the near pavement begins; often below the image
-    middle: float  # the car's column
+    edge: float  # the start of the near pavement; often below the image
+    middle: float  # the column of the car
 
     @property
     def behind(self) -> float:
-        """Where the car's far side is: between here and its wheels there is no room for anything else."""
+        """The row of the far side of the car: nothing else is placed between it and the wheels."""
         return self.view.beyond(self.wheels, 2.0)
 
 
@@ -59,9 +59,9 @@ class _Placed:
 
 
 def draw_street(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
-    """One image with a car of the body type BODIES[kind]; nothing but the car depends on the type.
+    """An image with a car of the body type BODIES[kind]. Nothing but the car depends on the type.
 
-    Without a size (width, height) each image has one of its own, about 320×240.
+    `size` is (width, height); by default it varies around 320×240.
     """
     width, height = size or (int(random.integers(296, 345)), int(random.integers(222, 259)))
     image = make_canvas(width, height)
@@ -72,11 +72,11 @@ def draw_street(kind: int, random: Generator, size: tuple[int, int] | None = Non
     _draw_things(plan, [each for each in placed if each.row <= plan.wheels], random)
     box, covered = _draw_car(plan, kind, random)
     _draw_things(plan, [each for each in placed if each.row > plan.wheels], random)
-    return photograph(image, box, covered, random, shadow=0.0)  # a street has its own
+    return photograph(image, box, covered, random, shadow=0.0)  # a street has its own shadows
 
 
 def _plan_street(image: Image, random: Generator) -> _Plan:
-    """The camera first, then everything so many metres from it."""
+    """The camera first, then everything relative to it."""
     height, width = image.shape[:2]
     horizon, scale = random.uniform(0.26, 0.44) * height, random.uniform(0.215, 0.31) * width / _USUAL_LENGTH
     wheels = random.uniform(max(0.56 * height, horizon + 1.5 * scale), 0.9 * height)
@@ -88,11 +88,11 @@ def _plan_street(image: Image, random: Generator) -> _Plan:
     return _Plan(view, houses, kerb, wheels, edge, middle)
 
 
-# ---------------------------------------------------------------- behind and below
+# ---------------------------------------------------------------- background and ground
 
 
 def _draw_background(plan: _Plan, random: Generator) -> None:
-    """Sky, the end of the town, and the row of houses that the street runs along."""
+    """The sky, distant buildings, and the houses along the street."""
     image, horizon = plan.view.image, int(plan.view.horizon)
     sky = pick_colour(random, (95, 118), (0, 130), (170, 250))
     top, bottom = relight(sky, random.uniform(0.8, 1.0)), relight(sky, random.uniform(1.0, 1.25))
@@ -109,7 +109,7 @@ def _draw_background(plan: _Plan, random: Generator) -> None:
 
 
 def _draw_ground(plan: _Plan, random: Generator) -> None:
-    """Pavements and the road between them, or a car park, with what is painted on them and lies about."""
+    """Pavements and the road between them, or a car park, with markings and litter."""
     view = plan.view
     height, width = view.image.shape[:2]
     paving, grey = pick_colour(random, (5, 30), (5, 60), (110, 205)), random.uniform(85, 150)
@@ -126,7 +126,7 @@ def _draw_ground(plan: _Plan, random: Generator) -> None:
 
 
 def _pave(view: View, far: float, near: float, paving: Colour, random: Generator) -> None:
-    """Slabs, whose joints run towards the middle of the horizon; or grass."""
+    """Slabs in perspective, or grass."""
     if random.random() < 0.2:
         paving = pick_colour(random, (34, 50), (60, 150), (80, 150))
         fill_block(view.image, (0, far, view.image.shape[1], near), *pick_shades(paving, random))
@@ -149,7 +149,7 @@ def _draw_kerb(view: View, row: float, paving: Colour) -> None:
 
 
 def _mark_road(plan: _Plan, random: Generator) -> None:
-    """A dashed line, a crossing, the bays of a car park, or nothing."""
+    """A dashed line, a crossing, parking bays, or nothing."""
     kind, paint = int(random.integers(4)), relight((226, 224, 212), random.uniform(0.8, 1.05))
     view = plan.view
     if kind == 0:

@@ -1,4 +1,4 @@
-"""What stands about in a street and is no car: painted in metres from the foot of each, which is (0, 0)."""
+"""Objects in a street other than cars. They are drawn in metres from their foot, which is (0, 0)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ _RED: Colour = (196, 34, 38)
 
 @dataclass(frozen=True)
 class Thing:
-    """How much room it takes, in metres, and how it is painted."""
+    """The size of an object in metres, and how it is drawn."""
 
     draw: Callable[[Spot, Generator], None]
-    half: float  # its width to either side
+    half: float  # half its width
     height: float
-    solid: float = 0.7  # how much of its width casts a shadow
+    solid: float = 0.7  # the share of its width that casts a shadow
 
 
 def draw_thing(spot: Spot, thing: Thing, random: Generator) -> None:
-    """The thing with its shadow, here."""
+    """Draw the object and its shadow."""
     spot.shade(thing.solid * thing.half, 0.5 * min(thing.height, 2.0))
     thing.draw(spot, random)
 
 
-# ---------------------------------------------------------------- slender ones
+# ---------------------------------------------------------------- slender objects
 
 
 def _lamp_post(spot: Spot, random: Generator) -> None:
@@ -50,7 +50,7 @@ def _lamp_post(spot: Spot, random: Generator) -> None:
 
 
 def _sign(spot: Spot, random: Generator) -> None:
-    """A road sign of any of five kinds."""
+    """A road sign of one of five kinds."""
     high = random.uniform(2.1, 2.7)
     spot.block(-0.04, 0.04, 0, high, (140, 142, 146))
     kind = int(random.integers(5))
@@ -180,7 +180,7 @@ def _planter(spot: Spot, random: Generator) -> None:
 
 
 def _cabinet(spot: Spot, random: Generator) -> None:
-    """A box of the town's: letters, power, parcels."""
+    """A letter box, a power cabinet or a parcel station."""
     tone = pick_colour(random, (0, 180), (20, 210), (80, 220))
     spot.front(-0.55, 0.55, 0, 1.35, tone, random)
     spot.block(-0.62, 0.62, 1.3, 1.42, relight(tone, 0.7))
@@ -189,14 +189,14 @@ def _cabinet(spot: Spot, random: Generator) -> None:
 
 
 def _tyres(spot: Spot, random: Generator) -> None:
-    """Round and dark as wheels are, and no car on them."""
+    """A pile of tyres, round and dark like wheels."""
     for x, y in ((-0.36, 0.32), (0.36, 0.32), (0.0, 0.86))[: int(random.integers(2, 4))]:
         spot.disc(x, y, 0.33, (30, 30, 32))
         spot.disc(x, y, 0.16, (96, 92, 88))
 
 
 def _column(spot: Spot, random: Generator) -> None:
-    """A round column with bills stuck to it."""
+    """An advertising column with posters."""
     spot.front(-0.65, 0.65, 0, 3.0, (190, 186, 170), random)
     for low in (0.5, 1.4, 2.2):
         left = random.uniform(-0.6, -0.2)
@@ -205,7 +205,7 @@ def _column(spot: Spot, random: Generator) -> None:
 
 
 def _table(spot: Spot, random: Generator) -> None:
-    """A table of a café under its parasol."""
+    """A café table with a parasol."""
     cloth = pick_colour(random, (0, 180), (90, 230), (130, 240))
     spot.block(-0.04, 0.04, 0, 2.3, (200, 196, 186))
     spot.block(-0.5, 0.5, 0.7, 0.78, _WHITE)
@@ -216,7 +216,7 @@ def _table(spot: Spot, random: Generator) -> None:
     spot.area([(-0.45, 2.05), (0.45, 2.05), (0, 2.7)], _WHITE)
 
 
-# ---------------------------------------------------------------- as large as a car, and of a car's colours
+# ---------------------------------------------------------------- as large as a car, in the colours of cars
 
 
 def _skip(spot: Spot, random: Generator) -> None:
@@ -245,7 +245,7 @@ def _stall(spot: Spot, random: Generator) -> None:
 
 
 def _shelter(spot: Spot, random: Generator) -> None:
-    """Where people wait for a bus."""
+    """A bus shelter."""
     tone, half = any_paint(random), random.uniform(1.6, 2.1)
     spot.front(-half, half, 0.25, 2.2, (150, 168, 178), random)
     draw_poster(spot, (half - 1.15, half - 0.1, 0.4, 2.0), random)
@@ -256,7 +256,7 @@ def _shelter(spot: Spot, random: Generator) -> None:
 
 
 def _board(spot: Spot, random: Generator) -> None:
-    """A billboard on its two legs."""
+    """A billboard on two legs."""
     half, low = random.uniform(1.4, 2.2), random.uniform(0.5, 1.3)
     for x in (-0.7 * half, 0.7 * half):
         spot.block(x - 0.08, x + 0.08, 0, low, _IRON)
@@ -264,7 +264,7 @@ def _board(spot: Spot, random: Generator) -> None:
 
 
 def _crates(spot: Spot, random: Generator) -> None:
-    """Boxes, piled up."""
+    """A pile of boxes."""
     for level, count in enumerate(((3, 3, 2), (4, 2, 1), (3, 2, 0))[int(random.integers(3))]):
         for index in range(count):
             tone, x = any_paint(random), (index - 0.5 * count) * 0.95
@@ -278,7 +278,7 @@ def _bushes(spot: Spot, random: Generator) -> None:
 
 
 def _barrier(spot: Spot, random: Generator) -> None:
-    """What keeps people out of a hole in the road."""
+    """A barrier around roadworks."""
     for x in (-1.1, 1.1):
         spot.block(x - 0.05, x + 0.05, 0, 1.0, (120, 120, 122))
     for low in (0.35, 0.75):
@@ -288,7 +288,7 @@ def _barrier(spot: Spot, random: Generator) -> None:
 
 
 def _tent(spot: Spot, random: Generator) -> None:
-    """Over a hole in the pavement, or for a fair."""
+    """A tent, as for roadworks or a fair."""
     paint, half = any_paint(random), random.uniform(1.3, 1.8)
     high = random.uniform(1.5, 1.8)
     spot.front(-half, half, 0, high, paint, random)

@@ -1,6 +1,6 @@
-"""How a street lies in its image: what stands lower is nearer, and larger in the same measure.
+"""The perspective of a street: what is lower in the image is nearer, and larger in proportion.
 
-Rows and columns are the canvas's; metres go to the right and up from a spot on the ground. Nothing here leans.
+Rows and columns are those of the canvas; metres go to the right and up from a spot on the ground. Nothing is tilted.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24)), np.sin(np.linspace(0,
 
 @dataclass(frozen=True)
 class Spot:
-    """A place on the ground, and a brush that paints in metres there."""
+    """A place on the ground, and a brush that draws there in metres."""
 
     image: Image
     column: float
     row: float
-    scale: float  # pixels a metre
-    flat: float  # how much of its depth one sees of what lies on the ground
-    sun: float  # how far to the right a shadow falls, in heights of what casts it
+    scale: float  # pixels per metre
+    flat: float  # the ratio of depth to width for things flat on the ground
+    sun: float  # how far to the right a shadow falls, per metre of height
 
     def place(self, x: float, y: float) -> tuple[int, int]:
         return round(self.column + x * self.scale), round(self.row - y * self.scale)
@@ -36,7 +36,7 @@ class Spot:
         cv2.rectangle(self.image, self.place(left, high), self.place(right, low), colour, -1)
 
     def front(self, left: float, right: float, low: float, high: float, colour: Colour, random: Generator) -> None:
-        """A block from one shade of the colour to another."""
+        """A block with a gradient between two shades of the colour."""
         corners = (*self.place(left, high), *self.place(right, low))
         fill_block(self.image, corners, *pick_shades(colour, random))
 
@@ -54,12 +54,12 @@ class Spot:
         cv2.circle(self.image, self.place(x, y), self.thick(radius), colour, self.thick(thick))
 
     def lie(self, x: float, half: float, colour: Colour, share: float) -> None:
-        """A round thing flat on the ground, such as a puddle or the shadow of a tree."""
+        """An ellipse on the ground, such as a puddle or the shadow of a tree."""
         radius = np.array([half, half * self.flat]) * self.scale
         tint(self.image, np.array([self.column + x * self.scale, self.row]) + _CIRCLE * radius, colour, share)
 
     def shade(self, half: float, height: float) -> None:
-        """The shadow of a thing so wide and so high."""
+        """The shadow of an object of this half width and height."""
         fall, depth = self.sun * height, max(0.12, 0.5 * half)
         corners = [(-half, -1), (half, -1), (half + fall, 1), (fall - half, 1)]
         tint(self.image, [self._on_ground(x, depth * side) for x, side in corners], (20, 22, 30), 0.35)
@@ -70,24 +70,24 @@ class Spot:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands, which decides the size of everything."""
+    """The camera, which determines the size of everything."""
 
     image: Image
-    horizon: float  # the row of what is infinitely far
+    horizon: float  # the row of the horizon
     camera: float  # its height above the ground, in metres
     middle: float  # the column that the camera looks at
     sun: float
 
     @property
     def focal(self) -> float:
-        """How many pixels a metre takes at a metre's distance."""
+        """Pixels per metre at a distance of one metre."""
         return 1.2 * self.image.shape[1]
 
     def scale(self, row: float) -> float:
         return (row - self.horizon) / self.camera
 
     def beyond(self, row: float, metres: float) -> float:
-        """The row so many metres farther from the camera; nearer if negative, at most right before the camera."""
+        """The row `metres` farther from the camera; nearer if negative."""
         distance = max(self.focal / self.scale(row) + metres, 0.8 * self.camera)
         return self.horizon + self.camera * self.focal / distance
 
@@ -105,5 +105,5 @@ class View:
             tint(self.image, points, colour, share)
 
     def reach(self, row: float) -> float:
-        """How many metres from the middle the image's sides are at this row."""
+        """The width of the image in metres at this row."""
         return self.image.shape[1] / self.scale(row)

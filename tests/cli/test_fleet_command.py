@@ -65,7 +65,7 @@ def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_en
     kernels.fail("GetAcceleratorQuotaStatistics", Fault.status(400, message="not today"), after=2, times=None)
     assert "not today" in podium_in(tmp_path, "fleet", "up", ensemble).err
     result = podium_in(tmp_path, "fleet", "down", ensemble)
-    assert "nothing more is pushed; 1 kernels are still running" in result.out
+    assert "nothing more is pushed; still running: 1" in result.out
     assert "cancel it at https://www.kaggle.com/code/ada/podium-ensemble-first-fold0, or let it finish" in result.out
     assert "stopped" in podium_in(tmp_path, "fleet", "status").out
 
@@ -74,7 +74,7 @@ def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemb
     kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
     result = podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0")
     assert result.code == 1
-    assert "2 of 2 jobs failed twice: first fold 0 (failed: Exit code 1.)" in result.err
+    assert "2 of 2 jobs failed twice: first fold 0 (Exit code 1.)" in result.err
     assert len(result.err.splitlines()) == 1
 
 

@@ -125,7 +125,7 @@ def down(ensemble: EnsembleFile, runs: Runs = Path("runs"), debug: Debug = False
     """
     console = make_console()
     for config, running in stop_fleets(ensemble, runs).items():
-        console.print(f"{config}: nothing more is pushed; {len(running)} kernels are still running")
+        console.print(f"{config}: nothing more is pushed; still running: {len(running)}")
         for job in running:
             console.print(
                 f"  {job.name}: cancel it at {job.page}, or let it finish; podium kernel pull downloads its output",

@@ -82,7 +82,7 @@ class FleetJob(BaseModel):
     def fail(self, reason: str) -> None:
         self.failures += 1
         self.state = "queued" if self.failures < MAX_FAILURES else "failed"
-        self.message = f"failed: {reason}" + ("; trying once more" if self.state == "queued" else "")
+        self.message = f"failed: {reason}; trying once more" if self.state == "queued" else reason
         self.spec = self.spec.model_copy(update={"attempt": self.spec.attempt + 1})
 
 

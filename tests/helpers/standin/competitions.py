@@ -55,7 +55,7 @@ Scorer = Callable[[bytes], Score]
 
 @dataclass(eq=False)
 class Submission:
-    """Scored when it is made; that is told after `asks_left` more asks."""
+    """Scored at once; the score is shown after `pending_requests` more requests."""
 
     ref: int
     competition: str
@@ -67,7 +67,7 @@ class Submission:
     public: float | None = None
     private: float | None = None
     error: str = ""
-    asks_left: int = 0
+    pending_requests: int = 0
     kernel: str = ""
     """Of a code submission: the version that made the file."""
 
@@ -133,8 +133,8 @@ class Competition:
         return path
 
     def best_of(self, user: str) -> float | None:
-        mine = [one for one in self.submissions if one.user == user and one.asks_left <= 0]
-        scores = [one.public for one in mine if one.public is not None]
+        own = [made for made in self.submissions if made.user == user and made.pending_requests <= 0]
+        scores = [made.public for made in own if made.public is not None]
         return (max if self.higher_is_better else min)(scores, default=None)
 
     def board(self, user: str) -> list[tuple[str, float]]:
@@ -225,7 +225,7 @@ class Competitions:
         competition = self._open(request.competition_name)
         kernel = self._service.kernels.get((request.kernel_owner, request.kernel_slug))
         number = request.kernel_version or (kernel.newest.number if kernel else 0)
-        version = next((one for one in kernel.versions if one.number == number), None) if kernel else None
+        version = next((version for version in kernel.versions if version.number == number), None) if kernel else None
         if version is None:
             raise Refusal(404, "The notebook version was not found")
         if version.state != "complete":
@@ -252,14 +252,16 @@ class Competitions:
         )
 
     def _today(self, competition: Competition) -> int:
-        """Since midnight in UTC; one that could not be scored does not count."""
-        mine, today = self._service.user, self._service.now().date()
-        return sum(one.user == mine and one.date.date() == today and not one.error for one in competition.submissions)
+        """Since midnight in UTC; submissions that could not be scored do not count."""
+        user, today = self._service.user, self._service.now().date()
+        return sum(
+            made.user == user and made.date.date() == today and not made.error for made in competition.submissions
+        )
 
     def add(self, competition: Competition, name: str, content: bytes, description: str) -> Submission:
         service = self._service
         made = Submission(service.new_id(), competition.slug, service.user, name, content, service.now(), description)
-        made.asks_left = competition.pending
+        made.pending_requests = competition.pending
         try:
             score = competition.score(content)
             made.public, made.private = score if isinstance(score, tuple) else (score, score)
@@ -271,46 +273,46 @@ class Competitions:
     def list_submissions(self, request: ApiListSubmissionsRequest) -> ApiListSubmissionsResponse:
         """Newest first."""
         competition = self._open(request.competition_name)
-        found = [one for one in reversed(competition.submissions) if one.user == self._service.user]
+        found = [made for made in reversed(competition.submissions) if made.user == self._service.user]
         answer = ApiListSubmissionsResponse()
         shown, token = self._service.page(found, request, f"submissions {competition.slug}")
-        answer.submissions = [self._told(one) for one in shown]
+        answer.submissions = [self._shown(submission) for submission in shown]
         answer.next_page_token = token or ""
         return answer
 
     def get_submission(self, request: ApiGetSubmissionRequest) -> ApiSubmission:
-        every = [one for competition in self._service.competitions.values() for one in competition.submissions]
-        found = next((one for one in every if one.ref == request.ref), None)
+        every = [made for competition in self._service.competitions.values() for made in competition.submissions]
+        found = next((made for made in every if made.ref == request.ref), None)
         if found is None:
             raise Refusal(404, "Not found")
         if found.user != self._service.user:
             raise Refusal(403, "Permission 'submissions.get' was denied")
-        return self._told(found)
+        return self._shown(found)
 
-    def _told(self, one: Submission) -> ApiSubmission:
-        """As it looks at this ask."""
-        is_pending, one.asks_left = one.asks_left > 0, one.asks_left - 1
+    def _shown(self, submission: Submission) -> ApiSubmission:
+        """The submission as this request sees it."""
+        is_pending, submission.pending_requests = submission.pending_requests > 0, submission.pending_requests - 1
         answer = ApiSubmission()
-        answer.ref, answer.file_name, answer.total_bytes = one.ref, one.file_name, len(one.content)
-        answer.date, answer.description = one.date, one.description
-        answer.submitted_by = answer.team_name = answer.submitted_by_ref = one.user
-        answer.url = f"https://www.kaggle.com/submissions/{one.ref}/{one.ref}.raw"
-        answer.status = _STATUS["pending" if is_pending else one.outcome]
+        answer.ref, answer.file_name, answer.total_bytes = submission.ref, submission.file_name, len(submission.content)
+        answer.date, answer.description = submission.date, submission.description
+        answer.submitted_by = answer.team_name = answer.submitted_by_ref = submission.user
+        answer.url = f"https://www.kaggle.com/submissions/{submission.ref}/{submission.ref}.raw"
+        answer.status = _STATUS["pending" if is_pending else submission.outcome]
         if is_pending:
             return answer
-        if one.error:
-            answer.error_description = one.error
-        elif one.public is not None:
-            answer.public_score = f"{one.public:.5f}"
-            shows = self._service.competitions[one.competition].shows_private
-            answer.private_score = f"{one.private:.5f}" if shows and one.private is not None else ""
+        if submission.error:
+            answer.error_description = submission.error
+        elif submission.public is not None:
+            answer.public_score = f"{submission.public:.5f}"
+            shows = self._service.competitions[submission.competition].shows_private
+            answer.private_score = f"{submission.private:.5f}" if shows and submission.private is not None else ""
         return answer
 
     def get_submission_limits(self, request: ApiGetSubmissionLimitsRequest) -> ApiSubmissionLimits:
         competition = self._open(request.competition_name)
         answer = ApiSubmissionLimits()
         answer.num_today = self._today(competition)
-        answer.num_total = sum(one.user == self._service.user and not one.error for one in competition.submissions)
+        answer.num_total = sum(made.user == self._service.user and not made.error for made in competition.submissions)
         answer.num_allowed_now = max(0, competition.daily - answer.num_today)
         return answer
 

@@ -1,4 +1,4 @@
-"""What can go wrong on the way: told beforehand by a test, call by call."""
+"""Failures of requests, which a test queues for the calls to come."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ CUTS = ("reset_midway", "stall_midway", "truncated")
 
 @dataclass(frozen=True)
 class Fault:
-    """One failure. With `after_effect` the work is done all the same, and only the answer is lost.
+    """A failure. With `after_effect` the request has its effect, and only the response is lost.
 
-    Without it a call that changes something changes nothing; one that only asks may be answered up to its half.
+    Without it, a call that changes something changes nothing; of one that only reads, half the response may be sent.
     """
 
     kind: Kind
@@ -30,8 +30,8 @@ class Fault:
         cls, code: int, *, message: str = "", retry_after: int | str | None = None, after_effect: bool = False
     ) -> Self:
         """An HTTP error with Kaggle's JSON in it. `retry_after` is seconds, or an HTTP date as text."""
-        told = message or f"{HTTPStatus(code).phrase} (a fault of the stand-in)"
-        return cls("status", code, told, None if retry_after is None else str(retry_after), after_effect=after_effect)
+        text = message or f"{HTTPStatus(code).phrase} (a fault of the stand-in)"
+        return cls("status", code, text, None if retry_after is None else str(retry_after), after_effect=after_effect)
 
     @classmethod
     def reset_before(cls, *, after_effect: bool = False) -> Self:
@@ -40,7 +40,7 @@ class Fault:
 
     @classmethod
     def reset_midway(cls, *, after_effect: bool = False) -> Self:
-        """The connection is reset after half of the body: of an upload the one sent, else the one answered."""
+        """The connection is reset after half of the response."""
         return cls("reset_midway", after_effect=after_effect)
 
     @classmethod
@@ -66,7 +66,7 @@ class Fault:
         content_type: str = "application/json; charset=utf-8",
         after_effect: bool = False,
     ) -> Self:
-        """A whole answer with status 200 and another body than expected."""
+        """A complete response with status 200 and an unexpected body."""
         return cls("malformed", body=body, content_type=content_type, after_effect=after_effect)
 
 

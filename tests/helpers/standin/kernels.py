@@ -162,7 +162,7 @@ class Kernels:
         return answer
 
     def _named(self, request: ApiSaveKernelRequest) -> tuple[str, str, str]:
-        """Owner, slug and title: a title makes the slug, whatever the request's own slug says."""
+        """Owner, slug and title; the slug follows from the title."""
         owner, _, slug = (request.slug or "").partition("/")
         title = request.new_title or slug
         slug = slug_of(title)
@@ -171,7 +171,7 @@ class Kernels:
         return owner, slug, title
 
     def _problem_of(self, request: ApiSaveKernelRequest, title: str) -> str:
-        """What the answer's error says, with status 200, where nothing is saved."""
+        """The error of a response with status 200, when nothing is saved."""
         if not request.text:
             return "Kernel source is empty."
         if len(request.text.encode()) > _LARGEST_SOURCE:
@@ -288,12 +288,12 @@ class Kernels:
         return answer
 
     def _metadata(self, kernel: Kernel, version: Version) -> ApiKernelMetadata:
-        asked, content = version.request, ApiKernelMetadata()
+        pushed, content = version.request, ApiKernelMetadata()
         content.id, content.ref, content.title = kernel.id, kernel.name, kernel.title
         content.author, content.slug = kernel.owner, kernel.slug
-        content.language, content.kernel_type = asked.language, asked.kernel_type
+        content.language, content.kernel_type = pushed.language, pushed.kernel_type
         content.is_private, content.enable_gpu = kernel.is_private, version.is_gpu
-        content.enable_internet, content.machine_shape = asked.enable_internet, asked.machine_shape
+        content.enable_internet, content.machine_shape = pushed.enable_internet, pushed.machine_shape
         content.dataset_data_sources = [name for kind, name in version.sources if kind == "dataset"]
         content.kernel_data_sources = [name for kind, name in version.sources if kind == "kernel"]
         content.competition_data_sources = [name for kind, name in version.sources if kind == "competition"]
@@ -325,16 +325,16 @@ class Kernels:
         return Reply(200, headers, stream=self._events(version), ready=len(version.lines))
 
     def _events(self, version: Version) -> Iterator[bytes]:
-        told = 0
+        sent = 0
         while not self._service.stopping:
             with self._service.changed:
-                lines, is_over = version.lines[told:], version.is_over
+                lines, is_over = version.lines[sent:], version.is_over
                 if not lines and not is_over:
                     self._service.changed.wait()
                     continue
             for line in lines:
                 yield event(line)
-            told += len(lines)
+            sent += len(lines)
             if is_over:
                 yield b"data: END_OF_LOG\n\n"
                 return

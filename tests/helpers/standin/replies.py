@@ -73,7 +73,7 @@ def redirect_reply(url: str) -> Reply:
 
 
 def printed(answer: KaggleObject) -> dict[str, Any]:
-    """By kagglesdk's own types, but for durations: its printer forgets the days of one, the service does not."""
+    """The answer as JSON. kagglesdk loses the days of durations, Kaggle's service does not."""
     content: dict[str, Any] = answer.to_dict()
     for item in answer._fields:
         value = getattr(answer, item.private_field_name)
@@ -96,8 +96,8 @@ def parsed(request_type: type[KaggleObject], body: bytes) -> KaggleObject:
     return request_type.from_dict(content)
 
 
-def file_reply(content: bytes | Path, etag: str, modified: str, asked: Mapping[str, str]) -> Reply:
-    """The file, or the range of it that was asked for."""
+def file_reply(content: bytes | Path, etag: str, modified: str, headers_of_request: Mapping[str, str]) -> Reply:
+    """The file, or the requested range of it."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     headers = {
         "Content-Type": "application/octet-stream",
@@ -105,10 +105,10 @@ def file_reply(content: bytes | Path, etag: str, modified: str, asked: Mapping[s
         "ETag": etag,
         "Last-Modified": modified,
     }
-    wanted = asked.get("Range")
-    if wanted is None or asked.get("If-Range", etag) not in (etag, modified):
+    range_ = headers_of_request.get("Range")
+    if range_ is None or headers_of_request.get("If-Range", etag) not in (etag, modified):
         return Reply(200, headers, content, 0, size)
-    found = _range(wanted, size)
+    found = _range(range_, size)
     if found is None:
         return Reply(416, headers | {"Content-Range": f"bytes */{size}"})
     start, stop = found

@@ -50,8 +50,8 @@ def main() -> None:
     if not (arguments.data / _ANSWERS).is_file():
         parser.error(f"{arguments.data} has no {_ANSWERS}; give the folder that podium demo drew")
     ended = threading.Event()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, lambda *_: ended.set())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     with StandIn(port=arguments.port) as standin:
         fill(standin, arguments.data)
         standin.runner = run_pushed if arguments.runner else run_nothing

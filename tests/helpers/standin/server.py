@@ -1,4 +1,4 @@
-"""HTTP on a free port of this machine: reads requests, lets the stand-in answer them, and fails as it was told to."""
+"""The HTTP server: reads requests, lets the stand-in answer them, and fails where a fault is queued."""
 
 import contextlib
 import select
@@ -85,7 +85,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that hangs up is none."""
+        """A client that disconnects is no error."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             self.service.crashes.append(traceback.format_exc())
 
@@ -142,7 +142,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _fail(self, route: Route, fault: Fault, refused: Reply | None) -> None:
         reply = refused or _CUT_SHORT
-        if not refused and (fault.after_effect or (fault.kind in CUTS and route.is_safe)):
+        # Status 200 means that an upload arrived, whatever the body.
+        is_uploaded = route.name == "upload" and fault.kind == "malformed"
+        if not refused and (fault.after_effect or is_uploaded or (fault.kind in CUTS and route.is_safe)):
             reply = self._respond(route)
         if fault.kind == "stall":
             self._hold()
@@ -201,13 +203,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_stream(self, reply: Reply, cut: str) -> None:
         assert reply.stream is not None
-        told = 0
+        sent = 0
         with contextlib.closing(reply.stream) as stream:  # type: ignore[type-var]
             if not (cut and reply.ready < 2):
                 for piece in stream:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                    told += 1
-                    if cut and told >= reply.ready // 2:
+                    sent += 1
+                    if cut and sent >= reply.ready // 2:
                         break
         if not cut:
             self.wfile.write(b"0\r\n\r\n")

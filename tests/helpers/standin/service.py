@@ -1,4 +1,4 @@
-"""The stand-in for Kaggle's service: what it knows, and what a test tells it.
+"""The stand-in for Kaggle's service: its state, and the methods for tests.
 
     with StandIn(user="ada") as standin:
         standin.add_competition("cars", {"train.csv": b"..."}, answers={"1.jpg": "Sedan"})
@@ -6,7 +6,7 @@
         ...                                  # the real client, at standin.endpoint
         standin.finish("ada/my-kernel/1", files={"a.csv": b"..."}, log="done\n")
 
-State lies in memory. Nothing sleeps: what waits, waits for a change or for the stand-in's end.
+The state is kept in memory. Nothing sleeps: waiting ends with a change or when the stand-in stops.
 """
 
 import base64
@@ -34,7 +34,7 @@ Item = TypeVar("Item")
 
 
 class Call(NamedTuple):
-    """What was asked: the parsed request, a Transfer for a file's address, None where it was not read."""
+    """The parsed request, a Transfer for the URL of a file, or None if it was not read."""
 
     method: str
     request: Any
@@ -58,7 +58,7 @@ class StandIn:
         self.gpu_allowed = timedelta(hours=30)
         self.calls: list[Call] = []
         self.crashes: list[str] = []
-        """What went wrong in the stand-in itself, or asked for something that it does not have."""
+        """Errors of the stand-in itself, and requests for methods that it does not have."""
         self.faults = Faults()
         self.uploads: dict[str, Upload] = {}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(tzinfo=None)
@@ -126,7 +126,7 @@ class StandIn:
             "no_proxy": "127.0.0.1,localhost",
         }
 
-    # What a test tells it
+    # For tests
 
     def add_competition(
         self,
@@ -189,7 +189,7 @@ class StandIn:
         failure: str = "",
         hours: float | None = None,
     ) -> Version:
-        """End a session that no runner runs. `log` comes after the lines told before."""
+        """End a session that no runner runs; `log` is appended to its lines."""
         version = self.version(ref)
         with self.changed:
             version.lines += [LogLine("stdout", 0.0, line) for line in log.splitlines(keepends=True)]
@@ -224,7 +224,7 @@ class StandIn:
         self._links += 1
 
     def wait_until(self, holds: Callable[[], bool], seconds: float = 60) -> bool:
-        """Whether it came to hold in time; asked again at every change."""
+        """Whether the condition became true in time; checked at every change."""
         with self.changed:
             return self.changed.wait_for(holds, seconds)
 
@@ -248,7 +248,7 @@ class StandIn:
         running = [version for version in self.versions() if version.is_gpu and not version.is_over]
         return sum((seconds_since(version.started) for version in running), timedelta())
 
-    # What its own parts ask
+    # For the other parts of the stand-in
 
     def versions(self) -> list[Version]:
         """Of all kernels, in the order of their pushes."""
@@ -289,9 +289,9 @@ class StandIn:
         return self.datasets[name]
 
     def stored(self, parts: Sequence[str]) -> bytes | Path | None:
-        """What lies at a signed address."""
+        """The file at a signed URL."""
         if parts[0] == "kf":
-            version = next((one for one in self.versions() if str(one.session_id) == parts[1]), None)
+            version = next((version for version in self.versions() if str(version.session_id) == parts[1]), None)
             return version.files.get("/".join(parts[2:])) if version else None
         competition = self.competitions.get(parts[1]) if parts[0] == "data" else None
         if competition is None:
@@ -300,12 +300,12 @@ class StandIn:
         return path if path.is_file() else competition.zipped(path)
 
     def page(self, items: Sequence[Item], request: Any, name: str) -> tuple[list[Item], str | None]:
-        """The part of a list that was asked for, and the token of the next."""
+        """The requested page of a list, and the token of the next."""
         size = min(request.page_size or self.page_size, self.largest_page)
         start = 0
         if request.page_token:
-            said, _, number = base64.urlsafe_b64decode(request.page_token).decode().rpartition(":")
-            if said != name:
+            list_name, _, number = base64.urlsafe_b64decode(request.page_token).decode().rpartition(":")
+            if list_name != name:
                 raise Refusal(400, "The page token is of another list")
             start = int(number)
         more = start + size < len(items)
@@ -334,13 +334,13 @@ class StandIn:
     def route(self, method: str, address: SplitResult, headers: Mapping[str, str]) -> Rpc | FileAddress:
         return route(self, method, address, headers)
 
-    def note(self, asked: Any, is_read: bool = True) -> None:
+    def note(self, route: Any, is_read: bool = True) -> None:
         """One more call, and what is to happen at it."""
         with self.changed:
-            self.calls.append(Call(asked.name, asked.request if is_read else None))
+            self.calls.append(Call(route.name, route.request if is_read else None))
             due = []
             for action in list(self._actions):
-                if action[0] == asked.name:
+                if action[0] == route.name:
                     action[1] -= 1
                     if action[1] == 0:
                         due.append(action[2])

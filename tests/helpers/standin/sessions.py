@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 Inputs = Mapping[tuple[str, str], Path]
 """What is mounted: the kind and name of a source, and the folder with its files."""
 Ran = tuple[int, Iterable[Any]]
-"""The exit code, and the whole log: text, or anything with stream_name, time and data."""
+"""The exit code, and the lines of the log: text, or objects with stream_name, time and data."""
 Runner = Callable[[Version, Inputs, Path], Ran]
 TIMED_OUT = 124
-"""The exit code of a version that ran into its time limit. Kaggle keeps nothing of one."""
+"""The exit code of a version that reached its time limit; Kaggle keeps none of its output."""
 _TOO_LONG = "Your notebook was stopped because it exceeded the max allowed execution duration."
 
 
@@ -40,7 +40,7 @@ class Sessions:
             thread.start()
 
     def stop(self) -> None:
-        """Every session is told, and waited for."""
+        """Stop every session and wait for it."""
         for version in self._service.versions():
             version.stopped.set()
         with self._service.changed:

@@ -1,13 +1,15 @@
-"""The pages in docs/ are held to what the commands are, as the README is."""
+"""Commands, configs and links in docs/ exist, and the notebook runs."""
 
 import re
 import shlex
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from test_readme import COMMANDS, ROOT, parsed
 
-PAGES = ["docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
+PAGES = ["docs/api.md", "docs/configs.md", "docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [
     (page, line.removeprefix("$ "))
@@ -21,24 +23,24 @@ INLINE = [
     for page, text in TEXTS.items()
     for span in re.findall(r"`(podium [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 ]
-"""What a sentence names may be shortened (…) or stand for something (PID, OWNER/SLUG): its command must be there."""
+"""Commands in sentences may be shortened (…) or have placeholders (PID, OWNER/SLUG), but must exist."""
 CONFIGS = {name for text in TEXTS.values() for name in re.findall(r"configs/[\w/.-]+\.yaml", text)}
 
 
 @pytest.mark.parametrize(("page", "shown"), [one for one in SHOWN if one[1].startswith("podium ")])
-def test_a_command_that_a_page_shows_parses(page, shown):
+def test_a_shown_command_parses(page, shown):
     words = shlex.split(shown)[1:]
     parsed(COMMANDS[words[0]], words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_nothing_that_no_test_parses(page):
+def test_every_shown_command_is_podium_or_known(page):
     shown = [line for other, line in SHOWN if other == page and not line.startswith("podium ")]
     assert all(line.startswith((".venv/bin/python tests/helpers/standin/serve.py ", "export ")) for line in shown)
 
 
 @pytest.mark.parametrize(("page", "span"), INLINE)
-def test_a_command_that_a_sentence_names_is_there(page, span):
+def test_a_command_in_a_sentence_exists(page, span):
     command, words = COMMANDS, shlex.split(span)[1:]
     while words and isinstance(command, dict):
         assert words[0] in command, f"no command {words[0]}"
@@ -49,18 +51,32 @@ def test_a_command_that_a_sentence_names_is_there(page, span):
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_a_config_that_a_page_names_is_there(name):
+def test_a_named_config_exists(name):
     assert (ROOT / name).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_links_of_a_page_lead_to_files(page):
+def test_links_lead_to_files(page):
     for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
         assert link.startswith("https://") or ((ROOT / page).parent / link).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_whole_and_of_no_one_machine(page):
+def test_a_page_has_no_placeholders_and_no_paths_of_one_machine(page):
     text = TEXTS[page]
     assert not re.findall(r"@[A-Z]+@", text)
     assert not re.findall(r"(?<![\w/…])/(?:tmp|home|root|work|Users)/", text)
+
+
+def test_the_notebook_runs_to_a_valid_submission(tmp_path):
+    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    results = [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "execute_result"
+    ]
+    assert results[-2] == "[]"  # no problems
+    assert list(tmp_path.glob("submissions/tour-cars_tour__*.csv"))

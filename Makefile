@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test test-all test-kill bench check format lock clean
+.PHONY: help install demo picture test test-all test-kill bench check format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -25,6 +25,9 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write and check a submission
 	$(BIN)/podium demo
+
+picture: $(STAMP) ## draw the sheet of cars in the README, docs/cars.jpg
+	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
 
 test: $(STAMP)    ## every test but the slow ones, in under six minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not kill" -n auto --maxprocesses 4

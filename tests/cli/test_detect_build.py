@@ -59,8 +59,8 @@ class Download:
         for class_, corners, *flags in boxes:
             left, top, right, bottom = corners
             shares = [left / WIDTH, right / WIDTH, top / HEIGHT, bottom / HEIGHT]
-            told = [int(flag in flags) for flag in ("occluded", "truncated", "group", "depiction", "inside")]
-            self.boxes.append([id_, "xclick", CODES[class_], 1, *shares, *told])
+            message = [int(flag in flags) for flag in ("occluded", "truncated", "group", "depiction", "inside")]
+            self.boxes.append([id_, "xclick", CODES[class_], 1, *shares, *message])
         self.images.append([id_, "train", url, "", "", "", "Ada", "At sea, again", "", "", "", rotation])
         if is_there:
             self.image(id_).write_bytes(content or encoded(boxes[0][1] if boxes else None))
@@ -438,7 +438,7 @@ def test_unknown_class_is_reported_with_the_nearest_name(download, build):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (
             lambda one: one.boxes.append(["a", "x", "/m/019jd", 1, "?", 1, 0, 1, 0, 0, 0, 0, 0]),
@@ -464,14 +464,14 @@ def test_unknown_class_is_reported_with_the_nearest_name(download, build):
         (lambda one: one.change(source={"kind": "coco"}), "annotations/instances_"),
     ],
 )
-def test_error_is_one_line_and_keeps_the_previous_dataset(download, build, made, spoil, told):
+def test_error_is_one_line_and_keeps_the_previous_dataset(download, build, made, spoil, message):
     download.many(6)
     build()
     before = made().boxes
     spoil(download)
     code, _, err = build()
     assert (code, len(err.splitlines())) == (1, 1)
-    assert told in err
+    assert message in err
     assert made().boxes.equals(before)
     assert {path.name for path in Path("runs/boxes/boats").iterdir()} == {"index.json", "images.csv", "boxes.csv"}
 

@@ -1,4 +1,4 @@
-"""Detector files: their short forms, and every problem of one told at once."""
+"""Detector files: their short forms, and every problem of one message at once."""
 
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ def refused(load, *overrides, **changes):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
+def test_detector_file_of_the_project_is_valid_and_documented(path):
     detector = load_detector(path, check=partial(transform_problems, takes_boxes=True))
     assert detector.name == path.stem
     assert detector.settings.stages
@@ -44,13 +44,13 @@ def test_a_detector_file_of_the_project_is_sound_and_says_its_command(path):
         assert f"#   podium detect {command} configs/detectors/{path.name}" in comment
 
 
-def test_a_name_alone_is_a_class_of_its_own_and_several_can_be_one(load):
+def test_classes_are_a_list_or_combine_several_names(load):
     assert load(classes=["Boat", "Canoe"]).classes == {"Boat": ["Boat"], "Canoe": ["Canoe"]}
     taken = load(classes={"boat": ["Boat", "Canoe"], "barge": "Barge"}).classes
     assert taken == {"boat": ["Boat", "Canoe"], "barge": ["Barge"]}
 
 
-def test_what_is_left_out_has_the_usual_values(load):
+def test_defaults(load):
     settings = load()
     assert settings.source.boxes == "oidv6-train-annotations-bbox.csv"
     assert settings.source.images == ["images/{id}.jpg"]
@@ -62,12 +62,12 @@ def test_what_is_left_out_has_the_usual_values(load):
     assert settings.empty_images is None
 
 
-def test_a_set_in_a_folder_may_keep_its_split_and_all_its_classes(load):
+def test_folder_source_may_keep_its_split_and_classes(load):
     settings = load(source={"kind": "yolo", "folder": "boats"}, classes=None, split="source")
     assert (settings.classes, settings.split.kind, settings.source.folder) == ({}, "source", "boats")
 
 
-def test_a_value_can_be_set_from_the_command_line(load):
+def test_values_can_be_overridden(load):
     overrides = ("keep.group=true", "source.fetch={addresses: original}", "empty_images=0.1", "split.seed=7")
     settings = load(*overrides, source={"kind": "openimages"})
     assert settings.keep.group
@@ -76,20 +76,20 @@ def test_a_value_can_be_set_from_the_command_line(load):
     assert settings.split.seed == 7
 
 
-def test_all_problems_are_told_at_once_with_their_lines(load):
-    told = refused(load, classes=["Boat", "Boat"], keep={"grup": True}, split="sorce", title=5)
+def test_all_problems_are_reported_with_their_lines(load):
+    message = refused(load, classes=["Boat", "Boat"], keep={"grup": True}, split="sorce", title=5)
     assert (
-        told.splitlines()[0] == "5 problems in the configuration"
-        or told.splitlines()[0] == "4 problems in the configuration"
+        message.splitlines()[0] == "5 problems in the configuration"
+        or message.splitlines()[0] == "4 problems in the configuration"
     )
-    assert "boats.yaml:3  classes: duplicate class: Boat" in told
-    assert "keep.grup: unknown key; did you mean 'group'?" in told
-    assert "split: expected one of shares, source; got 'sorce'; did you mean 'source'?" in told
-    assert "title: expected text, got 5" in told
+    assert "boats.yaml:3  classes: duplicate class: Boat" in message
+    assert "keep.grup: unknown key; did you mean 'group'?" in message
+    assert "split: expected one of shares, source; got 'sorce'; did you mean 'source'?" in message
+    assert "title: expected text, got 5" in message
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"classes": None}, "classes: required for Open Images, such as [Boat, Canoe]"),
         ({"classes": [7]}, "classes: expected class names as text"),
@@ -115,23 +115,23 @@ def test_all_problems_are_told_at_once_with_their_lines(load):
         ({"slug": "My Boats"}, "slug: expected text of the form"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told(load, changes, told):
-    assert told in refused(load, **changes)
+def test_invalid_value_is_reported(load, changes, message):
+    assert message in refused(load, **changes)
 
 
-def test_a_problem_of_the_command_line_says_so(load):
+def test_problem_of_an_override_names_the_option(load):
     assert "--set (" in refused(load, "keep.grup=true")
 
 
 STAGE = {"name": "all", "unfreeze": "all", "epochs": 2, "batch_size": 4, "image_size": 416, "learning_rate": 1e-3}
 
 
-def test_a_file_for_building_alone_needs_no_stages(load):
+def test_stages_are_optional(load):
     assert load().stages == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"stages": [{**STAGE, "image_size": 400}]}, "stages.0.image_size: expected a multiple of 32"),
         (
@@ -148,8 +148,8 @@ def test_a_file_for_building_alone_needs_no_stages(load):
         ({"box_weight": 0}, "box_weight: expected a number above 0"),
     ],
 )
-def test_a_problem_in_how_it_is_trained_is_told_with_its_key(load, changes, told):
-    assert told in refused(load, **changes)
+def test_invalid_training_key_is_reported(load, changes, message):
+    assert message in refused(load, **changes)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_problem_in_how_it_is_trained_is_told_with_its_key(load, changes, told
         ("kaggle-kernel:ada/nets", False, ("kernel", "ada/nets")),
     ],
 )
-def test_a_preset_may_take_the_backbones_place(load, preset, is_a_folder, source):
+def test_backbone_may_be_a_preset(load, preset, is_a_folder, source):
     settings = load(backbone={"preset": preset, "freeze_batchnorm": False}).backbone
     assert settings.model_dump() == {"preset": preset, "freeze_batchnorm": False}
     assert (settings.is_a_folder, settings.kaggle_source) == (is_a_folder, source)
@@ -174,7 +174,7 @@ def test_a_preset_may_take_the_backbones_place(load, preset, is_a_folder, source
 
 
 @pytest.mark.parametrize(
-    ("backbone", "told"),
+    ("backbone", "message"),
     [
         (
             {"name": "ResNet50", "weights": "none", "preset": "resnet_50_imagenet"},
@@ -193,7 +193,7 @@ def test_a_preset_may_take_the_backbones_place(load, preset, is_a_folder, source
         ("ResNet50", "backbone: expected keys with values, got 'ResNet50'"),
     ],
 )
-def test_a_problem_of_the_backbone_is_one_line_with_its_key(load, backbone, told):
+def test_invalid_backbone_is_one_line(load, backbone, message):
     message = refused(load, backbone=backbone)
-    assert told in message
+    assert message in message
     assert "\n" not in message

@@ -69,7 +69,7 @@ def test_regions_of_both_darknets_are_read_without_empty_ones(tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "message",
     [
         " mean average precision (mAP@0.5) = 0.5312, or 53.12 % ",
         " mean average precision (mAP@0.50) = 0.531200, or 53.12 % ",
@@ -77,13 +77,13 @@ def test_regions_of_both_darknets_are_read_without_empty_ones(tmp_path, form):
         " mean_average_precision (mAP@0.5) = 0.531200 ",
     ],
 )
-def test_map_belongs_to_the_previous_iteration(tmp_path, told):
-    table = read(tmp_path, line(99), line(100), " calculation mAP (mean average precision)...", told, line(101))
+def test_map_belongs_to_the_previous_iteration(tmp_path, message):
+    table = read(tmp_path, line(99), line(100), " calculation mAP (mean average precision)...", message, line(101))
     assert np.array_equal(table["map50"], [np.nan, 0.5312, np.nan], equal_nan=True)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "message",
     [
         " mean average precision (mAP@0.75) = 0.5312, or 53.12 % ",
         " Last accuracy mAP@0.5 = 53.12 %, best = 53.12 % ",
@@ -92,8 +92,8 @@ def test_map_belongs_to_the_previous_iteration(tmp_path, told):
         "class_id = 0, name = Boat, ap = 53.12%   \t (TP = 12, FP = 3) ",
     ],
 )
-def test_other_lines_with_map_are_ignored(tmp_path, told):
-    assert read(tmp_path, line(99), line(100), told)["map50"].isna().all()
+def test_other_lines_with_map_are_ignored(tmp_path, message):
+    assert read(tmp_path, line(99), line(100), message)["map50"].isna().all()
 
 
 def test_truncated_lines_are_ignored(tmp_path):
@@ -198,10 +198,12 @@ def test_command_writes_table_and_charts(tmp_path):
     done = CliRunner().invoke(command(), [str(log), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["iou_ap.png", "log.csv", "loss.png"]
-    told = done.stdout.splitlines()
-    assert told[0] == "boats.log: 30 iterations, 1 to 30; final average loss 0.333, lowest 0.333 (iteration 30)"
-    assert told[1] == "mean IoU 0.800 at iteration 30, the last of 30; mAP@0.5 0.531 at iteration 30, the highest of 1"
-    assert told[2:] == [str(tmp_path / "out" / name) for name in ("log.csv", "loss.png", "iou_ap.png")]
+    message = done.stdout.splitlines()
+    assert message[0] == "boats.log: 30 iterations, 1 to 30; final average loss 0.333, lowest 0.333 (iteration 30)"
+    assert (
+        message[1] == "mean IoU 0.800 at iteration 30, the last of 30; mAP@0.5 0.531 at iteration 30, the highest of 1"
+    )
+    assert message[2:] == [str(tmp_path / "out" / name) for name in ("log.csv", "loss.png", "iou_ap.png")]
 
 
 def test_command_draws_no_chart_without_values(tmp_path):

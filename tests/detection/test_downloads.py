@@ -118,12 +118,12 @@ def there(tmp_path):
 
 
 def test_images_are_downloaded_and_progress_reported(fetch, tmp_path):
-    told = []
-    failed, waits = fetch(*"abcdefghij", size=len(IMAGE), md5=MD5, progress=told.append)
+    message = []
+    failed, waits = fetch(*"abcdefghij", size=len(IMAGE), md5=MD5, progress=message.append)
     assert (failed, waits) == ([], [])
     assert there(tmp_path) == [f"{name}.jpg" for name in "abcdefghij"]
     assert (tmp_path / "images" / "a.jpg").read_bytes() == IMAGE
-    assert (told, told[-1]) == (sorted(told), 10)
+    assert (message, message[-1]) == (sorted(message), 10)
 
 
 @pytest.mark.parametrize("answer", [status(500), status(503), status(429), status(408), cut_off])

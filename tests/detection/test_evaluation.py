@@ -277,12 +277,12 @@ def lines(table, width=100):
 
 def test_table_has_a_column_per_part():
     figures = evaluate(dataset_of(IN_PARTS, PARTS, ("Boat", "Canoe")), detections_table(FOUND_IN_PARTS))
-    told = lines(figures.table())
-    assert told[0].split() == ["train", "validation", "test"]
-    assert told[1].split() == ["AP@0.5", "1.000", "1.000", "0.500"]
-    assert told[3].split() == ["at", "score", ">=", "0.600:", "precision", "1.000", "1.000", "0.000"]
-    assert told[6].split() == ["mean", "IoU", "of", "true", "positives", "1.000", "1.000", "–"]
-    assert told[9].split()[-4:] == ["0", "0", "1", "(100%)"]
+    message = lines(figures.table())
+    assert message[0].split() == ["train", "validation", "test"]
+    assert message[1].split() == ["AP@0.5", "1.000", "1.000", "0.500"]
+    assert message[3].split() == ["at", "score", ">=", "0.600:", "precision", "1.000", "1.000", "0.000"]
+    assert message[6].split() == ["mean", "IoU", "of", "true", "positives", "1.000", "1.000", "–"]
+    assert message[9].split()[-4:] == ["0", "0", "1", "(100%)"]
     by_class = lines(figures.class_table())
     assert by_class[1].split() == ["class"] + 3 * ["train", "validation", "test"]
     assert by_class[2].split()[:7] == ["Boat", "1.000", "1.000", "0.500", "1.000", "1.000", "0.000"]

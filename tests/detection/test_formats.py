@@ -354,9 +354,9 @@ def test_coco_is_loaded_by_pycocotools(tmp_path):
         for entry in loaded.loadImgs(loaded.getImgIds()):
             image = dataset.images.set_index("id").loc[entry["podium_id"]]
             assert image[["width", "height", "split"]].tolist() == [entry["width"], entry["height"], split]
-            assert (tmp_path / "coco" / short_name / image["file_name"]).is_file()
+            assert (tmp_path / "coco" / short_name / entry["file_name"]).is_file()
             own = dataset.boxes[dataset.boxes["id"] == entry["podium_id"]]
-            annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=image["id"]))
+            annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=entry["id"]))
             lefts_and_tops = [annotation["bbox"][:2] for annotation in annotations]
             assert lefts_and_tops == own[["left", "top"]].to_numpy().tolist()
             assert [annotation["iscrowd"] for annotation in annotations] == own["group"].astype(int).tolist()

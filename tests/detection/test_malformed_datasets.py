@@ -124,7 +124,7 @@ def test_malformed_dataset_is_reported(name, old, new, message, good):
         ("data.yaml", "images/val", "val" * 999, "val: expected a folder with images, got 'valvalvalval..."),
         ("data.yaml", "images/val", "[1, 2]", "data.yaml: val: Input should be a valid string, got [1, 2]"),
         ("images/train/one.png", None, None, "labels/train/one.txt has no image in images/train; add it, or remov"),
-        ("images/train/one.png", None, "", "is not an image that can be read; replace it, or set on_bad_image: skip"),
+        ("images/train/one.png", None, "", "one.png is not a readable image"),
         (LABELS, None, None, "labels/train: expected label files for the images in images/train, "),
         (LABELS, "0 ", "2 ", "one.txt, line 1: expected a class from 0 to 1, got '2'"),
         (LABELS, "1 ", "-1 ", "one.txt, line 2: expected a class from 0 to 1, got '-1'"),

@@ -102,10 +102,10 @@ def test_block_size_does_not_change_the_result(table, monkeypatch):
 
 def test_progress_reaches_the_file_size(table, monkeypatch):
     monkeypatch.setattr(openimages, "BLOCK", 200)
-    path, told = table(*[row()] * 20), []
-    read_boxes(path, CODES, told.append)
-    assert told == sorted(told)
-    assert told[-1] == path.stat().st_size
+    path, message = table(*[row()] * 20), []
+    read_boxes(path, CODES, message.append)
+    assert message == sorted(message)
+    assert message[-1] == path.stat().st_size
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -129,7 +129,7 @@ def test_quoted_field_may_contain_a_comma(table):
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (row(sides="0.1,abc,0.2,0.6"), "line 3: XMax: expected a number from 0 to 1, got 'abc'"),
         (row(sides="nan,0.5,0.2,0.6"), "line 3: XMin: expected a number from 0 to 1"),
@@ -144,9 +144,9 @@ def test_quoted_field_may_contain_a_comma(table):
         ("", "line 3: expected 15 fields, as in the header, got 1"),
     ],
 )
-def test_malformed_row_is_reported_with_its_line(table, bad, told):
+def test_malformed_row_is_reported_with_its_line(table, bad, message):
     path = table(row(), bad, row())
-    assert f"{path}, {told}" in refusal(read_boxes, path, CODES)
+    assert f"{path}, {message}" in refusal(read_boxes, path, CODES)
 
 
 def test_line_number_is_right_after_the_first_block(table, monkeypatch):
@@ -156,11 +156,11 @@ def test_line_number_is_right_after_the_first_block(table, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "message"),
     [("ImageID,LabelName", "missing column XMin, YMin"), ("", "got nothing"), ("<html>", "got <html>")],
 )
-def test_other_table_is_reported(table, header, told):
-    assert told in refusal(read_boxes, table(header=header), CODES)
+def test_other_table_is_reported(table, header, message):
+    assert message in refusal(read_boxes, table(header=header), CODES)
 
 
 def test_missing_file_is_reported(tmp_path):
@@ -188,19 +188,19 @@ def test_unknown_class_is_reported_with_the_nearest_name(tmp_path):
     path = tmp_path / "classes.csv"
     known = {"Boat": "1", "Canoe": "2", "Car": "3"}
     assert wanted_codes({"vessel": ["Boat", "Canoe"]}, known, path) == {"1": "vessel", "2": "vessel"}
-    told = refusal(wanted_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
-    assert "no class 'boat'; did you mean 'Boat'?; no class 'Canoo'; did you mean 'Canoe'?" in told
+    message = refusal(wanted_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
+    assert "no class 'boat'; did you mean 'Boat'?; no class 'Canoo'; did you mean 'Canoe'?" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("", "is empty"), ("/m/019jd\n", "line 1: expected a code and a name"),
      ("a,Boat\nb,Boat\n", "duplicate class 'Boat'"), ("a,Boat,c\n", "line 1: expected a code")],
 )  # fmt: skip
-def test_malformed_class_file_is_reported(tmp_path, text, told):
+def test_malformed_class_file_is_reported(tmp_path, text, message):
     path = tmp_path / "classes.csv"
     path.write_text(text)
-    assert told in refusal(read_class_codes, path)
+    assert message in refusal(read_class_codes, path)
 
 
 # Images and their addresses
@@ -220,7 +220,7 @@ def test_image_table_has_rotations_and_urls(images):
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (image_row("b", rotation="45"), "line 3: Rotation: expected 0, 90, 180, 270 or nan, got '45'"),
         (image_row("b", "https://a/2", "many"), "line 3: expected a size in bytes, got 'many'"),
@@ -229,9 +229,9 @@ def test_image_table_has_rotations_and_urls(images):
         (image_row("b") + ",more", "line 3: expected 12 fields, as in the header, got 13"),
     ],
 )
-def test_malformed_image_row_is_reported_with_its_line(images, bad, told):
+def test_malformed_image_row_is_reported_with_its_line(images, bad, message):
     path = images(image_row("a"), bad, image_row("c"))
-    assert told in refusal(read_images, path, {"a", "b", "c"})
+    assert message in refusal(read_images, path, {"a", "b", "c"})
 
 
 def test_rotated_image_is_not_downloaded_from_a_thumbnail():
@@ -267,17 +267,17 @@ def test_url_list_is_matched_by_original_name_or_id(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("https://a/b.jpg\n", "expected a list of URLs that begins with TsvHttpData-1.0"),
         ("TsvHttpData-1.0\nhttps://a/b.jpg\tx\ty\n", "line 2: expected a size in bytes"),
         ("TsvHttpData-1.0\nhttps://a/b.jpg\t1\t2\t3\n", "line 2: expected a URL, a size and a checksum"),
     ],
 )
-def test_malformed_url_list_is_reported(tmp_path, text, told):
+def test_malformed_url_list_is_reported(tmp_path, text, message):
     path = tmp_path / "part0.tsv"
     path.write_text(text)
-    assert told in refusal(read_addresses, [path], {"b": KnownImage()}, lambda done: None)
+    assert message in refusal(read_addresses, [path], {"b": KnownImage()}, lambda done: None)
 
 
 def test_transfer_list_is_sorted_by_url():

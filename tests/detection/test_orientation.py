@@ -94,7 +94,7 @@ def test_invalid_tag_is_ignored(tmp_path, orientation):
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe1\xff\xffExif\0\0MM", b"\x89PNG\r\n\x1a\n"])
 def test_unreadable_image_is_reported(content, tmp_path):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"a.jpg is not an image that can be read"):
+    with pytest.raises(DataError, match=r"a.jpg is not a readable image"):
         upright_size(tmp_path / "a.jpg")
 
 

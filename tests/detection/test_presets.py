@@ -160,7 +160,7 @@ EXPECTED = "expected a preset of CSPNet, DenseNet, EfficientNet, ResNet or Retin
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "message"),
     [
         (without_converter, "has no image converter, so the scaling of its images is unknown"),
         (without_weights, "cannot be read ("),
@@ -173,17 +173,17 @@ EXPECTED = "expected a preset of CSPNet, DenseNet, EfficientNet, ResNet or Retin
         (save_retinanet, "is a RetinaNet with levels 3 to 6, but this detector has levels 3 to 5; set levels: 6"),
     ],
 )
-def test_unsupported_preset_folder_is_one_line(write, told, tmp_path):
+def test_unsupported_preset_folder_is_one_line(write, message, tmp_path):
     write(tmp_path / "preset")
     with pytest.raises(PodiumError) as caught:
         build_detector(settings_of(tmp_path / "preset"), 2, 64, recipe=tmp_path / "backbone.json")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "backbone.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnet_50_imagnet", "did you mean 'resnet_50_imagenet'?"),
         ("retinanet_resnet50_coco", "did you mean 'retinanet_resnet50_fpn_coco'?"),
@@ -192,13 +192,13 @@ def test_unsupported_preset_folder_is_one_line(write, told, tmp_path):
         ("mine", "for the folder of that name use ./mine"),
     ],
 )
-def test_names_are_checked_before_a_download(name, told, tmp_path, monkeypatch):
+def test_names_are_checked_before_a_download(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", None)
     Path("mine").mkdir()
     with pytest.raises(ConfigError) as caught:
         build_detector(settings_of(name), 2, 64)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

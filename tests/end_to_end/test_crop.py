@@ -120,9 +120,9 @@ def test_member_finds_the_new_competition_by_either_path(tiny, crop, tmp_path, m
 
 
 def test_printed_train_command_works(tiny, crop, tmp_path, podium_in):
-    told = crop("--size", 16).out.splitlines()[-1].removeprefix("train on it with: podium ").split()
-    told[told.index("MEMBER.yaml")] = str(tiny.member())
-    ended = podium_in(tmp_path, *told, "--dry-run")
+    message = crop("--size", 16).out.splitlines()[-1].removeprefix("train on it with: podium ").split()
+    message[message.index("MEMBER.yaml")] = str(tiny.member())
+    ended = podium_in(tmp_path, *message, "--dry-run")
     assert ended.code == 0, ended.err
     assert "tiny-squares, cropped: 24 images to train on, 8 to predict" in ended.out
 
@@ -247,7 +247,7 @@ def test_rotated_image_is_cropped_upright(tiny, crop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("boxes", "more", "told"),
+    ("boxes", "more", "message"),
     [
         (None, ["--class", "Sqare"], "boxes.csv has no class 'Sqare'; did you mean 'Square'?"),
         ("a.jpg,Square,1,0,0,9,9\n", [], "boxes.csv has boxes of other images, such as 'a.jpg'"),
@@ -261,13 +261,13 @@ def test_rotated_image_is_cropped_upright(tiny, crop, tmp_path):
         ("0000.jpg,Square,2,0,0,9,9\n", [], "boxes.csv, line 2: score: expected a score from 0 to 1, got 2.0"),
     ],
 )
-def test_invalid_boxes_are_one_line(tiny, crop, tmp_path, boxes, more, told):
+def test_invalid_boxes_are_one_line(tiny, crop, tmp_path, boxes, more, message):
     if boxes is not None:
         (tmp_path / "boxes.csv").write_text("id,class,score,left,top,right,bottom\n" + boxes)
     before = names_in(tmp_path)
     ended = crop(*more)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
-    assert told in ended.err
+    assert message in ended.err
     assert {name for name in names_in(tmp_path) - before if not name.endswith(".lock")} == set()
 
 

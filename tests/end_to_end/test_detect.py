@@ -121,10 +121,10 @@ def test_stopped_training_resumes_with_a_changed_learning_rate(alone, podium_in)
     first = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--time-limit", "1s")
     assert first.code == 75
     assert "podium detect train squares.yaml --data data" in first.err
-    told = podium_in(
+    message = podium_in(
         alone, "detect", "train", "squares.yaml", "--data", "data", "--resume", "--set", "stages.0.learning_rate=5e-4"
     )
-    assert told.code == 0, told.err
+    assert message.code == 0, message.err
 
 
 def test_dry_run_uses_few_images(alone, podium_in):
@@ -170,9 +170,9 @@ def test_error_in_prediction_is_one_line(alone, trained, podium_in):
     assert (ended.code, "podium detect train" in ended.err) == (1, True)
     folder, _ = trained
     (folder / "nothing").mkdir(exist_ok=True)
-    for place, told in (("nowhere", "nowhere does not exist"), ("nothing", "contains no image")):
+    for place, message in (("nowhere", "nowhere does not exist"), ("nothing", "contains no image")):
         ended = podium_in(folder, "detect", "predict", "squares.yaml", place, "--out", "other")
-        assert (ended.code, told in ended.err) == (1, True)
+        assert (ended.code, message in ended.err) == (1, True)
     assert not (folder / "other").exists()
     ended = podium_in(alone, "detect", "evaluate", "squares.yaml", "--data", "data")
     assert "is not trained" in ended.err

@@ -93,7 +93,7 @@ def test_dry_run_replaces_a_preset_that_has_to_be_downloaded(alone, podium_in):
 
 
 @pytest.mark.parametrize(
-    ("preset", "told"),
+    ("preset", "message"),
     [
         ("./data", "squares: no KerasHub preset in data"),
         ("./nowhere", "squares: no KerasHub preset in nowhere"),
@@ -103,9 +103,9 @@ def test_dry_run_replaces_a_preset_that_has_to_be_downloaded(alone, podium_in):
         ("kaggle-dataset:ada", "backbone.preset: expected kaggle-dataset:<owner>/<slug>/<folder>"),
     ],
 )
-def test_unsupported_preset_is_one_line(preset, told, alone, podium_in):
+def test_unsupported_preset_is_one_line(preset, message, alone, podium_in):
     save_text_model(alone / "text")
     ended = podium_in(alone, "detect", "train", "squares.yaml", "--data", "data", "--set", f"backbone.preset={preset}")
     assert ended.code == 1
-    assert told in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1

@@ -68,7 +68,7 @@ COMMANDS = {
 }
 GROUPS = {
     "data": "Get data.",
-    "detect": "Find objects: build a set of boxes, train a detector on it, evaluate it, search and cut images.",
+    "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
     "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
 }

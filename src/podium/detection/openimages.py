@@ -147,9 +147,10 @@ def _check_coordinates(line: bytes, header: list[str]) -> None:
 
 def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
     """A ValueError says what is wrong, but not in which line."""
-    for line in lines:
-        if line.count(b",") != len(header) - 1 and b'"' not in line:
-            raise ValueError(f"expected {len(header)} fields, as in the header, got {line.count(b',') + 1}")
+    content = b"\n".join([",".join(header).encode(), *lines]).replace(b"\r", b"")
+    if b'"' not in content and content.count(b",") != (len(header) - 1) * (len(lines) + 1):
+        fields = lines[0].count(b",") + 1
+        raise ValueError(f"expected {len(header)} fields, as in the header, got {fields}")
     dtypes: Any = {
         "ImageID": str,
         "LabelName": str,
@@ -157,7 +158,7 @@ def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
         **dict.fromkeys(FLAGS, np.int8),
     }
     table = pd.read_csv(
-        BytesIO(b"\n".join([",".join(header).encode(), *(line.rstrip(b"\r") for line in lines)])),
+        BytesIO(content),
         usecols=list(dtypes), dtype=dtypes, na_filter=False, skip_blank_lines=False, encoding_errors="replace",
     )[list(dtypes)]  # fmt: skip
     for name in COORDINATES:
@@ -166,9 +167,8 @@ def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
     for name in FLAGS:
         if not table[name].isin((-1, 0, 1)).all():  # -1: unknown
             raise ValueError(f"{name}: expected 1, 0 or -1")
-    for image_id in table["ImageID"].unique():
+    for image_id in dict.fromkeys(table["ImageID"]):
         _check_id(image_id)
-    table = table.astype(dict.fromkeys(FLAGS, np.int8))
     return table.assign(**{name: table[name] == 1 for name in FLAGS}).rename(
         columns={"ImageID": "id", "LabelName": "class", **COORDINATES, **FLAGS}
     )

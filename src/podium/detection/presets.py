@@ -102,25 +102,25 @@ def read_preset(settings: PresetSettings, levels: int) -> Preset:
     """Read from a folder, from KerasHub's cache or from the internet, and check that it fits a detector of these
     levels."""
     place = place_of(settings)
-    whole, converter = _backbone(settings, place), _converter(settings, place)
-    is_retinanet = isinstance(whole, keras_hub.models.RetinaNetBackbone)
-    backbone = whole.image_encoder if is_retinanet else whole
+    model, converter = _backbone(settings, place), _converter(settings, place)
+    is_retinanet = isinstance(model, keras_hub.models.RetinaNetBackbone)
+    backbone = model.image_encoder if is_retinanet else model
     missing = {f"P{level}" for level in LEVELS} - getattr(backbone, "pyramid_outputs", {}).keys()
     if missing:
         raise ConfigError(f"preset {settings.preset} is a {type(backbone).__name__}; {_EXPECTED}")
-    if is_retinanet and (whole.min_level, whole.max_level) != (LEVELS[0], levels):
+    if is_retinanet and (model.min_level, model.max_level) != (LEVELS[0], levels):
         raise ConfigError(
-            f"preset {settings.preset} is a RetinaNet with levels {whole.min_level} to {whole.max_level}, but this"
+            f"preset {settings.preset} is a RetinaNet with levels {model.min_level} to {model.max_level}, but this"
             f" detector has levels {LEVELS[0]} to {levels}; "
-            + (f"set levels: {whole.max_level}" if whole.min_level == LEVELS[0] else "use another preset")
+            + (f"set levels: {model.max_level}" if model.min_level == LEVELS[0] else "use another preset")
         )
     recipe = Recipe(
         _to_json(keras.saving.serialize_keras_object(backbone)),
         _to_json(converter.scale),
         _to_json(converter.offset),
-        {key: bool(getattr(whole, key)) for key in ("use_p5", "use_fpn_batch_norm")} if is_retinanet else {},
+        {key: bool(getattr(model, key)) for key in ("use_p5", "use_fpn_batch_norm")} if is_retinanet else {},
     )
-    return Preset(recipe, backbone.get_weights(), whole.feature_pyramid.get_weights() if is_retinanet else [])
+    return Preset(recipe, backbone.get_weights(), model.feature_pyramid.get_weights() if is_retinanet else [])
 
 
 def save_preset(settings: PresetSettings, folder: Path) -> None:

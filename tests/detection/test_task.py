@@ -110,7 +110,7 @@ def test_unfreeze_applies_to_the_backbone_and_heads_are_always_trainable(folder,
 
 
 def test_batch_without_boxes_changes_no_weights(folder, dataset):
-    task = task_of(folder, dataset)
+    task = task_of(folder, dataset, eager=True)
     model = task.build(64, pretrained=True)
     task.compile(model, keras.optimizers.SGD(0.1))
     before = [weight.numpy().copy() for weight in model.trainable_weights]

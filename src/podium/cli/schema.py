@@ -61,7 +61,8 @@ _ALSO: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def schema(
-    kind: Annotated[Kind, typer.Argument(show_choices=True, help="Which kind of config.")], debug: Debug = False
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="member, competition, ensemble or detector.")],
+    debug: Debug = False,
 ) -> None:
     """Print the JSON Schema of a kind of config, for editors that check and complete YAML.
 

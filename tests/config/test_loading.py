@@ -117,9 +117,9 @@ def test_short_forms_expand(member, write):
 
 
 def test_optimizer_arguments_are_next_to_its_name_or_in_arguments(member):
-    beside = {**STAGE, "name": "a", "optimizer": {"name": "SGD", "momentum": 0.9}}
+    flat = {**STAGE, "name": "a", "optimizer": {"name": "SGD", "momentum": 0.9}}
     under = {**STAGE, "name": "b", "optimizer": {"name": "SGD", "arguments": {"momentum": 0.9}}}
-    first, second = load_member(member(stages=[beside, under])).settings.stages
+    first, second = load_member(member(stages=[flat, under])).settings.stages
     assert first.optimizer == second.optimizer
     assert first.optimizer.arguments == {"momentum": 0.9}
 

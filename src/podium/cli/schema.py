@@ -98,12 +98,12 @@ def schema_of(model: type[Settings]) -> dict[str, Any]:
     classes = {found.__name__: found for found in [model, *_subclasses(Settings)]}
     for name, part in {model.__name__: content, **parts}.items():
         _complete(name, part, _docstrings(classes[name]))
-    whole = {**content, "$defs": parts}
-    _shorten_unions(whole, parts)
-    whole["$defs"] = {
+    found = {**content, "$defs": parts}
+    _shorten_unions(found, parts)
+    found["$defs"] = {
         name: _either(_SHORT_FORMS[name], part) if name in _SHORT_FORMS else part for name, part in parts.items()
     }
-    return whole
+    return found
 
 
 def _subclasses(model: type[Settings]) -> list[type[Settings]]:
@@ -141,7 +141,7 @@ def _complete(name: str, part: dict[str, Any], descriptions: dict[str, str]) -> 
 
 
 def _shorten_unions(content: Any, parts: dict[str, Any]) -> None:
-    """Let the kind alone stand for an item of a union that has no other required key."""
+    """Accept the kind alone for the items of a union that have no other required key."""
     if isinstance(content, list):
         for item in content:
             _shorten_unions(item, parts)

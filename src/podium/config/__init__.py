@@ -1,1 +1,1 @@
-"""The schema of every YAML file, and the reading of it: all problems of a file told at once."""
+"""The schemas of all YAML files and their loading, with all problems in one message."""

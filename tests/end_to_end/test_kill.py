@@ -210,10 +210,11 @@ def random_moment(random, sign, most=40):
     return Moment(sign, nth.get(sign, 1), random.uniform(0, seconds.get(sign, 0.02)))
 
 
-def test_a_training_that_was_killed_ends_as_the_unbroken_one(killer):
-    """One training, killed in a save, in an epoch, between its stages, in a save. `make test-kill` does more.
+@pytest.mark.slow
+def test_killed_training_resumes_to_the_same_files(killer):
+    """Killed while it saves, within an epoch, between its stages, and while it saves again; `make test-kill` does more.
 
-    On a busy machine a moment may have passed before the kill, so there is another training where one does not do.
+    On a busy machine a kill may come too late: then another training is killed.
     """
     random = Random(SEED)
     for _ in range(3):
@@ -231,7 +232,7 @@ def test_a_training_that_was_killed_ends_as_the_unbroken_one(killer):
 
 
 @pytest.mark.kill
-def test_a_training_that_was_killed_at_any_of_many_moments_ends_as_the_unbroken_one(killer):
+def test_training_killed_at_many_moments_resumes_to_the_same_files(killer):
     random = Random(SEED)
     signs = cycle(
         ["saving", "mid-epoch", "between epochs", "saving", "begun", "saving", "between stages", "saving", "the end"]

@@ -1,6 +1,6 @@
-"""A classifier with a frozen backbone on a few small images, for the tests of kept features.
+"""A classifier with a frozen backbone on a few small images, for the tests of cached features.
 
-python frozen_runs.py FOLDER BATCHES      trains it in FOLDER, and is killed when so many batches have become features
+python frozen_runs.py FOLDER BATCHES      trains it in FOLDER, and kills itself after the features of this many batches
 """
 
 import os
@@ -21,7 +21,7 @@ from podium.training.classification import ClassificationTask, LabelledImages
 
 ROWS, VALIDATION, BATCH = 14, 6, 4
 BATCHES = 4
-"""Of an epoch, and so of a view; two more are the validation rows."""
+"""In an epoch, and so in a view; the validation rows have two more."""
 CLASSES = ["a", "b", "c"]
 
 
@@ -54,7 +54,7 @@ def drawn(folder, count, seed):
 
 
 class Frozen:
-    """Trainings on the same images, each in a folder of its own."""
+    """Trainings on the same images, each in its own folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -69,7 +69,7 @@ class Frozen:
         return started(self.folder / name)
 
     def fit(self, run, settings=None, cache_gb=1.0, **options):
-        """What was said is in `said` then."""
+        """Train; what was printed is in `said`."""
         settings, log = settings or member(), StringIO()
         console = Console(file=log, width=300)
         try:
@@ -83,12 +83,12 @@ class Frozen:
 
 
 def entries():
-    """The features that are kept."""
+    """The cached features."""
     return sorted((Path(os.environ["PODIUM_CACHE"]) / "features").glob("*/"))
 
 
 class AtBatch:
-    """Instead of `Model.predict_on_batch`: acts when it is asked for the n-th time."""
+    """Replaces `Model.predict_on_batch`, and calls `act` at its n-th call."""
 
     def __init__(self, number, act):
         self.left, self.act, self.predict = number, act, keras.Model.predict_on_batch

@@ -1,12 +1,12 @@
-"""A frozen backbone's features are computed once, kept within the bound, and trained on as if they were not kept."""
+"""Features of a frozen backbone are computed once, cached within the limit, and give the same training as images."""
 
 import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import keras
@@ -42,7 +42,7 @@ def here(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A training that nothing disturbed, and its features."""
+    """An uninterrupted training, and its features."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PODIUM_CACHE", str(tmp_path_factory.mktemp("cache")))
         made = Frozen(tmp_path_factory.mktemp("whole"))
@@ -71,7 +71,7 @@ def built(here, settings, seed=1):
 
 
 def made(here, settings=None, seed=1):
-    """What is said while the features for a training are made, or found; no head is trained."""
+    """What is printed while features are computed or found in the cache; no head is trained."""
     settings, log = settings or member(), StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "predict_on_batch", lambda model, batch: np.asarray(model(batch)))  # without a graph
@@ -90,11 +90,11 @@ def stopped(here, run, settings, steps, **options):
             here.fit(run, settings, stop_condition=stop_condition, **options)
 
 
-# What is kept
+# The cached features
 
 
-@pytest.mark.parametrize("pooling", ["avg", "max", "gem"])
-def test_what_is_kept_is_what_the_backbone_makes_of_the_images_of_each_view(here, pooling):
+@pytest.mark.parametrize("pooling", ["avg", "gem", pytest.param("max", marks=pytest.mark.slow)])
+def test_cached_features_are_those_of_the_backbone_for_each_view(here, pooling):
     settings = member(head={"pooling": pooling})
     made(here, settings)
     (entry,) = entries()
@@ -113,17 +113,17 @@ def test_what_is_kept_is_what_the_backbone_makes_of_the_images_of_each_view(here
     np.testing.assert_allclose(np.load(entry / "validation.npy"), by_hand(images), rtol=1e-4, atol=1e-5)
 
 
-def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
+def test_epochs_alternate_between_views_each_in_its_own_order(here):
     made(here)
     (entry,) = entries()
     task, model = built(here, member())
     task.unfreeze(model, frozen())
-    learner = task.prepare_stage(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
+    setup = task.prepare_stage(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
     seen = []
     for epoch in range(4):
-        learner.batches.epoch = epoch
+        setup.batches.epoch = epoch
         taken, targets = (
-            np.concatenate(parts) for parts in zip(*(learner.batches[n] for n in range(BATCHES)), strict=True)
+            np.concatenate(parts) for parts in zip(*(setup.batches[n] for n in range(BATCHES)), strict=True)
         )
         order = task.batches(0, frozen()).order(epoch)
         np.testing.assert_array_equal(taken, np.load(entry / f"view-{epoch % 2}.npy")[order])
@@ -132,7 +132,7 @@ def test_epochs_take_turns_with_the_views_in_orders_of_their_own(here):
     assert len(set(seen)) == 4
 
 
-def test_features_not_kept_give_the_same_training_within_rounding(here, whole):
+def test_training_without_the_cache_is_the_same_within_rounding(here, whole):
     run = here.trained("run", cache_gb=0)
     assert not entries()
     assert (
@@ -142,6 +142,7 @@ def test_features_not_kept_give_the_same_training_within_rounding(here, whole):
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_as_many_views_as_epochs_are_an_ordinary_stage(here):
     settings = member([frozen(epochs=2, views=2)])
     run = here.trained("run", settings)
@@ -151,7 +152,7 @@ def test_as_many_views_as_epochs_are_an_ordinary_stage(here):
     assert_same_end(run, ordinary)
 
 
-def test_nothing_but_the_head_changes(here, whole):
+def test_only_the_head_is_trained(here, whole):
     run, _, _ = whole
     task, before = built(here, member())
     after = task.build(32, pretrained=False)
@@ -163,7 +164,7 @@ def test_nothing_but_the_head_changes(here, whole):
 
 
 def test_best_weights_predict_what_was_validated(here, whole):
-    """By the whole model, from images."""
+    """With the full model, from images."""
     run, _, _ = whole
     task, model = built(here, member())
     model.load_weights(run.best_weights)
@@ -171,7 +172,7 @@ def test_best_weights_predict_what_was_validated(here, whole):
     assert task.validate(model, frozen())["val_loss"] == pytest.approx(best["val_loss"], rel=1e-4)
 
 
-def test_what_a_backbone_leaves_out_at_random_is_there_while_it_is_frozen():
+def test_dropout_of_a_frozen_backbone_is_off():
     images = keras.Input((8, 8, 3), dtype="uint8")
     inner = keras.Input((8, 8, 3))
     backbone = keras.Model(inner, keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3)(inner)), name="backbone")
@@ -182,11 +183,12 @@ def test_what_a_backbone_leaves_out_at_random_is_there_while_it_is_frozen():
     np.testing.assert_array_equal(features(some, training=True), features(some, training=False))
     together, head = parts.together(), parts.head_alone(features)
     np.testing.assert_allclose(together(some), head(features(some)), rtol=1e-5)
-    assert not np.allclose(together(some, training=True), together(some))  # the head's own dropout is at work
+    assert not np.allclose(together(some, training=True), together(some))  # the head's own dropout is on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_is_kept_in_two_bytes(here, precision):
+def test_half_precision_is_cached_in_two_bytes(here, precision):
     settings = member(precision=precision)
     run = here.trained("run", settings, precision=precision)
     (entry,) = entries()
@@ -196,18 +198,20 @@ def test_half_precision_is_kept_in_two_bytes(here, precision):
     np.testing.assert_allclose(figures(run), figures(computed), rtol=0.02, atol=0.02)
 
 
-def test_bfloat16_is_read_as_the_number_it_is(tmp_path):
+def test_bfloat16_is_read_correctly(tmp_path):
     numbers = np.array([[1.0, -2.5], [0.0, 3.0e30]], np.float32)
     np.save(tmp_path / "some.npy", (numbers.view(np.uint32) >> 16).astype(np.uint16))
     read = Features(tmp_path / "some.npy", (2, 2), "bfloat16")
     np.testing.assert_allclose(read[np.array([1, 0])], numbers[[1, 0]], rtol=0.01)
 
 
-# Going on
+# Resuming
 
 
-@pytest.mark.parametrize("steps", [2, BATCHES, BATCHES + 3, 5 * BATCHES + 1])
-def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(here, whole, steps):
+@pytest.mark.parametrize(
+    "steps", [BATCHES + 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, BATCHES, 5 * BATCHES + 1))]
+)
+def test_stopped_training_resumes_to_the_same_end(here, whole, steps):
     run = here.run("broken")
     stopped(here, run, member(), steps)
     here.fit(run)
@@ -215,7 +219,8 @@ def test_wherever_it_was_stopped_it_ends_as_if_it_had_not_been(here, whole, step
     assert_same_end(run, whole[0])
 
 
-def test_features_that_were_dropped_meanwhile_are_made_again(here, whole, cache):
+@pytest.mark.slow
+def test_features_removed_from_the_cache_are_computed_again(here, whole):
     run = here.run("broken")
     stopped(here, run, member(), BATCHES + 1)
     (entry,) = entries()
@@ -226,15 +231,17 @@ def test_features_that_were_dropped_meanwhile_are_made_again(here, whole, cache)
     assert_same_end(run, whole[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1.0, 0), (0, 1.0)])
-def test_a_training_goes_on_with_features_kept_or_not(here, whole, before, after):
+def test_training_can_be_resumed_with_and_without_the_cache(here, whole, before, after):
     run = here.run("broken")
     stopped(here, run, member(), BATCHES + 3, cache_gb=before)
     here.fit(run, cache_gb=after)
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
 
-def test_a_stage_that_learns_more_goes_on_from_the_head(here):
+@pytest.mark.slow
+def test_next_stage_continues_from_the_trained_head(here):
     stages = [frozen(), frozen("all", unfreeze="all", epochs=1, image_size=40)]
     run = here.trained("run", member(stages))
     assert list(pd.read_csv(run.history)["stage"]) == ["head"] * 6 + ["all"]
@@ -247,7 +254,8 @@ def test_a_stage_that_learns_more_goes_on_from_the_head(here):
 # Kills, stops, and other processes
 
 
-def test_killed_while_features_are_made_it_ends_as_if_it_had_not_been(here, whole):
+@pytest.mark.slow
+def test_training_killed_while_features_are_computed_resumes_to_the_same_end(here, whole):
     command = [sys.executable, HERE / "frozen_runs.py", here.folder, str(BATCHES + 2)]
     path = f"{HERE}{os.pathsep}{HERE.parents[1] / 'src'}"
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False)
@@ -263,7 +271,7 @@ def test_killed_while_features_are_made_it_ends_as_if_it_had_not_been(here, whol
     assert_same_end(run, whole[0])
 
 
-def test_a_stop_is_heard_while_features_are_made_and_keeps_the_views_that_are_done(here, whole, monkeypatch):
+def test_stop_while_features_are_computed_keeps_the_finished_views(here, whole, monkeypatch):
     stop_condition, run = StopCondition(), here.run("stopped")
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "predict_on_batch", AtBatch(BATCHES + 2, lambda: stop_condition.request("SIGTERM")))
@@ -277,29 +285,25 @@ def test_a_stop_is_heard_while_features_are_made_and_keeps_the_views_that_are_do
     assert_same_end(run, whole[0])
 
 
-def test_a_process_that_makes_the_same_features_is_waited_for(here, monkeypatch):
-    monkeypatch.setattr(features, "A_LOOK", 0.0)
+def test_features_of_another_process_are_waited_for(here, monkeypatch):
     made(here)
     (entry,) = entries()
     apart = entry.rename(entry.with_name("apart"))
-    log, held, told = StringIO(), locked(entry), []
 
-    def other_is_done(seconds):
-        told.append(seconds)
-        apart.rename(entry)
-        held.__exit__(None, None, None)
+    @contextmanager
+    def wait_for_lock(folder):
+        apart.rename(folder)  # the other process has finished
+        yield
 
-    task, model = built(here, member())
-    task.unfreeze(model, frozen())
-    held.__enter__()
-    task.prepare_stage(model, 0, frozen(), StageContext(Console(file=log, width=300), other_is_done))
-    assert told == [0.0]
-    assert "waiting for the same features, made by process" in log.getvalue()
-    assert "images" not in log.getvalue()
+    monkeypatch.setattr(features, "wait_for_lock", wait_for_lock)
+    with locked(entry):
+        printed = made(here)
+    assert "waiting for the same features from process" in printed
+    assert "images" not in printed
 
 
 @pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY"])
-def test_a_damaged_file_is_made_anew(here, damage):
+def test_damaged_file_is_computed_again(here, damage):
     made(here)
     (entry,) = entries()
     before = np.load(entry / "view-1.npy")
@@ -310,42 +314,43 @@ def test_a_damaged_file_is_made_anew(here, damage):
     np.testing.assert_array_equal(np.load(entry / "view-1.npy"), before)
 
 
-def test_a_disk_that_is_full_is_no_end(here, whole, monkeypatch):
+def test_full_disk_does_not_end_the_training(here, whole, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features, "os", SimpleNamespace(posix_fallocate=full))
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     run = here.trained("run")
-    assert "are not kept ([Errno 28] No space left on device)" in here.said
+    assert "are not cached ([Errno 28] No space left on device)" in here.said
     assert not [path for entry in entries() for path in entry.iterdir()]
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
 
-# The bound, and what is shared
+# The limit, and what is shared
 
 
-def test_a_bound_too_small_is_told_and_changes_nothing(here, whole):
+@pytest.mark.slow
+def test_too_small_limit_is_reported_and_changes_nothing(here, whole):
     run = here.trained("run", cache_gb=1e-7)
     assert "are not cached (there is no space for" in here.said
     assert not [path for entry in entries() for path in entry.iterdir()]
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
 
-def test_heads_that_differ_share_features(here):
+def test_different_heads_share_features(here):
     made(here)
     other = member([frozen(learning_rate=0.1, epochs=8)], head={"dropout": 0.5})
     assert made(here, other) == "  features of view 1 to the validation rows: cached\n"
     assert len(entries()) == 1
 
 
-def test_stages_share_features_where_nothing_is_augmented(here):
+def test_stages_without_augmentation_share_features(here):
     said = made(here, member([frozen(), frozen("again")], augmentation=[]))
     assert said.count("cached") == 1
     (entry,) = entries()
     assert sorted(path.name for path in entry.iterdir()) == ["timing.json", "validation.npy", "view-0.npy"]
 
 
-def test_stages_that_augment_have_views_of_their_own(here):
+def test_stages_with_augmentation_have_their_own_views(here):
     assert "cached" not in made(here, member([frozen(), frozen("again")]))
     assert len(entries()) == 2
 
@@ -362,14 +367,14 @@ def test_stages_that_augment_have_views_of_their_own(here):
     ],
     ids=str,
 )
-def test_what_decides_the_features_makes_others(here, changes):
+def test_settings_that_decide_the_features_give_other_ones(here, changes):
     made(here)
     assert "cached" not in made(here, member(**changes))
     assert len(entries()) == 2
 
 
 @pytest.mark.parametrize("which", ["training", "validation"])
-def test_a_changed_image_makes_new_features(here, which):
+def test_changed_image_gives_new_features(here, which):
     made(here)
     path = getattr(here, which).paths[3]
     image = cv2.imread(str(path))
@@ -378,13 +383,13 @@ def test_a_changed_image_makes_new_features(here, which):
     assert len(entries()) == 2
 
 
-def test_other_weights_of_the_backbone_make_other_features(here):
+def test_other_backbone_weights_give_other_features(here):
     made(here, seed=1)
     made(here, seed=2)
     assert len(entries()) == 2
 
 
-# As a stage's key
+# The key of a stage
 
 
 def resolved(tiny_competition, **changes):
@@ -407,10 +412,10 @@ def test_a_run_s_digest_has_the_views_only_where_epochs_share_them(tiny_competit
     assert one[0] != two[0]
 
 
-# What people see
+# Output
 
 
-def test_log_tells_each_view_once_and_the_time_that_is_left(whole):
+def test_log_has_a_line_for_each_view(whole):
     lines = [line.split("  ")[1] for line in whole[2].splitlines() if "features" in line]
     assert lines == [
         "features of view 1: 14 images",
@@ -419,7 +424,8 @@ def test_log_tells_each_view_once_and_the_time_that_is_left(whole):
     ]
 
 
-def test_terminal_has_a_bar(here):
+@pytest.mark.slow
+def test_terminal_has_a_progress_bar(here):
     screen = StringIO()
     fit(
         here.run("run"),
@@ -430,7 +436,7 @@ def test_terminal_has_a_bar(here):
     assert "━" in screen.getvalue()
 
 
-def test_seconds_of_the_features_are_the_stage_s_and_tell_how_long_predicting_takes(here, monkeypatch):
+def test_seconds_per_image_are_measured_while_features_are_computed(here, monkeypatch):
     clock = [0.0]
 
     def an_hour():

@@ -1,4 +1,4 @@
-"""Two devices give the loss of one, and a training on them, or in half precision, goes on bit for bit."""
+"""Two devices give the loss of one, and a stopped training on them, or in half precision, resumes bit for bit."""
 
 import json
 import os
@@ -33,11 +33,12 @@ def same_within_rounding(one, other):
         assert one[figure] == pytest.approx(other[figure], rel=2e-5)
 
 
-def test_two_devices_have_the_loss_of_one_and_a_broken_training_ends_with_the_same_bits(tmp_path):
-    """One test, so that the process that it needs is started once. The last batch of an epoch cannot be shared."""
+@pytest.mark.slow
+def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path):
+    """In one process. The last batch of an epoch cannot be shared evenly."""
     some = results_of(tmp_path, "some")
     same_within_rounding(some["one"], some["two"])
-    same_within_rounding(some["frozen, one"], some["frozen, two"])  # the head alone, on kept features
+    same_within_rounding(some["frozen, one"], some["frozen, two"])  # the head alone, on cached features
     for kind in ("two, stopped within an epoch", "half, stopped", "frozen, two, stopped within an epoch"):
         assert some[kind] == some[kind.partition(", stopped")[0]]
     assert some["half"]["weights"] != some["one"]["weights"]  # half precision is another arithmetic
@@ -55,7 +56,7 @@ def test_two_devices_have_the_loss_of_one_and_a_broken_training_ends_with_the_sa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["two, stopped after an epoch", "rich, stopped", "half, two, stopped"])
-def test_every_broken_training_ends_with_the_same_bits(kind, every):
+def test_stopped_training_resumes_to_the_same_bits(kind, every):
     assert every[kind] == every[kind.partition(", stopped")[0]]
 
 
@@ -65,5 +66,5 @@ def test_moving_averages_are_the_same_on_two_devices(every):
 
 
 @pytest.mark.slow
-def test_bfloat16_learns(every):
+def test_bfloat16_trains(every):
     assert every["bfloat"]["loss"][1] < every["bfloat"]["loss"][0]

@@ -21,9 +21,9 @@ from podium.runs import Run
 from podium.training.checkpoints import CheckpointStore
 
 SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
-"""Of the moments. A failing test tells it."""
+"""Of the random moments. A failing test prints it."""
 KILLS = 30
-"""Of the long test."""
+"""In the long test."""
 STAGES = [
     {
         "name": "one",
@@ -49,7 +49,7 @@ MEMBER = {
     "head": {"dropout": 0.5},
     "augmentation": ["HorizontalFlip", {"Rotate": {"limit": 15}}],
     "stages": STAGES,
-    "save_every": 0.0001,  # six milliseconds: after every step
+    "save_every": 0.0001,  # six milliseconds, so after every step
     "tta": ["identity", "horizontal_flip"],
 }
 COMPARED = (
@@ -65,11 +65,11 @@ COMPARED = (
 
 
 @dataclass(frozen=True)
-class Unbroken:
+class Uninterrupted:
     competition: Any
     member: Path
     run: Path
-    """The run folder, seen from the folder that podium was called in."""
+    """The run folder, relative to the folder that podium runs in."""
     files: dict[str, bytes]
 
     def train(self, *more):
@@ -84,40 +84,40 @@ class Unbroken:
 
 
 def files_of(run):
-    """What is compared, by name."""
+    """The compared files, by name."""
     paths = [path for pattern in COMPARED for path in sorted(run.glob(pattern))]
     return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
-def assert_all_was_met(history):
-    """Both counters of Keras's callbacks did something: the plateau lowered the rate, early stopping ended a stage."""
+def assert_counters_were_used(history):
+    """The plateau lowered the learning rate, and early stopping ended a stage."""
     one, two = (history[history["stage"] == stage["name"]] for stage in STAGES)
     assert one["learning_rate"].nunique() > 1
     assert 1 < len(two) < STAGES[1]["epochs"]
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, make_tiny_competition):
-    """The training that no one kills, and its predictions, by the command line itself."""
-    root = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory, make_tiny_competition):
+    """A training that is not killed, and its predictions, by the command line."""
+    root = tmp_path_factory.mktemp("uninterrupted")
     competition = make_tiny_competition(root / "tiny", train=96)
-    one = Unbroken(competition, competition.member(**MEMBER), Path(), {})
+    one = Uninterrupted(competition, competition.member(**MEMBER), Path(), {})
     for arguments in (one.train(), one.predict()):
         subprocess.run([sys.executable, "-m", "podium", *arguments], cwd=root, check=True, capture_output=True)
     (run,) = root.glob("runs/tiny-*/fold0")
     files = files_of(run)
     assert len(files) == len(COMPARED)
-    assert_all_was_met(pd.read_csv(run / "history.csv"))
-    return Unbroken(competition, one.member, run.relative_to(root), files)
+    assert_counters_were_used(pd.read_csv(run / "history.csv"))
+    return Uninterrupted(competition, one.member, run.relative_to(root), files)
 
 
 @dataclass(frozen=True)
 class Kill:
     moment: Moment
     torn: list[str]
-    """Files that it left under a temporary name."""
+    """Temporary files that it left."""
     newest: str
-    """What the newest checkpoint that is whole is of."""
+    """Where the newest valid checkpoint is."""
 
     def __str__(self):
         return f"{self.moment}: newest state {self.newest}, torn {', '.join(self.torn) or 'nothing'}"
@@ -146,10 +146,10 @@ TOLD = {
 
 
 class Killer:
-    """Trains in folders of its own, each time killed at the moments given, gone on with to the end, and compared."""
+    """Trains in new folders, kills each training at the given moments, resumes it to the end, and compares the files."""
 
-    def __init__(self, unbroken, starter, folder):
-        self._unbroken, self._starter, self._folder = unbroken, starter, folder
+    def __init__(self, uninterrupted, starter, folder):
+        self._unbroken, self._starter, self._folder = uninterrupted, starter, folder
         self.kills = []
         self.trainings = 0
 
@@ -174,7 +174,7 @@ class Killer:
         found = files_of(run.path)
         assert found.keys() == self._unbroken.files.keys(), story
         differ = [name for name, content in self._unbroken.files.items() if found[name] != content]
-        assert not differ, f"not as in the unbroken training: {', '.join(differ)} ({story})"
+        assert not differ, f"different from the uninterrupted training: {', '.join(differ)} ({story})"
 
     def _start(self, place, arguments):
         log = place / f"{len(list(place.glob('*.log')))}.log"
@@ -187,7 +187,7 @@ class Killer:
         return said
 
     def met(self):
-        """How many kills found which state as the newest, and how many left torn files."""
+        """How many kills left which newest checkpoint, and how many left temporary files."""
         met = Counter(kill.newest for kill in self.kills)
         met["torn"] = sum(bool(kill.torn) for kill in self.kills)
         met["torn state"] = sum(
@@ -197,13 +197,13 @@ class Killer:
 
 
 @pytest.fixture
-def killer(unbroken, tmp_path):
+def killer(uninterrupted, tmp_path):
     with Starter() as starter:
-        yield Killer(unbroken, starter, tmp_path)
+        yield Killer(uninterrupted, starter, tmp_path)
 
 
 def random_moment(random, sign, most=40):
-    """Some time in a training, which saves about 40 states; `most` is the most of them before it."""
+    """A moment in a training with about 40 checkpoints, after at most `most` of them."""
     nth = {"saving": random.randint(1, most), "mid-epoch": random.randint(1, most)}
     nth["between epochs"] = random.randint(1, 9)
     seconds = {"begun": 6.0, "saving": 0.003, "mid-epoch": 0.03, "between epochs": 0.01, "between stages": 1.0}

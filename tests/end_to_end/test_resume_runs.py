@@ -23,7 +23,7 @@ from podium.training.classification import ClassificationTask
 STAGE = {"unfreeze": "all", "batch_size": 4, "image_size": 32, "learning_rate": 0.005}
 STAGES = [
     {**STAGE, "name": "first", "epochs": 2},
-    {**STAGE, "name": "second", "epochs": 2, "image_size": 40, "schedule": "cosine"},
+    {**STAGE, "name": "second", "epochs": 2, "schedule": "cosine"},
 ]
 FULL = OSError(28, "No space left on device")
 
@@ -225,6 +225,7 @@ def test_change_that_is_not_possible_is_refused_with_the_difference(cars_in, set
     assert_one_line(result, message)
 
 
+@pytest.mark.slow
 def test_changed_schedule_can_be_stopped_and_resumed(cars_in):
     cars = cars_in("stopped")
     old, options = cars.run, ["--resume", "--set", "stages.0.schedule={kind: step, every: 1}"]
@@ -242,6 +243,7 @@ def test_changed_config_without_resume_starts_from_scratch_and_names_the_other_r
     assert len(cars.runs) == 2
 
 
+@pytest.mark.slow
 def test_stage_can_be_added_to_a_trained_run(cars_in):
     cars = cars_in("trained")
     old, config = cars.run, Path("tiny/configs/tiny.yaml")

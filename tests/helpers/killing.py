@@ -1,7 +1,7 @@
-"""The command line in processes of its own, and SIGKILL for one of them when its run folder shows a chosen sign.
+"""Run the command line in processes of its own, and kill one of them when its run folder shows a chosen sign.
 
 As a script this is the process they are forked from. It has imported everything and run nothing, so TensorFlow starts
-in each of them anew, as it does in a process of the command line, but is not read from the disk again.
+afresh in each of them, as in a process of the command line, but is not read from disk again.
 """
 
 import json
@@ -20,11 +20,11 @@ from pathlib import Path
 from podium.files import read_json
 
 POLL = 0.0003
-"""Seconds between two looks at a run folder. A state takes a few milliseconds to write."""
+"""Seconds between two looks at a run folder. A checkpoint takes a few milliseconds to write."""
 
 
 class Starter:
-    """`start` begins `podium …`, one at a time. Used in a `with`, at whose end nothing of it is left."""
+    """A context manager that starts `podium …`, one process at a time."""
 
     def __enter__(self):
         # Python 3.12 and later warn of forking where there are threads; those are NumPy's, which minds forks.
@@ -39,7 +39,7 @@ class Starter:
                 os.kill(self._last.pid, signal.SIGKILL)
 
     def start(self, folder, log, *arguments):
-        """`podium …` in this folder, begun; what it says goes into the file `log`."""
+        """Start `podium …` in this folder, with its output in the file `log`."""
         order = {"folder": str(folder), "log": str(log), "arguments": arguments, "environment": dict(os.environ)}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._last = Podium(int(self._process.stdout.readline()), self._process.stdout)
@@ -57,14 +57,14 @@ class Podium:
         return self._code is None and not select.select([self._ending], [], [], 0)[0]
 
     def wait(self):
-        """Its exit code; that of a killed one is negative, and the signal's number."""
+        """Its exit code; the negative number of the signal if it was killed."""
         if self._code is None:
             self._code = int(self._ending.readline())
         return self._code
 
 
 def serve():
-    """For each line a process, whose number is told when it begins, and whose exit code when it has ended."""
+    """Start a process for each line; print its id when it starts and its exit code when it ends."""
     import podium.cli.main
     import podium.inference.predict
     import podium.training.classification
@@ -81,7 +81,7 @@ def serve():
 
 
 def take_place(folder, log, arguments, environment):
-    """Be a process of the command line, begun in this folder."""
+    """Become a process of the command line in this folder."""
     for number, path in enumerate((os.devnull, log, log)):
         with Path(path).open("ab" if number else "rb") as file:
             os.dup2(file.fileno(), number)
@@ -91,7 +91,7 @@ def take_place(folder, log, arguments, environment):
 
 
 def torn_files(run, since=0.0):
-    """Names in the run folder that are temporary: something is being saved, or was when a process was killed."""
+    """Temporary files in the run folder: something is being saved, or was when a process was killed."""
     names = set()
     for folder in (run.path, run.path / "checkpoints"):
         with suppress(FileNotFoundError), os.scandir(folder) as entries:
@@ -102,7 +102,7 @@ def torn_files(run, since=0.0):
 
 
 def _state(run, since):
-    """The last state that was saved, as state.json tells it."""
+    """The last checkpoint, as in state.json."""
     path = run.path / "state.json"
     if not path.is_file() or path.stat().st_mtime <= since:
         return None

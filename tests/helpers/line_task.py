@@ -1,4 +1,4 @@
-"""A line that has to be found, in milliseconds: the smallest thing that the trainer can train."""
+"""A regression line, learned in milliseconds: the smallest task that the trainer can train."""
 
 import gc
 from functools import partial
@@ -30,7 +30,7 @@ def stage(name="one", **changes):
 
 
 class Line(EpochBatches):
-    """Signals of some length; the target is twice their mean, plus one."""
+    """Signals of this length; the target is twice their mean, plus one."""
 
     def __init__(self, length, batch_size):
         super().__init__(16, batch_size, (0,))
@@ -44,7 +44,7 @@ class Line(EpochBatches):
 
 
 class LineTask:
-    """A regression: nothing of it is a class, an image or a backbone."""
+    """A regression, without classes, images or a backbone."""
 
     monitor, mode = "val_error", "min"
 
@@ -139,7 +139,7 @@ class Rates(keras.callbacks.Callback):
 
 
 def watch(monkeypatch, *callbacks):
-    """Put these after the trainer's own callbacks, but before the one that saves."""
+    """Add these callbacks after the trainer's own, but before the one that writes checkpoints."""
     made = trainer.stage_callbacks
 
     def with_more(*arguments):
@@ -150,7 +150,7 @@ def watch(monkeypatch, *callbacks):
 
 
 class Stop(keras.callbacks.Callback):
-    """Asks to stop once so many steps are done; or does `act` there."""
+    """Calls `act` after this many steps."""
 
     def __init__(self, steps, act):
         super().__init__()
@@ -163,19 +163,19 @@ class Stop(keras.callbacks.Callback):
 
 
 def stopped(run, stages, steps, task=None, **options):
-    """Train until so many steps are done."""
+    """Train, and stop after this many steps; returns the message."""
     stop_condition = StopCondition()
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, Stop(steps, lambda: stop_condition.request("SIGTERM")))
-        with pytest.raises(StoppedError) as told:
+        with pytest.raises(StoppedError) as error:
             fit(run, stages, task, stop_condition=stop_condition, **options)
-    return str(told.value)
+    return str(error.value)
 
 
 class Fail:
-    """Instead of a function: fails at its n-th call, and works at all others.
+    """Replaces a function, and fails at its n-th call.
 
-    Of a function that is told a `dir`, only calls within the folder `under` count, if there is one.
+    With `under`, only calls whose `dir` argument is in that folder count.
     """
 
     def __init__(self, function, error, at, under=None):
@@ -186,7 +186,7 @@ class Fail:
         return self.left <= 0
 
     def __get__(self, owner, kind=None):
-        return partial(self, owner)  # so that it can take a method's place as well
+        return partial(self, owner)  # for methods
 
     def __call__(self, *arguments, **options):
         if self.under is None or Path(options["dir"]).resolve().is_relative_to(self.under.resolve()):

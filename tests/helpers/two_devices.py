@@ -1,6 +1,6 @@
-"""Trainings on one and on two devices, in a process of its own: two logical processors must be made before all else.
+"""Trainings on one and on two devices, in a process of its own: logical devices must be made before anything else.
 
-python two_devices.py FOLDER some|all        prints what came out, as JSON
+python two_devices.py FOLDER some|all        prints the results as JSON
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from podium.training.classification import ClassificationTask, LabelledImages
 TWO = ["CPU:0", "CPU:1"]
 ROWS, BATCH = 13, 4
 STEPS = 4
-"""An epoch: three batches of four, and one of a single row, which two devices cannot share."""
+"""In an epoch: three batches of four rows, and one of a single row, which two devices cannot share."""
 
 
 def draw(folder, count, start):
@@ -70,7 +70,7 @@ class Trainings:
 
 
 class SharedLine(LineTask):
-    """The line on as many devices as there are, in batches that two cannot share evenly."""
+    """The line on all devices, in batches that two cannot share evenly."""
 
     def __init__(self, stages, odd=None):
         super().__init__()
@@ -99,7 +99,7 @@ class Lines:
         self.folder, self.count = folder, 0
 
     def line(self, names, odd=None, stop_at=None, precision="auto", **changes):
-        """The figures of an epoch; `odd` is the place in it of a signal of another magnitude."""
+        """The metrics of an epoch; `odd` is the position of a signal of another magnitude."""
         use(names)
         self.count += 1
         stages, run, log = (

@@ -274,13 +274,13 @@ def classify(folder, images, settings):
 
 
 HEAD = image_stage("head", unfreeze="none", epochs=1)
-LARGER = image_stage("larger", epochs=2, image_size=40)
+ALL = image_stage("all", epochs=2)
 
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory, images):
     """A trained classifier of colours."""
-    return classify(tmp_path_factory.mktemp("colours"), images, member([HEAD, LARGER]))
+    return classify(tmp_path_factory.mktemp("colours"), images, member([HEAD, ALL]))
 
 
 def test_run_folder_has_all_files(colours):
@@ -297,14 +297,14 @@ def test_run_folder_has_all_files(colours):
         "versions.json",
     ]
     timings = json.loads((colours.path / "timings.json").read_text())
-    assert list(timings) == ["training", "stage head", "stage larger"]
-    assert timings["training"] >= timings["stage larger"] > 0
+    assert list(timings) == ["training", "stage head", "stage all"]
+    assert timings["training"] >= timings["stage all"] > 0
 
 
 def test_classifier_learns_colours(colours):
     assert colours.state["best"]["monitor"] == "val_accuracy"
     assert colours.state["best"]["score"] > 0.6
-    assert (colours.state["stage"], colours.state["epoch"], colours.state["epochs"]) == ("larger", 2, 2)
+    assert (colours.state["stage"], colours.state["epoch"], colours.state["epochs"]) == ("all", 2, 2)
 
 
 def test_report_and_confusion_matrix_are_those_of_the_best_epoch(colours):
@@ -319,14 +319,14 @@ def test_report_and_confusion_matrix_are_those_of_the_best_epoch(colours):
 
 def test_history_of_a_classifier_has_training_and_validation_metrics(colours):
     table = history(colours)
-    assert list(table["stage"]) == ["head"] + ["larger"] * 2
+    assert list(table["stage"]) == ["head"] + ["all"] * 2
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "changes"} <= set(table.columns)
     assert np.isfinite(table.drop(columns=["stage", "changes"]).astype(float)).all(axis=None)
 
 
 @pytest.mark.slow
 def test_same_seed_gives_the_same_bits_and_another_seed_others(colours, tmp_path, images):
-    again = classify(tmp_path / "again", images, member([HEAD, LARGER]))
+    again = classify(tmp_path / "again", images, member([HEAD, ALL]))
     assert_same_weights(again.best_weights, colours.best_weights)
     assert again.history.read_bytes() == colours.history.read_bytes()
     other = classify(tmp_path / "other", images, member([HEAD], seed=2))

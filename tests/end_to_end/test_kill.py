@@ -146,7 +146,7 @@ TOLD = {
 
 
 class Killer:
-    """Trains in new folders, kills each training at the given moments, resumes it to the end, and compares the files."""
+    """Trains in new folders, kills each training at the given moments, resumes it to its end, and compares files."""
 
     def __init__(self, uninterrupted, starter, folder):
         self._unbroken, self._starter, self._folder = uninterrupted, starter, folder

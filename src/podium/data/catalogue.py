@@ -123,8 +123,10 @@ def read_catalogue(
             writer.reserve(len(rows))
 
         def read(row: int) -> _FileContent:
-            path, digest = path_text(paths, row), bytes(entries["digest"][row])
-            return _read_known(path, digest, writer) if known[row] and writer else _read_new(path, writer)
+            path = path_text(paths, row)
+            if writer and known[row]:
+                return _read_known(path, bytes(entries["digest"][row]), writer)
+            return _read_new(path, writer)
 
         contents = in_parallel(read, rows.tolist(), "reading images", console)
         for row, (digest, readable, images) in zip(rows, contents, strict=True):

@@ -1,6 +1,6 @@
 """Reading images from their files, and scaling them to a model's input size."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,14 +67,14 @@ def read_image(path: Path | str) -> Image:
     return decode(path, read_file(path))
 
 
-def read_scaled(path: Path | str, scalings: Iterable[Scaling]) -> list[Image]:
+def read_scaled(path: Path | str, scalings: Sequence[Scaling]) -> list[Image]:
     """The image in each of these scalings."""
     return decode_scaled(path, read_file(path), scalings)
 
 
-def decode_scaled(path: Path | str, content: NDArray[np.uint8], scalings: Iterable[Scaling]) -> list[Image]:
+def decode_scaled(path: Path | str, content: NDArray[np.uint8], scalings: Sequence[Scaling]) -> list[Image]:
     """The same from the bytes of a file. The image is decoded once for all scalings that allow the same reduction."""
-    size = _jpeg_size(content)
+    size = _jpeg_size(content) if scalings else None
     reduced: dict[int, Image] = {}
     scaled = []
     for scaling in scalings:

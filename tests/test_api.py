@@ -173,8 +173,10 @@ def test_an_override_with_an_unknown_key_names_the_nearest(tiny_competition):
         podium.load_member(tiny_competition.member(), {"head.droput": 0.4})
 
 
-def test_a_missing_fold_is_an_error(finished):
+def test_wrong_arguments_are_errors(finished):
     member = podium.load_member(finished.members[0])
+    with pytest.raises(podium.PodiumError, match="time_limit: expected a time such as 8h30m"):
+        podium.train(member, data=finished.competition.folder, time_limit="soon", console=QUIET)
     with pytest.raises(podium.PodiumError, match="there is no fold 7"):
         podium.train(member, fold=7, data=finished.competition.folder, console=QUIET)
 

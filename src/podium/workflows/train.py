@@ -6,6 +6,7 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.console import make_console
+from podium.errors import ConfigError
 from podium.options import RunOptions
 from podium.signals import StopCondition, parse_duration
 from podium.training.run_training import train_run
@@ -82,6 +83,9 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
 
 
 def seconds_of(time_limit: float | str | None) -> float | None:
-    if isinstance(time_limit, str):
+    if not isinstance(time_limit, str):
+        return time_limit
+    try:
         return parse_duration(time_limit)
-    return time_limit
+    except ValueError as error:
+        raise ConfigError(f"time_limit: {error}") from None

@@ -57,11 +57,11 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
 
 def describe_machine(about: Mapping[str, str], console: Console) -> None:
     """Print versions, GPUs and mounted inputs, the first things to look for in a log."""
-    from podium.models.devices import names_of_gpus
+    from podium.models.devices import gpu_names
 
     console.print(f"podium {about['podium']}, commit {about['commit']}: {about['title']}")
     console.print(", ".join(f"{name} {version}" for name, version in versions().items() if name != "commit"))
-    console.print(f"GPUs: {', '.join(names_of_gpus()) or 'none'}; CPU cores: {os.cpu_count()}")
+    console.print(f"GPUs: {', '.join(gpu_names()) or 'none'}; CPU cores: {os.cpu_count()}")
     root = kaggle_input()
     mounted = sorted(
         path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)

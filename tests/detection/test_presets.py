@@ -15,7 +15,7 @@ from podium.detection.model import build_detector, plain_detector
 from podium.detection.presets import PresetScaling, save_preset
 from podium.errors import ConfigError, PodiumError, RunError, WeightsError
 from podium.models.backbone import unfreeze
-from podium.models.devices import precision_of
+from podium.models.devices import precision_scope
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 SCALED = IMAGES * np.float32(SCALE) + np.float32(OFFSET)
@@ -106,7 +106,7 @@ def test_missing_or_damaged_recipe_is_one_line(content, resnet, tmp_path):
 
 @pytest.mark.parametrize("save", [save_resnet, pytest.param(save_retinanet, marks=pytest.mark.slow)])
 def test_precision_is_that_of_the_run(save, tmp_path):
-    with precision_of("mixed_bfloat16"):
+    with precision_scope("mixed_bfloat16"):
         model = build_detector(settings_of(save(tmp_path / "p"), levels=6), 2, 64)
     assert {layer.compute_dtype for layer in model.features.layers[1:]} == {"bfloat16"}
     assert {weight.dtype for weight in model.features.weights} == {"float32"}

@@ -77,7 +77,7 @@ class SharedLine(LineTask):
         self.stages, self.odd = stages, odd
 
     def build(self, image_size, *, pretrained):
-        together = devices.found(self.stages)
+        together = devices.select_devices(self.stages)
         with together.scope():
             signals = keras.Input((image_size, 1))
             answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
@@ -129,7 +129,7 @@ def lines(folder):
 
 
 def use(names):
-    devices.names_of_gpus = lambda: names
+    devices.gpu_names = lambda: names
 
 
 def told(run):

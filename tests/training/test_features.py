@@ -23,7 +23,7 @@ from podium.data.augmentation import PlainView
 from podium.data.batches import PredictionBatches
 from podium.errors import StoppedError
 from podium.locks import locked
-from podium.models.classifier import parts_of
+from podium.models.classifier import split_classifier
 from podium.options import RunOptions
 from podium.signals import StopCondition
 from podium.training import features
@@ -178,10 +178,10 @@ def test_dropout_of_a_frozen_backbone_is_off():
     backbone = keras.Model(inner, keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3)(inner)), name="backbone")
     hidden = keras.layers.GlobalAveragePooling2D()(backbone(keras.layers.Rescaling(1 / 255)(images)))
     model = keras.Model(images, keras.layers.Dense(3, activation="softmax")(keras.layers.Dropout(0.5)(hidden)))
-    parts, some = parts_of(model), np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
-    features = parts.features()
+    parts, some = split_classifier(model), np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    features = parts.feature_model()
     np.testing.assert_array_equal(features(some, training=True), features(some, training=False))
-    together, head = parts.together(), parts.head_alone(features)
+    together, head = parts.full_model(), parts.head_model(features)
     np.testing.assert_allclose(together(some), head(features(some)), rtol=1e-5)
     assert not np.allclose(together(some, training=True), together(some))  # the head's own dropout is on
 

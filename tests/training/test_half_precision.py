@@ -11,7 +11,7 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
-from podium.inference.predict import trained_model
+from podium.inference.predict import load_trained_model
 from podium.models import devices
 from podium.options import RunOptions
 from podium.training.checkpoints import CheckpointStore
@@ -76,8 +76,8 @@ def test_auto_is_half_precision_if_every_gpu_gains_from_it(capabilities, policy,
     monkeypatch.setattr(devices.tf.config, "list_physical_devices", lambda kind: list(range(len(capabilities))))
     details = [{"compute_capability": one} for one in capabilities]
     monkeypatch.setattr(devices.tf.config.experimental, "get_device_details", details.__getitem__)
-    assert devices.resolved("auto") == policy
-    assert devices.resolved("mixed_bfloat16") == "mixed_bfloat16"
+    assert devices.resolve_precision("auto") == policy
+    assert devices.resolve_precision("mixed_bfloat16") == "mixed_bfloat16"
 
 
 def test_steps_that_overflow_are_skipped(tmp_path):
@@ -136,7 +136,7 @@ def test_only_an_explicit_precision_changes_the_digest(tiny_competition, tmp_pat
 def test_predictions_use_the_precision_of_the_training(tiny_competition, tmp_path):
     member, [one] = runs_of(tiny_competition, tmp_path, precision=HALF)
     train_run(one, Console(quiet=True))
-    model, _ = trained_model(one.run, member)
+    model, _ = load_trained_model(one.run, member)
     assert model.get_layer("scaling").compute_dtype == "float16"
     assert keras.config.dtype_policy().name == "float32"
 

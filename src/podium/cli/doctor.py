@@ -60,6 +60,6 @@ def _gpus() -> str:
     """The GPUs that TensorFlow can use; a driver alone is not enough."""
     if importlib.util.find_spec("tensorflow") is None:
         return "unknown without tensorflow"
-    from podium.models.devices import names_of_gpus
+    from podium.models.devices import gpu_names
 
-    return ", ".join(names_of_gpus()) or "none; training runs on the CPU"
+    return ", ".join(gpu_names()) or "none; training runs on the CPU"

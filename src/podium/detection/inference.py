@@ -21,7 +21,7 @@ from podium.detection.config import DetectorSettings
 from podium.detection.detections import detections_table
 from podium.detection.model import build_detector, plain_detector
 from podium.models.backbone import load_weights
-from podium.models.devices import make_repeatable, precision_of
+from podium.models.devices import make_repeatable, precision_scope
 from podium.models.feed import as_dataset
 from podium.runs import Run
 
@@ -81,7 +81,7 @@ class LoadedDetector:
         run.check_best_weights()
         best = run.state["best"]
         make_repeatable(settings.seed)
-        with precision_of(best.get("precision", "float32")):
+        with precision_scope(best.get("precision", "float32")):
             detector = build_detector(
                 settings, len(classes), int(best["image_size"]), pretrained=False, recipe=run.recipe
             )

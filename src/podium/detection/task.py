@@ -25,7 +25,7 @@ from podium.detection.evaluation import PartMetrics, evaluate_part
 from podium.detection.inference import BoxPredictor, InferenceImages
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
-from podium.models.backbone import settle_statistics, unfreeze
+from podium.models.backbone import initialize_batchnorm, unfreeze
 from podium.training.task import StageContext, StageSetup
 
 STATISTICS_IMAGES = 32
@@ -108,7 +108,7 @@ class DetectionTask:
             some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             view = PlainView(image_size, self._settings.resize)
             (images,) = PredictionBatches(some, [view], STATISTICS_IMAGES)[0]
-            settle_statistics(detector, images)
+            initialize_batchnorm(detector, images)
         return detector
 
     def unfreeze(self, model: Any, stage: Stage) -> None:

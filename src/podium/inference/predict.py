@@ -119,9 +119,6 @@ def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
     return model, image_size
 
 
-trained_model = load_trained_model  # until the training tests use the new name
-
-
 def predict_views(
     predictor: Predictor,
     rows: PredictionRows,

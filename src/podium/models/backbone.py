@@ -155,6 +155,3 @@ def all_layers(model: Any) -> list[Any]:
         for layer in model.layers
         for part in ([layer, *all_layers(layer)] if hasattr(layer, "layers") else [layer])
     ]
-
-
-settle_statistics = initialize_batchnorm  # until the training modules use the new name

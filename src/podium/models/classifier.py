@@ -127,8 +127,6 @@ class ClassifierParts:
         with self.devices.scope():
             return self.devices.make_model(self.images, self._apply_head(self._apply_frozen()), name="full")
 
-    features, head_alone, together = feature_model, head_model, full_model  # until the training modules are renamed
-
     def _apply_frozen(self) -> Any:
         features = InferenceMode(self.backbone)(self.scaling(self.images))
         return features if self.pooling is None else self.pooling(features)
@@ -144,8 +142,3 @@ def split_classifier(classifier: Any, devices: Devices = ONE_DEVICE) -> Classifi
     if pooling.weights:
         return ClassifierParts(classifier.inputs[0], scaling, backbone, None, [pooling, *head], devices)
     return ClassifierParts(classifier.inputs[0], scaling, backbone, pooling, head, devices)
-
-
-# Earlier names, until the training modules use the new ones.
-Parts = ClassifierParts
-parts_of = split_classifier

@@ -31,12 +31,8 @@ def make_repeatable(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def names_of_gpus() -> list[str]:
-    return [device.name for device in tf.config.list_logical_devices("GPU")]
-
-
 def gpu_names() -> list[str]:
-    return names_of_gpus()
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
 def resolve_precision(precision: Precision, on_cpu: Callable[[], str] = lambda: "float32") -> str:
@@ -192,9 +188,3 @@ def _pad(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
     rows = np.arange(len(images) + missing) % len(images)
     row_weights = np.repeat(np.array([1, 0], np.float32), [len(images), missing])
     return images[rows], targets[rows], row_weights
-
-
-# Earlier names, until the training modules use the new ones.
-found, fed, described, are_several = select_devices, training_dataset, describe_devices, is_distributed
-scope_of, on_each, put_on_each = model_scope, device_values, assign_device_values
-resolved, precision_of = resolve_precision, precision_scope

@@ -56,8 +56,6 @@ class Predictor:
             while running:
                 yield running.popleft().result()
 
-    one_by_one = predict_batches  # until the training modules use the new name
-
 
 def _fold(model: Any) -> Callable[[Any], NDArray[Any]]:
     values = {id(variable): keras.ops.convert_to_numpy(variable) for variable in model.variables}

@@ -268,7 +268,7 @@ class RestoreMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Keras has just reset them. Some metrics, also those of several losses, have no variables before their first
         batch; on several devices Keras has built them already."""
-        if not devices.are_several(self.model):
+        if not devices.is_distributed(self.model):
             images, targets = self._batches[0]
             predictions = self.model(images, training=False)
             self.model.compute_metrics(images, targets, predictions)

@@ -138,9 +138,9 @@ def capture(setup: StageSetup) -> Arrays:
         for part, variables in parts.items()
         for number, variable in enumerate(variables)
     }
-    if devices.are_several(model):
+    if devices.is_distributed(model):
         metrics = enumerate(model.metrics_variables)
-        arrays |= {f"devices/{number:05d}": devices.on_each(model, variable) for number, variable in metrics}
+        arrays |= {f"devices/{number:05d}": devices.device_values(model, variable) for number, variable in metrics}
     return arrays
 
 
@@ -172,7 +172,7 @@ def restore_model(model: Any, checkpoint: Checkpoint) -> None:
 
 
 def restore_optimizer(model: Any, checkpoint: Checkpoint) -> None:
-    with devices.scope_of(model):
+    with devices.model_scope(model):
         model.optimizer.build(model.trainable_variables)
     _assign(model.optimizer.variables, checkpoint.part("optimizer"), checkpoint)
 
@@ -181,8 +181,8 @@ def restore_metrics(model: Any, checkpoint: Checkpoint) -> None:
     variables = model.metrics_variables
     _assign(variables, checkpoint.part("metrics"), checkpoint)
     for number, values in checkpoint.part("devices").items():
-        if devices.are_several(model) and len(values) == model.distribute_strategy.num_replicas_in_sync:
-            devices.put_on_each(model, variables[number], values)
+        if devices.is_distributed(model) and len(values) == model.distribute_strategy.num_replicas_in_sync:
+            devices.assign_device_values(model, variables[number], values)
 
 
 def _assign(variables: list[Any], arrays: dict[int, NDArray[Any]], checkpoint: Checkpoint) -> None:

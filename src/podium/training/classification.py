@@ -23,8 +23,8 @@ from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import METRICS
 from podium.files import write_text
 from podium.models import devices
-from podium.models.backbone import settle_statistics, unfreeze
-from podium.models.classifier import BACKBONE, Parts, build_classifier, parts_of
+from podium.models.backbone import initialize_batchnorm, unfreeze
+from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier, split_classifier
 from podium.models.feed import as_dataset
 from podium.runs import versions
 from podium.training.features import (
@@ -76,13 +76,15 @@ class ClassificationTask:
         self.mode: Literal["max", "min"] = "max" if higher else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        together = devices.found(self._settings.stages)
+        together = devices.select_devices(self._settings.stages)
         model = build_classifier(
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
         if pretrained and self._settings.backbone.begins_at_random:
             some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
-            settle_statistics(model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some))))
+            initialize_batchnorm(
+                model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some)))
+            )
         return model
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
@@ -102,15 +104,15 @@ class ClassificationTask:
         views = stage.shared_views
         if views is None:
             return StageSetup(model, model, self.batches(number, stage))
-        parts = parts_of(model, devices.found(self._settings.stages))
-        backbone, files = parts.features(), self._feature_files(number, stage, views)
+        parts = split_classifier(model, devices.select_devices(self._settings.stages))
+        backbone, files = parts.feature_model(), self._feature_files(number, stage, views)
         name = self._features_digest(parts, number, stage)
         cached = cached_features(name, files, backbone, self._cache_gb, context)
         if cached is None:
             images = self.batches(number, stage)
             batches = ViewBatches(images, len(self._training.paths), stage.batch_size, views)
-            return StageSetup(model, parts.together(), batches)
-        head = parts.head_alone(backbone)
+            return StageSetup(model, parts.full_model(), batches)
+        head = parts.head_model(backbone)
         *of_views, self._validation_features[head] = (cached.files[file.name] for file in files)
         feature_batches = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
         return StageSetup(model, head, feature_batches, cached.seconds_per_image)
@@ -132,7 +134,7 @@ class ClassificationTask:
         view = PlainView(stage.image_size, self._settings.resize)
         return PredictionBatches(self._validation_source, [view], stage.batch_size)
 
-    def _features_digest(self, parts: Parts, number: int, stage: Stage) -> str:
+    def _features_digest(self, parts: ClassifierParts, number: int, stage: Stage) -> str:
         transforms = self._transforms(stage)
         decisive = {
             "backbone": [self._settings.backbone.name, self._settings.backbone.alpha],
@@ -140,7 +142,7 @@ class ClassificationTask:
             "precision": parts.backbone.dtype_policy.name,
             "images": [stage.image_size, self._settings.resize],
             "augmentation": [transforms, self._seed(number)] if transforms else None,
-            "rounding": [stage.batch_size, devices.names_of_gpus()],
+            "rounding": [stage.batch_size, devices.gpu_names()],
             "versions": {name: version for name, version in versions().items() if name != "commit"},
         }
         images = [source.digests().tobytes() for source in (self._training_source, self._validation_source)]

@@ -242,7 +242,7 @@ class _Computation:
     def batches(self, images: PredictionBatches) -> Iterator[NDArray[Any]]:
         with as_dataset(images) as dataset:
             start = time.perf_counter()
-            for features in self._predictor.one_by_one(dataset):
+            for features in self._predictor.predict_batches(dataset):
                 yield features
                 now = time.perf_counter()
                 self._slowest_batch = max(self._slowest_batch, now - start)

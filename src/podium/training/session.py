@@ -13,7 +13,7 @@ from podium.changes import merge_changes, read_changes
 from podium.config.stage import Stage, TrainingSettings
 from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
-from podium.models.devices import is_out_of_memory, resolved
+from podium.models.devices import is_out_of_memory, resolve_precision
 from podium.options import RunOptions
 from podium.runs import Run
 from podium.training.checkpoints import (
@@ -68,7 +68,7 @@ class Session:
             # The checkpoint knows the changes before it; changes.csv alone decides about later ones.
             made = [change for change in progress.changes if change.position < progress.position]
         else:
-            progress, made = Progress(settings.seed, resolved(settings.precision, precision_on_cpu)), []
+            progress, made = Progress(settings.seed, resolve_precision(settings.precision, precision_on_cpu)), []
         progress.changes = merge_changes(made, read_changes(run.path))
         losses = array("f", restored.part(LOSSES).get(0, ()) if restored else ())
         return cls(run, task, settings, options, console, checkpoints, restored, progress, losses)

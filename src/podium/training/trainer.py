@@ -12,7 +12,7 @@ from podium.config.stage import Stage
 from podium.errors import ConfigError
 from podium.files import SMALL_FILES, report_full_disk
 from podium.models import devices
-from podium.models.devices import make_repeatable, precision_of
+from podium.models.devices import make_repeatable, precision_scope
 from podium.progress import progress_bar
 from podium.training.callbacks import RestoreMetrics, stage_callbacks
 from podium.training.checkpoints import (
@@ -67,7 +67,7 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> Any:
         print_stage(session.console, model, stage)
         with session.explain_full_memory(number, stage):
             setup = task.prepare_stage(model, number, stage, session.context(stage))
-            with devices.scope_of(setup.model):
+            with devices.model_scope(setup.model):
                 task.compile(setup.model, make_optimizer(stage))
             fit(StageRun(session, number, stage, setup), checkpoint)
     return model
@@ -75,7 +75,7 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> Any:
 
 def build_model(task: Task, stage: Stage, seed: int, precision: str, *, pretrained: bool) -> Any:
     make_repeatable(seed)  # also restarts Keras's numbering of layers, so a stage's `from` finds the same names
-    with precision_of(precision):
+    with precision_scope(precision):
         return task.build(stage.image_size, pretrained=pretrained)
 
 
@@ -108,7 +108,7 @@ def print_stage(console: Console, model: Any, stage: Stage) -> None:
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     console.print(
         f"  stage {stage.name}: {epochs} at {stage.image_size} px, batches of {stage.batch_size},"
-        f" {trainable:,} of {model.count_params():,} weights trainable{devices.described(model, stage)}"
+        f" {trainable:,} of {model.count_params():,} weights trainable{devices.describe_devices(model, stage)}"
     )
 
 
@@ -129,7 +129,7 @@ def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
         callbacks = stage_callbacks(stage_run, advance)
 
         def fit_until(epochs: int, *more: Any) -> None:
-            with devices.fed(model, batches) as dataset:
+            with devices.training_dataset(model, batches) as dataset:
                 model.fit(
                     dataset,
                     initial_epoch=progress.epoch,

@@ -114,7 +114,7 @@ def test_set_of_boxes_is_packed_with_the_detectors_modules_only(detector):
     files = packed_files(bundle_of(detector))
     for name in ("index.json", "images.csv", "boxes.csv"):
         assert files[f"boxes/squares/{name}"] == (detector.parent / "runs" / "boxes" / "squares" / name).read_text()
-    assert {"podium/detection/model.py", "podium/workflows/detect_build.py"} <= files.keys()
+    assert {"podium/detection/model.py", "podium/workflows/detect.py"} <= files.keys()
     assert "podium/workflows/run.py" not in files
     member_files = packed_files(make_bundle([XCEPTION], Job(kind="member")))
     assert not {"podium/detection/model.py", "podium/detection/task.py"} & member_files.keys()

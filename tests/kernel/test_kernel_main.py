@@ -177,7 +177,8 @@ def test_detector_that_runs_out_of_time_is_reported_with_its_boxes(detector_kern
 def test_boxes_that_are_not_packed_are_built_without_downloads(detector_kernel, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        "podium.workflows.kernel_detector.build", lambda detector, *_: fetched.append(detector.settings.source.fetch)
+        "podium.workflows.kernel_detector.build_dataset",
+        lambda detector, *_, **__: fetched.append(detector.settings.source.fetch),
     )
     source = {"kind": "openimages", "fetch": {}, "urls": ["a.tsv"]}
     settings = detector(source=source, classes=["Boat"], data_at_kaggle="kaggle-dataset:ada/squares")

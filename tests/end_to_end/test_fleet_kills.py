@@ -71,7 +71,7 @@ def test_a_fleet_survives_three_kills_and_a_time_limit_and_is_scored(kaggle, com
     assert all(version.state == "complete" for version in kaggle.versions())
     second = next(version for version in kaggle.versions() if version.ref.endswith("long-fold0/2"))
     assert second.sources[-1] == ("kernel", "ada/podium-tiny-ensemble-long-fold0")
-    assert "from stage all, epoch " in second.log
+    assert "resuming at stage all, epoch " in second.log
 
     (submission,) = (tmp_path / "submissions").glob("tiny-squares_tiny_ensemble__*.csv")
     sent = command("submit", submission, "-m", "the fleet's", "--competition", tiny_competition.config)

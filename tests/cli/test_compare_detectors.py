@@ -91,7 +91,7 @@ def evaluated_with(run, dataset, missed, score, weights="aa"):
     figures = evaluate(dataset, pd.concat(tables.values(), ignore_index=True), parts=list(tables))
     for part, found in tables.items():
         write_detections(run.path / "evaluation" / f"{part}.csv", found)
-    write_json(run.path / "evaluation" / "figures.json", {**figures.to_json(), "weights": weights})
+    write_json(run.path / "evaluation" / "metrics.json", {**figures.to_json(), "weights": weights})
 
 
 def last_line(out):
@@ -146,7 +146,7 @@ def test_differences_and_times_are_listed(podium, make_run):
 def test_json_has_the_scores_of_the_evaluation(podium, make_run):
     runs = [make_run("small", 35), make_run("large", 5)]
     found = json.loads(podium("compare", *runs, "--json")[1])
-    evaluated = [json.loads((run / "evaluation" / "figures.json").read_text())["parts"]["test"] for run in runs]
+    evaluated = [json.loads((run / "evaluation" / "metrics.json").read_text())["parts"]["test"] for run in runs]
     assert [score["value"] for score in found["scores"]] == [one["ap50"] for one in evaluated]
     assert [score["value"] for score in found["secondary"][0]["scores"]] == [one["ap"] for one in evaluated]
     assert [score["value"] for score in found["secondary"][1]["scores"]] == [one["mean_iou"] for one in evaluated]
@@ -320,8 +320,8 @@ def test_damaged_config(podium, make_run, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("evaluation/figures.json", '{"weights": "aa", "parts": {"test": 3}}'),
-        ("evaluation/figures.json", "{"),
+        ("evaluation/metrics.json", '{"weights": "aa", "parts": {"test": 3}}'),
+        ("evaluation/metrics.json", "{"),
         ("evaluation/test.csv", "id,class\n"),
         ("folds.csv", "id,fold\n"),
     ],

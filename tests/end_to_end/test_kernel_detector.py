@@ -66,7 +66,7 @@ def test_packed_boxes_give_the_same_weights_as_training_here(squares, podium):
     assert podium("detect", "train", squares).code == 0
     here, there = Run(Path(entry["run"])), Run(WORKING / entry["run"])
     assert here.best_weights.read_bytes() == there.best_weights.read_bytes()
-    assert (there.path / "evaluation" / "figures.json").is_file()
+    assert (there.path / "evaluation" / "metrics.json").is_file()
 
 
 @pytest.mark.slow

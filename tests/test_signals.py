@@ -95,7 +95,7 @@ TWICE = """
 import os, signal, time
 from podium import signals
 signals.SAME_SIGNAL_SECONDS = -1
-with signals.StopCondition().defer_signals():
+with signals.interruptible(), signals.StopCondition().defer_signals():
     os.kill(os.getpid(), signal.{first})
     os.kill(os.getpid(), signal.{second})
     print("never reached")
@@ -145,7 +145,7 @@ def test_second_signal_ends_the_process_when_stderr_is_closed(closed_pipe):
 STOPPED = """
 from podium.cli import main
 from podium.errors import StoppedError
-def stopped():
+def stopped(**_):
     raise StoppedError("stopped")
 main.command_line = lambda asked: stopped
 main.main()

@@ -473,7 +473,7 @@ def test_damaged_config(podium, make_run, content):
 def test_damaged_blend(podium, make_run, here, content):
     blend = make_blend(here)
     (blend / "blend.json").write_text(content)
-    assert refusal(podium, make_run(), blend).startswith(f"{blend}/blend.json ")
+    assert refusal(podium, make_run(), blend).startswith(f"{blend}/blend.json")
 
 
 def test_damaged_predictions(podium, make_run):

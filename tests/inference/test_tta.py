@@ -221,7 +221,7 @@ def views_of_pure_noise(seed, rows=300, count=5):
 
 def test_nested_choice_reports_no_gain_for_noise():
     honest, optimistic = [], []
-    for seed in range(8):
+    for seed in range(20):
         per_view, labels = views_of_pure_noise(seed)
         before = PLAIN_ACCURACY(labels, per_view[0])
         chosen = choose_views(per_view, labels, PLAIN_ACCURACY, "arithmetic")

@@ -339,6 +339,7 @@ def test_too_small_limit_is_reported_and_changes_nothing(here, whole):
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_different_heads_share_features(here):
     made(here)
     other = member([frozen(learning_rate=0.1, epochs=8)], head={"dropout": 0.5})
@@ -353,6 +354,7 @@ def test_stages_without_augmentation_share_features(here):
     assert sorted(path.name for path in entry.iterdir()) == ["timing.json", "validation.npy", "view-0.npy"]
 
 
+@pytest.mark.slow
 def test_stages_with_augmentation_have_their_own_views(here):
     assert "cached" not in made(here, member([frozen(), frozen("again")]))
     assert len(entries()) == 2
@@ -386,6 +388,7 @@ def test_changed_image_gives_new_features(here, which):
     assert len(entries()) == 2
 
 
+@pytest.mark.slow
 def test_other_backbone_weights_give_other_features(here):
     made(here, seed=1)
     made(here, seed=2)
@@ -439,6 +442,7 @@ def test_terminal_has_a_progress_bar(here):
     assert "━" in screen.getvalue()
 
 
+@pytest.mark.slow
 def test_seconds_per_image_are_measured_while_features_are_computed(here, monkeypatch):
     clock = [0.0]
 

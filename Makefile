@@ -9,10 +9,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help install demo picture test test-all test-kill bench check format lock clean
 
-help:            ## this list
+help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
-install: $(STAMP) ## virtual environment, locked dependencies, podium itself
+install: $(STAMP) ## virtual environment, locked dependencies, podium
 
 # The stamp is younger than the lock and the package's metadata when nothing has to be installed. podium is installed
 # in place and built with the locked setuptools, so nothing outside the lock is fetched.
@@ -26,19 +26,19 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write and check a submission
 	$(BIN)/podium demo
 
-picture: $(STAMP) ## draw the sheet of cars in the README, docs/cars.jpg
+picture: $(STAMP) ## draw the cars of the README, docs/cars.jpg
 	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
 
-test: $(STAMP)    ## every test but the slow ones, in under six minutes on two cores
+test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not kill" -n auto --maxprocesses 4
 
-test-all: $(STAMP) ## the slow ones too: large backbones, every fault against every call
+test-all: $(STAMP) ## all tests, including the slow ones: large backbones, exhaustive tables
 	$(BIN)/python -m pytest -m "not kill" -n auto --maxprocesses 4
 
-test-kill: $(STAMP) ## kill a training at many random moments, and compare where it ends
+test-kill: $(STAMP) ## kill a training at random moments, resume it, and compare the results
 	$(BIN)/python -m pytest -m kill -rP
 
-bench: $(STAMP)   ## podium beside its peers, into benchmarks/results.md; DATA=, WEIGHTS=, TORCH=, ONLY= are its options
+bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/results.md; options: DATA=, WEIGHTS=, TORCH=, ONLY=
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
 
@@ -48,11 +48,11 @@ check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(STAMP)  ## let ruff tidy up
+format: $(STAMP)  ## format and fix the code with ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(STAMP)    ## requirements.txt anew, from pyproject.toml
+lock: $(STAMP)    ## resolve requirements.txt again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
 		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.txt
 

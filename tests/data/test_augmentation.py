@@ -127,7 +127,7 @@ def test_an_invalid_transform_is_a_one_line_error(item, reason):
     ("item", "reason"),
     [
         ({"RandomCrop": {"height": 20, "width": 24}}, "changed 32×32 pixels to 24×20; .* `size: image_size`"),
-        ({"Normalize": {"p": 1.0}}, "changed uint8 to float32; .* the model does that itself"),
+        ({"Normalize": {"p": 1.0}}, "changed uint8 to float32; .* the model scales its inputs"),
         ({"MaskDropout": {"p": 1.0}}, "failed for an image of 32×32 pixels .*mask"),
         ({"CenterCrop": {"height": 64, "width": 64}}, "failed for an image of 32×32 pixels"),
     ],

@@ -108,10 +108,10 @@ def test_the_shared_memory_grows_with_the_blocks(paths, two_workers):
         assert ViewLoader(ImageSource(paths), [view])(range(10)).shape == (10, size, size, 3)
 
 
-@pytest.mark.parametrize(("least_seconds", "count"), [(0.0, 2), (60.0, 0)])
-def test_processes_start_only_if_images_take_long(paths, monkeypatch, use_pool, least_seconds, count):
-    monkeypatch.setattr(workers_module, "LEAST_SECONDS", least_seconds)
-    monkeypatch.setattr(workers_module, "BUSY", 0.0)
+@pytest.mark.parametrize(("minimum_seconds", "count"), [(0.0, 2), (60.0, 0)])
+def test_processes_start_only_if_images_take_long(paths, monkeypatch, use_pool, minimum_seconds, count):
+    monkeypatch.setattr(workers_module, "MIN_BUSY_SECONDS", minimum_seconds)
+    monkeypatch.setattr(workers_module, "BUSY_SHARE", 0.0)
     pool = use_pool(WorkerPool())
     an_epoch(paths)
     pool.wait_until_ready()

@@ -75,10 +75,10 @@ class BackboneSettings(Settings):
     @property
     def is_fetched(self) -> bool:
         """Downloaded from the internet."""
-        return self.weights in NAMED_WEIGHTS and not self.begins_at_random
+        return self.weights in NAMED_WEIGHTS and not self.has_random_weights
 
     @property
-    def begins_at_random(self) -> bool:
+    def has_random_weights(self) -> bool:
         return self.weights == "none"
 
     @property

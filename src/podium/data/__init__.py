@@ -1,1 +1,1 @@
-"""Rows, folds, images and batches: from the competition's files to what a model eats."""
+"""Rows, folds, images, augmentation and batches: from a competition's files to the inputs of a model."""

@@ -1,4 +1,4 @@
-"""How an image is shown to a model: as it is, or augmented by Albumentations' transforms from a YAML list.
+"""Views of an image for a model: plain, or augmented with Albumentations transforms from a YAML list.
 
 augmentation:
   - HorizontalFlip
@@ -19,21 +19,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # on import it asks a server for its newest version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # on import it would check online for updates
 
 import albumentations
 
 from podium.config.problems import nearest
-from podium.data.boxes import LEAST_VISIBLE, Boxes, ImageBoxes, to_square
+from podium.data.boxes import MIN_VISIBILITY, Boxes, ImageBoxes, to_square
 from podium.data.images import Image, Resize, Scaling, cut_square
 from podium.errors import ConfigError
 
 _TEST_SIZE, _LARGEST_TEST_SIZE = 32, 2048
-"""Image sizes at which transforms are tried out."""
+"""Image sizes at which transforms are tested."""
 
 
 class ImageView(Protocol):
-    """A way to show an image to a model: from the scaled image to a square of `size`. It can be pickled."""
+    """Turns a scaled image into a model input of `size` × `size` pixels. Must be picklable."""
 
     @property
     def scaling(self) -> Scaling: ...
@@ -46,7 +46,7 @@ class ImageView(Protocol):
 
 @dataclass(frozen=True)
 class PlainView:
-    """The image as it is."""
+    """The image without augmentation."""
 
     size: int
     resize: Resize
@@ -76,7 +76,7 @@ class TrainingView:
         return self.augmentation(cut_square(scaled, self.size, self.resize), self._seed_of(row, epoch))
 
     def with_boxes(self, scaled: Image, row: int, epoch: int, labelled: ImageBoxes) -> tuple[Image, Boxes]:
-        """The image, and its boxes where the augmentation moved them."""
+        """The augmented image and its boxes."""
         boxes = to_square(labelled.boxes, labelled.height, labelled.width, self.size, self.resize)
         image = cut_square(scaled, self.size, self.resize)
         return self.augmentation.with_boxes(image, boxes, self._seed_of(row, epoch))
@@ -86,12 +86,12 @@ class TrainingView:
 
 
 class Augmentation:
-    """A list of transforms. Everything random in it follows from the seed of each call, in any thread."""
+    """A list of transforms. The result depends only on the inputs and the seed of each call, in any thread."""
 
     def __init__(self, transforms: Iterable[Any], image_size: int, *, takes_boxes: bool = False) -> None:
         self._arguments, self._takes_boxes = (list(transforms), image_size), takes_boxes
         built = [build_transform(transform, image_size) for transform in self._arguments[0]]
-        boxes = albumentations.BboxParams("pascal_voc", clip=True, min_visibility=LEAST_VISIBLE)
+        boxes = albumentations.BboxParams("pascal_voc", clip=True, min_visibility=MIN_VISIBILITY)
         self._compose = albumentations.Compose(built, boxes if takes_boxes else None, strict=True) if built else None
         self._of_thread = threading.local()  # a Compose contains its random state
 
@@ -100,7 +100,7 @@ class Augmentation:
         return _rebuild, (*self._arguments, self._takes_boxes)
 
     def _compose_of_thread(self) -> Any:
-        """A copy: building the transforms again would validate them again, and catching warnings is not thread-safe."""
+        """A copy, since building the transforms validates them, and catching warnings is not thread-safe."""
         if not hasattr(self._of_thread, "compose"):
             self._of_thread.compose = copy.deepcopy(self._compose)
         return self._of_thread.compose
@@ -110,7 +110,7 @@ class Augmentation:
         return augmented
 
     def with_boxes(self, image: Image, boxes: Boxes, seed: int) -> tuple[Image, Boxes]:
-        """Boxes are in pixels, and may have further columns. Those of which too little is visible are dropped."""
+        """Boxes are in pixels, and may have more columns. Boxes that are mostly cropped away are dropped."""
         augmented = self._apply(seed, image=image, bboxes=boxes)
         return augmented["image"], np.asarray(augmented["bboxes"], np.float32).reshape(-1, boxes.shape[1])
 
@@ -132,7 +132,7 @@ class Augmentation:
         if augmented.dtype != image.dtype:
             raise ConfigError(
                 f"the augmentation changed {image.dtype} to {augmented.dtype}; remove transforms that scale the"
-                " values: the model does that itself"
+                " values: the model scales its inputs"
             )
         if augmented.shape != image.shape:
             raise ConfigError(
@@ -228,7 +228,7 @@ def transform_problems(member: Mapping[str, Any], *, takes_boxes: bool = False) 
     for place, item, its_stages in places:
         try:
             if _looks_like_a_transform(item):  # the schema reports anything else
-                _try_out(item, [stage.get("image_size") for stage in its_stages], takes_boxes)
+                _test_transform(item, [stage.get("image_size") for stage in its_stages], takes_boxes)
         except ConfigError as error:
             problems.append((place, str(error)))
     return problems
@@ -240,8 +240,8 @@ def _items(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, Any,
     return [(f"{key}.{number}", item, stages) for number, item in enumerate(items)]
 
 
-def _try_out(item: Any, image_sizes: Sequence[Any], takes_boxes: bool) -> None:
-    """Apply a transform, with p = 1, to noise of each of these sizes: some problems appear only then."""
+def _test_transform(item: Any, image_sizes: Sequence[Any], takes_boxes: bool) -> None:
+    """Apply a transform, with p = 1, to noise of each of these sizes: some problems appear only there."""
     build_transform(item, _TEST_SIZE)
     name, arguments = _name_and_arguments(item)
     # The schema reports sizes that are not valid.

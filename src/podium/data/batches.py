@@ -18,8 +18,8 @@ from podium.data.workers import Block, worker_pool
 class EpochBatches:
     """Every row once per epoch, in a new order each time, including the last, smaller batch.
 
-    Everything random follows from (seed, epoch, row), whatever thread is first. The trainer's callback sets `epoch`. An
-    interrupted epoch resumes after the rows that were trained on, even if the batch size has changed.
+    All randomness depends only on (seed, epoch, row), not on the order of threads. The trainer's callback sets `epoch`.
+    An interrupted epoch resumes after the rows that were trained on, even if the batch size has changed.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: Sequence[int]) -> None:
@@ -30,7 +30,7 @@ class EpochBatches:
         self.steps_before, self._rows_before = 0, 0
 
     def resume_after(self, steps: int, rows: int) -> None:
-        """Skip the steps and rows that were done before; (0, 0) skips nothing."""
+        """Skip the finished steps and rows of an epoch; (0, 0) skips none."""
         self.steps_before, self._rows_before = steps, rows
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class EpochBatches:
         return self.batch(self.order(epoch)[start : start + self._batch_size].astype(np.int64), epoch)
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        """What the model is trained on in one step."""
+        """The inputs and targets of one training step."""
         raise NotImplementedError
 
 
@@ -76,7 +76,7 @@ class ViewLoader:
         return self._load(rows, epoch)[0]
 
     def with_boxes(self, rows: Sequence[int], epoch: int, boxes: Sequence[ImageBoxes]) -> tuple[Image, list[Boxes]]:
-        """The same with the boxes of each row, where the augmentation moved them."""
+        """The augmented images and the boxes of each row."""
         return self._load(rows, epoch, boxes)
 
     def _load(
@@ -87,7 +87,7 @@ class ViewLoader:
 
 
 class OneHot:
-    """Labels as one-hot rows. They are made for a batch at a time, to save memory."""
+    """One-hot labels, created one batch at a time to save memory."""
 
     def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
         self._labels, self._rows = labels, np.eye(classes, dtype=np.float32)
@@ -145,12 +145,12 @@ class BoxBatches(EpochBatches):
     ) -> None:
         super().__init__(len(source), batch_size, seed)
         self._boxes = boxes
-        self._most = max((len(labelled.boxes) for labelled in boxes), default=0) or 1
+        self._max_boxes = max((len(labelled.boxes) for labelled in boxes), default=0) or 1
         self._load = ViewLoader(source, [TrainingView(image_size, resize, augmentation, self.seed)])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
         images, moved = self._load.with_boxes(rows.tolist(), epoch, [self._boxes[row] for row in rows])
-        padded = np.full((len(rows), self._most, CORNERS + 1), -1, np.float32)
+        padded = np.full((len(rows), self._max_boxes, CORNERS + 1), -1, np.float32)
         for target, boxes in zip(padded, moved, strict=True):
             target[: len(boxes)] = boxes
         return images, padded

@@ -14,8 +14,8 @@ from podium.data.images import Resize, Scaling, offset_in_square
 Boxes = NDArray[np.floating[Any]]
 
 CORNERS = 4
-LEAST_VISIBLE = 0.25
-"""The share of a box's area that must stay visible after cropping: less can hardly be recognised as the object."""
+MIN_VISIBILITY = 0.25
+"""The share of a box's area that must stay visible after cropping; with less, the object can hardly be recognised."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def from_square(boxes: Boxes, height: int, width: int, size: int, resize: Resize
 
 
 def clip(boxes: Boxes, height: int, width: int) -> Boxes:
-    """The parts of the boxes inside an image of this size. Boxes of which too little is visible are dropped."""
+    """Clip boxes to an image of this size. Boxes that are mostly outside are dropped."""
     clipped = boxes.copy()
     clipped[:, :CORNERS] = boxes[:, :CORNERS].clip(0, [width, height, width, height])
     visible = _areas(clipped)
-    return clipped[(visible > 0) & (visible >= LEAST_VISIBLE * _areas(boxes))]
+    return clipped[(visible > 0) & (visible >= MIN_VISIBILITY * _areas(boxes))]
 
 
 def _areas(boxes: Boxes) -> NDArray[np.floating[Any]]:

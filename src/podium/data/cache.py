@@ -18,13 +18,13 @@ GB = 10**9
 
 
 def entry_of(kind: str, name: str) -> Path:
-    """The folder of an entry, whether it exists or not."""
+    """The folder of an entry, which may not exist."""
     assert kind in KINDS
     return cache_folder() / kind / name
 
 
 def mark_used(entry: Path) -> None:
-    """Other entries are then deleted before this one."""
+    """Mark the entry as the most recently used."""
     with suppress(OSError):
         os.utime(entry)
 
@@ -56,7 +56,7 @@ def available(entry: Path, cache_gb: float) -> int:
 
 
 def delete(entry: Path) -> None:
-    """Renamed first, so that other processes see either all of the entry or nothing."""
+    """Delete an entry. It is renamed first, so that other processes see either all of it or nothing."""
     renamed = entry.with_name(f".deleted-{entry.name}-{os.getpid()}-{time.monotonic_ns()}")
     with suppress(OSError):
         entry.rename(renamed)
@@ -72,7 +72,7 @@ def size_of(entry: Path) -> int:
 
 
 def _others(entry: Path) -> list[Path]:
-    """All other entries. Removes what a killed process left half deleted."""
+    """All other entries. Removes entries that a killed process has partly deleted."""
     others = []
     for kind in KINDS:
         folder = cache_folder() / kind

@@ -41,7 +41,7 @@ _FILES_PER_TASK = 8
 _FileContent = tuple[bytes, bool, list[tuple[Scaling, Image]]]
 """The digest of a file, whether it is a complete image, and the image in the scalings to be cached."""
 _MANY = 2_000
-"""From this many images on, progress and results are printed."""
+"""Progress and results are printed for at least this many images."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def in_parallel(
 
 
 def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: ThreadPoolExecutor) -> Iterable[Result]:
-    # Not all tasks at once: each that waits takes half a kilobyte.
+    # Tasks are submitted in chunks: each waiting task takes half a kilobyte.
     for start in range(0, len(items), _MANY):
         end = min(start + _MANY, len(items))
         tasks = [items[at : min(at + _FILES_PER_TASK, end)] for at in range(start, end, _FILES_PER_TASK)]
@@ -163,7 +163,7 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: Thread
 
 
 def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
-    """An entry for each image, and which of them are known. Unreadable ones are not: they may have been replaced."""
+    """An entry for each image, and which of them are known. Unreadable files are read again: they may be replaced."""
     entries = np.zeros(len(paths), dtype=_ENTRY)
     files = (_file_digest(path_text(paths, row)) for row in range(len(paths)))
     entries["file"] = np.fromiter(files, dtype="S16", count=len(paths))
@@ -181,10 +181,10 @@ def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArra
 def _file_digest(path: str) -> bytes:
     """Changes whenever the file does: writing to it sets its ctime, which cannot be set back."""
     try:
-        facts = os.stat(path)  # noqa: PTH116  # creating a Path takes several times as long
+        status = os.stat(path)  # noqa: PTH116  # creating a Path takes several times as long
     except OSError:
         return b"missing"
-    text = f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}"
+    text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
@@ -231,7 +231,7 @@ def _read_known(path: str, digest: bytes, writer: CacheWriter) -> _FileContent:
     scalings = writer.claim(digest)
     try:
         return digest, True, list(zip(scalings, read_scaled(path, scalings) if scalings else [], strict=True))
-    except DataError:  # removed or damaged meanwhile, which is reported when it is needed
+    except DataError:  # removed or damaged meanwhile: reported when the image is needed
         return digest, True, []
 
 

@@ -1,4 +1,4 @@
-"""Folds: which rows validate in which fold, in a CSV file that people can read and replace."""
+"""Folds: the validation fold of each row, in a CSV file that users can read and edit."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from podium.runs import record_generated_folds
 Names = Union[NDArray[np.object_], "pd.Series[str]"]
 """The class or the group of each row."""
 TRAIN, TEST = "train", "test"
-"""Instead of a fold's number: rows that always train, and rows that are only scored at the end."""
+"""Values instead of a fold number: rows that are always used for training, and rows that are only scored at the end."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Folds:
 
 
 def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> Folds:
-    """The folds of these rows. They are drawn once and then read from their file, so that people may change it."""
+    """Read the folds of these rows from their file, which users may edit. Generate it first if it does not exist."""
     settings = competition.folds
     if settings.kind == "table":
         return read_folds(rows.folder / settings.path, rows)
@@ -49,7 +49,7 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
     digest = digest_of_columns(columns, settings.model_dump())
     path = folds_file(runs, competition.slug, f"{settings.kind}-{digest}")
     if not path.is_file():
-        of_row = _draw(competition, rows.train)
+        of_row = _split(competition, rows.train)
         table = pd.DataFrame({"id": rows.train["id"], "label": rows.train["label"], "fold": of_row})
         with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
@@ -64,7 +64,7 @@ def read_folds(path: Path, rows: CompetitionRows) -> Folds:
     if len(absent):
         raise DataError(
             f"{path} has no fold for {len(absent)} of the training rows, such as {absent[0]}; add them, or delete the"
-            " file to draw the folds again"
+            " file to generate the folds again"
         )
     used = {code: values[code].strip() for code in np.unique(codes).tolist()}
     invalid = sorted(fold for fold in used.values() if fold not in (TRAIN, TEST) and not fold.isdecimal())
@@ -94,7 +94,7 @@ def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], l
     return codes, list(code_of)
 
 
-def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
+def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
     settings, labels = competition.folds, _encode(train["label"])
     of_row = np.full(len(train), TRAIN, dtype=object)
     if settings.kind == "stratified":
@@ -118,7 +118,7 @@ def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
         of_row[_sample(labels.codes, settings.share, settings.seed)] = "0"
     elif settings.kind == "shares":
         _check_class_sizes(labels, 3)
-        held_out = _sample(labels.codes, settings.validation + settings.test, settings.seed, least=2)
+        held_out = _sample(labels.codes, settings.validation + settings.test, settings.seed, minimum=2)
         test_share = settings.test / (settings.validation + settings.test)
         of_row[held_out] = "0"
         of_row[held_out[_sample(labels.codes[held_out], test_share, settings.seed)]] = TEST
@@ -126,16 +126,16 @@ def _draw(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
 
 
 def _encode(names: Names) -> pd.Categorical:
-    """Names as codes in sorted order, as scikit-learn would encode them, but without a string for every row."""
+    """Encode names in sorted order, as scikit-learn's LabelEncoder does, but without a string for every row."""
     return pd.Categorical(names, categories=sorted(pd.unique(names)))
 
 
-def _sample(labels: NDArray[np.integer[Any]], share: float, seed: int, least: int = 1) -> NDArray[np.int64]:
-    """Positions of a share of every class: at least `least` of its rows, and never all of them."""
+def _sample(labels: NDArray[np.integer[Any]], share: float, seed: int, minimum: int = 1) -> NDArray[np.int64]:
+    """Positions of a share of every class: at least `minimum` of its rows, and never all of them."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     chosen = []
     for positions in _by_class(labels, shuffled):
-        count = min(max(round(len(positions) * share), least), len(positions) - 1)
+        count = min(max(round(len(positions) * share), minimum), len(positions) - 1)
         chosen.append(positions[:count])
     return np.sort(np.concatenate(chosen))
 
@@ -147,12 +147,12 @@ def _by_class(labels: NDArray[np.integer[Any]], shuffled: NDArray[np.int64]) -> 
     return np.split(shuffled[order], starts + 1)
 
 
-def _check_class_sizes(labels: pd.Categorical, least: int) -> None:
+def _check_class_sizes(labels: pd.Categorical, minimum: int) -> None:
     counts = np.bincount(labels.codes)
-    if counts.min() < least:
+    if counts.min() < minimum:
         smallest = labels.categories[counts.argmin()]
         raise DataError(
-            f"the class {smallest} has {counts.min()} images; this split needs at least {least} per class: use fewer"
+            f"the class {smallest} has {counts.min()} images; this split needs at least {minimum} per class: use fewer"
             " folds, or your own folds.csv (folds: {kind: table, path: folds.csv})"
         )
 
@@ -172,8 +172,8 @@ def stratified_limit(labels: Names, limit: int, seed: int) -> NDArray[np.int64]:
             f" expected at least {len(encoded.categories)}"
         )
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    place = np.empty(len(labels))
+    rank = np.empty(len(labels))
     for rows in _by_class(encoded.codes, shuffled):
-        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-        place[rows[0]] = 0.0
-    return np.sort(shuffled[np.argsort(place[shuffled], kind="stable")][:limit])
+        rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        rank[rows[0]] = 0.0
+    return np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:limit])

@@ -31,7 +31,7 @@ RECORD = np.dtype([("digest", "S16"), ("start", "<i8"), ("height", "<i4"), ("wid
 _FOUND = np.dtype([("number", "<i4"), *((name, RECORD[name]) for name in ("start", "height", "width", "checksum"))])
 _RECORDS_PER_WRITE = 64
 _ASPECT: dict[Resize, float] = {"squash": 1.0, "crop": 2.0, "pad": 1.0}
-"""About the largest number of squares that a scaled image takes."""
+"""Approximate maximum area of a scaled image, in squares of its size."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class CachedImage:
-    """The record of an image, and the file with its pixels. `inode` tells the file from one that replaced it."""
+    """The record of an image, and the file with its pixels. `inode` detects that the file was replaced."""
 
     file: str
     inode: int
@@ -106,7 +106,7 @@ class ImageStore:
         return FoundImages(str(self.pixels), self.pixels.stat().st_ino, found)
 
     def read_index(self) -> NDArray[np.void]:
-        """All records; those that cannot be true, or lie beyond the end of the pixels, are emptied."""
+        """All records. Invalid ones, and those beyond the end of the pixels, are zeroed."""
         try:
             content, size = self.index.read_bytes(), self.pixels.stat().st_size
         except OSError:
@@ -144,7 +144,7 @@ class CacheWriter:
         self._room = room if make_room(entry, room, self._cache.gigabytes) else 0
 
     def claim(self, digest: bytes) -> list[Scaling]:
-        """The scalings in which this image should now be added. For several threads."""
+        """The scalings in which the caller should add this image. Thread-safe."""
         with self._lock:
             return [scaling for scaling in self.stores if self._claim(scaling, digest)]
 
@@ -194,11 +194,12 @@ def open_writer(scalings: Iterable[Scaling], cache: Cache) -> Iterator[CacheWrit
 
 
 class _StoreWriter:
-    """Appends images to one store. Those that were not flushed when the process ended are not in it."""
+    """Appends images to one store. Images that were not flushed when the process ended are lost."""
 
     def __init__(self, store: ImageStore) -> None:
         self._pixels, self._index = store.pixels.open("ab"), store.index.open("ab")
-        self._index.truncate(self._index.tell() // RECORD.itemsize * RECORD.itemsize)  # a killed process's half record
+        complete = self._index.tell() // RECORD.itemsize  # a killed process may have written part of a record
+        self._index.truncate(complete * RECORD.itemsize)
         self._end = self._pixels.tell()
         self._records: list[tuple[bytes, int, int, int, int]] = []
 
@@ -226,18 +227,18 @@ class _StoreWriter:
 
 
 def _bytes_per_image(scaling: Scaling) -> int:
-    """About."""
+    """The approximate size of a cached image."""
     return int(3 * _ASPECT[scaling.resize] * scaling.size**2)
 
 
 class ImageReader:
-    """Scaled images, from the cache if they are there and else from their files. For one thread."""
+    """Scaled images, from the cache if possible, otherwise from their files. Not thread-safe."""
 
     def __init__(self) -> None:
         self._files: dict[str, _MappedPixels] = {}
 
     def __call__(self, location: ImageLocation, scalings: Sequence[Scaling]) -> list[Image]:
-        """The image in each scaling. What is not cached is decoded once for all scalings. Images may be read-only."""
+        """The image in each scaling. Missing scalings are decoded together. Images may be read-only."""
         images = [self._read(cached) if cached else None for cached in location.cached]
         absent = [scaling for scaling, image in zip(scalings, images, strict=True) if image is None]
         decoded = iter(read_scaled(location.path, absent) if absent else ())
@@ -255,13 +256,13 @@ class ImageReader:
 
 
 class _MappedPixels:
-    """A file of pixels, mapped into memory. The checksum of each image is compared when it is first read."""
+    """A file of pixels, mapped into memory. The checksum of each image is verified when it is first read."""
 
     def __init__(self, path: str) -> None:
         with Path(path).open("rb") as opened:
             self._inode = os.fstat(opened.fileno()).st_ino
             self._content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-        self._compared = bytearray()
+        self._verified = bytearray()
         """One byte per record."""
 
     def has(self, cached: CachedImage) -> bool:
@@ -270,9 +271,9 @@ class _MappedPixels:
     def read(self, cached: CachedImage) -> Image | None:
         size = 3 * cached.height * cached.width
         pixels = np.frombuffer(self._content, dtype=np.uint8, count=size, offset=cached.start)
-        self._compared.extend(bytes(max(0, cached.number + 1 - len(self._compared))))
-        if not self._compared[cached.number]:
+        self._verified.extend(bytes(max(0, cached.number + 1 - len(self._verified))))
+        if not self._verified[cached.number]:
             if zlib.crc32(pixels.data) != cached.checksum:
                 return None
-            self._compared[cached.number] = 1
+            self._verified[cached.number] = 1
         return pixels.reshape(cached.height, cached.width, 3)

@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]
 
 DECODER_VERSION = 2
-"""Increased whenever the same file and scaling would give other pixels."""
+"""Increase it when the same file and scaling give different pixels."""
 JPEG = b"\xff\xd8"
 """The first bytes of every JPEG."""
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -31,7 +31,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itse
 class Scaling:
     """How an image is scaled before a square of `size` pixels is cut from it.
 
-    The scaled image depends on nothing but the file and this, so it can be cached and used by every model of that size.
+    The result depends only on the file and the scaling, so it can be cached and used by every model of that size.
     """
 
     size: int
@@ -51,7 +51,7 @@ class Scaling:
         height, width = image.shape[:2]
         new_height, new_width = self.shape_of(height, width)
         shrinks_by = (height * width / (new_height * new_width)) ** 0.5
-        interpolation = next(way for factor, way in _INTERPOLATIONS if shrinks_by > factor)
+        interpolation = next(flag for factor, flag in _INTERPOLATIONS if shrinks_by > factor)
         return np.asarray(cv2.resize(image, (new_width, new_height), interpolation=interpolation), dtype=np.uint8)
 
     def reduction(self, size: tuple[int, int] | None) -> int:
@@ -63,7 +63,7 @@ class Scaling:
 
 
 def read_image(path: Path | str) -> Image:
-    """The image as (height, width, 3) RGB, turned upright as its EXIF tag says."""
+    """The image as (height, width, 3) RGB, rotated upright according to its EXIF orientation."""
     return decode(path, read_file(path))
 
 
@@ -73,7 +73,7 @@ def read_scaled(path: Path | str, scalings: Sequence[Scaling]) -> list[Image]:
 
 
 def decode_scaled(path: Path | str, content: NDArray[np.uint8], scalings: Sequence[Scaling]) -> list[Image]:
-    """The same from the bytes of a file. The image is decoded once for all scalings that allow the same reduction."""
+    """Decode the bytes of a file. The image is decoded once for all scalings that allow the same reduction."""
     size = _jpeg_size(content) if scalings else None
     reduced: dict[int, Image] = {}
     scaled = []
@@ -100,7 +100,7 @@ def decode(path: Path | str, content: NDArray[np.uint8], reduction: int = 1) -> 
 
 
 def _jpeg_size(content: NDArray[np.uint8]) -> tuple[int, int] | None:
-    """From the header; None for other formats. By hand, since Pillow takes ten times as long, for every image."""
+    """Height and width from the header; None for other formats. Pillow would take ten times as long."""
     header = content.data
     start = len(JPEG)
     while header[: len(JPEG)] == JPEG and start + 9 < len(header) and header[start] == 0xFF:
@@ -114,7 +114,7 @@ def _jpeg_size(content: NDArray[np.uint8]) -> tuple[int, int] | None:
 
 
 def zoomed_scaling(size: int, resize: Resize, zoom: float = 1.0) -> Scaling:
-    """Above 1, `zoom` scales the image larger than the square that is cut from it; below 1 smaller."""
+    """A `zoom` above 1 scales the image to more than the square that is cut from it, below 1 to less."""
     return Scaling(max(1, round(size * zoom)), resize)
 
 

@@ -106,8 +106,8 @@ def path_text(paths: Sequence[Path], position: int) -> str:
 class CompetitionRows:
     """`train` and `extra` have the columns id, label, group and image; `test` has id and image.
 
-    `image` is the position of the row's image in `paths`, which has those of the training rows, the extra rows and the
-    test rows; the other columns are text. Labels and groups are categories, so that a row takes little memory.
+    `image` is the position of the row's image in `paths`, which contains those of the training, extra and test
+    rows; the other columns are text. Labels and groups are categories, so that a row takes little memory.
     """
 
     folder: Path
@@ -174,7 +174,7 @@ def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], on_bad_i
 
 
 def digest_of_columns(columns: Iterable["pd.Series[Any]"], *more: Any) -> str:
-    """Changes with every value of these text columns, and with whatever else is given."""
+    """The digest of all values of these text columns and of the additional values."""
     digest = hashlib.sha256()
     for column in columns:
         digest.update(f"{len(column)}\n".encode())
@@ -190,7 +190,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The same, some rows at a time."""
+    """The same in chunks of rows."""
     try:
         with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
             for chunk in chunks:
@@ -222,8 +222,8 @@ def _roots(competition: Competition, folder: Path) -> list[Path]:
     for name in competition.zips:
         archive = folder / name
         if archive.is_file():
-            facts = archive.stat()
-            digest = digest_of([str(archive.resolve()), facts.st_size, facts.st_mtime_ns])
+            status = archive.stat()
+            digest = digest_of([str(archive.resolve()), status.st_size, status.st_mtime_ns])
             roots.append(unpack(archive, cache_folder() / "unpacked" / f"{competition.slug}-{archive.stem}-{digest}"))
     return roots
 
@@ -247,7 +247,7 @@ def _training_rows(
 
 
 def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> tuple[pd.DataFrame, ImagePaths]:
-    place = folder / source.folder  # an absolute folder stays as it is
+    place = folder / source.folder  # an absolute path is not changed by this
     if not place.is_dir():
         raise DataError(f"the extra source {place} is not a folder; correct `extra` in the competition file")
     return _training_rows(source, competition, place, [place])
@@ -348,7 +348,7 @@ def _check_labels(rows: pd.DataFrame, table: Path, competition: Competition) -> 
 
 
 def _check_ids(rows: pd.DataFrame, table: Path) -> None:
-    # Indexing the array: filtering the Series would cache its row labels for good.
+    # Indexing the array: filtering the Series would cache its row labels permanently.
     duplicates = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
     if duplicates:
         raise DataError(f"{table} has duplicate ids: {_some(duplicates)}; expected one row per image")

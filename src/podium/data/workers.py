@@ -2,7 +2,7 @@
 
 Worker processes are started in the background and kept until this process ends. They import neither TensorFlow nor
 Keras. On Linux they are forked from a fork server, which imports what they need while this process imports TensorFlow;
-on other POSIX systems each imports it by itself, and on Windows there are threads only. The images are the same.
+on other POSIX systems each process imports it, and on Windows only threads are used. The images are identical.
 
 This is not multiprocessing's own fork server because that imports the main module in every process: a script without
 `if __name__ == "__main__"` would run again in each of them.
@@ -41,10 +41,10 @@ from podium.hardware import worker_count
 HAS_FORK_SERVER = sys.platform == "linux"
 """On macOS, system libraries do not survive a fork."""
 HAS_PROCESSES = os.name == "posix"
-LEAST_SECONDS = 0.2
-"""Processor time that threads must have spent before processes are started."""
-BUSY = 0.5
-"""Processes are started if threads spend more than this share of a core on images: then the model waits for them."""
+MIN_BUSY_SECONDS = 0.2
+"""CPU time that threads must have spent on images before processes are started."""
+BUSY_SHARE = 0.5
+"""Processes are started if threads spend more than this share of a core on images: the model then waits for images."""
 WINDOW = 5.0
 """Seconds over which that share is measured."""
 
@@ -91,7 +91,7 @@ class WorkerPool:
         self._of_thread = threading.local()
 
     def prepare(self, block: Block, views: Sequence[ImageView], pickled: bytes) -> tuple[Image, list[Boxes]]:
-        """The images and boxes of a block, by a process if there are any. `pickled` are the views."""
+        """Prepare the images and boxes of a block, in a worker process if any. `pickled` contains the views."""
         shape = (len(block.rows) * len(views), views[0].size, views[0].size, 3)
         while self.count:
             with suppress(queue.Empty):  # the last process may just have ended
@@ -123,7 +123,7 @@ class WorkerPool:
             thread.start()
 
     def wait_until_ready(self) -> None:
-        """For measurements and tests; otherwise threads work until then."""
+        """For benchmarks and tests. Until then, threads do the work."""
         while self._starting:
             self._starting.pop().join()
 
@@ -134,11 +134,11 @@ class WorkerPool:
             self._free.get().end()
 
     def _start_if_busy(self, seconds: float) -> None:
-        """A model that computes on the same cores needs images slowly; processes would only take memory then."""
+        """If the model computes on the same cores, it uses images slowly, and processes would only take memory."""
         with self._lock:
             self._busy += seconds
             elapsed = time.perf_counter() - self._since
-            is_busy = self._busy > max(LEAST_SECONDS, BUSY * elapsed)
+            is_busy = self._busy > max(MIN_BUSY_SECONDS, BUSY_SHARE * elapsed)
             if elapsed > WINDOW:
                 self._busy, self._since = 0.0, time.perf_counter()
         if is_busy:
@@ -175,16 +175,16 @@ def worker_pool() -> WorkerPool:
 
 
 def start_fork_server() -> None:
-    """To be called before heavy imports, so that the server does its own imports at the same time."""
+    """Call it before slow imports, so that the server does its own imports at the same time."""
     if HAS_FORK_SERVER:
         with suppress(OSError):  # threads do all the work then
             _fork_server()
 
 
 class _Worker:
-    """A worker process, as seen from this one: a connection, and memory that both share. For one thread at a time.
+    """A worker process, as seen from this one: a connection and shared memory. Not thread-safe.
 
-    OSError or EOFError where the process cannot be started, or has ended.
+    Raises OSError or EOFError if the process cannot be started or has ended.
     """
 
     def __init__(self) -> None:
@@ -264,7 +264,7 @@ def _start_python(call: str, **options: Any) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", command], env=environment, **options)
 
 
-# What runs in the other processes. They end when this process does, however it ends: their sockets are closed then.
+# Code of the other processes. They end when this process does, even if it is killed: their sockets are closed then.
 
 
 def run_fork_server() -> None:
@@ -291,7 +291,7 @@ def run_worker(connection: int, memory: int) -> None:
 
 
 def _set_up_process() -> None:
-    os.dup2(2, 1)  # so that nothing a library prints gets into the output of a command
+    os.dup2(2, 1)  # so that libraries cannot print to a command's output
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process handles them
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)

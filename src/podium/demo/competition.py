@@ -31,7 +31,6 @@ from podium.demo.scene import draw_car
 from podium.demo.street import draw_street
 from podium.errors import DataError
 
-SAMPLE_SLUG = "podium-demo-cars"
 CLASSES: tuple[str, ...] = tuple(body.name for body in BODIES)
 CAR_LABEL = "/m/0k4j"
 

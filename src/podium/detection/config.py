@@ -200,7 +200,7 @@ class PresetSettings(Settings):
         return place.path if place else ""
 
     @property
-    def begins_at_random(self) -> bool:
+    def has_random_weights(self) -> bool:
         return False
 
     @property

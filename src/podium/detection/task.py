@@ -104,7 +104,7 @@ class DetectionTask:
         detector = build_detector(
             self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
         )
-        if pretrained and self._settings.backbone.begins_at_random:
+        if pretrained and self._settings.backbone.has_random_weights:
             some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             view = PlainView(image_size, self._settings.resize)
             (images,) = PredictionBatches(some, [view], STATISTICS_IMAGES)[0]

@@ -1,1 +1,1 @@
-"""Predictions and test-time views."""
+"""Prediction with a trained model, and test-time augmentation."""

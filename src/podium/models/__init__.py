@@ -1,1 +1,1 @@
-"""Backbones, and the classifier built on one."""
+"""Backbones, the classifier built on one, devices and precision."""

@@ -1,1 +1,1 @@
-"""Stages, schedules, callbacks, and the trainer that reads as a story."""
+"""The trainer, its callbacks, learning rates and checkpoints, and the classification task with its loss."""

@@ -80,7 +80,7 @@ class ClassificationTask:
         model = build_classifier(
             self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
         )
-        if pretrained and self._settings.backbone.begins_at_random:
+        if pretrained and self._settings.backbone.has_random_weights:
             some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             initialize_batchnorm(
                 model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some)))

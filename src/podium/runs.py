@@ -116,7 +116,7 @@ class Run:
         digest = self.state["best"].get("digest")
         if digest and digest_of_file(self.best_weights) != digest:
             raise RunError(
-                f"{self.best_weights} is damaged (its bytes are not those that were saved); restore a copy of it, or"
+                f"{self.best_weights} is damaged (its checksum does not match); restore a copy of it, or"
                 f" move {self.path} away to train again"
             )
 

@@ -68,4 +68,4 @@ def test_config_errors_of_the_model_are_one_line(podium, member):
     assert err.count("\n") == 1
     code, _, err = podium("find-batch", member(STAGE | {"optimizer": {"name": "Adam", "beta": 1}}))
     assert (code, err.count("\n")) == (1, 1)
-    assert err.startswith("podium: stage all: Adam does not take {'beta': 1} (")
+    assert err.startswith("podium: stage all: Adam does not accept {'beta': 1} (")

@@ -124,7 +124,7 @@ def assert_one_line(result, message):
 def test_stop_exits_with_75_and_prints_the_command_to_resume(cars_in):
     cars = cars_in("new")
     result = cars.stop("train", "--resume")
-    assert "nothing to resume: tiny fold 0 starts from scratch" in result.out
+    assert "nothing to resume: training tiny fold 0 from scratch" in result.out
     message = re.fullmatch(
         rf"podium: SIGTERM: stopped at stage first, epoch 1 of 2, after step 1; saved in {cars.run.path};"
         r" resume with: (podium train .* --fold 0 --resume)\n",
@@ -195,7 +195,7 @@ def test_changed_config_continues_in_its_own_folder(cars_in):
     result = cars("train", "--resume", *(word for change in changes for word in ("--set", change)))
     assert result.code == 0, result.err
     new = cars.other_run(old)
-    assert f"continues {old.path}, which stays as it is" in result.out
+    assert f"continues {old.path}, which is not modified" in result.out
     assert "stage first, from epoch 1 after step 1 on: learning_rate 0.005 -> 0.0001" in result.out
     assert "resuming at stage first, epoch 1 of 2, after step 1" in result.out
     recorded = pd.read_csv(new.path / "changes.csv")[["stage", "epoch", "step", "key"]]
@@ -213,7 +213,7 @@ def test_changed_config_continues_in_its_own_folder(cars_in):
     [
         ("backbone.alpha=0.5", "backbone.alpha 0.25 -> 0.5"),
         ("seed=7", "seed 42 -> 7"),
-        ("stages.0.image_size=40", r"stages.0.image_size 32 -> 40 \(stage first has begun\)"),
+        ("stages.0.image_size=40", r"stages.0.image_size 32 -> 40 \(stage first has started\)"),
         ("competition.metric=log_loss", "metric accuracy -> log_loss"),
         ("competition.folds.count=3", "folds .*"),
     ],
@@ -221,7 +221,7 @@ def test_changed_config_continues_in_its_own_folder(cars_in):
 def test_change_that_is_not_possible_is_refused_with_the_difference(cars_in, setting, difference):
     cars = cars_in("stopped")
     result = cars("train", "--resume", "--set", setting)
-    message = rf"{cars.run.path} cannot be resumed with this config: {difference}\. .*leave out --resume .*"
+    message = rf"{cars.run.path} cannot be resumed with this config: {difference}\. .*omit --resume .*"
     assert_one_line(result, message)
 
 
@@ -239,7 +239,7 @@ def test_changed_config_without_resume_starts_from_scratch_and_names_the_other_r
     cars = cars_in("stopped")
     old = cars.run
     result = cars.stop("train", "--set", "stages.0.learning_rate=1e-4")
-    assert f"{old.path} was stopped with another config; this one starts from scratch" in result.out
+    assert f"{old.path} was stopped with another config; starting from scratch" in result.out
     assert len(cars.runs) == 2
 
 
@@ -325,7 +325,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_used(cars_in):
     newest, _ = cars.run.checkpoints
     flip(newest)
     result = cars.stop("train", "--resume")
-    message = f"checkpoint {newest.name} is damaged (its bytes are not those that were saved): resuming from the one"
+    message = f"checkpoint {newest.name} is damaged (its checksum does not match): resuming from the one"
     assert message in result.out
     assert re.search("resuming at stage first, epoch 1 of 2, after step 1$", result.out, re.MULTILINE)
 
@@ -383,7 +383,7 @@ def test_flipped_bit_in_the_config_of_another_run_is_one_line(place, cars_in):
 def test_damaged_weights_are_not_used_for_predictions(cars_in):
     cars = cars_in("trained")
     flip(cars.run.best_weights)
-    message = rf"{cars.run.best_weights} is damaged \(its bytes are not those that were saved\).*"
+    message = rf"{cars.run.best_weights} is damaged \(its checksum does not match\).*"
     assert_one_line(cars("predict"), message)
     assert not list(cars.run.path.glob("predictions-*"))
 

@@ -125,8 +125,7 @@ def test_truncated_checkpoint_is_reported_and_the_previous_one_used(two):
         checkpoint, printed = load(two)
         assert checkpoint.progress.epoch == 1, size
         assert printed == (
-            f"  checkpoint {newest.name} is damaged (its bytes are not those that were saved):"
-            " resuming from the one before\n"
+            f"  checkpoint {newest.name} is damaged (its checksum does not match): resuming from the one before\n"
         )
         assert files(two.folder) == before
 
@@ -193,7 +192,7 @@ def test_checkpoint_of_another_version_is_reported(two, monkeypatch):
     monkeypatch.undo()
     checkpoint, printed = load(two)
     assert checkpoint.progress.epoch == 2
-    assert f"{newest.name} is of another version of podium" in printed
+    assert f"{newest.name} was written by another version of podium" in printed
     assert newest.is_file()
 
 

@@ -272,7 +272,7 @@ def test_request_made_in_an_earlier_stage_does_not_change_the_next(tmp_path, mon
     watch(monkeypatch, rates, Stop(STEPS, lambda: request_learning_rate(run.path, 0.5, "head")))
     fit(run, stages, console=Console(file=log, width=200))
     assert rates.seen == pytest.approx([0.1] * STEPS + [0.01] * STEPS)
-    assert "learning_rate 0.5 was requested in stage head: not changed" in log.getvalue()
+    assert "learning_rate 0.5 was requested for stage head: ignored" in log.getvalue()
 
 
 def test_request_for_a_stopped_run_takes_effect_when_it_is_resumed(tmp_path, monkeypatch):

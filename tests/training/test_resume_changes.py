@@ -83,7 +83,7 @@ def test_other_keys_of_the_current_stage_cannot_change(key):
     assert not changes
     assert refused == [refused[0]]
     assert refused[0].startswith(f"stages.1.{key} ")
-    assert refused[0].endswith("-> other (stage end has begun)")
+    assert refused[0].endswith("-> other (stage end has started)")
 
 
 @pytest.mark.parametrize("key", ["learning_rate", "epochs", "image_size"])
@@ -120,7 +120,7 @@ def test_trained_run_can_only_get_more_stages():
 def test_later_stage_can_be_removed_but_not_one_that_has_begun():
     stages = BEFORE["member"]["stages"]
     assert compare(changed("member.stages", stages[:2])) == ([((2, 0, 0), "stage", "all", None)], [])
-    assert compare(changed("member.stages", stages[:1]))[1] == ["stage end, which has begun, is missing"]
+    assert compare(changed("member.stages", stages[:1]))[1] == ["stage end, which has started, is missing"]
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,8 @@ def test_optimizer_takes_its_arguments_and_moves_the_weights(optimizer):
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        ({"name": "SGD", "momentun": 0.9}, "stage second: SGD does not take .*momentun.*see keras.optimizers.SGD"),
-        ({"name": "SGD", "momentum": 9.0}, "stage second: SGD does not take .*momentum"),
+        ({"name": "SGD", "momentun": 0.9}, "stage second: SGD does not accept .*momentun.*see keras.optimizers.SGD"),
+        ({"name": "SGD", "momentum": 9.0}, "stage second: SGD does not accept .*momentum"),
     ],
 )
 def test_wrong_argument_of_a_later_optimizer_is_an_error_before_training(optimizer, message, tmp_path):

@@ -1,4 +1,4 @@
-"""Unpacking zip archives: no path leaves the target folder, and an interrupted run leaves nothing incomplete."""
+"""Unpacking zip archives: no path leaves the target folder, and an interrupted run leaves no incomplete folder."""
 
 import shutil
 import stat
@@ -11,7 +11,7 @@ from podium.errors import DataError, UnsafeArchiveError
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack into `folder`. A folder that already exists is complete, and left as it is."""
+    """Unpack into `folder`. An existing folder is complete, and is not modified."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def fill(image: Image, mask: Mask, top: Colour, bottom: Colour) -> None:
 
 
 def fill_block(image: Image, corners: tuple[float, float, float, float], top: Colour, bottom: Colour) -> None:
-    """The same for a rectangle (left, top, right, bottom), parts of which may be outside the image."""
+    """Fill a rectangle (left, top, right, bottom), which may extend outside the image, with a gradient."""
     left, high, right, low = (max(0, int(place)) for place in corners)
     area = image[high:low, left:right]
     if area.size:

@@ -94,7 +94,7 @@ def vary_body(body: Body, random: Generator) -> Body:
 
 
 def park_car(body: Body, image: Image, random: Generator) -> Pose:
-    """A random position completely inside the image."""
+    """A random position with the car completely inside the image."""
     height, width = image.shape[:2]
     scale = width * random.uniform(0.72, 0.90) / body.length
     # A spare wheel and the tilt of the car need some room beyond the bumpers.
@@ -184,24 +184,24 @@ def any_paint(random: Generator) -> Colour:
 def draw_body(brush: Brush, body: Body, random: Generator) -> Mask:
     """Draw the car with its shadow. Returns its mask."""
     paint = any_paint(random)
-    whole, shell = brush.blank(), brush.blank()
-    for mask in (whole, shell):
+    silhouette, shell = brush.blank(), brush.blank()
+    for mask in (silhouette, shell):
         mask.area(_outline(body), 255)
     for axle in body.axles:
         shell.disc(axle, body.wheel, body.wheel * 1.13, 0)
     _draw_shadow(brush, body)
-    fill(brush.image, whole.image, _RUBBER, _RUBBER)
+    fill(brush.image, silhouette.image, _RUBBER, _RUBBER)
     fill(brush.image, shell.image, relight(paint, 1.12), relight(paint, 0.72))
     _draw_sides(brush, shell, body, paint, bool(random.random() < body.cladding))
     _draw_windows(brush, body, paint, random)
     _draw_doors(brush, body, paint)
     _draw_lights(brush, body, random)
-    _draw_extras(brush, whole, body, random)
+    _draw_extras(brush, silhouette, body, random)
     rim = random.uniform(0.60, 0.74), float(random.uniform(120, 225)), int(random.choice([0, 5, 6, 7, 10]))
     for axle in body.axles:
         _draw_wheel(brush, axle, body.wheel, rim)
-        whole.disc(axle, body.wheel, body.wheel, 255)
-    return whole.image
+        silhouette.disc(axle, body.wheel, body.wheel, 255)
+    return silhouette.image
 
 
 def _draw_shadow(brush: Brush, body: Body) -> None:
@@ -278,18 +278,18 @@ def _draw_lights(brush: Brush, body: Body, random: Generator) -> None:
         brush.line([(left, body.clearance + 0.22), (right, body.clearance + 0.22)], _PLASTIC, 0.04)
 
 
-def _draw_extras(brush: Brush, whole: Brush, body: Body, random: Generator) -> None:
+def _draw_extras(brush: Brush, silhouette: Brush, body: Body, random: Generator) -> None:
     """Optional parts: roof rails, a spare wheel, an aerial, a stripe."""
     roof, roof_from = body.roof, body.front + body.cowl + body.screen + 0.15
     roof_to = body.length - body.deck - body.glass - 0.1
     if random.random() < body.rails:
         rail = [(roof_from, roof - 0.03), (roof_from + 0.1, roof + 0.05), (roof_to - 0.1, roof + 0.04), (roof_to, roof)]
         brush.line(rail, _PLASTIC, 0.045)
-        whole.line(rail, 255, 0.045)
+        silhouette.line(rail, 255, 0.045)
     if random.random() < body.spare:
         spare = _rectangle(body.length - 0.02, body.length + 0.14, 0.65, 1.3, 0.06)
         brush.area(spare, _RUBBER)
-        whole.area(spare, 255)
+        silhouette.area(spare, 255)
     if random.random() < 0.2:
         brush.line([(roof_to, roof - 0.05), (roof_to + 0.18, roof + 0.16)], _RUBBER, 0.025)
     if random.random() < 0.15:

@@ -7,7 +7,7 @@ train/<Category>/<Id>          the training images
 test_upload/<Id>               the test images
 sample-submission.csv          Id,Category, all 0
 classes.csv                    Category,Name
-hidden-answers.csv             Id,Category of the test images, as the leaderboard knows them
+hidden-answers.csv             Id,Category of the test images, used for the leaderboard score
 annotations-bbox.csv           the box of every car, in the format of Open Images
 class-descriptions-boxable.csv the names of the labels, without a header, as in Open Images
 sample.json                    the options of the competition; written last
@@ -107,7 +107,7 @@ def draw_competition(
         content.mkdir()
         _write(content, *_make_rows(stamp), stamp)
         if folder.is_dir():
-            folder.rmdir()  # it is empty here; on Windows, it cannot be replaced
+            folder.rmdir()  # it is empty; on Windows it cannot be replaced
         content.rename(folder)
     return sample
 
@@ -136,7 +136,7 @@ def _format(stamp: dict[str, Any]) -> str:
 
 
 def _make_rows(stamp: _Stamp) -> tuple[list[_Row], list[_Row]]:
-    """The training and the test rows, shuffled. Ids are random numbers, so that they reveal nothing."""
+    """The training and the test rows, shuffled. Ids are random, so that they do not reveal the class."""
     random = np.random.default_rng((stamp.seed, 0))
     numbers = 100_000 + random.permutation(900_000)[: stamp.train + stamp.test]
     categories = np.concatenate([_shuffled_categories(count, random) for count in (stamp.train, stamp.test)])
@@ -148,7 +148,7 @@ def _make_rows(stamp: _Stamp) -> tuple[list[_Row], list[_Row]]:
 
 
 def _shuffled_categories(count: int, random: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Most of the rows evenly, the rest at random: real classes do not have exactly the same size."""
+    """Most rows are divided evenly, the rest at random: real classes differ in size."""
     even = np.arange(round(0.85 * count)) % len(CLASSES)
     return random.permutation(np.concatenate([even, random.integers(len(CLASSES), size=count - len(even))]))
 

@@ -1,4 +1,4 @@
-"""The portrait of one car: a body type that fills the image, a scene around it, cover in front of it."""
+"""A portrait of a car: the car fills the image, with a background and objects in front of it."""
 
 import cv2
 import numpy as np
@@ -22,9 +22,9 @@ from podium.demo.cover import cover_bush, cover_neighbour, cover_pole, cover_rai
 
 
 def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) -> Drawing:
-    """One image of the body type BODIES[kind]; whatever else there is to see does not depend on the type.
+    """An image with a car of the body type BODIES[kind]. Nothing but the car depends on the type.
 
-    Without a size (width, height) each image has one of its own, about 144×108.
+    `size` is (width, height); by default it varies around 144×108.
     """
     width, height = size or (int(random.integers(128, 161)), int(random.integers(96, 121)))
     image = make_canvas(width, height)
@@ -40,7 +40,7 @@ def draw_car(kind: int, random: Generator, size: tuple[int, int] | None = None) 
 
 
 def _draw_scene(image: Image, ground: float, random: Generator) -> None:
-    """Sky, what stands behind the car, and the road it stands on."""
+    """The sky, a backdrop, and the road."""
     height, width = image.shape[:2]
     horizon = int(ground - random.uniform(0.06, 0.30) * height)
     sky = pick_colour(random, (95, 120), (0, 120), (170, 250))
@@ -113,6 +113,6 @@ def _draw_hills(image: Image, horizon: int, random: Generator) -> None:
 
 
 def _add_distance(area: Image, random: Generator) -> None:
-    """Haze, and a lens that is focused on the car."""
+    """Add haze, and blur as of a lens that is focused on the car."""
     haze, soft = random.uniform(0.25, 0.55), int(random.integers(3, 11))
     area[:] = cv2.addWeighted(cv2.blur(area, (soft, soft)), 1 - haze, area, 0, haze * random.uniform(185, 235))

@@ -156,56 +156,58 @@ def _mark_road(plan: _Plan, random: Generator) -> None:
         near = view.beyond(plan.wheels, -random.uniform(0.7, 2.0))
         dash = random.uniform(1.5, 4.0)
         for left in np.arange(-view.reach(near), view.reach(near), 2 * dash):
-            view.lay(left, left + dash, view.beyond(near, 0.15), near, paint)
+            view.ground_rectangle(left, left + dash, view.beyond(near, 0.15), near, paint)
     elif kind == 1:
         left, row = random.uniform(-0.5, 0.5) * view.reach(plan.wheels), view.beyond(plan.kerb, -0.4)
         while row < min(plan.edge, view.image.shape[0]) - 4:
             near = view.beyond(row, -0.5)
-            view.lay(left, left + 3.2, row, near, paint)
+            view.ground_rectangle(left, left + 3.2, row, near, paint)
             row = view.beyond(near, -0.5)
     elif kind == 2:
         _mark_bays(plan, paint)
 
 
 def _mark_bays(plan: _Plan, paint: Colour) -> None:
-    """Lines around places to park, with the car in the middle of one."""
+    """Draw parking bays, with the car in the middle of one."""
     view = plan.view
     begin = (plan.middle - view.middle) / view.scale(plan.wheels) - 3.0
     reach = view.reach(plan.behind)
     first = begin - 6.0 * np.ceil((begin + reach) / 6.0)
     for away in (2.0, -0.6):
         row = view.beyond(plan.wheels, away)
-        view.lay(-reach, reach, row, row + max(2.0, 0.1 * view.scale(row)), paint)
+        view.ground_rectangle(-reach, reach, row, row + max(2.0, 0.1 * view.scale(row)), paint)
     for x in np.arange(first, reach, 6.0):
-        view.lay(x, x + 0.12, view.beyond(plan.wheels, 2.0), view.beyond(plan.wheels, -0.6), paint)
+        view.ground_rectangle(x, x + 0.12, view.beyond(plan.wheels, 2.0), view.beyond(plan.wheels, -0.6), paint)
 
 
 def _scatter(plan: _Plan, random: Generator) -> None:
-    """Puddles, mended places, lids, and the shadows of what stands outside the image."""
+    """Puddles, patches, manhole covers, and shadows of objects outside the image."""
     view = plan.view
     height, width = view.image.shape[:2]
     for _ in range(int(random.integers(2, 7))):
         spot = view.spot(random.uniform(0, width), random.uniform(plan.kerb, height))
         kind = int(random.integers(4))
         if kind == 0:
-            spot.lie(0, random.uniform(0.4, 1.3), (150, 172, 196), 0.5)
+            spot.ground_ellipse(0, random.uniform(0.4, 1.3), (150, 172, 196), 0.5)
         elif kind == 1:
-            spot.lie(0, 0.35, (40, 40, 42), 0.8)
+            spot.ground_ellipse(0, 0.35, (40, 40, 42), 0.8)
         elif kind == 2:
-            spot.lie(0, random.uniform(0.5, 2.0), (20, 22, 30), 0.25)
+            spot.ground_ellipse(0, random.uniform(0.5, 2.0), (20, 22, 30), 0.25)
         else:
             left, across = (spot.column - view.middle) / spot.scale, random.uniform(0.8, 3.0)
-            view.lay(left, left + across, spot.row, view.beyond(spot.row, -random.uniform(0.5, 1.2)), (30, 30, 32), 0.3)
+            view.ground_rectangle(
+                left, left + across, spot.row, view.beyond(spot.row, -random.uniform(0.5, 1.2)), (30, 30, 32), 0.3
+            )
     if random.random() < 0.35:
         left, across = random.uniform(-1, 0.6) * view.reach(plan.wheels), random.uniform(3, 9)
-        view.lay(left, left + across, plan.kerb, height, (18, 20, 30), random.uniform(0.2, 0.4))
+        view.ground_rectangle(left, left + across, plan.kerb, height, (18, 20, 30), random.uniform(0.2, 0.4))
 
 
-# ---------------------------------------------------------------- what stands about
+# ---------------------------------------------------------------- objects
 
 
 def _place_things(plan: _Plan, random: Generator) -> list[_Placed]:
-    """Each somewhere, but none where the car stands, and none in front of it."""
+    """Place objects at random positions, but not on or in front of the car."""
     height = plan.view.image.shape[0]
     pavement = plan.view.beyond(plan.houses, -0.5), plan.view.beyond(plan.kerb, 0.3)
     placed = _spread(plan, pavement, _pick(LARGE, int(random.integers(2, 5)), random), random)
@@ -216,7 +218,7 @@ def _place_things(plan: _Plan, random: Generator) -> list[_Placed]:
     if plan.edge < height:
         near = plan.edge, height * 1.08
         placed += _spread(plan, near, _pick(FURNITURE + PEOPLE + SLENDER, int(random.integers(4, 10)), random), random)
-    return [each for each in placed if not _in_the_way(plan, each)]
+    return [each for each in placed if not _overlaps_car(plan, each)]
 
 
 def _pick(kinds: Sequence[Thing], count: int, random: Generator) -> list[Thing]:
@@ -224,14 +226,14 @@ def _pick(kinds: Sequence[Thing], count: int, random: Generator) -> list[Thing]:
 
 
 def _spread(plan: _Plan, rows: tuple[float, float], things: Sequence[Thing], random: Generator) -> list[_Placed]:
-    """From side to side, each in a strip of its own; between these rows."""
+    """Spread objects from left to right, each in its own strip, between these rows."""
     width = plan.view.image.shape[1]
     columns = (np.arange(len(things)) + random.uniform(0, 1, len(things))) * width / max(1, len(things))
     return [_Placed(thing, float(column), random.uniform(*rows)) for thing, column in zip(things, columns, strict=True)]
 
 
-def _in_the_way(plan: _Plan, placed: _Placed) -> bool:
-    """Whether it would stand in the car, or hide a part of it."""
+def _overlaps_car(plan: _Plan, placed: _Placed) -> bool:
+    """Whether the object would overlap the car."""
     scale = plan.view.scale(placed.row)
     apart = abs(placed.column - plan.middle) - placed.thing.half * scale > _ROOM * plan.view.scale(plan.wheels)
     below = placed.row - placed.thing.height * scale > plan.wheels + 0.2 * scale
@@ -247,10 +249,10 @@ def _draw_things(plan: _Plan, placed: Sequence[_Placed], random: Generator) -> N
 
 
 def _draw_car(plan: _Plan, kind: int, random: Generator) -> tuple[Box, bool]:
-    """The car, and now and then something in front of it; returns the car's box, and whether something is."""
+    """Draw the car, sometimes with an object in front of it. Returns its box and whether it is covered."""
     image, scale = plan.view.image, plan.view.scale(plan.wheels)
     body = vary_body(BODIES[kind], random)
-    # Only the part of the canvas around the car is worked on, which is what makes it quick.
+    # For speed, only the part of the canvas around the car is processed.
     left, top = int(max(0, plan.middle - _ROOM * scale)), int(max(0, plan.wheels - _HEADROOM * scale))
     near = image[top : int(plan.wheels + 0.5 * scale), left : int(plan.middle + _ROOM * scale)]
     pose = place_car(body, scale, plan.middle, plan.wheels, random, lean=0.8)
@@ -259,7 +261,7 @@ def _draw_car(plan: _Plan, kind: int, random: Generator) -> tuple[Box, bool]:
     x, y, across, down = find_box(draw_body(Brush(near, moved), body, random))
     box = x + left, y + top, across, down
     covered = bool(random.random() < 0.45)
-    if covered:  # but never by another car: it would be one without a box
+    if covered:  # but never by another car, which would have no box
         cover = (cover_pole, cover_bush, cover_railing)[int(random.integers(3))]
         cover(Brush(image, pose), box, random)
     return box, covered

@@ -103,7 +103,7 @@ def _person(spot: Spot, random: Generator) -> None:
 
 def _tree(spot: Spot, random: Generator) -> None:
     radius, trunk = random.uniform(0.9, 1.7), random.uniform(1.9, 2.8)
-    spot.lie(spot.sun * trunk, radius, (20, 26, 24), 0.3)
+    spot.ground_ellipse(spot.sun * trunk, radius, (20, 26, 24), 0.3)
     bark = relight((98, 76, 58), random.uniform(0.6, 1.2))
     spot.area([(-0.16, 0), (0.16, 0), (0.09, trunk + radius), (-0.09, trunk + radius)], bark)
     draw_leaves(spot.image, spot.place(0, trunk + 0.8 * radius), radius * spot.scale, random)
@@ -119,7 +119,7 @@ def _cone(spot: Spot, random: Generator) -> None:
 def _bollards(spot: Spot, random: Generator) -> None:
     tone = pick_colour(random, (0, 180), (10, 200), (40, 220))
     for x in (-1.2, 0.0, 1.2):
-        spot.lie(x + 0.25 * spot.sun, 0.3, (20, 22, 30), 0.35)
+        spot.ground_ellipse(x + 0.25 * spot.sun, 0.3, (20, 22, 30), 0.35)
         spot.block(x - 0.09, x + 0.09, 0, 0.85, tone)
         spot.disc(x, 0.87, 0.1, relight(tone, 1.2))
         spot.block(x - 0.09, x + 0.09, 0.6, 0.7, _WHITE)

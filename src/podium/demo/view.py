@@ -1,6 +1,6 @@
-"""The perspective of a street: what is lower in the image is nearer, and larger in proportion.
+"""The perspective of a street: objects lower in the image are nearer and larger.
 
-Rows and columns are those of the canvas; metres go to the right and up from a spot on the ground. Nothing is tilted.
+Rows and columns are those of the canvas; metres are measured to the right of and up from a spot on the ground.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Spot:
     def ring(self, x: float, y: float, radius: float, colour: Colour, thick: float) -> None:
         cv2.circle(self.image, self.place(x, y), self.thick(radius), colour, self.thick(thick))
 
-    def lie(self, x: float, half: float, colour: Colour, share: float) -> None:
+    def ground_ellipse(self, x: float, half: float, colour: Colour, share: float) -> None:
         """An ellipse on the ground, such as a puddle or the shadow of a tree."""
         radius = np.array([half, half * self.flat]) * self.scale
         tint(self.image, np.array([self.column + x * self.scale, self.row]) + _CIRCLE * radius, colour, share)
@@ -95,7 +95,9 @@ class View:
         scale = self.scale(row)
         return Spot(self.image, column, row, scale, min(0.9, self.camera * scale / self.focal), self.sun)
 
-    def lay(self, left: float, right: float, far: float, near: float, colour: Colour, share: float = 1.0) -> None:
+    def ground_rectangle(
+        self, left: float, right: float, far: float, near: float, colour: Colour, share: float = 1.0
+    ) -> None:
         """A rectangle on the ground between two rows; left and right are metres from the middle."""
         corners = [(left, far), (right, far), (right, near), (left, near)]
         points = [(self.middle + x * self.scale(row), row) for x, row in corners]

@@ -31,12 +31,12 @@ from podium.predictions import Predictions, write_predictions
 from podium.runs import Run
 
 GPU_BATCH_FACTOR = 4
-"""A prediction stores no gradients, so its batches are larger than those of the training."""
+"""Prediction stores no gradients, so its batches can be larger than in training."""
 
 
 @dataclass(frozen=True)
 class PredictionRows:
-    """Rows to predict; missing paths are unreadable images, `labels` are class numbers."""
+    """Rows to predict. Missing paths are unreadable images; `labels` are class indices."""
 
     ids: Sequence[str]
     paths: ImagePaths
@@ -50,7 +50,7 @@ class PredictionSets:
     final_test: PredictionRows | None
     """Labelled rows that were used neither for training nor for validation, if the folds have any."""
     class_shares: NDArray[np.float64]
-    """Of the training rows: the prediction for an unreadable image."""
+    """Class frequencies of the training rows, used as the prediction for unreadable images."""
 
 
 def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: Path, console: Console) -> None:
@@ -79,7 +79,7 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
         test = average_views(predict_rows(sets.test, views, "test"), mean)
         final = average_views(predict_rows(sets.final_test, views, "final test"), mean) if sets.final_test else None
 
-    facts: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "score": metric(labels, oof),
         "score_of_first_view": scores[0].score,
         "metric": competition.metric,
@@ -98,18 +98,18 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
         write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), competition.labels, test))
         if sets.final_test and final is not None:
             assert sets.final_test.labels is not None
-            facts["score_final_test"] = metric(sets.final_test.labels, final)
+            summary["score_final_test"] = metric(sets.final_test.labels, final)
             write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, competition.labels, final, fold))
         table = pd.DataFrame([asdict(score) for score in scores])
         table["kept"] = table.index.isin(chosen)
         write_text(draft / "views.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_json(draft / "predictions.json", facts)
+        write_json(draft / "predictions.json", summary)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
 
 
 def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
-    """The model with its best weights, and the image size that it had then."""
+    """The model with its best weights, and the image size of the stage that trained them."""
     run.check_best_weights()
     best = run.state["best"]
     image_size = int(best["image_size"])

@@ -1,4 +1,4 @@
-"""Test-time augmentation: views of an image, the mean of their predictions, and the choice of views that help."""
+"""Test-time augmentation: views of an image, the mean of their predictions, and the selection of views."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class View:
     name: str
     zoom: float = 1.0
     position: tuple[float, float] = (0.5, 0.5)
-    """Of the crop, from (0, 0) top left to (1, 1) bottom right."""
+    """The position of the crop, from (0, 0) top left to (1, 1) bottom right."""
     transforms: tuple[Any, ...] = ()
 
     def prepare(self, image_size: int, resize: Resize, seed: int) -> "PreparedView":
@@ -53,12 +53,12 @@ class PreparedView:
 
 
 def make_views(settings: TestTimeViews) -> list[View]:
-    """The views of the config in their order; `corner_crops` gives four."""
+    """The views of the config, in order; `corner_crops` expands to four views."""
     return [view for item in settings.views for view in _expand(item)]
 
 
 def _expand(item: Any) -> list[View]:
-    """A view of the config, which may be a list of parts to apply in turn."""
+    """Expand a view of the config, which may be a list of parts that are applied in sequence."""
     views = [View("")]
     for part in item if isinstance(item, list) else [item]:
         views = [_compose(view, other) for view in views for other in _views_of_part(part)]
@@ -66,7 +66,7 @@ def _expand(item: Any) -> list[View]:
 
 
 def _compose(first: View, second: View) -> View:
-    """`second` applied to what `first` shows."""
+    """`second` applied to the output of `first`."""
     name = f"{first.name} + {second.name}" if first.name else second.name
     zoom = first.zoom * second.zoom
     position = (_compose_position(first, second, zoom, 0), _compose_position(first, second, zoom, 1))
@@ -120,7 +120,7 @@ class ViewScore:
     gain: float
     """Positive is better for every metric."""
     standard_error: float
-    """Of the gain."""
+    """The standard error of the gain."""
 
 
 def score_views(names: Sequence[str], per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[ViewScore]:
@@ -136,7 +136,7 @@ def score_views(names: Sequence[str], per_view: Floats, labels: Labels, metric: 
 
 
 def choose_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[int]:
-    """Greedily from the first view: adds the one with the largest gain, while that exceeds its standard error."""
+    """Greedily from the first view: add the view with the largest gain, while it exceeds its standard error."""
     chosen = [0]
     while len(chosen) < len(per_view):
         before = average_views(per_view[chosen], mean)
@@ -154,9 +154,9 @@ def choose_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -
 
 
 def average_chosen_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean, seed: int) -> Floats:
-    """Each half of the rows by the views chosen on the other half.
+    """Average each half of the rows over the views chosen on the other half.
 
-    Choosing and scoring views on the same rows would report chance as a gain.
+    Choosing and scoring views on the same rows would overestimate the gain.
     """
     halves = np.empty(len(labels), dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(labels))

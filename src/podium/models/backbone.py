@@ -15,12 +15,12 @@ from podium.errors import ConfigError, WeightsError
 from podium.models.weights import find_weights_file, missing_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""RGB from 0 to 1."""
+"""For RGB values from 0 to 1."""
 
 
 @keras.saving.register_keras_serializable("podium")
 class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Scales images of 0 to 255 as the family's `preprocess_input` does, so nothing outside the model scales them."""
+    """Scales images of 0 to 255 as the family's `preprocess_input` does, so the model takes unscaled images."""
 
     def __init__(self, scaling: str, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
@@ -71,9 +71,9 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
 
 
 def _add_imagenet_rescaling(efficientnet: Any) -> Any:
-    """Adds the second division that Keras adds to EfficientNet only if it downloads the ImageNet weights itself.
+    """Add the second rescaling that Keras adds to EfficientNet only if it loads the ImageNet weights by name.
 
-    Otherwise a model trained from ImageNet would scale images differently once it is rebuilt for its own weights.
+    Otherwise a model fine-tuned from ImageNet would scale images differently when it is rebuilt to load its weights.
     """
     rescaling = keras.layers.Rescaling([1 / math.sqrt(std) for std in IMAGENET_STD])
 
@@ -99,8 +99,8 @@ def load_weights(model: Any, path: Path, name: str) -> None:
 def unfreeze(backbone: Any, settings: Unfreeze, freeze_batchnorm: bool) -> None:
     """Make the end of the backbone trainable and freeze the rest.
 
-    A frozen BatchNormalization layer runs in inference mode, so its statistics are kept too. Some layers of KerasHub
-    contain further layers.
+    A frozen BatchNormalization layer runs in inference mode, so its statistics do not change either. Some layers of
+    KerasHub contain other layers.
     """
     backbone.trainable = True
     first = _first_trainable(backbone, settings)

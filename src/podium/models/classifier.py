@@ -1,4 +1,4 @@
-"""The classifier: input scaling, backbone, pooling and head; and its two parts, for stages with a frozen backbone."""
+"""The classifier: input scaling, backbone, pooling and head. Split into two parts for stages with a frozen backbone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +47,8 @@ def build_classifier(
 ) -> Any:
     """The model from uint8 images to class probabilities.
 
-    It is built for one image size, since several families choose their padding by it. `pretrained=False` skips the
-    backbone's weights, for a model that loads its own.
+    It is built for one image size, since the padding of several families depends on it. `pretrained=False` skips the
+    backbone's weights, for a model that loads other weights.
     """
     backbone_settings = settings.backbone
     if not pretrained:
@@ -107,7 +107,7 @@ class ClassifierParts:
     scaling: Any
     backbone: Any
     pooling: Any | None
-    """Without weights it belongs to the frozen part: its output is many times smaller than its input."""
+    """Pooling without weights is in the frozen part, since its output is many times smaller than its input."""
     head: list[Any]
     devices: Devices
 

@@ -14,13 +14,13 @@ from podium.config.stage import Precision, Stage
 from podium.models import feed
 
 TENSOR_CORES = (7, 0)
-"""The first compute capability with them, such as the T4's 7.5; older GPUs are not faster in half precision."""
+"""The first compute capability with tensor cores; older GPUs are not faster in half precision."""
 OUT_OF_MEMORY = ("out of memory", "OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "ALLOC_FAILED", "Failed to allocate")
-"""In messages of CUDA, cuDNN and XLA that TensorFlow raises as other errors."""
+"""In out-of-memory messages of CUDA, cuDNN and XLA that TensorFlow raises as other errors."""
 
 
 def make_repeatable(seed: int) -> None:
-    """Seed all random numbers, and on a CPU make TensorFlow's operations deterministic.
+    """Seed all random generators, and on a CPU make TensorFlow's operations deterministic.
 
     That also disables XLA, so a prediction right after training equals one made by another process. On a GPU some
     operations have no deterministic form and others are slower.
@@ -71,7 +71,7 @@ class Devices:
         self._strategy = tf.distribute.MirroredStrategy(list(names)) if len(names) > 1 else None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Models and their variables are built in it."""
+        """The context in which models and their variables are built."""
         return self._strategy.scope() if self._strategy else nullcontext()
 
     def make_model(self, inputs: Any, outputs: Any, name: str) -> Any:
@@ -80,7 +80,7 @@ class Devices:
 
 ONE_DEVICE = Devices([])
 SINGLE_DEVICE_ARGUMENTS = ("gradient_accumulation_steps", "ema_overwrite_frequency")
-"""Of optimizers: what they do depends on the step, which Keras does not support on several devices."""
+"""Optimizer arguments that depend on the step, which Keras does not support on several devices."""
 
 
 def select_devices(stages: Sequence[Stage]) -> Devices:
@@ -100,7 +100,7 @@ def _needs_single_device(stage: Stage) -> bool:
 
 
 def describe_devices(model: Any, stage: Stage) -> str:
-    """Such as ", on 2 GPUs, in mixed_float16"; empty on a CPU in float32."""
+    """For example ", on 2 GPUs, in mixed_float16"; empty on a CPU in float32."""
     count = len(gpu_names())
     if is_distributed(model):
         parts = [f"on {count} GPUs"]
@@ -116,10 +116,10 @@ def describe_devices(model: Any, stage: Stage) -> str:
 class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A model trained by several devices, each on its part of a batch, with the loss of a single device.
 
-    Keras averages on each device and then over the devices, which is another loss if their parts differ in size, as in
-    the last batch of an epoch. Here every row has the same weight. Trainable BatchNormalization uses the statistics of
-    each device's own part, which are noisier with fewer rows, and keeps those of the first device. Dropout is the same
-    on every device.
+    Keras averages on each device and then over the devices, which is a different loss if their parts differ in size,
+    as in the last batch of an epoch. Here every row has the same weight. Trainable BatchNormalization uses the
+    statistics of each device's own part, which are noisier with fewer rows, and keeps those of the first device.
+    Dropout is the same on every device.
     """
 
     def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any], **options: Any) -> None:
@@ -156,7 +156,7 @@ def is_distributed(model: Any) -> bool:
 
 
 def model_scope(model: Any) -> AbstractContextManager[Any]:
-    """The optimizer of the model and its variables are built in it."""
+    """The context in which the optimizer of the model and its variables are built."""
     return model.distribute_strategy.scope() if is_distributed(model) else nullcontext()
 
 
@@ -171,7 +171,7 @@ def training_dataset(model: Any, batches: feed.Batches) -> AbstractContextManage
 
 
 def device_values(model: Any, variable: Any) -> NDArray[Any]:
-    """The value of a variable on each device; those of metrics are added up only when they are read."""
+    """The value of a variable on each device; those of metrics are summed only when they are read."""
     parts = model.distribute_strategy.experimental_local_results(variable.value)
     return np.stack([part.numpy() for part in parts])
 

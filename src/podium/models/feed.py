@@ -1,4 +1,4 @@
-"""Batches as a `tf.data.Dataset`, loaded ahead by threads of their own, in order."""
+"""Batches as a `tf.data.Dataset`, prefetched in order by separate threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class Batches(Protocol):
 def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = tuple) -> Iterator[Any]:
     """A `tf.data.Dataset` of the batches, each passed through `transform`, for `fit` or `predict` within the block.
 
-    An exception from loading a batch leaves the block as itself, not as TensorFlow's error about it.
+    An exception from loading a batch is raised unchanged, instead of TensorFlow's error about it.
     """
     failures: list[BaseException] = []
     first = {batches.epoch: transform(batches[0])}
@@ -48,9 +48,9 @@ def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = t
     threads = worker_count() + 1  # one more than cores: while one hands over its batch, another waits
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread delays the end of every epoch by seconds
-    options.threading.private_threadpool_size = threads  # so that the model's own threads do not wait for images
+    options.threading.private_threadpool_size = threads  # so that the threads of the model do not wait for images
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    unconverted = tf.autograph.experimental.do_not_convert(load_tensors)  # AutoGraph would take time and find nothing
+    unconverted = tf.autograph.experimental.do_not_convert(load_tensors)  # AutoGraph has nothing to convert here
     dataset = tf.data.Dataset.range(len(batches)).map(unconverted, num_parallel_calls=threads, deterministic=True)
     try:
         yield dataset.prefetch(PREFETCH).with_options(options)

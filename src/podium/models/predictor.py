@@ -31,18 +31,18 @@ class Predictor:
     """The weights of the model must not change while it is used."""
 
     def __init__(self, model: Any, images: int) -> None:
-        """`images` is about how many it will predict."""
+        """`images` is the approximate number of images that it will predict."""
         self._model = model
         self._folded = _fold(model) if images >= MIN_IMAGES and not gpu_names() else None
 
     def predict(self, dataset: Any) -> NDArray[Any]:
-        """Of all batches together."""
+        """The predictions of all batches."""
         if self._folded is None:
             return np.asarray(self._model.predict(dataset, verbose=0))
         return np.concatenate(list(self.predict_batches(dataset)))
 
     def predict_batches(self, dataset: Iterable[tuple[Any]]) -> Iterator[NDArray[Any]]:
-        """Of each batch, in order."""
+        """The predictions of each batch, in order."""
         if self._folded is None:
             for (images,) in dataset:
                 yield np.asarray(self._model.predict_on_batch(images))
@@ -105,9 +105,9 @@ def _is_linear(convolution: Any) -> bool:
 
 
 def _fold_pair(convolution: Any, normalization: Any, values: Values) -> None:
-    """Multiplies the kernel by the factors of the normalization, which then only adds.
+    """Multiply the kernel by the factors of the normalization, which then only adds an offset.
 
-    TensorFlow removes a multiplication by one, but does not fold it into depthwise kernels by itself.
+    TensorFlow removes a multiplication by one, but does not fold it into depthwise kernels automatically.
     """
 
     def get(variable: Any) -> NDArray[np.float64]:

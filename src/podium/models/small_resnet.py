@@ -35,7 +35,7 @@ def preprocess_input(images: Any) -> Any:
 
 
 def _block(features: Any, width: int, name: str) -> Any:
-    """Halves the size; the shortcut averages, so that it uses every pixel."""
+    """A residual block that halves the size; the shortcut averages, so that it uses every pixel."""
     pooled = layers.AveragePooling2D(2, padding="same", name=f"{name}_pool")(features)
     shortcut = _conv_bn(pooled, width, 1, f"{name}_shortcut", kernel=1)
     inner = layers.Activation("relu", name=f"{name}_relu1")(_conv_bn(features, width, 2, f"{name}_first"))

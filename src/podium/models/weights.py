@@ -9,7 +9,7 @@ from podium.paths import kaggle_places
 
 
 def find_weights_file(settings: BackboneSettings) -> Path | None:
-    """On this machine, or where Kaggle mounts it; None if the weights are random or downloaded by name."""
+    """The path on this machine or in a Kaggle kernel; None if the weights are random or downloaded by name."""
     if settings.kaggle_source is None:
         return Path(settings.weights) if settings.weights_are_a_path else None
     paths = [place / str(settings.kaggle_file) for place in kaggle_places(*settings.kaggle_source)]
@@ -28,7 +28,7 @@ def weights_digest(name: str, backbone: BackboneSettings) -> str | None:
     A missing file is an error here, before anything is trained.
     """
     if backbone.kaggle_source:
-        return backbone.weights  # its name: outside Kaggle the file does not exist
+        return backbone.weights  # its Kaggle name, since the file does not exist outside Kaggle
     if not backbone.weights_are_a_path:
         return None
     path = Path(backbone.weights)

@@ -19,11 +19,11 @@ from podium.training.task import SupportsCharts
 Logs = dict[str, Any] | None
 
 COUNTERS = ("best", "wait", "cooldown_counter")
-"""What Keras's callbacks count over epochs."""
+"""The attributes in which Keras's callbacks count over epochs."""
 
 
 def stage_callbacks(stage_run: StageRun, advance: Advance) -> list[Any]:
-    """In the order that the end of an epoch needs: metrics, what depends on them, reports, and the checkpoint."""
+    """The callbacks in the order needed at the end of an epoch: metrics, their users, reports, checkpoint."""
     session, stage, task = stage_run.session, stage_run.stage, stage_run.session.task
     counting: dict[str, Any] = {}
     if isinstance(stage.schedule, Plateau):
@@ -71,7 +71,7 @@ class DivergenceCheck(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Adds the task's own metrics to the epoch's, and saves the weights if they are the best so far.
+    """Adds the task's metrics to the epoch's logs, and saves the weights if they are the best so far.
 
     Where the optimizer keeps moving averages (`use_ema`), those are validated and saved; training continues without.
     """
@@ -92,13 +92,13 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         self._stage_run.record_validation(time.perf_counter() - start)
         if self._is_best(logs[self._task.monitor]):
             self._save_weights(epoch, logs[self._task.monitor])
-        self._put_weights_back()
+        self._restore_weights()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        """Keras ends every `fit` with the averages in the model, but an interrupted epoch has a `fit` of its own."""
-        self._put_weights_back()
+        """Keras ends every `fit` with the averages in the model, but an interrupted epoch has its own `fit`."""
+        self._restore_weights()
 
-    def _put_weights_back(self) -> None:
+    def _restore_weights(self) -> None:
         if self._has_averages:
             for weight, value in zip(self.model.trainable_weights, self._weights, strict=True):
                 weight.assign(value)
@@ -115,8 +115,8 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         weights.parent.mkdir(exist_ok=True)
         # Uncompiled: an optimizer's variables would make the file three times as large.
         model = self._task.uncompiled(self._stage_run.setup.full_model)
-        size = 65_536 + sum(4 * math.prod(weight.shape) + 4096 for weight in model.weights)  # HDF5's own data included
-        check_free_space(weights.parent, size, "a file of weights")
+        size = 65_536 + sum(4 * math.prod(weight.shape) + 4096 for weight in model.weights)  # including HDF5's metadata
+        check_free_space(weights.parent, size, "a weights file")
         model.save_weights(weights, overwrite=True)
         session.progress.best = {
             "stage": stage.name,
@@ -130,7 +130,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Writes a row of history.csv for every epoch, with what was changed in it."""
+    """Writes a row of history.csv for every epoch, with the changes made in it."""
 
     def __init__(self, stage_run: StageRun) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class Charts(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
         self._total = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        if batch == 0:  # a resumed epoch has some rows already
+        if batch == 0:  # a resumed epoch starts with some rows done
             rows = self._batches.rows_after(self._batches.steps_before)
             self._total = rows * float(self.model.metrics[0].result()) if rows else 0.0
 
@@ -209,7 +209,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
     """Keeps the progress up to date, writes checkpoints, and stops the training when requested."""
 
     def __init__(self, stage_run: StageRun, counting: dict[str, Any]) -> None:
-        """`counting` are the callbacks with counters of their own, by name."""
+        """`counting` contains the callbacks with counters, by name."""
         super().__init__()
         self._stage_run, self._session, self._counting = stage_run, stage_run.session, counting
         self._batches = stage_run.setup.batches
@@ -233,7 +233,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         progress.step = self._batches.steps_before + batch + 1
         progress.rows = self._batches.rows_after(progress.step)
         self._stage_run.record_step(now - self._step_start)
-        if progress.step == self._batches.steps:  # the end of the epoch saves it
+        if progress.step == self._batches.steps:  # saved by on_epoch_end
             return
         reason = self._session.options.stop_condition.reason(self._stage_run.seconds_until_next_stop())
         if reason or now - self._saved_at >= 60 * self._session.settings.save_every:
@@ -266,8 +266,8 @@ class RestoreMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         self._checkpoint, self._batches = checkpoint, stage_run.setup.batches
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Keras has just reset them. Some metrics, also those of several losses, have no variables before their first
-        batch; on several devices Keras has built them already."""
+        """Keras has just reset them. Some metrics and losses have no variables before their first batch; on
+        several devices Keras has already built them."""
         if not devices.is_distributed(self.model):
             images, targets = self._batches[0]
             predictions = self.model(images, training=False)

@@ -40,14 +40,14 @@ _PROGRESS = "progress"
 
 @dataclass
 class Progress:
-    """How far a training is: all of a checkpoint that is not an array.
+    """The progress of a training: everything in a checkpoint except the arrays.
 
     At the end of a stage `epoch` is the stage's number of epochs; the next stage begins with its first step.
     """
 
     seed: int
     precision: str = "float32"
-    """What `auto` meant where the training started; resuming and predicting elsewhere use the same."""
+    """What `auto` meant when the training started; also used when it is resumed or predicts elsewhere."""
     stage: int = 0
     """The stage's number, from 0."""
     stage_name: str = ""
@@ -63,15 +63,15 @@ class Progress:
     """`best`, `wait` and `cooldown_counter` of the stage's Keras callbacks."""
     history: list[dict[str, Any]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    """Those made so far, and later ones that changes.csv contains."""
+    """Changes made so far, and later ones from changes.csv."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time spent on each stage, earlier processes included."""
+    """Time spent on each stage, including earlier processes."""
     seconds_per_image: float = 0.0
     """Measured when the validation rows were last predicted."""
     first_step_seconds: float = 0.0
-    """The longest first step of a stage, which includes making the graph."""
+    """The longest first step of a stage, which includes tracing the graph."""
     is_complete: bool = False
-    """All stages are finished; arrays that another stage would not need are gone."""
+    """All stages are finished; arrays that a further stage would not need are deleted."""
 
     @property
     def position(self) -> Position:
@@ -83,7 +83,7 @@ class Progress:
         self.counters, self.is_complete = {}, False
 
     def has_finished(self, stage: Stage) -> bool:
-        """Whether nothing is left to do in the current stage, whose epochs and patience may have changed."""
+        """Whether the current stage, whose epochs and patience may have changed, is finished."""
         if self.is_complete or self.epoch >= stage.epochs:
             return True
         waited = self.counters.get("early_stopping", {}).get("wait", 0)
@@ -91,7 +91,7 @@ class Progress:
         return stage.early_stopping is not None and self.epoch > 1 and waited >= stage.early_stopping
 
     def learning_rate(self, stage: Stage) -> float:
-        """The stage's own, or the one it was last changed to."""
+        """The learning rate of the stage, or the one it was last changed to."""
         rates = [
             change.after
             for change in self.changes
@@ -122,7 +122,7 @@ class Checkpoint:
 
 
 def capture(setup: StageSetup) -> Arrays:
-    """All variables of the full model (random seeds among them), the optimizer and the running metrics.
+    """All variables of the full model (including random seeds), the optimizer and the running metrics.
 
     On several devices each counts its own part of the metrics: `devices` has those parts. When the training is resumed
     on another number of devices, the sums are enough.
@@ -145,7 +145,7 @@ def capture(setup: StageSetup) -> Arrays:
 
 
 def capture_random_state(model: Any) -> Arrays:
-    """All that another stage needs besides the best weights."""
+    """Everything that a further stage needs besides the best weights."""
     weights = {id(weight) for weight in model.weights}
     return {
         f"model/{number:05d}": keras.ops.convert_to_numpy(variable)
@@ -155,7 +155,7 @@ def capture_random_state(model: Any) -> Arrays:
 
 
 def captured_size(setup: StageSetup) -> int:
-    """Bytes of a checkpoint, about."""
+    """The approximate size of a checkpoint in bytes."""
     variables = (*setup.full_model.variables, *setup.model.optimizer.variables)
     return sum(4 * math.prod(variable.shape) for variable in variables)
 
@@ -219,7 +219,7 @@ class CheckpointStore:
         return Run(self._run).checkpoints
 
     def load_newest(self, console: Console) -> Checkpoint | None:
-        """The newest valid checkpoint. Unusable ones are reported, and stay until the next one is written."""
+        """The newest valid checkpoint. Unusable ones are reported, and kept until the next one is written."""
         problems = []
         for path in self.paths():
             try:
@@ -243,7 +243,7 @@ class CheckpointStore:
         assert name
         try:
             if digest_of_file(path) != name[2]:
-                raise UnusableCheckpointError("is damaged (its bytes are not those that were saved)")
+                raise UnusableCheckpointError("is damaged (its checksum does not match)")
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             content = json.loads(arrays.pop(_PROGRESS).tobytes())
@@ -251,7 +251,7 @@ class CheckpointStore:
         except OSError as error:
             raise UnusableCheckpointError(f"cannot be read ({error.strerror or error})") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise UnusableCheckpointError(f"is of another version of podium ({error})") from None
+            raise UnusableCheckpointError(f"was written by another version of podium ({error})") from None
         self._check_best_weights(progress)
         return Checkpoint(path, progress, arrays)
 
@@ -265,7 +265,7 @@ class CheckpointStore:
             raise UnusableCheckpointError(f"lacks its best weights ({progress.best['file']} is damaged)")
 
     def write(self, progress: Progress, arrays: Arrays) -> Path:
-        """Write a checkpoint, then delete everything that neither it nor the previous one needs."""
+        """Write a checkpoint, then delete all files that neither it nor the previous one needs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = self.paths()
         number = int(earlier[0].name.split("-")[1]) + 1 if earlier else 1
@@ -296,7 +296,7 @@ class CheckpointStore:
         self._keep_only(self.paths()[0])
 
     def save_best(self, weights: Path, stage: int, epoch: int, write_reports: Callable[[Path], None]) -> dict[str, Any]:
-        """Move new best weights into a folder of their own, with their reports; returns where they are."""
+        """Move new best weights and their reports to a new folder; returns its description."""
         draft = self.folder / ".writing-best"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -330,7 +330,7 @@ class CheckpointStore:
             _copy(path, run / path.relative_to(self._run), "a copy of the checkpoint")
 
     def delete_temporary_files(self) -> None:
-        """Remove what a killed process was writing."""
+        """Delete the unfinished files of a killed process."""
         for folder in (self._run, self.folder):
             for path in folder.glob(".writing-*"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The task of classification: one of several classes for each image."""
+"""The classification task: loss, metrics, batches and reports for models that predict one class per image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from podium.training.features import (
 from podium.training.task import StageContext, StageSetup
 
 STATISTICS_IMAGES = 32
-"""From these, a backbone with random weights takes its first BatchNormalization statistics."""
+"""A backbone with random weights computes its first BatchNormalization statistics from this many images."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ClassificationTask:
         eager: bool = False,
         cache: Cache | None = None,
     ) -> None:
-        """`eager` runs without a graph: for a few steps of a large model, making one takes most of the time."""
+        """`eager` disables graph mode: for a few steps of a large model, tracing the graph takes most of the time."""
         self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
         self._training, self._validation, self._fold = training, validation, fold
         self._eager = eager
@@ -70,20 +70,20 @@ class ClassificationTask:
         self._last_probs: NDArray[np.float64] | None = None
         self._uncompiled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._validation_features: WeakKeyDictionary[Any, Features] = WeakKeyDictionary()
-        """By heads that are fitted on cached features."""
+        """Keyed by the heads that are trained on cached features."""
         self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
-        higher = settings.monitor == "metric" and self._metric.higher_is_better
-        self.mode: Literal["max", "min"] = "max" if higher else "min"
+        maximize = settings.monitor == "metric" and self._metric.higher_is_better
+        self.mode: Literal["max", "min"] = "max" if maximize else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        together = devices.select_devices(self._settings.stages)
+        model_devices = devices.select_devices(self._settings.stages)
         model = build_classifier(
-            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=together
+            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=model_devices
         )
         if pretrained and self._settings.backbone.has_random_weights:
-            some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
+            source = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             initialize_batchnorm(
-                model, ViewLoader(some, [PlainView(image_size, self._settings.resize)])(range(len(some)))
+                model, ViewLoader(source, [PlainView(image_size, self._settings.resize)])(range(len(source)))
             )
         return model
 
@@ -100,7 +100,7 @@ class ClassificationTask:
         return self._uncompiled[model]
 
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
-        """The full model; or, where the backbone is frozen and epochs share views, its head on cached features."""
+        """Fit the full model or, if the backbone is frozen and epochs share views, its head on cached features."""
         views = stage.shared_views
         if views is None:
             return StageSetup(model, model, self.batches(number, stage))
@@ -118,7 +118,7 @@ class ClassificationTask:
         return StageSetup(model, head, feature_batches, cached.seconds_per_image)
 
     def _feature_files(self, number: int, stage: Stage, views: int) -> list[FeatureFile]:
-        """One file for each view of the training rows, and last the validation rows."""
+        """One file for each view of the training rows, then one for the validation rows."""
         rows = len(self._training.paths)
         of_views = [
             FeatureFile(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._view_images, number, stage, view))

@@ -1,7 +1,7 @@
 """Features of images from a frozen backbone: computed once, cached on disk within the cache's limit, read in batches.
 
-    features/<digest>/           an entry of the cache; the digest is of everything that decides its features
-      view-0.npy view-1.npy …    of the training rows, as epochs 0, 1, … of an ordinary stage would show them
+    features/<digest>/           a cache entry; the digest covers everything that affects its features
+      view-0.npy view-1.npy …    of the training rows, augmented as in epochs 0, 1, … of an ordinary stage
       validation.npy
       timing.json                seconds per image
 
@@ -33,7 +33,7 @@ from podium.training.session import SPARE_SECONDS
 from podium.training.task import StageContext
 
 FORMAT = 3
-"""Of the cached files. Raise it where podium would compute other features of the same images and weights."""
+"""The version of the cached files. Increase it when the same images and weights give different features."""
 TIMING = "timing.json"
 
 
@@ -45,7 +45,7 @@ class FeatureFile:
     description: str
     rows: int
     images: Callable[[], PredictionBatches]
-    """Called only where the features have to be computed."""
+    """Called only if the features have to be computed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Features:
     """Features by row, from a memory-mapped file."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        """ValueError where the file has another shape or type, or is damaged."""
+        """Raises ValueError if the file has another shape or type, or is damaged."""
         self._array = np.load(path, mmap_mode="r", allow_pickle=False)
         self._is_bfloat16 = dtype == "bfloat16"
         if (self._array.shape, self._array.dtype) != (shape, np.dtype(_stored_dtype(dtype))):
@@ -82,7 +82,7 @@ def _stored_dtype(dtype: str) -> str:
 
 
 class FeatureBatches(EpochBatches):
-    """Features with their targets; the epochs take turns with the views."""
+    """Features with their targets; epochs cycle through the views."""
 
     def __init__(self, views: Sequence[Features], targets: OneHot, batch_size: int, seed: Sequence[int]) -> None:
         super().__init__(len(targets), batch_size, seed)
@@ -93,7 +93,7 @@ class FeatureBatches(EpochBatches):
 
 
 class ViewBatches(EpochBatches):
-    """Images with their targets; the epochs take turns with the views. For where features cannot be cached."""
+    """Images with their targets; epochs cycle through the views. Used if features cannot be cached."""
 
     def __init__(self, images: TrainingBatches, rows: int, batch_size: int, views: int) -> None:
         super().__init__(rows, batch_size, images.seed)
@@ -126,7 +126,7 @@ class _NotCachedError(Exception):
 
 
 def features_digest(decisive: dict[str, Any], images: Sequence[bytes], weights: Sequence[Any]) -> str:
-    """The name of an entry."""
+    """The name of a cache entry."""
     digest = hashlib.sha256(json.dumps({"format": FORMAT, **decisive}, sort_keys=True).encode())
     for content in images:
         digest.update(content)
@@ -140,7 +140,7 @@ def features_digest(decisive: dict[str, Any], images: Sequence[bytes], weights: 
 def cached_features(
     name: str, files: Sequence[FeatureFile], model: Any, cache_gb: float, context: StageContext
 ) -> CachedFeatures | None:
-    """The features that this model computes of images, from the cache or computed now; None where there is no space."""
+    """The features that this model computes of images, from the cache or computed now; None if there is no space."""
     entry = _Entry(entry_of("features", name), files, model, context)
     first, last = files[0].description, files[-1].description
     try:
@@ -170,9 +170,9 @@ class _Entry:
         self._shape, self._dtype = model.output_shape[1:], model.outputs[0].dtype
 
     def load(self) -> CachedFeatures | None:
-        """All of the entry, or None where any file is missing or damaged."""
+        """The entry, or None if any file is missing or damaged."""
         features = {file.name: self._open(file) for file in self._files}
-        complete = {name: found for name, found in features.items() if found is not None}
+        complete = {name: opened for name, opened in features.items() if opened is not None}
         try:
             seconds = float(read_json(self.folder / TIMING).get("seconds_per_image", 0.0))
         except (RunError, TypeError, ValueError):  # damaged, and only an estimate
@@ -228,13 +228,13 @@ class _Computation:
         self._predictor, self._context = Predictor(model, rows), context
         self._slowest_batch = 0.0
         self._start = time.perf_counter()
-        self._graph_made: tuple[float, int] | None = None
-        """When the first batch was done, which includes making the graph, and its size."""
+        self._graph_traced: tuple[float, int] | None = None
+        """When the first batch was done, including tracing the graph, and its size."""
         self.done = 0
 
     @property
     def seconds_per_image(self) -> float:
-        start, before = self._graph_made or (self._start, 0)
+        start, before = self._graph_traced or (self._start, 0)
         if self.done == before:  # there was no other batch
             start, before = self._start, 0
         return (time.perf_counter() - start) / (self.done - before)
@@ -247,6 +247,6 @@ class _Computation:
                 now = time.perf_counter()
                 self._slowest_batch = max(self._slowest_batch, now - start)
                 self.done += len(features)
-                self._graph_made = self._graph_made or (now, self.done)
+                self._graph_traced = self._graph_traced or (now, self.done)
                 self._context.stop_if_requested(self._slowest_batch + SPARE_SECONDS)
                 start = time.perf_counter()

@@ -11,10 +11,10 @@ from podium.training.session import StageRun
 
 
 def scheduled_rate(stage: Stage, peak: float, epochs_done: float) -> float:
-    """The learning rate after this many epochs of the stage, of a schedule that begins at or rises to `peak`.
+    """The learning rate after this many epochs of the stage, for a schedule that starts at or rises to `peak`.
 
     Exponential and step change between epochs, cosine and one-cycle at every step. Plateau is Keras's
-    ReduceLROnPlateau, and this is only where it begins.
+    ReduceLROnPlateau, and this returns only its initial value.
     """
     schedule = stage.schedule
     if isinstance(schedule, Exponential):
@@ -35,12 +35,12 @@ def scheduled_rate(stage: Stage, peak: float, epochs_done: float) -> float:
     return peak
 
 
-def _cosine(begin: float, end: float, share: float) -> float:
-    return end + (begin - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 class LearningRate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Sets the optimizer's learning rate before every step; with a plateau schedule, only where it is changed."""
+    """Sets the optimizer's learning rate before every step; with a plateau schedule, only when it was changed."""
 
     def __init__(self, stage_run: StageRun) -> None:
         super().__init__()
@@ -72,10 +72,8 @@ class LearningRate(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
         run, progress = self._session.run, self._session.progress
         for request in pending_requests(run.path):
             if request.stage not in (None, self._stage.name):
-                self._print(
-                    f"learning_rate {request.learning_rate:g} was requested in stage {request.stage}: not changed"
-                )
-            # Recorded in the file first: after a kill in between both exist, and the record counts.
+                self._print(f"learning_rate {request.learning_rate:g} was requested for stage {request.stage}: ignored")
+            # The file is written first: if the process is killed in between, both exist, and the file counts.
             elif all(change.request != request.name for change in progress.changes):
                 change = Change(
                     *progress.position,

@@ -23,11 +23,12 @@ from podium.training.step_timing import COMMAND, StepTimer
 FLOAT32: Precision = "float32"
 BFLOAT16: Precision = "mixed_bfloat16"
 MIN_SPEEDUP = 1.15
-"""Of bfloat16: its gradients are coarser, and timings vary."""
+"""The required speedup of bfloat16: its gradients are coarser, and timings vary."""
 MAX_ROUNDS, CLOSE = 3, (1.0, 1.5)
-"""Both are timed in turn; a speedup outside this range decides at once."""
+"""Both precisions are timed in turn; a speedup outside this range needs no more rounds."""
 MIN_PIXELS = 2e9
-"""That a training sees, about 1,250 steps of 32 images of 224 pixels: many times as long as the timing."""
+"""Trainings with fewer pixels are not timed. About 1,250 steps of 32 images of 224 pixels, which take much longer than
+the timing."""
 
 
 def choose_cpu_precision(
@@ -39,9 +40,9 @@ def choose_cpu_precision(
     supported: bool | None = None,
     command: Sequence[str] = COMMAND,
 ) -> Precision:
-    """Timed, or as timed on this machine before. `rows` are the training rows of an epoch.
+    """Choose the faster precision, from a cached or a new timing. `rows` is the number of training rows.
 
-    Short trainings use float32 without timing; `rows=None` times in any case. `supported` and `command` are for tests.
+    Short trainings use float32 without timing; `rows=None` always times. `supported` and `command` are for tests.
     """
     stages = [stage for stage in settings.stages if not stage.unfreeze.is_none]
     if not stages or not (has_bfloat16() if supported is None else supported):
@@ -66,12 +67,12 @@ def choose_cpu_precision(
 
 
 def _pixels(stage: Stage) -> int:
-    """Of a row in all epochs."""
+    """The number of pixels of a row over all epochs."""
     return int(stage.epochs * stage.image_size**2)
 
 
 def _cache_key(settings: MemberSettings, stage: Stage) -> dict[str, Any]:
-    """All that the timing depends on."""
+    """Everything that the timing depends on."""
     return {
         "cpu": cpu_name(),
         **{library: metadata.version(library) for library in ("tensorflow", "keras")},

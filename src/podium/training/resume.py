@@ -1,7 +1,7 @@
 """Starting a run folder, or resuming a stopped training with the same config or a changed one.
 
 The same config has the same run folder, and the training is resumed there. A changed config has another run folder:
-it starts with a copy of the old run's newest checkpoint, and the old run stays as it is.
+it starts with a copy of the old run's newest checkpoint, and the old run is not modified.
 """
 
 import re
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from podium.training.checkpoints import Checkpoint, Progress
     from podium.training.run_training import Trainable
 
-IN_A_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
-"""What may change in a stage that has begun. In a later stage, everything may."""
+CHANGEABLE_IN_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
+"""Settings that may change in a stage that has started. In a later stage, all may."""
 MADE_OF = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
 
 
@@ -57,27 +57,27 @@ def start_or_resume(trainable: "Trainable", console: Console, *, resume: bool) -
             f"{run.path} contains weights, but neither a checkpoint nor a state.json that describes them: restore"
             " those, or move that folder away to start from scratch"
         )
-    is_new = not run.state  # or else this config was started from scratch before, on purpose
+    is_new = not run.state  # otherwise this config was already started from scratch
     decisive = decisive_keys(type(trainable.settings))
     if trainable.options.resume and is_new and (source := find_source(run, config, decisive, console)):
         copy_source(source, run, config, folds)
         print_changes(source, run, config, console)
         return
     if trainable.options.resume:
-        console.print(f"  nothing to resume: {trainable.name} starts from scratch")
+        console.print(f"  nothing to resume: training {trainable.name} from scratch")
     else:
         for other in other_runs(run, config["name"]):
             if other.is_resumable:
                 console.print(
-                    f"  {other.path} was stopped with another config; this one starts from scratch, --resume would"
-                    " continue from there",
+                    f"  {other.path} was stopped with another config; starting from scratch, use --resume to"
+                    " continue from it",
                     highlight=False,
                 )
     run.start(config, folds)
 
 
 def _print_other_versions(run: Run, console: Console) -> None:
-    """A resumed training has the same bits only with the same libraries."""
+    """A resumed training gives the same bits only with the same library versions."""
     before, after = run.versions, versions()
     others = [
         f"{name} {before[name]} -> {after[name]}"
@@ -114,9 +114,9 @@ def other_runs(run: Run, name: str) -> list[Run]:
 
 
 def find_source(run: Run, config: dict[str, Any], decisive: Collection[str], console: Console) -> Source | None:
-    """The newest run that this config can continue; None where there is no other run at all.
+    """The newest run that this config can continue; None if there is no other run.
 
-    `decisive` are the keys of the settings that decide the weights.
+    `decisive` contains the keys of the settings that affect the weights.
     """
     from podium.training.checkpoints import CheckpointStore
 
@@ -136,7 +136,7 @@ def find_source(run: Run, config: dict[str, Any], decisive: Collection[str], con
             return Source(other, checkpoint, changes)
         refusals.append(
             f"{other.path} cannot be resumed with this config: {'; '.join(refused)}. These cannot change once training"
-            " has started; leave out --resume to train this config from scratch, in a folder of its own"
+            " has started; omit --resume to train this config from scratch, in a folder of its own"
         )
     if refusals:
         raise RunError(refusals[0])
@@ -148,10 +148,10 @@ def read_config(run: Run) -> dict[str, Any]:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         for stage in settings_in(content)["stages"]:
             Stage.model_validate(stage)
-        _lasting(content, ())
+        _fixed_settings(content, ())
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise RunError(
-            f"{run.config} is damaged, so that run cannot be continued with another config: leave out --resume to"
+            f"{run.config} is damaged, so its run cannot be resumed with another config: omit --resume to"
             " start from scratch, or move that folder away"
         ) from None
     assert isinstance(content, dict)
@@ -159,7 +159,7 @@ def read_config(run: Run) -> dict[str, Any]:
 
 
 def copy_source(source: Source, run: Run, config: dict[str, Any], folds: Path) -> None:
-    """Start the run with a copy of the other's checkpoint, completely or not at all."""
+    """Start the run with a copy of the other's checkpoint, atomically."""
     from podium.training.checkpoints import CheckpointStore
 
     new = Run(run.path.parent / f".writing-{run.path.name}")
@@ -168,19 +168,21 @@ def copy_source(source: Source, run: Run, config: dict[str, Any], folds: Path) -
         CheckpointStore(source.run.path).copy_to(new.path, source.checkpoint)
         if source.run.recipe.is_file():
             shutil.copyfile(source.run.recipe, new.recipe)
-    made = source.checkpoint.progress.changes
-    if any(change.key == LEARNING_RATE for change in source.changes):  # which overrides every later request
-        made = [change for change in made if change.position <= source.checkpoint.progress.position]
+    earlier = source.checkpoint.progress.changes
+    if any(change.key == LEARNING_RATE for change in source.changes):  # it overrides all later requests
+        earlier = [change for change in earlier if change.position <= source.checkpoint.progress.position]
     elif requests_folder(source.run.path).is_dir():
         shutil.copytree(requests_folder(source.run.path), requests_folder(new.path))
-    write_changes(new.path, merge_changes(made, source.changes))
+    write_changes(new.path, merge_changes(earlier, source.changes))
     new.update_state(branched_from=str(source.run.path))
     shutil.rmtree(run.path, ignore_errors=True)
     new.path.rename(run.path)
 
 
 def print_changes(source: Source, run: Run, config: dict[str, Any], console: Console) -> None:
-    console.print(f"  continues {source.run.path}, which stays as it is; recorded in {changes_file(run.path)}:")
+    console.print(
+        f"  continues {source.run.path}, which is not modified; changes, recorded in {changes_file(run.path)}:"
+    )
     names = [stage["name"] for stage in settings_in(config)["stages"]]
     for change in source.changes:
         name = names[change.stage] if change.stage < len(names) else change.before
@@ -200,10 +202,10 @@ def settings_in(resolved: dict[str, Any]) -> dict[str, Any]:
 def compare_configs(
     before: dict[str, Any], after: dict[str, Any], decisive: Collection[str], progress: "Progress"
 ) -> tuple[list[Change], list[str]]:
-    """The changes from one config to another that a training can make at this point, and those it cannot."""
+    """The changes from one config to another that are possible at this point of a training, and those that are not."""
     refused = [
         f"{key} {_short(old)} -> {_short(new)}"
-        for key, old, new in _differences(_lasting(before, decisive), _lasting(after, decisive))
+        for key, old, new in _differences(_fixed_settings(before, decisive), _fixed_settings(after, decisive))
     ]
     changes: list[Change] = []
     old_stages, new_stages = settings_in(before)["stages"], settings_in(after)["stages"]
@@ -215,7 +217,7 @@ def compare_configs(
             changes += more
             refused += refusals
         elif number <= progress.stage:
-            refused.append(f"stage {(old or {}).get('name')}, which has begun, is missing")
+            refused.append(f"stage {(old or {}).get('name')}, which has started, is missing")
         else:
             old_name, new_name = (stage["name"] if stage else None for stage in (old, new))
             changes.append(Change(number, 0, 0, "stage", old_name, new_name, "resume", at))
@@ -233,8 +235,8 @@ def _compare_stages(
     for key, before, after in _differences(old, new):
         if number > progress.stage:
             changes.append(Change(number, 0, 0, key, before, after, "resume", at))
-        elif is_finished or key.split(".")[0] not in IN_A_STAGE:
-            why = "is finished" if is_finished else "has begun"
+        elif is_finished or key.split(".")[0] not in CHANGEABLE_IN_STAGE:
+            why = "is finished" if is_finished else "has started"
             refused.append(f"stages.{number}.{key} {_short(before)} -> {_short(after)} (stage {old['name']} {why})")
         else:
             if key == LEARNING_RATE:
@@ -243,8 +245,8 @@ def _compare_stages(
     return changes, refused
 
 
-def _lasting(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, Any]:
-    """What may not change once training has started."""
+def _fixed_settings(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, Any]:
+    """The settings that may not change once training has started."""
     made_of = resolved["made_of"]
     return {
         **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},

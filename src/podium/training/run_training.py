@@ -1,4 +1,4 @@
-"""A training in its run folder, of a classifier or a detector: locked, started or resumed, timed, saved."""
+"""Training a classifier or a detector in its run folder, which is locked meanwhile."""
 
 import gc
 import os
@@ -53,7 +53,7 @@ class Trainable(Protocol):
 
 
 def train_run(trainable: Trainable, console: Console, *, resume: bool = False) -> None:
-    """Train, or resume a stopped training, as `--resume` does; does nothing where it is trained already."""
+    """Train, or resume a stopped training as `--resume` does. Does nothing if the run is already trained."""
     run = trainable.run
     with report_full_disk(run.path, SMALL_FILES, "the run folder"), locked(run.path) as dead_process:
         if dead_process:
@@ -67,7 +67,7 @@ def train_run(trainable: Trainable, console: Console, *, resume: bool = False) -
 
 @contextmanager
 def _errors_with_name(name: str) -> Iterator[None]:
-    """Begin error messages with the name of what was trained, since `podium run` trains several."""
+    """Prefix error messages with the name of the member or detector, since `podium run` trains several."""
     try:
         yield
     except (TrainingDivergedError, MemoryFullError) as error:
@@ -91,7 +91,7 @@ def _train(trainable: Trainable, console: Console) -> None:
 def import_libraries(*, to_fork: bool = True) -> None:
     """Import what training and prediction need, which takes seconds, in the fastest order.
 
-    With `to_fork` the process that worker processes are forked from imports at the same time.
+    With `to_fork`, the fork server of the worker processes does its imports at the same time.
     """
     if to_fork:
         from podium.data.workers import start_fork_server
@@ -103,5 +103,5 @@ def import_libraries(*, to_fork: bool = True) -> None:
         import podium.models.predictor
         import podium.training.trainer  # noqa: F401
 
-    # All of it stays until the process ends; collecting garbage in it would take a quarter of a second each time.
+    # These objects live until the process ends; each garbage collection of them would take a quarter of a second.
     gc.freeze()

@@ -1,4 +1,4 @@
-"""One process's part of a training: where it is, what it saves, and when it stops."""
+"""The training session of a process: its progress, the files it saves, and when it stops."""
 
 import time
 from array import array
@@ -29,7 +29,7 @@ from podium.training.checkpoints import (
 from podium.training.task import StageContext, StageSetup, Task
 
 SPARE_SECONDS = 2.0
-"""Of a time limit, for what is not measured: mostly leaving the process."""
+"""The part of a time limit reserved for unmeasured work, mostly process exit."""
 BYTES_PER_SECOND = 50e6
 """Assumed speed of writing a checkpoint until one was written."""
 
@@ -46,7 +46,7 @@ class Session:
     """The checkpoint that this process resumes from."""
     progress: Progress
     losses: "array[float]"
-    """Of every step so far, where the task draws charts of them."""
+    """The loss of every step so far, recorded if the task draws charts."""
     _counted_until: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -65,11 +65,11 @@ class Session:
         restored = checkpoints.load_newest(console)
         if restored:
             progress = restored.progress
-            # The checkpoint knows the changes before it; changes.csv alone decides about later ones.
-            made = [change for change in progress.changes if change.position < progress.position]
+            # The checkpoint contains the changes before it; later ones are only in changes.csv.
+            earlier = [change for change in progress.changes if change.position < progress.position]
         else:
-            progress, made = Progress(settings.seed, resolve_precision(settings.precision, precision_on_cpu)), []
-        progress.changes = merge_changes(made, read_changes(run.path))
+            progress, earlier = Progress(settings.seed, resolve_precision(settings.precision, precision_on_cpu)), []
+        progress.changes = merge_changes(earlier, read_changes(run.path))
         losses = array("f", restored.part(LOSSES).get(0, ()) if restored else ())
         return cls(run, task, settings, options, console, checkpoints, restored, progress, losses)
 
@@ -89,7 +89,7 @@ class Session:
         self._counted_until = now
 
     def update_state(self, status: str, stage: Stage, steps: int = 0) -> None:
-        """Write state.json, for people and for commands that do not train, once there is a checkpoint."""
+        """Write state.json, which users and other commands read, once there is a checkpoint."""
         progress = self.progress
         if not self.run.checkpoints:
             return
@@ -115,9 +115,9 @@ class Session:
         write_table(self.run.history, ["epoch", *metrics, "changes"], rows, fsync=False)
 
     def stop_if_requested(self, stage: Stage, seconds: float = 0.0) -> None:
-        """Stop if requested, or if what comes next takes this many seconds and exceeds the time limit.
+        """Stop if requested, or if the next `seconds` of work would exceed the time limit.
 
-        Called only where everything is saved.
+        Call it only when everything is saved.
         """
         if reason := self.options.stop_condition.reason(seconds):
             self.stop(reason, stage)
@@ -163,7 +163,7 @@ class StageRun:
         progress.seconds_per_image = self.setup.seconds_per_image or progress.seconds_per_image
 
     def save(self) -> None:
-        """Write a checkpoint, unless weights are not finite: then the previous one is more useful."""
+        """Write a checkpoint, unless weights are not finite: then the previous checkpoint is kept."""
         arrays = capture(self.setup)
         if not are_finite(array for name, array in arrays.items() if name.startswith("model/")):
             return
@@ -173,7 +173,7 @@ class StageRun:
         self._checkpoint_seconds = max(self._checkpoint_seconds or 0.0, time.perf_counter() - start)
 
     def record_step(self, seconds: float) -> None:
-        """Remember the slowest recent step. The first one also makes the graph: it counts until there is a second."""
+        """Remember the slowest recent step. The first one includes tracing: it counts until there is a second."""
         self._steps_timed += 1
         if self._steps_timed == 1:
             progress = self.session.progress
@@ -186,7 +186,7 @@ class StageRun:
             self.session.progress.seconds_per_image = seconds / max(self.session.task.validation_count, 1)
 
     def seconds_until_first_stop(self) -> float:
-        """The first step and its checkpoint; 0 where no first step was timed yet."""
+        """The first step and its checkpoint; 0 if no first step was timed yet."""
         first = self.session.progress.first_step_seconds
         return first + self._seconds_to_save() + SPARE_SECONDS if first else 0.0
 
@@ -203,7 +203,7 @@ class StageRun:
         return captured_size(self.setup) / BYTES_PER_SECOND + 1.0
 
     def _seconds_to_validate(self) -> float:
-        """As it last took; before that, as much as training on this many images."""
+        """Based on the last validation or, before the first, on the training steps."""
         if self._validation_seconds is not None:
             return 1.2 * self._validation_seconds
         per_image = self.session.progress.seconds_per_image or self._step_seconds / self.stage.batch_size

@@ -1,8 +1,8 @@
 """Training steps of a stage timed on random images, in a child process.
 
-There the memory figures are true, running out of memory kills only the child, and nothing is left behind in the process
-that trains afterwards. The child reads lines of JSON and answers each with a line: first the stage, then batch sizes
-with precisions.
+In a child process, memory figures are accurate, running out of memory kills only the child, and no memory stays
+allocated in the process that trains afterwards. The child reads lines of JSON and answers each with a line: first the
+stage, then batch sizes with precisions.
 """
 
 import json
@@ -31,7 +31,7 @@ WARM_UP_STEPS = 2
 """Untimed: the first step traces the graph, the second still allocates memory."""
 TIMED_SECONDS, MIN_STEPS, MAX_STEPS = 3.0, 3, 20
 LONG_STEP, MIN_LONG_STEPS = 5.0, 2
-"""Steps of so many seconds vary little, so fewer are enough."""
+"""Steps that take longer than LONG_STEP seconds vary little, so fewer are timed."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StepTiming:
     seconds: float
     """Of the median step."""
     memory: int
-    """Peak bytes: of the GPU that took the most, else of the process."""
+    """Peak bytes of the GPU that used the most, or of the process without GPUs."""
     memory_before: int = 0
     """Peak bytes of the process before its first step; 0 on GPUs."""
 
@@ -64,7 +64,7 @@ class StepTimer:
         self._child: _Child | None = None
         self._last_batch_size = 0
         self.gpus = 0
-        """Their number; known after `start`."""
+        """The number of GPUs; known after `start`."""
         self.auto_precision: Precision = "float32"
         """What `precision: auto` means on this machine's GPUs; known after `start`."""
 
@@ -75,11 +75,13 @@ class StepTimer:
         self._stop()
 
     def start(self) -> None:
-        self._started()
+        self._running_child()
 
     def time(self, batch_size: int, precision: Precision) -> StepTiming | None:
-        """None if the batch does not fit: TensorFlow says so, or the child is killed for it."""
-        if batch_size < self._last_batch_size:  # freed memory is not given back: a smaller batch would seem as large
+        """None if the batch does not fit: TensorFlow reports it, or the child process is killed."""
+        if (
+            batch_size < self._last_batch_size
+        ):  # freed memory is not returned: a smaller batch would seem to need as much
             self._stop()
         answer = self._ask(batch_size, precision)
         if answer is None:
@@ -88,18 +90,18 @@ class StepTimer:
         return StepTiming(batch_size, median(answer["seconds"]), answer["memory"], answer["memory_before"])
 
     def time_again(self, timing: StepTiming, precision: Precision) -> StepTiming:
-        """With the shorter of both times: other load on the machine only makes steps slower."""
+        """Time again and keep the shorter time: other load on the machine only makes steps slower."""
         answer = self._ask(timing.batch_size, precision)
         return timing if answer is None else replace(timing, seconds=min(timing.seconds, median(answer["seconds"])))
 
     def _ask(self, batch_size: int, precision: Precision) -> dict[str, Any] | None:
-        answer = self._started().ask({"batch_size": batch_size, "precision": precision})
+        answer = self._running_child().ask({"batch_size": batch_size, "precision": precision})
         if answer is None or not answer["fits"]:
             self._stop()
             return None
         return answer
 
-    def _started(self) -> "_Child":
+    def _running_child(self) -> "_Child":
         if self._child is None:
             self._child = _Child(self._command)
             answer = self._child.ask(self._first_line)
@@ -184,7 +186,7 @@ def main() -> None:
 
 
 class _StageSteps:
-    """The stage's own model with random weights, as the trainer builds it."""
+    """The model of the stage with random weights, built as the trainer does."""
 
     def __init__(self, settings: MemberSettings, classes: int, stage: Stage) -> None:
         self._settings, self._classes, self._stage = settings, classes, stage
@@ -203,8 +205,8 @@ class _StageSteps:
             tf.config.experimental.reset_memory_stats(gpu)
         try:
             warm = self._fit(model, batch_size, WARM_UP_STEPS)[-1]
-            least = MIN_STEPS if warm < LONG_STEP else MIN_LONG_STEPS
-            steps = min(MAX_STEPS, max(least, round(TIMED_SECONDS / max(warm, 1e-3))))
+            minimum = MIN_STEPS if warm < LONG_STEP else MIN_LONG_STEPS
+            steps = min(MAX_STEPS, max(minimum, round(TIMED_SECONDS / max(warm, 1e-3))))
             seconds = self._fit(model, batch_size, 1 + steps)[1:]
         except Exception as error:
             if is_out_of_memory(error):
@@ -222,8 +224,11 @@ class _StageSteps:
         from podium.training.trainer import make_optimizer
 
         if precision not in self._models:
-            names, none = [str(number) for number in range(self._classes)], LabelledImages([], np.zeros(0, np.int64))
-            task = ClassificationTask(self._settings, names, "accuracy", none, none, fold=0)
+            names, no_images = (
+                [str(number) for number in range(self._classes)],
+                LabelledImages([], np.zeros(0, np.int64)),
+            )
+            task = ClassificationTask(self._settings, names, "accuracy", no_images, no_images, fold=0)
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
             with precision_scope(resolve_precision(precision)):
                 model = task.build(self._stage.image_size, pretrained=False)
@@ -234,14 +239,14 @@ class _StageSteps:
         return self._models[precision]
 
     def _fit(self, model: Any, batch_size: int, steps: int) -> list[float]:
-        """Seconds of each step, the wait for its batch included."""
+        """Seconds of each step, including the wait for its batch."""
         import keras
 
         from podium.models.devices import training_dataset
 
         ends: list[float] = []
 
-        def note_end(batch: int, logs: dict[str, Any]) -> None:
+        def record_end(batch: int, logs: dict[str, Any]) -> None:
             float(logs["loss"])  # waits for a GPU, which computes asynchronously
             ends.append(time.perf_counter())
 
@@ -249,12 +254,12 @@ class _StageSteps:
         with training_dataset(
             model, _RandomBatches(self._stage.image_size, self._classes, batch_size, steps)
         ) as dataset:
-            model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note_end)], verbose=0)
+            model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record_end)], verbose=0)
         return [end - before for before, end in pairwise([start, *ends])]
 
 
 class _RandomBatches:
-    """Batches in new memory each, as those of a training."""
+    """Random batches, each in new memory as in a training."""
 
     epoch = 0
 

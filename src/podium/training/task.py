@@ -13,11 +13,11 @@ from podium.data.batches import EpochBatches
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a task may use while it prepares a stage, which can take as long as an epoch."""
+    """Passed to a task when it prepares a stage, which can take as long as an epoch."""
 
     console: Console
     stop_if_requested: Callable[[float], None]
-    """Called between two parts of the work: stops if requested, or if the next part, which takes this many seconds,
+    """Called between two parts of the work. Stops if requested, or if the next part, which takes this many seconds,
     would exceed the time limit."""
 
 
@@ -26,13 +26,13 @@ class StageSetup:
     """What Keras fits in a stage."""
 
     full_model: Any
-    """The task's model, which checkpoints contain and the next stage continues with."""
+    """The task's model, which is saved in checkpoints and used by the next stage."""
     model: Any
     """The full model, or one that shares all its trainable layers: a head on cached features."""
     batches: EpochBatches
     """The inputs of `model`."""
     seconds_per_image: float | None = None
-    """To predict one with the full model; None where validation measures it."""
+    """Prediction time of the full model; None if it is measured during validation."""
 
 
 class Task(Protocol):
@@ -50,17 +50,17 @@ class Task(Protocol):
         """Compile the model with the task's loss."""
 
     def uncompiled(self, model: Any) -> Any:
-        """A model of the same layers that is never compiled, so it predicts and saves without an optimizer."""
+        """A model with the same layers that is never compiled, to predict and save weights without an optimizer."""
 
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
-        """What is fitted in this stage, and on what. Called after `unfreeze` and before `compile`."""
+        """Return the model and the batches of this stage. Called after `unfreeze` and before `compile`."""
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """The metrics of the validation rows, each named `val_…`, by the model that is fitted."""
+        """Compute the metrics of the fitted model on the validation rows, each named `val_…`."""
 
     @property
     def validation_count(self) -> int:
-        """How many images `validate` predicts."""
+        """The number of images that `validate` predicts."""
 
     def write_reports(self, folder: Path) -> None:
         """Write reports about the last validation."""

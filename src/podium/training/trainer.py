@@ -1,4 +1,4 @@
-"""The trainer: read this page to know what podium does with a model."""
+"""The training loop: start here to see how podium trains a model."""
 
 import math
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ from podium.training.task import Task
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:
-    """Fine-tune stage after stage, each from the best weights so far, and leave the best of all in the run folder.
+    """Fine-tune in stages, each from the best weights so far, and copy the best weights to the run folder.
 
-    A session with a checkpoint resumes from it, and ends bit for bit as an uninterrupted training.
+    A session with a checkpoint resumes from it, and gives the same bits as an uninterrupted training.
     """
     with (
         session.options.stop_condition.defer_signals(),
@@ -98,7 +98,7 @@ def make_optimizer(stage: Stage) -> Any:
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"stage {stage.name}: {stage.optimizer.name} does not take {stage.optimizer.arguments} ({reason});"
+            f"stage {stage.name}: {stage.optimizer.name} does not accept {stage.optimizer.arguments} ({reason});"
             f" see keras.optimizers.{stage.optimizer.name} for its arguments"
         ) from None
 
@@ -113,7 +113,7 @@ def print_stage(console: Console, model: Any, stage: Stage) -> None:
 
 
 def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
-    """Train the rest of the stage: first the rest of an interrupted epoch, since Keras knows only complete ones."""
+    """Train the rest of the stage: first the rest of an interrupted epoch, since Keras has only complete ones."""
     session, stage, setup = stage_run.session, stage_run.stage, stage_run.setup
     progress, model, batches = session.progress, setup.model, setup.batches
     batches.epoch = progress.epoch
@@ -135,7 +135,7 @@ def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
                     initial_epoch=progress.epoch,
                     epochs=epochs,
                     callbacks=[*callbacks, *more],
-                    shuffle=False,  # the batches do it themselves, from the seed
+                    shuffle=False,  # the batches are already shuffled
                     verbose=0,
                 )
 
@@ -146,7 +146,7 @@ def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
 
 
 def finish(session: Session, last: Stage, arrays: Arrays) -> None:
-    """Copy the best weights to the run folder, and keep of the checkpoints only what another stage would need."""
+    """Copy the best weights to the run folder, and keep only what a further stage would need in a checkpoint."""
     progress = session.progress
     assert progress.best
     progress.best = session.checkpoints.copy_best_to_run(progress.best)

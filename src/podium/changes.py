@@ -1,8 +1,8 @@
-"""What was changed in a run during training, and from which step on: its changes.csv.
+"""The changes made to a run during training, each from a step on: changes.csv.
 
-A change takes effect at a position (stage, epoch, step), so a run that resumes from an earlier checkpoint makes it
-again at the same step. `podium set` leaves a request in the folder `requests`; the training reads it before its next
-step, and records the change in changes.csv before making it.
+A change takes effect at a position (stage, epoch, step), so a run that resumes from an earlier checkpoint applies it
+again at the same step. `podium set` writes a request to the folder `requests`; the training reads it before its next
+step, and records the change in changes.csv before applying it.
 """
 
 import csv
@@ -48,7 +48,7 @@ class Change:
 
 
 def format_value(value: Any) -> str:
-    """As in YAML, on one line."""
+    """Format a value as in YAML, on one line."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -93,9 +93,11 @@ def write_changes(run: Path, changes: Sequence[Change]) -> None:
     write_table(changes_file(run), COLUMNS, rows)
 
 
-def merge_changes(changes: Sequence[Change], more: Sequence[Change]) -> list[Change]:
-    """All of them, each once, in the order of their positions."""
-    return sorted([*changes, *(change for change in more if change not in changes)], key=lambda change: change.position)
+def merge_changes(changes: Sequence[Change], others: Sequence[Change]) -> list[Change]:
+    """All changes without duplicates, sorted by position."""
+    return sorted(
+        [*changes, *(change for change in others if change not in changes)], key=lambda change: change.position
+    )
 
 
 # Requests for another learning rate
@@ -132,16 +134,16 @@ def parse_request(text: str) -> float:
 
 
 def request_learning_rate(run: Path, learning_rate: float, stage: str | None = None) -> Path:
-    """Leave a request for the training to find."""
+    """Write a request, which the training reads before its next step."""
     path = requests_folder(run) / f"{time.time_ns()}.json"
     write_json(path, {LEARNING_RATE: learning_rate, "at": timestamp(), "stage": stage})
     return path
 
 
 def pending_requests(run: Path) -> list[Request]:
-    """All requests, oldest first. Files that are no requests are ignored."""
+    """All requests, oldest first. Other files are ignored."""
     folder = requests_folder(run)
-    if not folder.is_dir():  # usually, and this is called at every step
+    if not folder.is_dir():  # the usual case, checked at every step
         return []
     requests = []
     for path in sorted(folder.glob("[0-9]*.json")):

@@ -37,7 +37,7 @@ def _describe_key_file(path: Path) -> str:
 
 
 def local_username() -> str | None:
-    """The owner of the key on this machine, as far as known without asking Kaggle."""
+    """The owner of the key on this machine, if it is known without a request to Kaggle."""
     files = (_field(text, "username") for text in _read_all("kaggle.json"))
     return os.environ.get("KAGGLE_USERNAME") or next(files, "") or None
 

@@ -13,11 +13,11 @@
         MemoryFullError         a batch does not fit into memory; the previous checkpoint is intact
       KaggleError               Kaggle refused a request or does not respond
         CredentialsError        no API key, or an invalid one (401)
-        ForbiddenError          not allowed (403): rules not accepted, somebody else's resource, ...
+        ForbiddenError          not allowed (403): rules not accepted, another user's resource, ...
         NotFoundError           no such resource (404)
-        UnreachableError        no complete response after several tries; the request may have had its effect
+        UnreachableError        no complete response after several attempts; the request may have succeeded
       BundleError               a script that must not be pushed: too large, contains a secret, lacks a file
-    StoppedError                no failure: stopped on request, with everything saved (exit 75)
+    StoppedError                not a failure: stopped on request, with everything saved (exit 75)
 
 A message states what happened, what was expected and what to do. The command line prints it without a traceback and
 exits with 1; `--debug` shows the traceback.
@@ -91,7 +91,7 @@ class NotFoundError(KaggleError):
 
 
 class UnreachableError(KaggleError):
-    """No complete response after several tries. Whether the request had its effect is unknown."""
+    """No complete response after several attempts. The request may have succeeded."""
 
 
 class BundleError(PodiumError):

@@ -1,4 +1,4 @@
-"""Writing files completely or not at all, JSON and CSV files, full disks, and digests."""
+"""Atomic writes, JSON and CSV files, full disks, and digests."""
 
 import csv
 import errno
@@ -16,17 +16,17 @@ from typing import Any
 from podium.errors import DiskFullError, RunError
 
 SMALL_FILES = 100_000
-"""Bytes of everything in a run besides checkpoints and weights, whose sizes are known."""
+"""More bytes than all files of a run need together, except checkpoints and weights, whose sizes are known."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder, renamed to `path` if the block succeeds and removed otherwise.
 
-    Without `fsync` a power cut may lose the file, a kill cannot: for files that can be made again.
+    Without `fsync` a power failure may lose the file: for files that can be recreated.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # With the same suffix, which Keras takes the format from.
+    # Keras chooses the format by the suffix.
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -44,7 +44,7 @@ def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
+    """Make a rename in this folder survive a power failure."""
     if os.name != "posix":  # elsewhere a folder cannot be opened
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -56,7 +56,7 @@ def fsync_folder(folder: Path) -> None:
 
 @contextmanager
 def report_full_disk(folder: Path, size: int, what: str) -> Iterator[None]:
-    """Turn a full disk within the block into a DiskFullError with the folder and the missing bytes."""
+    """Raise a DiskFullError with the folder and the missing bytes if the disk is full within the block."""
     try:
         yield
     except OSError as error:
@@ -99,7 +99,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) ->
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is none."""
+    """The content of a JSON file; empty if it does not exist."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -115,15 +115,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def digest_of(content: Any) -> str:
     """Eight hexadecimal digits of the SHA-256 of the content as JSON."""
-    return digest_of_parts([json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)])
-
-
-def digest_of_parts(texts: Iterable[str]) -> str:
-    """Eight hexadecimal digits of a long text, given in parts."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode())
-    return digest.hexdigest()[:8]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def digest_of_file(path: Path) -> str:

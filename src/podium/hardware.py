@@ -1,4 +1,4 @@
-"""What the hardware of this machine allows: free memory, and CPUs that compute in bfloat16."""
+"""The hardware of this machine: free memory, the CPU and its bfloat16 support, the number of workers."""
 
 import os
 import platform
@@ -52,7 +52,7 @@ def _free_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held so far."""
+    """The peak memory of this process so far, in bytes."""
     with suppress(OSError):  # getrusage would include the memory of the parent process before exec
         for line in (PROC / "self" / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -66,7 +66,7 @@ def peak_memory() -> int:
 
 
 def prefer_as_oom_victim() -> None:
-    """If memory runs out, Linux kills this process rather than another."""
+    """Make Linux kill this process first if memory runs out."""
     with suppress(OSError):
         (PROC / "self" / "oom_score_adj").write_text("1000")
 

@@ -1,7 +1,7 @@
 """One process at a time in a run folder.
 
-The lock is the operating system's (flock), on a file next to the folder, and is released when its process ends in any
-way. The file contains who holds it. On systems without flock (Windows) nothing is locked.
+The lock is the operating system's (flock), on a file next to the folder. It is released when its process ends, even if
+it is killed. The file describes the process that holds it. On systems without flock (Windows) nothing is locked.
 """
 
 import os
@@ -23,7 +23,7 @@ except ImportError:  # not a POSIX system
 
 
 ATTEMPTS, SECONDS_BETWEEN = 10, 0.02
-"""To take a lock, since `lock_holder` of another process holds it for a moment."""
+"""For taking a lock, which `lock_holder` in another process may hold for a moment."""
 
 
 def lock_file(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def lock_file(folder: Path) -> Path:
 def locked(folder: Path) -> Iterator[str]:
     """Hold the folder's lock; yields the name of a process that died holding it, or an empty string.
 
-    The folder need not exist, and may be removed and made again within the block.
+    The folder need not exist, and may be removed and recreated within the block.
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def locked(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def wait_for_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, as soon as no other process does."""
+    """Wait until no other process holds the folder's lock, then hold it."""
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:

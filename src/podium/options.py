@@ -8,7 +8,7 @@ from podium.signals import StopCondition
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a command does with a config: which data, folds and rows, and where runs are."""
+    """Which data, folds and rows a command uses, and where runs are."""
 
     data: Path | None = None
     """The data folder; see `paths.data_folder` for the default."""
@@ -21,7 +21,7 @@ class RunOptions:
     """The number of test images to predict."""
     dry_run: bool = False
     resume: bool = False
-    """Resume a stopped training, even with a changed config as far as it can change in the middle of a training."""
+    """Resume a stopped training. Keys that can change during training may differ from before."""
     stop_condition: StopCondition = field(default_factory=StopCondition)
     command: str = "podium train … --resume"
     """The command that resumes a stopped training, for messages."""

@@ -11,7 +11,7 @@ from podium.console import is_notebook
 SECONDS_BETWEEN_LINES = 60.0
 """In a log."""
 Advance = Callable[[int, str | None], None]
-"""Called with how much was done since the last call, and a new description or None."""
+"""Called with the amount done since the last call, and a new description or None."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def _has_bar(console: Console) -> bool:
 def show_progress(
     console: Console, description: str, total: int, format_count: Callable[[int], str] | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Show how much of about `total` is done: call the result with the amount so far. Counts bytes by default."""
+    """Show progress towards about `total`. Yields a function to call with the amount so far, bytes by default."""
     format_count = format_count or format_size
     has_bar = _has_bar(console)
     if not has_bar:

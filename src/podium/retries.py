@@ -1,4 +1,4 @@
-"""Retries of requests to Kaggle: which failures are retried, how long to wait, which requests must not be repeated."""
+"""Retries of requests to Kaggle: which failures are retried, how long to wait, and requests that are sent once."""
 
 import math
 import os
@@ -40,22 +40,23 @@ def with_retries(what: str, request: Callable[[], Response], *, once: bool = Fal
             failure = translate(what, error)
             if not isinstance(failure, UnreachableError) or attempt == ATTEMPTS or (once and status_of(error) != 429):
                 raise failure from error
-            asked = retry_after(error)
-            if asked is not None and asked > LONGEST_RETRY_AFTER:
+            retry_seconds = retry_after(error)
+            if retry_seconds is not None and retry_seconds > LONGEST_RETRY_AFTER:
                 raise KaggleError(
-                    f"{what}: Kaggle rate-limited the request for {asked / 60:.0f} minutes; run the same command then"
+                    f"{what}: Kaggle rate-limited the request for {retry_seconds / 60:.0f} minutes; run the same command"
+                    " then"
                 ) from error
-            _wait(what, error, asked if asked is not None else backoff(attempt))
+            _wait(what, error, backoff(attempt) if retry_seconds is None else retry_seconds)
     raise AssertionError("unreachable")
 
 
 def backoff(attempt: int) -> float:
-    """Seconds before the next attempt: random, below a bound that doubles, so that clients do not retry in step."""
+    """Exponential backoff with jitter: seconds before the next attempt."""
     return _scaled(random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))))
 
 
 def pause(seconds: float) -> None:
-    """Wait between two polls; a hundredth of it against a test server."""
+    """Wait between two polls; a hundredth of the time with a test server."""
     sleep(_scaled(seconds))
 
 
@@ -77,7 +78,7 @@ def _wait(what: str, error: Exception, seconds: float) -> None:
 
 
 def translate(what: str, error: Exception) -> PodiumError:
-    """What a library raised, as a one-line error; temporary failures become UnreachableError.
+    """Convert a library's exception to a one-line error; temporary failures become UnreachableError.
 
     A failure of this machine, such as a full disk, is raised unchanged.
     """

@@ -3,17 +3,17 @@
     runs/<member>-<digest>/fold<k>/
       config.yaml                 the resolved config
       folds.csv                   every row's fold when the run started
-      state.json                  how far it is, and which epoch of which stage was best
+      state.json                  the progress, and the best epoch
       history.csv                 a row for each epoch of every stage
-      changes.csv                 what was changed during training, if anything
-      checkpoints/                what a stopped training resumes from
+      changes.csv                 changes made during training, if any
+      checkpoints/                from which a stopped training resumes
       best.weights.h5             the best weights, once all stages are finished
       backbone.json               how the backbone of a KerasHub preset is built without the preset
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
       classification_report.csv confusion_matrix.csv     of the validation rows, without test-time views
       predictions-<digest>/       predictions for one choice of test-time views: oof.csv, test.csv, views.csv, …
 
-The digest is of everything that decides the weights, so a changed config gets a folder of its own.
+The digest is of everything that decides the weights, so a changed config gets its own folder.
 """
 
 import os
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The content of state.json; empty where it is missing or damaged, since checkpoints have the same facts."""
+        """The content of state.json; empty if missing or damaged, since checkpoints have the same information."""
         content = _read_or_empty(self.path / "state.json")
         best = content.get("best")
         is_valid = _has_types(content, _STATE_TYPES) and (
@@ -121,7 +121,7 @@ class Run:
             )
 
     def start(self, config: Mapping[str, Any], folds: Path) -> None:
-        """Make the folder, with its config and folds. Whatever was in it is removed."""
+        """Create the folder with its config and folds, replacing an existing one."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         self.describe(config, folds)
@@ -136,7 +136,7 @@ class Run:
         self.update_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
 
     def record_seconds(self, parts: Mapping[str, float]) -> None:
-        """Add to timings.json how long parts took."""
+        """Add the seconds of these parts to timings.json."""
         path = self.path / "timings.json"
         write_json(path, _read_or_empty(path) | {part: round(seconds, 3) for part, seconds in parts.items()})
 
@@ -149,13 +149,13 @@ class Run:
 
 
 def record_generated_folds(folds: Path) -> None:
-    """Record a table of folds as podium wrote it, to know later whether a person has edited it."""
+    """Record the digest of a table of folds, to detect later whether a user edited it."""
     path = folds.parent / _GENERATED_FOLDS
     write_json(path, _read_or_empty(path) | {folds.name: digest_of_file(folds)})
 
 
 def edited_folds(runs: Path, slug: str) -> dict[str, str]:
-    """The competition's tables of folds that a person has edited, by file name."""
+    """The competition's tables of folds that a user edited, by file name."""
     generated = _read_or_empty(runs / "folds" / _GENERATED_FOLDS)
     tables = sorted((runs / "folds").glob(f"{slug}-*.csv"))
     return {
@@ -166,7 +166,7 @@ def edited_folds(runs: Path, slug: str) -> dict[str, str]:
 
 
 def _read_or_empty(path: Path) -> dict[str, Any]:
-    """A JSON file that can be written again if it is damaged."""
+    """The content of a JSON file; empty if missing or damaged."""
     with suppress(RunError):
         return read_json(path)
     return {}
@@ -198,7 +198,7 @@ def _version(distribution: str) -> str:
 
 
 def git_commit() -> str:
-    """The git commit of podium's source, with `+changes` when files differ from it, or `unknown` without git.
+    """The git commit of podium's source, with `+changes` if files differ from it, or `unknown` without git.
 
     In a kernel the packed script sets PODIUM_COMMIT.
     """

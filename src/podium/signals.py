@@ -22,13 +22,13 @@ SAME_SIGNAL_SECONDS = 0.2
 
 
 def print_error(text: str) -> None:
-    """Print to stderr from a signal handler. Nobody may be reading: Ctrl-C also ends the `tee` of a pipe."""
+    """Print to stderr from a signal handler. It may be closed: Ctrl-C also ends the `tee` of a pipe."""
     with suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 class Interrupted(BaseException):
-    """Raised by a signal. Not KeyboardInterrupt, which makes Python end by the signal after passing an import."""
+    """Raised by a signal. Not a KeyboardInterrupt: if it passes through an import, Python exits by the signal."""
 
 
 _interrupted_by: str | None = None
@@ -104,7 +104,7 @@ class StopCondition:
     """Whether to stop: because it was requested, or because of a time limit."""
 
     def __init__(self, time_limit: float | None = None) -> None:
-        """The time limit, in seconds, counts from here."""
+        """The time limit is in seconds from now."""
         self._limit = time_limit
         self._start = time.monotonic()
         self._requested: str | None = None
@@ -116,7 +116,7 @@ class StopCondition:
         self._requested, self._requested_at = reason, time.monotonic()
 
     def reason(self, needed: float) -> str | None:
-        """Why to stop now, or None, if what comes next takes `needed` seconds and cannot be interrupted."""
+        """The reason to stop now, or None. The next part takes `needed` seconds and cannot be interrupted."""
         if self._requested or _interrupted_by:
             return self._requested or _interrupted_by
         if self._limit is not None and time.monotonic() - self._start + needed > self._limit:
@@ -166,7 +166,7 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in `8h30m`, `90m`, `45s`."""
+    """Parse a duration such as `8h30m`, `90m` or `45s` to seconds."""
     match = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
@@ -176,7 +176,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text from which `parse_duration` reads this time."""
+    """The shortest text that `parse_duration` parses to this duration."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     parts = ((hours, "h"), (minutes, "m"), (rest, "s"))

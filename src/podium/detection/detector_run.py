@@ -85,7 +85,7 @@ class DetectorRun:
     @property
     def seconds_to_evaluate(self) -> float:
         """An estimate from the validation in training."""
-        return float(1.3 * self.run.state.get("seconds_a_image", 0.0) * len(self.dataset.images))
+        return float(1.3 * self.run.state.get("seconds_per_image", 0.0) * len(self.dataset.images))
 
     def part(self, name: str, limit: int | None = None) -> "ImagesWithBoxes":
         """A part of the dataset, or its first `limit` images."""
@@ -114,10 +114,12 @@ class DetectorRun:
         images = {part: self.part(part) for part in needed}
         with locked(self.run.path), self.run.timed("prediction"):
             detections = {
-                part: loaded.detect(InferenceImages(its.ids, its.paths, its.shapes), self.cache(console), console)
-                for part, its in images.items()
+                part: loaded.detect(
+                    InferenceImages(chosen.ids, chosen.paths, chosen.shapes), self.cache(console), console
+                )
+                for part, chosen in images.items()
             }
-        dataset = select_images(self.dataset, {image_id for its in images.values() for image_id in its.ids})
+        dataset = select_images(self.dataset, {image_id for chosen in images.values() for image_id in chosen.ids})
         evaluation = evaluate(dataset, pd.concat(detections.values(), ignore_index=True), threshold, parts)
         folder = self.run.path / EVALUATION
         for metrics in evaluation.parts:
@@ -253,7 +255,7 @@ def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
 
 
 def find_trained(detector: Detector, runs: Path) -> TrainedDetector:
-    """The most recently trained run with this config, on whichever dataset."""
+    """The most recently trained run with this config, on any dataset."""
     found = _trained_detectors(detector, runs)
     if not found:
         raise RunError(
@@ -264,13 +266,13 @@ def find_trained(detector: Detector, runs: Path) -> TrainedDetector:
 
 
 def _trained_detectors(detector: Detector, runs: Path) -> list[TrainedDetector]:
-    wanted = decisive(detector.settings)
+    expected = decisive(detector.settings)
     found = []
     for path in runs.glob(f"{detector.name}-*/fold0"):
         run = Run(path)
         if run.is_trained and not run.state.get("dry_run"):
             trained = _read_trained(run)
-            if trained and decisive(trained.settings) == wanted:
+            if trained and decisive(trained.settings) == expected:
                 found.append(trained)
     return found
 

@@ -43,8 +43,8 @@ def with_retries(what: str, request: Callable[[], Response], *, once: bool = Fal
             retry_seconds = retry_after(error)
             if retry_seconds is not None and retry_seconds > LONGEST_RETRY_AFTER:
                 raise KaggleError(
-                    f"{what}: Kaggle rate-limited the request for {retry_seconds / 60:.0f} minutes; run the same command"
-                    " then"
+                    f"{what}: Kaggle rate-limited the request for {retry_seconds / 60:.0f} minutes;"
+                    " run the same command then"
                 ) from error
             _wait(what, error, backoff(attempt) if retry_seconds is None else retry_seconds)
     raise AssertionError("unreachable")

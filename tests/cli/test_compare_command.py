@@ -312,7 +312,7 @@ def test_metric_of_the_baseline_decides(podium, make_run, config):
     content = config()
     content["competition"]["metric"] = "log_loss"
     out = podium("compare", make_run("wide", range(40)), make_run("narrow", content=content))[1]
-    assert "note: the competition of B is scored by log_loss; compared by accuracy, as A is\n" in out
+    assert "note: the competition of B is scored by log_loss; all are compared by accuracy\n" in out
 
 
 def test_dry_runs_and_limits_are_noted(podium, make_run, config):
@@ -327,8 +327,8 @@ def test_predictions_with_the_views_of_the_config_come_first(podium, make_run):
     newer = predict(Run(other), "ffffffff", predicted(range(ROWS), range(100)), ("identity", "horizontal_flip"))
     out = podium("compare", one, other)[1]
     assert last_line(out).startswith("B is worse than A by 10.00 points")
-    assert "note: B has predictions with 2 choices of views; compared are predictions-" in out
-    assert f"name {newer} for other ones\n" in out
+    assert "note: B has predictions with 2 choices of views; predictions-" in out
+    assert f"to compare another, pass {newer}\n" in out
     named = podium("compare", one, newer)[1]
     assert last_line(named).startswith("B is worse than A by 25.00 points")
     assert "choices of views" not in named

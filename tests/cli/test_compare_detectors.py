@@ -188,7 +188,7 @@ def test_part_option(podium, make_run):
     assert "expected test or validation, got 'train'" in err
 
 
-def test_only_images_searched_by_all_are_compared(podium, make_run):
+def test_only_images_evaluated_by_all_are_compared(podium, make_run):
     """The dataset was built again with more images before the second was trained, then with fewer."""
     changed = {"labels": ["Boat"], "weights": None, "rows": "aaaaaaaa", "folds": "bbbbbbbb"}
     one = make_run("small", dataset=boats(110))
@@ -205,7 +205,7 @@ def test_changed_boxes_are_noted(podium, make_run, here):
     runs = [make_run("small"), make_run("large")]
     write_dataset(boats(side=30), here / "runs" / "boxes" / "boats")
     out = podium("compare", *runs)[1]
-    assert "note: the boxes of the dataset have changed since A searched these images: its AP@0.5 was 1.0000\n" in out
+    assert "note: the boxes of the dataset have changed since A was evaluated: its AP@0.5 was 1.0000\n" in out
     assert "note: no mean IoU of hits: a run has no hit above its threshold\n" in out
 
 
@@ -273,12 +273,12 @@ def test_untrained_detector(podium, make_run):
     assert refusal(podium, one, other).endswith("; resume with: podium detect train large.yaml --resume\n")
 
 
-def test_detectors_of_different_sets(podium, make_run):
+def test_detectors_of_different_datasets(podium, make_run):
     message = refusal(podium, make_run("small"), make_run("large", changes={"slug": "ships"}))
     assert message.startswith("these are detectors of different datasets (boats, ships); expected one dataset")
 
 
-def test_missing_set(podium, make_run, here):
+def test_missing_dataset(podium, make_run, here):
     runs = [make_run("small"), make_run("large")]
     (here / "runs" / "boxes").rename(here / "away")
     assert refusal(podium, *runs).startswith("no dataset in runs/boxes/boats: build it with podium")
@@ -304,7 +304,7 @@ def test_detectors_without_common_images(podium, make_run, here):
         table["id"] = "x" + table["id"]
     message = refusal(podium, make_run("small"), make_run("large", dataset=other))
     assert message.startswith(
-        "no image of the test part was searched by all of these runs (A 120, B 120) and is in the"
+        "no image of the test part was evaluated by all of these runs (A 120, B 120) and is in the"
     )
 
 

@@ -183,7 +183,7 @@ def test_id_is_restored_from_its_file_name():
 def test_sizes_are_compared_with_the_images(tmp_path):
     files = draw_headers(small_dataset(), tmp_path)
     (tmp_path / "data/some/two.png").write_bytes(png_header(50, 100))
-    with pytest.raises(DataError, match=r"two.png has 50 × 100 pixels, but its annotations say 100 × 50"):
+    with pytest.raises(DataError, match=r"two.png has 50 × 100 pixels, but 100 × 50 in its annotations"):
         check_sizes(small_dataset(), files.data_folder, files.dataset_folder)
 
 

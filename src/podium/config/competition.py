@@ -163,8 +163,8 @@ class Competition(Settings):
         if not isinstance(classes, list):
             return _by_class(classes)
         labels = [_label(name) for name in classes]
-        if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"duplicate class: {', '.join(twice)}")
+        if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {label: label for label in labels}
 
     @field_validator("metric")

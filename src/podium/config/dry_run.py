@@ -15,7 +15,7 @@ VIEWS = 2
 
 
 def as_dry_run(member: Member) -> Member:
-    """One epoch per stage, at most two views, and random weights unless they are a file of this machine."""
+    """One epoch per stage, at most two views, and random weights unless they are a local file."""
     settings = member.settings
     changes = {
         "stages": shortened(settings.stages, max(MIN_SIZE, settings.backbone.minimum_size)),
@@ -26,7 +26,7 @@ def as_dry_run(member: Member) -> Member:
 
 
 def shortened(stages: Sequence[Stage], smallest: int) -> list[Stage]:
-    """One epoch of small batches each. Image sizes keep their order, so that larger stages are still tested as such."""
+    """One epoch of small batches each. Image sizes keep their order, so that larger images are still tested."""
     sizes = sorted({stage.image_size for stage in stages})
     return [_shortened(stage, smallest + SIZE_STEP * sizes.index(stage.image_size)) for stage in stages]
 
@@ -45,5 +45,5 @@ def _schedule(stage: Stage) -> Schedule:
 
 
 def dry_run_rows(member: Member) -> int:
-    """How many rows a dry run trains on, and how many it validates on."""
+    """The number of training rows of a dry run, and of its validation rows."""
     return ROWS_PER_CLASS * len(member.competition.labels)

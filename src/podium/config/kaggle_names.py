@@ -66,7 +66,7 @@ class KaggleSource:
 
     @classmethod
     def parse(cls, text: str | None) -> Self | None:
-        """None if the text is no such reference."""
+        """None if the text is not a reference."""
         found = _RESOURCE.fullmatch(text or "")
         if found is None:
             return None
@@ -77,11 +77,11 @@ class KaggleSource:
 
 
 def is_at_kaggle(text: str) -> bool:
-    """Whether a text is meant as a reference to Kaggle, valid or not."""
+    """Whether a text has the prefix of a reference to Kaggle, even if it is invalid."""
     return re.match("kaggle-[a-z]+:", text) is not None
 
 
-def _whole_resource(text: str | None) -> str | None:
+def _check_resource(text: str | None) -> str | None:
     found = KaggleSource.parse(text)
     if text is not None and (found is None or found.path):
         raise ValueError(
@@ -91,12 +91,12 @@ def _whole_resource(text: str | None) -> str | None:
     return text
 
 
-DataAtKaggle = Annotated[str | None, AfterValidator(_whole_resource)]
+DataAtKaggle = Annotated[str | None, AfterValidator(_check_resource)]
 """Where Kaggle has a data folder: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:<owner>/<slug>` or
 `kaggle-competition:<slug>`. Kernels attach it."""
 
 
 def source_of(text: str | None) -> tuple[KaggleKind, str] | None:
-    """What a kernel attaches for a text of a config; None if the text does not refer to Kaggle."""
+    """The kind and name of the resource that a config value refers to; None if it does not refer to Kaggle."""
     found = KaggleSource.parse(text)
     return (found.kind, found.name) if found else None

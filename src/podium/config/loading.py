@@ -26,7 +26,7 @@ _KIND_KEYS = {"members": "ensemble", "competition": "member", "metric": "competi
 
 @dataclass(frozen=True)
 class Member:
-    """A model of an ensemble. Of a member file, the name is the file's stem."""
+    """A model of an ensemble. The name is the stem of its file."""
 
     name: str
     settings: MemberSettings
@@ -82,7 +82,7 @@ def load_ensemble(
     problems += _unused(file, parsed) + more
     members = []
     for entry in _member_files(file):
-        of_member = [override for one in parsed if (override := _for_member(one, Path(entry).stem))]
+        of_member = [override for given in parsed if (override := _for_member(given, Path(entry).stem))]
         if seed is not None:
             of_member.append(Override("seed", seed))
         member, more = _load_member(_relative_to(path, entry), of_member, check)
@@ -177,8 +177,8 @@ def _other_kind(model: type[Settings], file: YamlFile) -> Problem | None:
     kinds = [kind for key, kind in _KIND_KEYS.items() if key in file.content]
     if expected is None or expected in kinds or len(kinds) != 1:
         return None
-    wanted, got = (f"{'an' if kind == 'ensemble' else 'a'} {kind} file" for kind in (expected, kinds[0]))
-    return Problem(str(file.path), "", f"expected {wanted}, got {got}")
+    expected_file, got_file = (f"{'an' if kind == 'ensemble' else 'a'} {kind} file" for kind in (expected, kinds[0]))
+    return Problem(str(file.path), "", f"expected {expected_file}, got {got_file}")
 
 
 def _load_member(
@@ -204,7 +204,7 @@ def _load_member(
 
 
 def _apply_ensemble(member: Member, ensemble: EnsembleSettings) -> Member:
-    """The member with the ensemble's folds and tta, where the ensemble has them."""
+    """The member with the ensemble's folds and tta, if the ensemble sets them."""
     changes = {key: value for key in ("folds", "tta") if (value := getattr(ensemble, key)) is not None}
     return replace(member, settings=member.settings.model_copy(update=changes)) if changes else member
 
@@ -222,7 +222,7 @@ def _relative_to(path: Path, entry: str) -> Path:
 
 
 def _competition_file(file: YamlFile, named: str) -> Path:
-    """Relative to the member file; given with --set it may also be relative to the working directory."""
+    """Relative to the member file; with --set it may also be relative to the working directory."""
     typed = Path(os.path.normpath(named))
     return typed if "competition" in file.overridden and typed.is_file() else _relative_to(file.path, named)
 
@@ -231,7 +231,7 @@ def _members_agree(file: YamlFile, members: Sequence[Member]) -> list[Problem]:
     problems = []
     for member in members[1:]:
         if member.competition != members[0].competition:
-            pair = " and ".join(f"{one.name} ({one.competition.slug})" for one in (members[0], member))
+            pair = " and ".join(f"{each.name} ({each.competition.slug})" for each in (members[0], member))
             problems.append(file.problem("members", f"{pair} have different competition files; expected the same"))
     names = [member.name for member in members]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -257,7 +257,7 @@ def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Overr
 
 
 def _for_member(override: Override, name: str) -> Override | None:
-    """The override as it applies to the member of that name, if it does."""
+    """The override for the member with this name; None if it does not apply to it."""
     if override.first_key == "competition":
         return override
     for owner in (f"{name}.", "*."):

@@ -28,10 +28,12 @@ class BackboneSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _is_no_preset(cls, value: Any) -> Any:
+    def _reject_preset(cls, value: Any) -> Any:
         if isinstance(value, dict) and "preset" in value:
-            only = "only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications instead"
-            raise_key_problems([("preset", f"{only}, such as name: ResNet50")])
+            message = (
+                "only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications instead"
+            )
+            raise_key_problems([("preset", f"{message}, such as name: ResNet50")])
         return value
 
     @field_validator("name")
@@ -58,8 +60,8 @@ class BackboneSettings(Settings):
         problems = []
         row = BACKBONES[self.name]
         if self.weights == "noisy-student" and self.weights not in row.weights:
-            exist = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
-            problems.append(("weights", f"{exist}, not for {self.name}"))
+            message = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
+            problems.append(("weights", f"{message}, not for {self.name}"))
         elif self.weights == "imagenet" and self.weights not in row.weights:
             problems.append(("weights", f"{self.name} has no imagenet weights: use none, or a path to a file"))
         if self.alpha is not None and not row.widths:
@@ -69,12 +71,12 @@ class BackboneSettings(Settings):
 
     @property
     def weights_are_a_path(self) -> bool:
-        """A path on this machine."""
+        """Whether the weights are a local file."""
         return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
 
     @property
     def is_fetched(self) -> bool:
-        """Downloaded from the internet."""
+        """Whether the weights are downloaded from the internet."""
         return self.weights in NAMED_WEIGHTS and not self.has_random_weights
 
     @property
@@ -87,7 +89,7 @@ class BackboneSettings(Settings):
         return BACKBONES[self.name].minimum_size
 
     def for_dry_run(self) -> "BackboneSettings":
-        """With random weights, unless the weights are a file of this machine."""
+        """With random weights, unless the weights are a local file."""
         return self if self.weights_are_a_path else self.model_copy(update={"weights": "none"})
 
     @property

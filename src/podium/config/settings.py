@@ -10,7 +10,7 @@ from podium.config.problems import Problem, problems_of, raise_problems
 class Settings(BaseModel):
     """A mapping of a YAML file. Unknown keys are errors, and a string is not converted to a number.
 
-    Built in Python, `Head(pooling="max")`, it raises a ConfigError with the messages that a file gets.
+    Constructed in Python, as in `Head(pooling="max")`, it raises a ConfigError with the same messages as a file.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True, allow_inf_nan=False)

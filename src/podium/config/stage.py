@@ -176,9 +176,9 @@ class Stage(Settings):
     early_stopping: Count | None = None
     """End the stage after this many epochs without improvement."""
     views: Count | None = None
-    """Only with `unfreeze: none`: how many augmented views of each image the epochs take turns with, so that the
-    backbone computes each view once. One per five epochs by default; with as many views as epochs, each epoch has its
-    own, as in any other stage."""
+    """Only with `unfreeze: none`: the number of augmented views of each image, used by the epochs in turn, so
+    that the backbone computes each view once. One per five epochs by default; with as many views as epochs, each epoch
+    has its own, as in any other stage."""
 
     @property
     def shared_views(self) -> int | None:
@@ -210,15 +210,15 @@ class Stage(Settings):
 
 
 class TrainingSettings(Settings):
-    """What the configs of members and detectors have in common."""
+    """The keys that member and detector files share."""
 
     seed: Seed = 42
     augmentation: Augmentation = []
     """Albumentations transforms, such as [HorizontalFlip, {Rotate: {limit: 10}}]."""
     stages: list[Stage] = []
     precision: Precision = "auto"
-    """The dtype of computations; weights are always float32. auto: mixed_float16 on GPUs that gain from it; on CPUs
-    mixed_bfloat16 if a long training's own steps are clearly faster with it; else float32."""
+    """The dtype of computations; weights are always float32. auto: mixed_float16 on GPUs that benefit from it; on CPUs
+    mixed_bfloat16 if it makes the steps of a long training clearly faster; else float32."""
     cache_gb: Annotated[float, Field(ge=0.0), NotInDigest] = 10.0
     """Disk space for decoded images and features, in the cache folder; 0 disables the cache."""
     save_every: Annotated[Positive, NotInDigest] = 10.0
@@ -227,7 +227,7 @@ class TrainingSettings(Settings):
     """Write TensorBoard logs into the run folder."""
 
     def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
-        """What these settings have against a stage: (key, message)."""
+        """Problems of a stage with these settings, as (key, message)."""
         return []
 
     @model_validator(mode="after")

@@ -64,11 +64,11 @@ class YamlFile:
         return bool(self.problems) and not self.content
 
     def problem(self, key: str, message: str) -> Problem:
-        """A problem at the line of its key, of the nearest key around it, or at the --set that set it."""
+        """A problem at the line of its key, of the nearest parent key, or at the --set that set it."""
         parts = key.split(".")
         around = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-        made_by_set = key not in self.lines and any(below.startswith(f"{key}.") for below in self.overridden)
-        if made_by_set or not self.overridden.isdisjoint(around):
+        is_from_override = key not in self.lines and any(below.startswith(f"{key}.") for below in self.overridden)
+        if is_from_override or not self.overridden.isdisjoint(around):
             return Problem(f"--set ({self.path})", key, message)
         line = next((self.lines[name] for name in around if name in self.lines), self.lines.get(""))
         return Problem(str(self.path), key, message, line)
@@ -109,20 +109,20 @@ def _parse(text: str, file: YamlFile) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _note_lines(node, "", file)
+        _record_lines(node, "", file)
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
-    """PyYAML's problem on one line, with the context where the problem alone says little."""
+    """PyYAML's problem on one line, with its context if the problem alone is unclear."""
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"{getattr(error, 'context', '')}, {problem}" if problem.startswith("but ") else problem
 
 
-def _note_lines(node: yaml.Node, key: str, file: YamlFile) -> None:
-    """Note the line of every key, and report duplicate keys."""
+def _record_lines(node: yaml.Node, key: str, file: YamlFile) -> None:
+    """Record the line of every key, and report duplicate keys."""
     file.lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -134,17 +134,17 @@ def _note_lines(node: yaml.Node, key: str, file: YamlFile) -> None:
                 file.problems.append(Problem(str(file.path), full, "duplicate key", line))
             seen.add(name)
             file.lines[full] = line
-            _note_lines(value_node, full, file)
+            _record_lines(value_node, full, file)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _note_lines(item, f"{key}.{index}", file)
+            _record_lines(item, f"{key}.{index}", file)
 
 
 def _nearest_file(path: Path) -> str:
-    neighbours = sorted(path.parent.glob("[!.]*.y*ml")) if path.parent.is_dir() else []
-    if not neighbours:
+    siblings = sorted(path.parent.glob("[!.]*.y*ml")) if path.parent.is_dir() else []
+    if not siblings:
         return f"; is {path.parent} the right folder?"
-    names = [neighbour.name for neighbour in neighbours]
+    names = [sibling.name for sibling in siblings]
     return nearest(path.name, names, compared_by=lambda name: Path(name).stem.lower())  # a shared .yaml is no match
 
 
@@ -177,7 +177,9 @@ def parse_overrides(given: Overrides) -> tuple[list[Override], list[Problem]]:
     if isinstance(given, Mapping):
         return [Override(key, value) for key, value in given.items()], []
     parsed = [_parse_override(text) for text in given]
-    return [one for one in parsed if isinstance(one, Override)], [one for one in parsed if isinstance(one, Problem)]
+    return [item for item in parsed if isinstance(item, Override)], [
+        item for item in parsed if isinstance(item, Problem)
+    ]
 
 
 def _parse_override(text: str) -> Override | Problem:

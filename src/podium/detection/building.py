@@ -40,10 +40,10 @@ def build_from_folder(settings: DetectorSettings, source: FolderSource, data: Pa
     found, failed = _with_readable_images(_read(settings, source, data, console), settings, data, console)
     classes = settings.classes or {name: [name] for name in found.classes}
     class_of = _class_of_source_name(classes, found.classes, data / source.folder)
-    is_wanted = found.boxes["class"].isin(list(class_of))
-    boxes, excluded = select_boxes(found.boxes[is_wanted], settings.keep)
+    is_included = found.boxes["class"].isin(list(class_of))
+    boxes, excluded = select_boxes(found.boxes[is_included], settings.keep)
     boxes = boxes.assign(**{"class": boxes["class"].map(class_of)})
-    is_empty = ~found.images["id"].isin(found.boxes.loc[is_wanted, "id"])
+    is_empty = ~found.images["id"].isin(found.boxes.loc[is_included, "id"])
     empty = _choose_empty(found.images.loc[is_empty, "id"].tolist(), settings, int((~is_empty).sum()))
     images = found.images[~is_empty | found.images["id"].isin(empty)]
     return replace(finish(settings, list(classes), images, boxes, excluded, empty), failed=failed)
@@ -105,8 +105,8 @@ def select_boxes(boxes: pd.DataFrame, keep: Keep) -> tuple[pd.DataFrame, dict[st
 
 def count_of_empty(settings: DetectorSettings, with_boxes: int, default: int) -> int:
     """The number of images without boxes to include."""
-    wanted = default if settings.empty_images is None else settings.empty_images
-    return wanted if isinstance(wanted, int) else round(wanted * with_boxes)
+    requested = default if settings.empty_images is None else settings.empty_images
+    return requested if isinstance(requested, int) else round(requested * with_boxes)
 
 
 def seed_of(settings: DetectorSettings) -> int:

@@ -27,7 +27,7 @@ COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a
 """The first ones can be distinguished with any colour vision."""
 STYLES = ("-", (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 MAX_MARKED = 40
-"""Up to so many points are marked; in longer lines only points between gaps."""
+"""Lines with more points have no markers, except for points between gaps."""
 MAX_TITLE, MAX_NAME = 80, 24
 """Characters."""
 MAX_NAME_IN_3_COLUMNS = 40

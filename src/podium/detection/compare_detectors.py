@@ -1,10 +1,10 @@
-"""Detectors compared by what they detected on the same images of one dataset.
+"""Detectors compared by their detections on the same images of one dataset.
 
     runs/boats-1a2b3c4d          a detector
     runs/boats-1a2b3c4d/fold0    the same
 
 AP@0.5 decides. AP@0.5:0.95 and the mean IoU of hits are secondary, as is McNemar's test of the boxes that each detector
-hits: that treats boxes as independent, which boxes of one image are not quite. The bootstrap resamples whole images.
+hits; it assumes independent boxes, although boxes of one image are related. The bootstrap resamples images.
 """
 
 from collections.abc import Sequence
@@ -65,8 +65,8 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Searched:
-    """The detections on one part of the dataset, and the scores that were reported for them."""
+class PartDetections:
+    """A file of detections on one part of the dataset, and the reported scores."""
 
     file: Path
     images: int
@@ -88,13 +88,13 @@ class DetectorCandidate(Candidate):
             return "evaluated with earlier weights (repeat podium detect evaluate)"
         return None
 
-    def searched(self, part: str) -> Searched:
-        """The test part as evaluated, the validation part as training left it."""
+    def detections_on(self, part: str) -> PartDetections:
+        """Those of the evaluation for the test part, those of the training for the validation part."""
         if part == "test":
             folder, figures = self.run.path / EVALUATION, (last_evaluation(self.run)[0].get("parts") or {}).get(part)
-            return _read_searched(folder / METRICS_FILE, figures, folder / f"{part}.csv")
+            return _read_part_detections(folder / METRICS_FILE, figures, folder / f"{part}.csv")
         file = self.run.path / "validation.json"
-        return _read_searched(file, read_json(file), self.run.path / "validation_boxes.csv")
+        return _read_part_detections(file, read_json(file), self.run.path / "validation_boxes.csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +113,13 @@ def compare_detectors(
     dataset = read_dataset(folder)
     _check_classes(candidates, dataset)
     part, notes = _choose_part(candidates, part)
-    searched = [run.searched(part) for run in candidates]
-    common, left_out = _common_images(candidates, searched, part, dataset)
+    evaluated = [run.detections_on(part) for run in candidates]
+    common, left_out = _common_images(candidates, evaluated, part, dataset)
     dataset = select_images(dataset, common)
     detections = []
-    for one in searched:
-        table = read_detections(one.file, dataset.classes)
-        detections.append(Detections(table[table["id"].isin(common)], one.threshold))
+    for files in evaluated:
+        table = read_detections(files.file, dataset.classes)
+        detections.append(Detections(table[table["id"].isin(common)], files.threshold))
     statistics = compare_detections(dataset, detections, progress=progress)
     return Comparison(
         **vars(statistics),
@@ -128,12 +128,12 @@ def compare_detectors(
         higher_is_better=True,
         uses_mcnemar=False,
         part=part,
-        thresholds=[one.threshold for one in searched],
+        thresholds=[found.threshold for found in detections],
         notes=[
             *notes,
             *note_left_out(candidates, left_out, f"{len(common):,} images of the {part} part"),
             *_note_other_build(candidates, folder),
-            *_note_changed_boxes(candidates, searched, left_out, statistics),
+            *_note_changed_boxes(candidates, evaluated, left_out, statistics),
             *_note_undefined(dataset, statistics),
         ],
     )
@@ -147,15 +147,15 @@ def compare_detections(
     seed: int = SEED,
     progress: Progress = iter,
 ) -> Statistics:
-    """All detectors have searched every image of the dataset, and no others.
+    """All detectors have been run on every image of the dataset, and on no others.
 
     A secondary metric that is undefined is left out, such as the mean IoU of hits where a detector has none.
     """
     images = dataset.images["id"].tolist()
-    measured = [_Measured.of(dataset, one, images) for one in detectors]
+    measured = [_Measured.of(dataset, detections, images) for detections in detectors]
     resampled = _resample(measured, len(images), resamples, seed, progress)
     deciding, *secondary = (
-        compare_scores(name, [one.values[number] for one in measured], resampled[number])
+        compare_scores(name, [run.values[number] for run in measured], resampled[number])
         for number, name in enumerate(METRICS)
     )
     if deciding is None:
@@ -163,14 +163,14 @@ def compare_detections(
             f"these {len(images):,} images of {dataset.slug} have no boxes, or too few for an interval of {AP50};"
             " expected images with boxes: compare on another part, or build a larger dataset"
         )
-    hit = [one.boxes_hit(dataset) for one in measured]
+    hit = [run.boxes_hit(dataset) for run in measured]
     return compare_with_baseline(
         deciding,
         len(images),
         [mcnemar(hit[0], other) for other in hit[1:]],
         higher_is_better=True,
         use_mcnemar=False,
-        secondary=[one for one in secondary if one],
+        secondary=[scores for scores in secondary if scores],
     )
 
 
@@ -201,7 +201,7 @@ class _Measured:
         return is_hit[is_single]
 
     def resampled(self, times: Ints) -> list[Floats]:
-        """The same values for each resample, which contains each image so many times."""
+        """The same values for each resample, which contains each image this many times."""
         precision = resampled_average_precision(times, self.precision.detections)
         matches = self.precision.matches
         images, ious = matches.images[self.is_counted_hit], matches.ious[self.is_counted_hit]
@@ -215,14 +215,14 @@ def _resample(
 ) -> NDArray[np.float64]:
     """Values as (metrics, resamples, detectors), of images drawn with replacement."""
     random = np.random.default_rng(seed)
-    most = max([images, *(len(of_class.images) for one in measured for of_class in one.precision.detections)])
+    most = max([images, *(len(of_class.images) for run in measured for of_class in run.precision.detections)])
     at_once = max(1, _CELLS_AT_ONCE // most)
     values = np.full((len(METRICS), resamples, len(measured)), np.nan)
     for start in progress(range(0, resamples, at_once)):
         end = min(start + at_once, resamples)
         times = random.multinomial(images, np.full(images, 1 / images), end - start)
-        for number, one in enumerate(measured):
-            values[:, start:end, number] = one.resampled(times)
+        for number, run in enumerate(measured):
+            values[:, start:end, number] = run.resampled(times)
     return values
 
 
@@ -262,11 +262,11 @@ def read_detector(letter: str, path: Path) -> DetectorCandidate:
     )
 
 
-def _read_searched(source: Path, figures: Any, file: Path) -> Searched:
+def _read_part_detections(source: Path, figures: Any, file: Path) -> PartDetections:
     try:
         ap50 = figures["ap50"]
         threshold = float(figures["threshold"])
-        return Searched(file, int(figures["images"]), threshold, None if ap50 is None else float(ap50))
+        return PartDetections(file, int(figures["images"]), threshold, None if ap50 is None else float(ap50))
     except (KeyError, TypeError, ValueError):
         raise RunError(
             f"{source} is damaged; expected images, threshold and ap50 as podium writes them: restore a copy of it, or"
@@ -321,20 +321,20 @@ def _choose_part(candidates: Sequence[DetectorCandidate], part: str | None) -> t
 
 
 def _common_images(
-    candidates: Sequence[DetectorCandidate], searched: Sequence[Searched], part: str, dataset: BoxDataset
+    candidates: Sequence[DetectorCandidate], evaluated: Sequence[PartDetections], part: str, dataset: BoxDataset
 ) -> tuple[set[str], list[int]]:
-    """The ids that all have searched and that are still in the dataset, and how many more each run has searched.
+    """The ids of images that all have evaluated and the dataset still has, and how many more each run has evaluated.
 
     The part is that of each run's own copy of the image table."""
     ids = []
-    for run, one in zip(candidates, searched, strict=True):
+    for run, detections in zip(candidates, evaluated, strict=True):
         images = read_images(run.run.folds)
-        ids.append(set(images["id"][images["split"] == part][: one.images]))
+        ids.append(set(images["id"][images["split"] == part][: detections.images]))
     common = set(dataset.images["id"]).intersection(*ids)
     if not common:
         counts = ", ".join(f"{run.letter} {len(own):,}" for run, own in zip(candidates, ids, strict=True))
         raise DataError(
-            f"no image of the {part} part was searched by all of these runs ({counts}) and is in the dataset"
+            f"no image of the {part} part was evaluated by all of these runs ({counts}) and is in the dataset"
             f" {dataset.slug} now; expected common images: train and evaluate on one dataset"
         )
     return common, [len(own - common) for own in ids]
@@ -353,21 +353,21 @@ def _note_other_build(candidates: Sequence[DetectorCandidate], folder: Path) -> 
 
 def _note_changed_boxes(
     candidates: Sequence[DetectorCandidate],
-    searched: Sequence[Searched],
+    evaluated: Sequence[PartDetections],
     left_out: Sequence[int],
     statistics: Statistics,
 ) -> list[str]:
-    """On the same images a run has the AP reported earlier, unless their boxes were changed since."""
+    """On the same images the AP equals the reported one, unless their boxes were changed."""
     return [
-        f"the boxes of the dataset have changed since {run.letter} searched these images: its AP@0.5 was {one.ap50:.4f}"
-        for run, one, left, score in zip(candidates, searched, left_out, statistics.scores, strict=True)
-        if not left and one.ap50 is not None and abs(one.ap50 - score.value) > ROUNDING
+        f"the boxes of the dataset have changed since {run.letter} was evaluated: its AP@0.5 was {before.ap50:.4f}"
+        for run, before, left, score in zip(candidates, evaluated, left_out, statistics.scores, strict=True)
+        if not left and before.ap50 is not None and abs(before.ap50 - score.value) > ROUNDING
     ]
 
 
 def _note_undefined(dataset: BoxDataset, statistics: Statistics) -> list[str]:
     present = set(dataset.boxes["class"][~dataset.boxes["group"]])
     missing = [name for name in dataset.classes if name not in present]
-    defined = {one.metric for one in statistics.secondary}
+    defined = {scores.metric for scores in statistics.secondary}
     notes = [f"no box of {few(missing)} on these images: AP is the mean over the other classes"] if missing else []
     return notes + [f"no {name}: a run has no hit above its threshold" for name in METRICS[1:] if name not in defined]

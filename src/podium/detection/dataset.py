@@ -61,7 +61,7 @@ class BoxDataset:
     images: pd.DataFrame
     boxes: pd.DataFrame
     source: dict[str, Any]
-    """What it was made from, for information."""
+    """Where it comes from, for information."""
 
     def corners(self) -> NDArray[np.float64]:
         return self.boxes[list(CORNERS)].to_numpy(dtype=np.float64)

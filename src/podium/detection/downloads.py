@@ -23,16 +23,16 @@ from podium.retries import LONGEST_RETRY_AFTER, backoff, retry_after
 if TYPE_CHECKING:
     from podium.detection.openimages import Address
 
-TRIES = 4
+ATTEMPTS = 4
 CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 10.0, 20.0, 300.0
 MAX_BYTES = 200_000_000
 UNREACHABLE_IN_A_ROW = 40
-"""So many images in a row without any answer mean that this machine is offline."""
+"""After this many images in a row without a response, this machine is assumed to be offline."""
 FAILED_DOWNLOADS = "failed_downloads.csv"
 _CHUNK = 1 << 13
 _RETRIED_STATUS = {408, 425, 429, *range(500, 600)}
 _PLACEHOLDER = re.compile(r"unavailable[^/]*$")
-"""Flickr answers for a removed image with a placeholder and status 200."""
+"""For a removed image Flickr returns a placeholder with status 200."""
 Sleep = Callable[[float], None]
 
 
@@ -69,7 +69,7 @@ def download_images(
 ) -> Iterator[FailedImage]:
     """Download all images and yield those that failed. `progress` is called with the number done; it may raise to stop.
 
-    When it ends, for whatever reason, no thread and no incomplete file is left.
+    When it ends, even by an exception, no thread and no incomplete file remains.
     """
     remaining, stopped = iter(downloads), threading.Event()
     worker = _Worker(stopped, sleep or (lambda seconds: _sleep(seconds, stopped)))
@@ -78,7 +78,9 @@ def download_images(
         running: set[Future[tuple[FailedImage | None, bool]]] = set()
         try:
             while True:
-                running |= {pool.submit(worker.download, one) for one in islice(remaining, 2 * at_once - len(running))}
+                running |= {
+                    pool.submit(worker.download, image) for image in islice(remaining, 2 * at_once - len(running))
+                }
                 if not running:
                     return
                 finished, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -104,7 +106,7 @@ def _sleep(seconds: float, stopped: threading.Event) -> None:
 
 
 class _Worker:
-    """Runs in the threads, each of which has its own session with open connections."""
+    """Downloads images in the threads; each thread has its own session."""
 
     def __init__(self, stopped: threading.Event, sleep: Sleep) -> None:
         self._stopped, self._sleep = stopped, sleep
@@ -115,29 +117,29 @@ class _Worker:
         for session in self._sessions:
             session.close()
 
-    def download(self, one: Download) -> tuple[FailedImage | None, bool]:
+    def download(self, image: Download) -> tuple[FailedImage | None, bool]:
         """The failure, if any, and whether a server was reached."""
-        reasons, was_reached = [], not one.addresses
-        for address in one.addresses:
+        reasons, was_reached = [], not image.addresses
+        for address in image.addresses:
             try:
                 content = self._get_with_retries(address)
             except _StoppedError:
                 return None, True
             except _FailedError as error:
-                reasons.append(f"{error}, after {TRIES} tries" if error.retry else str(error))
+                reasons.append(f"{error}, after {ATTEMPTS} attempts" if error.retry else str(error))
                 was_reached |= error.was_reached
             else:
                 with (
-                    report_full_disk(one.path.parent, len(content), one.path.name),
-                    atomic_write(one.path, fsync=False) as temporary,
+                    report_full_disk(image.path.parent, len(content), image.path.name),
+                    atomic_write(image.path, fsync=False) as temporary,
                 ):
                     temporary.write_bytes(content)
                 return None, True
-        url = one.addresses[0].url if one.addresses else ""
-        return FailedImage(one.id, url, "; ".join(reasons) or "no URL is known"), was_reached
+        url = image.addresses[0].url if image.addresses else ""
+        return FailedImage(image.id, url, "; ".join(reasons) or "no URL is known"), was_reached
 
     def _get_with_retries(self, address: "Address") -> bytes:
-        for tried in range(1, TRIES + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             if self._stopped.is_set():
                 raise _StoppedError
             try:
@@ -145,9 +147,9 @@ class _Worker:
                 _check(content, address)
                 return content
             except _FailedError as error:
-                if not error.retry or tried == TRIES or (error.wait or 0.0) > LONGEST_RETRY_AFTER:
+                if not error.retry or attempt == ATTEMPTS or (error.wait or 0.0) > LONGEST_RETRY_AFTER:
                     raise
-                self._sleep(backoff(tried) if error.wait is None else error.wait)
+                self._sleep(backoff(attempt) if error.wait is None else error.wait)
         raise AssertionError("unreachable")
 
     def _get(self, url: str) -> bytes:

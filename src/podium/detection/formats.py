@@ -162,12 +162,12 @@ def _snapped(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.float6
 
 
 def check_sizes(dataset: BoxDataset, data_folder: Path, dataset_folder: Path) -> None:
-    """DataError if an image has another size than its annotations say: its boxes would be wrong."""
+    """DataError if an image has another size than in its annotations: its boxes would be wrong."""
     paths = image_paths(dataset.images, data_folder, dataset_folder)
     for path, width, height in zip(paths, dataset.images["width"], dataset.images["height"], strict=True):
         size = upright_size(path)
         if size != (width, height):
             raise DataError(
-                f"{path} has {size[0]} × {size[1]} pixels, but its annotations say {width} × {height}; expected the"
+                f"{path} has {size[0]} × {size[1]} pixels, but {width} × {height} in its annotations; expected the"
                 " image that was annotated"
             )

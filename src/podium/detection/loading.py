@@ -36,7 +36,7 @@ def is_detector(path: Path) -> bool:
 def as_dry_run_of_detector(detector: Detector) -> Detector:
     """One epoch per stage, small images, and random weights unless a path is given.
 
-    A stage that unfreezes from a named layer of a preset unfreezes half of the backbone that stands in for it.
+    A stage that unfreezes from a named layer of a preset unfreezes half of the backbone that replaces it.
     """
     settings = detector.settings
     smallest = next(size for size in count(MIN_SIZE, SIZE_STEP) if size >= settings.backbone.minimum_size)

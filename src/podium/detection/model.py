@@ -120,10 +120,10 @@ def _encoder(scaling: Any, features: Any, image_size: int) -> Any:
 
 def _check_sizes(outputs: list[Any], name: str, image_size: int) -> None:
     for level, output in zip(LEVELS, outputs, strict=True):
-        wanted = math.ceil(image_size / 2**level)
-        if tuple(output.shape[1:3]) != (wanted, wanted):
+        expected = math.ceil(image_size / 2**level)
+        if tuple(output.shape[1:3]) != (expected, expected):
             raise ConfigError(
-                f"preset {name}: expected {wanted} × {wanted} features on level P{level} for images of {image_size}"
+                f"preset {name}: expected {expected} × {expected} features on level P{level} for images of {image_size}"
                 f" pixels, got {output.shape[1]} × {output.shape[2]}; use another preset"
             )
 

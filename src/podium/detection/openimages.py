@@ -146,7 +146,7 @@ def _check_coordinates(line: bytes, header: list[str]) -> None:
 
 
 def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
-    """A ValueError says what is wrong, but not in which line."""
+    """Problems are ValueErrors without the line number."""
     content = b"\n".join([",".join(header).encode(), *lines]).replace(b"\r", b"")
     if b'"' not in content and content.count(b",") != (len(header) - 1) * (len(lines) + 1):
         fields = lines[0].count(b",") + 1

@@ -84,7 +84,7 @@ class BuildContext:
 
 @dataclass(frozen=True)
 class Selection:
-    """The selected boxes, and what the tables say about their images and the empty ones."""
+    """The selected boxes, and the rows of the image table for their images and the empty images."""
 
     boxes: pd.DataFrame
     excluded: dict[str, int]
@@ -112,7 +112,7 @@ def build_from_open_images(context: BuildContext) -> BuildResult:
 
 
 def select(context: BuildContext) -> Selection:
-    """Select boxes from the tables. Images are only looked for to choose empty ones without download."""
+    """Select boxes from the tables. Image files are only searched to choose empty images without downloads."""
     source, data, settings = context.source, context.data, context.settings
     class_of = wanted_codes(settings.classes, read_class_codes(data / source.classes), data / source.classes)
     with context.reading([data / source.boxes], "reading boxes") as progress:
@@ -220,7 +220,7 @@ def _image_files(context: BuildContext, selection: Selection) -> tuple[dict[str,
     ]
     failed = context.download(downloads, source.fetch.at_once)
     failed_ids = {image.id for image in failed}
-    files |= {one.id: one.path.relative_to(data).as_posix() for one in downloads if one.id not in failed_ids}
+    files |= {image.id: image.path.relative_to(data).as_posix() for image in downloads if image.id not in failed_ids}
     return files, failed
 
 

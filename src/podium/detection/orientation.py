@@ -2,8 +2,8 @@
 
 Orientations are those of EXIF: 1 is upright, 3 upside down, 6 and 8 are rotated by 90 degrees, the others mirrored.
 
-In Open Images, boxes refer to the pixels as stored, whatever the EXIF tag of the file says. Its column Rotation is the
-full counterclockwise rotation of image and boxes, and empty where it is unknown; then the EXIF tag is all there is.
+In Open Images, boxes refer to the pixels as stored, regardless of the file's EXIF tag. Its column Rotation is the
+full counterclockwise rotation of image and boxes, and empty if it is unknown; then the EXIF tag is used.
 (See "Rotated images in Open Images" at storage.googleapis.com/openimages/web.)
 """
 
@@ -51,7 +51,7 @@ class StoredImage:
 
 
 def read_header(path: Path) -> StoredImage:
-    """No pixels are read, except where only decoding shows the orientation."""
+    """Pixels are read only if the orientation is not known without decoding."""
     try:
         with Image.open(path) as image:
             if image.format in ("JPEG", "PNG", "WEBP"):

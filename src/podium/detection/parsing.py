@@ -1,6 +1,6 @@
 """Read text, JSON and CSV files that other programs may have written.
 
-Text is UTF-8 with or without a byte order mark. Whatever is wrong is a DataError with the file and its first problem.
+Text is UTF-8 with or without a byte order mark. Any problem is a DataError with the file and its first problem.
 """
 
 import reprlib

@@ -168,7 +168,7 @@ def _backbone(settings: PresetSettings, place: str) -> Any:
 
 
 def _converter(settings: PresetSettings, place: str) -> Any:
-    """The image converter, which says how images are scaled."""
+    """The image converter, which defines how images are scaled."""
     try:
         return keras_hub.layers.ImageConverter.from_preset(place)
     except FileNotFoundError as error:

@@ -105,9 +105,9 @@ class DetectionTask:
             self._settings, len(self._classes), image_size, pretrained=pretrained, recipe=self._recipe
         )
         if pretrained and self._settings.backbone.has_random_weights:
-            some = ImageSource(self._training.paths[:STATISTICS_IMAGES])
+            source = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             view = PlainView(image_size, self._settings.resize)
-            (images,) = PredictionBatches(some, [view], STATISTICS_IMAGES)[0]
+            (images,) = PredictionBatches(source, [view], STATISTICS_IMAGES)[0]
             initialize_batchnorm(detector, images)
         return detector
 

@@ -110,7 +110,7 @@ def write_voc(dataset: BoxDataset, folder: Path, images: ImageFiles | None = Non
             text = _IMAGE.format(file=escape(name), width=width, height=height, objects=objects)
             (draft / "Annotations" / f"{stem}.xml").write_text(text, encoding="utf-8", newline="\n")
         for split, short_name in SHORT_SPLITS.items():
-            listed = [stem for stem, its in zip(stems, dataset.images["split"], strict=True) if its == split]
+            listed = [stem for stem, name in zip(stems, dataset.images["split"], strict=True) if name == split]
             write_lines(draft / "ImageSets" / "Main" / f"{short_name}.txt", listed)
         write_lines(draft / "labels.txt", dataset.classes)
         if images is not None:

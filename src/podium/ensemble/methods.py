@@ -46,7 +46,7 @@ class BlendMethod(ABC):
         return _normalize(self._predict(self._check(probs)))
 
     def describe(self) -> dict[str, Any]:
-        """What was fitted, for blend.json."""
+        """The fitted parameters, for blend.json."""
         return {"method": self.name}
 
     @abstractmethod

@@ -44,7 +44,7 @@ from podium.runs import Run
 
 OUT_OF_FOLD = "oof.csv"
 DECIDED_BY_MCNEMAR = "accuracy"
-"""The metric that McNemar's test is a test of."""
+"""The metric that McNemar's test compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class PairedPredictions:
 
 
 def compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Progress = iter) -> Comparison:
-    """By the metric of the first run's competition."""
+    """Compare by the metric of the first run's competition."""
     metric = METRICS[candidates[0].metric]
     tables = {
         f"{run.letter} ({run.path})": concatenate([read_predictions(folder / OUT_OF_FOLD) for folder in run.folders])
@@ -131,9 +131,9 @@ def _compact(probs: NDArray[np.float64], metric: Metric) -> NDArray[Any]:
 
 
 def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
-    """The common rows of several runs, which error messages call by these names.
+    """The common rows of several runs. The keys of `tables` are the names in error messages.
 
-    Other classes, and another label for the same id, are errors. Other folds are only counted.
+    Different classes, or different labels for the same id, are errors. Different folds are only counted.
     """
     for name, table in tables.items():
         _check_labels(name, table)
@@ -226,7 +226,7 @@ def _note_competitions(candidates: Sequence[ClassifierCandidate]) -> list[str]:
             " are equal"
         )
     notes += [
-        f"the competition of {run.letter} is scored by {run.metric}; compared by {first.metric}, as {first.letter} is"
+        f"the competition of {run.letter} is scored by {run.metric}; all are compared by {first.metric}"
         for run in candidates
         if run.metric != first.metric
     ]
@@ -293,8 +293,8 @@ def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str 
     folders = [run.path / chosen for run in predicted]
     if predictions is None and len(shared) > 1:
         notes.append(
-            f"{letter} has predictions with {len(shared)} choices of views; compared are {chosen}, while its prediction"
-            f" time is that of the last: name {predicted[0].path / shared[1]} for other ones"
+            f"{letter} has predictions with {len(shared)} choices of views; {chosen} is compared, but the prediction"
+            f" time is that of the last: to compare another, pass {predicted[0].path / shared[1]}"
         )
     configs = [_read_member_config(run) for run in predicted]
     return ClassifierCandidate(

@@ -1,4 +1,4 @@
-"""What `podium compare` reads of each run, and its result."""
+"""The runs that `podium compare` reads, and the result of a comparison."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,7 +37,7 @@ class Candidate:
     is_dry_run: bool = False
     limit: int | None = None
     notes: list[str] = field(default_factory=list)
-    """What to know before trusting its scores."""
+    """Reasons to be careful with its scores."""
 
     @property
     def description(self) -> str:
@@ -64,7 +64,7 @@ class Comparison(Statistics):
     """Config keys that differ, with the value of each run."""
     version_differences: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What to know before trusting the scores."""
+    """Reasons to be careful with the scores."""
 
     @property
     def verdicts(self) -> list[str]:
@@ -77,7 +77,7 @@ class Comparison(Statistics):
         word, amount = ("better", found.gain) if found.gain.value >= 0 else ("worse", -found.gain)
         factor, digits, unit = (100, 2, "points") if self.metric in SHARES else (1, 4, self.metric)
         values = (amount.value, amount.interval.low, amount.interval.high)
-        value, low, high = (f"{round(factor * one, digits) + 0:.{digits}f}" for one in values)  # + 0: no "-0.00"
+        value, low, high = (f"{round(factor * number, digits) + 0:.{digits}f}" for number in values)  # + 0: no "-0.00"
         holm = f", Holm-corrected {format_p(found.holm_p)}" if len(self.differences) > 1 else ""
         test = f"{'McNemar' if self.uses_mcnemar else 'bootstrap'} p {_with_equals(found.p)}{holm}"
         interval = f"(95 % CI {low} to {high}; {test})"
@@ -88,7 +88,7 @@ class Comparison(Statistics):
         return f"no significant difference: {letter} is {word} than {baseline} by {value} {unit} {interval}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
+        """As plain values for JSON."""
         content = {name: value for name, value in vars(self).items() if name != "runs"}
         runs = [
             {"letter": run.letter, "path": str(run.path), "kind": run.kind, "slug": run.slug, "seconds": run.seconds}
@@ -127,7 +127,7 @@ def not_trained(run: Run, command: str) -> str:
 
 
 def read_versions(run: Run) -> dict[str, str]:
-    """Versions of the libraries, and the precision that it computed in."""
+    """Versions of the libraries, and the precision of the computation."""
     versions = {name: str(version) for name, version in run.versions.items()}
     precision = (run.state.get("best") or {}).get("precision")
     return {**versions, **({"computed in": str(precision)} if precision else {})}
@@ -150,7 +150,7 @@ def _read_timings(run: Run) -> dict[str, float]:
 
 
 def note_left_out(candidates: Sequence[Candidate], left_out: Sequence[int], common: str) -> list[str]:
-    """`common` is such as `300 rows`."""
+    """`common` describes what is compared, such as `300 rows`."""
     if not any(left_out):
         return []
     counts = ", ".join(f"{n:,} of {run.letter}" for run, n in zip(candidates, left_out, strict=True) if n)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Probs = NDArray[np.floating[Any]]
 
 SMALLEST_PROBABILITY = 1e-15
-"""Kaggle's log loss clips here, so that a mistake made with certainty does not cost infinity."""
+"""Kaggle's log loss clips here, so that a probability of 0 for the true class does not give an infinite loss."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Metric:
         return float(self.function(*_checked(labels, probs)))
 
     def better(self, new: float, old: float) -> bool:
-        """Whether `new` is better than `old`; any score is better than NaN, which stands for no score yet."""
+        """Whether `new` is better than `old`; any score is better than NaN, which means no score yet."""
         if math.isnan(old):
             return not math.isnan(new)
         return new > old if self.higher_is_better else new < old
@@ -57,10 +57,10 @@ def _checked(labels: Labels, probs: Probs) -> tuple[Labels, Probs]:
             f"Labels run from {labels.min()} to {labels.max()} ({labels.dtype}); expected class numbers from 0 to "
             f"{probs.shape[1] - 1}: use the class list the model was trained with"
         )
-    broken = np.flatnonzero(~np.isfinite(probs).all(axis=1))
-    if len(broken):
+    invalid = np.flatnonzero(~np.isfinite(probs).all(axis=1))
+    if len(invalid):
         raise DataError(
-            f"Probabilities of {len(broken)} rows are NaN or infinite (first: row {broken[0]}); expected finite "
+            f"Probabilities of {len(invalid)} rows are NaN or infinite (first: row {invalid[0]}); expected finite "
             "numbers: predict again with a run that did not diverge"
         )
     return labels, probs

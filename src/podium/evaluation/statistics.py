@@ -1,7 +1,7 @@
 """Statistics of scores: bootstrap standard errors and intervals, McNemar's test, Holm's correction.
 
-Runs are always scored on the same resamples, so what makes a row hard for all of them cancels out of their differences.
-Intervals and p-values estimate the effect of other images, not of training again.
+Runs are always scored on the same resamples, so the difficulty of a row cancels out of their differences. Intervals
+and p-values account for the choice of images, not for the randomness of training.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Score:
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's paired test of a run against the baseline: who is correct on which rows, and the two-sided p."""
+    """McNemar's paired test of a run against the baseline: the counts of correct rows, and the two-sided p-value."""
 
     both_correct: int
     only_baseline: int
@@ -89,7 +89,7 @@ class RunDifference:
     difference: Score
     """The run's score minus the baseline's."""
     gain: Score
-    """The same with a sign that makes better positive, whatever the metric."""
+    """The difference, positive if the run is better than the baseline, for every metric."""
     mcnemar: McNemar
     p: float
     """McNemar's p where the metric is the accuracy, else that of the bootstrap."""
@@ -112,7 +112,7 @@ class Statistics:
     differences: list[RunDifference]
     """Of all runs but the first."""
     secondary: list[MetricScores] = field(default_factory=list)
-    """Further metrics, which decide nothing."""
+    """Other metrics, for information only."""
 
 
 def bootstrap(
@@ -141,7 +141,7 @@ def bootstrap_gain(
 ) -> tuple[float, float]:
     """How much `after` is better than `before` (positive is better for every metric), and its standard error.
 
-    Both are scored on the same resamples: two separate standard errors would hide a small steady gain.
+    Both are scored on the same resamples: two separate standard errors would hide a small consistent gain.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
 

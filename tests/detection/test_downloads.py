@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from podium.detection import downloads
-from podium.detection.downloads import TRIES, Download, download_images, write_failed_downloads
+from podium.detection.downloads import ATTEMPTS, Download, download_images, write_failed_downloads
 from podium.detection.openimages import Address
 from podium.errors import MachineError
 
@@ -158,9 +158,9 @@ def test_permanent_server_error_fails_after_all_tries(fetch, server, tmp_path):
     server.answers["a"] = [status(500)] * 99
     failed, waits = fetch("a", "b")
     assert [(one.id, one.url, one.reason) for one in failed] == [
-        ("a", server.url("a"), f"status 500, after {TRIES} tries")
+        ("a", server.url("a"), f"status 500, after {ATTEMPTS} attempts")
     ]
-    assert len(waits) == TRIES - 1
+    assert len(waits) == ATTEMPTS - 1
     assert there(tmp_path) == ["b.jpg"]
 
 

@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=MEASURES, metavar="NAME", help=f"{', '.join(MEASURES)}; may be repeated"
     )
-    parser.add_argument("--short", action="store_true", help="about a minute, with little of everything, as a test")
+    parser.add_argument("--short", action="store_true", help="a quick test of about a minute, with few images")
     parser.add_argument("--rounds", type=int, help=f"how often each candidate is measured, {FULL.rounds} by default")
     parser.add_argument("--keep", type=Path, default=ROOT / "data" / "benchmarks", help="folder for the images")
     parser.add_argument(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-SLOW, MOST_EPOCHS = 400, 40
+SLOW_RATE, MAX_EPOCHS = 400, 40
 """Later epochs are repeated for as long as one epoch would take at this rate, to measure short ones accurately."""
 
 
@@ -18,21 +18,21 @@ class Clock:
     """The end of each epoch, and the time of the first batch."""
 
     images: int
-    began: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=time.perf_counter)
     first_batch: float | None = None
     ends: list[float] = field(default_factory=list)
 
     def record_batch(self) -> None:
         if self.first_batch is None:
-            self.first_batch = time.perf_counter() - self.began
+            self.first_batch = time.perf_counter() - self.start
 
     def record_epoch(self) -> None:
-        self.ends.append(time.perf_counter() - self.began)
+        self.ends.append(time.perf_counter() - self.start)
 
     @property
     def is_enough(self) -> bool:
         later = self.ends[-1] - self.ends[0]
-        return len(self.ends) >= MOST_EPOCHS or (len(self.ends) >= 2 and later >= self.images / SLOW)
+        return len(self.ends) >= MAX_EPOCHS or (len(self.ends) >= 2 and later >= self.images / SLOW_RATE)
 
     def figures(self) -> dict[str, Any]:
         """The median of the later epochs, since worker processes may still be starting in the second one."""
@@ -47,13 +47,15 @@ class Clock:
         }
 
 
-def as_arrays(make: Callable[[], Any], an_epoch: Callable[[Any, int], Iterable[Any]], images: int) -> dict[str, Any]:
-    """`an_epoch(data, number)` yields the batches of one epoch, images first."""
+def measure_arrays(
+    make: Callable[[], Any], iterate_epoch: Callable[[Any, int], Iterable[Any]], images: int
+) -> dict[str, Any]:
+    """The rate of batches as arrays. `iterate_epoch(data, number)` yields the batches of an epoch, images first."""
     clock = Clock(images)
     data = make()
     while not clock.ends or not clock.is_enough:
         seen = 0
-        for batch in an_epoch(data, len(clock.ends)):
+        for batch in iterate_epoch(data, len(clock.ends)):
             clock.record_batch()
             seen += len(batch[0])
         assert seen == images, f"expected {images} images per epoch, got {seen}"
@@ -61,10 +63,10 @@ def as_arrays(make: Callable[[], Any], an_epoch: Callable[[Any, int], Iterable[A
     return clock.figures()
 
 
-def as_fit_is_fed(
+def measure_fit(
     make: Callable[[], Any], images: int, before_epoch: Callable[[int], None] = lambda number: None
 ) -> dict[str, Any]:
-    """Keras's `fit`, with a model whose training step does nothing."""
+    """The rate of Keras's `fit`, with a model whose training step does nothing."""
     import keras
 
     class Idle(keras.Model):
@@ -89,5 +91,5 @@ def as_fit_is_fed(
     model.compile()
     clock = Clock(images)
     data = make()
-    model.fit(data, epochs=MOST_EPOCHS, callbacks=[Ends()], verbose=0)
+    model.fit(data, epochs=MAX_EPOCHS, callbacks=[Ends()], verbose=0)
     return clock.figures()

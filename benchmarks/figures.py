@@ -38,10 +38,9 @@ def ratios(upper: Sequence[float], lower: Sequence[float]) -> Figure:
     return Figure.of([above / below for above, below in zip(upper, lower, strict=True)])
 
 
-def best(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str, least: bool = False) -> str:
-    """The name with the highest (or the lowest) median."""
-    choose = min if least else max
-    return choose(results, key=lambda name: median(column(results[name], key)))
+def best(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> str:
+    """The name with the highest median."""
+    return max(results, key=lambda name: median(column(results[name], key)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of a measure: rows of the table, a table of details, and every single figure."""
+    """The results of a measure: rows of the table, a table of details, and all figures."""
 
     rows: list[Row]
     details: list[str]

@@ -1,4 +1,4 @@
-"""The images of all measurements: drawn cars at 640x480, and photographs if there are any.
+"""The images of all measurements: drawn cars at 640x480, and photographs if available.
 
 They are created once in data/benchmarks/, in the layout of the competition that podium draws:
 
@@ -54,7 +54,7 @@ class ImageSet:
     def competition(self) -> Path:
         return self.folder / "competition.yaml"
 
-    def read_once(self) -> None:
+    def read_into_page_cache(self) -> None:
         """Into the page cache, so that the disk does not matter."""
         for path in self.folder.rglob("*.jpg"):
             path.read_bytes()
@@ -108,7 +108,7 @@ def photographs(root: Path, data: Path, competition_file: Path) -> Source:
     return Source(data.resolve().name, folder, competition)
 
 
-def linked_many(root: Path, count: int) -> Path:
+def link_many(root: Path, count: int) -> Path:
     """This many training rows in ten classes, and a tenth as many test rows: links to a few small images."""
     folder = root / f"many-{count}"
     if folder.is_dir():
@@ -139,8 +139,8 @@ def _fill(folder: Path, source: Source, counts: Counts) -> None:
     needed = counts.training + counts.validation
     assert len(rows) >= needed, f"{source.folder} has {len(rows)} images to train on, expected {needed}"
     training, validation = _split(rows[:needed], counts.validation)
-    for part, some in (("training", training), ("validation", validation)):
-        for name, label in some:
+    for part, part_rows in (("training", training), ("validation", validation)):
+        for name, label in part_rows:
             image = source.folder / "train" / label / name
             _link(image, folder / "train" / label / name)
             _link(image, folder / "split" / part / label / name)
@@ -156,7 +156,7 @@ def _fill(folder: Path, source: Source, counts: Counts) -> None:
 
 
 def _interleave_classes(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Rows in the order of class after class, so that the first n rows are balanced."""
+    """Rows alternating between the classes, so that the first n rows are balanced."""
     seen: dict[str, int] = {}
     order = []
     for place, (_, label) in enumerate(rows):

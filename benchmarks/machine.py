@@ -1,4 +1,4 @@
-"""The machine and the versions that something was measured with."""
+"""The machine and the versions of the libraries, for the report."""
 
 import os
 import platform
@@ -34,8 +34,8 @@ def _version(name: str, torch: Path | None) -> str:
 
 
 def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.is_file() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

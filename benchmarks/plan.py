@@ -1,4 +1,4 @@
-"""How much is measured: the full benchmark, and the short one of the tests."""
+"""The sizes of the full benchmark, and of the short one for the tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +90,10 @@ class Bench:
 
     def sets(self, counts: Counts) -> list[ImageSet]:
         """A set of this size from every source, read into the page cache."""
-        return [self._taken(source, counts) for source in self.sources]
+        return [self._take(source, counts) for source in self.sources]
 
     def drawn_set(self, counts: Counts) -> ImageSet:
-        return self._taken(self.sources[0], counts)
+        return self._take(self.sources[0], counts)
 
     def member(self, backbone: str, **settings: Any) -> dict[str, Any]:
         """The content of a member file with one stage: the keys of the stage, and other keys in `member`."""
@@ -102,7 +102,7 @@ class Bench:
         stage = {"name": "one", "batch_size": BATCH_SIZE, **settings}
         return {"backbone": {"name": backbone, "weights": weights}, **member, "stages": [stage]}
 
-    def _taken(self, source: Source, counts: Counts) -> ImageSet:
+    def _take(self, source: Source, counts: Counts) -> ImageSet:
         images = source.take(counts, self.root)
-        images.read_once()
+        images.read_into_page_cache()
         return images

@@ -1,4 +1,4 @@
-"""What depends on the number of rows in podium: tables, folds, runs, submissions, and the memory of a training."""
+"""The parts of podium whose cost depends on the rows: tables, folds, runs, submissions, the memory of a training."""
 
 import gc
 import time
@@ -54,9 +54,9 @@ def rows(folder: str, count: int) -> dict[str, Any]:
     seconds: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
+        start = time.perf_counter()
         result = call()
-        seconds[name] = time.perf_counter() - began
+        seconds[name] = time.perf_counter() - start
         return result
 
     gc.collect()
@@ -66,7 +66,7 @@ def rows(folder: str, count: int) -> dict[str, Any]:
     after = memory("RssAnon")
     del kept
     _submission(count, timed)
-    return {"seconds": sum(seconds.values()), "bytes_a_row": (after - before) / count, **seconds}
+    return {"seconds": sum(seconds.values()), "bytes_per_row": (after - before) / count, **seconds}
 
 
 def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> Any:
@@ -110,12 +110,12 @@ def training_memory(folder: str) -> dict[str, Any]:
 
     member, options = _member(folder, 32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition
-    began = time.perf_counter()
-    (one,) = fold_runs(member, prepare(competition, options, QUIET), options)
-    training, validation = fold_images(one)
+    start = time.perf_counter()
+    (fold_run,) = fold_runs(member, prepare(competition, options, QUIET), options)
+    training, validation = fold_images(fold_run)
     cache = Cache(competition.slug, settings.cache_gb, QUIET)
     task = ClassificationTask(
-        settings, competition.labels, competition.metric, training, validation, one.fold, cache=cache
+        settings, competition.labels, competition.metric, training, validation, fold_run.fold, cache=cache
     )
     (stage,) = settings.stages
     model = task.build(stage.image_size, pretrained=True)
@@ -125,4 +125,4 @@ def training_memory(folder: str) -> dict[str, Any]:
     for step in range(min(STEPS, len(batches))):
         model.train_on_batch(*batches[step])
     gc.collect()
-    return {"most": memory("VmHWM"), "kept": memory("RssAnon"), "seconds": time.perf_counter() - began}
+    return {"most": memory("VmHWM"), "kept": memory("RssAnon"), "seconds": time.perf_counter() - start}

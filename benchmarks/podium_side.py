@@ -1,4 +1,4 @@
-"""podium, through the functions that its trainings and predictions use."""
+"""podium, called through the functions that training and prediction use."""
 
 # ruff: noqa: E402
 from podium.training.run_training import import_libraries
@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from benchmarks.feeding import as_arrays, as_fit_is_fed
+from benchmarks.feeding import measure_arrays, measure_fit
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, MEMBER
 from podium.data.augmentation import Augmentation
 from podium.data.batches import TrainingBatches
@@ -65,7 +65,7 @@ def opened(batches: TrainingBatches) -> Iterator[Opened]:
 
 def arrays(folder: str, images: int, **options: bool) -> dict[str, Any]:
     with ExitStack() as stack:
-        return as_arrays(
+        return measure_arrays(
             lambda: stack.enter_context(opened(training_batches(Path(folder), **options))),
             lambda data, number: data.epoch(number),
             images,
@@ -83,10 +83,10 @@ def fit(folder: str, images: int) -> dict[str, Any]:
         def before_epoch(number: int) -> None:
             made[0].batches.epoch = number
 
-        return as_fit_is_fed(make, images, before_epoch)
+        return measure_fit(make, images, before_epoch)
 
 
-def written_member(folder: str, member: dict[str, Any]) -> Path:
+def write_member(folder: str, member: dict[str, Any]) -> Path:
     """A member file in the current folder, for the competition of an ImageSet."""
     path = Path("member.yaml").resolve()
     path.write_text(yaml.safe_dump({"competition": str(Path(folder) / "competition.yaml"), **member}))
@@ -105,20 +105,20 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     from podium.workflows.predict import predict_fold
 
     options = RunOptions(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
-    began = time.perf_counter()
-    settings = load_member(written_member(folder, member), [f"seed={seed}"])
-    (one,) = fold_runs(settings, prepare(settings.competition, options, QUIET, [settings]), options)
-    train_run(one, QUIET)
+    start = time.perf_counter()
+    settings = load_member(write_member(folder, member), [f"seed={seed}"])
+    (fold_run,) = fold_runs(settings, prepare(settings.competition, options, QUIET, [settings]), options)
+    train_run(fold_run, QUIET)
     trained = time.perf_counter()
-    head, *_, last = one.run.history.read_text().splitlines()
+    head, *_, last = fold_run.run.history.read_text().splitlines()
     figures = dict(zip(head.split(","), last.split(","), strict=True))
     result = {
-        "seconds": trained - began,
+        "seconds": trained - start,
         "accuracy": float(figures["val_accuracy"]),
-        "precision": one.run.state["best"].get("precision", "float32"),
+        "precision": fold_run.run.state["best"].get("precision", "float32"),
     }
     if predict:
-        predict_fold(one, QUIET)
+        predict_fold(fold_run, QUIET)
         result["predict_seconds"] = time.perf_counter() - trained
-        result["prediction_seconds"] = read_json(one.run.path / "timings.json")["prediction"]
+        result["prediction_seconds"] = read_json(fold_run.run.path / "timings.json")["prediction"]
     return result

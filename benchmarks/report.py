@@ -1,4 +1,4 @@
-"""The results as a page, and as JSON with every single round."""
+"""The results as a page, and as JSON with every round."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HEAD = ("what", "images", "target", "podium", "best peer or bound", "ratio (minâ
 INTRODUCTION = """\
 # How fast podium is
 
-Written by `make bench`; [results.json](results.json) has every single round. Each measurement runs in its own process,
+Written by `make bench`; [results.json](results.json) has every round. Each measurement runs in its own process,
 the candidates alternate, and a figure is the median of {rounds} rounds (minimumâ€“maximum in brackets). A ratio is
 podium's figure divided by the other's in the same round (for the frozen stage the other's seconds divided by podium's);
 the table has the median of the rounds. All image files are in the page cache; podium's own cache is empty before each

@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 900
-"""Seconds for one job; none takes a quarter of that on two idle cores."""
+"""Seconds for one job, more than four times as long as any job takes on two idle cores."""
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
 """For each candidate its result in every round."""
@@ -42,12 +42,12 @@ class Machine:
 
     torch: Path | None = None
     report: Callable[[str], None] = print
-    began: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=time.monotonic)
 
     def run(self, job: dict[str, Any]) -> Result:
         with tempfile.TemporaryDirectory(prefix="podium-bench-") as temporary:
-            asked, answered = Path(temporary) / "job.json", Path(temporary) / "answer.json"
-            asked.write_text(json.dumps(job | {"torch": str(self.torch) if self.torch else None}))
+            job_file, result_file = Path(temporary) / "job.json", Path(temporary) / "result.json"
+            job_file.write_text(json.dumps(job | {"torch": str(self.torch) if self.torch else None}))
             environment = {
                 **os.environ,
                 "PODIUM_CACHE": str(Path(temporary) / "cache"),
@@ -57,7 +57,7 @@ class Machine:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
             try:
                 done = subprocess.run(
-                    [sys.executable, "-m", "benchmarks.child", asked, answered],
+                    [sys.executable, "-m", "benchmarks.child", job_file, result_file],
                     cwd=temporary,  # jobs may write into the current folder
                     env=environment,
                     capture_output=True,  # also waits for worker processes, so that none disturbs the next job
@@ -67,11 +67,11 @@ class Machine:
                 )
             except subprocess.TimeoutExpired:
                 raise MeasuringFailedError(f"{job['call']} did not end within {TIMEOUT} s") from None
-            if done.returncode or not answered.is_file():
+            if done.returncode or not result_file.is_file():
                 raise MeasuringFailedError(
                     f"{job['call']} failed with exit code {done.returncode}:\n{done.stderr[-4000:]}"
                 )
-            return json.loads(answered.read_text())
+            return json.loads(result_file.read_text())
 
     def run_rounds(self, candidates: Sequence[Candidate], rounds: int, what: str) -> Results:
         """The results of all candidates in all rounds."""
@@ -79,12 +79,12 @@ class Machine:
         for number in range(rounds):
             before: dict[str, Result] = {}
             for candidate in candidates:
-                began = time.monotonic()
+                start = time.monotonic()
                 before[candidate.name] = self.run(candidate.job(number, before))
                 results[candidate.name].append(before[candidate.name])
                 self.report(
-                    f"{_clock(began - self.began)}  {what}, round {number + 1} of {rounds}: {candidate.name},"
-                    f" {time.monotonic() - began:.1f} s"
+                    f"{_clock(start - self.start)}  {what}, round {number + 1} of {rounds}: {candidate.name},"
+                    f" {time.monotonic() - start:.1f} s"
                 )
         return results
 

@@ -49,47 +49,47 @@ class EpochEnds(keras.callbacks.Callback):
         self._last = now
 
 
-def timed(one: FoldRun, clock: Clock, saving: bool) -> None:
-    made, save = trainer.stage_callbacks, StageRun.save
+def timed(fold_run: FoldRun, clock: Clock, saving: bool) -> None:
+    original, save = trainer.stage_callbacks, StageRun.save
 
     def with_clock(*arguments):
-        return [*made(*arguments), EpochEnds(clock)]
+        return [*original(*arguments), EpochEnds(clock)]
 
     def timed_save(*arguments):
-        began = time.perf_counter()
+        start = time.perf_counter()
         save(*arguments)
-        clock.saving.append(time.perf_counter() - began)
+        clock.saving.append(time.perf_counter() - start)
 
     with (
         mock.patch.object(trainer, "stage_callbacks", with_clock),
         mock.patch.object(StageRun, "save", timed_save if saving else mock.Mock()),
     ):
-        train_run(one, QUIET)
+        train_run(fold_run, QUIET)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("images", 1500), ("epochs", 4), ("pairs", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with_saving, without = Clock(), Clock()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        draw_competition(root / "data", train=2 * asked.images, test=10)
+        draw_competition(root / "data", train=2 * arguments.images, test=10)
         config = configs_folder() / "members" / "demo_wide.yaml"
-        member = load_member(config, [f"stages.0.epochs={asked.epochs}", "stages.0.schedule=constant"])
-        for pair in range(asked.pairs):
+        member = load_member(config, [f"stages.0.epochs={arguments.epochs}", "stages.0.schedule=constant"])
+        for pair in range(arguments.pairs):
             order = [(with_saving, True), (without, False)]
             for clock, saving in order if pair % 2 == 0 else reversed(order):
                 options = RunOptions(data=root / "data", runs=root / f"runs-{pair}-{saving}", folds=(0,))
                 prepared = prepare(member.competition, options, QUIET)
-                (one,) = fold_runs(member, prepared, options)
-                timed(one, clock, saving)
-            print(f"pair {pair + 1} of {asked.pairs} done", flush=True)
+                (fold_run,) = fold_runs(member, prepared, options)
+                timed(fold_run, clock, saving)
+            print(f"pair {pair + 1} of {arguments.pairs} done", flush=True)
     saved, bare = statistics.median(with_saving.epochs), statistics.median(without.epochs)
     alone = statistics.median(with_saving.saving)
     print(
-        f"{asked.images} images, medians of {len(with_saving.epochs)} epochs each:\n"
+        f"{arguments.images} images, medians of {len(with_saving.epochs)} epochs each:\n"
         f"with saving {saved:.3f} s per epoch, without {bare:.3f} s: {100 * (saved / bare - 1):+.2f} %\n"
         f"saving alone {1000 * alone:.1f} ms: {100 * alone / bare:.2f} % of an epoch"
     )

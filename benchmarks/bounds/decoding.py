@@ -39,8 +39,8 @@ def rate(folder: str, images: int, scaled: bool = False) -> dict[str, Any]:
     rates = []
     with ThreadPoolExecutor(cores()) as pool:
         for _ in range(TIMES):
-            began = time.perf_counter()
+            start = time.perf_counter()
             for _ in pool.map(lambda path: decode(path, flag).shape, paths):
                 pass
-            rates.append(images / (time.perf_counter() - began))
+            rates.append(images / (time.perf_counter() - start))
     return {"rate": sorted(rates)[len(rates) // 2]}

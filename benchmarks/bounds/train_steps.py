@@ -15,11 +15,11 @@ from podium.models.backbone import unfreeze
 from podium.models.classifier import BACKBONE, build_classifier
 
 
-def member_at(folder: str, member: dict[str, Any]) -> Member:
+def load_bench_member(folder: str, member: dict[str, Any]) -> Member:
     """The member on that competition, as podium reads it."""
-    from benchmarks.podium_side import written_member
+    from benchmarks.podium_side import write_member
 
-    return load_member(written_member(folder, member))
+    return load_member(write_member(folder, member))
 
 
 class Clock(keras.callbacks.Callback):
@@ -52,7 +52,7 @@ def seconds(
     folder: str, member: dict[str, Any], precision: str, steps: int, epochs: int, validation: int
 ) -> dict[str, Any]:
     """Seconds including building the model, as in a stage; and separately those of `predict` after every epoch."""
-    read = member_at(folder, member)
+    read = load_bench_member(folder, member)
     stage = read.settings.stages[0]
     classes = len(read.competition.labels)
     batch = (
@@ -60,25 +60,25 @@ def seconds(
         np.eye(classes, dtype="float32")[[0] * stage.batch_size],
     )
     to_validate = random_images(validation, stage.image_size)
-    began = time.perf_counter()
+    start = time.perf_counter()
     model = build(read, precision)
     data = tf.data.Dataset.from_tensors(batch).repeat()
     clock = Clock()
     model.fit(data, steps_per_epoch=steps, epochs=epochs, verbose=0, callbacks=[clock])
-    seconds = clock.ended - began
+    seconds = clock.ended - start
     validation = 0.0
     for _ in range(epochs):
-        began = time.perf_counter()
+        start = time.perf_counter()
         model.predict(to_validate, batch_size=stage.batch_size, verbose=0, callbacks=[clock])
-        validation += clock.ended - began
+        validation += clock.ended - start
     return {"seconds": seconds, "validation_seconds": validation}
 
 
 def predict_seconds(folder: str, member: dict[str, Any], precision: str, images: int) -> dict[str, Any]:
-    read = member_at(folder, member)
+    read = load_bench_member(folder, member)
     model = build(read, precision)
     ready = random_images(images, read.settings.stages[0].image_size)
-    began = time.perf_counter()
+    start = time.perf_counter()
     clock = Clock()
     model.predict(ready, batch_size=read.settings.stages[0].batch_size, verbose=0, callbacks=[clock])
-    return {"seconds": clock.ended - began}
+    return {"seconds": clock.ended - start}

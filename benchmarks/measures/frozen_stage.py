@@ -77,7 +77,7 @@ def _guide(bench: Bench, images: ImageSet):
 def _row(images: ImageSet, results: Results, is_pretrained: bool) -> Row:
     mine, theirs = results["podium"], results["keras_guide"]
     times = ratios(column(theirs, "seconds"), column(mine, "seconds"))
-    accuracies = [100 * mean(column(some, "accuracy")) for some in (mine, theirs)]
+    accuracies = [100 * mean(column(rounds, "accuracy")) for rounds in (mine, theirs)]
     is_as_good = not is_pretrained or accuracies[0] >= accuracies[1] - 0.5  # random weights: chance
     return Row(
         WHAT,

@@ -1,6 +1,6 @@
 """Input rates: images decoded, resized, augmented with the same list of Albumentations, in batches.
 
-Rows compare like with like: batches as arrays, and for the drawn images also batches in Keras's `fit`.
+Rows compare the same kind of input: batches as arrays, and for the drawn images also batches in Keras's `fit`.
 """
 
 from typing import Any
@@ -26,8 +26,8 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
     lines: list[str] = []
     raw = {}
     for images in bench.sets(bench.plan.input):
-        one = _measure(bench, machine, images)
-        rows, lines, raw = rows + one.rows, lines + one.details, {**raw, images.name: one.raw}
+        outcome = _measure(bench, machine, images)
+        rows, lines, raw = rows + outcome.rows, lines + outcome.details, {**raw, images.name: outcome.raw}
     return Outcome(rows, lines, raw)
 
 
@@ -35,7 +35,7 @@ def _measure(bench: Bench, machine: Machine, images: ImageSet) -> Outcome:
     rows: list[Row] = []
     lines: list[str] = []
     raw = {}
-    for how, candidates in _ways(bench, images).items():
+    for how, candidates in _candidates(bench, images).items():
         results = machine.run_rounds(candidates, bench.plan.rounds, f"input, {images.name}, {how}")
         rows += _rows(results, how, images)
         lines += details(f"Input, {images.name}, {how}: {images.counts.training:,} images per epoch", results, COLUMNS)
@@ -45,7 +45,7 @@ def _measure(bench: Bench, machine: Machine, images: ImageSet) -> Outcome:
     return Outcome(rows, lines, raw)
 
 
-def _ways(bench: Bench, images: ImageSet) -> dict[str, list[Candidate]]:
+def _candidates(bench: Bench, images: ImageSet) -> dict[str, list[Candidate]]:
     given = {"folder": str(images.training), "images": images.counts.training}
 
     def candidate(name: str, call: str, **settings: Any) -> Candidate:

@@ -1,7 +1,7 @@
 """The memory of a training per image: the difference of the maximum memory at two numbers of rows."""
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, number
-from benchmarks.images import linked_many
+from benchmarks.images import link_many
 from benchmarks.plan import Bench
 from benchmarks.rounds import Candidate, Machine
 
@@ -14,23 +14,23 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         Candidate(
             f"{count:,} images",
             "benchmarks.podium_rows:training_memory",
-            {"folder": str(linked_many(bench.root, count))},
+            {"folder": str(link_many(bench.root, count))},
         )
         for count in bench.plan.memory
     ]
     results = machine.run_rounds(candidates, bench.plan.rounds, "training memory")
     less, most = results.values()
     pairs = list(zip(column(most, "most"), column(less, "most"), strict=True))
-    a_row = Figure.of([(above - below) / (many - few) for above, below in pairs])
+    per_row_bytes = Figure.of([(above - below) / (many - few) for above, below in pairs])
     row = Row(
         f"training memory, {few:,} to {many:,} images",
         "–",
         TARGET,
-        a_row.format(" bytes per row"),
+        per_row_bytes.format(" bytes per row"),
         f"{BYTES} bytes per row",
-        a_row.median / BYTES,
-        (a_row.least / BYTES, a_row.most / BYTES),
-        a_row.median <= BYTES,
+        per_row_bytes.median / BYTES,
+        (per_row_bytes.least / BYTES, per_row_bytes.most / BYTES),
+        per_row_bytes.median <= BYTES,
     )
     shown = {
         name: [

@@ -4,14 +4,14 @@ The images are links to a few small drawn ones; none is decoded.
 """
 
 from benchmarks.figures import Figure, Outcome, Row, column, details, number, ratios
-from benchmarks.images import linked_many
+from benchmarks.images import link_many
 from benchmarks.plan import Bench
 from benchmarks.rounds import Candidate, Machine
 
 TARGET_TIME, TARGET_WRITING = "linear: at most 1.5 times the time per row", "at most 10 s per million"
 TARGET_MEMORY = "linear: at most 1.25 times the memory per row"
 STEPS = {"reading": "reading, s", "folds": "folds, s", "plan": "runs, s", "rows of a fold": "rows of a fold, s"}
-STEPS |= {"writing": "writing, s", "checking": "checking, s", "bytes_a_row": "bytes per row"}
+STEPS |= {"writing": "writing, s", "checking": "checking, s", "bytes_per_row": "bytes per row"}
 
 
 def measure(bench: Bench, machine: Machine) -> Outcome:
@@ -20,7 +20,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         Candidate(
             f"{count:,}",
             "benchmarks.podium_rows:rows",
-            {"folder": str(linked_many(bench.root, count)), "count": count},
+            {"folder": str(link_many(bench.root, count)), "count": count},
         )
         for count in counts
     ]
@@ -44,8 +44,8 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         _per_row(
             "rows: memory",
             TARGET_MEMORY,
-            [result["bytes_a_row"] * many for result in most],
-            [result["bytes_a_row"] * fewer for result in less],
+            [result["bytes_per_row"] * many for result in most],
+            [result["bytes_per_row"] * fewer for result in less],
             many,
             fewer,
             1.25,

@@ -28,9 +28,9 @@ def seconds(words: list[str], times: int) -> dict[str, Any]:
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": home, "KAGGLE_CONFIG_DIR": home}
         environment |= {"KAGGLE_USERNAME": "no-one", "KAGGLE_KEY": "none"}
         for _ in range(times + 1):
-            began = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run([program, *words[1:]], env=environment, capture_output=True, check=True)
-            spent.append(time.perf_counter() - began)
+            spent.append(time.perf_counter() - start)
     return {"seconds": median(spent[1:])}
 
 

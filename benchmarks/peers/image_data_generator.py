@@ -10,7 +10,7 @@ import albumentations as A  # noqa: N812
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.feeding import as_arrays, as_fit_is_fed
+from benchmarks.feeding import measure_arrays, measure_fit
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
 
 AUGMENTATION = A.Compose(transforms())
@@ -35,10 +35,10 @@ def training_data(folder: Path, workers: int = 1, use_multiprocessing: bool = Fa
 
 
 def arrays(folder: str, images: int) -> dict[str, Any]:
-    return as_arrays(
+    return measure_arrays(
         lambda: training_data(Path(folder)), lambda data, _: (next(data) for _ in range(len(data))), images
     )
 
 
 def fit(folder: str, images: int, workers: int = 1, use_multiprocessing: bool = False) -> dict[str, Any]:
-    return as_fit_is_fed(lambda: training_data(Path(folder), workers, use_multiprocessing), images)
+    return measure_fit(lambda: training_data(Path(folder), workers, use_multiprocessing), images)

@@ -55,11 +55,11 @@ def frozen_stage(
 ) -> dict[str, Any]:
     """The guide's first training, from folders of images to a validated head."""
     keras.utils.set_random_seed(seed)
-    began = time.perf_counter()
+    start = time.perf_counter()
     train_ds, validation_ds = training_data(Path(training), size), validation_data(Path(validation), size)
     model = build(size, len(list(Path(training).iterdir())), weights)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3), loss=keras.losses.CategoricalCrossentropy(), metrics=["accuracy"]
     )
     history = model.fit(train_ds, epochs=epochs, validation_data=validation_ds, verbose=0)
-    return {"seconds": time.perf_counter() - began, "accuracy": history.history["val_accuracy"][-1]}
+    return {"seconds": time.perf_counter() - start, "accuracy": history.history["val_accuracy"][-1]}

@@ -7,7 +7,7 @@ import albumentations as A  # noqa: N812
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.feeding import as_arrays, as_fit_is_fed
+from benchmarks.feeding import measure_arrays, measure_fit
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
 
 AUGMENTATION = A.Compose(transforms())
@@ -38,8 +38,8 @@ def training_data(folder: Path) -> tf.data.Dataset:
 
 
 def arrays(folder: str, images: int) -> dict[str, Any]:
-    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data.as_numpy_iterator(), images)
+    return measure_arrays(lambda: training_data(Path(folder)), lambda data, _: data.as_numpy_iterator(), images)
 
 
 def fit(folder: str, images: int) -> dict[str, Any]:
-    return as_fit_is_fed(lambda: training_data(Path(folder)), images)
+    return measure_fit(lambda: training_data(Path(folder)), images)

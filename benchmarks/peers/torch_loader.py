@@ -12,7 +12,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.feeding import as_arrays
+from benchmarks.feeding import measure_arrays
 from benchmarks.recipe import BATCH_SIZE, IMAGE_SIZE, transforms
 
 WORKERS = 2
@@ -40,4 +40,4 @@ def training_data(folder: Path) -> DataLoader:
 
 
 def arrays(folder: str, images: int) -> dict[str, Any]:
-    return as_arrays(lambda: training_data(Path(folder)), lambda data, _: data, images)
+    return measure_arrays(lambda: training_data(Path(folder)), lambda data, _: data, images)

@@ -10,7 +10,7 @@ import yaml
 from benchmarks import __main__ as command
 from benchmarks import images
 from benchmarks.figures import Outcome, compared, ratios
-from benchmarks.images import Counts, drawn, linked_many
+from benchmarks.images import Counts, drawn, link_many
 from benchmarks.measures import start_up
 from benchmarks.plan import Bench
 from benchmarks.recipe import IMAGE_SIZE, MEMBER, transforms
@@ -47,7 +47,7 @@ def test_training_and_validation_are_disjoint_and_have_every_class(tmp_path):
 
 def test_many_rows_are_links_to_few_files(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "FEW", 20)
-    folder = linked_many(tmp_path, 40)
+    folder = link_many(tmp_path, 40)
     assert len(list((folder / "train").rglob("*.jpg"))) == 40
     assert len({path.stat().st_ino for path in (folder / "train").rglob("*.jpg")}) == 20
     assert len((folder / "train.csv").read_text().splitlines()) == 41

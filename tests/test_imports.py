@@ -39,7 +39,7 @@ def run_without(libraries, script, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_the_blocker_blocks():
+def test_blocked_imports_fail():
     done = run_without(HEAVY_LIBRARIES, "import keras")
     assert done.returncode == 1
     assert "keras is imported where it must not be" in done.stderr

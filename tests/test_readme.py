@@ -32,7 +32,7 @@ def parsed(command, words):
 
 
 @pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("podium ")])
-def test_a_shown_command_parses_and_its_configs_are_there(shown):
+def test_a_shown_command_parses_and_its_configs_exist(shown):
     words = shlex.split(shown)[1:]
     command, rest = COMMANDS[words[0]], words[1:]
     _, values = parsed(command, rest)
@@ -42,7 +42,7 @@ def test_a_shown_command_parses_and_its_configs_are_there(shown):
 
 
 @pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith("make ")])
-def test_a_shown_make_target_is_there(shown):
+def test_a_shown_make_target_exists(shown):
     done = subprocess.run(
         ["make", "-n", *shlex.split(shown)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -54,7 +54,7 @@ def test_every_shown_command_is_parsed_by_a_test():
     assert others == ["source .venv/bin/activate"]
 
 
-def test_every_verb_and_every_set_key_of_the_readme_is_real():
+def test_every_command_and_set_key_in_the_readme_exists():
     argument = r"(?: \[?[A-Z][A-Za-z./…]*\]?| [a-z_]+=[A-Z]+| -m [A-Z]+)"
     table = set(re.findall(rf"^\| `podium ([a-z -]+?){argument}*` \|", README, flags=re.MULTILINE))
     assert table == set(verbs_of(COMMANDS))
@@ -67,7 +67,7 @@ def verbs_of(commands):
 
 
 @pytest.mark.parametrize("shown", [line for line in SHOWN if " --set " in line])
-def test_what_the_readme_sets_passes_the_schema(shown):
+def test_set_values_in_the_readme_are_valid(shown):
     from podium.config.loading import load_ensemble, load_member
 
     words = shlex.split(shown)

@@ -120,7 +120,7 @@ def test_out_names_the_chart_and_last_limits_the_ranking(podium, ledger, here):
     assert not (here / "submissions" / "board.png").exists()
 
 
-def test_empty_ledger_is_an_error_that_says_how_to_fill_it(podium, here):
+def test_empty_ledger_is_an_error_with_the_fix(podium, here):
     code, _, err = podium("board")
     assert code == 1
     assert err.startswith("podium: submissions/ledger.csv has no rows; name a competition: ")
@@ -278,7 +278,7 @@ CALLS = ["ListSubmissions", "GetLeaderboard"]
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_passing_failure_is_retried(podium, here, cars, standin, call):
+def test_temporary_failure_is_retried(podium, here, cars, standin, call):
     at_kaggle(standin, cars, "0.951", "by hand")
     standin.fail(call, Fault.status(503))
     code, _, err = podium("board", "--sync", "--competition", "cars")
@@ -287,7 +287,7 @@ def test_passing_failure_is_retried(podium, here, cars, standin, call):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_lasting_failure_is_one_line_and_loses_no_row(podium, here, cars, ledger, standin, call):
+def test_permanent_failure_is_one_line_and_loses_no_row(podium, here, cars, ledger, standin, call):
     standin.fail(call, Fault.status(403), times=None)
     exit_code, _, err = podium("board", "--sync")
     assert exit_code == 1

@@ -343,7 +343,7 @@ def test_newest_predictions_come_next(podium, make_run):
     assert last_line(podium("compare", one, other)[1]).startswith("B is worse than A by 20.00 points")
 
 
-def test_two_choices_of_views_of_one_run_are_comparable(podium, make_run):
+def test_one_run_with_two_choices_of_views_is_compared(podium, make_run):
     one = make_run("wide", range(40))
     other = predict(Run(one), "ffffffff", predicted(range(ROWS), range(10)), ("identity", "horizontal_flip"))
     out = podium("compare", one, other)[1]

@@ -247,7 +247,7 @@ def test_a_temporary_failure_is_retried(podium, here, standin, call):
 
 
 @pytest.mark.parametrize(("call", "code"), [("ListDataFiles", 401), ("DownloadDataFiles", 404), ("data-zip", 500)])
-def test_a_lasting_failure_is_one_line_and_the_same_command_resumes(podium, here, standin, call, code):
+def test_a_permanent_failure_is_one_line_and_the_same_command_resumes(podium, here, standin, call, code):
     standin.fail(call, Fault.status(code), times=None)
     exit_code, _, err = podium("data", "download", "cars")
     assert exit_code == 1

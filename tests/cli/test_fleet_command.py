@@ -36,7 +36,9 @@ def blend_line(out):
     return next(line for line in out.splitlines() if line.startswith("blend ("))
 
 
-def test_fleet_up_downloads_every_run_and_blends_them_as_at_home(kernels, finished_ensemble, podium_in, tmp_path):
+def test_fleet_up_downloads_every_run_and_blends_them_as_on_one_machine(
+    kernels, finished_ensemble, podium_in, tmp_path
+):
     command = ("fleet", "up", finished_ensemble.ensemble, "--data", finished_ensemble.competition.folder)
     result = podium_in(tmp_path, *command)
     assert (result.code, result.err) == (0, "")

@@ -494,7 +494,7 @@ def settled(podium, here, standin):
 
 
 @pytest.mark.parametrize(("call", "fault"), one_of_each(CALLS, PASSING))
-def test_passing_failure_ends_with_one_submission(podium, here, standin, call, fault):
+def test_temporary_failure_ends_with_one_submission(podium, here, standin, call, fault):
     standin.fail(call, PASSING[fault])
     code, _, err = podium("submit", FILE, "-m", "x")
     if call == "CreateSubmission" and fault != "429":
@@ -524,7 +524,7 @@ def test_submission_whose_response_is_lost_is_found_and_not_sent_again(podium, h
 
 
 @pytest.mark.parametrize(("call", "fault"), one_of_each(CALLS, LASTING))
-def test_lasting_failure_is_one_line(podium, here, standin, call, fault):
+def test_permanent_failure_is_one_line(podium, here, standin, call, fault):
     standin.fail(call, LASTING[fault], times=None)
     code, _, err = podium("submit", FILE, "-m", "x")
     assert code == 1

@@ -76,7 +76,7 @@ def changed(text, old, new):
     return text.replace(old, new)
 
 
-def test_the_unbroken_files_are_valid():
+def test_the_unmodified_files_are_valid():
     for kind, load in LOADERS.items():
         for path in sorted(Path(kind).iterdir()):
             load(path)

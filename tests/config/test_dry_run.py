@@ -22,7 +22,7 @@ def test_each_stage_has_one_epoch_of_small_batches():
     assert [stage.batch_size for stage in stages] == [16, 16, 16]
 
 
-def test_larger_images_stay_larger():
+def test_larger_images_remain_larger():
     sizes = [stage.image_size for stage in dry(MEMBERS[0].with_name("effnet_b3.yaml")).stages]
     assert sizes == [64, 64, 64, 96]
 
@@ -43,7 +43,7 @@ def test_at_most_two_views_are_kept():
     assert dry(XCEPTION, "tta=none").tta.views == ["identity"]
 
 
-def test_everything_else_is_unchanged():
+def test_other_keys_are_unchanged():
     full, small = load_member(XCEPTION).settings, dry(XCEPTION)
     assert small.augmentation == full.augmentation
     assert small.head == full.head

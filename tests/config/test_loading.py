@@ -419,7 +419,7 @@ def test_a_competition_file_is_named_by_its_slug(path):
     assert load_competition(path).slug == path.stem
 
 
-def test_the_real_competition_has_ten_classes_and_five_folds():
+def test_the_shipped_competition_has_ten_classes_and_five_folds():
     competition = load_competition(CONFIGS / "competitions" / "sf-dl-car-classification.yaml")
     assert competition.labels == [str(number) for number in range(10)]
     assert competition.classes["9"] == "VAZ-21099"

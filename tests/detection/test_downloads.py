@@ -154,7 +154,7 @@ def test_too_long_retry_after_fails(fetch, server):
     assert "status 429" in failed[0].reason
 
 
-def test_permanent_server_error_fails_after_all_tries(fetch, server, tmp_path):
+def test_permanent_server_error_fails_after_all_attempts(fetch, server, tmp_path):
     server.answers["a"] = [status(500)] * 99
     failed, waits = fetch("a", "b")
     assert [(one.id, one.url, one.reason) for one in failed] == [

@@ -150,7 +150,7 @@ def test_every_malformed_response_of_every_call_is_valid_or_one_line(method, kag
 
 @pytest.mark.parametrize("method", ["SaveKernel", "CreateSubmission", "CreateCodeSubmission"])
 @pytest.mark.parametrize("content", [{}, {"ref": "x", "versionNumber": 0}, {"ref": [7], "versionNumber": "1"}], ids=str)
-def test_a_push_or_submission_with_a_meaningless_response_is_not_repeated(method, content, kaggle, standin):
+def test_a_push_or_submission_with_a_malformed_response_is_not_repeated(method, content, kaggle, standin):
     respond_with(standin, method, content)
     with pytest.raises(UnreachableError, match="unexpected response from Kaggle"):
         CALLS[method](kaggle)
@@ -259,7 +259,7 @@ def test_every_problem_in_the_response_to_a_push_is_an_error(change, problem, ka
     one_line(error)
 
 
-def test_a_refused_push_says_why_and_mentions_no_version(kaggle):
+def test_a_refused_push_reports_the_reason_and_no_version(kaggle):
     with pytest.raises(KaggleError, match=r"Kaggle reports Kernel source is empty\.$"):
         kaggle.push(METADATA, "")
 

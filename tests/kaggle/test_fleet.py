@@ -82,7 +82,7 @@ def test_at_most_two_kernels_run_and_the_next_is_pushed_when_one_ends(drive, sta
     assert (drive.runs / "one-12345678" / "fold0" / "kernel.json").is_file()
 
 
-def test_all_jobs_get_done(drive, standin):
+def test_all_jobs_finish(drive, standin):
     while not drive.fleet().is_finished:
         drive()
         for job in drive.fleet().jobs:
@@ -116,7 +116,7 @@ def test_a_kernel_out_of_time_continues_from_its_attached_output(drive, standin)
     assert '"resume_from": "ada/' in request.text
 
 
-def test_a_version_that_gets_no_further_counts_as_failed(drive, standin):
+def test_a_version_without_progress_counts_as_failed(drive, standin):
     for _ in range(3):
         drive()
         if drive.fleet().jobs[0].state == "running":
@@ -197,7 +197,7 @@ def test_an_unreachable_kaggle_is_retried_in_the_next_round(drive, standin):
     assert drive()[0] == ("running", "queued")
 
 
-def test_a_kernel_deleted_on_kaggle_fails_alone(drive, standin):
+def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(drive, standin):
     drive()
     kept, gone = drive.fleet().jobs[1], KernelRef.parse(drive.fleet().jobs[0].ref)
     del standin.kernels[gone.owner, gone.slug]

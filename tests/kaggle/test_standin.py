@@ -249,7 +249,7 @@ def test_the_daily_allowance_is_per_day_in_utc(api, client, standin, tmp_path):
         (RIGHT + b"21.jpg,0\n", "21.jpg is not one"),
     ],
 )
-def test_a_csv_that_cannot_be_scored_ends_as_an_error(content, error, api, standin, tmp_path):
+def test_a_csv_that_cannot_be_scored_has_the_status_error(content, error, api, standin, tmp_path):
     standin.add_competition("cars", {}, answers=ANSWERS)
     (tmp_path / "answers.csv").write_bytes(content)
     api.competition_submit(str(tmp_path / "answers.csv"), "a message", "cars", quiet=True)
@@ -303,7 +303,7 @@ def test_a_fault_happens_before_or_after_the_effect(kind, after_effect, client, 
     assert push(client).version_number == 1 + after_effect
 
 
-def test_a_stalled_call_ends_when_the_stand_in_stops(monkeypatch):
+def test_a_stalled_request_ends_when_the_stand_in_stops(monkeypatch):
     with StandIn() as standin:
         standin.fail("GetAcceleratorQuotaStatistics", Fault.stall())
         url = f"{standin.endpoint}/v1/kernels.KernelsApiService/GetAcceleratorQuotaStatistics"
@@ -359,7 +359,7 @@ def test_keys_and_tokens_are_checked(api, standin, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_stand_in_can_be_served_by_hand(tmp_path):
+def test_the_stand_in_can_be_started_from_the_command_line(tmp_path):
     (tmp_path / "train.csv").write_text("Id,Category\n")
     (tmp_path / "hidden-answers.csv").write_text("Id,Category\n1.jpg,0\n")
     command = [sys.executable, str(Path(serve.__file__)), "--data", str(tmp_path)]

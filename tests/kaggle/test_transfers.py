@@ -99,7 +99,7 @@ def test_a_connection_that_breaks_repeatedly_still_completes_the_file(kaggle, st
     assert only_the_file_exists()
 
 
-def test_a_connection_without_any_progress_is_given_up(kaggle, standin):
+def test_a_download_without_any_progress_is_an_error(kaggle, standin):
     standin.fail("output-file", Fault.status(503), times=None)
     with pytest.raises(UnreachableError):
         kaggle.fetch(listed(kaggle), PATH)

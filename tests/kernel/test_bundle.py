@@ -110,7 +110,7 @@ def bundle_of(detector):
     return assemble([detector], make_job(detector), Machine(), detector.parent / "runs").bundle
 
 
-def test_set_of_boxes_is_packed_with_the_detectors_modules_only(detector):
+def test_box_dataset_is_packed_with_the_detectors_modules_only(detector):
     files = packed_files(bundle_of(detector))
     for name in ("index.json", "images.csv", "boxes.csv"):
         assert files[f"boxes/squares/{name}"] == (detector.parent / "runs" / "boxes" / "squares" / name).read_text()
@@ -120,19 +120,19 @@ def test_set_of_boxes_is_packed_with_the_detectors_modules_only(detector):
     assert not {"podium/detection/model.py", "podium/detection/task.py"} & member_files.keys()
 
 
-def test_set_of_boxes_with_rotated_images_is_not_packed(detector):
+def test_box_dataset_with_rotated_images_is_not_packed(detector):
     dataset = draw_set(detector.parent / "data")
     dataset.images.loc[0, "rotated"] = True
     write_dataset(dataset, detector.parent / "runs" / "boxes" / "squares")
     assert "1 of its images were rotated" in bundle_of(detector).boxes.reason
 
 
-def test_set_of_boxes_that_was_not_built_is_not_packed(detector):
+def test_box_dataset_that_was_not_built_is_not_packed(detector):
     (detector.parent / "runs" / "boxes" / "squares" / "index.json").unlink()
     assert bundle_of(detector).boxes.reason.startswith("there is none in ")
 
 
-def test_set_of_boxes_that_makes_the_script_too_large_is_not_packed(detector, monkeypatch):
+def test_box_dataset_that_makes_the_script_too_large_is_not_packed(detector, monkeypatch):
     size = len(bundle_of(detector).text)
     monkeypatch.setattr(bundling, "MAX_BYTES", size - 1)
     bundle = bundle_of(detector)
@@ -206,7 +206,7 @@ def test_text_that_looks_like_a_key_is_refused_with_its_place(secret):
     assert KEY not in str(raised.value)
 
 
-def test_own_key_is_refused_whatever_it_looks_like(monkeypatch):
+def test_key_of_the_user_is_refused_in_any_form(monkeypatch):
     monkeypatch.setenv("KAGGLE_KEY", "not-of-the-usual-form")
     with pytest.raises(BundleError, match="a Kaggle key"):
         check_for_secrets({"a.py": "# not-of-the-usual-form"}, [])

@@ -154,7 +154,7 @@ def test_packed_folds_are_restored(kernel):
     assert Path("runs/folds/tiny-squares-x.csv").read_text() == "id,fold\n"
 
 
-def test_packed_boxes_are_restored_but_those_of_the_previous_version_win(kernel):
+def test_boxes_of_the_previous_version_are_preferred_to_packed_ones(kernel):
     for folder, text in ((kernel.unpacked, "new"), (kernel.mounted / "podium-tiny" / "runs", "old")):
         (folder / "boxes" / "squares").mkdir(parents=True)
         (folder / "boxes" / "squares" / "index.json").write_text(text)

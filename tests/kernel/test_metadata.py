@@ -53,7 +53,7 @@ def test_every_field_is_explicit(update):
     assert read_metadata(update.path) == content
 
 
-def test_changes_by_the_user_are_kept(update):
+def test_changes_by_the_user_are_preserved(update):
     update(TINY)
     change(update.path, is_private=False, dataset_sources=["ada/more-cars"], docker_image="an-image")
     content = update(TINY, machine=Machine("none"))

@@ -130,7 +130,7 @@ def test_log_names_what_could_not_be_isolated(run, monkeypatch):
     assert f"; writable: {outcome.working}, {run.root}" in out
 
 
-def test_environment_of_this_machine_is_not_passed_on(run, monkeypatch):
+def test_environment_variables_are_not_inherited(run, monkeypatch):
     for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN", "PODIUM_DATA"):
         monkeypatch.setenv(name, "of this machine")
     assert "of this machine" not in run("import os; print(dict(os.environ))")[1]

@@ -1,4 +1,4 @@
-"""The catalogue of images: the digest of each file, whether it is readable, and where its cached pixels are.
+"""The catalogue of images: the digest of each file, whether it is readable, and the location of its cached pixels.
 
 Every file is read once. Its digest is stored in the cache folder, and valid as long as the file's size and times do not
 change.

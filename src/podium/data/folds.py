@@ -78,7 +78,7 @@ def read_folds(path: Path, rows: CompetitionRows) -> Folds:
 
 
 def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], list[str]]:
-    """For each row the index of its fold among all values of the file, or -1 where the file has no such row."""
+    """The fold values of the file, and for each row the index of its value, or -1 if the file does not have the row."""
     position_of, codes = pd.Index(ids), np.full(len(ids), -1, dtype=np.int32)
     code_of: dict[str, int] = {}
     unknown: set[str] = set()
@@ -141,7 +141,7 @@ def _sample(labels: NDArray[np.integer[Any]], share: float, seed: int, minimum: 
 
 
 def _by_class(labels: NDArray[np.integer[Any]], shuffled: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The shuffled positions of every class, in one sort."""
+    """The shuffled positions of every class, from a single sort."""
     order = np.argsort(labels[shuffled], kind="stable")
     starts = np.flatnonzero(np.diff(labels[shuffled][order]))
     return np.split(shuffled[order], starts + 1)
@@ -160,8 +160,8 @@ def _check_class_sizes(labels: pd.Categorical, minimum: int) -> None:
 def stratified_limit(labels: Names, limit: int, seed: int) -> NDArray[np.int64]:
     """Positions of at most `limit` rows with the same class balance, and at least one row of every class.
 
-    A larger limit includes the rows of a smaller one: the rows are the first ones of a seeded order that starts with
-    one row of every class and spreads the rest of each class evenly.
+    A larger limit includes the rows of a smaller one: rows are taken from the start of a seeded order, which begins
+    with one row of every class and distributes the rest of each class evenly.
     """
     if limit >= len(labels):
         return np.arange(len(labels))

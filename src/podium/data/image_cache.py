@@ -66,7 +66,7 @@ class ImageLocation:
 
 @dataclass(frozen=True)
 class FoundImages:
-    """The records of many images, by row; the number is -1 where an image is not cached."""
+    """The records of many images, by row; the number is -1 if an image is not cached."""
 
     file: str
     inode: int

@@ -24,7 +24,7 @@ _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2
 _INTERPOLATIONS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
 """For images that shrink by more than each factor. INTER_AREA would blur those that shrink by less, and is slower."""
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium itself reports the files it cannot read
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # podium reports unreadable files
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def zoomed_scaling(size: int, resize: Resize, zoom: float = 1.0) -> Scaling:
 
 
 def cut_square(scaled: Image, size: int, resize: Resize, at: tuple[float, float] = (0.5, 0.5)) -> Image:
-    """A square from a scaled image: cropped at `at` where the image is larger, padded where it is smaller.
+    """A square from a scaled image: cropped at `at` if the image is larger, padded if it is smaller.
 
     `at` is (0, 0) for the top left corner and (1, 1) for the bottom right.
     """
@@ -128,7 +128,7 @@ def cut_square(scaled: Image, size: int, resize: Resize, at: tuple[float, float]
 
 
 def offset_in_square(side: int, size: int) -> int:
-    """Where the left (or top) edge of a scaled image lies in the centre square; negative where it is cropped."""
+    """The position of the left (or top) edge of a scaled image in the centre square; negative if it is cropped."""
     return (size - side) // 2 if side <= size else -_crop_start(side, size, 0.5)
 
 

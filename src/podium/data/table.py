@@ -30,7 +30,7 @@ COLUMNS = ["id", "label", "group", "image"]
 class ImagePaths(Sequence[Path]):
     """The paths of many images, at about 20 bytes each; a `Path` takes 300. Slices and selections are ImagePaths.
 
-    The item is None where the row has no image.
+    The item is None if the row has no image.
     """
 
     def __init__(self, folders: list[str], folder_of: NDArray[np.int32], names: NDArray[np.bytes_]) -> None:
@@ -61,7 +61,7 @@ class ImagePaths(Sequence[Path]):
         )
 
     def take(self, positions: NDArray[np.integer[Any]]) -> "ImagePaths":
-        """The paths at these positions, none where the position is NO_IMAGE."""
+        """The paths at these positions, None for NO_IMAGE."""
         folder_of = np.where(positions == NO_IMAGE, NO_IMAGE, self.folder_of[positions]) if len(self) else positions
         return ImagePaths(self.folders, folder_of.astype(np.int32), self.names[positions])
 
@@ -149,7 +149,7 @@ def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFram
 
 
 def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], on_bad_image: str) -> CompetitionRows:
-    """The rows without the images that are not `readable`; or one error that names them all.
+    """The rows whose images are `readable`; or, with `on_bad_image: error`, an error that lists the others.
 
     Test rows are kept, since each of them needs a prediction: their `image` becomes NO_IMAGE.
     """

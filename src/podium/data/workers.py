@@ -1,4 +1,4 @@
-"""Preparing blocks of images for a model, in threads of this process or, where they are too slow, in worker processes.
+"""Preparing blocks of images for a model, in threads of this process or, if they are too slow, in worker processes.
 
 Worker processes are started in the background and kept until this process ends. They import neither TensorFlow nor
 Keras. On Linux they are forked from a fork server, which imports what they need while this process imports TensorFlow;
@@ -270,7 +270,7 @@ def _start_python(call: str, **options: Any) -> "subprocess.Popen[bytes]":
 def run_fork_server() -> None:
     """Its standard input is the socket with the requests."""
     _set_up_process()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits for the workers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # exited workers are reaped automatically
     gc.freeze()  # so that the imported modules stay in shared memory
     requests = socket.socket(fileno=0)
     while True:

@@ -47,7 +47,7 @@ class _Plan:
 
     @property
     def behind(self) -> float:
-        """The row of the far side of the car: nothing else is placed between it and the wheels."""
+        """The row of the far side of the car: no objects are placed between it and the wheels."""
         return self.view.beyond(self.wheels, 2.0)
 
 

@@ -136,7 +136,7 @@ def find_source(run: Run, config: dict[str, Any], decisive: Collection[str], con
             return Source(other, checkpoint, changes)
         refusals.append(
             f"{other.path} cannot be resumed with this config: {'; '.join(refused)}. These cannot change once training"
-            " has started; omit --resume to train this config from scratch, in a folder of its own"
+            " has started; omit --resume to train this config from scratch, in a new folder"
         )
     if refusals:
         raise RunError(refusals[0])

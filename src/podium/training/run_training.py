@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Trainable(Protocol):
-    """A member on one fold, or a detector: everything that decides its weights, and its run folder."""
+    """A member on one fold, or a detector: its config, its run folder, and how to build its task."""
 
     @property
     def name(self) -> str: ...

@@ -147,7 +147,7 @@ class Session:
 
 @dataclass
 class StageRun:
-    """The current stage: what is fitted in it, and how long its parts take."""
+    """The current stage: its model and batches, and the time that its parts take."""
 
     session: Session
     number: int

@@ -1,4 +1,6 @@
-"""The interface between the trainer and what it trains: implemented for classifiers and for detectors."""
+"""The interface between the trainer and a task: model, loss, batches and validation metrics.
+
+Implemented by training/classification.py and detection/task.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The entry point of the packed script, on Kaggle's machine or in a rehearsal.
 
 Kaggle starts the script in the working folder and keeps what is in it at the end as the kernel's output: `runs/`, laid
-out as on any machine, and `podium-report.json`, which says what was done and where it is.
+out as on any machine, and `podium-report.json`, with the results and their paths.
 """
 
 import json
@@ -56,7 +56,7 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
 
 
 def describe_machine(about: Mapping[str, str], console: Console) -> None:
-    """Print versions, GPUs and mounted inputs, the first things to look for in a log."""
+    """Print versions, GPUs and mounted inputs at the beginning of the log."""
     from podium.models.devices import gpu_names
 
     console.print(f"podium {about['podium']}, commit {about['commit']}: {about['title']}")

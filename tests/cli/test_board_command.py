@@ -98,9 +98,9 @@ time (UTC)        file                    message  cross-validation   public  pr
 cross-validation against leaderboard, 5 submissions with both scores: Pearson 0.97 (95 % interval 0.61 to 1.00), \
 Spearman 0.90 (95 % interval -0.17 to 1.00)
 leaderboard minus cross-validation: -0.0024 ± 0.0010 on average
-ranked by cross-validation; less than two standard errors behind the best is a tie (errors are taken as \
+ranked by cross-validation; less than two standard errors behind the best is a tie (errors are assumed to be \
 independent, which is cautious)
-it is not proven that the leaderboard follows cross-validation (both intervals must be above 0): public scores are \
+no significant agreement of leaderboard and cross-validation (both intervals must be above 0): public scores are \
 not used
   1=  blend__20260104-120000  0.9680 ± 0.0030  best
   1=  blend__20260105-120000  0.9660 ± 0.0030  tie: 0.0020 behind, two standard errors are 0.0085
@@ -127,7 +127,7 @@ def test_empty_ledger_is_an_error_with_the_fix(podium, here):
     code, out, _ = podium("board", "--competition", "cars")
     assert (code, out) == (
         0,
-        "no submissions to cars yet: podium submit FILE -m TEXT makes one, board --sync asks Kaggle",
+        "no submissions to cars yet: send one with podium submit, or add existing ones with podium board --sync",
     )
 
 
@@ -154,7 +154,7 @@ def test_every_status_is_shown_and_messages_are_not_markup(podium, here):
     assert "[red]failed $[/red]" in out
     assert "not ranked: no scored submission has a cross-validation score" in out
     assert "no chart: no submission has both scores yet" in out
-    assert "1 interrupted while being sent: podium board --sync asks Kaggle about it" in out
+    assert "1 interrupted during upload: podium board --sync checks whether they reached Kaggle" in out
 
 
 def test_unknown_direction_of_the_metric_gives_no_ranking(podium, here):
@@ -169,8 +169,8 @@ def test_invalid_ledger_is_one_line(podium, ledger, here):
     assert podium("board") == (
         1,
         "",
-        "podium: submissions/ledger.csv line 2: public_score is 'good'; expected a number or nothing; nothing was"
-        " changed: fix it, or move it away and let podium board --sync create it from what Kaggle knows\n",
+        "podium: submissions/ledger.csv line 2: public_score is 'good'; expected a number or an empty cell; nothing"
+        " was changed: fix it, or move it away and create it again from Kaggle with podium board --sync\n",
     )
 
 

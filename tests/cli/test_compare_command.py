@@ -162,7 +162,7 @@ def test_several_runs_are_compared_with_the_first_by_holm_corrected_p(podium, ma
     runs = [make_run(name, range(wrong)) for name, wrong in (("a", 40), ("b", 33), ("c", 34))]
     out = podium("compare", *runs)[1]
     warning, first, second = out.splitlines()[-3:]
-    assert warning.startswith("2 runs are compared with A: the more there are, the likelier a small p by chance")
+    assert warning.startswith("2 runs are compared with A: with more comparisons a small p is more likely by chance")
     assert first.startswith("B is better than A by 1.75 points")
     assert first.endswith("; McNemar p = 0.016, Holm-corrected 0.031)")
     assert second.startswith("C is better than A by 1.50 points")
@@ -319,7 +319,7 @@ def test_dry_runs_and_limits_are_noted(podium, make_run, config):
     limited, dry = config() | {"limit": 200}, config() | {"dry_run": True}
     out = podium("compare", make_run("wide", content=limited), make_run("narrow", content=dry))[1]
     assert "note: A was trained on at most 200 images (--limit)\n" in out
-    assert "note: B is a dry run: its scores mean nothing\n" in out
+    assert "note: B is a dry run: its scores are not meaningful\n" in out
 
 
 def test_predictions_with_the_views_of_the_config_come_first(podium, make_run):

@@ -219,7 +219,7 @@ def test_class_without_boxes_is_noted(podium, make_run, here):
 def test_dry_runs_limits_and_few_images_are_noted(podium, make_run):
     out = podium("compare", make_run("small", limit=200), make_run("large", dry_run=True, dataset=boats(8)))[1]
     assert "note: A was trained on at most 200 images (--limit)\n" in out
-    assert "note: B is a dry run: its scores mean nothing\n" in out
+    assert "note: B is a dry run: its scores are not meaningful\n" in out
     assert "left out: 112 of A\n" in out
     assert "note: only 8 images: the intervals are too narrow\n" in out
 

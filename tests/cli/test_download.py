@@ -73,7 +73,7 @@ def test_the_data_is_downloaded_with_checksums_and_the_competition_file_named(po
         f"cars: unpacking {next(standin.folder.glob('*.zip')).stat().st_size / 1e3:.1f} kB",
         f"cars: checksums of 5 files, {SIZE / 1e3:.1f} kB",
         f"data/cars: 5 files, {SIZE / 1e3:.1f} kB, complete; checksums in data/cars/checksums.sha256",
-        "its competition file: configs/competitions/cars.yaml",
+        "competition file: configs/competitions/cars.yaml",
     ]
     assert is_complete(here / "data" / "cars")
     only(here, "cars")
@@ -99,7 +99,7 @@ def test_a_second_call_downloads_nothing(podium, here, standin):
     assert podium("data", "download", "cars") == (
         0,
         f"data/cars: all 5 files, {SIZE / 1e3:.1f} kB exist already\n"
-        "its competition file: configs/competitions/cars.yaml\n",
+        "competition file: configs/competitions/cars.yaml\n",
         "",
     )
     assert standin.count("DownloadDataFiles") == 1
@@ -116,7 +116,7 @@ def test_a_missing_competition_file_is_mentioned(podium, here, standin):
     standin.add_competition("boats", {"a.csv": b"1"})
     out = podium("data", "download", "boats")[1]
     assert out.splitlines()[-1] == (
-        "no file in configs/competitions is for boats yet; copy a similar one and change it"
+        "no competition file in configs/competitions for boats; copy a similar file and edit it"
     )
 
 

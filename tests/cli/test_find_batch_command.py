@@ -28,7 +28,7 @@ def test_table_verdict_chart_and_json_of_one_stage(podium, member, tmp_path):
     table = [line.split() for line in lines if re.match(r" *\d+ .* ms ", line)]
     assert [row[0] for row in table] == ["8", "16"]
     assert "own" in next(line for line in lines if line.lstrip().startswith("16 ") and " ms " in line)
-    assert "largest: 16, the largest to try (--largest)" in lines
+    assert "largest: 16, the limit of the search (--largest)" in lines
     assert any(line.startswith("fastest: ") for line in lines)
     assert lines[-2:] == ["charts/slow.png", "charts/slow.json"]
     figures = json.loads((tmp_path / lines[-1]).read_text())

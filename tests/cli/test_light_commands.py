@@ -161,7 +161,7 @@ def test_an_error_of_the_operating_system_is_one_line(podium, monkeypatch, submi
     assert podium("check", submission()) == (
         1,
         "",
-        "podium: the system refused answers.csv: No space left on device; fix that and run the same command again\n",
+        "podium: answers.csv: No space left on device; fix that and run the same command again\n",
     )
 
 

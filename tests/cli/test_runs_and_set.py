@@ -53,7 +53,7 @@ def row_of(out, run):
 
 
 def test_empty_folder_names_the_commands_that_make_runs(podium):
-    assert podium("runs") == (0, "no runs in runs; podium train and podium run make them\n", "")
+    assert podium("runs") == (0, "no runs in runs; start one with podium train or podium run\n", "")
 
 
 def test_other_folders_are_ignored(podium, tmp_path):
@@ -203,8 +203,7 @@ def test_set_in_a_read_only_folder_is_one_line(podium, make_run, monkeypatch):
     assert podium("set", run.path, "learning_rate=1e-5") == (
         1,
         "",
-        f"podium: the system refused {run.path}/requests: Read-only file system; fix that and run the same command"
-        " again\n",
+        f"podium: {run.path}/requests: Read-only file system; fix that and run the same command again\n",
     )
 
 

@@ -50,7 +50,7 @@ def test_the_list_shows_the_help_of_a_group(group):
 
 def test_a_command_may_follow_two_hyphens(podium, tmp_path):
     code, out, _ = podium("--", "runs", "--runs", tmp_path)
-    assert (code, out) == (0, f"no runs in {tmp_path}; podium train and podium run make them\n")
+    assert (code, out) == (0, f"no runs in {tmp_path}; start one with podium train or podium run\n")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_waiting_for_a_score_prints_a_line_per_minute(podium, here, standin):
 def test_no_wait_leaves_a_pending_row_and_the_same_command_waits_for_it(podium, here, standin):
     standin.competitions["cars"].pending = 2
     code, out, _ = podium("submit", FILE, "-m", "later", "--no-wait")
-    assert (code, out.splitlines()[-1]) == (0, "its score is not known yet: podium board --sync asks for it")
+    assert (code, out.splitlines()[-1]) == (0, "its score is not known yet: update it with podium board --sync")
     assert [row["status"] for row in rows()] == ["pending"]
     code, out, _ = podium("submit", FILE, "-m", "later")
     assert code == 0
@@ -193,9 +193,9 @@ def test_invalid_file_is_refused_as_by_podium_check(podium, here, standin):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("cars_blend_dry-run__20260101-120000.csv", "the name says it is from a dry run"),
-        ("cars_blend_dry-run__20260101-120000-2.csv", "the name says it is from a dry run"),
-        ("cars_blend__20260101-120000.partial.csv", "the name says it is partial"),
+        ("cars_blend_dry-run__20260101-120000.csv", "the file name marks a dry run"),
+        ("cars_blend_dry-run__20260101-120000-2.csv", "the file name marks a dry run"),
+        ("cars_blend__20260101-120000.partial.csv", "the file name marks a partial submission"),
     ],
 )
 def test_partial_and_dry_run_files_are_refused(podium, here, standin, name, told):
@@ -612,7 +612,7 @@ def test_missing_output_is_refused_also_with_force(podium, kernel, standin):
 
 def test_dry_run_output_is_refused(podium, kernel, standin):
     arguments = ["cars_b3_dry-run__20260101-120000.csv" if part == "submission.csv" else part for part in KERNEL]
-    assert "is partial or from a dry run" in podium("submit", *arguments)[2]
+    assert "is named as partial or as a dry run" in podium("submit", *arguments)[2]
     assert standin.calls == []
 
 

@@ -33,7 +33,7 @@ QUICK, LONG = 1, 100
 
 @pytest.fixture
 def squares(tmp_path, podium):
-    """Images with boxes in COCO format, and a detector file; the set of boxes is not built yet."""
+    """Images with boxes in COCO format, and a detector file; the dataset is not built yet."""
     drawn = tmp_path / "drawn"
     write_coco(draw_set(drawn), tmp_path / "data" / "squares", ImageFiles("copy", drawn, drawn))
     return write_config()
@@ -56,7 +56,7 @@ def test_packed_boxes_give_the_same_weights_as_training_here(squares, podium):
     assert podium("detect", "build", squares).code == 0
     built = podium("kernel", "build", squares)
     assert (built.code, built.err) == (0, "")
-    assert "the set of boxes is packed" in built.out
+    assert "the dataset is packed" in built.out
     ended = podium("kernel", "run", "--layout", "old")
     assert (ended.code, ended.err) == (0, "")
     assert "AP@0.5" in ended.out
@@ -75,7 +75,7 @@ def test_boxes_and_detector_of_a_kernel_are_used_here(squares, podium, standin):
     standin.runner = run_pushed
     ended = podium("kernel", "push", squares, "--follow")
     assert (ended.code, ended.err) == (0, "")
-    assert "runs/boxes/squares: its set of boxes" in ended.out
+    assert "runs/boxes/squares: its dataset" in ended.out
     (version,) = standin.versions()
     assert (version.ref, version.sources) == ("ada/podium-squares/1", [("dataset", DATASET)])
     evaluated = podium("detect", "evaluate", squares)
@@ -92,7 +92,7 @@ def test_boxes_and_detector_of_a_kernel_are_used_here(squares, podium, standin):
 def test_dry_run_uses_local_data_and_no_weights(squares, podium):
     squares = write_config(backbone={**BACKBONE, "weights": "kaggle-kernel:ada/nets/small.weights.h5"})
     assert podium("detect", "build", squares).code == 0
-    assert "the set of boxes is packed" in podium("kernel", "build", squares).out
+    assert "the dataset is packed" in podium("kernel", "build", squares).out
     ended = podium("kernel", "run", "--dry-run", "--layout", "old")
     assert (ended.code, ended.err) == (0, "")
     assert "training on 8 images" in ended.out

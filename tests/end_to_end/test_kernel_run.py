@@ -43,7 +43,7 @@ def test_kernel_of_an_ensemble_writes_a_submission(podium, tiny_competition):
     working = Path("build/rehearsal/kaggle/working")
     submission = json.loads((working / "podium-report.json").read_text())["submission"]
     assert (working / "submission.csv").read_bytes() == (working / submission).read_bytes()
-    assert "valid in form, but from a dry run: to look at, not to submit" in ended.out
+    assert "well-formed, but from a dry run; do not submit it" in ended.out
 
 
 def test_failing_script_is_an_error_after_its_log(podium, tiny_competition):

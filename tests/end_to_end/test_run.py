@@ -128,7 +128,7 @@ def test_a_missing_fold_is_an_error_with_the_existing_ones(run):
 def test_limit_test_makes_a_partial_csv_that_check_refuses(run, podium, finished_ensemble):
     ended = run("--limit-test", 3, "--fold", 0)
     assert ended.code == 0, ended.err
-    assert "partial, as asked" in ended.out
+    assert "partial because of" in ended.out
     (partial,) = Path("submissions").glob("*.partial.csv")
     assert len(answers_in(partial)) == 3
     competition = finished_ensemble.competition
@@ -200,7 +200,7 @@ def test_a_folder_per_class_with_a_holdout_fold_and_chosen_views(podium, tiny_co
     )
     ensemble = competition.ensemble([competition.member(tta="auto")])
     ended = podium("run", ensemble, "--data", competition.folder, "--dry-run")
-    assert "valid in form, but from a dry run" in ended.out or "must not be submitted" in ended.err, ended.err
+    assert "well-formed, but from a dry run" in ended.out or "must not be submitted" in ended.err, ended.err
     views = pd.read_csv(next(Path("runs").glob("*/fold0/predictions-*/views.csv")))
     assert list(views["view"][:2]) == ["identity", "horizontal_flip"]
     assert views["view"].iloc[-1] == "all views"

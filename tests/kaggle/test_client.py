@@ -245,7 +245,7 @@ def test_a_push_sends_every_field_explicitly(kaggle, standin):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"dataset_sources": ["bob/none"]}, "there is no dataset bob/none .*; version 1 was created all the same"),
+        ({"dataset_sources": ["bob/none"]}, "there is no dataset bob/none .*; version 1 was created anyway"),
         ({"competition_sources": ["none"]}, "there is no competition none"),
         ({"kernel_sources": ["bob/none"]}, "there is no kernel bob/none"),
         ({"model_sources": ["a/b/c/d/1"]}, "there is no model a/b/c/d/1"),
@@ -443,7 +443,7 @@ def test_the_official_client_prints_nothing(kaggle, capfd):
 )  # fmt: skip
 def test_the_test_server_must_be_on_this_machine(address, standin, monkeypatch, one_line):
     monkeypatch.setenv("PODIUM_KAGGLE_ENDPOINT", address)
-    with pytest.raises(KaggleError, match="expected an address of this machine") as error:
+    with pytest.raises(KaggleError, match="expected a local URL") as error:
         sign_in()
     one_line(error)
     assert standin.connections == 0
@@ -456,6 +456,6 @@ def test_a_key_file_without_a_key_is_one_line(standin, monkeypatch, tmp_path, on
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(_client_class().__mro__[1], "config", str(tmp_path / "kaggle.json"))
-    with pytest.raises(CredentialsError, match=r"kaggle\.json holds no key") as error:
+    with pytest.raises(CredentialsError, match=r"kaggle\.json contains no key") as error:
         sign_in()
     one_line(error)

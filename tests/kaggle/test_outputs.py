@@ -148,7 +148,7 @@ def test_a_name_outside_of_the_folder_is_refused(name, tmp_path, one_line):
     [("a.txt", "a.txt"), ("a.txt", "A.TXT"), ("straße", "STRASSE"), ("a", "a/b"), ("a/b", "a"), ("A/b/c", "a/B")],
 )
 def test_names_that_collide_are_refused(name, other, tmp_path, one_line):
-    with pytest.raises(KaggleError, match="cannot exist together here") as error:
+    with pytest.raises(KaggleError, match="cannot both exist on this system") as error:
         check_names([name, other], tmp_path)
     assert one_line(error)
 
@@ -186,7 +186,7 @@ def test_a_link_out_of_the_folder_is_refused(link, target, name, kaggle, standin
     (folder / link).parent.mkdir(parents=True)
     (folder / link).symlink_to(outside / target)
     set_output(standin, {name: b"escaped"})
-    with pytest.raises(KaggleError, match="is behind a link out of") as error:
+    with pytest.raises(KaggleError, match="is reached through a link that leaves") as error:
         pull(kaggle, REF, folder, console)
     assert one_line(error)
     assert list(outside.iterdir()) == []
@@ -196,7 +196,7 @@ def test_a_link_instead_of_a_file_is_refused(kaggle, folder, console, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     folder.mkdir()
     (folder / "a.txt").symlink_to(tmp_path / "mine.txt")
-    with pytest.raises(KaggleError, match="is behind a link out of"):
+    with pytest.raises(KaggleError, match="is reached through a link that leaves"):
         pull(kaggle, REF, folder, console)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -293,7 +293,7 @@ def test_expired_urls_are_renewed_with_one_listing(kaggle, standin, folder, cons
 def test_a_file_that_is_listed_but_not_sent_ends_the_pull(kaggle, standin, folder, console, one_line):
     set_output(standin, {f"{number}.bin": b"x" for number in range(50)})
     standin.fail("output-file", Fault.status(404), times=None)
-    with pytest.raises(NotFoundError, match=r"lists \d\.bin but does not send it") as error:
+    with pytest.raises(NotFoundError, match=r"lists \d\.bin but does not provide it") as error:
         pull(kaggle, REF, folder, console)
     assert one_line(error)
     assert len(downloads(standin)) <= 2 * AT_ONCE

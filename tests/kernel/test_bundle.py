@@ -129,7 +129,7 @@ def test_box_dataset_with_rotated_images_is_not_packed(detector):
 
 def test_box_dataset_that_was_not_built_is_not_packed(detector):
     (detector.parent / "runs" / "boxes" / "squares" / "index.json").unlink()
-    assert bundle_of(detector).boxes.reason.startswith("there is none in ")
+    assert bundle_of(detector).boxes.reason.startswith("none was built in ")
 
 
 def test_box_dataset_that_makes_the_script_too_large_is_not_packed(detector, monkeypatch):

@@ -19,7 +19,7 @@ from podium.kernel.pretrained import config_key, pretrained_files
 from podium.kernel.report import REPORT
 from podium.kernel_main import restore, run_job
 from podium.options import RunOptions
-from podium.workflows.kernel_detector import build_set
+from podium.workflows.kernel_detector import build_from_inputs
 
 DIGEST = "12345678"
 ABOUT = {"title": "a test", "podium": "0.1.0", "commit": "c", "config_digest": DIGEST}
@@ -182,7 +182,7 @@ def test_boxes_that_are_not_packed_are_built_without_downloads(detector_kernel, 
     )
     source = {"kind": "openimages", "fetch": {}, "urls": ["a.tsv"]}
     settings = detector(source=source, classes=["Boat"], data_at_kaggle="kaggle-dataset:ada/squares")
-    build_set(Detector("squares", settings), RunOptions(), QUIET)
+    build_from_inputs(Detector("squares", settings), RunOptions(), QUIET)
     assert settings.source.fetch is not None
     assert fetched == [None]
 

@@ -189,8 +189,8 @@ def test_ranking_text_has_the_reasons():
 def test_rule_says_whether_public_scores_are_used():
     line = [0.90, 0.92, 0.94, 0.96, 0.98]
     proven, unproven = agreement(rows_of(*zip(line, line, strict=True))), agreement(rows_of((0.9, 0.9)))
-    assert rule_lines(proven)[1].startswith("the leaderboard follows cross-validation")
-    assert rule_lines(unproven)[1].startswith("it is not proven")
+    assert rule_lines(proven)[1].startswith("leaderboard and cross-validation agree")
+    assert rule_lines(unproven)[1].startswith("no significant agreement")
     assert all("two standard errors" in rule_lines(one)[0] for one in (proven, unproven))
 
 

@@ -193,24 +193,24 @@ def test_each_kind_of_wrong_probability_in_a_row_is_reported(problems):
 
 def test_constant_answer_is_reported(problems):
     assert problems("Id,Category\na,1\nb,1\n007,1\n") == [
-        "all 3 rows have the label '1'; expected different answers: was the model trained?"
+        "all 3 rows have the label '1'; expected different predictions: was the model trained?"
     ]
     same = "Id,cat,dog,eel\na,0.5,0.5,0\nb,0.5,0.5,0\n007,0.5,0.5,0\n"
     assert problems(same, "probabilities") == [
-        "all 3 rows have the same probabilities; expected different answers: was the model trained?"
+        "all 3 rows have the same probabilities; expected different predictions: was the model trained?"
     ]
 
 
 def test_partial_file_is_reported(problems):
     found = problems("Id,Category\na,1\nb,2\n", name="blend__20260517-120000.partial.csv")
     assert len(found) == 2
-    assert "the name says it is partial (--limit-test)" in found[0]
+    assert "the file name marks a partial submission (--limit-test)" in found[0]
 
 
 def test_all_problems_are_reported_at_once(problems):
     found = problems("Category,Id\n3.0,a\n,a\n9,x\n", name="blend.partial.csv")
     assert [" ".join(problem.split()[:4]) for problem in found] == [
-        "the name says it",
+        "the file name marks",
         "columns in the wrong",
         "2 ids missing: 'b',",
         "1 ids not in",
@@ -237,7 +237,7 @@ def write_old(path, content):
 def test_same_answers_as_an_earlier_file_are_reported_in_any_order_of_rows(problems, tmp_path):
     write_old(tmp_path / "submissions" / "first.csv", GOOD_LABELS)
     assert problems("Id,Category\n007,3\nb,2\na,1\n", name="second.csv") == [
-        "same answers as first.csv; expected a new submission"
+        "same predictions as first.csv; expected a new submission"
     ]
     assert problems("Id,Category\n007,3\nb,2\na,2\n", name="second.csv") == []
 
@@ -246,13 +246,13 @@ def test_only_the_later_of_equal_files_is_reported(spec, tmp_path):
     for name in ("b.csv", "a.csv"):
         write_old(tmp_path / "submissions" / name, GOOD_LABELS)
     assert find_problems(tmp_path / "submissions" / "a.csv", spec) == []
-    assert "same answers as a.csv" in find_problems(tmp_path / "submissions" / "b.csv", spec)[0]
+    assert "same predictions as a.csv" in find_problems(tmp_path / "submissions" / "b.csv", spec)[0]
 
 
 def test_equal_probabilities_in_another_notation_are_the_same(problems, tmp_path):
     write_old(tmp_path / "submissions" / "first.csv", GOOD_PROBABILITIES)
     otherwise = "Id,cat,dog,eel\na,1.0,0.0,0\nb,0.20,0.3,5e-1\n007,0.001,0.999,0\n"
-    assert "same answers as first.csv" in problems(otherwise, "probabilities", name="second.csv")[0]
+    assert "same predictions as first.csv" in problems(otherwise, "probabilities", name="second.csv")[0]
 
 
 def test_other_files_of_the_folder_are_ignored(problems, tmp_path):

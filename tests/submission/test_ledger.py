@@ -146,7 +146,7 @@ GOOD = "time,competition,file,status,ref,public_score,marker\n"
     [
         ("", "is empty"),
         ("time,file\n", "line 1 has no column competition, status, ref"),
-        (GOOD.replace("marker", "file"), "line 1 names a column twice"),
+        (GOOD.replace("marker", "file"), "line 1 has a duplicate column"),
         (GOOD + "2026-01-31,cars,a.csv\n", "line 2 has 3 values; expected 7"),
         (GOOD + '2026-01-31,cars,"a.csv\n', "line 2 is not CSV"),
         (GOOD + "\nyesterday,cars,a.csv,complete,1,0.9,\n", "line 3: time is 'yesterday'; expected a time such as"),

@@ -71,7 +71,7 @@ def test_batches_between_the_last_that_fits_and_the_first_that_does_not_are_bise
     found = find(largest=512, **{how: 107})
     assert tried(log) == [8, 16, 32, 64, 128, 96, 112, 104]
     assert found.largest.batch_size == 104
-    assert [one.batch_size for one in found.too_large] == [112, 128]
+    assert [batch.batch_size for batch in found.too_large] == [112, 128]
     assert {one.estimated_memory for one in found.too_large} == {None}
 
 

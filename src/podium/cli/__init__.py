@@ -1,1 +1,1 @@
-"""The command line: one file per group of commands. Nothing heavy is imported before a command needs it."""
+"""The command line: one file per group of commands. Commands import large libraries only when needed."""

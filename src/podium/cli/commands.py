@@ -1,4 +1,4 @@
-"""The commands: the function of each and the first sentence of its help, so that listing them imports none."""
+"""The commands: the function of each and the first sentence of its help, so that listing them imports no command."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from importlib import import_module
 
 @dataclass(frozen=True)
 class Command:
-    place: str
+    target: str
     """Its module in this package and its function, such as "members.train"."""
     help: str
     """The first paragraph of the function's docstring."""
 
     def function(self) -> Callable[..., None]:
-        module, name = self.place.split(".")
+        module, name = self.target.split(".")
         function: Callable[..., None] = getattr(import_module(f"podium.cli.{module}"), name)
         return function
 
@@ -48,7 +48,7 @@ COMMANDS = {
     ),
     "check": Command(
         "leaderboard.check",
-        "Check a submission against the sample: columns, ids, answers, repeats. All problems are reported at once.",
+        "Check a submission against the sample: columns, ids, predictions, duplicates. Reports all problems at once.",
     ),
     "submit": Command(
         "leaderboard.submit",
@@ -67,8 +67,8 @@ COMMANDS = {
     ),
 }
 GROUPS = {
-    "data": "Get data.",
+    "data": "Download or draw the data of a competition.",
     "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
-    "fleet": "A whole ensemble on Kaggle's GPUs: up, status, down.",
+    "fleet": "Train an ensemble on Kaggle's GPUs: up, status, down.",
 }

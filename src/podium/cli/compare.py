@@ -59,7 +59,7 @@ def compare(
         raise typer.BadParameter(f"expected {' or '.join(PARTS)}, got {part!r}", param_hint="--part")
     console = make_console()
     if not console.is_terminal:
-        console.width = 1000  # never break lines in a log
+        console.width = 1000  # do not wrap lines in a log
 
     def progress(resamples: Sequence[int]) -> Iterable[int]:
         if json or not console.is_terminal:
@@ -87,8 +87,8 @@ def _print(comparison: "Comparison", console: Console) -> None:
         _print_text(f"note: {note}", console)
     if len(comparison.differences) > 1:
         _print_text(
-            f"{len(comparison.differences)} runs are compared with {comparison.runs[0].letter}: the more there are, the"
-            " likelier a small p by chance, so the p with Holm's correction decides",
+            f"{len(comparison.differences)} runs are compared with {comparison.runs[0].letter}: with more"
+            " comparisons a small p is more likely by chance, so p-values are corrected by Holm's method",
             console,
         )
     for verdict in comparison.verdicts:
@@ -99,15 +99,15 @@ def _print_scores(comparison: "Comparison", console: Console) -> None:
     rows, where = ("images", f"{comparison.part} part") if comparison.part else ("rows", "out of fold")
     direction = "higher" if comparison.higher_is_better else "lower"
     _print_title(f"{comparison.metric} on {comparison.count:,} {rows}, {where} ({direction} is better)", console)
-    differences = [found.difference for found in comparison.differences]
-    p_values = None if comparison.uses_mcnemar else [found.p for found in comparison.differences]
+    differences = [difference.difference for difference in comparison.differences]
+    p_values = None if comparison.uses_mcnemar else [difference.p for difference in comparison.differences]
     _print_metric(comparison, comparison.scores, differences, p_values, console)
     for other in comparison.secondary:
         _print_title(other.metric, console)
         _print_metric(comparison, other.scores, other.differences, other.p_values, console)
     _print_text(
-        f"  intervals from {comparison.resamples:,} bootstrap resamples of the {rows}, the same for every run: the"
-        " effect of other images, not of training again",
+        f"  intervals from {comparison.resamples:,} bootstrap resamples of the {rows}, the same for every run; they"
+        " reflect the choice of images, not the randomness of training",
         console,
     )
 
@@ -147,10 +147,10 @@ def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
     else:
         title, correct, wrong = "rows classified correctly", "correct", "wrong"
     _print_title(f"{title}: McNemar's test", console)
-    only_run = f"only {others[0]}" if len(others) == 1 else "only it"
+    only_run = f"only {others[0]}" if len(others) == 1 else "only this run"
     table = _table("", f"both {correct}", f"only {baseline}", only_run, f"both {wrong}", "p", "test", numbers=True)
-    for letter, found in zip(others, comparison.differences, strict=True):
-        test = found.mcnemar
+    for letter, difference in zip(others, comparison.differences, strict=True):
+        test = difference.mcnemar
         counts = (test.both_correct, test.only_baseline, test.only_run, test.both_wrong)
         kind = "exact" if test.is_exact else "chi-squared"
         _add_row(table, letter, *(f"{count:,}" for count in counts), format_p(test.p), kind)
@@ -165,13 +165,13 @@ def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
 
 
 def _print_differences(comparison: "Comparison", console: Console) -> None:
-    found = {**comparison.config_differences, **comparison.version_differences}
-    if not found:
+    differences = {**comparison.config_differences, **comparison.version_differences}
+    if not differences:
         _print_title("no differences in configs and versions", console)
         return
     _print_title("differences in configs and versions", console)
     table = _table("", *(run.letter for run in comparison.runs))
-    for key, values in found.items():
+    for key, values in differences.items():
         _add_row(table, key, *(map(_short_commit, values) if key == "commit" else values))
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""`podium doctor`: whether this machine is ready, and what is missing."""
+"""`podium doctor`: check the environment of this machine."""
 
 import importlib.util
 import os

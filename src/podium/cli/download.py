@@ -43,6 +43,6 @@ def download(
         console.print(f"{result.folder}: all {files} exist already" + (", with the same checksums" if verify else ""))
     known = known_competitions().get(slug)
     if known:
-        console.print(f"its competition file: {known.path}")
+        console.print(f"competition file: {known.path}")
     else:
-        console.print(f"no file in configs/competitions is for {slug} yet; copy a similar one and change it")
+        console.print(f"no competition file in configs/competitions for {slug}; copy a similar file and edit it")

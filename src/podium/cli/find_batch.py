@@ -64,19 +64,19 @@ def find_batch(
 
     finder = BatchFinder(loaded, choose_precision(loaded, console), largest, print_tried)
     for number in numbers:
-        one = loaded.settings.stages[number]
-        unfreeze = one.unfreeze.model_dump()
+        settings = loaded.settings.stages[number]
+        unfreeze = settings.unfreeze.model_dump()
         console.print(
-            f"{loaded.name}, stage {one.name}: {one.image_size} px,"
-            f" {TRAINABLE.get(str(unfreeze), f'trainable: {unfreeze}')}, {one.optimizer.name}"
+            f"{loaded.name}, stage {settings.name}: {settings.image_size} px,"
+            f" {TRAINABLE.get(str(unfreeze), f'trainable: {unfreeze}')}, {settings.optimizer.name}"
             + (", timed above" if finder.is_found(number) else "")
         )
-        if one.shared_views:
+        if settings.shared_views:
             console.print("  features of the frozen backbone are computed once: any batch size is fast")
             continue
         found = finder.find(number)
         _print_found(found, console)
-        path = plot or runs / "find-batch" / f"{loaded.name}-{one.name}.png"
+        path = plot or runs / "find-batch" / f"{loaded.name}-{settings.name}.png"
         draw_chart(found, path)
         write_json(path.with_suffix(".json"), found.to_dict(), fsync=False)
         console.print(f"{path}\n{path.with_suffix('.json')}")
@@ -122,7 +122,7 @@ def _largest_line(found: FoundBatch) -> str:
     if found.ended_early:
         about = f"; by its memory, about {found.estimated_largest} would fit" if found.estimated_largest else ""
         return f"largest tried: {size}; larger ones are no faster{about}"
-    return f"largest: {size}, the largest to try (--largest)"
+    return f"largest: {size}, the limit of the search (--largest)"
 
 
 def _fastest_line(found: FoundBatch) -> str:

@@ -31,7 +31,7 @@ from podium.workflows.blend import print_blend, write_checked_submission
 from podium.workflows.fleet import describe_fleet, run_fleet, stop_fleets
 from podium.workflows.kernels import print_output
 
-app = typer.Typer(no_args_is_help=True, help="An ensemble on Kaggle's GPUs: up, status, down.")
+app = typer.Typer(no_args_is_help=True, help="Train an ensemble on Kaggle's GPUs: up, status, down.")
 
 
 @app.command("up")
@@ -51,8 +51,8 @@ def up(
 ) -> None:
     """Push a kernel for every member and fold, two at a time, and download their outputs; then blend and write the CSV.
 
-    It can be stopped at any time: the same command resumes it, and pushes nothing twice. A kernel that runs out of
-    time continues in its next version; one that fails is tried once more. A member or a detector works too, without
+    It can be stopped at any time: the same command resumes it and pushes no kernel twice. A kernel that runs out of
+    time continues in its next version; a failed kernel is retried once. A member or a detector works too, without
     the blend.
 
     podium fleet up configs/ensembles/sf_dl_cars.yaml
@@ -65,8 +65,8 @@ def up(
         print_blend(blend, console)
         write_checked_submission(blend, console)
     else:
-        for each in fleet.jobs:
-            print_output(each.output(runs), console)
+        for finished in fleet.jobs:
+            print_output(finished.output(runs), console)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def fleet_table(fleet: Fleet) -> Table:
 
 @app.command("status")
 def status(as_json: Json = False, runs: Runs = Path("runs"), debug: Debug = False) -> None:
-    """The state of every fleet and its jobs, as podium fleet up last saw it.
+    """The state of every fleet and its jobs, as of the last update by podium fleet up.
 
     podium fleet status --json
     """
@@ -119,13 +119,13 @@ def status(as_json: Json = False, runs: Runs = Path("runs"), debug: Debug = Fals
 
 @app.command("down")
 def down(ensemble: EnsembleFile, runs: Runs = Path("runs"), debug: Debug = False) -> None:
-    """Push nothing more of an ensemble. Running kernels continue; cancel them on Kaggle's pages, which are printed.
+    """Push no more kernels of an ensemble. Running kernels continue; cancel them on Kaggle's pages, which are printed.
 
     podium fleet down configs/ensembles/sf_dl_cars.yaml
     """
     console = make_console()
     for config, running in stop_fleets(ensemble, runs).items():
-        console.print(f"{config}: nothing more is pushed; still running: {len(running)}")
+        console.print(f"{config}: no more kernels are pushed; still running: {len(running)}")
         for job in running:
             console.print(
                 f"  {job.name}: cancel it at {job.page}, or let it finish; podium kernel pull downloads its output",

@@ -1,4 +1,4 @@
-"""`podium kernel …`: the script that Kaggle runs, rehearsed here, pushed, followed and downloaded."""
+"""`podium kernel …`: build, rehearse, push and follow the script that Kaggle runs, and download its output."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +115,7 @@ def run_(
     runs: Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
-    """Run the built script as Kaggle runs it: fresh interpreter, Kaggle's folders, no network, nothing else writable.
+    """Run the built script as Kaggle runs it: in a fresh interpreter, with Kaggle's folders and no network.
 
     podium kernel run --dry-run --layout old
     """
@@ -178,7 +178,10 @@ def push_(
 def status_(
     ref: Annotated[
         str | None,
-        typer.Argument(metavar="[REF]", help="owner/slug or owner/slug/version. Default: all that you pushed."),
+        typer.Argument(
+            metavar="[REF]",
+            help="owner/slug or owner/slug/version. Default: all pushed kernels that are not downloaded yet.",
+        ),
     ] = None,
     runs: Runs = Path("runs"),
     debug: Debug = False,
@@ -201,7 +204,7 @@ def status_(
 @app.command("logs")
 def logs_(
     ref: Ref,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the kernel ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the kernel ends.")] = False,
     debug: Debug = False,
 ) -> None:
     """Print a kernel's log.

@@ -41,7 +41,7 @@ SampleFile = Annotated[
     ),
 ]
 Message = Annotated[
-    str, typer.Option("--message", "-m", metavar="TEXT", help="What is new in it, for Kaggle and the ledger.")
+    str, typer.Option("--message", "-m", metavar="TEXT", help="A description, for Kaggle and the ledger.")
 ]
 Kernel = Annotated[
     str | None,
@@ -55,9 +55,7 @@ Version = Annotated[int | None, typer.Option(metavar="N", min=1, help="The kerne
 OutputName = Annotated[
     str | None, typer.Option("--file", metavar="NAME", help="The file in the kernel's output.", show_default=False)
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Send it in spite of problems, or again; Kaggle may still refuse it.")
-]
+Force = Annotated[bool, typer.Option("--force", help="Submit despite problems, or again; Kaggle may still reject it.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the score.")]
 CompetitionName = Annotated[
     str | None,
@@ -80,7 +78,7 @@ def check(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check a submission against the sample: columns, ids, answers, repeats. All problems are reported at once.
+    """Check a submission against the sample: columns, ids, predictions, duplicates. Reports all problems at once.
 
     podium check submissions/podium-demo-cars_demo__20260101-120000.csv
     """
@@ -130,7 +128,7 @@ def submit(
             file, message, competition, sample=sample, data=data, runs=runs, force=force, wait=wait, console=console
         )
     if row.status == "pending":
-        console.print("its score is not known yet: podium board --sync asks for it")
+        console.print("its score is not known yet: update it with podium board --sync")
     else:
         console.print(f"{submissions.score_line(row)}; recorded in {Ledger().path}")
 
@@ -201,7 +199,8 @@ def _print_board(board: Board, console: Console) -> None:
         )
     if not board.rows:
         console.print(
-            f"no submissions to {board.competition} yet: podium submit FILE -m TEXT makes one, board --sync asks Kaggle"
+            f"no submissions to {board.competition} yet: send one with podium submit, or add existing ones with"
+            " podium board --sync"
         )
         return
     _print_table(board, console)
@@ -214,7 +213,7 @@ def _print_board(board: Board, console: Console) -> None:
         lines.append("not ranked: no scored submission has a cross-validation score")
     lines.append(f"chart: {board.chart}" if board.chart else "no chart: no submission has both scores yet")
     if interrupted := sum(row.status == "uploading" for row in board.rows):
-        lines.append(f"{interrupted} interrupted while being sent: podium board --sync asks Kaggle about it")
+        lines.append(f"{interrupted} interrupted during upload: podium board --sync checks whether they reached Kaggle")
     if board.other_competitions:
         others = ", ".join(f"{name} ({count})" for name, count in sorted(board.other_competitions.items()))
         lines.append(f"also in {Ledger().path}: {others}; name one with --competition")

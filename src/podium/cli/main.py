@@ -121,8 +121,8 @@ def main() -> None:
     except PodiumError as error:
         _fail(str(error), error)
     except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        _fail(f"the system refused{place}: {error.strerror or error}; fix that and run the same command again", error)
+        path = f"{error.filename}: " if error.filename else ""
+        _fail(f"{path}{error.strerror or error}; fix that and run the same command again", error)
 
 
 def _typed_words() -> list[str]:

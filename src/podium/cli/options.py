@@ -42,7 +42,7 @@ Data = Annotated[
 Runs = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the run folders.")]
 Fold = Annotated[
     list[int] | None,
-    typer.Option(metavar="K", min=0, help="Only this fold; repeat for more.", show_default="those of the config"),
+    typer.Option(metavar="K", min=0, help="Only this fold; repeatable.", show_default="those of the config"),
 ]
 Limit = Annotated[
     int | None,
@@ -75,7 +75,7 @@ TimeLimit = Annotated[
     typer.Option(
         metavar="TIME",
         parser=duration,
-        help="Stop in time to have saved a checkpoint after this time, such as 8h30m; the same command resumes.",
+        help="Save a checkpoint and stop within this time, such as 8h30m; the same command resumes.",
         show_default=False,
     ),
 ]
@@ -110,7 +110,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def print_json(content: Any) -> None:
-    """Print the content for other programs; paths and dates as text."""
+    """Print the content as JSON; paths and dates are strings."""
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
@@ -131,7 +131,7 @@ def make_options(
 
 
 def resume_command() -> str:
-    """The command that continues a stopped one."""
+    """The command that resumes a stopped run."""
     typed = sys.argv[1:]
     trains = typed[:1] == ["train"] or typed[:2] == ["detect", "train"]
     more = ["--resume"] if trains and "--resume" not in typed else []

@@ -14,7 +14,7 @@ from podium.runs import BEST_WEIGHTS, Run
 from podium.signals import format_duration
 
 RESUME = "podium train … --resume"
-"""Of a run whose state.json is damaged."""
+"""Shown for a run whose state.json is damaged."""
 
 
 def runs(runs: Runs = Path("runs"), json: Json = False, debug: Debug = False) -> None:
@@ -27,10 +27,10 @@ def runs(runs: Runs = Path("runs"), json: Json = False, debug: Debug = False) ->
         print_json([as_json(run) for run in found])
         return
     if not found:
-        console.print(f"no runs in {runs}; podium train and podium run make them")
+        console.print(f"no runs in {runs}; start one with podium train or podium run")
         return
     if not console.is_terminal:
-        console.width = 1000  # in a log lines are never wrapped
+        console.width = 1000  # do not wrap lines in a log
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "progress", "best"):
         table.add_column(heading, overflow="fold")
@@ -52,7 +52,7 @@ def all_runs(folder: Path) -> list[Run]:
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """The content of state.json, and what follows from the folder."""
+    """The content of state.json, and the status derived from the run folder."""
     holder = lock_holder(run.path)
     is_stopped = run.is_resumable and holder is None
     return {

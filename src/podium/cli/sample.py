@@ -1,4 +1,4 @@
-"""`podium data sample`: draw a competition for trying podium out."""
+"""`podium data sample`: draw a competition to try podium with."""
 
 from enum import StrEnum
 from pathlib import Path

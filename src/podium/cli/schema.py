@@ -45,7 +45,7 @@ _NAMES = {
     ("Optimizer", "name"): list(OPTIMIZERS),
     ("Competition", "metric"): list(METRICS),
 }
-"""The valid names of a key that pydantic takes for any text, by class and key."""
+"""The valid names of a key that pydantic accepts as any string, by class and key."""
 _ALSO: dict[tuple[str, str], dict[str, Any]] = {
     ("Competition", "classes"): _LABELS,
     ("DetectorSettings", "classes"): {
@@ -111,7 +111,7 @@ def _subclasses(model: type[Settings]) -> list[type[Settings]]:
 
 
 def _docstrings(model: type[Settings]) -> dict[str, str]:
-    """The text below each field, by the field's key."""
+    """The docstring of each field, by the field's key."""
     found: dict[str, str] = {}
     for parent in reversed([parent for parent in model.__mro__ if issubclass(parent, Settings)]):
         body = ast.parse(textwrap.dedent(inspect.getsource(parent))).body[0]
@@ -124,7 +124,7 @@ def _docstrings(model: type[Settings]) -> dict[str, str]:
 
 
 def _complete(name: str, part: dict[str, Any], descriptions: dict[str, str]) -> None:
-    """Add what pydantic does not know to the schema of one class."""
+    """Add details that pydantic omits to the schema of one class."""
     if name == "Optimizer":
         part["additionalProperties"] = True  # the optimizer's arguments
     for key, content in part.get("properties", {}).items():
@@ -132,7 +132,7 @@ def _complete(name: str, part: dict[str, Any], descriptions: dict[str, str]) -> 
         if "$ref" not in content and (name, key) in _NAMES:
             content["enum"] = _NAMES[name, key]
         if key == "augmentation":
-            next(one for one in [content, *content.get("anyOf", [])] if "items" in one)["items"] = _TRANSFORM
+            next(form for form in [content, *content.get("anyOf", [])] if "items" in form)["items"] = _TRANSFORM
         if (name, key) in _ALSO:
             default = {"default": content.pop("default")} if "default" in content else {}
             part["properties"][key] = content = {**_either(_ALSO[name, key], dict(content)), **default}

@@ -1,1 +1,1 @@
-"""Kaggle itself: its client, the script its kernels run, a local runner, and the fleet of kernels."""
+"""Requests to Kaggle: its client, pushing kernels, downloading their output, and fleets of kernels."""

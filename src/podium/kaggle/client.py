@@ -64,7 +64,7 @@ class Kaggle:
         return _call("the GPU quota", send, parse)
 
     def push(self, metadata: Mapping[str, Any], source: str, timeout_seconds: int | None = None) -> Pushed:
-        """Create a new version of a kernel; not repeated where the response is lost."""
+        """Create a new version of a kernel; not retried if the response is lost."""
         fields = {field: metadata.get(key) for field, key in _PUSHED_FIELDS.items()}
         fields |= {"text": source, "session_timeout_seconds": timeout_seconds}
         what, ref = f"pushing {metadata['id']}", KernelRef.parse(metadata["id"])
@@ -82,7 +82,7 @@ class Kaggle:
             return _call(f"looking for {ref}", send, KernelSource.model_validate)
         except NotFoundError:
             return None
-        except ForbiddenError:  # Kaggle's response for a name of the user's own that no kernel has
+        except ForbiddenError:  # Kaggle's response if the user has no kernel with this name
             if ref.owner.lower() == self.user.lower():
                 return None
             raise
@@ -136,7 +136,7 @@ class Kaggle:
                     if event == _END_OF_LOG:
                         yield None
                         return
-                    # An event that begins as JSON and is none was cut off.
+                    # An event that starts like JSON but cannot be parsed was truncated.
                     yield from responses.event_lines(json.loads(event) if event.startswith("{") else event)
         except (requests.RequestException, ValueError):  # the connection broke: follow_log connects again
             return
@@ -169,7 +169,7 @@ class Kaggle:
         return _call(f"today's allowance at {slug}", send, Allowance.model_validate)
 
     def submit(self, slug: str, file: Path, description: str) -> int:
-        """Upload a file and submit it; the submission is not repeated where the response is lost."""
+        """Upload a file and submit it; the submission is not retried if the response is lost."""
         token = with_retries(f"uploading {file.name}", lambda: self._upload(slug, file))
         send = self._competitions.request(
             "create_submission", competition_name=slug, blob_file_tokens=token, submission_description=description
@@ -194,7 +194,7 @@ class Kaggle:
         return token
 
     def submit_code(self, slug: str, kernel: KernelRef, file_name: str, description: str) -> int:
-        """Submit a kernel's output file; not repeated where the response is lost."""
+        """Submit a kernel's output file; not retried if the response is lost."""
         send = self._competitions.request(
             "create_code_submission", competition_name=slug, kernel_owner=kernel.owner, kernel_slug=kernel.slug,
             kernel_version=kernel.version, file_name=file_name, submission_description=description,
@@ -266,6 +266,6 @@ def _call(what: str, send: Callable[[], Any], parse: Callable[[Any], Result], *,
 
 
 def _named(ref: KernelRef) -> dict[str, Any]:
-    """The fields that name a version of a kernel. Kaggle does not know versions by their bare number."""
+    """The fields that name a version of a kernel. Kaggle expects the prefix "v" of a version."""
     version = None if ref.version is None else f"v{ref.version}"
     return {"user_name": ref.owner, "kernel_slug": ref.slug, "version_label": version}

@@ -17,7 +17,7 @@ CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 _default_endpoint: dict[str, str] = {}
 """The client's own endpoint, once it is known: the variable may be set and unset within one process."""
 _PLAIN_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(?=/|\?|$)")
-"""A URL that every library parses alike: no user name and password, no backslash."""
+"""A URL that all libraries parse in the same way: no user name and password, no backslash."""
 
 
 def connect() -> tuple[Any, str]:
@@ -35,7 +35,7 @@ def _sign_in() -> Any:
     try:
         with redirect_stdout(output), redirect_stderr(output):
             if not isinstance(api.read_config_file(quiet=True), dict):
-                raise CredentialsError(f"{api.config} holds no key; create one in Kaggle's settings under API")
+                raise CredentialsError(f"{api.config} contains no key; create one in Kaggle's settings under API")
             api.authenticate()
     except SystemExit:
         found = describe_credentials()
@@ -51,13 +51,13 @@ def _sign_in() -> Any:
 
 
 def endpoint() -> str | None:
-    """The test server that the environment variable names, which must be on this machine."""
+    """The test server set in the environment variable; it must be on this machine."""
     url = os.environ.get(ENDPOINT_VARIABLE)
     if not url:
         return None
     if not _is_local(url) or not _PLAIN_URL.fullmatch(url.rstrip("/")):
         raise KaggleError(
-            f"{ENDPOINT_VARIABLE} is {url!r}; expected an address of this machine, such as http://127.0.0.1:8000;"
+            f"{ENDPOINT_VARIABLE} is {url!r}; expected a local URL, such as http://127.0.0.1:8000;"
             " unset it to use Kaggle"
         )
     return url.rstrip("/")
@@ -68,7 +68,7 @@ def check_address(url: str) -> str:
     if url.lower().startswith("https://") or (endpoint() and _is_local(url)):
         return url
     shown = ascii(url.partition("?")[0][:100])
-    raise KaggleError(f"Kaggle sent the address {shown}, which is not encrypted; nothing is sent there")
+    raise KaggleError(f"Kaggle sent the URL {shown}, which is not encrypted; no request was sent to it")
 
 
 def _is_local(url: str) -> bool:
@@ -109,7 +109,7 @@ def _client_class() -> type:
 
 
 def _import_without_signing_in() -> None:
-    """`import kaggle` signs in; here it finds no key meanwhile, so it sends nothing."""
+    """Import `kaggle`, which signs in on import, with its key hidden, so that it sends no request."""
     if "kaggle" in sys.modules:
         return
     import kagglesdk
@@ -155,7 +155,7 @@ def _mount(session: Any, *, expects_object: bool) -> None:
             is_read = expects_object and not options.get("stream") and response.status_code == 200
             # kagglesdk reads `[]` as a response with every field left out.
             if is_read and not isinstance(response.json(), dict):
-                raise ValueError("the response is no JSON object")
+                raise ValueError("the response is not a JSON object")
             return response
 
     for scheme in ("https://", "http://"):

@@ -2,11 +2,11 @@
 
 runs/fleets/<ensemble>-<digest>/
   queue.json                  every job: its state, attempt and version
-  <kernel>-<attempt>.py       the script of a push that is about to happen, or has happened
-  down                        exists after `podium fleet down`: nothing more is pushed
+  <kernel>-<attempt>.py       the script of a push, written before it is sent
+  down                        exists after `podium fleet down`: no more kernels are pushed
 
-Each step is saved before it is taken, so a kill at any moment loses nothing: a push that may have happened is looked
-for on Kaggle before it is repeated.
+Each step is saved before it is executed, so a kill at any moment loses nothing: a push that may have reached Kaggle is
+looked up there before it is repeated.
 """
 
 import json
@@ -37,9 +37,9 @@ SESSIONS = 2
 MIN_HOURS = 0.5
 """With fewer GPU hours left this week, nothing is pushed."""
 MAX_FAILURES = 2
-"""Of a job. A kernel that runs out of time has not failed as long as each version gets further."""
+"""Of a job. A kernel that runs out of time has not failed as long as each version makes progress."""
 CHECKS = 2
-"""How often, one round apart, an interrupted push is looked for before it is repeated: Kaggle may be slow."""
+"""Number of rounds in which an interrupted push is looked up before it is repeated: Kaggle may be slow."""
 _LAST_LINES = 5
 
 
@@ -49,9 +49,9 @@ class FleetJob(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     spec: Job
-    """What its kernel does."""
+    """The job of its kernel."""
     config_digest: str = ""
-    """Of everything that decides what it trains."""
+    """Of everything that determines the training."""
     state: State = "queued"
     failures: int = 0
     version_before: int = 0
@@ -62,7 +62,7 @@ class FleetJob(BaseModel):
     ref: str | None = None
     """The pushed version."""
     progress: list[Any] = []
-    """How far the version before got."""
+    """The progress of the previous version."""
     message: str = ""
 
     @property
@@ -82,7 +82,7 @@ class FleetJob(BaseModel):
     def fail(self, reason: str) -> None:
         self.failures += 1
         self.state = "queued" if self.failures < MAX_FAILURES else "failed"
-        self.message = f"failed: {reason}; trying once more" if self.state == "queued" else reason
+        self.message = f"failed: {reason}; retrying once" if self.state == "queued" else reason
         self.spec = self.spec.model_copy(update={"attempt": self.spec.attempt + 1})
 
 
@@ -110,7 +110,7 @@ class Fleet:
         return self.folder / "down"
 
     def stop(self) -> None:
-        """Push nothing more; a process that drives the fleet sees it in the next round."""
+        """Push no more kernels; a process that runs the fleet notices it in the next round."""
         self._stop_mark.touch()
 
     def start(self) -> None:
@@ -131,22 +131,32 @@ class Fleet:
 def open_fleet(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
     """The fleet of an ensemble or a detector with these options: the existing one, or a new one.
 
-    Other machines and time limits are no other fleet; the latest apply from the next push on. Jobs of other fleets
-    whose member has not changed are part of this one.
+    Another machine or time limit does not create a new fleet; it applies from the next push. Jobs of other fleets whose
+    member has not changed become part of this fleet.
     """
     loaded = load_config(config, job.overrides, job.seed)
     jobs = [
-        FleetJob(spec=each, config_digest=digest_of_job(each, each.models_of(loaded), None))
-        for each in jobs_of_folds(config, job)
+        FleetJob(spec=spec, config_digest=digest_of_job(spec, spec.models_of(loaded), None))
+        for spec in jobs_of_folds(config, job)
     ]
-    digest = digest_of([loaded.settings.model_dump(mode="json"), [each.config_digest for each in jobs]])
+    digest = digest_of([loaded.settings.model_dump(mode="json"), [fleet_job.config_digest for fleet_job in jobs]])
     fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, jobs)
     others, _ = read_fleets(runs)
-    known = {each.config_digest: each for other in others for each in other.jobs if each.state != "queued"}
-    known |= {each.config_digest: each for other in others if other.folder == fleet.folder for each in other.jobs}
-    fleet.jobs = [known.get(each.config_digest, each) for each in jobs]
-    for each in fleet.jobs:
-        each.spec = each.spec.model_copy(update={"time_limit": job.time_limit})
+    known = {
+        fleet_job.config_digest: fleet_job
+        for other in others
+        for fleet_job in other.jobs
+        if fleet_job.state != "queued"
+    }
+    known |= {
+        fleet_job.config_digest: fleet_job
+        for other in others
+        if other.folder == fleet.folder
+        for fleet_job in other.jobs
+    }
+    fleet.jobs = [known.get(fleet_job.config_digest, fleet_job) for fleet_job in jobs]
+    for fleet_job in fleet.jobs:
+        fleet_job.spec = fleet_job.spec.model_copy(update={"time_limit": job.time_limit})
     return fleet
 
 
@@ -159,7 +169,7 @@ def claim_jobs(fleet: Fleet, runs: Path) -> None:
         if holder and own & {job.config_digest for job in other.jobs}:
             raise RunError(
                 f"{other.folder} is another fleet with the same jobs, and in use ({holder}); stop it first: its kernels"
-                " keep running and become part of this one"
+                " keep running and become part of this fleet"
             )
     fleet.save()
     for other in others:
@@ -247,7 +257,7 @@ def check_running(job: FleetJob, kaggle: Kaggle, runs: Path) -> None:
 
 
 def _fetch_report(kaggle: Kaggle, record: Record) -> Report | None:
-    """The report alone, before the rest: it says whether the rest is needed."""
+    """Download only the report, which determines whether the other files are needed."""
     listed = next((file for file in kaggle.output_files(record.ref) if file.name == REPORT), None)
     if listed is None:
         return None
@@ -256,10 +266,10 @@ def _fetch_report(kaggle: Kaggle, record: Record) -> Report | None:
 
 
 def _continue_in_next_version(job: FleetJob, report: Report, ref: KernelRef) -> None:
-    """The version ran out of time, with its checkpoints in its output: the next one attaches that output."""
+    """The version ran out of time, with its checkpoints in its output: the next version attaches that output."""
     progress = [[entry.state.get(key) for key in ("status", "stage", "epoch", "step")] for entry in report.runs]
     if progress == job.progress:
-        job.fail(f"no further than the version before: {report.reason}")
+        job.fail(f"no progress since the previous version: {report.reason}")
         return
     job.spec = job.spec.model_copy(update={"attempt": job.spec.attempt + 1, "resume_from": ref.name})
     job.progress, job.state = progress, "queued"
@@ -330,4 +340,4 @@ def _script(job: FleetJob, fleet: Fleet) -> Path:
 def _set_running(job: FleetJob, fleet: Fleet, runs: Path, ref: KernelRef, url: str) -> None:
     record_push(runs, job.push_facts, _script(job, fleet).read_text(encoding="utf-8"), ref, url)
     job.state, job.ref = "running", str(ref)
-    job.message = "; ".join(filter(None, [job.message, "pushed"]))  # after the reason for another version
+    job.message = "; ".join(filter(None, [job.message, "pushed"]))  # after the reason for the new version

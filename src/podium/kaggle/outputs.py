@@ -1,4 +1,4 @@
-"""Downloading a kernel's output: of one exact version, checked, and resumed after a break.
+"""Download the output of one version of a kernel, verified, and resumed after interruptions.
 
 Next to the files are `.podium-pull.json`, with the version and the digests of the complete files, and the log.
 """
@@ -28,7 +28,7 @@ AT_ONCE = 2
 _POLL_SECONDS = 0.2
 _LAST_LINES = 15
 _REPORTED_SIZE = 100_000
-"""Bytes. A run's dozen small files are not worth a line each in a log."""
+"""Bytes. Smaller files are not listed in a log."""
 Report = Callable[[str, int, bool], None]
 """Called with a file's name, its bytes so far, and whether it has just been completed."""
 
@@ -94,7 +94,7 @@ class _Pull:
             while not self.stopping.is_set():
                 try:
                     self.fetch(waiting.popleft())
-                except (IndexError, _StopError):  # nothing is left, or another file failed
+                except (IndexError, _StopError):  # no files are left, or another file failed
                     return
                 except Exception as failure:
                     failures.append(failure)
@@ -144,7 +144,9 @@ class _Pull:
                 self.files |= {other.name: other for other in listed if other.name in self.files}
         found = self.files[file.name]
         if found.url == file.url:
-            raise NotFoundError(f"{self.ref}: Kaggle lists {_shown(file.name)} but does not send it; try again later")
+            raise NotFoundError(
+                f"{self.ref}: Kaggle lists {_shown(file.name)} but does not provide it; try again later"
+            )
         return found
 
 
@@ -169,20 +171,20 @@ def check_names(names: Sequence[str], folder: Path, reserved: Sequence[str] = ()
         other = next((other for other in others if other is not None), None)
         if other is not None:
             raise KaggleError(
-                f"the kernel's output has the files {name!a} and {other!a}, which cannot exist together here; nothing"
-                " was downloaded"
+                f"the kernel's output has the files {name!a} and {other!a}, which cannot both exist on this system;"
+                " nothing was downloaded"
             )
         files[name.casefold()] = name
         folders |= dict.fromkeys(parents, name)
         path = folder / name
         if path.is_symlink() or not path.parent.resolve().is_relative_to(root):
-            raise KaggleError(f"{path} is behind a link out of {folder}; remove that link and pull again")
+            raise KaggleError(f"{path} is reached through a link that leaves {folder}; remove the link and pull again")
         if path.is_dir():
             raise KaggleError(f"{path} is a folder, but a file in the kernel's output; move it away and pull again")
 
 
 def _stays_inside(name: str) -> bool:
-    """Whether the name is a plain relative path, on Windows too, which knows drives and both slashes."""
+    """Whether the name is a plain relative path, also on Windows with its drives and both slashes."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Pushing a script: the checks before, the push itself, and finding it where the response was lost."""
+"""Pushing a script: the checks before, the push, and looking it up if the response is lost."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

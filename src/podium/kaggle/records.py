@@ -4,7 +4,7 @@
     kernel.py          the pushed script
     output/            the downloaded output
 
-Imported, its runs are copied to runs/, each with a kernel.json that says where it was trained.
+Imported, its runs are copied to runs/, each with a kernel.json that names the kernel.
 """
 
 import os
@@ -69,11 +69,11 @@ def _folder_of(runs: Path, ref: KernelRef) -> Path:
 def import_runs(record: Record, runs: Path) -> list[str]:
     """Copy a kernel's runs, boxes, blend and submission to where local ones are; returns a line for each action.
 
-    Local runs that are further are kept; a run that is replaced is moved aside, never deleted.
+    Local runs with more progress are kept; a run that is replaced is moved aside, never deleted.
     """
     report = read_report(record.output)
     lines = [line for entry in report.runs for line in _import_run(record, entry, runs)]
-    for path, what in ((report.boxes, "its boxes"), (report.blend, "the blend")):
+    for path, what in ((report.boxes, "its dataset"), (report.blend, "the blend")):
         if path and not (target := local_path(runs, path)).exists():
             _copy_folder(record.output / path, target)
             lines.append(f"{target}: {what}")

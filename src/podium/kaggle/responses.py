@@ -57,7 +57,7 @@ Hours = Annotated[float, BeforeValidator(_hours)]
 
 
 class _Response(BaseModel):
-    """Read from the attributes of a kagglesdk object."""
+    """A response, read from the attributes of a kagglesdk object."""
 
     model_config = ConfigDict(from_attributes=True, strict=True, frozen=True, populate_by_name=True)
 
@@ -109,7 +109,7 @@ class Pushed:
     url: str
 
 
-def parse_push(answer: Any, asked: KernelRef, what: str) -> Pushed:
+def parse_push(answer: Any, requested: KernelRef, what: str) -> Pushed:
     """The pushed version. Problems that the official client only prints are errors here."""
     problems = [_one_line(answer.error)] if answer.error else []
     for kind in ("dataset", "competition", "kernel", "model"):
@@ -121,12 +121,12 @@ def parse_push(answer: Any, asked: KernelRef, what: str) -> Pushed:
     if not problems:
         if not version:
             raise ValueError("neither a version nor an error")
-        name = _name_of(text(answer.ref)) or asked.name
-        problems += [f"the kernel is named {name} on Kaggle"] if name.lower() != asked.name.lower() else []
+        name = _name_of(text(answer.ref)) or requested.name
+        problems += [f"the kernel is named {name} on Kaggle"] if name.lower() != requested.name.lower() else []
     if problems:
-        exists = f"; version {version} was created all the same: cancel it" if version else ""
+        exists = f"; version {version} was created anyway: cancel it" if version else ""
         raise KaggleError(f"{what}: Kaggle reports {'; '.join(problems)}{exists}")
-    return Pushed(asked.at(version), text(answer.url) or page_of(asked))
+    return Pushed(requested.at(version), text(answer.url) or page_of(requested))
 
 
 def page_of(ref: KernelRef) -> str:
@@ -156,7 +156,7 @@ def parse_urls(page: Any) -> list[tuple[str, str]]:
 
 
 def parse_sizes(page: Any) -> list[tuple[str, int | None]]:
-    """Names of files, and their sizes; 0 is also what a response without the size says."""
+    """Names of files, and their sizes; a response without a size has 0."""
     return [(text(file.name), _count(file.size) or None) for file in page.files or []]
 
 
@@ -184,7 +184,7 @@ def event_lines(event: Any) -> Iterator[str]:
 
 
 class Allowance(_Response):
-    """Submissions of today."""
+    """Today's submissions."""
 
     used_today: Count = Field(validation_alias="num_today")
     left_today: Count = Field(validation_alias="num_allowed_now")

@@ -1,4 +1,4 @@
-"""Downloads from Kaggle: a file appears under its name only when it is complete, and is resumed after a break.
+"""Downloads from Kaggle: a file appears under its name only when it is complete, and is resumed after an interruption.
 
 Until then its bytes are in `.partial-<name>`; `.partial-<name>.json` holds the ETag or date that a resumed download is
 checked against.
@@ -29,14 +29,14 @@ Progress = Callable[[int], None]
 def download(open_: Open, path: Path, size: int | None, progress: Progress) -> None:
     """Download to `path`, resuming what an earlier attempt left.
 
-    A connection that breaks repeatedly is no failure as long as each time some bytes arrive.
+    A connection that breaks repeatedly is not an error as long as each attempt receives some bytes.
     """
     partial = path.with_name(f"{PARTIAL}{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     is_abandoned = threading.Event()
 
     def report(done: int) -> None:
-        """A signal leaves the thread behind that waits for the server; it must not write any more."""
+        """After a signal, a thread may still wait for the server; it must not write any more."""
         if is_abandoned.is_set():
             raise _AbandonedError
         progress(done)
@@ -93,7 +93,7 @@ def _resume(open_: Open, partial: Path, size: int | None, progress: Progress) ->
 
 
 def _write(response: Any, partial: Path, start: int, total: int | None, progress: Progress) -> int:
-    """Append the response's bytes, and return how many there are then."""
+    """Append the response's bytes, and return the new size of the file."""
     done = start
     missing = max(SMALL_FILES, (total or 0) - start)
     progress(done)
@@ -119,7 +119,7 @@ def _is_requested_part(response: Any, have: int, validator: str | None) -> bool:
 
 
 def _is_complete(response: Any, have: int, size: int | None) -> bool:
-    """Whether everything arrived before the break: for a changed file there would be bytes to send."""
+    """Whether the file was complete before the interruption: for a changed file there would be bytes to send."""
     return response.headers.get("Content-Range") == f"bytes */{have}" and size in (None, have)
 
 

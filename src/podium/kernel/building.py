@@ -29,7 +29,7 @@ class BuiltKernel:
     bundle: Bundle
     metadata: dict[str, Any]
     weights: tuple[str, ...] = ()
-    """The files that a weights kernel will leave."""
+    """The output files of a weights kernel."""
 
     @property
     def ref(self) -> KernelRef:
@@ -124,13 +124,13 @@ def check_data(detector: Detector) -> None:
 
 
 def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
-    """The set that was built here for this detector, so that the kernel has the same boxes and splits."""
+    """The dataset that was built locally for this detector, so that the kernel has the same boxes and splits."""
     from podium.detection.dataset import BOXES, IMAGES, INDEX, read_dataset
 
     slug = detector.settings.slug
     folder = boxes_folder(runs, slug)
     if not (folder / INDEX).is_file():
-        return PackedBoxes(reason=f"there is none in {folder}")
+        return PackedBoxes(reason=f"none was built in {folder}")
     if rotated := int(read_dataset(folder).images["rotated"].sum()):
         return PackedBoxes(reason=f"{rotated:,} of its images were rotated here, and images are not packed")
     names = (INDEX, IMAGES, BOXES)

@@ -1,4 +1,4 @@
-"""The script: one readable ASCII file with what a kernel needs of podium, the configs and small libraries.
+"""The script: one readable ASCII file with the parts of podium that a kernel needs, the configs and small libraries.
 
 The same inputs give the same bytes: the script depends on neither this machine, the time nor the order of files.
 """
@@ -31,13 +31,13 @@ PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-ap
 """Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
 _ENTRY = "podium.kernel_main"
 _NAMED_COMPETITION = "set/competition.yaml"
-"""Place among the packed configs of a competition file named with --set."""
+"""Path among the packed configs of a competition file named with --set."""
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class PackedBoxes:
-    """The files of a detector's set of boxes by their place in the script, or the reason why it is not packed."""
+    """The files of a detector's dataset by their path in the script, or the reason why they are not packed."""
 
     files: dict[str, str] = field(default_factory=dict)
     reason: str = ""
@@ -64,8 +64,8 @@ def make_bundle(
 ) -> Bundle:
     """Create the script for a config, or for the pretrained weights of several.
 
-    `job.config` is replaced by the config's place in the script. `folds` are fold tables that the user has changed, by
-    file name. A set of boxes that is too large is left out, to be built in the kernel.
+    `job.config` is replaced by the config's path in the script. `folds` are fold tables that the user has changed, by
+    file name. A dataset that is too large is not packed; the kernel builds it.
     """
     bundle = _make_bundle(configs, job, folds or {}, boxes or PackedBoxes())
     if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
@@ -76,15 +76,15 @@ def make_bundle(
 
 
 def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: PackedBoxes) -> Bundle:
-    places = _config_places(configs)
-    first, *others = (places[config.resolve()] for config in configs)
+    packed_paths = _config_places(configs)
+    first, *others = (packed_paths[config.resolve()] for config in configs)
     job = job.model_copy(update={"config": first, "more_configs": tuple(others), "competition": ""})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
     models = [model for config in loaded for model in job.models_of(config)]
     if job.kind != "weights":
         _check_weights(models)
-    files = {f"configs/{name}": _read(path) for path, name in places.items()}
-    if competition := _find_competition(job, places):
+    files = {f"configs/{name}": _read(path) for path, name in packed_paths.items()}
+    if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
         files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
     files |= {f"folds/{name}": text for name, text in folds.items()}
@@ -104,7 +104,7 @@ def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], bo
 
 
 def _config_places(configs: Sequence[Path]) -> dict[Path, str]:
-    """Each config file and the files it names, with their places in the script; relative paths stay valid."""
+    """Each config file and the files it names, with their paths in the script; relative paths stay valid."""
     paths = sorted({path.resolve() for config in configs for path in files_of(config)})
     shared = Path(os.path.commonpath([path.parent for path in paths]))
     return {path: path.relative_to(shared).as_posix() for path in paths}
@@ -125,7 +125,7 @@ def _find_competition(job: Job, configs: Iterable[Path]) -> Path | None:
 
 
 def _check_weights(models: Iterable[Model]) -> None:
-    """Weights and presets of this machine are too large for a script."""
+    """Raise an error for local weights and presets, which are too large for a script."""
     for model in models:
         backbone = model.settings.backbone
         if isinstance(backbone, PresetSettings):
@@ -244,7 +244,7 @@ def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str]) -> str
 
 
 def _data_of(job: Job, model: Model) -> dict[str, str]:
-    """Which data an attached source holds, if its name does not say so; a rehearsal mounts local data for it."""
+    """The data in an attached source, if not obvious from its name; a rehearsal mounts local data for it."""
     settings = model.settings if isinstance(model, Detector) else model.competition
     if job.kind == "weights" or not (settings.data_at_kaggle or isinstance(model, Detector)):
         return {}

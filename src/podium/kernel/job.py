@@ -57,7 +57,7 @@ class Job(Settings):
 
     @property
     def workflow(self) -> str:
-        """The module whose `run` does this job; the script packs this one and not those of other kinds."""
+        """The module whose `run` does this job; the script does not contain those of other kinds."""
         return _WORKFLOWS[self.kind]
 
     @property
@@ -110,7 +110,7 @@ class Job(Settings):
 
 
 def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | None) -> str:
-    """Digest of everything that decides the weights and the blend; all versions of a kernel share it."""
+    """Digest of everything that determines the weights and the blend; all versions of a kernel share it."""
     trained = []
     for model in models:
         trained.append([model.name, model.settings.model_dump(mode="json")])

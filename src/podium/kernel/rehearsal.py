@@ -1,7 +1,7 @@
 """A local rehearsal: run the built script in a fresh interpreter, with Kaggle's folders and limits.
 
 Inside the root folder: `kaggle/input`, in the new layout or the old one, and `kaggle/working`, where the script starts
-and the only place it may write to. If the system has no namespaces, the log says what could not be isolated.
+and the only folder it may write to. If the system has no namespaces, the log shows what could not be isolated.
 """
 
 import json
@@ -64,7 +64,7 @@ def sources_of(metadata: Mapping[str, Any], *, dry_run: bool = False, data: Sour
 
 
 def mount_point(source: Source, layout: Layout) -> Path:
-    """The place of a source below kaggle/input."""
+    """The path of a source below kaggle/input."""
     kind, name = source
     return Path(_FOLDERS[kind]) / name if layout == "new" else Path(name.rpartition("/")[2])
 
@@ -97,7 +97,7 @@ def rehearse(
             errors="backslashreplace",
             start_new_session=True,
         )
-        with process, _reading_output(process, start, outcome.lines, on_line), _stopping_with_us(process):
+        with process, _reading_output(process, start, outcome.lines, on_line), _stop_on_interrupt(process):
             try:
                 outcome.code = process.wait(time_limit)
             except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ def rehearse(
 
 
 def make_folders(root: Path, inputs: Mapping[Source, Path], layout: Layout) -> Path:
-    """Create Kaggle's folders from scratch and return the working folder. A folder of other files is left alone."""
+    """Create Kaggle's folders from scratch and return the working folder. A folder with other files is not changed."""
     kaggle = root / "kaggle"
     if kaggle.exists() and not (kaggle / _MARKER).is_file() and any(kaggle.iterdir()):
         raise DataError(f"{kaggle} exists and was not created by a rehearsal; name another folder with --root")
@@ -175,7 +175,7 @@ def _find_namespaces() -> tuple[bool, list[str]]:
 
 
 @contextmanager
-def _stopping_with_us(process: "subprocess.Popen[str]") -> Iterator[None]:
+def _stop_on_interrupt(process: "subprocess.Popen[str]") -> Iterator[None]:
     """Stop the script if the rehearsal is interrupted: it has its own session, so Ctrl-C does not reach it."""
     try:
         yield

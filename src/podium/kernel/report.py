@@ -10,7 +10,7 @@ from podium.errors import RunError
 from podium.runs import Run
 
 REPORT = "podium-report.json"
-"""The last file the script writes: what was done and where it is."""
+"""The last file the script writes: the results and their paths."""
 SAMPLE = "sample-submission.csv"
 """Copied to the output, so that blending here needs none of the competition's data."""
 CODE_SUBMISSION = "submission.csv"
@@ -73,7 +73,7 @@ class Report(BaseModel):
     config_digest: str = ""
     runs: list[RunEntry] = []
     boxes: InRuns | None = None
-    """The set of boxes that a detector was trained on."""
+    """The dataset that a detector was trained on."""
     blend: InRuns | None = None
     submission: Annotated[str, _below("submissions")] | None = None
     weights: list[Annotated[str, AfterValidator(_check_name)]] = []
@@ -102,7 +102,7 @@ def find_report(output: Path) -> Report | None:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise RunError(f"{path} is not a valid report ({reason}); nothing of this output is used") from None
+        raise RunError(f"{path} is not a valid report ({reason}); this output is ignored") from None
 
 
 def read_report(output: Path) -> Report:

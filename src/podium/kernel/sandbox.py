@@ -1,4 +1,4 @@
-"""The first program in a rehearsal's interpreter. It uses only the standard library and nothing of podium.
+"""The first program in a rehearsal's interpreter. It uses only the standard library and does not import podium.
 
 Started as `python -I -S sandbox.py SPEC.json`, in separate namespaces if the system has them. It makes everything but
 the working folder read-only, hides packages that Kaggle's image does not have, and runs the script.

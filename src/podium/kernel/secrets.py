@@ -1,4 +1,4 @@
-"""No Kaggle key may be packed in a script."""
+"""Checks that no Kaggle key is packed in a script."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 )
 _BARE_KEY = re.compile(r"\b[0-9a-f]{32}\b")
-"""In a library this may be a checksum; in a config it has no use."""
+"""In a library this may be a checksum; a config does not need any."""
 _KEY_FILES = re.compile(r"(?i)kaggle\.json|access_token(\.txt)?|credentials\.json|\.env|id_[a-z0-9]+|.*\.(pem|key)")
 
 
 def check_for_secrets(files: Mapping[str, str], user_files: Iterable[str]) -> None:
-    """Raise a BundleError that names the place of a secret, not its text. `user_files` are checked more strictly."""
+    """Raise a BundleError with the location of a secret, not its text. `user_files` are checked more strictly."""
     user_files, secrets = set(user_files), local_secrets()
     for name, text in files.items():
         if _KEY_FILES.fullmatch(PurePosixPath(name).name):

@@ -1,4 +1,4 @@
-"""What the ledger says about cross-validation and leaderboard: how well they agree, and which submission to trust."""
+"""Compare cross-validation and leaderboard: how well they agree, and which submission to trust."""
 
 import math
 import statistics
@@ -90,8 +90,8 @@ def pearson(xs: Sequence[float], ys: Sequence[float]) -> Correlation | None:
 def spearman(xs: Sequence[float], ys: Sequence[float]) -> Correlation | None:
     """With the interval of Bonett and Wright.
 
-    The interval treats a perfect order as half a swap of neighbours less than perfect. Otherwise four points in order,
-    which happen by chance once in twelve times, would count as proof of a correlation.
+    A perfect rank correlation is treated as slightly less than perfect, by half a swap of neighbours. Otherwise four
+    points in the same order, which happens by chance once in twelve times, would be significant.
     """
     value = _correlation(ranks(xs), ranks(ys))
     if value is None:
@@ -149,7 +149,7 @@ def _two_errors(row: Row, best: Row) -> float:
 
 
 def place_among(score: float, scores: Sequence[float | None], higher_is_better: bool | None) -> int:
-    """The place of a score on the leaderboard, whose order decides if the direction of the metric is unknown."""
+    """The place of a score on the leaderboard, whose order is used if the direction of the metric is unknown."""
     known = [other for other in scores if other is not None]
     if higher_is_better is None:
         higher_is_better = not known or known[0] >= known[-1]
@@ -186,13 +186,13 @@ def _format(found: Correlation) -> str:
 def rule_lines(found: Agreement) -> list[str]:
     """The rule of the ranking."""
     use = (
-        "the leaderboard follows cross-validation (both intervals are above 0): public scores break ties"
+        "leaderboard and cross-validation agree (both intervals are above 0): public scores break ties"
         if found.is_significant
-        else "it is not proven that the leaderboard follows cross-validation (both intervals must be above 0): public"
+        else "no significant agreement of leaderboard and cross-validation (both intervals must be above 0): public"
         " scores are not used"
     )
     return [
-        "ranked by cross-validation; less than two standard errors behind the best is a tie (errors are taken as"
+        "ranked by cross-validation; less than two standard errors behind the best is a tie (errors are assumed to be"
         " independent, which is cautious)",
         use,
     ]

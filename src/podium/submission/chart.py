@@ -1,4 +1,4 @@
-"""The chart of the board: a point a submission, cross-validation against leaderboard."""
+"""The chart of the board: a point for each submission, cross-validation against leaderboard."""
 
 import logging
 import math
@@ -56,8 +56,8 @@ def _y(row: Row) -> float:
 
 
 def _draw_points(axes: "Axes", rows: Sequence[Row], best: Row | None) -> None:
-    for place, row in enumerate(rows):
-        is_old = place < len(rows) - MOST_NAMED
+    for number, row in enumerate(rows):
+        is_old = number < len(rows) - MOST_NAMED
         colour = BEST if best is not None and row.is_same_as(best) else OLD if is_old else POINT
         axes.errorbar(
             _x(row), _y(row), xerr=row.standard_error, fmt="o", markersize=6, color=colour, ecolor=colour,
@@ -73,9 +73,9 @@ def _set_limits(axes: "Axes", rows: Sequence[Row]) -> None:
     right = max(_x(row) + error for row, error in zip(rows, errors, strict=True))
     low, high = min(map(_y, rows)), max(map(_y, rows))
     least = max(0.6 * max(right - left, high - low), 1e-3)
-    for start, end, give in ((left, right, axes.set_xlim), (low, high, axes.set_ylim)):
-        room = max(0.12 * (end - start), (least - (end - start)) / 2, 1e-9)
-        give(start - room, end + room)
+    for start, end, set_limits in ((left, right, axes.set_xlim), (low, high, axes.set_ylim)):
+        margin = max(0.12 * (end - start), (least - (end - start)) / 2, 1e-9)
+        set_limits(start - margin, end + margin)
 
 
 def _draw_lines(axes: "Axes", rows: Sequence[Row]) -> None:
@@ -113,11 +113,11 @@ def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | N
     """Next to the chart, list the numbered submissions: date and message."""
     height = figure.get_figheight()
     figure.text(0.635, 1 - 0.42 / height, "submission", fontsize=9, weight="bold", va="top")
-    for place, row in enumerate(named):
+    for number, row in enumerate(named):
         is_best = best is not None and row.is_same_as(best)
-        line = f"{first + place:>3}  {row.time:%m-%d %H:%M}  {row['message'] or short_name(row)}"
+        line = f"{first + number:>3}  {row.time:%m-%d %H:%M}  {row['message'] or short_name(row)}"
         figure.text(
-            0.635, 1 - (0.70 + 0.21 * place) / height, _drawable(_shortened(line)), fontsize=8, va="top",
+            0.635, 1 - (0.70 + 0.21 * number) / height, _drawable(_shortened(line)), fontsize=8, va="top",
             family="DejaVu Sans Mono", color=BEST if is_best else "black", parse_math=False,
         )  # fmt: skip
     if best is not None:
@@ -147,8 +147,8 @@ def _number_points(figure: "Figure", axes: "Axes", rows: Sequence[Row], first: i
     bars = [_error_bar(axes, row, scale) for row in rows]
     frame = axes.get_window_extent()
     inside: Box = (frame.x0, frame.y0, frame.x1, frame.y1)
-    for place, (x, y) in list(enumerate(positions))[first:]:
-        text = str(place + 1)
+    for number, (x, y) in list(enumerate(positions))[first:]:
+        text = str(number + 1)
         half = ((2.9 * len(text) + 1.5) * scale, 4.4 * scale)
         position = _free_position(x, y, half, [taken, bars], inside, scale)
         taken.append(_around(*position, *half))

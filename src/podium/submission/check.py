@@ -36,7 +36,9 @@ def find_problems(path: Path, spec: SubmissionSpec) -> list[str]:
     sample = spec.read_sample()
     problems = []
     if ".partial." in path.name:
-        problems.append("the name says it is partial (--limit-test): rows are missing; predict the complete test set")
+        problems.append(
+            "the file name marks a partial submission (--limit-test): rows are missing; predict the complete test set"
+        )
     try:
         rows = _read_rows(path)
         header = next(rows, (0, []))[1]
@@ -48,7 +50,7 @@ def find_problems(path: Path, spec: SubmissionSpec) -> list[str]:
         return [*problems, str(problem)]
     problems += [*_column_problems(header, sample.columns), *scan.problems()]
     if scan.can_compare and (repeated := scan.find_repeat(path)):
-        problems.append(f"same answers as {repeated.name}; expected a new submission")
+        problems.append(f"same predictions as {repeated.name}; expected a new submission")
     return problems
 
 
@@ -58,7 +60,7 @@ def report_problems(path: Path, problems: Sequence[str], console: Console) -> No
         listed = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
         raise SubmissionError(f"{path} must not be submitted:{listed}")
     if DRY_RUN in path.name:
-        console.print(f"{path}: valid in form, but from a dry run: to look at, not to submit")
+        console.print(f"{path}: well-formed, but from a dry run; do not submit it")
     else:
         console.print(f"{path}: valid, ready to submit")
 
@@ -85,10 +87,10 @@ def _column_problems(header: list[str], expected: list[str]) -> list[str]:
         "unknown": [name for name in header if name not in expected],
         "repeated": [name for name, count in Counter(header).items() if count > 1],
     }
-    wanted = f"expected {_listed(expected, 12)}"
-    problems = [f"{problem} columns: {_listed(names)}; {wanted}" for problem, names in by_problem.items() if names]
+    expectation = f"expected {_listed(expected, 12)}"
+    problems = [f"{problem} columns: {_listed(names)}; {expectation}" for problem, names in by_problem.items() if names]
     if not problems and header != expected:
-        problems.append(f"columns in the wrong order: {_listed(header, 12)}; {wanted}")
+        problems.append(f"columns in the wrong order: {_listed(header, 12)}; {expectation}")
     return problems
 
 
@@ -185,7 +187,9 @@ class _Scan:
         if self._count > 1 and len(self._different) == 1:
             (answer,) = self._different
             same = f"the label {_quoted(str(answer))}" if self.spec.format == "label" else "the same probabilities"
-            problems.append(f"all {self._count} rows have {same}; expected different answers: was the model trained?")
+            problems.append(
+                f"all {self._count} rows have {same}; expected different predictions: was the model trained?"
+            )
         return problems
 
     def _id_problems(self) -> list[str]:

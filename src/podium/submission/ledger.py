@@ -110,7 +110,7 @@ class Row:
         return self._number("private_score")
 
     def is_same_as(self, other: "Row") -> bool:
-        """Whether both rows are of one submission, in whatever state."""
+        """Whether both rows are of one submission, in any state."""
         column = "marker" if self["marker"] else "ref"
         return bool(self[column]) and all(self[name] == other[name] for name in ("competition", column))
 
@@ -152,7 +152,7 @@ class Ledger:
             return changed
 
     def _read(self) -> tuple[list[str], list[Row]]:
-        """The heading, extended by missing columns, and the rows."""
+        """The heading, with missing columns added, and the rows."""
         try:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
@@ -170,7 +170,7 @@ class Ledger:
         missing = [column for column in _REQUIRED if column not in heading]
         if missing or len(set(heading)) < len(heading):
             raise self._damaged(
-                f"line 1 {'has no column ' + ', '.join(missing) if missing else 'names a column twice'}"
+                f"line 1 {'has no column ' + ', '.join(missing) if missing else 'has a duplicate column'}"
             )
         rows = [self._row(line, heading, cells) for line, cells in lines[1:]]
         return [*heading, *(column for column in COLUMNS if column not in heading)], rows
@@ -186,8 +186,8 @@ class Ledger:
 
     def _damaged(self, what: str) -> SubmissionError:
         return SubmissionError(
-            f"{self.path} {what}; nothing was changed: fix it, or move it away and let podium board --sync create it"
-            " from what Kaggle knows"
+            f"{self.path} {what}; nothing was changed: fix it, or move it away and create it"
+            " again from Kaggle with podium board --sync"
         )
 
 
@@ -239,7 +239,7 @@ def _position_of(submission: Submission, rows: Sequence[Row], competition: str) 
 
 
 def updates_from(submission: Submission) -> dict[str, Any]:
-    """The cells that Kaggle decides. A known score is kept if Kaggle no longer shows it."""
+    """The cells that come from Kaggle. A known score is kept if Kaggle no longer shows it."""
     scores = {"public_score": submission.public_score, "private_score": submission.private_score}
     known = {column: score for column, score in scores.items() if score is not None}
     return {"ref": submission.ref, "status": submission.status, "error": submission.error, **known}
@@ -292,13 +292,16 @@ def _accepts(parse: Callable[[str], Any]) -> Callable[[str], bool]:
     return is_valid
 
 
-_NUMBER = ("a number or nothing", _accepts(_finite))
-_COUNT = ("an integer or nothing", _accepts(int))
+_NUMBER = ("a number or an empty cell", _accepts(_finite))
+_COUNT = ("an integer or an empty cell", _accepts(int))
 _EXPECTED: dict[str, tuple[str, Callable[[str], bool]]] = {
     "time": ("a time such as 2026-01-31T12:00:00Z", lambda text: bool(text) and _accepts(_time)(text)),
     "competition": ("the competition's slug", bool),
     "status": (f"one of {', '.join(STATUSES)}", lambda text: text in STATUSES),
-    "marker": ("the description's text after 'podium', or nothing", lambda text: text == marker_in(f"[podium {text}]")),
+    "marker": (
+        "the description's text after 'podium', or an empty cell",
+        lambda text: text == marker_in(f"[podium {text}]"),
+    ),
     **dict.fromkeys(("cross_validation", "standard_error", "public_score", "private_score"), _NUMBER),
     **dict.fromkeys(("ref", "place", "teams"), _COUNT),
 }

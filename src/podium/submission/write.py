@@ -36,8 +36,8 @@ def write_submission(
 ) -> Path:
     """Write `<name>__<time>.csv` with every id of the sample, and return its path.
 
-    Other ids are left out. With `partial`, ids without a prediction are left out too, and the name says so. The time is
-    UTC, so that files from several machines sort by time.
+    Other ids are left out. With `partial`, ids without a prediction are left out too, and the name contains "partial".
+    The time is UTC, so that files from several machines sort by time.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SubmissionError(
@@ -45,13 +45,13 @@ def write_submission(
         )
     sample = spec.read_sample()
     row_of = _rows_by_id(ids, spec.classes, probs)
-    wanted = _ids_to_write(sample, row_of, partial)
+    written_ids = _ids_to_write(sample, row_of, partial)
     position = sample.columns.index(spec.id_column)
     if spec.format == "label":
-        lines = _label_lines(wanted, row_of, probs, _quoted(spec.classes), is_first=position == 0)
+        lines = _label_lines(written_ids, row_of, probs, _quoted(spec.classes), is_first=position == 0)
     else:
         order = [sample.answers.index(column) for column in sample.columns if column != spec.id_column]
-        lines = _probability_lines(wanted, row_of, probs, order, position)
+        lines = _probability_lines(written_ids, row_of, probs, order, position)
     stem = f"{name}__{now or datetime.now(UTC):%Y%m%d-%H%M%S}"
     header = ",".join(_quoted(sample.columns)) + "\n"
     return _write_new(folder, stem, ".partial.csv" if partial else ".csv", chain([header], lines))

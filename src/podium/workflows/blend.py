@@ -96,7 +96,7 @@ class Blend:
     def write_submission(self) -> Path:
         """Write the blend as a CSV in `submissions/` and return its path.
 
-        A CSV that was written before from the same predictions is returned as it is; none is ever overwritten.
+        If a CSV of the same predictions exists, its path is returned. No CSV is ever overwritten.
         """
         from podium.predictions import read_predictions
         from podium.submission.write import write_submission
@@ -118,7 +118,7 @@ class Blend:
 
     @property
     def submission(self) -> Path | None:
-        """The CSV, if it is written."""
+        """The path of the CSV, if it exists."""
         path = submissions_folder() / self.facts.get("submission", "")
         return path if path.is_file() else None
 
@@ -151,7 +151,7 @@ def blend(
 
 
 def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions], name: str) -> Blend:
-    """Blend as the config of an ensemble says. A finished blend of the same predictions is read, not repeated."""
+    """Blend as configured in an ensemble. A finished blend of the same predictions is reused."""
     from podium.ensemble.blend import blend_members
 
     first = predictions[0]
@@ -251,7 +251,7 @@ def write_checked_submission(blend: Blend, console: Console) -> Path:
         console.print("blend: already written from these predictions, skipped")
     path = blend.write_submission()
     if blend.is_partial:
-        console.print(f"{path}: partial, as asked with --limit-test; to look at, not to submit")
+        console.print(f"{path}: partial because of --limit-test; do not submit it")
     else:
         report_problems(path, find_problems(path, SubmissionSpec.of(blend.competition, blend.sample)), console)
     return path

@@ -79,10 +79,10 @@ def _check_distinct(candidates: Sequence[Candidate]) -> None:
 def _notes(candidates: Sequence[Candidate]) -> list[str]:
     notes = [note for run in candidates for note in run.notes]
     for run in candidates:
-        if uneven := [one.key for one in differences(run.configs)]:
+        if uneven := [difference.key for difference in differences(run.configs)]:
             notes.append(f"the folds of {run.letter} differ in {', '.join(uneven)}; shown is {run.folders[0].parent}")
         if run.is_dry_run:
-            notes.append(f"{run.letter} is a dry run: its scores mean nothing")
+            notes.append(f"{run.letter} is a dry run: its scores are not meaningful")
         elif run.limit:
             notes.append(f"{run.letter} was trained on at most {run.limit:,} images (--limit)")
     return notes
@@ -94,12 +94,12 @@ def _note_few(comparison: Comparison) -> list[str]:
 
 
 def _differences(candidates: Sequence[Candidate], contents: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Among the blends and among the other runs: a blend has other keys than a member."""
+    """Differences among the blends and among the other runs, since blends have other keys than members."""
     found: dict[str, list[str]] = {}
     for is_blend in (False, True):
         numbers = [number for number, run in enumerate(candidates) if (run.kind == "blend") == is_blend]
-        for one in differences([contents[number] for number in numbers]) if numbers else []:
-            values = found.setdefault(one.key, [""] * len(candidates))
-            for number, value in zip(numbers, one.values, strict=True):
+        for difference in differences([contents[number] for number in numbers]) if numbers else []:
+            values = found.setdefault(difference.key, [""] * len(candidates))
+            for number, value in zip(numbers, difference.values, strict=True):
                 values[number] = value
     return found

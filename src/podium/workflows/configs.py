@@ -26,9 +26,9 @@ def load_member(path: str | Path, overrides: Overrides = (), seed: int | None = 
     """Load a member file and its competition file.
 
     Args:
-        path: Such as "configs/members/xception.yaml".
+        path: The file, such as "configs/members/xception.yaml".
         overrides: Changes of the config, such as `{"head.dropout": 0.4, "stages.1.learning_rate": 1e-4}`.
-        seed: Instead of the config's seed.
+        seed: Replaces the config's seed.
 
     Raises:
         ConfigError: With all problems of the files and the overrides.
@@ -40,10 +40,10 @@ def load_ensemble(path: str | Path, overrides: Overrides = (), seed: int | None 
     """Load an ensemble file, its member files and their competition file.
 
     Args:
-        path: Such as "configs/ensembles/sf_dl_cars.yaml".
+        path: The file, such as "configs/ensembles/sf_dl_cars.yaml".
         overrides: Changes of the ensemble (`{"blend": "hill_climb"}`), of a member (`{"xception.tta": "auto"}`) or of
             all members (`{"*.head.dropout": 0.3}`).
-        seed: Instead of the seeds of the configs.
+        seed: Replaces the seeds of the configs.
 
     Raises:
         ConfigError: With all problems of the files and the overrides.

@@ -111,7 +111,7 @@ def _write_result(result: "BuildResult", digest: str, folder: Path) -> None:
 
 
 def _built_from(folder: Path) -> dict[str, Any] | None:
-    """What an existing dataset was built from; None if it is missing or damaged."""
+    """The source of an existing dataset; None if it is missing or damaged."""
     if not all((folder / name).is_file() for name in _DATASET_FILES):
         return None
     try:
@@ -219,7 +219,7 @@ def _transfer_context(detector: Detector, data: Path, folder: Path, console: Con
 
 
 def _export_transfer_list(context: "BuildContext", target: Path) -> None:
-    """The input of a storage transfer service."""
+    """Write the input of a storage transfer service."""
     if target.is_dir():
         raise DataError(f"{target} is a folder; expected a file such as boats.tsv")
     from podium.detection.openimages import Address, transfer_list
@@ -285,7 +285,7 @@ def print_evaluation(run: DetectorRun, evaluation: "Evaluation", folder: Path, c
 
 def detect_objects(
     trained: TrainedDetector,
-    places: Sequence[Path],
+    paths: Sequence[Path],
     out: Path,
     *,
     threshold: float | None = None,
@@ -300,7 +300,7 @@ def detect_objects(
 
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is not a folder; choose another --out")
-    images = _readable(_find_images(places, out / _DRAWN), console)
+    images = _readable(_find_images(paths, out / _DRAWN), console)
     if threshold is None:
         threshold = _DEFAULT_THRESHOLD if trained.threshold is None else trained.threshold
     detections = trained.detect(images, console)
@@ -319,21 +319,21 @@ def detect_objects(
     return detections
 
 
-def _find_images(places: Sequence[Path], drawn: Path) -> dict[str, Path]:
+def _find_images(paths: Sequence[Path], drawn: Path) -> dict[str, Path]:
     """Images by name, relative to the given folder. Images drawn by an earlier call are skipped."""
     found: dict[str, Path] = {}
-    for place in places:
-        if place.is_dir():
-            root, drawn_root = place.resolve(), drawn.resolve()
-            paths = (path for path in sorted(place.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file())
-            named = {path.relative_to(place).as_posix(): path for path in paths}
+    for given in paths:
+        if given.is_dir():
+            root, drawn_root = given.resolve(), drawn.resolve()
+            files = (path for path in sorted(given.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file())
+            named = {path.relative_to(given).as_posix(): path for path in files}
             named = {name: path for name, path in named.items() if drawn_root not in (root / name).parents}
             if not named:
-                raise DataError(f"{place} contains no image ({', '.join(_SUFFIXES)})")
-        elif place.is_file():
-            named = {place.name: place}
+                raise DataError(f"{given} contains no image ({', '.join(_SUFFIXES)})")
+        elif given.is_file():
+            named = {given.name: given}
         else:
-            raise DataError(f"{place} does not exist; expected images or folders of images")
+            raise DataError(f"{given} does not exist; expected images or folders of images")
         for name, path in named.items():
             if name in found and found[name].resolve() != path.resolve():
                 raise DataError(f"two images are named {name} ({found[name]}, {path}); process them separately")

@@ -101,7 +101,7 @@ class _Plan:
     contents: dict[str, str]
     """The digest of each readable image, by its path."""
     digest: str
-    """Of everything that decides the result."""
+    """Of everything that determines the result."""
     out: Path
     config: Path
 
@@ -166,7 +166,7 @@ def _plan(
     facts = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
     contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, readable in facts if readable}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
-    decides = [
+    determining = [
         _VERSION,
         DECODER_VERSION,
         asdict(options),
@@ -176,7 +176,7 @@ def _plan(
         rows.digest,
         known.digest,
     ]
-    return _Plan(new, options, source, contents, digest_of(decides), out, config)
+    return _Plan(new, options, source, contents, digest_of(determining), out, config)
 
 
 # Boxes
@@ -438,7 +438,7 @@ def _new_competition(
     from podium.data.table import read_extra
 
     new = copy.deepcopy(dict(content))
-    for key in ("zips", "data_at_kaggle"):  # these have the original images
+    for key in ("zips", "data_at_kaggle"):  # they contain the original images
         new.pop(key, None)
     slug = f"{original.slug}-{suffix}"
     new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
@@ -447,14 +447,14 @@ def _new_competition(
         *_images_of(original.train, rows.train, rows.paths_of(rows.train)),
         *_images_of(original.test, rows.test, rows.paths_of(rows.test)),
     ]
-    places = _extra_folders([source.folder for source in original.extra])
-    extra = zip(original.extra, places, read_extra(original, folder), strict=True)
-    for number, (source, place, (table, paths)) in enumerate(extra):
-        new["extra"][number]["folder"] = place
+    subfolders = _extra_folders([source.folder for source in original.extra])
+    extra = zip(original.extra, subfolders, read_extra(original, folder), strict=True)
+    for number, (source, subfolder, (table, paths)) in enumerate(extra):
+        new["extra"][number]["folder"] = subfolder
         for image in _images_of(source, table, paths):
-            images.append(replace(image, file=posixpath.normpath(f"{place}/{image.file}")))
+            images.append(replace(image, file=posixpath.normpath(f"{subfolder}/{image.file}")))
         if source.table is not None:
-            new["extra"][number]["table"] = _add_table(source.table, folder / source.folder, tables, place)
+            new["extra"][number]["table"] = _add_table(source.table, folder / source.folder, tables, subfolder)
     if original.train.table is not None:
         new["train"]["table"] = _add_table(original.train.table, folder, tables)
     sample = _add_table(original.submission.sample, folder, tables)
@@ -475,18 +475,18 @@ def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame", paths: It
 
 def _extra_folders(folders: Sequence[str]) -> list[str]:
     """The folder of each extra source in the new folder; one outside the data folder gets a new name."""
-    places = [posixpath.normpath(folder) for folder in folders]
-    for number, place in enumerate(places):
-        if not _is_inside(place):
-            names = (f"extra-{count}" for count in range(1, len(places) + 2))
-            places[number] = next(name for name in names if name not in places)
-    return places
+    subfolders = [posixpath.normpath(folder) for folder in folders]
+    for number, subfolder in enumerate(subfolders):
+        if not _is_inside(subfolder):
+            names = (f"extra-{count}" for count in range(1, len(subfolders) + 2))
+            subfolders[number] = next(name for name in names if name not in subfolders)
+    return subfolders
 
 
-def _add_table(table: str, folder: Path, tables: dict[str, Path], place: str = ".") -> str:
+def _add_table(table: str, folder: Path, tables: dict[str, Path], subfolder: str = ".") -> str:
     """The name of a table in the new competition: unchanged if it is inside the data folder."""
     name = posixpath.normpath(table) if _is_inside(posixpath.normpath(table)) else PurePosixPath(table).name
-    file = posixpath.normpath(f"{place}/{name}")
+    file = posixpath.normpath(f"{subfolder}/{name}")
     if not (folder / table).is_file():
         raise DataError(f"{folder / table}, which the competition file names, is missing")
     if tables.setdefault(file, folder / table) != folder / table:
@@ -494,8 +494,8 @@ def _add_table(table: str, folder: Path, tables: dict[str, Path], place: str = "
     return name
 
 
-def _is_inside(place: str) -> bool:
-    return not posixpath.isabs(place) and not os.path.isabs(place) and place.split("/")[0] != ".."  # noqa: PTH117
+def _is_inside(subfolder: str) -> bool:
+    return not posixpath.isabs(subfolder) and not os.path.isabs(subfolder) and subfolder.split("/")[0] != ".."  # noqa: PTH117
 
 
 def _unique(images: Sequence[_NewImage]) -> list[_NewImage]:

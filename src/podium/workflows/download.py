@@ -69,7 +69,7 @@ def download(slug: str, folder: Path, console: Console, *, verify: bool = False)
     with _explain_errors(slug, folder.parent):
         listed = kaggle.data_files(slug)
     if not listed:
-        raise DataError(f"Kaggle lists no data for {slug}; is it the right competition?")
+        raise DataError(f"Kaggle lists no data for {slug}; check the slug")
     with locked(folder):
         is_new = not folder.is_dir() or not any(folder.iterdir())
         if is_new:
@@ -86,7 +86,7 @@ def _work_folder(folder: Path) -> Path:
 
 
 def _download_new(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[DataFile]", console: Console) -> None:
-    """Each step ends with a rename, so a kill costs no more than the current step."""
+    """Each step ends with a rename, so a kill loses at most the current step."""
     archive, unpacked = _work_folder(folder) / "data.zip", _work_folder(folder) / "unpacked"
     size = sum(file.size for file in listed)
     if not unpacked.is_dir():
@@ -130,7 +130,7 @@ def _is_intact(archive: Path) -> bool:
             return opened.testzip() is None
     except (zipfile.BadZipFile, zlib.error, EOFError):
         return False
-    except RuntimeError:  # protected by a password: intact, but nothing podium can unpack
+    except RuntimeError:  # protected by a password: intact, but cannot be unpacked
         return True
 
 
@@ -208,7 +208,9 @@ def read_checksums(path: Path) -> dict[str, str]:
     for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
         matched = _LINE.fullmatch(line)
         if matched is None:
-            raise DataError(f"{path} line {number} is no checksum and name; delete the file to have it written again")
+            raise DataError(
+                f"{path} line {number} is not a checksum and a file name; delete the file to create it again"
+            )
         escaped, digest, name = matched.groups()
         found[_ESCAPE.sub(lambda match: _ESCAPES[match[0]], name) if escaped else name] = digest
     return found
@@ -242,12 +244,12 @@ def _digests(folder: Path, paths: Sequence[Path], slug: str, console: Console) -
 
 @contextmanager
 def _explain_errors(slug: str, data: Path) -> Iterator[None]:
-    """What Kaggle's refusals mean for a download."""
+    """Explain errors 403 and 404 of a download."""
     try:
         yield
     except ForbiddenError as error:
         raise ForbiddenError(
-            f"Kaggle sends the data of {slug} only to those who joined it and accepted its rules: open"
+            f"the data of {slug} is only available to participants who accepted the rules: open"
             f" https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the same command again"
         ) from error
     except NotFoundError as error:

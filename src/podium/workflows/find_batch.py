@@ -21,9 +21,9 @@ FIRST, MULTIPLE = 8, 8
 AS_FAST = 1.02
 """Speeds within this factor count as equal: the smaller batch then needs less memory."""
 LONG_STEP, MAX_NO_GAIN = 10.0, 2
-"""With steps of so many seconds, the search ends after so many batches that are no faster: more would take minutes."""
+"""If steps take this many seconds, the search ends after this many batches without a gain in speed."""
 RESERVED = 0.1
-"""Share of the free memory that no batch may be estimated to need."""
+"""Share of the free memory that is not used for batches."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class FoundBatch:
     too_large: list[TooLarge]
     memory_limit: int | None
     ended_early: bool
-    """Whether larger batches were not tried, because they gained nothing and took long."""
+    """Whether larger batches were not tried, because they were slow and no faster."""
     estimated_largest: int | None
-    """If the search ended early."""
+    """An estimate by memory, if the search ended early."""
 
     @property
     def own(self) -> StepTiming | None:
@@ -93,7 +93,7 @@ class FoundBatch:
                 }
                 for timing in self.timings
             ],
-            "too_large": [asdict(one) for one in self.too_large],
+            "too_large": [asdict(batch) for batch in self.too_large],
             "ended_early": self.ended_early,
             "largest": self.largest.batch_size,
             "fastest": self.fastest.batch_size,
@@ -102,7 +102,7 @@ class FoundBatch:
 
 @dataclass
 class BatchFinder:
-    """Finds the batch of one stage after the other. Stages with the same steps are timed only once."""
+    """Finds the batch sizes of stages, one after another. Stages with the same steps are timed only once."""
 
     member: Member
     precision: Precision
@@ -197,7 +197,7 @@ class _Search:
         return isinstance(tried, StepTiming)
 
     def _time_again(self, own_sizes: Sequence[int]) -> None:
-        """What a speedup is computed of, one right after the other."""
+        """Time the batches that a speedup compares again, in direct succession."""
         compared = {_fastest(self.timings.values()).batch_size, *self.timings.keys() & set(own_sizes)}
         if len(compared) > 1:
             for size in sorted(compared):
@@ -234,7 +234,7 @@ class _Search:
         return all(self.timings[size].images_per_second < AS_FAST * best for size in sizes[-MAX_NO_GAIN:])
 
     def _bisect(self) -> int | None:
-        """None when near enough."""
+        """The next size to try; None if the search is precise enough."""
         low, high = max(self.timings), min(self.too_large)
         unit = MULTIPLE if low >= MULTIPLE else 1
         middle = (low + high) // 2 // unit * unit
@@ -255,7 +255,7 @@ def scaled_learning_rate(stage: Stage, batch_size: int) -> float:
 
 
 def _step_key(stage: Stage) -> tuple[Any, ...]:
-    """What decides the time and the memory of a stage's steps."""
+    """What determines the time and the memory of a stage's steps."""
     return stage.image_size, stage.unfreeze.model_dump_json(), stage.optimizer.model_dump_json()
 
 
@@ -270,7 +270,7 @@ def find_stages(member: Member, name: str | None) -> list[int]:
 
 
 def choose_precision(member: Member, console: Console, command: Sequence[str] = COMMAND) -> Precision:
-    """As a training would."""
+    """The precision that a training of this member uses."""
     settings, classes = member.settings, len(member.competition.labels)
     if settings.precision != "auto":
         return settings.precision
@@ -300,12 +300,12 @@ def draw_chart(found: FoundBatch, path: Path) -> None:
         speed.plot(found.own.batch_size, found.own.images_per_second, "ko", ms=13, mfc="none", label="own batch size")
     speed.set(ylabel="images per second")
     memory.plot(sizes, [timing.memory / gigabyte for timing in timings], "o-", label="measured")
-    if estimates := [one for one in found.too_large if one.estimated_memory is not None]:
-        estimated = [(one.estimated_memory or 0) / gigabyte for one in estimates]
-        memory.plot([one.batch_size for one in estimates], estimated, "kx", label="estimated")
+    if estimates := [batch for batch in found.too_large if batch.estimated_memory is not None]:
+        estimated = [(batch.estimated_memory or 0) / gigabyte for batch in estimates]
+        memory.plot([batch.batch_size for batch in estimates], estimated, "kx", label="estimated")
         if found.memory_limit is not None:
             memory.axhline(found.memory_limit / gigabyte, color="C3", label="limit")
-    if tried := [one.batch_size for one in found.too_large if one.estimated_memory is None]:
+    if tried := [batch.batch_size for batch in found.too_large if batch.estimated_memory is None]:
         memory.vlines(tried, 0, 1, transform=memory.get_xaxis_transform(), color="0.6", ls="--", label="did not fit")
     memory.set(xlabel="batch size", ylabel="memory of one GPU (GB)" if found.gpus else "memory (GB)")
     memory.set_xscale("log", base=2)

@@ -34,7 +34,7 @@ def run_fleet(
     """Run the jobs of an ensemble or a detector on Kaggle until all are done; the predictions of an ensemble are
     blended.
 
-    It may be interrupted at any time and called again; nothing is pushed twice. `on_round` is called after each round.
+    After an interruption, call it again: no kernel is pushed twice. `on_round` is called after each round.
     """
     loaded = load_config(config, job.overrides, job.seed)
     fleet = open_fleet(config, job, machine, runs)
@@ -88,7 +88,7 @@ def collect_predictions(
 
 
 def sample_submission(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs: Path) -> Path:
-    """The competition's own if its data is here, else the copy in a kernel's output."""
+    """The file of the local competition data, else the copy in a kernel's output."""
     competition = ensemble.competition
     try:
         sample = data_folder(competition.slug, data) / competition.submission.sample
@@ -101,7 +101,7 @@ def sample_submission(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs:
 
 
 def stop_fleets(ensemble: Path, runs: Path) -> dict[Path, list[FleetJob]]:
-    """Push nothing more of an ensemble's fleets; returns the jobs that are still running, by the fleet's config."""
+    """Push no more kernels of an ensemble's fleets; returns the jobs that are still running, by the fleet's config."""
     fleets, _ = read_fleets(runs)
     own = [fleet for fleet in fleets if fleet.config.stem == ensemble.stem and not fleet.is_done]
     if not own:
@@ -114,7 +114,7 @@ def stop_fleets(ensemble: Path, runs: Path) -> dict[Path, list[FleetJob]]:
 
 
 def describe_fleet(fleet: Fleet) -> dict[str, Any]:
-    """The state of a fleet and its jobs, for other programs."""
+    """The state of a fleet and its jobs, for JSON output."""
     return {
         "config": str(fleet.config),
         "folder": str(fleet.folder),

@@ -1,6 +1,6 @@
-"""What a kernel does for a detector: `podium detect build`, `train` and `evaluate`, on the mounted inputs.
+"""The job of a kernel for a detector: `podium detect build`, `train` and `evaluate`, on the mounted inputs.
 
-The set of boxes is packed in the script, in the output of the version to resume from, or built here.
+The dataset is packed in the script, is in the output of the version to resume from, or is built in the kernel.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ from podium.workflows.detect import build_dataset, print_evaluation
 
 
 def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[str, Any]:
-    """Build the set if needed, train and evaluate the detector, and return the report."""
+    """Build the dataset if needed, train and evaluate the detector, and return the report."""
     check = partial(transform_problems, takes_boxes=True)
     detector = load_config(configs / job.config, job.overrides_in(configs), job.seed, check)
     assert isinstance(detector, Detector)
@@ -34,7 +34,7 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     training = None
     try:
         if not (boxes / INDEX).is_file():
-            build_set(detector, options, console)
+            build_from_inputs(detector, options, console)
         training = detector_run(detector, options, console)
         train_run(training, console, resume=True)
         if reason := options.stop_condition.reason(training.seconds_to_evaluate):
@@ -53,8 +53,8 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     return report
 
 
-def build_set(detector: Detector, options: RunOptions, console: Console) -> None:
-    """Build the set from the mounted files alone: without internet nothing more can be downloaded."""
+def build_from_inputs(detector: Detector, options: RunOptions, console: Console) -> None:
+    """Build the dataset from the mounted files only: without internet, no images can be downloaded."""
     source = detector.settings.source
     if isinstance(source, OpenImagesSource):
         source = source.model_copy(update={"fetch": None, "urls": []})

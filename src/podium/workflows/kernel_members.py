@@ -1,4 +1,4 @@
-"""What a kernel does for a member or an ensemble: `podium run`, on the mounted inputs."""
+"""The job of a kernel for a member or an ensemble: `podium run`, on the mounted inputs."""
 
 import shutil
 from pathlib import Path

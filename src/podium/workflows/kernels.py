@@ -117,11 +117,11 @@ def push_kernels(
 
 
 def print_boxes(built: BuiltKernel, console: Console) -> None:
-    """For a detector, print whether the kernel trains on the set of boxes that was built here."""
+    """For a detector, print whether the kernel trains on the dataset that was built locally."""
     boxes = built.bundle.boxes
     if built.bundle.job.kind == "detector":
         console.print(
-            "the set of boxes is packed" if boxes.files else f"the kernel builds the set of boxes: {boxes.reason}",
+            "the dataset is packed" if boxes.files else f"the kernel builds the dataset: {boxes.reason}",
             highlight=False,
         )
 

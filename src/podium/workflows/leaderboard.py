@@ -81,7 +81,7 @@ def board(
 
 
 def _find_slug(name: str | Path | None, ledger: Ledger) -> tuple[str, bool | None]:
-    """The competition's slug, and whether a higher score is better, if a competition file says so."""
+    """The competition's slug, and whether a higher score is better, if a competition file defines it."""
     if name is not None and not SLUG.fullmatch(str(name)):
         competition = find_competition(name)
         return competition.slug, METRICS[competition.metric].higher_is_better
@@ -103,14 +103,14 @@ def sync_ledger(slug: str, higher_is_better: bool | None, runs: Path, ledger: Le
 
     kaggle = sign_in()
     before = ledger.rows(slug)
-    with sending_lock(ledger) as is_ours:
-        rows = update_ledger(ledger, slug, kaggle.submissions(slug), is_locked=is_ours)
+    with sending_lock(ledger) as has_lock:
+        rows = update_ledger(ledger, slug, kaggle.submissions(slug), is_locked=has_lock)
     changed = sum(new != old for new, old in zip(rows, before, strict=False))
-    scores = [place.score for place in kaggle.leaderboard(slug)]
-    with ledger.editing() as every:
-        every[:] = [
+    scores = [entry.score for entry in kaggle.leaderboard(slug)]
+    with ledger.editing() as all_rows:
+        all_rows[:] = [
             _with_place(_with_blend_facts(row, runs), scores, higher_is_better) if row["competition"] == slug else row
-            for row in every
+            for row in all_rows
         ]
     return SyncResult(len(rows) - len(before), changed, len(scores))
 

@@ -71,7 +71,7 @@ def run_ensemble(ensemble: Ensemble, options: RunOptions, console: Console) -> B
 
 
 def blend_ensemble(ensemble: Ensemble, options: RunOptions, console: Console) -> Blend:
-    """Blend what the members have predicted before."""
+    """Blend existing predictions of the members."""
     prepared = prepare(ensemble.competition, options, console)
     return blend_as(ensemble.settings, all_predictions(ensemble_runs(ensemble, prepared, options)), ensemble.name)
 
@@ -81,7 +81,7 @@ def ensemble_runs(ensemble: Ensemble, prepared: Prepared, options: RunOptions) -
 
 
 def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
-    """Train and predict each fold, unless that is done already."""
+    """Train and predict each fold; finished steps are skipped."""
     for position, fold_run in enumerate(runs, start=1):
         console.print(f"[bold]{fold_run.name}[/bold] ({position} of {len(runs)})")
         train_if_needed(fold_run, console, resume=True)

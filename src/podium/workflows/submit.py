@@ -1,7 +1,7 @@
 """Check a submission, send it to Kaggle once, and wait for its score.
 
 The ledger's row is written before the upload. If the process is interrupted, the next one looks for the submission at
-Kaggle by the marker in its description, so that nothing is sent twice.
+Kaggle by the marker in its description, so that no submission is sent twice.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -102,7 +102,7 @@ def check_submission(
     return find_problems(path, SubmissionSpec.of(competition, Path(sample)))
 
 
-# What is sent
+# Uploads
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,10 @@ def submit(
 
     Args:
         path: The CSV.
-        message: What is new in it, for Kaggle and the ledger.
+        message: A description, for Kaggle and the ledger.
         competition, sample, data: As in `check_submission`.
         runs: The folder of runs, with the blend that wrote the CSV.
-        force: Send it in spite of problems, or again.
+        force: Submit despite problems, or again.
         wait: Wait for the score.
         console: Prints the progress.
 
@@ -221,7 +221,7 @@ def submit(
         raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
     if not isinstance(competition, Competition):
         competition = find_competition(competition, path.name)
-    problems = ["the name says it is from a dry run; run the full training"] if DRY_RUN in path.name else []
+    problems = ["the file name marks a dry run; submit a full run"] if DRY_RUN in path.name else []
     try:
         problems += check_submission(path, competition, sample=sample, data=data)
     except PodiumError as error:
@@ -255,7 +255,7 @@ def submit_kernel(
     if kernel.version is None:
         raise SubmissionError(f"{kernel}: a version must be named, such as {kernel}/1")
     if not force and (".partial." in file_name or DRY_RUN in file_name):
-        raise SubmissionError(f"{file_name} is partial or from a dry run, as its name says; submit a full run")
+        raise SubmissionError(f"{file_name} is named as partial or as a dry run; submit a full run")
     pushed: dict[str, Any] = {}
     with suppress(RunError):  # the record of the push only adds details
         pushed = read_record(runs, kernel).facts
@@ -282,8 +282,8 @@ def _send_once(upload: Upload, message: str, console: Console, force: bool, wait
             if row.digest == upload.digest[:12] and row.status in ("complete", "error"):
                 raise _already_submitted(row, upload.name)
     kaggle = sign_in()
-    with sending_lock(ledger) as is_ours:
-        if not is_ours:
+    with sending_lock(ledger) as has_lock:
+        if not has_lock:
             holder = lock_holder(_lock_path(ledger)) or "another process"
             raise SubmissionError(f"{holder} is sending a submission; wait for it, then run the same command again")
         sender = _Sender(kaggle, ledger, upload, console, force)
@@ -293,14 +293,14 @@ def _send_once(upload: Upload, message: str, console: Console, force: bool, wait
 
 @contextmanager
 def sending_lock(ledger: Ledger) -> Iterator[bool]:
-    """Whether this process has the lock. If so, a row in state `uploading` was left by a process that died."""
+    """Whether this process holds the lock. If so, a row in state `uploading` was left by a process that died."""
     with ExitStack() as stack:
-        is_ours = True
+        has_lock = True
         try:
             stack.enter_context(locked(_lock_path(ledger)))
         except RunError:
-            is_ours = False
-        yield is_ours
+            has_lock = False
+        yield has_lock
 
 
 def _lock_path(ledger: Ledger) -> Path:
@@ -375,7 +375,7 @@ class _Sender:
             except KaggleError as second:
                 raise UnreachableError(
                     f"{self.upload.name}: Kaggle's response was lost, and it is not known whether it has the submission"
-                    f" ({second}); run the same command again: it looks for it first and sends nothing twice"
+                    f" ({second}); run the same command again: it checks this first and does not submit twice"
                 ) from error
             if found is not None:
                 return self.ledger.change(row, **updates_from(found))
@@ -394,19 +394,19 @@ def update_ledger(
     ledger: Ledger,
     slug: str,
     submissions: Iterable[Submission],
-    is_wanted: Callable[[Row], bool] = lambda row: True,
+    is_included: Callable[[Row], bool] = lambda row: True,
     *,
     is_locked: bool = True,
 ) -> list[Row]:
     """Update the ledger with Kaggle's submissions and return the competition's rows.
 
-    Unknown submissions are added if wanted. If the lock is ours, a row in state `uploading` that Kaggle does not know
-    has failed.
+    Unknown submissions are added if `is_included` accepts them. With the lock held by this process, a row in state
+    `uploading` that is unknown to Kaggle has failed.
     """
     with ledger.editing() as rows:
         known = len(rows)
         merged = merge(rows, submissions, slug)
-        rows[:] = merged[:known] + [row for row in merged[known:] if is_wanted(row)]
+        rows[:] = merged[:known] + [row for row in merged[known:] if is_included(row)]
         for position, row in enumerate(rows):
             if is_locked and row["competition"] == slug and row.status == "uploading":
                 rows[position] = row.changed(status="failed", error=NEVER_SENT)
@@ -444,7 +444,7 @@ def _wait_for_score(kaggle: "Kaggle", ledger: Ledger, row: Row, console: Console
         except KaggleError as error:
             raise type(error)(
                 f"{row['file']} was submitted as {row['ref']}, but its score is not known yet ({error}); run the same"
-                " command again, or podium board --sync: nothing is sent twice"
+                " command again, or podium board --sync; it is not sent again"
             ) from error
         row = ledger.change(row, **updates_from(submission))
     if row.status == "error":
@@ -479,7 +479,7 @@ def _spinner(console: Console, what: str) -> Iterator[None]:
 
 
 def score_line(row: Row) -> str:
-    """The scores of a submission, with what cross-validation had estimated."""
+    """The scores of a submission, with the cross-validation score."""
     public = "no public score" if row.public_score is None else f"public score {row.public_score:.5f}"
     private = "" if row.private_score is None else f", private score {row.private_score:.5f}"
     own = f"; cross-validation {format_score(row)}" if row.cross_validation is not None else ""

@@ -64,7 +64,7 @@ def test_wrong_options_are_reported_before_timing(podium, member):
 def test_config_errors_of_the_model_are_one_line(podium, member):
     code, _, err = podium("find-batch", member(STAGE | {"unfreeze": {"from": "blockk"}}))
     assert code == 1
-    assert err.startswith("podium: unfreeze: no layer of backbone has a name that begins with 'blockk'; its parts are ")
+    assert err.startswith("podium: unfreeze: backbone has no layer whose name starts with 'blockk'; expected one of ")
     assert err.count("\n") == 1
     code, _, err = podium("find-batch", member(STAGE | {"optimizer": {"name": "Adam", "beta": 1}}))
     assert (code, err.count("\n")) == (1, 1)

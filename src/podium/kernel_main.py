@@ -76,12 +76,12 @@ def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: C
             shutil.copytree(unpacked / name, runs / name, dirs_exist_ok=True)
     if job.resume_from is None:
         return
-    places = kaggle_places("kernel", job.resume_from)
-    previous = next((place for place in places if (place / "runs").is_dir()), None)
+    folders = kaggle_places("kernel", job.resume_from)
+    previous = next((folder for folder in folders if (folder / "runs").is_dir()), None)
     if previous is None:
         raise DataError(
             f"the output of {job.resume_from}, to resume from, is not mounted: looked for runs in"
-            f" {' and '.join(map(str, places))}; attach that kernel as a source"
+            f" {' and '.join(map(str, folders))}; attach that kernel as a source"
         )
     report = find_report(previous)
     if report is None or report.config_digest != config_digest:

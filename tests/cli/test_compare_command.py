@@ -380,7 +380,7 @@ def test_one_run_is_a_usage_error(podium, make_run):
 
 def test_missing_folder(podium, make_run):
     message = refusal(podium, make_run(), "runs/none")
-    assert message == "no folder runs/none, here or in runs; podium runs lists the runs\n"
+    assert message == "no folder runs/none, also not in runs; podium runs lists the runs\n"
 
 
 def test_folder_that_is_not_a_run(podium, make_run, here):

@@ -618,7 +618,7 @@ def test_dry_run_output_is_refused(podium, kernel, standin):
 
 def test_kernel_that_was_not_pushed_from_here_needs_a_competition(podium, kernel, standin):
     error = podium("submit", *KERNEL[:-2])[2]
-    assert "ada/cars-b3/1 was not pushed from here for one competition: name it with --competition" in error
+    assert "ada/cars-b3/1 was not pushed from this machine for a single competition: add --competition" in error
     assert standin.calls == []
 
 

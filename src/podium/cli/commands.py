@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "doctor": Command(
         "doctor.doctor",
-        "Show what podium finds on this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.",
+        "Show the environment of this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.",
     ),
 }
 GROUPS = {

@@ -1,4 +1,4 @@
-"""`podium detect ...`: datasets with boxes, detectors, and what to do with them."""
+"""`podium detect ...`: build datasets, train and evaluate detectors, detect and crop objects."""
 
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ Limit = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Use only the first N training images.", show_default=False),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="A quick test: few images, small, one epoch per stage.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="A quick test: few small images, one epoch per stage.")]
 Threshold = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="Confidence threshold of detections.", show_default=False),

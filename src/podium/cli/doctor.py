@@ -21,7 +21,7 @@ NO_KEY = "none; to submit, create an API token on Kaggle's settings page and sav
 
 
 def doctor(debug: Debug = False) -> None:
-    """Show what podium finds on this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.
+    """Show the environment of this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.
 
     podium doctor
     """

@@ -186,7 +186,7 @@ def status_(
     runs: Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
-    """Show the status of a kernel, or of every kernel that was pushed from here and not downloaded yet.
+    """Show the status of a kernel, or of every kernel that was pushed from this machine and not downloaded yet.
 
     podium kernel status ada/podium-xception-fold0/3
     """

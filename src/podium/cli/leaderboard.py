@@ -60,7 +60,7 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the score
 CompetitionName = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|SLUG", help="The competition. Default: the one submitted to last.", show_default=False
+        metavar="FILE|SLUG", help="The competition. Default: that of the latest submission.", show_default=False
     ),
 ]  # fmt: skip
 Sync = Annotated[

@@ -25,7 +25,7 @@ def connect() -> tuple[Any, str]:
     api = with_retries("signing in", _sign_in)
     user = api.config_values.get(api.CONFIG_NAME_USER)
     if not user:
-        raise CredentialsError("the API key names no user; create a new one in Kaggle's settings")
+        raise CredentialsError("the API key has no user name; create a new one in Kaggle's settings")
     return api.build_kaggle_client(), str(user)
 
 
@@ -64,7 +64,7 @@ def endpoint() -> str | None:
 
 
 def check_address(url: str) -> str:
-    """The URL if a request may go there: it is encrypted, or on this machine while a test server is set."""
+    """Return the URL if it is encrypted, or local while a test server is set; otherwise raise an error."""
     if url.lower().startswith("https://") or (endpoint() and _is_local(url)):
         return url
     shown = ascii(url.partition("?")[0][:100])

@@ -67,7 +67,7 @@ def _folder_of(runs: Path, ref: KernelRef) -> Path:
 
 
 def import_runs(record: Record, runs: Path) -> list[str]:
-    """Copy a kernel's runs, boxes, blend and submission to where local ones are; returns a line for each action.
+    """Copy a kernel's runs, dataset, blend and submission to the local folders; returns a line for each action.
 
     Local runs with more progress are kept; a run that is replaced is moved aside, never deleted.
     """
@@ -87,14 +87,14 @@ def import_runs(record: Record, runs: Path) -> list[str]:
 
 
 def local_path(runs: Path, path: str) -> Path:
-    """Where a path in an output's runs/ is in the local runs folder."""
+    """The path in the local runs folder for a path in an output's runs/."""
     return runs.joinpath(*Path(path).parts[1:])
 
 
 def _import_run(record: Record, entry: RunEntry, runs: Path) -> Iterator[str]:
     source, target = record.output / entry.run, local_path(runs, entry.run)
     if not source.is_dir():
-        raise RunError(f"{record.output} has no {entry.run}, which its report names; pull it again")
+        raise RunError(f"{record.output} has no {entry.run}, which its report lists; pull it again")
     with locked(target):
         local, remote = Run(target), Run(source)
         if local.is_trained and remote.is_trained and local.state["best"] == remote.state["best"]:

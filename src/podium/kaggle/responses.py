@@ -39,7 +39,7 @@ def text(value: object) -> str:
 
 
 def score(value: object) -> float | None:
-    """The number in a text; None if there is none yet."""
+    """The score as a number; None if there is no score yet."""
     with suppress(ValueError):
         number = float(text(value))
         return number if math.isfinite(number) else None

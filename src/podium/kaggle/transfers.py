@@ -66,20 +66,20 @@ class _AbandonedError(Exception):
 def _resume(open_: Open, partial: Path, size: int | None, progress: Progress) -> None:
     import requests
 
-    have, validator = _so_far(partial)
-    progress(have)
-    headers = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}
+    existing, validator = _read_partial(partial)
+    progress(existing)
+    headers = {"Range": f"bytes={existing}-", "If-Range": validator} if existing and validator else {}
     with open_({"Accept-Encoding": "identity", **headers}) as response:
-        if response.status_code == 416 and _is_complete(response, have, size):
+        if response.status_code == 416 and _is_complete(response, existing, size):
             return
-        if response.status_code in (206, 416) and not _is_requested_part(response, have, validator):
+        if response.status_code in (206, 416) and not _is_requested_part(response, existing, validator):
             for path in (_note_of(partial), partial):
                 path.unlink(missing_ok=True)
             raise requests.ConnectionError("the file has changed")
         response.raise_for_status()
         if response.status_code not in (200, 206):
             raise requests.ConnectionError(f"unexpected status {response.status_code}")
-        start = have if response.status_code == 206 else 0
+        start = existing if response.status_code == 206 else 0
         length = response.headers.get("Content-Length")
         total = size if length is None else start + int(length)
         if size is not None and total != size:
@@ -111,16 +111,16 @@ def _write(response: Any, partial: Path, start: int, total: int | None, progress
     return done
 
 
-def _is_requested_part(response: Any, have: int, validator: str | None) -> bool:
+def _is_requested_part(response: Any, existing: int, validator: str | None) -> bool:
     """Whether the response is the requested range of the same file."""
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     etag = response.headers.get("ETag") if (validator or "").startswith('"') else None
-    return found is not None and int(found[1]) == have and etag in (None, validator)
+    return found is not None and int(found[1]) == existing and etag in (None, validator)
 
 
-def _is_complete(response: Any, have: int, size: int | None) -> bool:
+def _is_complete(response: Any, existing: int, size: int | None) -> bool:
     """Whether the file was complete before the interruption: for a changed file there would be bytes to send."""
-    return response.headers.get("Content-Range") == f"bytes */{have}" and size in (None, have)
+    return response.headers.get("Content-Range") == f"bytes */{existing}" and size in (None, existing)
 
 
 def _note_of(partial: Path) -> Path:
@@ -134,7 +134,7 @@ def _write_note(partial: Path, response: Any) -> None:
     write_text(_note_of(partial), json.dumps({"validator": validator}), fsync=False)
 
 
-def _so_far(partial: Path) -> tuple[int, str | None]:
+def _read_partial(partial: Path) -> tuple[int, str | None]:
     """The size of the partial file and its validator; 0 without a readable note."""
     with suppress(OSError, ValueError, TypeError, LookupError):
         validator = json.loads(_note_of(partial).read_text())["validator"]

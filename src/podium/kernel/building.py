@@ -132,6 +132,6 @@ def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
     if not (folder / INDEX).is_file():
         return PackedBoxes(reason=f"none was built in {folder}")
     if rotated := int(read_dataset(folder).images["rotated"].sum()):
-        return PackedBoxes(reason=f"{rotated:,} of its images were rotated here, and images are not packed")
+        return PackedBoxes(reason=f"{rotated:,} of its images were rotated, and images are not packed")
     names = (INDEX, IMAGES, BOXES)
     return PackedBoxes({f"boxes/{slug}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})

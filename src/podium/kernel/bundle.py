@@ -184,14 +184,14 @@ def _imported(text: str) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    ours = [name.split(".") for name in names if name.partition(".")[0] == "podium"]
-    return [".".join(parts[:end]) for parts in ours for end in range(1, len(parts) + 1)]
+    podium_modules = [name.split(".") for name in names if name.partition(".")[0] == "podium"]
+    return [".".join(parts[:end]) for parts in podium_modules for end in range(1, len(parts) + 1)]
 
 
 def _package(module: str) -> dict[str, str]:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise BundleError(f"the package {module} must be packed and is not installed here: run make install")
+        raise BundleError(f"the package {module} must be packed and is not installed: run make install")
     folder = Path(spec.origin).parent
     files = {
         path.relative_to(folder.parent).as_posix(): path.read_text(encoding="utf-8").replace("\r\n", "\n")

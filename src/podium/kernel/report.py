@@ -12,7 +12,7 @@ from podium.runs import Run
 REPORT = "podium-report.json"
 """The last file the script writes: the results and their paths."""
 SAMPLE = "sample-submission.csv"
-"""Copied to the output, so that blending here needs none of the competition's data."""
+"""Copied to the output, so that local blending does not need the competition's data."""
 CODE_SUBMISSION = "submission.csv"
 """The file that code competitions score."""
 

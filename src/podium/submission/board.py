@@ -71,7 +71,7 @@ def agreement(rows: Sequence[Row]) -> Agreement:
     both = with_both_scores(rows)
     own = [row.cross_validation or 0.0 for row in both]
     public = [row.public_score or 0.0 for row in both]
-    gaps = [theirs - ours for ours, theirs in zip(own, public, strict=True)]
+    gaps = [score - cross_validation for cross_validation, score in zip(own, public, strict=True)]
     return Agreement(
         len(both),
         pearson(own, public),

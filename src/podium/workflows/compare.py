@@ -64,7 +64,7 @@ def _find(run: Path, folder: Path) -> Path:
     for path in (run, folder / run):
         if path.is_dir():
             return path
-    raise RunError(f"no folder {run}, here or in {folder}; podium runs lists the runs")
+    raise RunError(f"no folder {run}, also not in {folder}; podium runs lists the runs")
 
 
 def _check_distinct(candidates: Sequence[Candidate]) -> None:

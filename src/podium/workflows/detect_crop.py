@@ -50,7 +50,7 @@ COLUMNS = ("id", "file", "result", "class", "score", *CORNERS)
 FOUND, NOT_FOUND, UNREADABLE = "found", "not_found", "unreadable"
 """Values of `result`. Without an object the image is kept as it is; an unreadable file is copied."""
 IMAGES_AT_A_TIME = 200
-"""Detections are saved after so many images, so that an interrupted command resumes there."""
+"""Number of images after which detections are saved, so that an interrupted command resumes there."""
 _VERSION = 2
 """Increased when podium writes other files for the same images and boxes."""
 _TOLERANCE = 1.0
@@ -488,7 +488,7 @@ def _add_table(table: str, folder: Path, tables: dict[str, Path], subfolder: str
     name = posixpath.normpath(table) if _is_inside(posixpath.normpath(table)) else PurePosixPath(table).name
     file = posixpath.normpath(f"{subfolder}/{name}")
     if not (folder / table).is_file():
-        raise DataError(f"{folder / table}, which the competition file names, is missing")
+        raise DataError(f"{folder / table}, which the competition file refers to, is missing")
     if tables.setdefault(file, folder / table) != folder / table:
         raise DataError(f"{tables[file]} and {folder / table} would both be written to {file}; rename one of them")
     return name

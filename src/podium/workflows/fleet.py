@@ -72,7 +72,7 @@ def finish_jobs(fleet: Fleet, kaggle: Kaggle, runs: Path, on_round: Callable[[Fl
 def collect_predictions(
     fleet: Fleet, ensemble: Ensemble, sample: Path, runs: Path, *, is_partial: bool
 ) -> list[FoldPredictions]:
-    """Each fold's predictions, from the run folders, or from a kernel's output if this machine has its own run."""
+    """Each fold's predictions, from the run folders, or from a kernel's output if the local run is a different one."""
     found = []
     for job in fleet.jobs:
         output = job.output(runs)

@@ -157,7 +157,7 @@ def _download(kaggle: Kaggle, record: Record, runs: Path, console: Console) -> N
 
 
 def print_output(output: Path, console: Console) -> Report:
-    """Print where the results are in a kernel's output."""
+    """Print the paths of the results in a kernel's output."""
     report = read_report(output)
     for entry in report.runs:
         score = f": {entry.score}" if entry.score else ""
@@ -170,7 +170,7 @@ def print_output(output: Path, console: Console) -> Report:
 
 
 def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) -> list[tuple[KernelRef, str, str]]:
-    """State and failure message of a kernel, or of all that were pushed from here and not downloaded yet."""
+    """State and failure message of a kernel, or of all that were pushed from this machine and not downloaded yet."""
     refs = [ref] if ref else _kernels_not_downloaded(runs)
     if not refs:
         return []

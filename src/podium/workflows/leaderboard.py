@@ -116,7 +116,7 @@ def sync_ledger(slug: str, higher_is_better: bool | None, runs: Path, ledger: Le
 
 
 def _with_blend_facts(row: Row, runs: Path) -> Row:
-    """Another machine may have sent a file that was blended here."""
+    """Add the scores of a local blend: another machine may have submitted its file."""
     if row.cross_validation is not None or row["sha256"]:
         return row
     return row.changed(**blend_facts(row["file"], row["competition"], runs))

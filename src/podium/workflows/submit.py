@@ -121,7 +121,7 @@ class CsvFile:
         return {"file": self.path.name, "sha256": self.digest, **self.facts}
 
     def check_at_kaggle(self, kaggle: "Kaggle", force: bool) -> None:
-        """A file was already checked here."""
+        """A file is checked before."""
 
     def send(self, kaggle: "Kaggle", description: str) -> int:
         return kaggle.submit(self.slug, self.path, description)
@@ -262,7 +262,9 @@ def submit_kernel(
     if competition is None:
         attached = pushed.get("metadata", {}).get("competition_sources", [])
         if len(attached) != 1:
-            raise SubmissionError(f"{kernel} was not pushed from here for one competition: name it with --competition")
+            raise SubmissionError(
+                f"{kernel} was not pushed from this machine for a single competition: add --competition"
+            )
         slug = str(attached[0])
     else:
         slug = (competition if isinstance(competition, Competition) else find_competition(competition)).slug
@@ -374,7 +376,7 @@ class _Sender:
                 found = self._find(row)
             except KaggleError as second:
                 raise UnreachableError(
-                    f"{self.upload.name}: Kaggle's response was lost, and it is not known whether it has the submission"
+                    f"{self.upload.name}: Kaggle's response was lost, and it is unknown whether it has the submission"
                     f" ({second}); run the same command again: it checks this first and does not submit twice"
                 ) from error
             if found is not None:

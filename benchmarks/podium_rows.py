@@ -23,7 +23,7 @@ def memory(kind: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {kind}")
 
 
-def _member(folder: str, size: int) -> Any:
+def _member(size: int) -> Any:
     from podium.config.loading import load_member
 
     competition = {
@@ -50,7 +50,7 @@ def rows(folder: str, count: int) -> dict[str, Any]:
     import podium.inference.predict
     import podium.training.classification  # noqa: F401
 
-    member, data = _member(folder, 32), Path(folder)
+    member, data = _member(32), Path(folder)
     seconds: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
@@ -108,7 +108,7 @@ def training_memory(folder: str) -> dict[str, Any]:
     from podium.training.trainer import make_optimizer
     from podium.workflows.fold_runs import fold_images, fold_runs, prepare
 
-    member, options = _member(folder, 32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
+    member, options = _member(32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition
     start = time.perf_counter()
     (fold_run,) = fold_runs(member, prepare(competition, options, QUIET), options)

@@ -24,7 +24,7 @@ def measure(bench: Bench, machine: Machine) -> Outcome:
         bounds = {name: rounds for name, rounds in results.items() if name.startswith("OpenCV")}
         bound = best(bounds, "rate")
         mine, theirs = column(results[PODIUM], "later"), column(bounds[bound], "rate")
-        what, target = "input rate with nothing but decode and resize", "at least 80 % of the bound"
+        what, target = "input rate, only decoding and resizing", "at least 80 % of the bound"
         rows.append(compared(what, images.name, target, mine, theirs, bound, at_least=0.8))
         shown = {
             PODIUM: [{"rate": result["later"]} for result in results[PODIUM]],

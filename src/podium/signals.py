@@ -146,7 +146,7 @@ class StopCondition:
 def delay_keyboard_interrupt() -> Iterator[None]:
     """Raise a KeyboardInterrupt at the end of the block: a notebook cannot repeat an import that was interrupted.
 
-    On the command line, where a signal ends the process, nothing changes.
+    It has no effect on the command line, where a signal ends the process.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -18,7 +18,7 @@ from podium.detection.openimages import (
     read_class_codes,
     read_images,
     transfer_list,
-    wanted_codes,
+    class_of_codes,
 )
 from podium.detection.openimages_build import expand_patterns, find_images
 from podium.errors import DataError
@@ -187,8 +187,8 @@ def test_header_of_the_class_file_is_optional(tmp_path):
 def test_unknown_class_is_reported_with_the_nearest_name(tmp_path):
     path = tmp_path / "classes.csv"
     known = {"Boat": "1", "Canoe": "2", "Car": "3"}
-    assert wanted_codes({"vessel": ["Boat", "Canoe"]}, known, path) == {"1": "vessel", "2": "vessel"}
-    message = refusal(wanted_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
+    assert class_of_codes({"vessel": ["Boat", "Canoe"]}, known, path) == {"1": "vessel", "2": "vessel"}
+    message = refusal(class_of_codes, {"a": ["boat"], "b": ["Canoo"]}, known, path)
     assert "no class 'boat'; did you mean 'Boat'?; no class 'Canoo'; did you mean 'Canoe'?" in message
 
 

@@ -181,10 +181,6 @@ class Fail:
     def __init__(self, function, error, at, under=None):
         self.function, self.error, self.left, self.under = function, error, at, under
 
-    @property
-    def has_struck(self):
-        return self.left <= 0
-
     def __get__(self, owner, kind=None):
         return partial(self, owner)  # for methods
 

@@ -135,7 +135,7 @@ def is_ensemble(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file and all files it refers to, each once."""
+    """The file and all files it refers to, without duplicates."""
     file = read_yaml(path)
     named = _member_files(file)
     if not named and isinstance(file.content.get("competition"), str):

@@ -38,7 +38,7 @@ class Problem:
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
-    """Raise one ConfigError with all problems, each once; do nothing if there are none."""
+    """Raise one ConfigError with all problems, without duplicates, if there are any."""
     lines = list(dict.fromkeys(str(problem) for problem in problems))
     if len(lines) == 1:
         raise ConfigError(lines[0])

@@ -4,8 +4,8 @@ The AP of a class at an IoU threshold is the mean precision at the recalls 0, 0.
 recall is the best of all score thresholds that reach it, or 0. `ap50` is the AP at IoU 0.5, `ap` the mean over the IoU
 thresholds 0.5, 0.55, ..., 0.95. A class without boxes has no AP, which is nan, and is not part of means over classes.
 
-At most 100 detections per class and image count, those with the highest scores. Group boxes are COCO's crowds:
-neither they nor the detections in them count.
+Per class and image, only the 100 detections with the highest scores count. Group boxes are COCO's crowds: neither they
+nor the detections in them count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -115,10 +115,10 @@ def mean_of_known(values: Floats) -> float:
 
 def _class_detections(found: Sequence[dict[str, Any]], count: int) -> ClassDetections:
     """From COCOeval's results per image, sorted as COCOeval sorts them."""
-    nothing = np.empty((len(IOU_THRESHOLDS), 0), dtype=bool)
+    no_detections = np.empty((len(IOU_THRESHOLDS), 0), dtype=bool)
     scores = np.concatenate([np.empty(0), *(image["dtScores"] for image in found)])
     is_matched, is_ignored = (
-        np.concatenate([nothing, *(image[key].astype(bool) for image in found)], axis=1)
+        np.concatenate([no_detections, *(image[key].astype(bool) for image in found)], axis=1)
         for key in ("dtMatches", "dtIgnore")
     )
     positions = np.array([image["image_id"] - 1 for image in found], dtype=np.int64)
@@ -295,7 +295,7 @@ def _first_at_least(values: Ints, needed: Ints) -> Ints:
 
 
 def _mean_over_classes(values: Floats) -> Floats:
-    """The mean of each column without nan; nan if a column has nothing else."""
+    """The mean of each column without nan; nan if all values are nan."""
     known = ~np.isnan(values)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)

@@ -55,7 +55,8 @@ from podium.files import read_json
 from podium.paths import boxes_folder
 from podium.runs import Run
 
-METRICS = AP50, AP, MEAN_IOU = ("AP@0.5", "AP@0.5:0.95", "mean IoU of hits")
+AP50 = "AP@0.5"
+METRICS = (AP50, "AP@0.5:0.95", "mean IoU of hits")
 PARTS = ("test", "validation")
 """Parts of a dataset that detectors can be compared on."""
 ROUNDING = 1e-6

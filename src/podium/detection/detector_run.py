@@ -134,7 +134,7 @@ def dataset_folder(detector: Detector, options: RunOptions) -> Path:
 
 
 def detector_run(detector: Detector, options: RunOptions, console: Console) -> DetectorRun:
-    """The run of a detector on its dataset, all images of which are checked."""
+    """The run of a detector on its dataset. All images are checked."""
     from podium.data.catalogue import read_catalogue
     from podium.detection.dataset import image_paths, read_dataset
 

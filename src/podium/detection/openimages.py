@@ -1,7 +1,7 @@
 """The tables of Open Images: classes, boxes, images and lists of URLs.
 
-The table of boxes has fourteen million rows, of which few are needed. It is read in blocks: a regular expression finds
-the class of each line, and only the lines of the wanted classes are parsed.
+The table of boxes has 14 million rows, and few of them are needed. It is read in blocks: a regular expression finds the
+class of each line, and only the lines of the requested classes are parsed.
 """
 
 import base64
@@ -68,7 +68,7 @@ def read_class_codes(path: Path) -> dict[str, str]:
     return codes
 
 
-def wanted_codes(classes: Mapping[str, Sequence[str]], codes: Mapping[str, str], path: Path) -> dict[str, str]:
+def class_of_codes(classes: Mapping[str, Sequence[str]], codes: Mapping[str, str], path: Path) -> dict[str, str]:
     """The class for each code, where `classes` are given by their exact names in Open Images."""
     unknown = [name for sources in classes.values() for name in sources if name not in codes]
     if unknown:

@@ -27,7 +27,7 @@ from podium.detection.openimages import (
     read_boxes,
     read_class_codes,
     read_images,
-    wanted_codes,
+    class_of_codes,
 )
 from podium.detection.orientation import (
     ORIENTATION_OF_ROTATION,
@@ -114,7 +114,7 @@ def build_from_open_images(context: BuildContext) -> BuildResult:
 def select(context: BuildContext) -> Selection:
     """Select boxes from the tables. Image files are only searched to choose empty images without downloads."""
     source, data, settings = context.source, context.data, context.settings
-    class_of = wanted_codes(settings.classes, read_class_codes(data / source.classes), data / source.classes)
+    class_of = class_of_codes(settings.classes, read_class_codes(data / source.classes), data / source.classes)
     with context.reading([data / source.boxes], "reading boxes") as progress:
         found, rows = read_boxes(data / source.boxes, class_of, progress)
     if found.empty:

@@ -81,7 +81,7 @@ def test_lock_is_released_after_an_error(folder):
     assert take(folder) == ""
 
 
-def test_locked_folder_can_be_removed_and_made_again(folder):
+def test_locked_folder_can_be_removed_and_recreated(folder):
     with locked(folder):
         folder.mkdir()
         shutil.rmtree(folder)

@@ -42,7 +42,7 @@ def test_data_may_be_a_mounted_kaggle_dataset():
     assert paths.data_folder("cars", at_kaggle=("dataset", "ada/some-cars")) == Path("data/cars")
 
 
-def test_missing_data_is_reported_with_every_folder_tried():
+def test_missing_data_is_reported_with_every_searched_folder():
     Path("data").mkdir()
     Path("data/cars").write_text("a file, not a folder")
     with pytest.raises(DataError) as caught:

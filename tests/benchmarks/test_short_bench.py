@@ -16,7 +16,7 @@ TIMES = ("full stage", "five views", "`podium --help`")
 ROWS = (
     *("input rate of the first epoch, as arrays", "input rate of the first epoch, in fit"),
     *("input rate of later epochs, as arrays", "input rate of later epochs, in fit"),
-    *("input rate with nothing but decode and resize", "frozen stage", *TIMES),
+    *("input rate, only decoding and resizing", "frozen stage", *TIMES),
     *("rows: time", "rows: writing and checking", "rows: memory", "training memory"),
 )
 

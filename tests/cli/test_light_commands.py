@@ -129,7 +129,7 @@ def test_all_problems_of_a_config_are_reported(podium, here):
     ]
 
 
-def test_missing_data_is_an_error_with_the_searched_folders(podium, here):
+def test_missing_data_is_an_error_with_all_searched_folders(podium, here):
     member = "competition: configs/competitions/tiny.yaml\nbackbone: {name: MobileNet, weights: none}\nstages:\n"
     stage = "  - {name: a, unfreeze: all, epochs: 1, batch_size: 8, image_size: 32, learning_rate: 1e-3}\n"
     (here / "tiny.yaml").write_text(member + stage)
@@ -210,7 +210,7 @@ def test_missing_file_is_one_line(podium, here):
     assert err == "podium: there is no file none.csv; podium blend and podium run write one to submissions/\n"
 
 
-def test_competition_is_found_by_the_name_of_the_file_or_named(podium, submission):
+def test_competition_is_found_by_the_file_name_or_given(podium, submission):
     path = submission(name="blend.csv")
     code, _, err = podium("check", path)
     assert code == 1
@@ -226,7 +226,7 @@ def test_competition_is_found_by_the_name_of_the_file_or_named(podium, submissio
     )
 
 
-def test_sample_is_found_in_the_data_or_named(podium, submission, here, monkeypatch):
+def test_sample_is_found_in_the_data_or_given(podium, submission, here, monkeypatch):
     (here / "data" / "tiny-squares").rename(here / "elsewhere")
     assert "no data for tiny-squares" in podium("check", submission())[2]
     assert podium("check", submission(), "--data", "elsewhere")[0] == 0

@@ -18,7 +18,7 @@ def test_keys_are_in_the_order_of_the_configs():
     assert list(compared({"b": 1, "a": 1}, {"b": 2, "a": 2, "c": 3})) == ["b", "a", "c"]
 
 
-def test_a_missing_key_is_compared_as_a_whole():
+def test_a_missing_mapping_is_one_difference():
     assert compared({"backbone": {"alpha": 0.5}}, {}) == {"backbone": ["{alpha: 0.5}", NOTHING]}
     shorter, longer = {"stages": [{"epochs": 1}]}, {"stages": [{"epochs": 1}, {"epochs": 2, "name": "all"}]}
     assert compared(shorter, longer) == {"stages.1": [NOTHING, "{epochs: 2, name: all}"]}

@@ -211,7 +211,7 @@ def test_overrides_may_be_a_dict(member, ensemble):
 # --set and --seed
 
 
-def test_overrides_reach_every_depth(member):
+def test_overrides_set_nested_keys(member):
     settings = load_member(
         member(),
         [
@@ -236,7 +236,7 @@ def test_the_last_override_wins(member):
     assert load_member(member(), ["seed=1", "seed=2"]).settings.seed == 2
 
 
-def test_an_override_reaches_the_competition(member, ensemble):
+def test_an_override_sets_a_key_of_the_competition(member, ensemble):
     competition = load_member(member(), ["competition.metric=log_loss", "competition.classes.0=Saloon"]).competition
     assert competition.metric == "log_loss"
     assert competition.classes == {"0": "Saloon", "1": "Van"}
@@ -280,7 +280,7 @@ def test_a_malformed_override_is_reported(member, override, message):
         ),
     ],
 )
-def test_an_invalid_override_is_reported_as_such(member, monkeypatch, override, message):
+def test_an_invalid_override_is_reported_with_its_option(member, monkeypatch, override, message):
     path = member()
     monkeypatch.chdir(path.parent)
     assert (
@@ -390,7 +390,7 @@ def test_a_shipped_ensemble_survives_writing_and_reading(path):
     assert EnsembleSettings.model_validate(written) == settings
 
 
-def test_every_form_survives_writing_and_reading(member):
+def test_every_short_form_survives_writing_and_reading(member):
     unfreezes = ["none", "all", {"layers": 0.5}, {"parameters": 0.3}, {"from": "block5a"}]
     schedules = ["constant", {"kind": "step", "every": 2}, "one_cycle", "plateau", {"kind": "cosine", "final": 0.1}]
     stages = [

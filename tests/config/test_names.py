@@ -49,7 +49,7 @@ def test_all_efficientnets_of_the_package_are_in_the_table():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_backbone_has_a_constructor_which_takes_alpha_if_the_table_says_so(name):
+def test_constructors_of_backbones_exist_and_take_alpha_as_in_the_table(name):
     package = importlib.import_module(BACKBONES[name].package)
     parameters = inspect.signature(getattr(package, name.rpartition(".")[2])).parameters
     assert ("alpha" in parameters) == BACKBONES[name].widths

@@ -12,13 +12,13 @@ from podium.detection.openimages import (
     Address,
     KnownImage,
     addresses_of,
+    class_of_codes,
     ids_in_random_order,
     read_addresses,
     read_boxes,
     read_class_codes,
     read_images,
     transfer_list,
-    class_of_codes,
 )
 from podium.detection.openimages_build import expand_patterns, find_images
 from podium.errors import DataError

@@ -92,7 +92,7 @@ def test_all_jobs_finish(drive, standin):
     assert len(versions(standin)) == 4
 
 
-def test_a_failed_job_is_tried_once_more_and_again_after_a_restart(drive, standin):
+def test_a_failed_job_is_retried_once_and_again_after_a_restart(drive, standin):
     for again in ("queued", "failed"):
         drive()
         standin.finish(KernelRef.parse(drive.fleet().jobs[0].ref).name, state="error", log="Traceback\nOops\n")

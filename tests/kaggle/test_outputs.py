@@ -87,7 +87,7 @@ def test_the_note_has_the_version_and_the_complete_files(kaggle, folder, console
 # One version
 
 
-def test_without_a_version_all_requests_are_about_the_newest(kaggle, standin, folder, console):
+def test_without_a_version_all_requests_use_the_newest(kaggle, standin, folder, console):
     standin.when("GetKernelSessionStatus", lambda: push_another(standin))
     pull(kaggle, KernelRef("ada", "some-kernel"), folder, console)
     assert content_of(folder) == COMPLETE

@@ -276,7 +276,7 @@ def test_encrypted_addresses_and_the_test_server_are_accepted(address, standin):
     assert check_address(address) == address
 
 
-def test_this_machine_is_refused_without_a_test_server(standin, monkeypatch):
+def test_localhost_is_refused_without_a_test_server(standin, monkeypatch):
     address = standin.sign("/kf/1/a")
     monkeypatch.delenv("PODIUM_KAGGLE_ENDPOINT")
     with plain_session() as session, pytest.raises(KaggleError, match="not encrypted"):

@@ -200,7 +200,7 @@ def test_weights_file_of_this_machine_is_refused(tiny_competition):
     ],
     ids=["kaggle.json", "variable", "bare", "token", "private key"],
 )
-def test_text_that_looks_like_a_key_is_refused_with_its_place(secret):
+def test_text_that_looks_like_a_key_is_refused_with_its_location(secret):
     with pytest.raises(BundleError, match=r"configs/a\.yaml, line 3: a Kaggle key, or text that") as raised:
         check_for_secrets({"configs/a.yaml": f"seed: 1\n# a comment\n# {secret}\n"}, ["configs/a.yaml"])
     assert KEY not in str(raised.value)

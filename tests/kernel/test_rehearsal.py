@@ -123,7 +123,7 @@ print(tempfile.gettempdir() == os.getcwd())
     assert sorted(path.name for path in run.inputs[COMPETITION].iterdir()) == ["file.txt"]
 
 
-def test_log_names_what_could_not_be_isolated(run, monkeypatch):
+def test_log_lists_missing_isolation(run, monkeypatch):
     monkeypatch.setattr("podium.kernel.rehearsal._find_namespaces", lambda: (False, []))
     outcome, out = run("print('ran')")
     assert outcome.is_complete

@@ -4,8 +4,8 @@
     train/NAME.jpg                        and val, test: the images, if exported
 
 A box is left, top, width, height in pixels. `group` is COCO's `iscrowd`; the other flags are in `attributes`, and the
-image id is in `podium_id`, which other tools ignore, so that all data is preserved. Without images, `file_name` is the dataset's
-file, and a rotated image is marked `rotated`.
+image id is in `podium_id`, which other tools ignore, so that all data is preserved. Without images, `file_name` is the
+dataset's file, and a rotated image is marked `rotated`.
 """
 
 import json

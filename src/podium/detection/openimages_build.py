@@ -22,12 +22,12 @@ from podium.detection.openimages import (
     KnownImage,
     Progress,
     addresses_of,
+    class_of_codes,
     ids_in_random_order,
     read_addresses,
     read_boxes,
     read_class_codes,
     read_images,
-    class_of_codes,
 )
 from podium.detection.orientation import (
     ORIENTATION_OF_ROTATION,

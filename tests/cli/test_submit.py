@@ -538,7 +538,7 @@ def test_unknown_outcome_is_resolved_by_the_next_command(podium, here, standin):
     standin.fail("ListSubmissions", Fault.status(503), times=None, after=1)
     code, _, err = podium("submit", FILE, "-m", "x")
     assert code == 1
-    assert "Kaggle's response was lost, and it is not known whether it has the submission" in err
+    assert "Kaggle's response was lost, and it is unknown whether it has the submission" in err
     assert len(err.splitlines()) == 1
     assert [row["status"] for row in rows()] == ["uploading"]
     settled(podium, here, standin)

@@ -233,7 +233,9 @@ def crop(
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", metavar="NAME", help="The object. Default: the only class.", show_default=False),
+        typer.Option(
+            "--class", metavar="NAME", help="The class to crop to. Default: the only class.", show_default=False
+        ),
     ] = None,
     how: Annotated[
         CropMethod, typer.Option(help="Crop to the object, or make its background blurred, grey or black.")

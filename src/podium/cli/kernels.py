@@ -148,7 +148,7 @@ def push_(
         bool,
         typer.Option("--weights", help="Push a kernel that only downloads the pretrained weights of these configs."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run all checks of a push and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run all checks of a push without pushing.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Follow the log and download the output.")] = False,
     limit: Limit = None,
     limit_test: LimitTest = None,

@@ -39,7 +39,7 @@ Data = Annotated[
         show_default="PODIUM_DATA, else data/<slug>, else where Kaggle mounts it",
     ),
 ]
-Runs = Annotated[Path, typer.Option(metavar="DIR", help="The folder of the run folders.")]
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="The folder with all runs.")]
 Fold = Annotated[
     list[int] | None,
     typer.Option(metavar="K", min=0, help="Only this fold; repeatable.", show_default="those of the config"),
@@ -47,7 +47,7 @@ Fold = Annotated[
 Limit = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Train on at most N rows per fold, all classes included.", show_default=False
+        metavar="N", min=1, help="Train on at most N rows per fold, with all classes represented.", show_default=False
     ),
 ]
 LimitTest = Annotated[

@@ -58,8 +58,8 @@ class Kaggle:
     def gpu_quota(self) -> Quota | None:
         send = self._kernels.request("get_accelerator_quota_statistics")
 
-        def parse(answer: Any) -> Quota | None:
-            return None if answer.gpu_quota is None else Quota.model_validate(answer)
+        def parse(response: Any) -> Quota | None:
+            return None if response.gpu_quota is None else Quota.model_validate(response)
 
         return _call("the GPU quota", send, parse)
 
@@ -69,7 +69,7 @@ class Kaggle:
         fields |= {"text": source, "session_timeout_seconds": timeout_seconds}
         what, ref = f"pushing {metadata['id']}", KernelRef.parse(metadata["id"])
         send = self._kernels.request("save_kernel", **fields)
-        return _call(what, send, lambda answer: responses.parse_push(answer, ref, what), once=True)
+        return _call(what, send, lambda response: responses.parse_push(response, ref, what), once=True)
 
     def kernel_status(self, ref: KernelRef) -> KernelStatus:
         send = self._kernels.request("get_kernel_session_status", **_named(ref))
@@ -187,10 +187,10 @@ class Kaggle:
         if not token or not url:
             raise ValueError("no URL to upload to")
         with file.open("rb") as content:
-            answer = self._files.put(check_address(url), data=content)
-        answer.raise_for_status()
-        if answer.status_code not in (200, 201):  # 308: the upload is incomplete
-            raise ValueError(f"status {answer.status_code} after an upload")
+            response = self._files.put(check_address(url), data=content)
+        response.raise_for_status()
+        if response.status_code not in (200, 201):  # 308: the upload is incomplete
+            raise ValueError(f"status {response.status_code} after an upload")
         return token
 
     def submit_code(self, slug: str, kernel: KernelRef, file_name: str, description: str) -> int:

@@ -145,7 +145,7 @@ class _Pull:
         found = self.files[file.name]
         if found.url == file.url:
             raise NotFoundError(
-                f"{self.ref}: Kaggle lists {_shown(file.name)} but does not provide it; try again later"
+                f"{self.ref}: Kaggle lists {_printable(file.name)} but does not provide it; try again later"
             )
         return found
 
@@ -219,7 +219,7 @@ def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> 
 
         def print_line(name: str, done: int, is_new: bool) -> None:
             if is_new and done >= _REPORTED_SIZE:
-                console.print(f"  {_shown(name)}: {done:,} bytes", highlight=False, markup=False)
+                console.print(f"  {_printable(name)}: {done:,} bytes", highlight=False, markup=False)
 
         yield print_line
         return
@@ -237,6 +237,6 @@ def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> 
         yield update
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A name without control characters that a terminal would act on."""
     return name if name.isprintable() else ascii(name)

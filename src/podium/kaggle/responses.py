@@ -109,24 +109,24 @@ class Pushed:
     url: str
 
 
-def parse_push(answer: Any, requested: KernelRef, what: str) -> Pushed:
+def parse_push(response: Any, requested: KernelRef, what: str) -> Pushed:
     """The pushed version. Problems that the official client only prints are errors here."""
-    problems = [_one_line(answer.error)] if answer.error else []
+    problems = [_one_line(response.error)] if response.error else []
     for kind in ("dataset", "competition", "kernel", "model"):
-        unknown = [text(name) for name in getattr(answer, f"invalid_{kind}_sources") or []]
+        unknown = [text(name) for name in getattr(response, f"invalid_{kind}_sources") or []]
         problems += [f"there is no {kind} {', '.join(unknown)} that you may attach"] if unknown else []
-    tags = [text(tag) for tag in answer.invalid_tags or []]
+    tags = [text(tag) for tag in response.invalid_tags or []]
     problems += [f"unknown tags {', '.join(tags)}"] if tags else []
-    version = _count(answer.version_number)
+    version = _count(response.version_number)
     if not problems:
         if not version:
             raise ValueError("neither a version nor an error")
-        name = _name_of(text(answer.ref)) or requested.name
+        name = _name_of(text(response.ref)) or requested.name
         problems += [f"the kernel is named {name} on Kaggle"] if name.lower() != requested.name.lower() else []
     if problems:
         exists = f"; version {version} was created anyway: cancel it" if version else ""
         raise KaggleError(f"{what}: Kaggle reports {'; '.join(problems)}{exists}")
-    return Pushed(requested.at(version), text(answer.url) or page_of(requested))
+    return Pushed(requested.at(version), text(response.url) or page_of(requested))
 
 
 def page_of(ref: KernelRef) -> str:
@@ -210,22 +210,22 @@ def parse_has_joined(competition: Any) -> bool:
     return competition.user_has_entered
 
 
-def parse_submission(answer: Any) -> Submission:
-    if answer.date is not None and not isinstance(answer.date, datetime):
-        raise TypeError(f"expected a date, got {answer.date!r}")
+def parse_submission(response: Any) -> Submission:
+    if response.date is not None and not isinstance(response.date, datetime):
+        raise TypeError(f"expected a date, got {response.date!r}")
     return Submission(
-        _submission_number(answer.ref), text(answer.file_name), answer.date, text(answer.description),
-        _SUBMISSION_STATES[answer.status.name], score(answer.public_score), score(answer.private_score),
-        text(answer.error_description),
+        _submission_number(response.ref), text(response.file_name), response.date, text(response.description),
+        _SUBMISSION_STATES[response.status.name], score(response.public_score), score(response.private_score),
+        text(response.error_description),
     )  # fmt: skip
 
 
-def parse_submitted(answer: Any) -> int:
+def parse_submitted(response: Any) -> int:
     """The number of a new submission. A response with a message but without a number is a refusal."""
-    message = _one_line(answer.message)
-    if message and not answer.ref:
+    message = _one_line(response.message)
+    if message and not response.ref:
         raise KaggleError(f"Kaggle did not accept the submission: {message}")
-    return _submission_number(answer.ref)
+    return _submission_number(response.ref)
 
 
 def _submission_number(value: object) -> int:

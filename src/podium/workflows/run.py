@@ -35,7 +35,7 @@ def run(
         folds: Only these folds. By default those of the config, else all.
         data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
         runs: Where run folders are created.
-        limit: Train on at most this many rows per fold, all classes included.
+        limit: Train on at most this many rows per fold, with all classes represented.
         limit_test: Predict only this many test images.
         dry_run: Train one epoch per stage on a few small images, to check that everything works.
         resume: Continue stopped runs of these members even if their config has changed since.

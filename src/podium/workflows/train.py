@@ -35,7 +35,7 @@ def train(
         fold: The number of the fold to validate on.
         data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
         runs: Where run folders are created.
-        limit: Train on at most this many rows, all classes included.
+        limit: Train on at most this many rows, with all classes represented.
         dry_run: Train one epoch per stage on a few small images, to check that everything works.
         resume: Continue a stopped run of this member even if its config has changed since.
         time_limit: Stop in time to have saved a checkpoint after so many seconds, or a text such as "8h30m".

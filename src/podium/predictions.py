@@ -22,7 +22,7 @@ from podium.files import atomic_write
 _PREFIX = "p_"
 _LABEL_COLUMNS = ["label", "fold"]
 _ROWS_AT_ONCE = 5_000
-"""Formatted together, to save memory."""
+"""Rows formatted at a time, to save memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Atomically; nine digits preserve every float32 exactly."""
+    """Write atomically. Nine digits preserve every float32 exactly."""
     has_labels = predictions.labels is not None
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -13,7 +13,7 @@
       classification_report.csv confusion_matrix.csv     of the validation rows, without test-time views
       predictions-<digest>/       predictions for one choice of test-time views: oof.csv, test.csv, views.csv, …
 
-The digest is of everything that decides the weights, so a changed config gets its own folder.
+The digest covers everything that affects the weights, so a changed config gets its own folder.
 """
 
 import os

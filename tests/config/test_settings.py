@@ -1,4 +1,4 @@
-"""Settings built in Python, and which of their fields decide the weights."""
+"""Settings constructed in Python, and the fields that affect the weights."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     ],
 )
 def test_every_field_of_a_trained_config_decides_the_weights_or_is_marked(model, decide, do_not_decide):
-    """A new field decides the weights unless it is marked `NotInDigest`; list it here accordingly."""
+    """A new field affects the weights unless it is marked `NotInDigest`; list it here accordingly."""
     assert decisive_keys(model) == set(decide.split())
     assert model.model_fields.keys() - decisive_keys(model) == set(do_not_decide.split())
 

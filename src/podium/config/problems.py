@@ -132,7 +132,7 @@ def _short(value: Any) -> str:
 
 
 def _keys_at(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The keys of pydantic's location as they are in the file, without the tags of unions; and the valid keys there."""
+    """The keys of pydantic's location as in the file, without the tags of unions, and the valid keys at that place."""
     keys: list[str] = []
     known: list[str] = []
     here: Any = model

@@ -1,4 +1,4 @@
-"""The base class of every part of a config: strict types, no unknown keys, short forms, and what a digest covers."""
+"""The base class of every part of a config: strict types, no unknown keys, short forms, and the fields of a digest."""
 
 from typing import Annotated, Any
 
@@ -33,17 +33,17 @@ class _NotInDigest:
 NotInDigest = _NotInDigest()
 """Marks a field that does not affect the trained weights: `cache_gb: Annotated[float, NotInDigest] = 10.0`.
 
-Every other field decides the weights, with all settings nested in it: a run folder's digest covers it.
+The digest of a run folder covers every other field, including all settings nested in it.
 """
 
 
 def decisive_keys(model: type[Settings]) -> set[str]:
-    """The fields that decide the weights."""
+    """The fields that affect the trained weights."""
     return {name for name, field in model.model_fields.items() if NotInDigest not in field.metadata}
 
 
 def decisive(settings: Settings) -> dict[str, Any]:
-    """The part of the settings that decides the weights, as plain data."""
+    """The settings that affect the trained weights, as plain data."""
     return settings.model_dump(mode="json", by_alias=True, include=decisive_keys(type(settings)))
 
 

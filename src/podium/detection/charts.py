@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, LINE, GRID = "#0072b2", "#d55e00", "#009e73", "#7a828c", "#e6e8eb"
 COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")
-"""The first ones can be distinguished with any colour vision."""
+"""The first colours suit all types of colour vision."""
 STYLES = ("-", (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 MAX_MARKED = 40
 """Lines with more points have no markers, except for points between gaps."""
@@ -185,7 +185,7 @@ def _with_running_median(name: str, x: Numbers, y: Numbers, colour: str) -> list
 
 
 def _start_at_zero(axes: "Axes", lines: Sequence[Line], name: str) -> None:
-    """A few extreme losses, usually of the first steps, are cut off, as they would flatten all others."""
+    """Cut off a few extreme losses, usually of the first steps, which would flatten the rest of the line."""
     values = np.concatenate([_finite(line.y) for line in lines])
     values = values[~np.isnan(values)]
     highest, usual = (values.max(), np.quantile(values, 0.8)) if len(values) else (1.0, 1.0)

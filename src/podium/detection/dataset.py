@@ -8,8 +8,8 @@ Coordinates are pixels of the upright image, rounded to six digits; `right` and 
 of the full image is 0, 0, width, height. `file` is relative to the data folder, or for a rotated image, which podium
 has written, to the dataset's folder.
 
-A stored dataset is clean: each box has an area and is inside its image. What was read from another format may have
-swapped corners or reach outside: see `podium.detection.cleaning`.
+A stored dataset is clean: each box has an area and is inside its image. Boxes read from another format may have swapped
+corners or extend outside the image: see `podium.detection.cleaning`.
 """
 
 from collections.abc import Collection, Sequence
@@ -42,7 +42,7 @@ DIGITS = 6
 INDEX, IMAGES, BOXES = "index.json", "images.csv", "boxes.csv"
 
 Problem = tuple[NDArray[np.bool_], Sequence[str], str]
-"""The rows that have it, the columns, and what is expected there."""
+"""The rows with the problem, the columns, and the expected values."""
 
 
 class _Index(BaseModel):
@@ -79,7 +79,7 @@ def write_dataset(dataset: BoxDataset, folder: Path) -> None:
 
 
 def read_dataset(folder: Path) -> BoxDataset:
-    """DataError with the file, and where possible the line, if it is not as `write_dataset` writes it."""
+    """Read what `write_dataset` wrote. Anything else is a DataError with the file and, if possible, the line."""
     if not (folder / INDEX).is_file():
         raise DataError(f"{folder} has no {INDEX}: build the dataset with podium detect build")
     index = read_json(folder / INDEX, _Index)

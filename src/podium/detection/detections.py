@@ -1,4 +1,4 @@
-"""Tables of detections, and the two files they are written to.
+"""Tables of detections, as CSV and as COCO results.
 
     id,class,score,left,top,right,bottom
 

@@ -167,7 +167,7 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
 
 
 def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options: RunOptions) -> dict[str, Any]:
-    """The resolved config, with a digest of everything that decides the weights."""
+    """The resolved config, with a digest of everything that affects the weights."""
     settings = detector.settings.model_dump(mode="json", by_alias=True)
     made_of = {
         "labels": dataset.classes,  # in the order of the model's outputs
@@ -175,7 +175,7 @@ def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options:
         "rows": digest_of([_table_digest(dataset.boxes), contents]),
         "folds": _table_digest(dataset.images),
     }
-    decides = {
+    digest_content = {
         "detector": decisive(detector.settings),
         "limit": options.limit,
         "dry_run": options.dry_run,
@@ -183,7 +183,7 @@ def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options:
     }
     return {
         "name": detector.name,
-        "digest": digest_of(decides),
+        "digest": digest_of(digest_content),
         "dry_run": options.dry_run,
         "limit": options.limit,
         "made_of": made_of,

@@ -17,7 +17,7 @@ COLOURS = (
     *((230, 85, 0), (0, 140, 225), (0, 170, 120), (245, 175, 0), (215, 105, 175), (235, 225, 60), (90, 195, 245)),
     *((150, 100, 50), (140, 80, 200), (120, 200, 40)),
 )
-"""RGB by class, repeated if there are more classes. The first ones can be distinguished with any colour vision."""
+"""RGB by class, repeated if there are more classes. The first colours suit all types of colour vision."""
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 MIN_FONT_SIZE = 7
 """Smaller text is illegible."""
@@ -26,7 +26,7 @@ Rectangle = tuple[int, int, int, int]
 
 
 def draw_boxes(image: Image, boxes: pd.DataFrame, classes: Sequence[str]) -> Image:
-    """A copy of an RGB image with these boxes. `classes` decides the colours.
+    """A copy of an RGB image with these boxes. The order of `classes` determines the colours.
 
     `boxes` has the columns class, left, top, right, bottom, and optionally score. Boxes with higher scores are drawn on
     top, and their labels are placed first.
@@ -64,7 +64,7 @@ def line_width(width: int, height: int) -> int:
 
 
 def font_size(width: int, height: int) -> int:
-    """In pixels, so that about thirty lines fit, and legible."""
+    """In pixels, so that about 30 lines fit, but at least legible."""
     return max(MIN_FONT_SIZE + 2, round(math.sqrt(width * height) / 34))
 
 

@@ -157,7 +157,7 @@ def _check_unique(images: pd.DataFrame, columns: list[str], where: Path) -> None
 
 
 def _snapped(values: NDArray[np.float64], edge: Any, overhang: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rounded, and moved to the image's edge where only the rounding of the format has crossed it."""
+    """Rounded values, moved to the image's edge if they are outside only by the rounding of the format."""
     return np.where((overhang > 0) & (overhang <= _ROUNDING), edge, values.round(DIGITS)) + 0.0  # -0.0 becomes 0.0
 
 

@@ -59,7 +59,7 @@ class BuildContext:
 
     @contextmanager
     def reading(self, paths: Sequence[Path], what: str) -> Iterator[Progress]:
-        """A function that reports the bytes read, shown as progress if these files are large."""
+        """Yields a function to call with the bytes read, shown as progress if these files are large."""
         size = sum(path.stat().st_size for path in paths if path.is_file())
         if size < _SHOW_PROGRESS_FROM:
             yield lambda done: self.stop_if_requested()

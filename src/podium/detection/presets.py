@@ -1,6 +1,6 @@
 """A KerasHub preset as a detector's backbone.
 
-The preset is read once, when training starts. How its backbone is built and its images are scaled is saved in the run
+The preset is read once, when training starts. How to build its backbone and scale its images is saved in the run
 folder as its recipe. A resumed training and a trained detector are built from that, and do not need the preset.
 """
 

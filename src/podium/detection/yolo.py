@@ -6,7 +6,7 @@
     labels/train/NAME.txt    one line per box: class cx cy width height, relative to the image's width and height
 
 The numbers have nine decimal places. The format has no flags, so they are lost, and no image sizes, so reading needs
-the images. An image without boxes has an empty file.
+the images. An image without boxes has an empty label file.
 """
 
 import os

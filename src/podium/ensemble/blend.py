@@ -55,7 +55,7 @@ class EnsembleResult:
     blend: dict[str, Any]
     """The fitted method: its weights, if it has any."""
     oof: Predictions
-    """By blends that were not fitted on the row, as `estimate`."""
+    """Predictions of blends that were not fitted on the row, as in `estimate`."""
     test: Predictions
 
 

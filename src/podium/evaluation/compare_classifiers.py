@@ -197,8 +197,8 @@ def _folds_of(table: Predictions) -> str:
 
 
 def _check_same_competition(candidates: Sequence[ClassifierCandidate], paired: PairedPredictions) -> None:
-    """By ids, not by name: a competition of cropped images has another name and the same rows. Where few rows are in
-    common, ids such as 0001.jpg may be equal by chance."""
+    """Compare ids, not names: a competition of cropped images has another name and the same rows. With few common
+    rows, ids such as 0001.jpg may be equal by chance."""
     slugs = list(dict.fromkeys(run.slug for run in candidates))
     if len(slugs) > 1 and paired.share_of_smallest < 1 / 2:
         raise RunError(
@@ -314,7 +314,7 @@ def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str 
 
 
 def _prediction_folders(run: Run) -> list[str]:
-    """Folders of predictions by the run's best weights: first those with the config's own views, then the newest."""
+    """Folders of predictions by the best weights: first those with the views of the config, then the newest."""
     best = run.state.get("best") or {}
     found = []
     for facts in run.path.glob("predictions-*/predictions.json"):

@@ -32,7 +32,7 @@ def free_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
 
 
 def _free_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """In each control group of this process and in the groups that contain it."""
+    """The free memory of each control group of this process, and of the groups that contain it."""
     with suppress(OSError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

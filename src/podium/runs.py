@@ -84,7 +84,7 @@ class Run:
 
     @property
     def versions(self) -> dict[str, Any]:
-        """Of podium and its libraries, when the run started."""
+        """The versions of podium and its libraries when the run started."""
         return _read_or_empty(self.path / "versions.json")
 
     def update_state(self, **changes: Any) -> None:
@@ -96,19 +96,19 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        """Newest first."""
+        """The paths of all checkpoints, newest first."""
         paths = (self.path / "checkpoints").glob("checkpoint-*.npz")
         return sorted((path for path in paths if CHECKPOINT_NAME.fullmatch(path.name)), reverse=True)
 
     @property
     def checkpoint_time(self) -> float:
-        """When the newest checkpoint was written; 0 without one."""
+        """When the newest checkpoint was written; 0 if there is none."""
         checkpoints = self.checkpoints
         return checkpoints[0].stat().st_mtime if checkpoints else 0.0
 
     @property
     def is_resumable(self) -> bool:
-        """Not trained, but with a checkpoint."""
+        """Whether it is not trained but has a checkpoint."""
         return not self.is_trained and bool(self.checkpoints)
 
     def check_best_weights(self) -> None:
@@ -183,7 +183,7 @@ _LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Of podium and its libraries."""
+    """The versions of podium and its libraries."""
     import platform
 
     podium = {"podium": _version("podium-kit"), "commit": git_commit(), "python": platform.python_version()}

@@ -31,7 +31,7 @@ class KernelRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Also accepts `owner/slug/v3` and the URL of the kernel's page."""
+        """Parse a kernel's name. Also accepts `owner/slug/v3` and the URL of the kernel's page."""
         parts = re.sub(r"^https://(www\.)?kaggle\.com/(code/)?", "", text.strip()).rstrip("/").split("/")
         number = parts[2].removeprefix("v") if len(parts) == 3 else ""
         is_named = len(parts) in (2, 3) and _OWNER.fullmatch(parts[0]) and SLUG.fullmatch(parts[1])

@@ -167,7 +167,7 @@ def _matches(
 
 
 def _ious(first: Floats, second: Floats) -> Floats:
-    """Row by row."""
+    """The IoU of each pair of rows."""
     sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
     intersection = sides.clip(0).prod(axis=1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]

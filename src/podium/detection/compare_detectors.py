@@ -71,7 +71,7 @@ class PartDetections:
 
     file: Path
     images: int
-    """Only the first ones of the part, in a dry run."""
+    """The number of images; in a dry run only the first of the part."""
     threshold: float
     ap50: float | None
 
@@ -181,7 +181,7 @@ class _Measured:
 
     precision: AveragePrecision
     is_counted_hit: Flags
-    """Of the matches: hits with at least the threshold's score."""
+    """Of each match, whether it is a hit with a score above the threshold."""
     values: list[float]
     """In the order of METRICS."""
 
@@ -195,7 +195,7 @@ class _Measured:
         return cls(precision, matches.is_true_positive & is_counted, values)
 
     def boxes_hit(self, dataset: BoxDataset) -> Flags:
-        """Of each box that is not a group."""
+        """Whether each box that is not a group box was detected."""
         is_hit: Flags = np.zeros(len(dataset.boxes), dtype=bool)
         is_hit[self.precision.matches.matched[self.is_counted_hit]] = True
         is_single: Flags = ~dataset.boxes["group"].to_numpy(dtype=bool)
@@ -306,7 +306,7 @@ def _check_classes(candidates: Sequence[DetectorCandidate], dataset: BoxDataset)
 
 
 def _choose_part(candidates: Sequence[DetectorCandidate], part: str | None) -> tuple[str, list[str]]:
-    """With a note if it is the validation part."""
+    """The part to compare on, and a note if it is the validation part."""
     reasons = [f"{run.letter} {why}" for run in candidates if (why := run.why_not_on_test())]
     if part == "test" and reasons:
         raise RunError(

@@ -53,7 +53,7 @@ class _Row:
 
 
 def read_darknet_log(path: Path) -> pd.DataFrame:
-    """Sorted by iteration; DataError if there is none."""
+    """Read a log, sorted by iteration. A log without iterations is a DataError."""
     rows = _without_repetitions(_rows_in(_lines_of(path)))
     if not rows:
         raise DataError(

@@ -120,7 +120,7 @@ def select_images(dataset: BoxDataset, ids: Collection[str]) -> BoxDataset:
 
 
 def ordered(dataset: BoxDataset) -> BoxDataset:
-    """Sorted by image id, with the columns and types of a stored dataset; boxes of an image keep their order."""
+    """Sort by image id, with the columns and types of a stored dataset; boxes of an image keep their order."""
     images = dataset.images[list(IMAGE_COLUMNS)].astype({"width": np.int64, "height": np.int64, "rotated": bool})
     images = images.sort_values("id", kind="stable", ignore_index=True)
     boxes = dataset.boxes[list(BOX_COLUMNS)].astype(dict.fromkeys(CORNERS, np.float64) | dict.fromkeys(FLAGS, bool))

@@ -59,12 +59,12 @@ def colour_of(class_name: str, classes: Sequence[str]) -> tuple[int, int, int]:
 
 
 def line_width(width: int, height: int) -> int:
-    """In pixels: 1 for 64 × 64, 2 for 320 × 320, 14 for 4,000 × 3,000."""
+    """Line width in pixels: 1 for 64 × 64, 2 for 320 × 320, 14 for 4,000 × 3,000."""
     return max(1, round(math.sqrt(width * height) / 250 + 0.4))
 
 
 def font_size(width: int, height: int) -> int:
-    """In pixels, so that about 30 lines fit, but at least legible."""
+    """Font size in pixels, so that about 30 lines fit, but at least legible."""
     return max(MIN_FONT_SIZE + 2, round(math.sqrt(width * height) / 34))
 
 

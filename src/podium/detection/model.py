@@ -175,7 +175,7 @@ class NonMaxSuppression(keras.layers.Layer):  # type: ignore[misc]  # Keras has 
         self.built = True
 
     def call(self, boxes: Any, logits: Any, images: Any = None) -> dict[str, Any]:
-        """Sorted by score. Values after the first `num_detections` of an image are meaningless."""
+        """Select boxes, sorted by score. Values after the first `num_detections` of an image are meaningless."""
         boxes, scores = tf.cast(boxes, tf.float32), tf.sigmoid(tf.cast(logits, tf.float32))
         best = tf.reduce_max(scores, axis=-1)
         signature = (tf.TensorSpec([self._max_detections], tf.int32), tf.TensorSpec([], tf.int32))

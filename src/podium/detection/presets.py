@@ -191,7 +191,7 @@ def _load_error(settings: PresetSettings, error: Exception) -> str:
 
 
 def _to_json(value: Any) -> Any:
-    """As it is restored from JSON, without ignored keys."""
+    """Convert to the values that JSON restores, without ignored keys."""
     if isinstance(value, dict):
         return {key: _to_json(part) for key, part in value.items() if key not in _IGNORED_KEYS}
     if isinstance(value, list | tuple):

@@ -50,7 +50,7 @@ DECIDED_BY_MCNEMAR = "accuracy"
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCandidate(Candidate):
     metric: str
-    """Of its competition."""
+    """The metric of its competition."""
 
 
 @dataclass(frozen=True, eq=False)

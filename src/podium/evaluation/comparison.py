@@ -88,7 +88,7 @@ class Comparison(Statistics):
         return f"no significant difference: {letter} is {word} than {baseline} by {value} {unit} {interval}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Convert to plain values for JSON."""
         content = {name: value for name, value in vars(self).items() if name != "runs"}
         runs = [
             {"letter": run.letter, "path": str(run.path), "kind": run.kind, "slug": run.slug, "seconds": run.seconds}

@@ -166,7 +166,7 @@ def _plan(
     facts = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
     contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, readable in facts if readable}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
-    determining = [
+    inputs = [
         _VERSION,
         DECODER_VERSION,
         asdict(options),
@@ -176,7 +176,7 @@ def _plan(
         rows.digest,
         known.digest,
     ]
-    return _Plan(new, options, source, contents, digest_of(determining), out, config)
+    return _Plan(new, options, source, contents, digest_of(inputs), out, config)
 
 
 # Boxes

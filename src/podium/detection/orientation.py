@@ -93,7 +93,7 @@ def write_rotated(path: Path, orientation: int, target: Path) -> None:
 
 
 def rotated_boxes(corners: NDArray[np.float64], orientation: int) -> NDArray[np.float64]:
-    """Convert left, top, right, bottom from the stored image to the rotated image."""
+    """Convert left, top, right, bottom, relative to the image, from the stored image to the rotated image."""
     if orientation in _SWAPS_SIDES:
         corners = corners[:, [1, 0, 3, 2]]
     left, top, right, bottom = corners.T

@@ -26,6 +26,7 @@ from podium.models import devices
 from podium.models.backbone import initialize_batchnorm, unfreeze
 from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier, split_classifier
 from podium.models.feed import as_dataset
+from podium.models.losses import classification_loss
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,
@@ -91,7 +92,7 @@ class ClassificationTask:
         unfreeze(model.get_layer(BACKBONE), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=self._settings.label_smoothing)
+        loss = classification_loss(self._settings)
         model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=self._eager)
 
     def uncompiled(self, model: Any) -> Any:

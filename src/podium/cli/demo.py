@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.options import Debug, DryRun, Runs, Seed, make_console
+from podium.cli.options import Debug, DryRun, Runs, Seed, make_console, resume_command
 from podium.options import RunOptions
 from podium.paths import configs_folder
 from podium.workflows.blend import Blend, print_blend, write_checked_submission
@@ -35,7 +35,8 @@ def demo(
     folder = data or Path("data") / (competition.slug + ("-dry-run" if dry_run else ""))
     drawn = draw_competition(folder, train=160, test=80) if dry_run else draw_competition(folder)
     console.print(f"{drawn.folder}: {drawn.train + drawn.test:,} cars drawn, {len(drawn.classes)} body types")
-    blend = run_ensemble(ensemble, RunOptions(data=folder, runs=runs, dry_run=dry_run), console)
+    run_options = RunOptions(data=folder, runs=runs, dry_run=dry_run, command=resume_command())
+    blend = run_ensemble(ensemble, run_options, console)
     scores = blend.scores
     scores["hidden test"] = hidden_scores(blend, folder)
     print_blend(blend, console, scores)

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo picture test test-all test-kill bench check format lock clean
+.PHONY: help install demo sheet test test-all test-kill bench check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,7 +26,7 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write and check a submission
 	$(BIN)/podium demo
 
-picture: $(STAMP) ## draw the cars of the README, docs/cars.jpg
+sheet: $(STAMP) ## draw the cars of the README, docs/cars.jpg
 	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
 
 test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores

@@ -52,8 +52,10 @@ def test_folder_is_unlocked_before_and_after(folder):
 
 
 def test_second_process_is_refused_and_the_holder_named(folder, holder):
-    told = rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\): wait until it ends"
-    with pytest.raises(RunError, match=told):
+    message = (
+        rf"{re.escape(str(folder))} is in use by process {holder.pid} on \S+ since .* \(-c .*\): wait until it ends"
+    )
+    with pytest.raises(RunError, match=message):
         take(folder)
     assert lock_holder(folder).startswith(f"process {holder.pid} ")
 
@@ -127,9 +129,9 @@ def test_python_m_podium_is_called_podium(folder, monkeypatch):
 
 def test_holder_is_named_on_one_line(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["podium", "train", "a\nb.yaml"])
-    with locked(folder), pytest.raises(RunError) as told:
+    with locked(folder), pytest.raises(RunError) as message:
         take(folder)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_process_that_just_released_the_lock_is_not_reported_as_killed(folder, holder, monkeypatch):

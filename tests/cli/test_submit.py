@@ -184,26 +184,26 @@ def test_missing_file_is_refused_also_with_force(podium, here, standin):
 
 def test_invalid_file_is_refused_as_by_podium_check(podium, here, standin):
     (here / FILE).write_text(csv_of().replace("0.jpg,blue", "0.jpg,bleu", 1))
-    told = refused(podium, standin, FILE, "-m", "x")
-    assert told == podium("check", FILE)[2]
-    assert "did you mean 'blue'?" in told
+    printed = refused(podium, standin, FILE, "-m", "x")
+    assert printed == podium("check", FILE)[2]
+    assert "did you mean 'blue'?" in printed
     assert standin.calls == []
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "printed"),
     [
         ("cars_blend_dry-run__20260101-120000.csv", "the file name marks a dry run"),
         ("cars_blend_dry-run__20260101-120000-2.csv", "the file name marks a dry run"),
         ("cars_blend__20260101-120000.partial.csv", "the file name marks a partial submission"),
     ],
 )
-def test_partial_and_dry_run_files_are_refused(podium, here, standin, name, told):
+def test_partial_and_dry_run_files_are_refused(podium, here, standin, name, printed):
     (here / FILE).rename(here / "submissions" / name)
-    assert told in refused(podium, standin, f"submissions/{name}", "-m", "x")
+    assert printed in refused(podium, standin, f"submissions/{name}", "-m", "x")
     code, out, _ = podium("submit", f"submissions/{name}", "-m", "x", "--force")
     assert code == 0
-    assert f"{told}" in out
+    assert f"{printed}" in out
     assert "sent because of --force" in out
     assert len(sent(standin)) == 1
 
@@ -220,11 +220,11 @@ def test_same_content_is_refused_under_any_name_and_sent_again_with_force(podium
     (here / copy).write_bytes((here / FILE).read_bytes())
     (here / FILE).unlink()
     calls = len(standin.calls)
-    told = refused(podium, standin, copy, "-m", "second")
+    printed = refused(podium, standin, copy, "-m", "second")
     assert re.fullmatch(
         rf"podium: {copy} was already submitted on \d{{4}}-\d\d-\d\d \d\d:\d\d UTC as {sent(standin)[0].ref}: public"
         r" score [01]\.\d{5}; --force sends it again and uses one of the day's submissions\n",
-        told,
+        printed,
     )
     assert len(standin.calls) == calls  # the ledger knew
     assert podium("submit", copy, "-m", "second", "--force")[0] == 0
@@ -239,8 +239,8 @@ def test_same_content_is_refused_under_any_name_and_sent_again_with_force(podium
 def test_submission_from_another_machine_is_found_at_kaggle_and_recorded(podium, here, standin):
     assert podium("submit", FILE, "-m", "from there")[0] == 0
     (here / "submissions" / "ledger.csv").unlink()
-    told = refused(podium, standin, FILE, "-m", "from here")
-    assert f"UTC, from elsewhere, as {sent(standin)[0].ref}: public score" in told
+    printed = refused(podium, standin, FILE, "-m", "from here")
+    assert f"UTC, from elsewhere, as {sent(standin)[0].ref}: public score" in printed
     row = rows()[0]
     assert (row["message"], row["status"], row["sha256"]) == ("from there", "complete", "")
     assert podium("submit", FILE, "-m", "from here", "--force")[0] == 0
@@ -260,11 +260,11 @@ def test_daily_limit_is_an_error_with_the_time_left(podium, here, standin):
     standin.competitions["cars"].daily = 1
     assert podium("submit", FILE, "-m", "first")[0] == 0
     (here / FILE).write_text(csv_of(16))
-    told = refused(podium, standin, FILE, "-m", "second")
+    printed = refused(podium, standin, FILE, "-m", "second")
     assert re.fullmatch(
         r"podium: the daily limit of submissions is reached \(1 sent\); run the same command after midnight UTC, in"
         r" (\d+h)?(\d+m)?\n",
-        told,
+        printed,
     )
     assert [row["status"] for row in rows()] == ["complete"]
     code, _, err = podium("submit", FILE, "-m", "second", "--force")
@@ -288,13 +288,13 @@ def test_wrong_key_is_an_error_before_anything_is_written(podium, here, standin,
 
 def test_invalid_ledger_is_an_error_and_nothing_is_sent(podium, here, standin):
     (here / "submissions" / "ledger.csv").write_text("time,file\n")
-    told = refused(podium, standin, FILE, "-m", "x")
-    assert told.startswith("podium: submissions/ledger.csv line 1 has no column competition, status, ref; nothing")
+    printed = refused(podium, standin, FILE, "-m", "x")
+    assert printed.startswith("podium: submissions/ledger.csv line 1 has no column competition, status, ref; nothing")
     assert (here / "submissions" / "ledger.csv").read_text() == "time,file\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "printed"),
     [
         ([], "give a submission CSV, or --kernel"),
         ([FILE, "--kernel", "ada/cars-b3", "--version", "1"], "give FILE or --kernel, not both"),
@@ -318,10 +318,10 @@ def test_invalid_ledger_is_an_error_and_nothing_is_sent(podium, here, standin):
         ),
     ],
 )
-def test_options_that_exclude_each_other_are_wrong_usage(podium, here, standin, arguments, told):
+def test_options_that_exclude_each_other_are_wrong_usage(podium, here, standin, arguments, printed):
     code, _, err = podium("submit", *arguments, "-m", "x")
     assert code == 2
-    assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", err).split())
+    assert printed in " ".join(re.sub("[│╭╮╰╯─]", " ", err).split())
     assert standin.calls == []
 
 

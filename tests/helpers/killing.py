@@ -106,8 +106,8 @@ def _state(run, since):
     path = run.path / "state.json"
     if not path.is_file() or path.stat().st_mtime <= since:
         return None
-    told = read_json(path)
-    return told if "epoch" in told else None
+    message = read_json(path)
+    return message if "epoch" in message else None
 
 
 def _mid_epoch(run, since):

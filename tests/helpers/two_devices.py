@@ -59,14 +59,14 @@ class Trainings:
     def whole(self, names, stages, **changes):
         use(names)
         task, precision = self.task(stages, **changes), changes.get("precision", "auto")
-        return told(trained(self.place(), stages, task, precision=precision))
+        return message(trained(self.place(), stages, task, precision=precision))
 
     def broken(self, names, stages, steps, **changes):
         use(names)
         run, precision = started(self.place()), changes.get("precision", "auto")
         stopped(run, stages, steps, self.task(stages, **changes), precision=precision)
         fit(run, stages, self.task(stages, **changes), precision=precision)
-        return told(run)
+        return message(run)
 
 
 class SharedLine(LineTask):
@@ -112,7 +112,7 @@ class Lines:
         fit(run, stages, SharedLine(stages, odd), precision=precision, console=Console(file=log, width=200))
         history = pd.read_csv(run.history)
         figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
-        return {**figures, "told": log.getvalue().splitlines()[0].partition(" trainable, ")[2]}
+        return {**figures, "message": log.getvalue().splitlines()[0].partition(" trainable, ")[2]}
 
 
 def lines(folder):
@@ -132,7 +132,7 @@ def use(names):
     devices.gpu_names = lambda: names
 
 
-def told(run):
+def message(run):
     history = pd.read_csv(run.history)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in weights_in(run.best_weights).values()))
     figures = {name: history[name].tolist() for name in ("loss", "accuracy", "val_loss", "learning_rate")}

@@ -202,9 +202,9 @@ def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(drive, standin):
     kept, gone = drive.fleet().jobs[1], KernelRef.parse(drive.fleet().jobs[0].ref)
     del standin.kernels[gone.owner, gone.slug]
     finish(standin, kept)
-    told = drive()
-    assert told[1][0] == "done"
-    assert told[0][1].startswith("failed: the status of ada/")
+    jobs = drive()
+    assert jobs[1][0] == "done"
+    assert states[0][1].startswith("failed: the status of ada/")
     assert (drive.fleet().jobs[0].state, drive.fleet().jobs[0].failures) == ("running", 1)  # pushed once more
 
 

@@ -44,14 +44,14 @@ def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path):
     assert some["half"]["weights"] != some["one"]["weights"]  # half precision is another arithmetic
     assert some["half"]["loss"][0] == pytest.approx(some["one"]["loss"][0], rel=0.1)
     lines = some["lines"]
-    assert lines["whole"]["told"] == "on 2 GPUs"
+    assert lines["whole"]["message"] == "on 2 GPUs"
     assert lines["whole, stopped"] == lines["whole"]  # each device's part of the metrics, too
     one, two = lines["clipped"]
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)  # clipped is the whole gradient, not a device's part
     assert lines["overflown"]["val_error"] < 10  # on the second device alone; neither takes that step
     one, two = lines["accumulated"]
     alone = "on one of 2 GPUs, since Keras cannot share gradient_accumulation_steps or ema_overwrite_frequency"
-    assert two == {**one, "told": alone}
+    assert two == {**one, "message": alone}
 
 
 @pytest.mark.slow

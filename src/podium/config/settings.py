@@ -22,7 +22,7 @@ class Settings(BaseModel):
             raise_problems(Problem(type(self).__name__, key, text) for key, text in problems_of(error, type(self)))
 
     # Pydantic then validates nested settings directly, so that errors of all levels end up in one ValidationError.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # functions declare no attributes
 
 
 class _NotInDigest:

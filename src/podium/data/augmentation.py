@@ -164,7 +164,7 @@ def build_transform(item: Any, image_size: int) -> Any:
         warnings.simplefilter("always")
         try:
             transform = found(**given)
-        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # invalid arguments
+        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # of Albumentations
             raise ConfigError(f"{name}: {_first_reason(error)}") from None
     unknown = [str(warning.message) for warning in caught if "not valid" in str(warning.message)]
     if unknown:  # Albumentations only warns

@@ -58,7 +58,7 @@ class EpochBatches:
         return self.batch(self.order(epoch)[start : start + self._batch_size].astype(np.int64), epoch)
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        """The inputs and targets of one training step."""
+        """The inputs and targets of one training step; each task defines its own."""
         raise NotImplementedError
 
 

@@ -196,7 +196,7 @@ class Stacking(BlendMethod):
 
     name = "stacking"
 
-    def __init__(self, members: Sequence[str], metric: Metric, C: float = 0.01) -> None:  # noqa: N803
+    def __init__(self, members: Sequence[str], metric: Metric, C: float = 0.01) -> None:  # noqa: N803  # as in scikit-learn
         super().__init__(members, metric)
         self.C = C
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from podium.config.loading import make_ensemble
     from podium.errors import PodiumError, StoppedError
     from podium.workflows.blend import blend
+    from podium.workflows.check import check_submission
     from podium.workflows.compare import compare
     from podium.workflows.configs import load_competition, load_ensemble, load_member, make_member
     from podium.workflows.model import build_model
     from podium.workflows.predict import predict
     from podium.workflows.run import run
-    from podium.workflows.submit import check_submission, submit
+    from podium.workflows.submit import submit
     from podium.workflows.train import train
 
 __all__ = [
@@ -47,7 +48,7 @@ _MODULES = {
     "StoppedError": "errors",
     "blend": "workflows.blend",
     "build_model": "workflows.model",
-    "check_submission": "workflows.submit",
+    "check_submission": "workflows.check",
     "compare": "workflows.compare",
     "load_competition": "workflows.configs",
     "load_ensemble": "workflows.configs",

@@ -157,7 +157,7 @@ def test_an_error_of_the_operating_system_is_one_line(podium, monkeypatch, submi
     def full(*_):
         raise OSError(28, "No space left on device", "answers.csv")
 
-    monkeypatch.setattr("podium.workflows.submit.find_problems", full)
+    monkeypatch.setattr("podium.workflows.check.find_problems", full)
     assert podium("check", submission()) == (
         1,
         "",
@@ -258,7 +258,7 @@ def test_an_interrupt_prints_the_command_that_resumes_and_exits_with_75(number, 
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr("podium.workflows.submit.find_competition", interrupted)
+    monkeypatch.setattr("podium.workflows.check.find_competition", interrupted)
     monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -22,6 +22,7 @@ from podium.submission.check import report_problems
 from podium.submission.ledger import Ledger, Row
 from podium.workflows import leaderboard
 from podium.workflows import submit as submissions
+from podium.workflows.check import check_submission
 from podium.workflows.leaderboard import Board
 
 CompetitionFile = Annotated[
@@ -82,7 +83,7 @@ def check(
 
     podium check submissions/podium-demo-cars_demo__20260101-120000.csv
     """
-    problems = submissions.check_submission(file, competition, sample=sample, data=data)
+    problems = check_submission(file, competition, sample=sample, data=data)
     if json:
         print_json({"file": file, "valid": not problems, "problems": problems})
         raise typer.Exit(1 if problems else 0)

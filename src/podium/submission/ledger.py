@@ -15,16 +15,16 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import SubmissionError
+from podium.errors import RunError, SubmissionError
 from podium.files import write_table
-from podium.locks import wait_for_lock
+from podium.locks import lock_holder, locked, wait_for_lock
 from podium.paths import submissions_folder
 
 COLUMNS = (
@@ -37,7 +37,7 @@ _REQUIRED = ("time", "competition", "file", "status", "ref")
 STATUSES = ("uploading", "pending", "complete", "error", "failed")
 _MARKER = re.compile(r"\s*\[podium ([0-9a-f]{12}(?: [1-9]\d*)?)\]")
 MAX_MESSAGE = 300
-
+NEVER_SENT = "interrupted before it reached Kaggle"
 
 SubmissionState = Literal["pending", "complete", "error"]
 
@@ -150,6 +150,47 @@ class Ledger:
             changed = (rows[position] if position < len(rows) else row).changed(**values)
             rows[position : position + 1] = [changed]
             return changed
+
+    @contextmanager
+    def sending(self) -> Iterator[bool]:
+        """Whether this process holds the lock for uploads: then a process that died left the row `uploading`."""
+        with ExitStack() as stack:
+            has_lock = True
+            try:
+                stack.enter_context(locked(self._upload_lock))
+            except RunError:
+                has_lock = False
+            yield has_lock
+
+    def sending_process(self) -> str | None:
+        """The process that holds the lock for uploads."""
+        return lock_holder(self._upload_lock)
+
+    @property
+    def _upload_lock(self) -> Path:
+        return self.path.parent / "sending"
+
+    def update(
+        self,
+        competition: str,
+        submissions: Iterable[Submission],
+        is_included: Callable[[Row], bool] = lambda row: True,
+        *,
+        has_lock: bool = True,
+    ) -> list[Row]:
+        """Update the rows from Kaggle's submissions to a competition, and return the competition's rows.
+
+        Unknown submissions are added if `is_included` accepts them. If this process holds the lock for uploads, a row
+        in state `uploading` that is unknown to Kaggle has failed.
+        """
+        with self.editing() as rows:
+            known = len(rows)
+            merged = merge(rows, submissions, competition)
+            rows[:] = merged[:known] + [row for row in merged[known:] if is_included(row)]
+            for position, row in enumerate(rows):
+                if has_lock and row["competition"] == competition and row.status == "uploading":
+                    rows[position] = row.changed(status="failed", error=NEVER_SENT)
+            return [row for row in rows if row["competition"] == competition]
 
     def _read(self) -> tuple[list[str], list[Row]]:
         """The heading, with missing columns added, and the rows."""

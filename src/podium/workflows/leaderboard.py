@@ -19,8 +19,9 @@ from podium.submission.board import (
     with_both_scores,
 )
 from podium.submission.ledger import Ledger, Row
+from podium.workflows.check import find_competition
 from podium.workflows.download import known_competitions
-from podium.workflows.submit import blend_facts, find_competition, sending_lock, update_ledger
+from podium.workflows.submit import blend_facts
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def sync_ledger(slug: str, higher_is_better: bool | None, runs: Path, ledger: Le
 
     kaggle = sign_in()
     before = ledger.rows(slug)
-    with sending_lock(ledger) as has_lock:
-        rows = update_ledger(ledger, slug, kaggle.submissions(slug), is_locked=has_lock)
+    with ledger.sending() as has_lock:
+        rows = ledger.update(slug, kaggle.submissions(slug), has_lock=has_lock)
     changed = sum(new != old for new, old in zip(rows, before, strict=False))
     scores = [entry.score for entry in kaggle.leaderboard(slug)]
     with ledger.editing() as all_rows:

@@ -1,11 +1,11 @@
-"""Check a submission, send it to Kaggle once, and wait for its score.
+"""Send a checked submission to Kaggle once, and wait for its score.
 
 The ledger's row is written before the upload. If the process is interrupted, the next one looks for the submission at
 Kaggle by the marker in its description, so that no submission is sent twice.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -16,17 +16,15 @@ from rich.console import Console
 
 from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
-from podium.config.loading import load_competition
-from podium.errors import ConfigError, KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
+from podium.errors import KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
 from podium.files import read_json
-from podium.locks import lock_holder, locked
-from podium.paths import configs_folder, data_folder
 from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
 from podium.submission.board import format_score
-from podium.submission.check import DRY_RUN, find_problems, report_problems
+from podium.submission.check import DRY_RUN, report_problems
 from podium.submission.ledger import (
+    NEVER_SENT,
     Ledger,
     Row,
     Submission,
@@ -35,11 +33,9 @@ from podium.submission.ledger import (
     digest_of_output,
     marker_for,
     marker_in,
-    merge,
     updates_from,
 )
-from podium.submission.spec import SubmissionSpec
-from podium.workflows.download import known_competitions
+from podium.workflows.check import check_submission, find_competition
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
@@ -48,58 +44,6 @@ SEARCH_DELAYS = (0.0, 5.0, 15.0)
 """Seconds before each search for a submission whose response was lost: Kaggle may still be processing it."""
 POLL_DELAYS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
 """Seconds between two requests for the score; the last one is repeated."""
-NEVER_SENT = "interrupted before it reached Kaggle"
-
-
-# Checking
-
-
-def find_competition(name: str | Path | None, file_name: str = "") -> Competition:
-    """The competition of a file or slug; without a name, the one whose slug `file_name` starts with."""
-    if name is not None and (Path(name).suffix or Path(name).exists()):
-        return load_competition(Path(name))
-    slug = str(name) if name is not None else file_name.partition("_")[0]
-    path = configs_folder() / "competitions" / f"{slug}.yaml"
-    if path.is_file():
-        return load_competition(path)
-    known = known_competitions()
-    if slug in known:
-        return known[slug].competition
-    available = f"available: {', '.join(known) or 'none'}"
-    if name is not None:
-        raise ConfigError(f"there is no competition file for {name} ({available})")
-    raise SubmissionError(
-        f"{file_name} does not start with the slug of a competition file ({available}); name one with --competition"
-    )
-
-
-def check_submission(
-    path: str | Path,
-    competition: Competition | str | Path | None = None,
-    *,
-    sample: str | Path | None = None,
-    data: str | Path | None = None,
-) -> list[str]:
-    """Compare a submission with the competition's sample submission.
-
-    Args:
-        path: The CSV.
-        competition: From `load_competition`, a competition file, or its slug. By default the one whose slug the file's
-            name starts with.
-        sample: The sample submission, if it is not in the competition's data.
-        data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
-
-    Returns:
-        All problems, one line each; an empty list if the file is valid.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
-    if not isinstance(competition, Competition):
-        competition = find_competition(competition, path.name)
-    if sample is None:
-        sample = data_folder(competition.slug, Path(data) if data else None) / competition.submission.sample
-    return find_problems(path, SubmissionSpec.of(competition, Path(sample)))
 
 
 # Uploads
@@ -284,29 +228,13 @@ def _send_once(upload: Upload, message: str, console: Console, force: bool, wait
             if row.digest == upload.digest[:12] and row.status in ("complete", "error"):
                 raise _already_submitted(row, upload.name)
     kaggle = sign_in()
-    with sending_lock(ledger) as has_lock:
+    with ledger.sending() as has_lock:
         if not has_lock:
-            holder = lock_holder(_lock_path(ledger)) or "another process"
+            holder = ledger.sending_process() or "another process"
             raise SubmissionError(f"{holder} is sending a submission; wait for it, then run the same command again")
         sender = _Sender(kaggle, ledger, upload, console, force)
         row = sender.find_sent() or sender.send(message)
     return _wait_for_score(kaggle, ledger, row, console) if wait else row
-
-
-@contextmanager
-def sending_lock(ledger: Ledger) -> Iterator[bool]:
-    """Whether this process holds the lock. If so, a row in state `uploading` was left by a process that died."""
-    with ExitStack() as stack:
-        has_lock = True
-        try:
-            stack.enter_context(locked(_lock_path(ledger)))
-        except RunError:
-            has_lock = False
-        yield has_lock
-
-
-def _lock_path(ledger: Ledger) -> Path:
-    return ledger.path.parent / "sending"
 
 
 @dataclass(frozen=True)
@@ -322,7 +250,7 @@ class _Sender:
         digest = self.upload.digest[:12]
         before = {row["marker"]: row.status for row in self.ledger.rows(self.upload.slug) if row.digest == digest}
         submissions = self.kaggle.submissions(self.upload.slug)
-        rows = update_ledger(self.ledger, self.upload.slug, submissions, lambda row: row.digest == digest)
+        rows = self.ledger.update(self.upload.slug, submissions, lambda row: row.digest == digest)
         sent = [row for row in rows if row.digest == digest and row.status != "failed"]
         for row in reversed(sent):
             if row.status == "pending" or before.get(row["marker"]) in ("uploading", "pending", "failed"):
@@ -390,29 +318,6 @@ class _Sender:
     def _find(self, row: Row) -> Submission | None:
         submissions = self.kaggle.submissions(row["competition"])
         return next((found for found in submissions if marker_in(found.description) == row["marker"]), None)
-
-
-def update_ledger(
-    ledger: Ledger,
-    slug: str,
-    submissions: Iterable[Submission],
-    is_included: Callable[[Row], bool] = lambda row: True,
-    *,
-    is_locked: bool = True,
-) -> list[Row]:
-    """Update the ledger with Kaggle's submissions and return the competition's rows.
-
-    Unknown submissions are added if `is_included` accepts them. With the lock held by this process, a row in state
-    `uploading` that is unknown to Kaggle has failed.
-    """
-    with ledger.editing() as rows:
-        known = len(rows)
-        merged = merge(rows, submissions, slug)
-        rows[:] = merged[:known] + [row for row in merged[known:] if is_included(row)]
-        for position, row in enumerate(rows):
-            if is_locked and row["competition"] == slug and row.status == "uploading":
-                rows[position] = row.changed(status="failed", error=NEVER_SENT)
-        return [row for row in rows if row["competition"] == slug]
 
 
 def _already_submitted(row: Row, name: str) -> SubmissionError:

@@ -32,7 +32,7 @@ def config(here, tiny_competition):
     loaded = load_member(tiny_competition.member())
     content = {
         "name": "tiny", "digest": "1a2b3c4d", "dry_run": False, "limit": None,
-        "made_of": {"labels": list("0123"), "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
+        "inputs": {"labels": list("0123"), "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
         "member": loaded.settings.model_dump(mode="json", by_alias=True),
         "competition": loaded.competition.model_dump(mode="json", by_alias=True),
     }  # fmt: skip
@@ -293,7 +293,8 @@ def test_time_of_a_blend_is_that_of_its_members(podium, make_run, here):
     folds = [make_run("wide", fold=0, minutes=(3, 0.5)), make_run("wide", fold=1, minutes=(4, 0.5))]
     blend = here / make_blend(here, wrong=range(10))
     facts = json.loads((blend / "blend.json").read_text())
-    write_json(blend / "blend.json", facts | {"made_of": [f"{one.relative_to('runs')}/predictions-1" for one in folds]})
+    folders = [f"{fold.relative_to('runs')}/predictions-1" for fold in folds]
+    write_json(blend / "blend.json", facts | {"predictions": folders})
     out = podium("compare", folds[0], blend.relative_to(here))[1]
     assert table_after(out, "time in minutes")[1:] == [["A", "3.0", "0.5", "3.5"], ["B", "7.0", "1.0", "8.0"]]
     assert "note: B is a blend: its time is that of its members, all folds together\n" in out

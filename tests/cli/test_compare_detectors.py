@@ -55,7 +55,7 @@ def make_run(here):
         run.path.mkdir(parents=True)
         content = {
             "name": name, "digest": "1a2b3c4d", "dry_run": False, "limit": None,
-            "made_of": {"labels": dataset.classes, "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
+            "inputs": {"labels": dataset.classes, "weights": None, "rows": "cbe84c92", "folds": "bfc5218f"},
             "detector": DetectorSettings.model_validate(DETECTOR | (changes or {})).model_dump(mode="json"),
         }  # fmt: skip
         (here / "images.csv").write_text(
@@ -192,7 +192,7 @@ def test_only_images_evaluated_by_all_are_compared(podium, make_run):
     """The dataset was built again with more images before the second was trained, then with fewer."""
     changed = {"labels": ["Boat"], "weights": None, "rows": "aaaaaaaa", "folds": "bbbbbbbb"}
     one = make_run("small", dataset=boats(110))
-    out = podium("compare", one, make_run("large", dataset=boats(130), made_of=changed))[1]
+    out = podium("compare", one, make_run("large", dataset=boats(130), inputs=changed))[1]
     assert "AP@0.5 on 110 images, test part" in out
     assert "note: compared on the 110 images of the test part common to both; left out: 20 of B\n" in out
     assert (
@@ -206,7 +206,7 @@ def test_changed_boxes_are_noted(podium, make_run, here):
     write_dataset(boats(side=30), here / "runs" / "boxes" / "boats")
     out = podium("compare", *runs)[1]
     assert "note: the boxes of the dataset have changed since A was evaluated: its AP@0.5 was 1.0000\n" in out
-    assert "note: no mean IoU of hits: a run has no hit above its threshold\n" in out
+    assert "note: no mean IoU of true positives: a run has no hit above its threshold\n" in out
 
 
 def test_class_without_boxes_is_noted(podium, make_run, here):
@@ -309,7 +309,7 @@ def test_detectors_without_common_images(podium, make_run, here):
 
 
 @pytest.mark.parametrize(
-    "content", ["detector:", "detector: {slug: 3}\n", "detector: {slug: a}\nmade_of: {labels: 3}\n"]
+    "content", ["detector:", "detector: {slug: 3}\n", "detector: {slug: a}\ninputs: {labels: 3}\n"]
 )
 def test_damaged_config(podium, make_run, content):
     one, other = make_run("small"), make_run("large")

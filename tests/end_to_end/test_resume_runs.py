@@ -369,7 +369,7 @@ def test_flipped_bit_in_state_json_is_no_traceback(command, key, cars_in):
     assert cars.run.best_weights.is_file()
 
 
-@pytest.mark.parametrize("place", ["member:", "stages:", "made_of:", "learning_rate:", "metric:", "competition:"])
+@pytest.mark.parametrize("place", ["member:", "stages:", "inputs:", "learning_rate:", "metric:", "competition:"])
 def test_flipped_bit_in_the_config_of_another_run_is_one_line(place, cars_in):
     """A changed config is compared with it."""
     cars = cars_in("stopped")

@@ -160,9 +160,9 @@ def test_blend_uses_the_predictions_that_run_has_made(run, podium, finished_ense
     assert "blend (hill_climb)" in ended.out
     assert len(list(Path("submissions").glob("*.csv"))) == 2
     for facts in Path("runs").glob("*/blend.json"):
-        made_of = json.loads(facts.read_text())["made_of"]
-        assert len(made_of) == 4
-        assert all((Path("runs") / folder / "oof.csv").is_file() for folder in made_of)
+        folders = json.loads(facts.read_text())["predictions"]
+        assert len(folders) == 4
+        assert all((Path("runs") / folder / "oof.csv").is_file() for folder in folders)
 
 
 def test_a_blend_can_be_written_as_probabilities(run, finished_ensemble, tmp_path):

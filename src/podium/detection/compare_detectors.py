@@ -3,8 +3,9 @@
     runs/boats-1a2b3c4d          a detector
     runs/boats-1a2b3c4d/fold0    the same
 
-AP@0.5 decides. AP@0.5:0.95 and the mean IoU of hits are secondary, as is McNemar's test of the boxes that each detector
-hits; it assumes independent boxes, although boxes of one image are related. The bootstrap resamples images.
+AP@0.5 decides. AP@0.5:0.95 and the mean IoU of true positives are secondary, as is McNemar's test of the boxes that
+each detector hits. It assumes independent boxes, although boxes of one image are related. The bootstrap resamples
+images.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ from podium.paths import boxes_folder
 from podium.runs import Run
 
 AP50 = "AP@0.5"
-METRICS = (AP50, "AP@0.5:0.95", "mean IoU of hits")
+METRICS = (AP50, "AP@0.5:0.95", "mean IoU of true positives")
 PARTS = ("test", "validation")
 """Parts of a dataset that detectors can be compared on."""
 ROUNDING = 1e-6
@@ -150,7 +151,7 @@ def compare_detections(
 ) -> Statistics:
     """All detectors have been run on every image of the dataset, and on no others.
 
-    A secondary metric that is undefined is left out, such as the mean IoU of hits where a detector has none.
+    A secondary metric that is undefined is left out, such as the mean IoU of true positives where a detector has none.
     """
     images = dataset.images["id"].tolist()
     measured = [_Measured.of(dataset, detections, images) for detections in detectors]
@@ -237,11 +238,11 @@ def read_detector(letter: str, path: Path) -> DetectorCandidate:
     run = Run(path if (path / "config.yaml").is_file() else path / "fold0")
     config = read_config(run)
     match config:
-        case {"detector": {"slug": str(slug)} as detector, "made_of": {"labels": [str(), *_] as classes} as made_of}:
+        case {"detector": {"slug": str(slug)} as detector, "inputs": {"labels": [str(), *_] as classes} as inputs}:
             keys = {
                 **{key: value for key, value in detector.items() if key != "title"},
                 **{key: config.get(key) for key in ("limit", "dry_run")},
-                "made_of": {key: value for key, value in made_of.items() if key != "labels"},
+                "inputs": {key: value for key, value in inputs.items() if key != "labels"},
             }
         case _:
             raise damaged_config(run, "podium detect train")
@@ -342,7 +343,7 @@ def _common_images(
 
 
 def _note_other_build(candidates: Sequence[DetectorCandidate], folder: Path) -> list[str]:
-    digests = [[run.configs[0]["made_of"].get(key) for key in ("rows", "folds")] for run in candidates]
+    digests = [[run.configs[0]["inputs"].get(key) for key in ("rows", "folds")] for run in candidates]
     others = [run.letter for run, digest in zip(candidates, digests, strict=True) if digest != digests[0]]
     if not others:
         return []

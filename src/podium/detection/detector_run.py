@@ -169,7 +169,7 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
 def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with a digest of everything that affects the weights."""
     settings = detector.settings.model_dump(mode="json", by_alias=True)
-    made_of = {
+    inputs = {
         "labels": dataset.classes,  # in the order of the model's outputs
         "weights": fingerprint(detector.name, detector.settings.backbone),
         "rows": digest_of([_table_digest(dataset.boxes), contents]),
@@ -179,14 +179,14 @@ def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options:
         "detector": decisive(detector.settings),
         "limit": options.limit,
         "dry_run": options.dry_run,
-        **made_of,
+        **inputs,
     }
     return {
         "name": detector.name,
         "digest": digest_of(digest_content),
         "dry_run": options.dry_run,
         "limit": options.limit,
-        "made_of": made_of,
+        "inputs": inputs,
         "detector": settings,
     }
 
@@ -196,11 +196,11 @@ def _table_digest(table: "pd.DataFrame") -> str:
 
 
 def _why_not_trained(run: DetectorRun) -> str:
-    made_of = run.resolved["made_of"]
+    inputs = run.resolved["inputs"]
     on_other_data = [
         trained.run.path
         for trained in _trained_detectors(run.detector, run.options.runs)
-        if any(trained.made_of.get(key) != made_of[key] for key in ("rows", "folds"))
+        if any(trained.inputs.get(key) != inputs[key] for key in ("rows", "folds"))
     ]
     if on_other_data and not run.options.dry_run:
         return (
@@ -218,7 +218,7 @@ class TrainedDetector:
     run: Run
     settings: DetectorSettings
     classes: list[str]
-    made_of: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     """Digests of its dataset and of its initial weights."""
 
     @property
@@ -281,6 +281,6 @@ def _read_trained(run: Run) -> TrainedDetector | None:
     try:
         content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
         settings = DetectorSettings.model_validate(content["detector"])
-        return TrainedDetector(content["name"], run, settings, list(content["made_of"]["labels"]), content["made_of"])
+        return TrainedDetector(content["name"], run, settings, list(content["inputs"]["labels"]), content["inputs"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None

@@ -255,7 +255,7 @@ def _read_blend(letter: str, path: Path) -> ClassifierCandidate:
         metric, slug = str(facts["metric"]), str(facts["competition"])
         folds = {name: member["folds"] for name, member in facts["members"].items()}
         config = {"blend": dict(facts["blend"]), "members": folds}
-        members = [Run((path.parent / predictions).parent) for predictions in facts.get("made_of", [])]
+        members = [Run((path.parent / predictions).parent) for predictions in facts.get("predictions", [])]
         METRICS[metric]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RunError(f"{path / 'blend.json'} is damaged; expected what podium blend writes: blend again") from None
@@ -358,7 +358,7 @@ def _config_keys(config: Mapping[str, Any], predictions: Path) -> dict[str, Any]
         "tta": {key: facts.get(key) for key in ("views", "mean", "select")},
         **{key: config.get(key) for key in ("limit", "dry_run")},
         "competition": {key: value for key, value in config["competition"].items() if key != "title"},
-        "made_of": {key: value for key, value in (config.get("made_of") or {}).items() if key != "labels"},
+        "inputs": {key: value for key, value in (config.get("inputs") or {}).items() if key != "labels"},
     }
 
 

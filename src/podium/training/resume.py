@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CHANGEABLE_IN_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
 """Settings that may change in a stage that has started. In a later stage, all may."""
-MADE_OF = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
+INPUTS = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
 
 
 def start_or_resume(trainable: "Trainable", console: Console, *, resume: bool) -> None:
@@ -247,10 +247,10 @@ def _compare_stages(
 
 def _fixed_settings(resolved: dict[str, Any], decisive: Collection[str]) -> dict[str, Any]:
     """The settings that may not change once training has started."""
-    made_of = resolved["made_of"]
+    inputs = resolved["inputs"]
     return {
         **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},
-        **{name: made_of[key] for key, name in MADE_OF.items()},
+        **{name: inputs[key] for key, name in INPUTS.items()},
         "metric": resolved.get("competition", {}).get("metric"),
         "limit": resolved["limit"],
         "dry run": resolved["dry_run"],

@@ -182,12 +182,12 @@ def _member_results(predictions: Sequence[FoldPredictions]) -> "list[MemberResul
 
 def _digest(settings: EnsembleSettings, predictions: Sequence[FoldPredictions]) -> str:
     first = predictions[0]
-    made_of = list(zip(_made_of(predictions), (fold.best for fold in predictions), strict=True))
+    inputs = list(zip(_folders(predictions), (fold.best for fold in predictions), strict=True))
     form = [first.competition.submission.model_dump(), hashlib.sha256(first.sample.read_bytes()).hexdigest()]
-    return digest_of([made_of, settings.blend.model_dump(), settings.seed, form])
+    return digest_of([inputs, settings.blend.model_dump(), settings.seed, form])
 
 
-def _made_of(predictions: Sequence[FoldPredictions]) -> list[str]:
+def _folders(predictions: Sequence[FoldPredictions]) -> list[str]:
     """The folders of predictions, relative to the folder of runs."""
     return [os.path.relpath(fold.path, fold.runs) for fold in predictions]
 
@@ -211,7 +211,7 @@ def _facts(
         "competition": competition.slug,
         "metric": competition.metric,
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
-        "made_of": _made_of(predictions),
+        "predictions": _folders(predictions),
         "blend": {**settings.blend.model_dump(), **result.blend},
         "score": result.estimate.score,
         "standard_error": result.estimate.standard_error,

@@ -238,7 +238,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     for stage, content in zip(member.settings.stages, settings["stages"], strict=True):
         content["views"] = stage.shared_views
     competition = member.competition.model_dump(mode="json", by_alias=True)
-    inputs = {
+    digest_content = {
         "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
         "metric": member.competition.metric,
         "labels": member.competition.labels,  # a list: the order is that of the model's outputs
@@ -250,10 +250,10 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     }
     return {
         "name": member.name,
-        "digest": digest_of(inputs),
+        "digest": digest_of(digest_content),
         "dry_run": options.dry_run,
         "limit": options.limit,
-        "made_of": {key: inputs[key] for key in ("labels", "weights", "rows", "folds")},
+        "inputs": {key: digest_content[key] for key in ("labels", "weights", "rows", "folds")},
         "member": settings,
         "competition": competition,
     }

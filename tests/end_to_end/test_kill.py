@@ -135,8 +135,8 @@ def newest_state(run):
     return "the end" if progress.stage_name == "two" else "between stages"
 
 
-TOLD = {
-    "none": "starts from scratch",
+MESSAGES = {
+    "none": "from scratch",
     "mid-epoch": ", after step",
     "between epochs": "resuming at",
     "between stages": "stage two: 9 epochs",
@@ -167,9 +167,10 @@ class Killer:
                 assert code == 0, log.read_text()
         self.kills += here
         story = f"seed {SEED}, {place}: " + ("; then ".join(map(str, here)) or "not killed")
-        said = self._run(place, self._unbroken.train("--resume"), story)
-        assert TOLD[here[-1].newest if here else "the end"] in said or "already trained" in said, f"{story}: {said}"
-        assert "already trained" in said or not torn_files(run), story
+        output = self._run(place, self._unbroken.train("--resume"), story)
+        message = MESSAGES[here[-1].newest if here else "the end"]
+        assert message in output or "already trained" in output, f"{story}: {output}"
+        assert "already trained" in output or not torn_files(run), story
         self._run(place, self._unbroken.predict(), story)
         found = files_of(run.path)
         assert found.keys() == self._unbroken.files.keys(), story
@@ -182,9 +183,9 @@ class Killer:
 
     def _run(self, place, arguments, story):
         process, log = self._start(place, arguments)
-        code, said = process.wait(), log.read_text()
-        assert code == 0, f"{story}: {said}"
-        return said
+        code, output = process.wait(), log.read_text()
+        assert code == 0, f"{story}: {output}"
+        return output
 
     def met(self):
         """How many kills left which newest checkpoint, and how many left temporary files."""

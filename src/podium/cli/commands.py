@@ -67,7 +67,7 @@ COMMANDS = {
     ),
 }
 GROUPS = {
-    "data": "Download or draw the data of a competition.",
+    "data": "Download or draw the data of a competition, or push a folder to a Kaggle dataset.",
     "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
     "fleet": "Train an ensemble on Kaggle's GPUs: up, status, down.",

@@ -11,6 +11,7 @@ from podium.config.kaggle_names import KernelRef
 from podium.errors import ForbiddenError, KaggleError, NotFoundError
 from podium.kaggle import responses
 from podium.kaggle.connection import check_address, connect, plain_session
+from podium.kaggle.datasets import Datasets
 from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
 from podium.kaggle.transfers import Progress, download
 from podium.retries import pause, with_retries
@@ -52,6 +53,11 @@ class Kaggle:
             client.competitions.competition_api_client, "competitions.types.competition_api_service"
         )
         self._files = plain_session()
+        self.datasets = Datasets(
+            _Service(client.datasets.dataset_api_client, "datasets.types.dataset_api_service").request,
+            _Service(client.blobs.blob_api_client, "blobs.types.blob_api_service").request,
+            self._files,
+        )
 
     # Kernels
 

@@ -56,7 +56,7 @@ Score = Annotated[float | None, BeforeValidator(score)]
 Hours = Annotated[float, BeforeValidator(_hours)]
 
 
-class _Response(BaseModel):
+class Response(BaseModel):
     """A response, read from the attributes of a kagglesdk object."""
 
     model_config = ConfigDict(from_attributes=True, strict=True, frozen=True, populate_by_name=True)
@@ -65,7 +65,7 @@ class _Response(BaseModel):
 # Kernels
 
 
-class Quota(_Response):
+class Quota(Response):
     """GPU hours of this week. `hours_left` still includes what running sessions have reserved."""
 
     hours_used: Hours = Field(validation_alias=AliasPath("gpu_quota", "time_used"))
@@ -78,7 +78,7 @@ class Quota(_Response):
         return max(0.0, self.hours_allowed - self.hours_used)
 
 
-class KernelStatus(_Response):
+class KernelStatus(Response):
     state: Annotated[KernelState, BeforeValidator(lambda status: _STATES[status.name])] = Field(
         validation_alias="status"
     )
@@ -89,7 +89,7 @@ class KernelStatus(_Response):
         return self.state in ("complete", "error", "cancelled")
 
 
-class KernelSource(_Response):
+class KernelSource(Response):
     """The number of the newest version, and its script."""
 
     version: Count = Field(validation_alias=AliasPath("metadata", "current_version_number"))
@@ -111,7 +111,7 @@ class Pushed:
 
 def parse_push(response: Any, requested: KernelRef, what: str) -> Pushed:
     """The pushed version. Problems that the official client only prints are errors here."""
-    problems = [_one_line(response.error)] if response.error else []
+    problems = [one_line(response.error)] if response.error else []
     for kind in ("dataset", "competition", "kernel", "model"):
         unknown = [text(name) for name in getattr(response, f"invalid_{kind}_sources") or []]
         problems += [f"there is no {kind} {', '.join(unknown)} that you may attach"] if unknown else []
@@ -183,19 +183,19 @@ def event_lines(event: Any) -> Iterator[str]:
 # Competitions
 
 
-class Allowance(_Response):
+class Allowance(Response):
     """Today's submissions."""
 
     used_today: Count = Field(validation_alias="num_today")
     left_today: Count = Field(validation_alias="num_allowed_now")
 
 
-class DataFile(_Response):
+class DataFile(Response):
     name: Text
     size: Count = Field(validation_alias="total_bytes")
 
 
-class Place(_Response):
+class Place(Response):
     """A row of the leaderboard, in its order."""
 
     team: Text = Field(validation_alias="team_name")
@@ -222,7 +222,7 @@ def parse_submission(response: Any) -> Submission:
 
 def parse_submitted(response: Any) -> int:
     """The number of a new submission. A response with a message but without a number is a refusal."""
-    message = _one_line(response.message)
+    message = one_line(response.message)
     if message and not response.ref:
         raise KaggleError(f"Kaggle did not accept the submission: {message}")
     return _submission_number(response.ref)
@@ -234,5 +234,5 @@ def _submission_number(value: object) -> int:
     return _count(value)
 
 
-def _one_line(value: object) -> str:
+def one_line(value: object) -> str:
     return " ".join(text(value).split())

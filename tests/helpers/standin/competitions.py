@@ -91,7 +91,7 @@ class Upload:
     content: bytes | None = field(default=None, repr=False)
     is_used: bool = False
 
-    def put(self, body: bytes) -> Reply:
+    def put(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         if len(body) != self.size:
             return bytes_reply(f"Expected {self.size} bytes, got {len(body)}".encode(), "text/plain", 400)
         self.content = body

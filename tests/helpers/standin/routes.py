@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote
 
+from kagglesdk.blobs.types import blob_api_service as blobs
 from kagglesdk.competitions.types import competition_api_service as competitions
+from kagglesdk.datasets.types import dataset_api_service as datasets
 from kagglesdk.kernels.types import kernels_api_service as kernels
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 from standin.replies import Refusal, Reply, bytes_reply, file_reply, object_reply, parsed
@@ -17,7 +19,7 @@ from standin.replies import Refusal, Reply, bytes_reply, file_reply, object_repl
 if TYPE_CHECKING:
     from standin.service import StandIn
 
-_CHANGING = ("SaveKernel", "CreateSubmission", "CreateCodeSubmission")
+_CHANGING = ("SaveKernel", "CreateSubmission", "CreateCodeSubmission", "CreateDataset", "CreateDatasetVersion")
 _MODIFIED = formatdate(1767225600, usegmt=True)
 
 
@@ -42,6 +44,8 @@ class Rpc:
         known = {
             "kernels.KernelsApiService": (self.service.kernel_methods, kernels),
             "competitions.CompetitionApiService": (self.service.competition_methods, competitions),
+            "datasets.DatasetApiService": (self.service.dataset_methods, datasets),
+            "blobs.BlobApiService": (self.service.dataset_methods, blobs),
         }
         methods, types = known.get(self.service_name, (None, None))
         self.method = getattr(methods, re.sub(r"(?<!^)(?=[A-Z])", "_", self.name).lower(), None)
@@ -100,7 +104,7 @@ class FileAddress:
         parts = unquote(self.address.path).split("/")[1:]
         with self.service.changed:
             if self.name == "upload" and parts[1] in self.service.uploads:
-                return self.service.uploads[parts[1]].put(self.body)
+                return self.service.uploads[parts[1]].put(self.body, self.headers)
             content = self.service.stored(parts)
         if content is None:
             return _error("NoSuchKey", "There is no such file", 404)

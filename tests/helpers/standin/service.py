@@ -23,6 +23,7 @@ from urllib.parse import SplitResult
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, IntrospectTokenResponse
 from standin.competitions import Competition, Competitions, Scorer, Submission, Upload, accuracy_against
+from standin.datasets import Blob, Datasets
 from standin.faults import Fault, Faults
 from standin.kernels import Kernel, Kernels, LogLine, State, Version
 from standin.replies import Refusal
@@ -60,13 +61,14 @@ class StandIn:
         self.crashes: list[str] = []
         """Errors of the stand-in itself, and requests for methods that it does not have."""
         self.faults = Faults()
-        self.uploads: dict[str, Upload] = {}
+        self.uploads: dict[str, Upload | Blob] = {}
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC).replace(tzinfo=None)
         self.stopping = False
         self.changed = threading.Condition()
         self.sessions = Sessions(self)
         self.kernel_methods = Kernels(self)
         self.competition_methods = Competitions(self)
+        self.dataset_methods = Datasets(self)
         self._reserved: timedelta | None = None
         self._links = 0
         self._ids = 1000

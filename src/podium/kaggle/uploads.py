@@ -1,0 +1,110 @@
+"""Uploads to Kaggle's file store: after an interruption they continue at the first byte that has not arrived."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from podium.errors import KaggleError, UnreachableError
+from podium.kaggle.transfers import CHUNK, Progress
+from podium.retries import with_retries
+
+Put = Callable[[Any, dict[str, str]], Any]
+"""Sends a body with these headers to the URL of the upload and returns the response."""
+
+
+class UploadExpiredError(KaggleError):
+    """The file store does not know the upload any more; it has to be started again."""
+
+
+def upload(put: Put, path: Path, progress: Progress, *, is_new: bool) -> None:
+    """Send a file. Of an upload that is not new, the file store first says how much has arrived.
+
+    A connection that breaks repeatedly is not an error as long as each attempt transmits some bytes.
+    """
+    transfer = _Transfer(put, path, progress, is_new)
+    try:
+        while True:
+            before = transfer.arrived
+            try:
+                with_retries(f"uploading {path.name}", transfer.attempt)
+                return
+            except UnreachableError:
+                if transfer.arrived <= before:
+                    raise
+    finally:
+        transfer.is_abandoned.set()
+
+
+class _Transfer:
+    def __init__(self, put: Put, path: Path, progress: Progress, is_new: bool) -> None:
+        self._put, self._path, self._progress = put, path, progress
+        self._size = path.stat().st_size
+        self._start = 0 if is_new else None
+        """The first byte to send; None if the file store has to be asked."""
+        self.arrived = 0
+        self.is_abandoned = threading.Event()
+
+    def attempt(self) -> None:
+        """Send what has not arrived yet."""
+        import requests
+
+        response = None
+        if self._start is None and self._size:
+            response = self._put(b"", {"Content-Range": f"bytes */{self._size}"})
+            self._start = _arrived(response)
+        if response is None or response.status_code == 308:
+            self.arrived, self._start = self._start or 0, None
+            self._report(self.arrived)
+            response = self._send(self.arrived)
+        if response.status_code == 308:
+            self.arrived = self._start = _arrived(response)
+            raise requests.ConnectionError("the file store has not received everything")
+        if response.status_code in (404, 410):
+            raise UploadExpiredError(f"the upload of {self._path.name} has expired; run the same command again")
+        response.raise_for_status()
+        if response.status_code not in (200, 201):
+            raise ValueError(f"status {response.status_code} after an upload")
+        self._report(self._size)
+
+    def _send(self, start: int) -> Any:
+        if not self._size:
+            return self._put(b"", {})
+        headers = {"Content-Range": f"bytes {start}-{self._size - 1}/{self._size}"}
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return self._put(_Rest(file, self._size - start, self._report), headers)
+
+    def _report(self, done: int) -> None:
+        """After a signal, a thread may still be sending; it must stop."""
+        if self.is_abandoned.is_set():
+            raise _AbandonedError
+        self._progress(done)
+
+
+def _arrived(response: Any) -> int:
+    """The number of bytes in a Range header such as bytes=0-999; without one, nothing has arrived."""
+    found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
+    return int(found[1]) + 1 if found else 0
+
+
+class _AbandonedError(Exception):
+    pass
+
+
+class _Rest:
+    """The rest of a file as the body of a request."""
+
+    def __init__(self, file: IO[bytes], length: int, report: Progress) -> None:
+        self._file, self._length, self._report = file, length, report
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    def read(self, size: int = CHUNK) -> bytes:
+        self._report(self._file.tell())
+        return self._file.read(size)

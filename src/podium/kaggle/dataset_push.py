@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,7 @@ class _Push:
             if version := self._wait_for_version(LOOKS):
                 return self._finish(version)
         found = self._wait_for_other_version()
+        self.before = found.version if found else 0
         if found is None:
             return None
         if not found.is_private:
@@ -130,7 +132,6 @@ class _Push:
                 f"{self.name} is public, and podium pushes only to private datasets; make it private at"
                 f" {page_of(self.name)}/settings, or choose another --title"
             )
-        self.before = found.version
         is_known = self.record.get("version") == found.version
         digest = found.digest or (self.record.get("digest") if is_known else None)
         if not (digest or is_known or found.is_from_podium):
@@ -223,7 +224,7 @@ class _Push:
         description = f"{self.name}: uploading {len(self.entries):,} files"
         with show_progress(self.console, description, size) as progress:
             for entry in self.entries:
-                tokens.append(self._upload(entry, lambda sent, before=done: progress(before + sent)))  # type: ignore[misc]
+                tokens.append(self._upload(entry, partial(_add, progress, done)))
                 done += entry.size
         return tokens
 
@@ -258,3 +259,7 @@ class _Push:
             self._write(uploads=self.record["uploads"] | {entry.digest: saved})
         self.datasets.upload(saved["url"], path, progress, is_new=is_new)
         return saved
+
+
+def _add(progress: Progress, before: int, done: int) -> None:
+    progress(before + done)

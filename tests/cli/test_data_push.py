@@ -1,5 +1,6 @@
 """`podium data push` against the stand-in: once for the same content, resumed, every refusal one line."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from standin.faults import Fault
 
 from podium import retries
 from podium.kaggle import dataset_files, dataset_push
+from podium.kaggle.dataset_files import CHECKSUMS
 
 NAME = "ada/podium-weights"
 LARGE = bytes(range(256)) * 40
@@ -40,8 +42,14 @@ def write(name, content=b"content"):
 
 
 def pushed(standin, name=NAME):
-    """The files of each version."""
-    return [version.files for version in standin.dataset_methods.pushed[name].versions]
+    """The files of each version, without their checksums."""
+    versions = [dict(version.files) for version in standin.dataset_methods.pushed[name].versions]
+    for files in versions:
+        listed = files.pop(CHECKSUMS, b"").decode().splitlines()
+        assert not files or listed == sorted(
+            f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()
+        )
+    return versions
 
 
 def bytes_sent(standin):
@@ -58,13 +66,13 @@ def test_a_folder_becomes_a_private_dataset(podium, here, standin):
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "weights: checksums of 5 files, 10.3 kB",
-        f"{NAME}: uploading 4 files, 10.3 kB",
+        f"{NAME}: uploading 5 files, 10.8 kB",
         f"{NAME}: created, waiting until Kaggle has processed it",
         f"{NAME}: version 1 is ready, https://www.kaggle.com/datasets/{NAME}",
         f"use: backbone.weights: kaggle-dataset:{NAME}/Xception-imagenet.weights.h5",
     ]
     assert pushed(standin) == [FILES]
-    assert standin.datasets[NAME] == FILES
+    assert standin.datasets[NAME].keys() == {*FILES, CHECKSUMS}
     assert standin.dataset_methods.pushed[NAME].is_private
     assert not list(here.glob("runs/datasets/ada/.*.packing"))
 
@@ -153,7 +161,7 @@ def test_complete_files_are_not_sent_twice(podium, here, standin):
     assert "status 400" in one_line(podium("data", "push", "weights"))
     standin.heal()
     assert podium("data", "push", "weights").code == 0
-    assert len(standin.dataset_methods.blobs) == 4
+    assert len(standin.dataset_methods.blobs) == 5
     assert bytes_sent(standin) == sum(blob.size for blob in standin.dataset_methods.blobs.values())
 
 
@@ -226,7 +234,7 @@ def test_a_folder_that_cannot_be_a_dataset_is_one_line(podium, here, standin, mo
         "empty": "empty has no files to upload",
         "zipped": "train.zip and train",
         "keys": "the name of a key file",
-        "many": "51 files and folders at its top level, and a dataset may have 50",
+        "many": "51 files and folders at its top level, and a dataset may have 49",
     }
     for folder, message in expected.items():
         assert message in one_line(podium("data", "push", folder))

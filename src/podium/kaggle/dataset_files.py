@@ -1,26 +1,28 @@
 """The files of a folder as they are uploaded to a dataset: top-level files as they are, top-level folders as zips.
 
-Kaggle keeps only the names of uploaded files and unpacks archives, so a zip of a folder becomes that folder again.
+Kaggle keeps only the names of uploaded files and unpacks archives, so a zip of a folder becomes that folder again. A
+list of checksums is added, also because the content of a lone archive may be unpacked without its folder.
 """
 
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from podium.errors import DataError
-from podium.files import atomic_write, report_full_disk
+from podium.files import atomic_write, report_full_disk, write_text
 from podium.kernel.secrets import check_for_secrets
 from podium.progress import format_size, show_progress
 
 LARGEST_DATASET = 200 * 10**9
 """Bytes of a dataset, and of all private datasets of a user."""
-MOST_ENTRIES = 50
-"""Top-level files and folders of a dataset."""
+MOST_ENTRIES = 49
+"""Top-level files and folders of a dataset, without the list of checksums."""
+CHECKSUMS = "podium-checksums.sha256"
 _METADATA = "dataset-metadata.json"
 """The official client's, which describes the dataset and is not part of it."""
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".7z")
@@ -76,10 +78,23 @@ def read_entries(folder: Path, console: Console) -> list[Entry]:
     return entries
 
 
-def digest_of_files(files: Sequence[LocalFile]) -> str:
+def checksums_of(files: Iterable[LocalFile]) -> str:
+    """A line for each file, in the format of sha256sum."""
+    return "".join(sorted(f"{file.digest}  {file.name}\n" for file in files))
+
+
+def digest_of_files(files: Iterable[LocalFile]) -> str:
     """32 hexadecimal digits of the SHA-256 of the files' names and checksums."""
-    lines = sorted(f"{file.digest}  {file.name}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
+    return hashlib.sha256(checksums_of(files).encode()).hexdigest()[:32]
+
+
+def checksums_entry(entries: Sequence[Entry], folder: Path) -> Entry:
+    """The list of checksums as a file in `folder`."""
+    text = checksums_of(file for entry in entries for file in entry.files)
+    path = folder / CHECKSUMS
+    write_text(path, text, fsync=False)
+    status, digest = path.stat(), hashlib.sha256(text.encode()).hexdigest()
+    return Entry(CHECKSUMS, (LocalFile(path, CHECKSUMS, status.st_size, status.st_mtime_ns, digest),), is_folder=False)
 
 
 def pack(entry: Entry, folder: Path) -> Path:
@@ -107,7 +122,11 @@ def _list_files(folder: Path) -> list[LocalFile]:
     found = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts) and str(name) != _METADATA:
+        if (
+            path.is_file()
+            and not any(part.startswith(".") for part in name.parts)
+            and str(name) not in (_METADATA, CHECKSUMS)
+        ):
             status = path.stat()
             found.append(LocalFile(path, name.as_posix(), status.st_size, status.st_mtime_ns))
     return found

@@ -20,7 +20,7 @@ from rich.console import Console
 from podium.config.kaggle_names import slug_of
 from podium.errors import DataError, KaggleError, UnreachableError
 from podium.files import read_json, write_json
-from podium.kaggle.dataset_files import Entry, digest_of_files, pack, read_entries
+from podium.kaggle.dataset_files import Entry, checksums_entry, digest_of_files, pack, read_entries
 from podium.kaggle.datasets import Dataset, Datasets
 from podium.kaggle.transfers import Progress
 from podium.kaggle.uploads import UploadExpiredError
@@ -100,7 +100,7 @@ class _Push:
 
     def __post_init__(self) -> None:
         self.record = read_json(self._record_file)
-        self.digest = digest_of_files([file for entry in self.entries for file in entry.files])
+        self.digest = digest_of_files(file for entry in self.entries for file in entry.files)
 
     @property
     def _record_file(self) -> Path:
@@ -220,10 +220,11 @@ class _Push:
     def _upload_all(self) -> list[str]:
         """The tokens of the uploaded files."""
         tokens, done = [], 0
-        size = sum(entry.size for entry in self.entries)
-        description = f"{self.name}: uploading {len(self.entries):,} files"
+        entries = [*self.entries, checksums_entry(self.entries, self.packing)]
+        size = sum(entry.size for entry in entries)
+        description = f"{self.name}: uploading {len(entries):,} files"
         with show_progress(self.console, description, size) as progress:
-            for entry in self.entries:
+            for entry in entries:
                 tokens.append(self._upload(entry, partial(_add, progress, done)))
                 done += entry.size
         return tokens

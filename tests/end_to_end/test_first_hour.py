@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import run_podium
 from standin import serve
 from standin.sessions import run_pushed
 
@@ -22,6 +23,7 @@ from podium.kernel.report import REPORT
 
 ROOT = Path(__file__).parents[2]
 CSV = re.compile(r"podium-demo-cars_demo__\d{8}-\d{6}\.csv")
+FLEET = "podium fleet up configs/ensembles/demo.yaml"
 TIMEOUT = 900
 """Seconds, for the slowest of machines."""
 OF_THIS_MACHINE = ("rehearsal: ",)
@@ -63,33 +65,22 @@ def plain(line):
 
 
 class User:
-    """Someone with a token in ~/.kaggle/access_token, who types commands in a clone of the project."""
+    """Types commands in a clone of the project. `run` returns the exit code and the output of a command."""
 
-    def __init__(self, standin, folder):
-        home = folder / "home"
-        (home / ".kaggle").mkdir(parents=True)
-        (home / ".kaggle" / "access_token").write_text(standin.token)
-        (home / ".kaggle" / "access_token").chmod(0o600)
-        shutil.copytree(ROOT / "configs", folder / "configs")
-        hidden = {name: "" for name in os.environ if name.startswith("KAGGLE_")}
-        self.environment = os.environ | {"HOME": str(home), "PODIUM_KAGGLE_ENDPOINT": standin.endpoint}
-        for name in hidden:
-            del self.environment[name]
-        self.folder = folder
+    def __init__(self, folder, run):
+        self.folder, self._run = folder, run
         self.csv = ""
+        """The submission written last, which the page shows with the time of its own."""
 
     def types(self, command, code=0):
         """The lines that a command prints, which must end with this exit code."""
-        words = shlex.split(CSV.sub(self.csv, command) if self.csv else command)
-        assert words[0] == "podium"
-        ended = subprocess.run(
-            [sys.executable, "-m", "podium", *words[1:]], cwd=self.folder, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-        assert ended.returncode == code, ended.stdout
-        written = [name for name in CSV.findall(ended.stdout) if (self.folder / "submissions" / name).is_file()]
+        program, *words = shlex.split(CSV.sub(self.csv, command) if self.csv else command)
+        assert program == "podium"
+        ended, out = self._run(words)
+        assert ended == code, out
+        written = [name for name in CSV.findall(out) if (self.folder / "submissions" / name).is_file()]
         self.csv = written[-1] if written else self.csv
-        return ended.stdout.splitlines()
+        return out.splitlines()
 
 
 def check_shown(shown, printed):
@@ -100,12 +91,31 @@ def check_shown(shown, printed):
 
 
 @pytest.fixture
-def account(standin, tmp_path, monkeypatch):
-    """The user, and the stand-in with a small drawing of the page's competition."""
-    drawn = draw_competition(tmp_path / "drawn", train=160, test=40)
-    serve.fill(standin, drawn.folder)
-    (tmp_path / "clone").mkdir()
-    return User(standin, tmp_path / "clone")
+def clone(standin, tmp_path, monkeypatch):
+    """The user's folder, with a token in ~/.kaggle/access_token; the stand-in has a smaller drawing of the competition."""
+    serve.fill(standin, draw_competition(tmp_path / "drawn", train=320, test=80).folder)
+    key = tmp_path / "home" / ".kaggle" / "access_token"
+    key.parent.mkdir(parents=True)
+    key.write_text(standin.token)
+    key.chmod(0o600)
+    for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(ROOT / "configs", tmp_path / "clone" / "configs")
+    return tmp_path / "clone"
+
+
+def in_a_process(folder, words):
+    ended = subprocess.run(
+        [sys.executable, "-m", "podium", *words], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    return ended.returncode, ended.stdout
+
+
+def in_this_process(folder, words):
+    ended = run_podium(folder, *words)
+    return ended.code, ended.out + ended.err
 
 
 def test_the_page_leads_from_a_token_to_a_score():
@@ -118,16 +128,17 @@ def test_the_page_leads_from_a_token_to_a_score():
 
 
 @pytest.mark.slow
-def test_the_first_hour_of_the_page_ends_with_a_score(account, standin):
+def test_the_first_hour_of_the_page_ends_with_a_score(clone, standin):
     standin.runner = run_pushed
-    assert account.types("podium doctor")[-1].split(maxsplit=2)[2].startswith("access token, from")
+    user = User(clone, partial(in_a_process, clone))
+    assert user.types("podium doctor")[-1].split(maxsplit=2)[2].startswith("access token, from")
     for step in steps_until_the_score():
         printed = []
         for command in step.commands:
-            printed += account.types(command)
+            printed += user.types(command)
             last = command
         if not step.commands:
-            printed = account.types(last, code=1)
+            printed = user.types(last, code=1)
         check_shown(step.shown, printed)
     (submission,) = standin.submissions[serve.SLUG]
     assert submission.public is not None
@@ -144,23 +155,19 @@ def canned(version, inputs, working):
     return 0, ["epoch 1\n"]
 
 
-def test_the_first_hour_of_the_page_without_training(account, standin):
-    """As above, with a kernel that does nothing and a blend that is the sample submission."""
+def test_the_first_hour_of_the_page_without_training(clone, standin):
+    """As above, with a kernel that does nothing, and the sample submission in place of the fleet's."""
     standin.runner = canned
-    wanted = {"data", "kernel build", "kernel push", "submit"}
-    for step in steps_until_the_score():
-        for command in step.commands:
-            words = command.split()
-            if words[1] not in wanted and " ".join(words[1:3]) not in wanted:
-                continue
-            if words[1] == "submit":
-                account.csv = Path(words[2]).name
-                (account.folder / "submissions").mkdir()
-                sample = account.folder / "data" / serve.SLUG / "sample-submission.csv"
-                shutil.copy(sample, account.folder / words[2])
-            printed = account.types(command)
-            if words[1] != "submit":
-                trained = "fold" in command
-                check_shown(step.shown[: 3 if trained else 1], printed)
+    user = User(clone, partial(in_this_process, clone))
+    download, build, push, submit = (
+        step for step in steps_until_the_score() if step.commands and step.commands[0] != FLEET
+    )
+    check_shown(download.shown, user.types(download.commands[0]))
+    check_shown(build.shown[:1], user.types(build.commands[0]))
+    check_shown(push.shown[:3], user.types(push.commands[0]))
+    user.csv = CSV.search(submit.commands[0])[0]
+    (clone / "submissions").mkdir()
+    shutil.copy(clone / "data" / serve.SLUG / "sample-submission.csv", clone / "submissions" / user.csv)
+    check_shown(submit.shown[:2], user.types(submit.commands[0]))
     (submission,) = standin.submissions[serve.SLUG]
     assert submission.public is not None

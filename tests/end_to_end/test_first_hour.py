@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def check_shown(shown, printed):
 
 @pytest.fixture
 def clone(standin, tmp_path, monkeypatch):
-    """The user's folder, with a token in ~/.kaggle/access_token; the stand-in has a smaller drawing of the competition."""
+    """The user's folder, with a token in ~/.kaggle/access_token; the stand-in has a small drawing of its data."""
     serve.fill(standin, draw_competition(tmp_path / "drawn", train=320, test=80).folder)
     key = tmp_path / "home" / ".kaggle" / "access_token"
     key.parent.mkdir(parents=True)

@@ -66,7 +66,7 @@ def test_a_folder_becomes_a_private_dataset(podium, here, standin):
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "weights: checksums of 5 files, 10.3 kB",
-        f"{NAME}: uploading 5 files, 10.8 kB",
+        f"{NAME}: uploading 5 files, 10.7 kB",
         f"{NAME}: created, waiting until Kaggle has processed it",
         f"{NAME}: version 1 is ready, https://www.kaggle.com/datasets/{NAME}",
         f"use: backbone.weights: kaggle-dataset:{NAME}/Xception-imagenet.weights.h5",

@@ -21,7 +21,7 @@ from podium.config.kaggle_names import slug_of
 from podium.errors import DataError, KaggleError, UnreachableError
 from podium.files import read_json, write_json
 from podium.kaggle.dataset_files import Entry, checksums_entry, digest_of_files, pack, read_entries
-from podium.kaggle.datasets import Dataset, Datasets
+from podium.kaggle.datasets import Datasets, State
 from podium.kaggle.transfers import Progress
 from podium.kaggle.uploads import UploadExpiredError
 from podium.locks import locked
@@ -123,7 +123,8 @@ class _Push:
             self.before = self.record.get("after", 0)
             if version := self._wait_for_version(LOOKS):
                 return self._finish(version)
-        found = self._wait_for_other_version()
+        state = self._wait_for_other_version()
+        found = self.datasets.find(self.name) if state else None
         self.before = found.version if found else 0
         if found is None:
             return None
@@ -139,13 +140,14 @@ class _Push:
                 f"{self.name} exists on Kaggle and was not pushed by podium; nothing was changed: choose another"
                 " --title"
             )
-        return self._finish(found.version) if digest == self.digest else None
+        return self._finish(found.version) if digest == self.digest and state == "ready" else None
 
-    def _wait_for_other_version(self) -> Dataset | None:
-        """The dataset; Kaggle rejects a new version while another one is processed."""
+    def _wait_for_other_version(self) -> State | None:
+        """The state of the dataset; Kaggle rejects a new version while another one is processed."""
         for look in range(MOST_LOOKS):
-            if self.datasets.state(self.name) != "processing":
-                return self.datasets.find(self.name)
+            state = self.datasets.state(self.name)
+            if state != "processing":
+                return state
             if not look:
                 self.console.print(f"{self.name}: waiting until Kaggle has processed a version", highlight=False)
             pause(POLL_SECONDS)
@@ -231,8 +233,7 @@ class _Push:
 
     def _upload(self, entry: Entry, progress: Progress) -> str:
         """The token of one uploaded file, from this call or an interrupted one."""
-        uploads = self.record.setdefault("uploads", {})
-        saved = uploads.get(entry.digest)
+        saved = self.record.get("uploads", {}).get(entry.digest)
         if saved and time.time() - saved["started"] > EXPIRY_SECONDS:
             saved = None
         if saved and saved["is_complete"]:
@@ -244,10 +245,9 @@ class _Push:
             saved = self._send(entry, path, None, progress)
         changed = next((file for file in entry.files if not file.is_unchanged()), None)
         if changed:
-            del uploads[entry.digest]
-            self._write()
+            self._save_upload(entry, None)
             raise DataError(f"{changed.path} changed while it was uploaded; run the same command again")
-        self._write(uploads=uploads | {entry.digest: saved | {"is_complete": True}})
+        self._save_upload(entry, saved | {"is_complete": True})
         shutil.rmtree(self.packing / entry.digest, ignore_errors=True)
         return str(saved["token"])
 
@@ -257,9 +257,12 @@ class _Push:
         if saved is None:
             started = self.datasets.start_upload(path)
             saved = {"token": started.token, "url": started.url, "started": time.time(), "is_complete": False}
-            self._write(uploads=self.record["uploads"] | {entry.digest: saved})
+            self._save_upload(entry, saved)
         self.datasets.upload(saved["url"], path, progress, is_new=is_new)
         return saved
+
+    def _save_upload(self, entry: Entry, saved: dict[str, Any] | None) -> None:
+        self._write(uploads=self.record.get("uploads", {}) | {entry.digest: saved})
 
 
 def _add(progress: Progress, before: int, done: int) -> None:

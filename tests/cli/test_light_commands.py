@@ -65,7 +65,7 @@ def test_commands_and_groups(podium):
         "schema", "doctor",
     ]  # fmt: skip
     assert GROUPS == {
-        "data": ["sample", "download"],
+        "data": ["sample", "download", "push"],
         "kernel": ["build", "run", "push", "status", "logs", "pull"],
         "fleet": ["up", "status", "down"],
         "detect": ["build", "export", "train", "evaluate", "predict", "crop", "import-log"],

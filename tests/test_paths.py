@@ -42,6 +42,13 @@ def test_data_may_be_a_mounted_kaggle_dataset():
     assert paths.data_folder("cars", at_kaggle=("dataset", "ada/some-cars")) == Path("data/cars")
 
 
+def test_models_are_mounted_by_version_in_both_layouts():
+    assert paths.kaggle_places("model", "google/some-net/tensorFlow2/small/3") == [
+        Path("kaggle/models/google/some-net/tensorflow2/small/3"),
+        Path("kaggle/some-net/tensorflow2/small/3"),
+    ]
+
+
 def test_missing_data_is_reported_with_every_searched_folder():
     Path("data").mkdir()
     Path("data/cars").write_text("a file, not a folder")

@@ -1,7 +1,7 @@
 """Where data, configs and outputs are, on this machine and in a Kaggle kernel."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from podium.errors import DataError, MachineError
 
@@ -11,10 +11,22 @@ def kaggle_input() -> Path:
     return Path(os.environ.get("PODIUM_KAGGLE_INPUT") or "/kaggle/input")
 
 
+MOUNT_FOLDERS = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks", "model": "models"}
+"""The folder of each kind of source in the current layout."""
+
+
+def mount_points(kind: str, name: str) -> tuple[PurePosixPath, PurePosixPath]:
+    """Where Kaggle mounts a source below its input folder: in the current layout and in the old one."""
+    if kind == "model":
+        owner, model, framework, *version = name.split("/")
+        name = "/".join((owner, model, framework.lower(), *version))
+        return PurePosixPath(MOUNT_FOLDERS[kind], name), PurePosixPath(name).relative_to(owner)
+    return PurePosixPath(MOUNT_FOLDERS[kind], name), PurePosixPath(name.rpartition("/")[2])
+
+
 def kaggle_places(kind: str, name: str) -> list[Path]:
-    """The folders where Kaggle mounts a competition, a dataset or a kernel's output: the current and the old layout."""
-    folder = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks"}[kind]
-    return [kaggle_input() / folder / name, kaggle_input() / name.rpartition("/")[2]]
+    """The folders where Kaggle mounts a source: in the current layout and in the old one."""
+    return [kaggle_input() / place for place in mount_points(kind, name)]
 
 
 def data_folder(slug: str, option: Path | None = None, at_kaggle: tuple[str, str] | None = None) -> Path:
@@ -41,6 +53,11 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podium"
+
+
+def kerashub_cache() -> Path:
+    """Where KerasHub keeps the Kaggle Models that it has downloaded."""
+    return Path(os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub") / "models"
 
 
 def configs_folder() -> Path:

@@ -13,6 +13,7 @@ from podium.models.weights import weights_digest
 
 DATASET = "kaggle-dataset:ada/some-weights/nets/small.weights.h5"
 KERNEL = "kaggle-kernel:ada/podium-weights/small.weights.h5"
+MODEL = "kaggle-model:ada/some-nets/keras/small_1.0/2/nets/small.weights.h5"
 
 
 def settings(weights):
@@ -40,6 +41,8 @@ def mounted(tmp_path, monkeypatch):
         (DATASET, "some-weights/nets/small.weights.h5"),
         (KERNEL, "notebooks/ada/podium-weights/small.weights.h5"),
         (KERNEL, "podium-weights/small.weights.h5"),
+        (MODEL, "models/ada/some-nets/keras/small_1.0/2/nets/small.weights.h5"),
+        (MODEL, "some-nets/keras/small_1.0/2/nets/small.weights.h5"),
     ],
 )
 def test_weights_are_found_in_both_layouts(weights, path, mounted):
@@ -65,10 +68,11 @@ def test_digest_is_the_same_with_and_without_the_file(tiny_competition):
 def test_source_is_attached_to_the_kernel(tiny_competition):
     members = [
         load_member(tiny_competition.member(backbone={"name": "MobileNetV2", "weights": one}))
-        for one in (DATASET, KERNEL)
+        for one in (DATASET, KERNEL, MODEL)
     ]
     content = kernel_metadata(Job(kind="ensemble", config="x.yaml"), members, "ada", Machine(), "build/kernel.py")
     assert (content["dataset_sources"], content["kernel_sources"]) == (["ada/some-weights"], ["ada/podium-weights"])
+    assert content["model_sources"] == ["ada/some-nets/keras/small_1.0/2"]
 
 
 def test_local_folder_may_have_a_similar_name():
@@ -82,6 +86,8 @@ def test_local_folder_may_have_a_similar_name():
         "kaggle-dataset:ada/x",
         "kaggle-dataset:ada/x/../y.h5",
         "kaggle-model:a/b/c",
+        "kaggle-model:a/b/keras/c/small.weights.h5",
+        "kaggle-model:a/b/keras/c/1",
         "kaggle-kernel:a b/c/d.h5",
     ],
 )

@@ -1,4 +1,4 @@
-"""How Kaggle's resources are named: kernels and datasets by owner and slug, competitions by slug."""
+"""How Kaggle's resources are named: kernels and datasets by owner and slug, competitions by slug, models by version."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ SLUG = re.compile(_SLUG)
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _OWNED = rf"[A-Za-z0-9_-]+/{_SLUG}"
-_RESOURCE = re.compile(rf"kaggle-(?:(dataset|kernel):({_OWNED})|(competition):({_SLUG}))(?:/(.+))?")
+_MODEL = r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+/[1-9][0-9]*"
+MODEL_NAME = re.compile(_MODEL)
+"""A version of a Kaggle Model: owner/model/framework/variation/version, as the official client expects it."""
+_RESOURCE = re.compile(rf"kaggle-(?:(dataset|kernel):({_OWNED})|(competition):({_SLUG})|(model):({_MODEL}))(?:/(.+))?")
 
 
 def slug_of(title: str) -> str:
@@ -51,7 +54,7 @@ class KernelRef:
         return self.name if self.version is None else f"{self.name}/{self.version}"
 
 
-KaggleKind = Literal["dataset", "kernel", "competition"]
+KaggleKind = Literal["competition", "dataset", "kernel", "model"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class KaggleSource:
 
     kind: KaggleKind
     name: str
-    """owner/slug; a competition's slug."""
+    """owner/slug; a competition's slug; a model's owner/model/framework/variation/version."""
     path: str = ""
     """A file or folder in it."""
 
@@ -70,10 +73,10 @@ class KaggleSource:
         found = _RESOURCE.fullmatch(text or "")
         if found is None:
             return None
-        path = found[5] or ""
+        path = found[7] or ""
         if (path and {"", ".", ".."} & set(path.split("/"))) or "\\" in found[0]:
             return None
-        return cls(kind=cast(KaggleKind, found[1] or found[3]), name=found[2] or found[4], path=path)
+        return cls(cast(KaggleKind, found[1] or found[3] or found[5]), found[2] or found[4] or found[6], path)
 
 
 def is_at_kaggle(text: str) -> bool:
@@ -83,7 +86,7 @@ def is_at_kaggle(text: str) -> bool:
 
 def _check_resource(text: str | None) -> str | None:
     found = KaggleSource.parse(text)
-    if text is not None and (found is None or found.path):
+    if text is not None and (found is None or found.path or found.kind == "model"):
         raise ValueError(
             "expected kaggle-dataset:<owner>/<slug>, kaggle-kernel:<owner>/<slug> or kaggle-competition:<slug>,"
             f" got {text!r}"

@@ -20,7 +20,8 @@ class BackboneSettings(Settings):
     """A model of keras.applications, of the package efficientnet, or SmallResNet."""
     weights: str = "imagenet"
     """imagenet, noisy-student, none (trained from scratch), a path (relative to the working directory, or absolute), or
-    a file at Kaggle, `kaggle-dataset:<owner>/<slug>/<file>` or `kaggle-kernel:…`, which kernels attach."""
+    a file at Kaggle, `kaggle-dataset:<owner>/<slug>/<file>`, `kaggle-kernel:…` or
+    `kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>`, which kernels attach."""
     freeze_batchnorm: bool = True
     """Keep the statistics of the backbone's BatchNormalization layers, also in layers that are trained."""
     alpha: Positive | None = None
@@ -48,7 +49,8 @@ class BackboneSettings(Settings):
             found = KaggleSource.parse(weights)
             if found is None or found.kind == "competition" or not found.path:
                 raise ValueError(
-                    "expected kaggle-dataset:<owner>/<slug>/<file> or kaggle-kernel:<owner>/<slug>/<file>, such as"
+                    "expected kaggle-dataset:<owner>/<slug>/<file>, kaggle-kernel:<owner>/<slug>/<file> or"
+                    " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, such as"
                     f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5, got {weights!r}"
                 )
             return weights
@@ -94,7 +96,7 @@ class BackboneSettings(Settings):
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """The dataset or kernel that has the weights, for a kernel to attach."""
+        """The dataset, kernel or model that has the weights, for a kernel to attach."""
         return source_of(self.weights)
 
     @property

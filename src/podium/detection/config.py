@@ -147,7 +147,8 @@ class PresetSettings(Settings):
     preset: str
     """A KerasHub preset such as resnet_50_imagenet; a handle, `kaggle://...` or `hf://...`; the path of a folder
     written by `save_to_preset`, absolute or relative to the working directory; or such a folder on Kaggle,
-    `kaggle-dataset:<owner>/<slug>/<folder>` or `kaggle-kernel:...`, which is attached to the kernel."""
+    `kaggle-dataset:<owner>/<slug>/<folder>`, `kaggle-kernel:...` or
+    `kaggle-model:<owner>/<model>/<framework>/<variation>/<version>`, which is attached to the kernel."""
     freeze_batchnorm: bool = True
     """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
 
@@ -167,7 +168,8 @@ class PresetSettings(Settings):
         place = KaggleSource.parse(preset)
         if is_at_kaggle(preset) and (place is None or place.kind == "competition"):
             raise ValueError(
-                "expected kaggle-dataset:<owner>/<slug>/<folder> or kaggle-kernel:<owner>/<slug>/<folder>, such as"
+                "expected kaggle-dataset:<owner>/<slug>/<folder>, kaggle-kernel:<owner>/<slug>/<folder> or"
+                " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>, such as"
                 f" kaggle-kernel:ada/podium-weights-boats/resnet_50_imagenet, got {preset!r}"
             )
         if not preset or ("://" in preset and not preset.startswith(("kaggle://", "hf://"))):
@@ -190,7 +192,7 @@ class PresetSettings(Settings):
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """The dataset or kernel to attach, as its kind and owner/slug."""
+        """The dataset, kernel or model to attach, as its kind and name."""
         return source_of(self.preset)
 
     @property

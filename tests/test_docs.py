@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from podium.kernel.building import make_job
+from podium.kernel.bundle import make_bundle
 from test_readme import COMMANDS, ROOT, parsed
 
 PAGES = ["docs/api.md", "docs/configs.md", "docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
@@ -53,6 +55,22 @@ def test_a_command_in_a_sentence_exists(page, span):
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_a_named_config_exists(name):
     assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "config", "options"),
+    [
+        (r"build/kernel.py: ([\d,]+) bytes, (\d+) files", "ensembles/demo.yaml", {}),
+        (r"ada/podium-demo-wide-fold0: ([\d,]+) bytes()", "members/demo_wide.yaml", {"folds": (0,)}),
+        (r"ada/podium-weights-sf-dl-cars: ([\d,]+) bytes()", "ensembles/sf_dl_cars.yaml", {"kind": "weights"}),
+    ],
+)
+def test_sizes_on_the_kaggle_page_are_those_of_the_present_build(pattern, config, options):
+    config = ROOT / "configs" / config
+    bundle = make_bundle([config], make_job(config).model_copy(update=options))
+    shown, files = re.search(pattern, TEXTS["docs/kaggle.md"]).groups()
+    assert int(shown.replace(",", "")) == pytest.approx(len(bundle.text), rel=0.03)
+    assert not files or int(files) == pytest.approx(len(bundle.sizes), rel=0.05)
 
 
 @pytest.mark.parametrize("page", PAGES)

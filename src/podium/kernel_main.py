@@ -16,8 +16,10 @@ from typing import Any
 
 from rich.console import Console
 
-from podium.errors import DataError
+from podium.console import make_console
+from podium.errors import DataError, MachineError
 from podium.files import write_json
+from podium.kernel.accelerators import mismatch
 from podium.kernel.job import JOB_CHANGES, Job
 from podium.kernel.report import REPORT, find_report
 from podium.options import RunOptions
@@ -33,7 +35,7 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
     """
     start = time.perf_counter()
     job = Job.read({**content, **json.loads(os.environ.get(JOB_CHANGES) or "{}")})
-    console = Console(highlight=False, soft_wrap=True, width=160)
+    console = make_console()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     options = RunOptions(
@@ -46,6 +48,8 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
         command="the next version of this kernel, with this one as a source",
     )
     describe_machine(about, console)
+    if JOB_CHANGES not in os.environ:  # not in a rehearsal
+        check_accelerator(job)
     report: dict[str, Any] = {**about, "kind": job.kind, "config": job.config, "attempt": job.attempt}
     with interruptible():
         restore(job, about["config_digest"], unpacked, options.runs, console)
@@ -57,16 +61,24 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
 
 def describe_machine(about: Mapping[str, str], console: Console) -> None:
     """Print versions, GPUs and mounted inputs at the beginning of the log."""
-    from podium.models.devices import gpu_names
+    from podium.models.devices import gpu_models
 
     console.print(f"podium {about['podium']}, commit {about['commit']}: {about['title']}")
     console.print(", ".join(f"{name} {version}" for name, version in versions().items() if name != "commit"))
-    console.print(f"GPUs: {', '.join(gpu_names()) or 'none'}; CPU cores: {os.cpu_count()}")
+    console.print(f"GPUs: {', '.join(gpu_models()) or 'none'}; CPU cores: {os.cpu_count()}")
     root = kaggle_input()
     mounted = sorted(
         path.relative_to(root).as_posix() for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern)
     )
     console.print(f"{root}: {', '.join(mounted[:12])}{' …' if len(mounted) > 12 else ''}")
+
+
+def check_accelerator(job: Job) -> None:
+    """Fail before anything is computed if Kaggle gave the kernel another machine than it asked for."""
+    from podium.models.devices import gpu_models
+
+    if problem := mismatch(job.accelerator, gpu_models()):
+        raise MachineError(problem)
 
 
 def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: Console) -> None:

@@ -12,7 +12,7 @@ from tiny_presets import OFFSET, SCALE, save_resnet, save_retinanet, save_text_m
 from podium.config.stage import Unfreeze
 from podium.detection.config import DetectorSettings, PresetSettings
 from podium.detection.model import build_detector, plain_detector
-from podium.detection.presets import PresetScaling, save_preset
+from podium.detection.presets import PresetScaling, place_of, save_preset
 from podium.errors import ConfigError, PodiumError, RunError, WeightsError
 from podium.models.backbone import unfreeze
 from podium.models.devices import precision_scope
@@ -222,6 +222,25 @@ def test_preset_on_kaggle_is_found_where_it_is_mounted(tmp_path, monkeypatch):
         build_detector(place, 2, 64)
     save_resnet(tmp_path / "datasets/ada/nets/tiny")
     build_detector(place, 2, 64)
+
+
+@pytest.mark.parametrize(
+    "place", ["models/keras/resnetv1/keras/resnet_50_imagenet", "resnetv1/keras/resnet_50_imagenet"]
+)
+@pytest.mark.parametrize("version", ["2", "7"])
+@pytest.mark.parametrize("preset", ["resnet_50_imagenet", "kaggle://keras/resnetv1/keras/resnet_50_imagenet/2"])
+def test_preset_is_read_from_its_kaggle_model_if_that_is_mounted(preset, version, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(tmp_path))
+    assert place_of(PresetSettings(preset=preset)) == preset
+    folder = tmp_path / place / version
+    folder.mkdir(parents=True)
+    assert place_of(PresetSettings(preset=preset)) == str(folder)
+
+
+def test_kaggle_model_named_in_a_config_is_found_where_it_is_mounted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(tmp_path))
+    save_resnet(tmp_path / "models/ada/nets/keras/tiny/1")
+    build_detector(settings_of("kaggle-model:ada/nets/keras/tiny/1"), 2, 64)
 
 
 def test_preset_is_saved_for_kernels_without_internet(retinanet, tmp_path):

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from standin.sessions import run_pushed
 
+from podium.kernel.rehearsal import Outcome
 from podium.kernel.report import REPORT
 
 BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}
@@ -164,3 +166,188 @@ def test_unknown_source_is_an_error(podium, kaggle, tiny_competition):
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert "no dataset ada/none" in ended.err
     assert not Path("runs/kernels").exists()
+
+
+# Pretrained weights, machines and notebooks
+
+ONE_STAGE = {"name": "a", "unfreeze": "all", "epochs": 1, "batch_size": 4, "image_size": 96, "learning_rate": 0.1}
+IMAGENET = {"name": "Xception", "weights": "imagenet"}
+
+
+@pytest.fixture
+def pretrained(tiny_competition):
+    """A member that starts from ImageNet's weights."""
+    return tiny_competition.member("pretrained", backbone=IMAGENET, stages=[ONE_STAGE])
+
+
+def test_weights_to_download_without_internet_are_refused_with_the_ways_out(podium, kaggle, pretrained):
+    ended = podium("kernel", "push", pretrained, "--fold", "0")
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    for words in (
+        "the kernel has no internet and would have to download imagenet weights of Xception (pretrained)",
+        "--internet;",
+        f"podium kernel push --weights {pretrained},",
+        "--set backbone.weights=kaggle-kernel:ada/podium-weights-pretrained/Xception-imagenet.weights.h5;",
+        "kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, or",
+        "podium data push DIR, kaggle-dataset:<owner>/<slug>/<file>",
+    ):
+        assert words in ended.err
+    assert kaggle.count("SaveKernel") == 0
+
+
+def test_each_way_out_works(podium, kaggle, pretrained):
+    assert podium("kernel", "push", pretrained, "--fold", "0", "--internet").code == 0
+    kaggle.models["ada/nets/keras/xception/1"] = {"x.weights.h5": b""}
+    model = "backbone.weights=kaggle-model:ada/nets/keras/xception/1/x.weights.h5"
+    assert podium("kernel", "push", pretrained, "--fold", "0", "--set", model).code == 0
+    assert kaggle.versions()[-1].request.model_data_sources == ["ada/nets/keras/xception/1"]
+    shown = podium("kernel", "push", "--weights", pretrained).out
+    (setting,) = [line for line in shown.splitlines() if "when it is complete" in line]
+    value = setting.partition("backbone.weights: ")[2]
+    assert podium("kernel", "push", pretrained, "--fold", "0", "--set", f"backbone.weights={value}").code == 0
+    assert kaggle.versions()[-1].request.kernel_data_sources == ["ada/podium-weights-pretrained"]
+
+
+def test_ways_out_of_an_ensemble_name_its_members(podium, kaggle, tiny_competition, pretrained, member):
+    ensemble = tiny_competition.ensemble([pretrained, member])
+    ended = podium("kernel", "push", ensemble)
+    weights = "kaggle-kernel:ada/podium-weights-tiny-ensemble/Xception-imagenet.weights.h5"
+    assert f"--set pretrained.backbone.weights={weights}" in ended.err
+    assert podium("kernel", "push", ensemble, "--set", f"pretrained.backbone.weights={weights}", "--dry-run").code == 0
+
+
+def test_fleet_spends_no_session_on_weights_that_cannot_be_downloaded(podium, kaggle, tiny_competition, pretrained):
+    ended = podium("fleet", "up", tiny_competition.ensemble([pretrained]))
+    assert ended.code == 1
+    assert "the kernel has no internet and would have to download imagenet weights of Xception" in ended.err
+    assert kaggle.count("SaveKernel") == 0
+
+
+def test_build_warns_of_weights_that_cannot_be_downloaded(podium, pretrained):
+    ended = podium("kernel", "build", pretrained, "--fold", "0")
+    assert ended.code == 0
+    assert "podium kernel push would refuse it: the kernel has no internet and would have to download" in ended.out
+    assert "would refuse" not in podium("kernel", "build", pretrained, "--fold", "0", "--internet").out
+
+
+def test_rehearsal_notices_weights_that_cannot_be_downloaded(podium, pretrained, tiny_competition):
+    assert podium("kernel", "build", pretrained, "--fold", "0").code == 0
+    ended = podium("kernel", "run", "--data", tiny_competition.folder)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "would have to download imagenet weights of Xception (pretrained): build it with --internet" in ended.err
+    assert not Path("build/rehearsal").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [
+        ("imagenet", "a dry run uses random weights; the kernel has no internet and would have to download imagenet"),
+        (
+            "kaggle-dataset:ada/x/y.h5",
+            "a dry run uses random weights; not checked: kaggle-dataset:ada/x/y.h5 weights of",
+        ),
+    ],
+)
+def test_dry_run_says_that_weights_were_not_checked(weights, line, podium, tiny_competition, monkeypatch):
+    monkeypatch.setattr("podium.workflows.kernels.rehearse", lambda *_, **__: Outcome(Path("w"), code=3))
+    path = tiny_competition.member(backbone={**IMAGENET, "weights": weights}, stages=[ONE_STAGE])
+    assert podium("kernel", "build", path).code == 0
+    assert line in podium("kernel", "run", "--data", tiny_competition.folder, "--dry-run").out
+
+
+def test_kaggle_model_of_a_preset_is_attached_and_mounted(podium, kaggle, tmp_path):
+    (tmp_path / "boats.yaml").write_text(
+        "slug: boats\nsource: yolo\ndata_at_kaggle: kaggle-competition:tiny-squares\n"
+        "backbone: {preset: 'kaggle://keras/resnetv1/keras/resnet_50_imagenet/2'}\n"
+    )
+    name = "keras/resnetv1/keras/resnet_50_imagenet/2"
+    kaggle.models[name] = {"config.json": b"{}"}
+    ended = podium("kernel", "push", tmp_path / "boats.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert kaggle.version("ada/podium-boats").request.model_data_sources == [name]
+
+
+def test_preset_of_another_hub_is_refused_without_internet(podium, kaggle, tmp_path):
+    (tmp_path / "boats.yaml").write_text(
+        "slug: boats\nsource: yolo\ndata_at_kaggle: kaggle-competition:tiny-squares\nbackbone: {preset: 'hf://ada/resnet'}\n"
+    )
+    ended = podium("kernel", "push", tmp_path / "boats.yaml")
+    assert (ended.code, kaggle.count("SaveKernel")) == (1, 0)
+    assert "would have to download hf://ada/resnet (boats)" in ended.err
+    assert "--set backbone.preset=kaggle-kernel:ada/podium-weights-boats/ada-resnet" in ended.err
+
+
+def test_internet_needs_a_verified_phone_number(podium, kaggle, member):
+    line = "internet is only for accounts with a verified phone number"
+    assert line in podium("kernel", "push", member, "--fold", "0", "--internet").out
+    assert line not in podium("kernel", "push", member, "--fold", "1").out
+
+
+def test_output_above_kaggles_limit_is_refused_before_a_push(podium, kaggle, tiny_competition):
+    backbone = {"name": "ConvNeXtXLarge", "weights": "none"}
+    stage = {**ONE_STAGE, "optimizer": {"name": "Adam", "use_ema": True}}
+    ended = podium("kernel", "push", tiny_competition.member(backbone=backbone, stages=[stage]), "--fold", "0")
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "Kaggle keeps at most 20 GB of output" in ended.err
+    assert kaggle.count("SaveKernel") == 0
+
+
+def test_kernel_asks_for_the_machine_and_checks_for_it(podium, kaggle, member):
+    kaggle.runner = None
+    assert podium("kernel", "push", member, "--fold", "0", "--gpu", "l4").code == 0
+    request = kaggle.version(REF).request
+    assert (request.enable_gpu, request.enable_tpu, request.machine_shape) == (True, False, "NvidiaL4")
+    assert '"accelerator": "NvidiaL4"' in request.text
+
+
+def test_machine_that_the_user_wrote_into_the_metadata_is_checked_for(podium, member):
+    assert podium("kernel", "build", member, "--fold", "0").code == 0
+    metadata = Path("kernel-metadata.json")
+    metadata.write_text(metadata.read_text().replace("NvidiaTeslaT4", "NvidiaL4"))
+    assert podium("kernel", "build", member, "--fold", "0").code == 0
+    assert '"accelerator": "NvidiaL4"' in Path("build/kernel.py").read_text()
+    assert json.loads(metadata.read_text())["machine_shape"] == "NvidiaL4"
+
+
+@pytest.mark.parametrize("gpu", ["p100", "tpu-v5e8", "t5"])
+def test_machine_that_kernels_do_not_get_is_one_line(gpu, podium, kaggle, member):
+    ended = podium("kernel", "push", member, "--fold", "0", "--gpu", gpu)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "--gpu t4" in ended.err or "expected one of none, t4, l4" in ended.err
+    assert kaggle.count("SaveKernel") == 0
+
+
+def test_notebook_is_pushed_and_run(podium, kaggle, member, tiny_competition):
+    kaggle.runner = lambda version, inputs, working: run_pushed(version, inputs, working, {"dry_run": True})
+    ended = podium("kernel", "push", member, "--fold", "0", "--notebook", "--compress", "--follow")
+    assert (ended.code, ended.err) == (0, "")
+    request = kaggle.version(REF).request
+    assert request.kernel_type == "notebook"
+    assert request.text == Path("build/kernel.ipynb").read_text()
+    assert "done after" in ended.out
+
+
+def test_notebook_is_rehearsed(podium, member, tiny_competition):
+    assert "build/kernel.ipynb: " in podium("kernel", "build", member, "--fold", "0", "--notebook").out
+    ended = podium("kernel", "run", "--data", tiny_competition.folder, "--dry-run")
+    assert (ended.code, ended.err) == (0, "")
+    assert "done after" in ended.out
+
+
+def test_rehearsal_mounts_a_model_from_kerashubs_cache(podium, tmp_path, monkeypatch):
+    name, mounted = "keras/resnetv1/keras/resnet_50_imagenet/2", {}
+    (tmp_path / "boats.yaml").write_text(
+        f"slug: boats\nsource: yolo\ndata_at_kaggle: kaggle-dataset:ada/boats\nbackbone: {{preset: 'kaggle://{name}'}}\n"
+    )
+    monkeypatch.setattr(
+        "podium.workflows.kernels.rehearse",
+        lambda script, inputs, root, **_: mounted.update(inputs) or Outcome(Path("w"), code=3),
+    )
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
+    assert podium("kernel", "build", tmp_path / "boats.yaml").code == 0
+    ended = podium("kernel", "run", "--data", tmp_path)
+    assert f"no local folder to mount for the model {name}; name one with --input {name}=DIR" in ended.err
+    folder = tmp_path / "cache" / "models" / name
+    folder.mkdir(parents=True)
+    podium("kernel", "run", "--data", tmp_path)
+    assert mounted["model", name] == folder

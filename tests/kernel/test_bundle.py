@@ -14,10 +14,11 @@ from podium.detection.dataset import write_dataset
 from podium.errors import BundleError, ConfigError
 from podium.kernel import bundle as bundling
 from podium.kernel.building import assemble, folds_of, jobs_of_folds, make_job
-from podium.kernel.bundle import make_bundle, read_about
+from podium.kernel.bundle import make_bundle
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
+from podium.kernel.script import read_about
 from podium.kernel.secrets import check_for_secrets
 from podium.runs import edited_folds, record_generated_folds
 
@@ -87,14 +88,6 @@ def test_all_imports_of_packed_modules_are_packed():
             assert path is None or path.relative_to(ROOT / "src").as_posix() in names
     assert {"podium/kernel_main.py", "podium/workflows/kernel_members.py"} <= names
     assert "podium/models/small_resnet.py" in names  # named in a table, not in an import
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "plain\n", "'''", '"""', "''' and \"\"\"", "'", '"', "''''", "\\", "é → 😀\n", "\\n \\u0041 \r\n"],
-)
-def test_packed_text_is_unchanged(text):
-    assert ast.literal_eval(bundling._literal(text)) == text
 
 
 @pytest.fixture

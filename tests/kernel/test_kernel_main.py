@@ -13,7 +13,7 @@ from tiny_presets import save_resnet
 from podium.config.loading import load_member
 from podium.detection.dataset import write_dataset
 from podium.detection.loading import Detector, load_detector
-from podium.errors import ConfigError, DataError, StoppedError
+from podium.errors import ConfigError, DataError, MachineError, StoppedError
 from podium.kernel.job import JOB_CHANGES, Job
 from podium.kernel.pretrained import config_key, pretrained_files
 from podium.kernel.report import REPORT
@@ -109,6 +109,25 @@ def test_packed_competition_file_is_used_with_its_dataset(member_kernel, tiny_co
 def test_rehearsal_can_change_the_job(member_kernel, monkeypatch):
     monkeypatch.setenv(JOB_CHANGES, json.dumps({"folds": [1], "time_limit": 0.001}))
     assert [entry["fold"] for entry in member_kernel.run(folds=(0,))["runs"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "message"),
+    [
+        (["Tesla P100-PCIE-16GB"], "asked for NvidiaTeslaT4, but got Tesla P100-PCIE-16GB"),
+        ([], "asked for NvidiaTeslaT4, but its session has no GPU"),
+    ],
+)
+def test_another_machine_than_asked_for_fails_the_kernel_at_once(gpus, message, member_kernel, monkeypatch):
+    monkeypatch.setattr("podium.models.devices.gpu_models", lambda: gpus)
+    with pytest.raises(MachineError, match=message):
+        member_kernel.run(accelerator="NvidiaTeslaT4", folds=(0,))
+    assert not Path("runs").exists()
+
+
+def test_rehearsal_does_not_check_the_machine(member_kernel, monkeypatch):
+    monkeypatch.setenv(JOB_CHANGES, json.dumps({"time_limit": 0.001}))
+    assert member_kernel.run(accelerator="NvidiaTeslaT4", folds=(0,))["status"] == "stopped"
 
 
 def test_invalid_config_fails_the_kernel(member_kernel):

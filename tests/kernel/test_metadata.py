@@ -2,6 +2,7 @@
 
 import json
 
+import keras_hub
 import pytest
 
 from podium.config.kaggle_names import KernelRef, slug_of
@@ -36,6 +37,7 @@ def update(tiny_competition, tmp_path):
 
 
 T4 = Machine()
+VERSION = keras_hub.models.Backbone.presets["resnet_50_imagenet"]["kaggle_handle"].rpartition("/")[2]
 TINY = Job(kind="member", config="tiny.yaml", folds=(0,))
 OTHER = Job(kind="member", config="other.yaml", folds=(1,))
 
@@ -100,6 +102,17 @@ def test_sources_of_a_file_restored_by_version_control_are_not_added(update):
     assert content["is_private"] is False
 
 
+@pytest.mark.parametrize(("gpu", "shape"), [("l4", "NvidiaL4"), ("NvidiaRtxPro6000", "NvidiaRtxPro6000")])
+def test_machine_is_named_as_kaggle_does(gpu, shape, update):
+    content = update(TINY, machine=Machine(gpu))
+    assert (content["enable_gpu"], content["enable_tpu"], content["machine_shape"]) == (True, False, shape)
+
+
+def test_retired_machine_is_refused(update):
+    with pytest.raises(ConfigError, match="Kaggle has retired NvidiaTeslaP100"):
+        update(TINY, machine=Machine("p100"))
+
+
 def test_weights_kernel_has_no_sources_and_internet(update):
     content = update(Job(kind="weights"), machine=Machine("none", internet=True))
     assert content["competition_sources"] == []
@@ -138,6 +151,10 @@ def test_data_and_weights_of_a_detector_are_attached(place, sources, tmp_path):
         ({"dataset_sources": ["more-cars"]}, "dataset_sources: 'more-cars' is not owner/slug"),
         ({"competition_sources": ["ada/x"]}, "competition_sources: 'ada/x' is not a slug"),
         ({"model_sources": ["google/x"]}, "'google/x' is not owner/model/framework/variation/version"),
+        ({"model_sources": ["google/x/keras/small"]}, "'google/x/keras/small' is not owner/model/framework"),
+        ({"model_sources": ["google/x/keras/small/v1"]}, "with a number as its version"),
+        ({"machine_shape": "NvidiaTeslaP100"}, "Kaggle has retired NvidiaTeslaP100"),
+        ({"enable_tpu": True, "machine_shape": ""}, "pushed kernels get no TPU"),
         ({"kernel_sources": "ada/x"}, "kernel_sources must be a list"),
     ],
 )
@@ -180,10 +197,24 @@ def test_slug_of_a_title():
     assert slug_of("Podium: Xception, fold 0!") == "podium-xception-fold-0"
 
 
-def test_preset_of_a_detector_is_attached(tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "kind", "name"),
+    [
+        ("kaggle-kernel:grace/nets/resnet_50_imagenet", "kernel_sources", "grace/nets"),
+        ("kaggle-model:grace/nets/keras/small/2", "model_sources", "grace/nets/keras/small/2"),
+        (
+            "kaggle://keras/resnetv1/keras/resnet_50_imagenet/2",
+            "model_sources",
+            "keras/resnetv1/keras/resnet_50_imagenet/2",
+        ),
+        ("resnet_50_imagenet", "model_sources", f"keras/resnetv1/keras/resnet_50_imagenet/{VERSION}"),
+    ],
+)
+def test_preset_of_a_detector_is_attached(preset, kind, name, tmp_path):
     path = tmp_path / "boats.yaml"
-    path.write_text("slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle-kernel:grace/nets/resnet_50_imagenet'}\n")
+    path.write_text(f"slug: boats\nsource: yolo\nbackbone: {{preset: '{preset}'}}\n")
     content = kernel_metadata(
         Job(kind="detector", config="boats.yaml"), [load_detector(path)], "ada", T4, "build/kernel.py"
     )
-    assert content["kernel_sources"] == ["grace/nets"]
+    assert content[kind] == [name]
+    check_metadata(content, path)

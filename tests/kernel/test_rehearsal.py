@@ -1,9 +1,11 @@
 """The local rehearsal: what a script can see and do in it, and how its end is reported."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from podium.kernel.rehearsal import rehearse, sources_of
 from podium.locks import locked
 
 COMPETITION, DATASET, KERNEL = ("competition", "cars"), ("dataset", "ada/weights"), ("kernel", "ada/before")
+MODEL = ("model", "ada/net/pyTorch/small/1")
 
 
 def has_namespaces():
@@ -23,7 +26,7 @@ def has_namespaces():
 def run(tmp_path):
     """`run(text, …)` rehearses a script with this text; returns the outcome and what it printed."""
     inputs = {}
-    for source in (COMPETITION, DATASET, KERNEL):
+    for source in (COMPETITION, DATASET, KERNEL, MODEL):
         inputs[source] = tmp_path / "sources" / source[0]
         inputs[source].mkdir(parents=True)
         (inputs[source] / "file.txt").write_text(source[0])
@@ -52,20 +55,51 @@ print(Path.cwd())
 @pytest.mark.parametrize(
     ("layout", "places"),
     [
-        ("new", ["competitions/cars", "datasets/ada/weights", "notebooks/ada/before"]),
-        ("old", ["cars", "weights", "before"]),
+        (
+            "new",
+            ["competitions/cars", "datasets/ada/weights", "notebooks/ada/before", "models/ada/net/pytorch/small/1"],
+        ),
+        ("old", ["cars", "weights", "before", "net/pytorch/small/1"]),
     ],
 )
 def test_inputs_are_mounted_as_on_kaggle(layout, places, run):
     outcome, out = run(PRINT_INPUTS.replace("PLACES", repr(places)), layout=layout)
     assert outcome.is_complete
-    assert out.splitlines()[-4:] == ["competition", "dataset", "kernel", str(run.root / "kaggle" / "working")]
+    assert out.splitlines()[-5:] == ["competition", "dataset", "kernel", "model", str(run.root / "kaggle" / "working")]
 
 
 def test_sources_with_the_same_name_are_refused_in_the_old_layout(run, tmp_path):
     run.inputs[("dataset", "grace/cars")] = tmp_path
     with pytest.raises(KaggleError, match="two sources are called cars"):
         run("", layout="old")
+
+
+def test_dataset_with_the_name_of_a_model_is_refused_and_not_written_to(run, tmp_path):
+    run.inputs.clear()
+    run.inputs.update(
+        {("dataset", "grace/net"): tmp_path / "sources" / "dataset", MODEL: tmp_path / "sources" / "model"}
+    )
+    with pytest.raises(KaggleError, match="two sources are called net"):
+        run("", layout="old")
+    assert [path.name for path in (tmp_path / "sources" / "dataset").iterdir()] == ["file.txt"]
+
+
+def test_cells_of_a_notebook_run_in_order(run, tmp_path):
+    cells = [{"cell_type": "code", "source": "word = 'a'"}, {"cell_type": "markdown", "source": "text"}]
+    cells += [{"cell_type": "code", "source": ["word += 'b'\n", "print(word, __name__)"]}]
+    notebook = tmp_path / "kernel.ipynb"
+    notebook.write_text(json.dumps({"cells": cells}))
+    outcome = rehearse(notebook, run.inputs, run.root)
+    assert outcome.is_complete
+    assert outcome.lines[-1].data == "ab __main__\n"
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="this system has no namespaces")
+def test_kernel_with_internet_has_the_network_of_this_machine(run):
+    count = "print(len(open('/proc/net/dev').readlines()))"
+    outcome, out = run(count, internet=True)
+    assert outcome.is_complete
+    assert out.splitlines()[-1] == str(len(Path("/proc/net/dev").read_text().splitlines()))
 
 
 PACKAGES = """
@@ -171,7 +205,8 @@ def test_previous_output_is_deleted_but_other_folders_are_not(run):
 
 def test_dry_run_mounts_only_data():
     metadata = {"competition_sources": ["cars"], "dataset_sources": ["ada/weights"], "kernel_sources": ["ada/before"]}
-    assert sources_of(metadata) == [COMPETITION, DATASET, KERNEL]
+    metadata["model_sources"] = [MODEL[1]]
+    assert sources_of(metadata) == [COMPETITION, DATASET, KERNEL, MODEL]
     assert sources_of(metadata, dry_run=True) == [COMPETITION]
     assert sources_of(metadata, dry_run=True, data=DATASET) == [COMPETITION, DATASET]
 

@@ -55,7 +55,7 @@ def up(
     time continues in its next version; a failed kernel is retried once. A member or a detector works too, without
     the blend.
 
-    podium fleet up configs/ensembles/sf_dl_cars.yaml
+    podium fleet up configs/ensembles/sf_dl_cars.yaml --internet
     """
     console = make_console()
     job = job_of(ensemble, fold, limit, limit_test, set_, seed, time_limit)

@@ -9,17 +9,46 @@ from rich.table import Table
 
 from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
 from podium.config.kaggle_names import KernelRef
-from podium.kernel.building import SCRIPT, build, jobs_of_folds, make_job
+from podium.kernel.accelerators import machine_shape
+from podium.kernel.building import build, jobs_of_folds, make_job
 from podium.kernel.job import Job
-from podium.kernel.metadata import METADATA, Gpu, Machine
+from podium.kernel.metadata import METADATA, Machine
 from podium.kernel.rehearsal import Layout
+from podium.kernel.script import Packing
 from podium.workflows import kernels
 
 app = typer.Typer(no_args_is_help=True, help="Kaggle kernels: build the script, rehearse, push, follow, download.")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A member, ensemble or detector file.")]
-GpuOption = Annotated[Gpu, typer.Option("--gpu", help="Two T4 GPUs, or none.")]
-Internet = Annotated[bool, typer.Option("--internet/--no-internet", help="Whether the kernel has internet access.")]
+
+
+def _check_machine(name: str) -> str:
+    machine_shape(name)
+    return name
+
+
+GpuOption = Annotated[
+    str,
+    typer.Option(
+        "--gpu",
+        metavar="NAME",
+        callback=_check_machine,
+        help="t4 (two of them), l4, a100, h100, none, or Kaggle's name of a machine, such as NvidiaRtxPro6000. Kaggle"
+        " offers some of them only in certain competitions; the kernel fails at once if it gets another one.",
+    ),
+]
+Internet = Annotated[
+    bool,
+    typer.Option(
+        "--internet/--no-internet",
+        help="Whether the kernel has internet access, which Kaggle grants to accounts with a verified phone number.",
+    ),
+]
+Notebook = Annotated[bool, typer.Option("--notebook", help="A notebook with the same source, build/kernel.ipynb.")]
+Compress = Annotated[
+    bool,
+    typer.Option("--compress", help="Compress the source: a third of the size, but only the configs are readable."),
+]
 SessionLimit = Annotated[
     float | None,
     typer.Option(
@@ -59,6 +88,8 @@ def build_(
     time_limit: SessionLimit = None,
     set_: Set = None,
     seed: Seed = None,
+    notebook: Notebook = False,
+    compress: Compress = False,
     runs: Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
@@ -67,13 +98,16 @@ def build_(
     podium kernel build configs/members/xception.yaml --fold 0
     """
     job, console = job_of(config, fold, limit, limit_test, set_, seed, time_limit), make_console()
-    built = build([config], job, Machine(gpu, internet), runs)
+    packing = Packing(notebook, compress)
+    built = build([config], job, Machine(gpu, internet), runs, packing=packing)
     bundle = built.bundle
-    console.print(f"{SCRIPT}: {len(bundle.text):,} bytes, {len(bundle.sizes)} files, commit {bundle.commit}")
+    console.print(f"{packing.path}: {len(bundle.text):,} bytes, {len(bundle.sizes)} files, commit {bundle.commit}")
     kernels.print_boxes(built, console)
     console.print(
         f"{METADATA}: {built.metadata['id']}; rehearse it with podium kernel run, push it with podium kernel push"
     )
+    if built.problem:
+        console.print(f"podium kernel push would refuse it: {built.problem}", highlight=False)
 
 
 @app.command("run")
@@ -93,8 +127,9 @@ def run_(
         list[str] | None,
         typer.Option(
             "--input",
-            metavar="OWNER/SLUG=DIR",
-            help="Folder to mount for an attached dataset or kernel. Default for kernels: the newest pulled output.",
+            metavar="NAME=DIR",
+            help="Folder to mount for an attached dataset, kernel or model, by its name. Default for kernels: the"
+            " newest pulled output.",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +156,7 @@ def run_(
     """
     pairs = [pair.partition("=") for pair in input_ or ()]
     if any(not folder for _, _, folder in pairs):
-        raise typer.BadParameter("--input needs OWNER/SLUG=DIR")
+        raise typer.BadParameter("--input needs NAME=DIR, such as ada/weights=DIR")
     console = make_console()
     working = kernels.rehearse_kernel(
         console,
@@ -155,12 +190,14 @@ def push_(
     time_limit: SessionLimit = None,
     set_: Set = None,
     seed: Seed = None,
+    notebook: Notebook = False,
+    compress: Compress = False,
     runs: Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
     """Build, check everything that can be checked before a push, push, and check Kaggle's response.
 
-    podium kernel push configs/members/xception.yaml --fold 0 --follow
+    podium kernel push configs/members/xception.yaml --fold 0 --internet --follow
     """
     if weights:
         if all_folds or any(option is not None for option in (fold, limit, limit_test, time_limit, seed)):
@@ -171,7 +208,16 @@ def push_(
             raise typer.BadParameter("several configs are allowed only with --weights; push them one by one")
         job = job_of(configs[0], fold, limit, limit_test, set_, seed, time_limit)
         jobs, machine = jobs_of_folds(configs[0], job) if all_folds else [job], Machine(gpu, internet)
-    kernels.push_kernels(configs, jobs, machine, make_console(), runs=runs, dry_run=dry_run, follow=follow)
+    kernels.push_kernels(
+        configs,
+        jobs,
+        machine,
+        make_console(),
+        runs=runs,
+        dry_run=dry_run,
+        follow=follow,
+        packing=Packing(notebook, compress),
+    )
 
 
 @app.command("status")

@@ -62,3 +62,19 @@ BACKBONES: dict[str, Backbone] = {
     # podium's own, to train from scratch in minutes.
     "SmallResNet": Backbone("podium.models.small_resnet", "podium.models.small_resnet", "tf", widths=True, weights=()),
 }
+
+MILLIONS_OF_PARAMETERS: dict[str, float] = {
+    "Xception": 20.9, "VGG16": 14.7, "VGG19": 20.0, "ResNet50": 23.6, "ResNet101": 42.7, "ResNet152": 58.4,
+    "ResNet50V2": 23.6, "ResNet101V2": 42.6, "ResNet152V2": 58.3, "InceptionV3": 21.8, "InceptionResNetV2": 54.3,
+    "MobileNet": 3.23, "MobileNetV2": 2.26, "MobileNetV3Small": 0.94, "MobileNetV3Large": 3, "DenseNet121": 7.04,
+    "DenseNet169": 12.6, "DenseNet201": 18.3, "NASNetMobile": 4.27, "NASNetLarge": 84.9, "EfficientNetB0": 4.05,
+    "EfficientNetB1": 6.58, "EfficientNetB2": 7.77, "EfficientNetB3": 10.8, "EfficientNetB4": 17.7,
+    "EfficientNetB5": 28.5, "EfficientNetB6": 41.0, "EfficientNetB7": 64.1, "EfficientNetV2B0": 5.92,
+    "EfficientNetV2B1": 6.93, "EfficientNetV2B2": 8.77, "EfficientNetV2B3": 12.9, "EfficientNetV2S": 20.3,
+    "EfficientNetV2M": 53.1, "EfficientNetV2L": 117.8, "ConvNeXtTiny": 27.8, "ConvNeXtSmall": 49.5,
+    "ConvNeXtBase": 87.6, "ConvNeXtLarge": 196.2, "ConvNeXtXLarge": 348.1, "efficientnet.EfficientNetB0": 4.05,
+    "efficientnet.EfficientNetB1": 6.58, "efficientnet.EfficientNetB2": 7.77, "efficientnet.EfficientNetB3": 10.8,
+    "efficientnet.EfficientNetB4": 17.7, "efficientnet.EfficientNetB5": 28.5, "efficientnet.EfficientNetB6": 41.0,
+    "efficientnet.EfficientNetB7": 64.1, "SmallResNet": 0.89,
+}  # fmt: skip
+"""Of each backbone without its top."""

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import keras_hub
 
+from podium.config.kaggle_names import MODEL_NAME
 from podium.config.problems import nearest
 from podium.detection.config import LEVELS, PresetSettings
 from podium.errors import ConfigError, RunError, WeightsError
@@ -131,7 +132,7 @@ def save_preset(settings: PresetSettings, folder: Path) -> None:
 
 
 def place_of(settings: PresetSettings) -> str:
-    """The name, handle or folder that KerasHub loads it from."""
+    """The name, handle or folder that KerasHub loads it from; in a kernel, the folder of its Kaggle Model."""
     if settings.kaggle_source is not None:
         places = [place / settings.kaggle_folder for place in kaggle_places(*settings.kaggle_source)]
         found = next((place for place in places if place.is_dir()), None)
@@ -141,9 +142,32 @@ def place_of(settings: PresetSettings) -> str:
                 " is attached, or use a local copy: --set backbone.preset=FOLDER"
             )
         return str(found)
-    if settings.is_fetched and "://" not in settings.preset:
-        _check_name(settings.preset)
-    return settings.preset
+    mounted = _mounted_model(settings) if settings.is_fetched else None
+    return str(mounted or settings.preset)
+
+
+def kaggle_model(settings: PresetSettings) -> str | None:
+    """The Kaggle Model of a KerasHub preset (owner/model/framework/variation/version); None if none is known."""
+    handle = settings.preset
+    if "://" not in handle:
+        _check_name(handle)
+        handle = keras_hub.models.Backbone.presets[handle].get("kaggle_handle", "")
+    name = handle.removeprefix("kaggle://")
+    return name if MODEL_NAME.fullmatch(name) else None
+
+
+def preset_millions(settings: PresetSettings) -> float:
+    """How many million parameters the backbone has; 0 if KerasHub does not know the preset."""
+    known = keras_hub.models.Backbone.presets.get(settings.preset, {})
+    return float(known.get("metadata", {}).get("params", 0)) / 1e6
+
+
+def _mounted_model(settings: PresetSettings) -> Path | None:
+    """The folder where Kaggle mounts the preset's model, in this version or another one."""
+    name = kaggle_model(settings)
+    places = kaggle_places("model", name) if name else []
+    found = [path for place in places for path in (place, *sorted(place.parent.glob("[0-9]*"))) if path.is_dir()]
+    return found[0] if found else None
 
 
 def _check_name(name: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import ForbiddenError, KaggleError, NotFoundError, UnreachableError
+from podium.errors import BundleError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
 from podium.kaggle.records import Record, record_push
 from podium.kaggle.responses import page_of
 from podium.kernel.building import BuiltKernel
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
-    """Check before a push: the owner, the names and sources, the competition's rules, the GPU hours."""
+    """Check before a push: the owner, the names and sources, the weights, the competition's rules, the GPU hours."""
     ref, metadata = built.ref, built.metadata
     check_metadata(metadata, METADATA)
     if ref.owner.lower() != kaggle.user.lower():
@@ -26,6 +26,8 @@ def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
             f"the kernel in {METADATA} belongs to {ref.owner}, and you are signed in as {kaggle.user}; Kaggle accepts"
             " only your own: fix its id, or sign in with the other key"
         )
+    if built.problem:
+        raise BundleError(f"{ref}: {built.problem}")
     for slug in metadata["competition_sources"]:
         _check_competition(kaggle, slug)
     if metadata["enable_gpu"]:
@@ -35,6 +37,8 @@ def preflight(kaggle: "Kaggle", built: BuiltKernel, console: Console) -> None:
         f" {metadata['machine_shape'] or 'no GPU'}, internet {'on' if metadata['enable_internet'] else 'off'}",
         highlight=False,
     )
+    if metadata["enable_internet"]:
+        console.print("internet is only for accounts with a verified phone number: https://www.kaggle.com/settings")
 
 
 def _check_competition(kaggle: "Kaggle", slug: str) -> None:

@@ -15,11 +15,13 @@ from podium.files import write_json, write_text
 from podium.kernel.bundle import Bundle, PackedBoxes, make_bundle
 from podium.kernel.job import Job, kind_of, load_config
 from podium.kernel.metadata import METADATA, NO_OWNER, Machine, kernel_metadata, merge_metadata, ref_of
-from podium.kernel.pretrained import pretrained_files
+from podium.kernel.output_size import check_output_size
+from podium.kernel.pretrained import download_problem, pretrained_files
+from podium.kernel.script import READABLE, Packing
 from podium.paths import boxes_folder
 from podium.runs import edited_folds
 
-SCRIPT = Path("build/kernel.py")
+SCRIPT = READABLE.path
 _GENERATED_METADATA = Path("build/kernel-metadata.json")
 """The metadata as last generated, without the user's changes."""
 
@@ -30,10 +32,17 @@ class BuiltKernel:
     metadata: dict[str, Any]
     weights: tuple[str, ...] = ()
     """The output files of a weights kernel."""
+    missing: str = ""
+    """Why the kernel cannot run without internet: pretrained weights that it would have to download."""
 
     @property
     def ref(self) -> KernelRef:
         return ref_of(self.metadata)
+
+    @property
+    def problem(self) -> str:
+        """Why the kernel would fail; empty if nothing is known."""
+        return "" if self.metadata["enable_internet"] else self.missing
 
 
 def make_job(config: Path, **options: Any) -> Job:
@@ -44,32 +53,53 @@ def make_job(config: Path, **options: Any) -> Job:
     return Job(kind=kind, **options)
 
 
-def assemble(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> BuiltKernel:
+def assemble(
+    configs: Sequence[Path],
+    job: Job,
+    machine: Machine,
+    runs: Path,
+    owner: str | None = None,
+    packing: Packing = READABLE,
+) -> BuiltKernel:
     """Create the script and its metadata without writing them."""
+    job = job.model_copy(update={"accelerator": machine.shape})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
     models = [model for config in loaded for model in job.models_of(config)]
     for model in models:
         if isinstance(model, Member):
             check_folds(model, job.folds)
+    check_output_size(job, models)
     if job.kind == "weights":
-        bundle = make_bundle(configs, job)
+        bundle = make_bundle(configs, job, packing=packing)
     elif isinstance(models[0], Detector):
         check_data(models[0])
-        bundle = make_bundle(configs, job, boxes=pack_boxes(models[0], runs))
+        bundle = make_bundle(configs, job, boxes=pack_boxes(models[0], runs), packing=packing)
     else:
-        bundle = make_bundle(configs, job, edited_folds(runs, models[0].competition.slug))
+        bundle = make_bundle(configs, job, edited_folds(runs, models[0].competition.slug), packing=packing)
     owner = owner or local_username() or NO_OWNER
-    metadata = kernel_metadata(bundle.job, models, owner, machine, SCRIPT.as_posix())
-    return BuiltKernel(bundle, metadata, tuple(pretrained_files(models)) if job.kind == "weights" else ())
+    metadata = kernel_metadata(bundle.job, models, owner, machine, packing.path.as_posix())
+    weights = tuple(pretrained_files(models)) if job.kind == "weights" else ()
+    return BuiltKernel(bundle, metadata, weights, download_problem(models, configs, job, owner))
 
 
-def build(configs: Sequence[Path], job: Job, machine: Machine, runs: Path, owner: str | None = None) -> BuiltKernel:
-    """Write build/kernel.py and update kernel-metadata.json."""
-    built = assemble(configs, job, machine, runs, owner)
+def build(
+    configs: Sequence[Path],
+    job: Job,
+    machine: Machine,
+    runs: Path,
+    owner: str | None = None,
+    packing: Packing = READABLE,
+) -> BuiltKernel:
+    """Write the script and update kernel-metadata.json."""
+    built = assemble(configs, job, machine, runs, owner, packing)
     metadata = merge_metadata(METADATA, built.metadata, _GENERATED_METADATA)
-    write_text(SCRIPT, built.bundle.text)
+    generated = built.metadata
+    chosen = metadata["machine_shape"] if metadata["enable_gpu"] else ""
+    if chosen != machine.shape:  # by the user, in the file; the script checks for it
+        built = assemble(configs, job, replace(machine, gpu=chosen or "none"), runs, owner, packing)
+    write_text(packing.path, built.bundle.text)
     write_json(METADATA, metadata)
-    write_json(_GENERATED_METADATA, built.metadata)
+    write_json(_GENERATED_METADATA, generated)
     return replace(built, metadata=metadata)
 
 

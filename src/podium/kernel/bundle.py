@@ -1,4 +1,4 @@
-"""The script: one readable ASCII file with the parts of podium that a kernel needs, the configs and small libraries.
+"""The contents of the script: the parts of podium that a kernel needs, the configs and small libraries.
 
 The same inputs give the same bytes: the script depends on neither this machine, the time nor the order of files.
 """
@@ -6,10 +6,7 @@ The same inputs give the same bytes: the script depends on neither this machine,
 import ast
 import hashlib
 import importlib.util
-import json
 import os
-import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +19,8 @@ from podium.detection.config import PresetSettings
 from podium.detection.loading import Detector
 from podium.errors import BundleError
 from podium.kernel.job import Job, Model, digest_of_job, load_config
+from podium.kernel.pretrained import describe_weights, downloaded, pretrained
+from podium.kernel.script import ENTRY, READABLE, Packing, literal, make_script
 from podium.kernel.secrets import check_for_secrets
 from podium.runs import git_commit
 
@@ -29,7 +28,6 @@ MAX_BYTES = 900_000
 """Kaggle accepts scripts of about a million bytes."""
 PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
 """Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
-_ENTRY = "podium.kernel_main"
 _NAMED_COMPETITION = "set/competition.yaml"
 """Path among the packed configs of a competition file named with --set."""
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -60,22 +58,28 @@ class Bundle:
 
 
 def make_bundle(
-    configs: Sequence[Path], job: Job, folds: Mapping[str, str] | None = None, boxes: PackedBoxes | None = None
+    configs: Sequence[Path],
+    job: Job,
+    folds: Mapping[str, str] | None = None,
+    boxes: PackedBoxes | None = None,
+    packing: Packing = READABLE,
 ) -> Bundle:
     """Create the script for a config, or for the pretrained weights of several.
 
     `job.config` is replaced by the config's path in the script. `folds` are fold tables that the user has changed, by
     file name. A dataset that is too large is not packed; the kernel builds it.
     """
-    bundle = _make_bundle(configs, job, folds or {}, boxes or PackedBoxes())
+    bundle = _make_bundle(configs, job, folds or {}, boxes or PackedBoxes(), packing)
     if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
         reason = f"the script would have {len(bundle.text):,} bytes, more than {MAX_BYTES:,}"
-        bundle = _make_bundle(configs, job, folds or {}, PackedBoxes(reason=reason))
+        bundle = _make_bundle(configs, job, folds or {}, PackedBoxes(reason=reason), packing)
     _check_size(bundle)
     return bundle
 
 
-def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: PackedBoxes) -> Bundle:
+def _make_bundle(
+    configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: PackedBoxes, packing: Packing
+) -> Bundle:
     packed_paths = _config_places(configs)
     first, *others = (packed_paths[config.resolve()] for config in configs)
     job = job.model_copy(update={"config": first, "more_configs": tuple(others), "competition": ""})
@@ -90,7 +94,7 @@ def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], bo
     files |= {f"folds/{name}": text for name, text in folds.items()}
     user_files = [*files, "--set"]
     files |= boxes.files
-    files |= _podium_source([_ENTRY, job.workflow])
+    files |= _podium_source([ENTRY, job.workflow])
     if _needs_efficientnet(models):
         for module in sorted(PURE_PACKAGES):
             files |= _package(module)
@@ -98,9 +102,9 @@ def _make_bundle(configs: Sequence[Path], job: Job, folds: Mapping[str, str], bo
     commit = git_commit()
     digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
     about = {"title": _title_of(job), "podium": metadata.version("podium-kit"), "commit": commit}
-    about |= {"config_digest": digest, **_data_of(job, models[0])}
-    sizes = {name: len(_literal(text)) for name, text in files.items()}
-    return Bundle(job, _script(job, files, about), commit, digest, sizes, boxes)
+    about |= {"config_digest": digest, **_data_of(job, models[0]), **_weights_of(job, models)}
+    sizes = {name: len(literal(text)) for name, text in files.items()}
+    return Bundle(job, make_script(job, files, about, packing), commit, digest, sizes, boxes)
 
 
 def _config_places(configs: Sequence[Path]) -> dict[Path, str]:
@@ -213,34 +217,8 @@ def _check_size(bundle: Bundle) -> None:
         largest = sorted(bundle.sizes.items(), key=lambda item: -item[1])[:5]
         raise BundleError(
             f"the script has {size:,} bytes, more than the limit of {MAX_BYTES:,}; its largest files:"
-            f" {', '.join(f'{name} {size:,}' for name, size in largest)}; make the config smaller"
+            f" {', '.join(f'{name} {size:,}' for name, size in largest)}; pack them with --compress"
         )
-
-
-def _literal(text: str) -> str:
-    """A Python literal of the text, readable and in ASCII."""
-    if text.isascii() and "\r" not in text and not text.endswith(("\\", "'")):
-        if "'''" not in text:
-            return f"r'''{text}'''"
-        if '"""' not in text and not text.endswith('"'):
-            return f'r"""{text}"""'
-    escaped = text.replace("\\", "\\\\").replace("\r", "\\r")
-    if "'''" in text or text.endswith("'"):
-        escaped = escaped.replace("'", "\\'")
-    return f"'''{escaped.encode('ascii', 'backslashreplace').decode()}'''"
-
-
-def _script(job: Job, files: Mapping[str, str], about: Mapping[str, str]) -> str:
-    packed = "\n\n".join(f"FILES[{name!a}] = {_literal(files[name])}" for name in sorted(files))
-    job_text = json.dumps(job.model_dump(mode="json"), indent=4)
-    return _TEMPLATE.format(
-        **{key: about[key] for key in ("title", "podium", "commit", "config_digest")},
-        config=job.config,
-        about=json.dumps(about, indent=4),
-        job=f"json.loads({_literal(job_text)})",
-        files=packed,
-        entry=_ENTRY,
-    )
 
 
 def _data_of(job: Job, model: Model) -> dict[str, str]:
@@ -251,14 +229,12 @@ def _data_of(job: Job, model: Model) -> dict[str, str]:
     return {"data_of": settings.slug, "data_at": settings.data_at_kaggle or ""}
 
 
-def read_about(script: Path) -> dict[str, str]:
-    """The description in a built script; empty if it cannot be read."""
-    found = re.search(r"^ABOUT = (\{\n.*?^\})$", script.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    try:
-        about = json.loads(found[1]) if found else {}
-    except ValueError:
-        about = {}
-    return about if isinstance(about, dict) else {}
+def _weights_of(job: Job, models: Sequence[Model]) -> dict[str, str]:
+    """The pretrained weights that the kernel needs, and those of them that it has to download."""
+    if job.kind == "weights":
+        return {}
+    lists = {"pretrained": pretrained(models), "downloads": downloaded(models)}
+    return {key: ", ".join(map(describe_weights, found)) for key, found in lists.items() if found}
 
 
 def _title_of(job: Job) -> str:
@@ -268,53 +244,3 @@ def _title_of(job: Job) -> str:
     if job.folds:
         parts.append("fold " + ", ".join(map(str, job.folds)))
     return ascii(" ".join(parts))[1:-1]
-
-
-_TEMPLATE = textwrap.dedent('''\
-    """podium on Kaggle: {title}.
-
-    podium {podium}, commit {commit}, config {config} ({config_digest}).
-    Generated by `podium kernel build` with the source of podium, file by file. To change something, change the configs
-    and build it again.
-    """
-
-    import json
-    import os
-    import shutil
-    import sys
-    import tempfile
-    from pathlib import Path
-
-    ABOUT = {about}
-
-    JOB = {job}
-
-    FILES = {{}}
-
-    {files}
-
-
-    def run():
-        """Unpack the files outside the kernel's output and run the job. An exception fails the kernel."""
-        scratch = Path(tempfile.mkdtemp(prefix="podium-"))
-        try:
-            for name, text in FILES.items():
-                path = scratch / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            os.environ.update(
-                PODIUM_COMMIT=ABOUT["commit"],
-                XDG_CACHE_HOME=str(scratch / "cache"),
-                KERAS_HOME=str(scratch / "keras"),
-                MPLCONFIGDIR=str(scratch / "matplotlib"),
-            )
-            sys.path.insert(0, str(scratch))
-            from {entry} import run_job
-
-            run_job(JOB, ABOUT, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-    run()
-''')

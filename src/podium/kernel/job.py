@@ -51,6 +51,8 @@ class Job(Settings):
     dry_run: bool = False
     time_limit: float = SESSION_HOURS * 3600 - SPARE_MINUTES * 60
     """Seconds."""
+    accelerator: str = ""
+    """Kaggle's name of the machine that the kernel asks for, which it checks first; empty without accelerator."""
     resume_from: str | None = None
     """The kernel (owner/slug) whose output has the checkpoints to resume from; it is attached as a source."""
     attempt: int = 1

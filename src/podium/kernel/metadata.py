@@ -5,33 +5,41 @@ keeps that value; in lists of sources, what was added stays and what was removed
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from podium.config.kaggle_names import KernelRef, slug_of
+from podium.config.kaggle_names import MODEL_NAME, KernelRef, slug_of
 from podium.errors import BundleError
+from podium.kernel.accelerators import machine_shape, refusal
 from podium.kernel.job import Job, Model, data_source
+from podium.kernel.pretrained import source_of_weights
 
 METADATA = Path("kernel-metadata.json")
 NO_OWNER = "your-kaggle-name"
 """The owner until Kaggle or the user names one."""
-Gpu = Literal["t4", "none"]
-_SHAPES = {"t4": "NvidiaTeslaT4", "none": ""}
+_OWNED = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)?")
 _SOURCES = {
-    "dataset_sources": ("owner/slug", (2, 3)),
-    "competition_sources": ("a slug", (1,)),
-    "kernel_sources": ("owner/slug", (2, 3)),
-    "model_sources": ("owner/model/framework/variation/version", (4, 5)),
+    "dataset_sources": ("owner/slug", _OWNED),
+    "competition_sources": ("a slug", re.compile(r"[\w.-]+")),
+    "kernel_sources": ("owner/slug", _OWNED),
+    "model_sources": ("owner/model/framework/variation/version with a number as its version", MODEL_NAME),
 }
-"""For each list of sources the expected form of a name, and how many parts it may have."""
+"""For each list of sources the expected form of a name."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    gpu: Gpu = "t4"
+    gpu: str = "t4"
+    """A short name or Kaggle's name of a machine, or none."""
     internet: bool = False
+
+    @property
+    def shape(self) -> str:
+        """Kaggle's name of the machine; empty without accelerator."""
+        return machine_shape(self.gpu)
 
 
 def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Machine, code_file: str) -> dict[str, Any]:
@@ -40,7 +48,7 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
     if job.kind != "weights":
         attached += [data_source(model) for model in models]
         if not job.dry_run:
-            attached += [model.settings.backbone.kaggle_source for model in models]
+            attached += [source_of_weights(model.settings.backbone) for model in models]
 
     def names_of(kind: str) -> list[str]:
         return _unique(source[1] for source in attached if source and source[0] == kind)
@@ -50,17 +58,17 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
         "title": job.title,
         "code_file": code_file,
         "language": "python",
-        "kernel_type": "script",
+        "kernel_type": "notebook" if code_file.endswith(".ipynb") else "script",
         "is_private": True,
-        "enable_gpu": machine.gpu != "none",
+        "enable_gpu": bool(machine.shape),
         "enable_tpu": False,
         "enable_internet": machine.internet,
-        "machine_shape": _SHAPES[machine.gpu],
+        "machine_shape": machine.shape,
         "keywords": [],
         "dataset_sources": names_of("dataset"),
         "competition_sources": names_of("competition"),
         "kernel_sources": _unique([*names_of("kernel"), *([job.resume_from] if job.resume_from else [])]),
-        "model_sources": [],
+        "model_sources": names_of("model"),
     }
 
 
@@ -136,23 +144,17 @@ def check_metadata(content: Mapping[str, Any], path: Path) -> None:
     for key in ("is_private", "enable_gpu", "enable_tpu", "enable_internet"):
         if not isinstance(content.get(key), bool):
             problems.append(f"{key} must be true or false; Kaggle's default may differ")
-    for key, (form, counts) in _SOURCES.items():
+    shape = content.get("machine_shape") or ("TpuV5E8" if content.get("enable_tpu") is True else "")
+    if reason := refusal(str(shape)):
+        problems.append(reason)
+    for key, (form, pattern) in _SOURCES.items():
         names = content.get(key)
         if isinstance(names, list):
-            problems += [f"{key}: {name!r} is not {form}" for name in names if not _is_well_formed(name, counts)]
+            problems += [f"{key}: {name!r} is not {form}" for name in names if not pattern.fullmatch(str(name))]
         else:
             problems.append(f"{key} must be a list")
     if problems:
         raise BundleError(f"{path}: " + "; ".join(problems))
-
-
-def _is_well_formed(name: Any, counts: Sequence[int]) -> bool:
-    if not isinstance(name, str):
-        return False
-    parts = name.split("/")
-    return len(parts) in counts and all(
-        part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in parts
-    )
 
 
 def ref_of(content: Mapping[str, Any]) -> KernelRef:

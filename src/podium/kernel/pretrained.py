@@ -1,11 +1,16 @@
-"""Pretrained weights, downloaded by a kernel with internet and stored as files for kernels without."""
+"""Pretrained weights: what a kernel attaches for them, what it has to download, and a kernel that only downloads them.
 
-from collections.abc import Iterable
+A kernel without internet needs them as files: in a dataset, a Kaggle Model, or the output of a kernel with internet.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from podium.config.kaggle_names import KaggleKind
 from podium.config.member import BackboneSettings
 from podium.detection.config import PresetSettings
 from podium.errors import ConfigError
@@ -13,6 +18,58 @@ from podium.kernel.job import Job, Model, load_config
 from podium.options import RunOptions
 
 Backbone = BackboneSettings | PresetSettings
+
+
+def source_of_weights(backbone: Backbone) -> tuple[KaggleKind, str] | None:
+    """What a kernel attaches: the source that the config names, or the Kaggle Model of a KerasHub preset."""
+    if isinstance(backbone, PresetSettings) and backbone.is_fetched:
+        from podium.detection.presets import kaggle_model
+
+        model = kaggle_model(backbone)
+        return ("model", model) if model else None
+    return backbone.kaggle_source
+
+
+def pretrained(models: Iterable[Model]) -> list[Model]:
+    """The models that start from pretrained weights."""
+    return [model for model in models if not model.settings.backbone.has_random_weights]
+
+
+def downloaded(models: Iterable[Model]) -> list[Model]:
+    """The models whose weights a kernel has to download from the internet."""
+    return [
+        model
+        for model in models
+        if model.settings.backbone.is_fetched and source_of_weights(model.settings.backbone) is None
+    ]
+
+
+def describe_weights(model: Model) -> str:
+    backbone = model.settings.backbone
+    if isinstance(backbone, PresetSettings):
+        return f"{backbone.preset} ({model.name})"
+    return f"{backbone.weights} weights of {backbone.name} ({model.name})"
+
+
+def download_problem(models: Iterable[Model], configs: Sequence[Path], job: Job, owner: str) -> str:
+    """What a kernel without internet lacks, and the ways out; empty if it lacks nothing."""
+    lacking = [] if job.kind == "weights" else downloaded(models)
+    if not lacking:
+        return ""
+    kernel = Job(kind="weights", config=configs[0].name, overrides=job.overrides).title
+    changes = [word for override in job.overrides for word in ("--set", override)]
+    command = shlex.join(["podium", "kernel", "push", "--weights", *map(str, configs), *changes])
+    options = []
+    for model in lacking:
+        name, prefix = _file_name(model.settings.backbone), f"{model.name}." if job.kind == "ensemble" else ""
+        options.append(f"--set {prefix}{config_key(name)}=kaggle-kernel:{owner}/{kernel}/{name}")
+    return (
+        f"the kernel has no internet and would have to download {', '.join(map(describe_weights, lacking))}: turn the"
+        f" internet on with --internet; or download them once with {command}, and when that kernel is complete add"
+        f" {' '.join(options)}; or name there a Kaggle Model,"
+        " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, or a file that you upload with podium"
+        " data push DIR, kaggle-dataset:<owner>/<slug>/<file>"
+    )
 
 
 def pretrained_files(models: Iterable[Model]) -> dict[str, Backbone]:

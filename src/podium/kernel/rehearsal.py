@@ -17,19 +17,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
+from podium.config.kaggle_names import KaggleKind
 from podium.errors import DataError, KaggleError, MachineError
 from podium.files import write_json, write_text
 from podium.kernel.bundle import PURE_PACKAGES
 from podium.kernel.job import JOB_CHANGES, SESSION_HOURS
+from podium.kernel.script import code_of
 from podium.locks import locked
+from podium.paths import mount_points
 
 Layout = Literal["new", "old"]
-SourceKind = Literal["competition", "dataset", "kernel"]
-Source = tuple[SourceKind, str]
-"""An attached source: its kind, and its slug or owner/slug."""
-_FOLDERS: dict[SourceKind, str] = {"competition": "competitions", "dataset": "datasets", "kernel": "notebooks"}
+Source = tuple[KaggleKind, str]
+"""An attached source: its kind and name."""
 _MARKER = "made-by-podium-kernel-run"
 _SECONDS_TO_SAVE = 60
 
@@ -59,14 +60,8 @@ class Outcome:
 
 def sources_of(metadata: Mapping[str, Any], *, dry_run: bool = False, data: Source | None = None) -> list[Source]:
     """The attached sources. A dry run needs no weights, so only competitions and the `data` source are mounted."""
-    attached = [(kind, name) for kind in _FOLDERS for name in metadata.get(f"{kind}_sources") or []]
+    attached = [(kind, name) for kind in get_args(KaggleKind) for name in metadata.get(f"{kind}_sources") or []]
     return [source for source in attached if not dry_run or source[0] == "competition" or source == data]
-
-
-def mount_point(source: Source, layout: Layout) -> Path:
-    """The path of a source below kaggle/input."""
-    kind, name = source
-    return Path(_FOLDERS[kind]) / name if layout == "new" else Path(name.rpartition("/")[2])
 
 
 def rehearse(
@@ -76,10 +71,14 @@ def rehearse(
     *,
     layout: Layout = "new",
     time_limit: float = SESSION_HOURS * 3600,
+    internet: bool = False,
     job_changes: Mapping[str, Any] | None = None,
     on_line: Callable[[LogLine], None] = lambda line: None,
 ) -> Outcome:
-    """Run the script as Kaggle does, until it ends or the time limit kills it."""
+    """Run the script, or the code cells of a notebook, as Kaggle does, until it ends or the time limit kills it.
+
+    With `internet` it has the network of this machine.
+    """
     if os.name != "posix":
         raise MachineError("a rehearsal needs Linux or macOS; use podium kernel push --dry-run, or a container")
     root = root.resolve()
@@ -87,7 +86,7 @@ def rehearse(
         outcome = Outcome(make_folders(root, inputs, layout))
         start = time.monotonic()
         process = subprocess.Popen(
-            _command(script, outcome.working, root),
+            _command(_as_python(script, root), outcome.working, root, internet),
             cwd=outcome.working,
             env=_environment(root, job_changes or {}),
             stdin=subprocess.DEVNULL,
@@ -123,16 +122,27 @@ def make_folders(root: Path, inputs: Mapping[Source, Path], layout: Layout) -> P
     for source, folder in inputs.items():
         if not folder.is_dir():
             raise DataError(f"cannot mount {folder} for {source[1]}: it is not a folder")
-        target = kaggle / "input" / mount_point(source, layout)
+        current, old = mount_points(*source)
+        target = kaggle / "input" / (current if layout == "new" else old)
+        if target.exists() or any(path.is_symlink() for path in target.parents):
+            raise KaggleError(f"two sources are called {old.parts[0]} in the old layout; use --layout new")
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise KaggleError(f"two sources are called {target.name} in the old layout; use --layout new")
         target.symlink_to(folder.resolve(), target_is_directory=True)
     return kaggle / "working"
 
 
-def _command(script: Path, working: Path, root: Path) -> list[str]:
+def _as_python(script: Path, root: Path) -> Path:
+    if script.suffix != ".ipynb":
+        return script
+    path = root / "kaggle" / f"{script.stem}.py"
+    write_text(path, code_of(script.read_text(encoding="utf-8")), fsync=False)
+    return path
+
+
+def _command(script: Path, working: Path, root: Path, internet: bool) -> list[str]:
     own_mounts, unshare = _find_namespaces()
+    if internet:
+        unshare = [word for word in unshare if word != "--net"]
     spec = root / "kaggle" / "rehearsal.json"
     content = {
         "script": str(script.resolve()),

@@ -35,6 +35,12 @@ def gpu_names() -> list[str]:
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
+def gpu_models() -> list[str]:
+    """What each GPU is, such as `Tesla T4`."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return [str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in gpus]
+
+
 def resolve_precision(precision: Precision, on_cpu: Callable[[], str] = lambda: "float32") -> str:
     """What `auto` means on this machine; `on_cpu` decides without a GPU."""
     if precision != "auto":

@@ -12,13 +12,13 @@ from podium.kaggle.outputs import pull, with_version
 from podium.kaggle.pushing import preflight, push
 from podium.kaggle.records import Record, import_runs, read_record, read_records
 from podium.kernel.building import SCRIPT, BuiltKernel, build
-from podium.kernel.bundle import read_about
 from podium.kernel.job import SESSION_HOURS, Job
 from podium.kernel.metadata import METADATA, Machine, check_metadata, read_metadata
 from podium.kernel.pretrained import config_key
 from podium.kernel.rehearsal import Layout, Source, rehearse, sources_of
 from podium.kernel.report import REPORT, Report, find_report, read_report
-from podium.paths import data_folder
+from podium.kernel.script import READABLE, Packing, read_about
+from podium.paths import data_folder, kerashub_cache
 from podium.retries import pause
 
 POLL_SECONDS = 15.0
@@ -36,16 +36,20 @@ def rehearse_kernel(
     root: Path = Path("build/rehearsal"),
     runs: Path = Path("runs"),
 ) -> Path:
-    """Run build/kernel.py as Kaggle runs it, print its log, and return the folder of its output.
+    """Run the built script or notebook as Kaggle runs it, print its log, and return the folder of its output.
 
-    `inputs` are the folders to mount for attached datasets and kernels, by owner/slug. Without one, the data of the
-    config is mounted from `data` or data/<slug>, and a kernel's output from the newest version that was downloaded.
+    `inputs` are the folders to mount for attached datasets, kernels and models, by name. Without one, the data of the
+    config is mounted from `data` or data/<slug>, a kernel's output from the newest version that was downloaded, and a
+    model from KerasHub's cache.
     """
-    if not SCRIPT.is_file():
-        raise BundleError(f"there is no {SCRIPT} to rehearse; build it with podium kernel build CONFIG.yaml")
-    metadata = read_metadata(METADATA)
+    metadata = read_metadata(METADATA) if METADATA.is_file() else {}
+    script = Path(metadata.get("code_file") or SCRIPT)
+    if not script.is_file():
+        raise BundleError(f"there is no {script} to rehearse; build it with podium kernel build CONFIG.yaml")
     check_metadata(metadata, METADATA)
-    about = read_about(SCRIPT)
+    about = read_about(script)
+    internet = bool(metadata["enable_internet"])
+    _check_weights(about, console, dry_run=dry_run, internet=internet)
     source_of_data = source_of(about.get("data_at"))
 
     def folder_of(source: Source) -> Path:
@@ -54,11 +58,12 @@ def rehearse_kernel(
 
     attached = sources_of(metadata, dry_run=dry_run, data=source_of_data)
     outcome = rehearse(
-        SCRIPT,
+        script,
         {source: folder_of(source) for source in attached},
         root,
         layout=layout,
         time_limit=time_limit or SESSION_HOURS * 3600,
+        internet=internet,
         job_changes={key: value for key, value in {"dry_run": dry_run, "limit": limit}.items() if value},
         on_line=lambda line: console.out(line.data, end="", highlight=False),
     )
@@ -67,6 +72,20 @@ def rehearse_kernel(
     if not outcome.is_complete:
         raise KaggleError(f"the script failed with exit code {outcome.code}; its log is above")
     return outcome.working
+
+
+def _check_weights(about: Mapping[str, str], console: Console, *, dry_run: bool, internet: bool) -> None:
+    """A dry run uses random weights, so it cannot show that the pretrained ones are there."""
+    downloads = "" if internet else about.get("downloads", "")
+    problem = f"the kernel has no internet and would have to download {downloads}" if downloads else ""
+    if problem and not dry_run:
+        raise BundleError(
+            f"{problem}: build it with --internet, or with weights that can be attached (podium kernel push --weights"
+            " downloads them once), or rehearse it with --dry-run, which uses random weights"
+        )
+    if dry_run and "pretrained" in about:
+        text = problem or f"not checked: {about['pretrained']}"
+        console.print(f"a dry run uses random weights; {text}", highlight=False)
 
 
 def _mounted_folder(
@@ -80,6 +99,8 @@ def _mounted_folder(
         return inputs[name]
     if slug is not None:
         return data_folder(slug, data)
+    if kind == "model" and (cached := kerashub_cache() / name).is_dir():
+        return cached
     outputs = [record.output for record in read_records(runs) if kind == "kernel" and record.ref.name == name]
     folder = next((output for output in reversed(outputs) if output.is_dir()), None)
     if folder is None:
@@ -96,11 +117,12 @@ def push_kernels(
     runs: Path = Path("runs"),
     dry_run: bool = False,
     follow: bool = False,
+    packing: Packing = READABLE,
 ) -> list[Record]:
     """Build, check and push a kernel for each job. `dry_run` sends nothing; `follow` waits for the outputs."""
     kaggle, pushed = sign_in(), []
     for job in jobs:
-        built = build(configs, job, machine, runs, kaggle.user)
+        built = build(configs, job, machine, runs, kaggle.user, packing)
         preflight(kaggle, built, console)
         print_boxes(built, console)
         if dry_run:

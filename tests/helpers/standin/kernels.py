@@ -199,7 +199,7 @@ class Kernels:
             ("dataset", request.dataset_data_sources, lambda name: name in service.datasets),
             ("competition", request.competition_data_sources, self._is_open),
             ("kernel", request.kernel_data_sources, self._is_source),
-            ("model", request.model_data_sources, lambda name: False),
+            ("model", request.model_data_sources, lambda name: name in service.models),
         )
         known = []
         for kind, names, is_known in checks:

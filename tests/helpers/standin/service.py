@@ -51,6 +51,8 @@ class StandIn:
         self.kernels: dict[tuple[str, str], Kernel] = {}
         self.competitions: dict[str, Competition] = {}
         self.datasets: dict[str, dict[str, bytes]] = {}
+        self.models: dict[str, dict[str, bytes]] = {}
+        """By owner/model/framework/variation/version."""
         self.runner: Runner | None = None
         self.page_size = 3
         """Where a request names none."""
@@ -288,7 +290,7 @@ class StandIn:
             owner, slug = name.split("/")[:2]
             complete = self.kernels[owner, slug].newest_complete
             return complete.files if complete else {}
-        return self.datasets[name]
+        return self.models[name] if kind == "model" else self.datasets[name]
 
     def stored(self, parts: Sequence[str]) -> bytes | Path | None:
         """The file at a signed URL."""

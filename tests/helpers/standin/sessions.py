@@ -111,7 +111,7 @@ def run_pushed(version: Version, inputs: Inputs, working: Path, smaller: Mapping
     """`standin.runner = run_pushed`. What the script leaves is moved to `working`; `smaller` changes its job."""
     from podium.kernel.rehearsal import rehearse
 
-    script = working.parent / "kernel.py"
+    script = working.parent / ("kernel.ipynb" if version.request.kernel_type == "notebook" else "kernel.py")
     script.write_text(version.request.text or "", encoding="utf-8")
     outcome = rehearse(
         script,

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from podium.config.kaggle_names import KernelRef
 
 REF = KernelRef("ada", "some-kernel", 1)
+DATASET = "ada/some-dataset"
+_NUMBERS = count()
 METADATA = {
     "id": "ada/new-kernel", "title": "new-kernel", "language": "python", "kernel_type": "script", "is_private": True,
     "enable_gpu": False, "enable_tpu": False, "enable_internet": False, "machine_shape": "", "keywords": [],
@@ -43,6 +46,17 @@ def submit(kaggle: Any) -> int:
     return kaggle.submit("cars", Path("answer.csv"), "a message")
 
 
+def upload_to_dataset(kaggle: Any) -> str:
+    started = kaggle.datasets.start_upload(Path("answer.csv"))
+    kaggle.datasets.upload(started.url, Path("answer.csv"), lambda done: None, is_new=True)
+    return str(started.token)
+
+
+def create_dataset(kaggle: Any) -> None:
+    title = f"dataset-{next(_NUMBERS)}"
+    kaggle.datasets.create(f"ada/{title}", title, "0" * 32, [upload_to_dataset(kaggle)])
+
+
 def submissions(standin: Any) -> int:
     return len(standin.submissions["cars"])
 
@@ -58,7 +72,16 @@ SUBMIT_CODE = Call(
     lambda kaggle: kaggle.submit_code("code", REF, "a.txt", "a message"),
     lambda standin: len(standin.submissions["code"]),
 )
-ONCE = {"push": PUSH, "submit": SUBMIT, "submit_code": SUBMIT_CODE}
+CREATE_DATASET = Call("CreateDataset", create_dataset, lambda standin: len(standin.dataset_methods.pushed) - 1)
+CREATE_VERSION = Call(
+    "CreateDatasetVersion",
+    lambda kaggle: kaggle.datasets.create_version(DATASET, "0" * 32, [upload_to_dataset(kaggle)]),
+    lambda standin: len(standin.dataset_methods.pushed[DATASET].versions) - 1,
+)
+ONCE = {
+    "push": PUSH, "submit": SUBMIT, "submit_code": SUBMIT_CODE, "create_dataset": CREATE_DATASET,
+    "create_version": CREATE_VERSION,
+}  # fmt: skip
 """Calls whose effect must not happen twice."""
 REPEATABLE = {
     "gpu_quota": Call("GetAcceleratorQuotaStatistics", lambda kaggle: kaggle.gpu_quota()),
@@ -81,5 +104,9 @@ REPEATABLE = {
     "download_data": Call("data-zip", download_data),
     "submit-start": Call("StartSubmissionUpload", submit, submissions),
     "submit-upload": Call("upload", submit, submissions),
+    "dataset-find": Call("GetDataset", lambda kaggle: kaggle.datasets.find(DATASET).version),
+    "dataset-state": Call("GetDatasetStatus", lambda kaggle: kaggle.datasets.state(DATASET)),
+    "dataset-start": Call("StartBlobUpload", lambda kaggle: bool(upload_to_dataset(kaggle))),
+    "dataset-upload": Call("upload", lambda kaggle: bool(upload_to_dataset(kaggle))),
 }
 CALLS = REPEATABLE | ONCE

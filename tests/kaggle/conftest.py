@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from kaggle_calls import DATASET
+from standin.datasets import Dataset, DatasetVersion
 
 from podium import retries
 from podium.config.kaggle_names import KernelRef
@@ -53,6 +55,8 @@ def kaggle(standin, monkeypatch, tmp_path, no_waiting):
         standin.add_competition(slug, files, lambda rows: 0.5, code_only=slug == "code", others={"grace": 0.9})
     standin.add_competition("boats", {}, lambda rows: 0.5)
     standin.add_submission("boats", b"Id,Category\n", "an earlier one")
+    dataset = Dataset(DATASET, "Some dataset", 1, versions=[DatasetVersion(1, "", {})])
+    standin.dataset_methods.pushed[DATASET], standin.dataset_methods.pending = dataset, 0
     Path("answer.csv").write_text("Id,Category\na,0\n")
     return sign_in()
 

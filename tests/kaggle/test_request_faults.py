@@ -6,7 +6,7 @@ All calls share one function, so all faults are tried on one call and one fault 
 from dataclasses import replace
 
 import pytest
-from kaggle_calls import CALLS, ONCE, PUSH, REPEATABLE
+from kaggle_calls import CALLS, DATASET, ONCE, PUSH, REF, REPEATABLE
 from standin.faults import Fault
 
 from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
@@ -21,6 +21,13 @@ LOST = [
 STALLS = [Fault.stall(), Fault.stall_midway()]
 RATE_LIMITED = Fault.status(429, retry_after=0)
 REFUSALS = {400: KaggleError, 401: CredentialsError, 403: ForbiddenError, 404: NotFoundError}
+
+UNKNOWN = {
+    "GetKernel": lambda kaggle: kaggle.kernel_source(REF),
+    "GetDataset": lambda kaggle: kaggle.datasets.find(DATASET),
+    "GetDatasetStatus": lambda kaggle: kaggle.datasets.state(DATASET),
+}
+"""Calls that return None after a 403 or 404, Kaggle's response for a name that nothing has."""
 
 
 def label(fault):
@@ -88,8 +95,8 @@ def test_a_push_that_times_out_is_not_repeated(kaggle, standin, monkeypatch):
 
 def check_refusal(call, code, kaggle, standin, one_line):
     standin.fail(call.request, Fault.status(code, message="the reason"), times=None)
-    if call.request == "GetKernel" and code in (403, 404):  # Kaggle's response for a name that no kernel has
-        assert call.send(kaggle) is None
+    if call.request in UNKNOWN and code in (403, 404):
+        assert UNKNOWN[call.request](kaggle) is None
         return
     with pytest.raises(REFUSALS[code]) as error:
         call.send(kaggle)

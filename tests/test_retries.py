@@ -13,7 +13,14 @@ import pytest
 import requests
 
 from podium import retries
-from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, UnreachableError
+from podium.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KaggleError,
+    NotFoundError,
+    RateLimitedError,
+    UnreachableError,
+)
 from podium.retries import with_retries
 from podium.signals import Interrupted, interruptible
 
@@ -181,9 +188,28 @@ def test_errors_of_podium_are_raised_unchanged(waited):
 
 
 def test_a_retry_after_of_hours_is_reported_instead_of_waited_for(waited):
-    with pytest.raises(KaggleError, match="rate-limited the request for 120 minutes"):
+    with pytest.raises(RateLimitedError, match="rate-limited the request for 120 minutes") as error:
         with_retries("the request", Failing(http_error(429, retry_after="7200")))
+    assert error.value.seconds == 7200
     assert waited == []
+
+
+def test_a_request_waits_for_a_quarter_of_an_hour_in_total_while_it_is_rate_limited(waited):
+    with pytest.raises(RateLimitedError, match="rate-limited the request for 20 minutes; run the same command then"):
+        with_retries("the request", Failing(*[http_error(429, retry_after="600")] * 9), once=True)
+    assert waited == [600]
+
+
+def test_a_retry_after_that_was_not_true_is_not_believed_again(waited):
+    errors = [http_error(429, retry_after="0")] * 4
+    assert with_retries("the request", Failing(*errors)) == "the response"
+    assert waited == [0, 2, 4, 8]
+
+
+def test_a_rate_limit_that_lasts_says_when_to_try_again(waited):
+    with pytest.raises(RateLimitedError, match="it may last over half an hour") as error:
+        with_retries("the request", Failing(*[http_error(429)] * 9))
+    assert error.value.seconds == 60
 
 
 # Signals

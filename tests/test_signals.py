@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from podium import signals
-from podium.signals import Interrupted, StopCondition, format_duration, interruptible, parse_duration
+from podium.signals import Interrupted, StopCondition, format_duration, interruptible, parse_duration, run_interruptibly
 
 
 @pytest.fixture
@@ -203,3 +203,29 @@ def test_lost_interrupt_is_still_a_reason_to_stop():
         with suppress(Interrupted):
             interrupt()
         assert StopCondition().reason(0) == "SIGTERM"
+
+
+# Waiting for work that may take too long
+
+
+@pytest.mark.parametrize("is_main", [True, False], ids=["main thread", "another thread"])
+def test_work_is_left_behind_when_its_time_is_over(is_main):
+    released, ended = threading.Event(), []
+
+    def wait():
+        with pytest.raises(TimeoutError):
+            run_interruptibly(lambda: released.wait(60), is_over=lambda: True)
+        ended.append(True)
+
+    if is_main:
+        wait()
+    else:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(60)
+    assert ended == [True]
+    released.set()
+
+
+def test_work_that_is_done_in_time_returns_its_result():
+    assert run_interruptibly(lambda: 5, is_over=lambda: False) == 5

@@ -14,8 +14,10 @@
       KaggleError               Kaggle refused a request or does not respond
         CredentialsError        no API key, or an invalid one (401)
         ForbiddenError          not allowed (403): rules not accepted, another user's resource, ...
-        NotFoundError           no such resource (404)
+        NotFoundError           no such resource: it never existed, or was deleted
+        IncompleteOutputError   Kaggle does not list all of a kernel's output, or not yet
         UnreachableError        no complete response after several attempts; the request may have succeeded
+          RateLimitedError      status 429 for longer than a command waits; nothing was done
       BundleError               a script that must not be pushed: too large, contains a secret, lacks a file
     StoppedError                not a failure: stopped on request, with everything saved (exit 75)
 
@@ -87,11 +89,24 @@ class ForbiddenError(KaggleError):
 
 
 class NotFoundError(KaggleError):
-    """Kaggle responded with status 404."""
+    """There is no such resource, or not any more. Kaggle responds with status 404, or with 403."""
+
+
+class IncompleteOutputError(KaggleError):
+    """Kaggle does not list the report of a kernel, or not all files of its results. It may list them later."""
 
 
 class UnreachableError(KaggleError):
     """No complete response after several attempts. The request may have succeeded."""
+
+
+class RateLimitedError(UnreachableError):
+    """Kaggle rate-limited the request (429) for longer than a command waits. Nothing was done."""
+
+    def __init__(self, message: str, seconds: float = 60.0) -> None:
+        """`seconds` is how long to wait before the next request. The limit may last longer than Kaggle says."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class BundleError(PodiumError):

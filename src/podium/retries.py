@@ -11,14 +11,26 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from podium.errors import CredentialsError, ForbiddenError, KaggleError, NotFoundError, PodiumError, UnreachableError
+from podium.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KaggleError,
+    NotFoundError,
+    PodiumError,
+    RateLimitedError,
+    UnreachableError,
+)
 from podium.signals import run_interruptibly
 
 Response = TypeVar("Response")
 ATTEMPTS = 6
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-LONGEST_RETRY_AFTER = 15 * 60.0
-"""Seconds. A longer Retry-After is reported instead of waited for."""
+LONGEST_RATE_LIMIT = 15 * 60.0
+"""Seconds that a request waits while it is rate-limited, all attempts together; after that it is an error."""
+SHORTEST_RATE_LIMIT = 60.0
+"""Seconds to wait before a command is repeated, whatever Kaggle's Retry-After says."""
+CALL_SECONDS = 180.0
+"""For the complete response of a call, however steadily it arrives."""
 ENDPOINT_VARIABLE = "PODIUM_KAGGLE_ENDPOINT"
 """The environment variable that sends every request to a test server on this machine."""
 _REPORTED_WAIT = 5.0
@@ -26,11 +38,26 @@ _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticErro
 """What parsing raises when a response does not have the expected form."""
 
 
+class Deadline:
+    """A time limit of an attempt. What makes progress restarts it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        self._end = time.monotonic() + self._seconds
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end
+
+
 def with_retries(what: str, request: Callable[[], Response], *, once: bool = False) -> Response:
     """Return the response, retrying temporary failures. SIGINT and SIGTERM end it at once, also while it hangs.
 
     With `once`, for requests whose effect must not happen twice, only a 429 is retried: it means nothing was done.
     """
+    limits: list[float] = []
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return run_interruptibly(request)
@@ -38,15 +65,17 @@ def with_retries(what: str, request: Callable[[], Response], *, once: bool = Fal
             raise
         except Exception as error:
             failure = translate(what, error)
-            if not isinstance(failure, UnreachableError) or attempt == ATTEMPTS or (once and status_of(error) != 429):
+            is_limited = isinstance(failure, RateLimitedError)
+            if not isinstance(failure, UnreachableError) or attempt == ATTEMPTS or (once and not is_limited):
                 raise failure from error
-            retry_seconds = retry_after(error)
-            if retry_seconds is not None and retry_seconds > LONGEST_RETRY_AFTER:
-                raise KaggleError(
-                    f"{what}: Kaggle rate-limited the request for {retry_seconds / 60:.0f} minutes;"
-                    " run the same command then"
-                ) from error
-            _wait(what, error, backoff(attempt) if retry_seconds is None else retry_seconds)
+            seconds = retry_after(error)
+            if seconds is None or limits:  # Kaggle's Retry-After was not true
+                seconds = max(seconds or 0.0, backoff(attempt))
+            limits += [seconds] if is_limited else []
+            if sum(limits) > LONGEST_RATE_LIMIT:
+                wait = f"{sum(limits) / 60:.0f} minutes; run the same command then"
+                raise RateLimitedError(f"{what}: Kaggle rate-limited the request for {wait}", seconds) from error
+            _wait(what, error, seconds)
     raise AssertionError("unreachable")
 
 
@@ -72,9 +101,14 @@ def _scaled(seconds: float) -> float:
 def _wait(what: str, error: Exception, seconds: float) -> None:
     if seconds >= _REPORTED_WAIT:
         problem = "Kaggle rate-limited the request" if status_of(error) == 429 else "no usable response from Kaggle"
-        with suppress(OSError):
-            print(f"podium: {what}: {problem}; retrying in {seconds:.0f} s", file=sys.stderr, flush=True)
+        notice(f"{what}: {problem}; retrying in {seconds:.0f} s")
     sleep(seconds)
+
+
+def notice(text: str) -> None:
+    """Print to stderr, apart from a command's results."""
+    with suppress(OSError):
+        print(f"podium: {text}", file=sys.stderr, flush=True)
 
 
 def translate(what: str, error: Exception) -> PodiumError:
@@ -86,6 +120,11 @@ def translate(what: str, error: Exception) -> PodiumError:
     import urllib3
 
     status = status_of(error)
+    if status == 429:
+        return RateLimitedError(
+            f"{what}: Kaggle rate-limited all attempts; it may last over half an hour: run the same command later",
+            max(SHORTEST_RATE_LIMIT, retry_after(error) or 0.0),
+        )
     if status is not None and status >= 400:
         return _status_error(what, status, _first_line(error))
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
@@ -105,8 +144,6 @@ def _status_error(what: str, status: int, detail: str) -> PodiumError:
         )
     if status == 404:
         return NotFoundError(f"{what}: not found on Kaggle ({detail}); check the name and the version")
-    if status == 429:
-        return UnreachableError(f"{what}: Kaggle rate-limited all {ATTEMPTS} attempts; try again later")
     if status < 500:
         return KaggleError(f"{what}: Kaggle returned status {status} ({detail})")
     return UnreachableError(f"{what}: Kaggle server error ({status}); try again later")

@@ -56,15 +56,18 @@ Result = TypeVar("Result")
 _POLL_SECONDS = 0.2
 
 
-def run_interruptibly(work: Callable[[], Result]) -> Result:
+def run_interruptibly(work: Callable[[], Result], is_over: Callable[[], bool] | None = None) -> Result:
     """Run `work` in a daemon thread and wait for it, so that a signal ends the wait at once.
 
     In the main thread a handler would run only once a name lookup or a blocking read is over. An interrupt that was
-    lost is raised again. Other threads receive no signals and run `work` themselves.
+    lost is raised again. Other threads receive no signals and run `work` themselves, unless the wait may be over
+    before: then TimeoutError is raised, and the thread is left behind.
     """
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main and is_over is None:
         return work()
-    raise_if_interrupted()
+    if is_main:
+        raise_if_interrupted()
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -76,7 +79,10 @@ def run_interruptibly(work: Callable[[], Result]) -> Result:
     threading.Thread(target=run, daemon=True).start()
     while not outcome.done():
         wait([outcome], timeout=_POLL_SECONDS)
-        raise_if_interrupted()
+        if is_main:
+            raise_if_interrupted()
+        if is_over is not None and is_over() and not outcome.done():
+            raise TimeoutError
     return outcome.result()
 
 

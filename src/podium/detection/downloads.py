@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from podium.data.catalogue import is_complete_image
 from podium.errors import MachineError
 from podium.files import atomic_write, report_full_disk, write_table
-from podium.retries import LONGEST_RETRY_AFTER, backoff, retry_after
+from podium.retries import LONGEST_RATE_LIMIT, backoff, retry_after
 
 if TYPE_CHECKING:
     from podium.detection.openimages import Address
@@ -147,7 +147,7 @@ class _Worker:
                 _check(content, address)
                 return content
             except _FailedError as error:
-                if not error.retry or attempt == ATTEMPTS or (error.wait or 0.0) > LONGEST_RETRY_AFTER:
+                if not error.retry or attempt == ATTEMPTS or (error.wait or 0.0) > LONGEST_RATE_LIMIT:
                     raise
                 self._sleep(backoff(attempt) if error.wait is None else error.wait)
         raise AssertionError("unreachable")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_LOGIN = Path("~/.kaggle/credentials.json")
+
 
 def describe_credentials() -> str | None:
     """Where the official client finds its key, for messages; None if there is none."""
@@ -21,24 +23,28 @@ def describe_credentials() -> str | None:
         return "KAGGLE_USERNAME and KAGGLE_KEY"
     for folder in _folders():
         if (folder / "kaggle.json").is_file():
-            return _describe_key_file(folder / "kaggle.json")
+            return _describe_file(folder / "kaggle.json", "key", "create a new one on Kaggle's settings page")
+    if _LOGIN.expanduser().is_file():
+        return _describe_file(_LOGIN.expanduser(), "refresh_token", "run kaggle auth login --force")
     return None
 
 
-def _describe_key_file(path: Path) -> str:
+def _describe_file(path: Path, secret: str, advice: str) -> str:
+    """A key file, or the file that `kaggle auth login` writes."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"cannot read {path}: {error}"
-    if not isinstance(content, dict) or not content.get("username") or not content.get("key"):
-        return f"{path} has no username or key; create a new one on Kaggle's settings page"
+    if not isinstance(content, dict) or not content.get("username") or not content.get(secret):
+        return f"{path} has no username or {secret}; {advice}"
+    origin = ", from kaggle auth login" if path.name == _LOGIN.name else ""
     is_open = os.name == "posix" and path.stat().st_mode & 0o077
-    return f"{path}" + (", readable by other users: run chmod 600 on it" if is_open else "")
+    return f"{path}{origin}" + (", readable by other users: run chmod 600 on it" if is_open else "")
 
 
 def local_username() -> str | None:
     """The owner of the key on this machine, if it is known without a request to Kaggle."""
-    files = (_field(text, "username") for text in _read_all("kaggle.json"))
+    files = (_field(text, "username") for text in _read_all("kaggle.json", _LOGIN.name))
     return os.environ.get("KAGGLE_USERNAME") or next(files, "") or None
 
 
@@ -46,6 +52,8 @@ def local_secrets() -> set[str]:
     """The keys and tokens found on this machine."""
     found = {os.environ.get(name, "") for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN")}
     found |= {_field(text, "key") for text in _read_all("kaggle.json")}
+    logins = list(_read_all(_LOGIN.name))
+    found |= {_field(text, key) for text in logins for key in ("refresh_token", "access_token")}
     found |= set(_read_all("access_token", "access_token.txt"))
     return {secret for secret in found if len(secret) >= 8}
 

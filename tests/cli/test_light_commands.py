@@ -249,7 +249,7 @@ def test_doctor_lists_libraries_and_hardware(podium, here, monkeypatch):
     assert shown["python"] == sys.version.split()[0]
     assert "missing" not in shown.values()
     assert {"tensorflow", "keras", "CPU cores", "free disk space", "GPUs", "kaggle key"} <= set(shown)
-    assert shown["kaggle key"].startswith("none;")
+    assert shown["kaggle key"].startswith("none; run kaggle auth login")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,7 @@ REQUIRED = (
     "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
     "pandas", "scikit-learn", "scipy", "matplotlib", "kaggle", "pydantic", "PyYAML", "typer", "rich",
 )  # fmt: skip
-NO_KEY = "none; to submit, create an API token on Kaggle's settings page and save it as described there"
+NO_KEY = "none; run kaggle auth login, or save an API token from Kaggle's settings page as described there"
 
 
 def doctor(debug: Debug = False) -> None:

@@ -159,7 +159,7 @@ def test_verify_finds_a_flipped_bit(podium, here):
     code, _, err = podium("data", "download", "cars", "--verify")
     assert code == 1
     assert err == (
-        "podium: data/cars: 1 of 5 files differ from the download (first: large.bin, changed); move the folder away"
+        "podium: data/cars: 1 of 5 files differ from the download (first: large.bin); move the folder away"
         " and run the same command to download it again\n"
     )
 
@@ -170,6 +170,28 @@ def test_verify_confirms_unchanged_files(podium, here):
     assert "exist already, with the same checksums" in out
 
 
+# A list of files that is partial
+
+
+@pytest.mark.parametrize("listed", [0, 2])
+def test_a_partial_list_of_files_is_noticed_and_everything_downloaded(podium, here, standin, listed):
+    standin.reported.listed_files = listed
+    code, out, err = podium("data", "download", "cars")
+    assert (code, err) == (0, "")
+    assert f"note: Kaggle lists only {listed} of the 5 files of cars; all are in its zip\n" in out
+    assert f"data/cars: 5 files, {SIZE / 1e3:.1f} kB, complete" in out
+    assert is_complete(here / "data" / "cars")
+
+
+def test_a_file_that_is_missing_is_noticed_with_a_partial_list_too(podium, here, standin):
+    podium("data", "download", "cars")
+    standin.reported.listed_files = 2
+    assert f"data/cars: all 5 files, {SIZE / 1e3:.1f} kB exist already" in podium("data", "download", "cars").out
+    (here / "data" / "cars" / "train.zip").unlink()
+    error = podium("data", "download", "cars").err
+    assert error.startswith("podium: data/cars lacks 1 of Kaggle's 5 files (first: train.zip); nothing was changed")
+
+
 # Refusals
 
 
@@ -178,14 +200,16 @@ def test_rules_that_are_not_accepted_are_named_with_their_page(podium, here, sta
     code, _, err = podium("data", "download", "cars")
     assert code == 1
     assert len(err.splitlines()) == 1
-    assert "open https://www.kaggle.com/competitions/cars/rules, accept them, and run the same command again" in err
+    assert "accept its rules at https://www.kaggle.com/competitions/cars/rules, and run the same command again" in err
     assert not (here / "data").exists()
 
 
-def test_an_unknown_slug_is_reported_with_the_nearest_known_one(podium, here):
+def test_an_unknown_slug_is_reported_with_the_nearest_known_one(podium, here, standin):
     code, _, err = podium("data", "download", "carz")
     assert code == 1
-    assert err.startswith("podium: there is no competition 'carz' on Kaggle; did you mean 'cars'?")
+    assert err == "podium: there is no competition 'carz' on Kaggle that you can see; did you mean cars?\n"
+    standin.reported.unknown_is_forbidden = True
+    assert podium("data", "download", "carz").err == err
     assert "the slug is the last part of" in podium("data", "download", "something-else-entirely")[2]
 
 
@@ -209,7 +233,7 @@ def test_too_little_disk_space_is_reported_before_the_download(podium, here, sta
 
 def test_a_competition_without_data_is_an_error(podium, here, standin):
     standin.add_competition("empty", {})
-    assert "Kaggle lists no data for empty" in podium("data", "download", "empty")[2]
+    assert "Kaggle has no data for empty: its zip is empty" in podium("data", "download", "empty")[2]
 
 
 def test_a_zip_that_would_write_outside_is_refused(podium, here, standin):

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
-from podium.errors import ConfigError, DataError, DiskFullError, ForbiddenError, MachineError, NotFoundError
+from podium.errors import ConfigError, DataError, DiskFullError, MachineError, NotFoundError
 from podium.files import write_text
 from podium.locks import locked
 from podium.paths import configs_folder
@@ -66,19 +66,17 @@ def download(slug: str, folder: Path, console: Console, *, verify: bool = False)
     from podium.kaggle.client import sign_in
 
     kaggle = sign_in()
-    with _explain_errors(slug, folder.parent):
+    with _suggest_known(slug, folder.parent):
         listed = kaggle.data_files(slug)
-    if not listed:
-        raise DataError(f"Kaggle lists no data for {slug}; check the slug")
     with locked(folder):
         is_new = not folder.is_dir() or not any(folder.iterdir())
         if is_new:
-            with _explain_errors(slug, folder.parent):
-                _download_new(kaggle, slug, folder, listed, console)
+            _download_new(kaggle, slug, folder, listed, console)
         else:
             _check_existing(folder, listed, verify, console)
         shutil.rmtree(_work_folder(folder), ignore_errors=True)
-    return Downloaded(folder, len(listed), sum(file.size for file in listed), is_new)
+    files = [folder / name for name in read_checksums(folder / CHECKSUMS)]
+    return Downloaded(folder, len(files), sum(path.stat().st_size for path in files), is_new)
 
 
 def _work_folder(folder: Path) -> Path:
@@ -95,12 +93,20 @@ def _download_new(kaggle: "Kaggle", slug: str, folder: Path, listed: "Sequence[D
             with show_progress(console, f"{slug}: downloading {len(listed):,} files", size) as progress:
                 kaggle.download_data(slug, archive, progress)
         _unpack(archive, unpacked, slug, console)
+    content = [path for path in unpacked.rglob("*") if path.is_file() and path != unpacked / CHECKSUMS]
     missing, different = _compare(unpacked, listed)
+    if not content:
+        shutil.rmtree(_work_folder(folder))
+        raise DataError(f"Kaggle has no data for {slug}: its zip is empty; check the slug")
     if missing:
         shutil.rmtree(_work_folder(folder))
         raise DataError(
             f"the zip of {slug} lacks {len(missing)} of the {len(listed)} files that Kaggle lists (first:"
             f" {missing[0]}); it was removed: run the same command to download it again"
+        )
+    if len(content) > len(listed):
+        console.print(
+            f"note: Kaggle lists only {len(listed):,} of the {len(content):,} files of {slug}; all are in its zip"
         )
     if different:
         console.print(f"note: {len(different)} files differ in size from Kaggle's list (first: {different[0]})")
@@ -151,15 +157,19 @@ def _check_free_space(folder: Path, size: int) -> None:
 
 def _check_existing(folder: Path, listed: "Sequence[DataFile]", verify: bool, console: Console) -> None:
     """Compare names and sizes with Kaggle's list; with `verify` also the checksums."""
-    missing, different = _compare(folder, listed)
+    has_checksums = (folder / CHECKSUMS).is_file()
+    # Kaggle's list may be partial; the checksums are of everything in its zip.
+    names = {file.name for file in listed} | (read_checksums(folder / CHECKSUMS).keys() if has_checksums else set())
+    missing = [name for name in sorted(names) if not (folder / name).is_file()]
+    _, different = _compare(folder, listed)
     if missing or different:
-        problems = [f"lacks {len(missing)} of Kaggle's {len(listed)} files (first: {missing[0]})"] if missing else []
+        problems = [f"lacks {len(missing)} of Kaggle's {len(names)} files (first: {missing[0]})"] if missing else []
         problems += [f"has {len(different)} files of another size (first: {different[0]})"] if different else []
         raise DataError(
             f"{folder} {' and '.join(problems)}; nothing was changed: move it away and run the same command to"
             " download it again, or use another folder with --data"
         )
-    if not (folder / CHECKSUMS).is_file():
+    if not has_checksums:
         write_checksums(folder, folder.name, console)
     elif verify:
         _verify_checksums(folder, console)
@@ -179,17 +189,12 @@ def _compare(folder: Path, listed: "Iterable[DataFile]") -> tuple[list[str], lis
 
 def _verify_checksums(folder: Path, console: Console) -> None:
     expected = read_checksums(folder / CHECKSUMS)
-    missing = [name for name in expected if not (folder / name).is_file()]
-    paths = [folder / name for name in expected if name not in missing]
-    changed = [
-        name for name, digest in _digests(folder, paths, folder.name, console).items() if digest != expected[name]
-    ]
-    if missing or changed:
-        first = (missing + changed)[0]
+    digests = _digests(folder, [folder / name for name in expected], folder.name, console)
+    changed = [name for name, digest in digests.items() if digest != expected[name]]
+    if changed:
         raise DataError(
-            f"{folder}: {len(missing) + len(changed)} of {len(expected)} files differ from the download (first:"
-            f" {first}, {'missing' if missing else 'changed'}); move the folder away and run the same command to"
-            " download it again"
+            f"{folder}: {len(changed)} of {len(expected)} files differ from the download (first: {changed[0]}); move"
+            " the folder away and run the same command to download it again"
         )
 
 
@@ -243,17 +248,15 @@ def _digests(folder: Path, paths: Sequence[Path], slug: str, console: Console) -
 
 
 @contextmanager
-def _explain_errors(slug: str, data: Path) -> Iterator[None]:
-    """Explain errors 403 and 404 of a download."""
+def _suggest_known(slug: str, data: Path) -> Iterator[None]:
+    """For a competition that does not exist, suggest one that this machine knows."""
     try:
         yield
-    except ForbiddenError as error:
-        raise ForbiddenError(
-            f"the data of {slug} is only available to participants who accepted the rules: open"
-            f" https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the same command again"
-        ) from error
     except NotFoundError as error:
         names = {*known_competitions(), *(path.name for path in data.glob("[!.]*") if path.is_dir())} - {slug}
         near = difflib.get_close_matches(slug, sorted(names), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "the slug is the last part of the competition's URL"
-        raise NotFoundError(f"there is no competition {slug!r} on Kaggle; {hint}") from error
+        if not near:
+            raise
+        raise NotFoundError(
+            f"there is no competition {slug!r} on Kaggle that you can see; did you mean {near[0]}?"
+        ) from error

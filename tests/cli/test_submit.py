@@ -276,8 +276,34 @@ def test_daily_limit_is_an_error_with_the_time_left(podium, here, standin):
 
 def test_unaccepted_rules_are_an_error(podium, here, standin):
     standin.competitions["cars"].rules_accepted = False
-    assert "accept this competition's rules" in refused(podium, standin, FILE, "-m", "x")
+    assert "accept its rules at https://www.kaggle.com/competitions/cars/rules" in refused(
+        podium, standin, FILE, "-m", "x"
+    )
     assert not (here / "submissions" / "ledger.csv").exists()
+
+
+def test_limits_that_are_all_zero_mean_that_the_competition_was_not_joined(podium, here, standin):
+    standin.reported.zero_limits = True
+    standin.competitions["cars"].rules_accepted = False
+    error = refused(podium, standin, FILE, "-m", "x")
+    assert "you have not joined cars: accept its rules at https://www.kaggle.com/competitions/cars/rules" in error
+    assert sent(standin) == []
+
+
+def test_unknown_limits_of_a_competition_that_was_joined_are_left_to_kaggle(podium, here, standin):
+    limits = b'{"numToday": 0, "numTotal": 0, "numAllowedNow": 0}'
+    standin.fail("GetSubmissionLimits", Fault.malformed(limits))
+    code, out, err = podium("submit", FILE, "-m", "x")
+    assert (code, err) == (0, "")
+    assert f"sent to cars as {sent(standin)[0].ref}\n" in out
+
+
+def test_a_mistyped_competition_is_named_with_a_suggestion(podium, here, standin):
+    standin.reported.unknown_is_forbidden = True
+    (here / "configs" / "competitions" / "cars.yaml").write_text(COMPETITION.replace("slug: cars", "slug: carz"))
+    (here / "data" / "cars").rename(here / "data" / "carz")
+    error = podium("submit", FILE, "-m", "x", "--competition", "configs/competitions/cars.yaml").err
+    assert "there is no competition 'carz' on Kaggle that you can see; did you mean cars?" in error
 
 
 def test_wrong_key_is_an_error_before_anything_is_written(podium, here, standin, monkeypatch):
@@ -623,9 +649,10 @@ def test_kernel_that_was_not_pushed_from_here_needs_a_competition(podium, kernel
 
 
 def test_daily_limit_applies_to_kernels_too(podium, kernel, standin):
-    standin.competitions["cars"].daily = 0
-    assert "the daily limit of submissions is reached (0 sent)" in podium("submit", *KERNEL)[2]
-    assert sent(standin) == []
+    standin.competitions["cars"].daily = 1
+    standin.add_submission("cars", b"Id,Category\n" + csv_of(3).encode().partition(b"\n")[2])
+    assert "the daily limit of submissions is reached (1 sent)" in podium("submit", *KERNEL)[2]
+    assert len(sent(standin)) == 1
 
 
 def test_csv_is_refused_by_a_code_competition(podium, kernel, standin, here):

@@ -39,6 +39,7 @@ from podium.workflows.check import check_submission, find_competition
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
+    from podium.kaggle.responses import Allowance
 
 SEARCH_DELAYS = (0.0, 5.0, 15.0)
 """Seconds before each search for a submission whose response was lost: Kaggle may still be processing it."""
@@ -265,8 +266,8 @@ class _Sender:
         upload, ledger = self.upload, self.ledger
         upload.check_at_kaggle(self.kaggle, self.force)
         allowance = self.kaggle.allowance(upload.slug)
-        if allowance.left_today <= 0 and not self.force:
-            raise _daily_limit_reached(allowance.used_today)
+        if not self.force:
+            self._check_allowance(allowance)
         marker = marker_for(upload.digest, [row["marker"] for row in ledger.rows(upload.slug)])
         row = Row.of(
             time=datetime.now(UTC),
@@ -293,8 +294,15 @@ class _Sender:
         else:
             row = ledger.change(row, ref=ref, status="pending")
         today, limit = allowance.used_today + 1, allowance.used_today + allowance.left_today
-        self.console.print(f"{upload.name}: sent to {upload.slug} as {row['ref']}, {today} of {limit} today")
+        count = "" if allowance.is_unknown else f", {today} of {limit} today"
+        self.console.print(f"{upload.name}: sent to {upload.slug} as {row['ref']}{count}")
         return row
+
+    def _check_allowance(self, allowance: "Allowance") -> None:
+        if allowance.is_unknown:
+            self.kaggle.check_joined(self.upload.slug)
+        elif allowance.left_today <= 0:
+            raise _daily_limit_reached(allowance.used_today)
 
     def _find_lost(self, row: Row, error: UnreachableError) -> Row:
         """Look for a submission whose response was lost."""

@@ -21,7 +21,7 @@ from podium.errors import DataError, MachineError
 from podium.files import write_json
 from podium.kernel.accelerators import mismatch
 from podium.kernel.job import JOB_CHANGES, Job
-from podium.kernel.report import REPORT, find_report
+from podium.kernel.report import REPORT, find_report, result_files
 from podium.options import RunOptions
 from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
@@ -55,7 +55,8 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
         restore(job, about["config_digest"], unpacked, options.runs, console)
         report |= import_module(job.workflow).run(job, unpacked / "configs", options, console)
     seconds = round(time.perf_counter() - start, 1)
-    write_json(Path(REPORT), {**report, "seconds": seconds, "versions": versions()})
+    report |= {"seconds": seconds, "versions": versions(), "files": result_files(report)}
+    write_json(Path(REPORT), report)
     console.print(f"{report['status']} after {seconds:.0f} s: {REPORT}")
 
 

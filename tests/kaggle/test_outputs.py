@@ -13,10 +13,11 @@ from standin.faults import Fault
 
 from podium import retries
 from podium.config.kaggle_names import KernelRef
-from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
+from podium.errors import IncompleteOutputError, KaggleError, NotFoundError, RunError, UnreachableError
 from podium.kaggle.client import sign_in
-from podium.kaggle.outputs import AT_ONCE, NOTE, check_names, pull, with_version
+from podium.kaggle.outputs import AT_ONCE, LOOKS, NOTE, check_names, pull, with_version
 from podium.kaggle.responses import KernelStatus, OutputFile
+from podium.kernel.report import REPORT
 from podium.locks import locked
 from podium.signals import Interrupted, interruptible
 
@@ -218,6 +219,68 @@ def test_names_are_printed_without_control_characters(kaggle, standin, folder, c
     assert "\x1b" not in output
 
 
+# Output that Kaggle lists late, or in part
+
+
+RUN = {"runs/one/best.weights.h5": LARGE, "runs/one/state.json": b"{}"}
+REPORTED = {REPORT: json.dumps({"status": "done", "files": {name: len(data) for name, data in RUN.items()}}).encode()}
+
+
+@pytest.fixture
+def podium_kernel(kaggle, standin):
+    """A kernel of podium with a run and its report."""
+    standin.add_kernel(REF.name, RUN | REPORTED, source="from podium.kernel_main import run_job\n")
+    return kaggle
+
+
+@pytest.mark.parametrize(("late", "partial"), [(2, 0), (0, 2), (1, 3)])
+def test_output_that_is_listed_late_or_in_part_is_looked_at_again(
+    late, partial, podium_kernel, standin, folder, console
+):
+    standin.reported.late_listings, standin.reported.partial_listings = late, partial
+    pull(podium_kernel, REF, folder, console)
+    assert content_of(folder) == RUN | REPORTED | {"some-kernel.log": b""}
+    assert console.file.getvalue().count("; looking again in 20 s\n") == late + partial
+
+
+def test_files_of_the_report_that_no_list_has_are_waited_for(podium_kernel, standin, folder, console):
+    weights = standin.version(REF).files.pop("runs/one/best.weights.h5")
+    with pytest.raises(IncompleteOutputError, match=r"not list 1 of the 2 files .*first: runs/one/best\.weights\.h5"):
+        pull(podium_kernel, REF, folder, console, looks=1)
+
+    def appear():
+        standin.version(REF).files["runs/one/best.weights.h5"] = weights
+
+    standin.when("ListKernelSessionOutput", appear, call=3)
+    pull(podium_kernel, REF, folder, console)
+    assert content_of(folder).keys() >= RUN.keys()
+
+
+def test_a_kernel_of_podium_without_its_report_is_an_error(podium_kernel, standin, folder, console, one_line):
+    set_output(standin, RUN)
+    with pytest.raises(IncompleteOutputError, match=f"lists 2 files of its output, and no {REPORT}") as error:
+        pull(podium_kernel, REF, folder, console)
+    assert "pull it again later, or add --even-failed" in one_line(error)
+    assert not folder.exists()
+    assert standin.count("ListKernelFiles") == LOOKS
+    pull(podium_kernel, REF, folder, console, even_failed=True)
+    assert content_of(folder).keys() == {*RUN, "some-kernel.log"}
+
+
+def test_nothing_is_known_of_the_output_of_other_kernels(kaggle, standin, folder, console):
+    set_output(standin, {})
+    pull(kaggle, REF, folder, console)
+    assert f"{REF}: 0 files" in console.file.getvalue()
+    assert standin.count("ListKernelFiles") == 1
+
+
+def test_sizes_that_kaggle_does_not_list_are_those_of_the_report(podium_kernel, standin, folder, console):
+    standin.reported.no_sizes = True
+    set_output(standin, RUN | REPORTED | {"runs/one/best.weights.h5": LARGE[:-1]})
+    with pytest.raises(KaggleError, match="Kaggle lists 524,288 bytes and sends 524,287"):
+        pull(podium_kernel, REF, folder, console)
+
+
 # Resuming
 
 
@@ -312,6 +375,9 @@ def test_two_files_are_downloaded_at_a_time(folder, console):
 
         def output_files(self, ref):
             return [OutputFile(f"{number}.bin", f"https://storage.example/{number}", 1) for number in range(6)]
+
+        def kernel_source(self, ref):
+            return None
 
         def log(self, ref):
             return iter(())

@@ -85,6 +85,22 @@ def test_running_out_of_time_is_reported_and_does_not_fail(member_kernel):
     assert report["runs"][0]["predictions"] is None
 
 
+def test_files_of_the_results_are_listed_with_their_sizes(member_kernel, monkeypatch):
+    def train(runs, console):
+        for path, content in {"best.weights.h5": "weights", "empty": "", "deep/er.csv": "a,b", ".hidden": "x"}.items():
+            file = runs[0].run.path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        Path("runs/elsewhere").write_text("not a result")
+
+    monkeypatch.setattr("podium.workflows.kernel_members.train_and_predict", train)
+    report = member_kernel.run(folds=(0,))
+    (run,) = (entry["run"] for entry in report["runs"])
+    files = report["files"]
+    assert files.pop("sample-submission.csv") == Path("sample-submission.csv").stat().st_size
+    assert files == {f"{run}/best.weights.h5": 7, f"{run}/deep/er.csv": 3}
+
+
 def test_running_out_of_time_before_predicting_is_reported(member_kernel, monkeypatch):
     def stop(runs, console):
         raise StoppedError("trained; predicting takes too long")

@@ -6,38 +6,54 @@ Next to the files are `.podium-pull.json`, with the version and the digests of t
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
+from podium.errors import IncompleteOutputError, KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of_file, read_json, write_json, write_text
 from podium.kaggle.responses import KernelStatus, OutputFile
 from podium.kaggle.transfers import PARTIAL
+from podium.kernel.report import REPORT, Report, read_report
 from podium.locks import locked
+from podium.retries import pause
 from podium.signals import raise_if_interrupted
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
 
 NOTE = ".podium-pull.json"
+LOOKS = 6
+"""How often the output of a finished kernel is listed until it is complete: Kaggle may list it late, or in part."""
+SECONDS_BETWEEN_LOOKS = 20.0
+ENTRY_POINT = "podium.kernel_main"
+"""The module that podium's scripts start."""
 AT_ONCE = 2
 _POLL_SECONDS = 0.2
 _LAST_LINES = 15
 _REPORTED_SIZE = 100_000
 """Bytes. Smaller files are not listed in a log."""
-Report = Callable[[str, int, bool], None]
+ReportProgress = Callable[[str, int, bool], None]
 """Called with a file's name, its bytes so far, and whether it has just been completed."""
 
 
-def pull(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, *, even_failed: bool = False) -> list[Path]:
-    """Download every file of a finished version to `folder`; complete files are not downloaded again."""
+def pull(
+    kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, *, even_failed: bool = False, looks: int = LOOKS
+) -> list[Path]:
+    """Download every file of a finished version to `folder`; complete files are not downloaded again.
+
+    If Kaggle does not list all of the output yet, it is asked `looks` times before that is an IncompleteOutputError.
+    """
     ref = with_version(kaggle, ref)
     _check_status(kaggle, ref, kaggle.kernel_status(ref), even_failed)
-    files = kaggle.output_files(ref)
+    if even_failed:
+        files = [file for file in kaggle.output_files(ref) if file.url]
+    else:
+        files = _wait_for_output(kaggle, ref, folder.parent, console, looks)
     log = folder / f"{ref.slug}.log"
     check_names([file.name for file in files], folder, reserved=(NOTE, log.name))
     with locked(folder):
@@ -56,8 +72,61 @@ def with_version(kaggle: "Kaggle", ref: KernelRef) -> KernelRef:
         return ref
     source = kaggle.kernel_source(ref)
     if source is None:
-        raise KaggleError(f"there is no kernel {ref} on Kaggle, or it is not yours; check the name on its page")
+        raise kaggle.missing_kernel(ref)
     return ref.at(source.version)
+
+
+def _fetch_report(kaggle: "Kaggle", ref: KernelRef, files: Sequence[OutputFile], folder: Path) -> Report:
+    """Download the report, which knows whether the list of the output is complete."""
+    listed = {file.name: file for file in files}
+    if REPORT not in listed:
+        raise IncompleteOutputError(f"{ref}: Kaggle lists {len(listed)} files of its output, and no {REPORT}")
+    kaggle.fetch(listed[REPORT], folder / REPORT)
+    report = read_report(folder)
+    missing = sorted(report.files.keys() - listed.keys())
+    if missing:
+        raise IncompleteOutputError(
+            f"{ref}: Kaggle does not list {len(missing)} of the {len(report.files)} files of its results (first:"
+            f" {_printable(missing[0])})"
+        )
+    return report
+
+
+def _list_output(kaggle: "Kaggle", ref: KernelRef) -> list[OutputFile]:
+    files = kaggle.output_files(ref)
+    unavailable = [file.name for file in files if not file.url]
+    if unavailable:
+        raise IncompleteOutputError(
+            f"{ref}: Kaggle lists {len(files)} files of its output, but provides no URL of {len(unavailable)} (first:"
+            f" {_printable(unavailable[0])})"
+        )
+    return files
+
+
+def _wait_for_output(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Console, looks: int) -> list[OutputFile]:
+    """The complete output. That of a podium kernel has a report; nothing is known of others."""
+    for look in range(1, looks + 1):
+        try:
+            files = _list_output(kaggle, ref)
+            if REPORT in [file.name for file in files] or _is_from_podium(kaggle, ref):
+                sizes = _fetch_report(kaggle, ref, files, folder).files
+                files = [file if file.size else replace(file, size=sizes.get(file.name)) for file in files]
+            return files
+        except IncompleteOutputError as error:
+            if look == looks:
+                raise IncompleteOutputError(
+                    f"{error}; pull it again later, or add --even-failed to download what is there"
+                ) from None
+            console.print(f"{error}; looking again in {SECONDS_BETWEEN_LOOKS:.0f} s", highlight=False, markup=False)
+            pause(SECONDS_BETWEEN_LOOKS)
+    raise AssertionError("unreachable")
+
+
+def _is_from_podium(kaggle: "Kaggle", ref: KernelRef) -> bool:
+    source = None
+    with suppress(KaggleError):  # the output of another user may be readable, and the source not
+        source = kaggle.kernel_source(ref)
+    return source is not None and ENTRY_POINT in source.text
 
 
 def _check_status(kaggle: "Kaggle", ref: KernelRef, status: KernelStatus, even_failed: bool) -> None:
@@ -79,7 +148,7 @@ class _Pull:
     """The files of one version, a few at a time. The first failure ends it; the next pull resumes the others."""
 
     def __init__(
-        self, kaggle: "Kaggle", ref: KernelRef, folder: Path, files: Sequence[OutputFile], report: Report
+        self, kaggle: "Kaggle", ref: KernelRef, folder: Path, files: Sequence[OutputFile], report: ReportProgress
     ) -> None:
         self.kaggle, self.ref, self.folder, self.report = kaggle, ref, folder, report
         self.files = {file.name: file for file in files}
@@ -213,7 +282,7 @@ def _is_complete(path: Path, file: OutputFile, complete: dict[str, dict[str, obj
 
 
 @contextmanager
-def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> Iterator[Report]:
+def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> Iterator[ReportProgress]:
     """A progress bar over all files on a terminal, else a line for each large file."""
     if not console.is_terminal:
 

@@ -1,6 +1,7 @@
 """The report that a kernel leaves in its output. It comes from another machine, so it is validated before use."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -77,6 +78,18 @@ class Report(BaseModel):
     blend: InRuns | None = None
     submission: Annotated[str, _below("submissions")] | None = None
     weights: list[Annotated[str, AfterValidator(_check_name)]] = []
+    files: dict[str, int] = {}
+    """Names and sizes of the files that these results consist of."""
+
+
+def result_files(report: Mapping[str, Any]) -> dict[str, int]:
+    """The `files` of a report, in the folder that the script ran in. Hidden and empty files do not matter."""
+    runs = [entry["run"] for entry in report.get("runs", ())]
+    results = [report.get(key) for key in ("boxes", "blend", "submission")]
+    paths = [Path(path) for path in (*runs, *results, *report.get("weights", ()), SAMPLE, CODE_SUBMISSION) if path]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    return {file.as_posix(): file.stat().st_size for file in shown if file.stat().st_size}
 
 
 def run_entry(member: str, fold: int, run: Run, predictions: Path | None = None) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def test_push_and_follow_downloads_the_run(podium, kaggle, member):
     assert (record / "kernel.py").read_text() == kaggle.version(f"{REF}/1").request.text
     again = podium("kernel", "pull", f"{REF}/1")
     assert (again.code, again.err) == (0, "")
-    assert kaggle.count("output-file") == 3
+    downloads = [call.request.path.rsplit("/", 1)[1] for call in kaggle.calls if call.method == "output-file"]
+    assert sorted(set(downloads)) == ["best.weights.h5", REPORT, "state.json"]
+    assert len(downloads) == 3 + 2  # each pull looks at the report first
 
 
 def test_pushed_metadata_is_explicit(podium, kaggle, member):
@@ -117,6 +119,7 @@ def test_status_lists_kernels_that_are_not_downloaded(podium, kaggle, member):
     assert f"{REF}/1" in shown
     assert "it broke" in shown
     assert "unknown" in shown
+    assert "there is no kernel ada/podium-tiny-fold1/1 on Kaggle" in shown
     ended = podium("kernel", "pull", REF)
     assert ended.code == 1
     assert "ended with status error (it broke); --even-failed downloads its output; end of its log:" in ended.err

@@ -25,6 +25,8 @@ class Call:
     request: str
     send: Callable[[Any], Any]
     effects: Callable[[Any], int] | None = None
+    is_optional: bool = False
+    """Whether podium goes on if it is refused."""
 
     @property
     def is_transfer(self) -> bool:
@@ -84,13 +86,15 @@ ONCE = {
 }  # fmt: skip
 """Calls whose effect must not happen twice."""
 REPEATABLE = {
-    "gpu_quota": Call("GetAcceleratorQuotaStatistics", lambda kaggle: kaggle.gpu_quota()),
+    "gpu_quota": Call("GetAcceleratorQuotaStatistics", lambda kaggle: kaggle.gpu_quota(), is_optional=True),
     "kernel_status": Call("GetKernelSessionStatus", lambda kaggle: kaggle.kernel_status(REF)),
     "kernel_source": Call("GetKernel", lambda kaggle: kaggle.kernel_source(REF)),
     "output_files-urls": Call(
         "ListKernelSessionOutput", lambda kaggle: [file.name for file in kaggle.output_files(REF)]
     ),
-    "output_files-sizes": Call("ListKernelFiles", lambda kaggle: [file.size for file in kaggle.output_files(REF)]),
+    "output_files-sizes": Call(
+        "ListKernelFiles", lambda kaggle: [file.size for file in kaggle.output_files(REF)], is_optional=True
+    ),
     "fetch": Call("output-file", fetch_output),
     "log": Call("ListKernelSessionOutput", lambda kaggle: kaggle.log(REF)),
     "follow_log": Call("GetKernelSessionLogsStream", lambda kaggle: list(kaggle.follow_log(REF))),

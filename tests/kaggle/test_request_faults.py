@@ -61,6 +61,23 @@ def test_a_response_that_stalls_times_out_and_is_retried(fault, kaggle, standin,
     assert standin.count("GetCompetition") > 1
 
 
+def test_a_response_that_drips_times_out_and_is_retried(kaggle, standin, monkeypatch):
+    """Each byte arrives within the time-out of a read."""
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr("podium.retries.ATTEMPTS", 100)  # as above
+    standin.fail("GetCompetition", Fault.drip())
+    assert kaggle.has_joined("cars") is True
+    assert standin.count("GetCompetition") > 1
+
+
+def test_a_push_whose_response_drips_is_not_repeated(kaggle, standin, monkeypatch):
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.3)
+    standin.fail(PUSH.request, Fault.drip(after_effect=True))
+    with pytest.raises(UnreachableError, match="TimeoutError"):
+        PUSH.send(kaggle)
+    assert standin.count(PUSH.request) == PUSH.effects(standin) == 1
+
+
 @pytest.mark.parametrize("name", REPEATABLE)
 def test_every_call_retries_a_temporary_failure(name, kaggle, standin):
     check_is_retried(REPEATABLE[name], Fault.status(503), kaggle, standin)
@@ -98,11 +115,22 @@ def check_refusal(call, code, kaggle, standin, one_line):
     if call.request in UNKNOWN and code in (403, 404):
         assert UNKNOWN[call.request](kaggle) is None
         return
+    if call.is_optional and code != 401:
+        call.send(kaggle)
+        assert standin.count(call.request) == 1
+        return
+    if call.request == "GetCompetition" and code == 403:  # there is no such competition either
+        with pytest.raises(NotFoundError, match="there is no competition 'cars'"):
+            call.send(kaggle)
+        return
+    if call.request == "GetKernelSessionLogsStream" and code == 404:  # the stored log is read instead
+        assert call.send(kaggle) == ["a line"]
+        return
     with pytest.raises(REFUSALS[code]) as error:
         call.send(kaggle)
     text = one_line(error)
-    assert "the reason" in text or call.is_transfer
-    assert standin.count(call.request) == 1 or call.is_transfer
+    assert "the reason" in text or call.is_transfer or call.request == "GetCompetition"
+    assert standin.count(call.request) == 1 or call.is_transfer or call.request == "GetCompetition"
     if call.effects:
         assert call.effects(standin) == 0
 
@@ -114,7 +142,7 @@ def test_every_refused_call_is_one_line_and_not_repeated(name, kaggle, standin, 
 
 @pytest.mark.parametrize("code", REFUSALS)
 def test_refusals_have_their_error_class(code, kaggle, standin, one_line):
-    check_refusal(CALLS["has_joined"], code, kaggle, standin, one_line)
+    check_refusal(CALLS["kernel_status"], code, kaggle, standin, one_line)
 
 
 @pytest.mark.parametrize("fault", [Fault.status(503), Fault.malformed()], ids=label)
@@ -147,6 +175,46 @@ def test_a_missing_key_is_one_line(standin, monkeypatch, one_line):
     with pytest.raises(CredentialsError, match=r"no Kaggle API key found; .*access_token") as error:
         sign_in()
     one_line(error)
+
+
+# A login whose token expires
+
+
+@pytest.fixture
+def login(standin, monkeypatch, no_waiting):
+    """Signed in by `kaggle auth login` only."""
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    standin.log_in()
+    standin.add_competition("cars", {}, lambda rows: 0.5)
+    return sign_in()
+
+
+@pytest.mark.parametrize("name", ["has_joined", "push"])
+def test_an_expired_token_is_renewed_once_and_the_request_repeated(name, login, standin):
+    for _ in range(2):
+        standin.expire_token()
+        CALLS[name].send(login)
+    assert standin.count("GenerateAccessToken") == 2
+    assert standin.count(CALLS[name].request) == 4
+    assert login.user == "ada"
+    assert name != "push" or PUSH.effects(standin) == 2
+
+
+def test_a_login_that_was_revoked_is_one_line(login, standin, one_line):
+    standin.expire_token()
+    standin.refresh_token = "another"
+    with pytest.raises(CredentialsError, match="Kaggle rejected the API key") as error:
+        login.has_joined("cars")
+    assert one_line(error)
+
+
+def test_a_new_token_that_is_rejected_too_is_an_error(login, standin):
+    standin.fail("GetCompetition", Fault.status(401), times=None)
+    standin.expire_token()
+    with pytest.raises(CredentialsError):
+        login.has_joined("cars")
+    assert standin.count("GetCompetition") == 2
 
 
 # Everything against everything

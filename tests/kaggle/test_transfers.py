@@ -99,6 +99,28 @@ def test_a_connection_that_breaks_repeatedly_still_completes_the_file(kaggle, st
     assert only_the_file_exists()
 
 
+def test_a_download_that_drips_is_started_again(kaggle, standin, monkeypatch):
+    """Each byte arrives within the time-out of a read, but a chunk would take an hour."""
+    monkeypatch.setattr(transfers, "CHUNK_SECONDS", 0.3)
+    monkeypatch.setattr(retries, "ATTEMPTS", 100)  # a busy machine may need longer for the others too
+    standin.fail("output-file", Fault.drip())
+    kaggle.fetch(listed(kaggle), PATH)
+    assert standin.count("output-file") > 1
+    assert only_the_file_exists()
+
+
+def test_an_attempt_that_was_left_behind_does_not_write_any_more():
+    attempts = transfers._Attempts()
+    first = attempts.begin()
+    with first():
+        pass
+    second = attempts.begin()
+    with pytest.raises(transfers._AbandonedError), first():
+        pass
+    with second():
+        pass
+
+
 def test_a_download_without_any_progress_is_an_error(kaggle, standin):
     standin.fail("output-file", Fault.status(503), times=None)
     with pytest.raises(UnreachableError):

@@ -1,23 +1,39 @@
 """Every request that podium sends to Kaggle, through the official client's typed services."""
 
+import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import ForbiddenError, KaggleError, NotFoundError
+from podium.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KaggleError,
+    NotFoundError,
+    RateLimitedError,
+    UnreachableError,
+)
 from podium.kaggle import responses
-from podium.kaggle.connection import check_address, connect, plain_session
+from podium.kaggle.connection import Connection, check_address, plain_session
 from podium.kaggle.datasets import Datasets
 from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
 from podium.kaggle.transfers import Progress, download
-from podium.retries import pause, with_retries
+from podium.retries import CALL_SECONDS, Deadline, notice, pause, with_retries
+from podium.signals import run_interruptibly
 from podium.submission.ledger import Submission
 
 PAGE_SIZE = 100
+LARGEST_PAGE = 200
+"""Of the files of a competition; where Kaggle allows less, it sends less."""
+SLOWEST_UPLOAD = 10_000
+"""Bytes per second."""
+LOG_SECONDS = 15.0
+"""Between two requests for a log that cannot be streamed."""
 Result = TypeVar("Result")
 _END_OF_LOG = "END_OF_LOG"
 _PUSHED_FIELDS = {
@@ -39,35 +55,38 @@ _PUSHED_FIELDS = {
 
 
 def sign_in() -> "Kaggle":
-    client, user = connect()
-    return Kaggle(client, user)
+    return Kaggle(Connection())
 
 
 class Kaggle:
     """A signed-in connection to Kaggle. A request that fails raises a KaggleError of one line."""
 
-    def __init__(self, client: Any, user: str) -> None:
-        self.user = user
-        self._kernels = _Service(client.kernels.kernels_api_client, "kernels.types.kernels_api_service")
+    def __init__(self, connection: Connection) -> None:
+        self.user = connection.user
+        self._kernels = _Service(connection, "kernels.kernels_api_client", "kernels.types.kernels_api_service")
         self._competitions = _Service(
-            client.competitions.competition_api_client, "competitions.types.competition_api_service"
+            connection, "competitions.competition_api_client", "competitions.types.competition_api_service"
         )
         self._files = plain_session()
         self.datasets = Datasets(
-            _Service(client.datasets.dataset_api_client, "datasets.types.dataset_api_service").request,
-            _Service(client.blobs.blob_api_client, "blobs.types.blob_api_service").request,
+            _Service(connection, "datasets.dataset_api_client", "datasets.types.dataset_api_service").request,
+            _Service(connection, "blobs.blob_api_client", "blobs.types.blob_api_service").request,
             self._files,
         )
+        self._said: set[str] = set()
 
     # Kernels
 
     def gpu_quota(self) -> Quota | None:
+        """None if Kaggle does not say: podium can go on without it."""
         send = self._kernels.request("get_accelerator_quota_statistics")
 
         def parse(response: Any) -> Quota | None:
             return None if response.gpu_quota is None else Quota.model_validate(response)
 
-        return _call("the GPU quota", send, parse)
+        with self._optional("GPU hours are not checked"):
+            return _call("the GPU quota", send, parse)
+        return None
 
     def push(self, metadata: Mapping[str, Any], source: str, timeout_seconds: int | None = None) -> Pushed:
         """Create a new version of a kernel; not retried if the response is lost."""
@@ -79,7 +98,8 @@ class Kaggle:
 
     def kernel_status(self, ref: KernelRef) -> KernelStatus:
         send = self._kernels.request("get_kernel_session_status", **_named(ref))
-        return _call(f"the status of {ref}", send, KernelStatus.model_validate)
+        with self._explain_kernel(ref):
+            return _call(f"the status of {ref}", send, KernelStatus.model_validate)
 
     def kernel_source(self, ref: KernelRef) -> KernelSource | None:
         """The newest version; None if there is no such kernel."""
@@ -89,20 +109,58 @@ class Kaggle:
         except NotFoundError:
             return None
         except ForbiddenError:  # Kaggle's response if the user has no kernel with this name
-            if ref.owner.lower() == self.user.lower():
+            if self._is_own(ref):
                 return None
             raise
 
+    def missing_kernel(self, ref: KernelRef, names: Sequence[str] | None = None) -> NotFoundError:
+        """The error for a kernel that does not exist, with the most similar one of `names`, the user's kernels."""
+        hint = _did_you_mean(ref.name, self._own_kernels() if names is None else names)
+        if self._is_own(ref):
+            return NotFoundError(f"there is no kernel {ref} on Kaggle: it was deleted, or never pushed{hint}")
+        return NotFoundError(f"there is no kernel {ref} on Kaggle, or it is not yours{hint}")
+
+    def _is_own(self, ref: KernelRef) -> bool:
+        return ref.owner.lower() == self.user.lower()
+
+    def _own_kernels(self) -> list[str]:
+        from kagglesdk.kernels.types.kernels_enums import KernelsListViewType
+
+        with suppress(KaggleError):  # only for messages
+            group = KernelsListViewType.PROFILE
+            return self._kernels.pages("your kernels", "list_kernels", responses.parse_kernel_names, group=group)
+        return []
+
+    @contextmanager
+    def _explain_kernel(self, ref: KernelRef) -> Iterator[None]:
+        """Kaggle responds with 403 if a kernel was deleted, or never existed: tell that from a missing permission."""
+        try:
+            yield
+        except (ForbiddenError, NotFoundError) as error:
+            names = self._own_kernels()
+            if ref.name.lower() in map(str.lower, names) or (isinstance(error, NotFoundError) and not names):
+                raise
+            if self._is_own(ref):
+                raise self.missing_kernel(ref, names) from error
+            raise type(error)(f"{error}{_did_you_mean(ref.name, names)}") from error
+
     def output_files(self, ref: KernelRef) -> list[OutputFile]:
+        """What Kaggle lists in either of its two lists: one has the URLs, the other the sizes."""
         what = f"the outputs of {ref}"
-        urls = self._kernels.pages(what, "list_kernel_session_output", responses.parse_urls, **_named(ref))
-        sizes = dict(self._kernels.pages(what, "list_kernel_files", responses.parse_sizes, **_named(ref)))
-        return [OutputFile(name, url, sizes.get(name)) for name, url in urls]
+        with self._explain_kernel(ref):
+            urls = dict(self._kernels.pages(what, "list_kernel_session_output", responses.parse_urls, **_named(ref)))
+        sizes: dict[str, int | None] = {}
+        with self._optional("downloads are shown without a total"):
+            sizes |= self._kernels.pages(what, "list_kernel_files", responses.parse_sizes, **_named(ref))
+        # Kaggle's own files, such as __results__.html, are not part of the output.
+        names = [*urls, *(name for name in sizes if name not in urls and not name.startswith("__"))]
+        return [OutputFile(name, urls.get(name, ""), sizes.get(name)) for name in names]
 
     def log(self, ref: KernelRef) -> list[str]:
         """The stored log; Kaggle stores it when the session ends."""
         send = self._kernels.request("list_kernel_session_output", **_named(ref))
-        return _call(f"the log of {ref}", send, responses.parse_log)
+        with self._explain_kernel(ref):
+            return _call(f"the log of {ref}", send, responses.parse_log)
 
     def follow_log(self, ref: KernelRef) -> Iterator[str]:
         """Line by line until the session ends. After a broken connection the stream starts over; lines that were
@@ -111,16 +169,22 @@ class Kaggle:
         while self.kernel_status(ref).state == "queued":
             pause(15)
         while True:
-            is_complete = False
-            for number, line in enumerate(self._stream(ref)):
-                if line is None:
-                    is_complete = True
-                elif number >= yielded:
-                    yielded += 1
-                    yield line
+            is_complete, seconds = False, 5.0
+            try:
+                for number, line in enumerate(self._stream(ref)):
+                    if line is None:
+                        is_complete = True
+                    elif number >= yielded:
+                        yielded += 1
+                        yield line
+            except (NotFoundError, UnreachableError) as error:
+                self._say_once(f"{error}; reading the stored log instead", "stream")
+                lines = self.log(ref)[yielded:]
+                yielded, seconds = yielded + len(lines), LOG_SECONDS
+                yield from lines
             if is_complete or self.kernel_status(ref).is_over:
                 break
-            pause(5)
+            pause(seconds)
         yield from self.log(ref)[yielded:]
 
     def _stream(self, ref: KernelRef) -> Iterator[str | None]:
@@ -155,8 +219,42 @@ class Kaggle:
 
     def has_joined(self, slug: str) -> bool:
         """Whether the user joined the competition and accepted its rules."""
+        with self._explain_competition(slug):
+            return self._has_joined(slug)
+
+    def check_joined(self, slug: str) -> None:
+        if not self.has_joined(slug):
+            raise _not_joined(slug)
+
+    def _has_joined(self, slug: str) -> bool:
         send = self._competitions.request("get_competition", competition_name=slug)
         return _call(f"the competition {slug}", send, responses.parse_has_joined)
+
+    @contextmanager
+    def _explain_competition(self, slug: str) -> Iterator[None]:
+        """Kaggle responds with 403 if the user has not joined a competition, and also if there is none."""
+        try:
+            yield
+        except (ForbiddenError, NotFoundError) as error:
+            try:
+                has_joined = self._has_joined(slug)
+            except (ForbiddenError, NotFoundError):
+                hint = _did_you_mean(slug, self._entered_competitions())
+                hint = hint or "; the slug is the last part of the competition's URL"
+                raise NotFoundError(f"there is no competition {slug!r} on Kaggle that you can see{hint}") from error
+            if has_joined:
+                raise
+            raise _not_joined(slug) from error
+
+    def _entered_competitions(self) -> list[str]:
+        from kagglesdk.competitions.types.competition_enums import CompetitionListTab
+
+        with suppress(KaggleError):  # only for messages
+            group = CompetitionListTab.COMPETITION_LIST_TAB_ENTERED
+            return self._competitions.pages(
+                "your competitions", "list_competitions", responses.parse_slugs, group=group
+            )
+        return []
 
     def submissions(self, slug: str) -> list[Submission]:
         """Newest first."""
@@ -164,7 +262,10 @@ class Kaggle:
         def parse(page: Any) -> list[Submission]:
             return [responses.parse_submission(submission) for submission in page.submissions or []]
 
-        return self._competitions.pages(f"the submissions to {slug}", "list_submissions", parse, competition_name=slug)
+        with self._explain_competition(slug):
+            return self._competitions.pages(
+                f"the submissions to {slug}", "list_submissions", parse, competition_name=slug
+            )
 
     def submission(self, number: int) -> Submission:
         send = self._competitions.request("get_submission", ref=number)
@@ -172,7 +273,8 @@ class Kaggle:
 
     def allowance(self, slug: str) -> Allowance:
         send = self._competitions.request("get_submission_limits", competition_name=slug)
-        return _call(f"today's allowance at {slug}", send, Allowance.model_validate)
+        with self._explain_competition(slug):
+            return _call(f"today's allowance at {slug}", send, Allowance.model_validate)
 
     def submit(self, slug: str, file: Path, description: str) -> int:
         """Upload a file and submit it; the submission is not retried if the response is lost."""
@@ -192,8 +294,9 @@ class Kaggle:
         token, url = responses.text(start.token), responses.text(start.create_url)
         if not token or not url:
             raise ValueError("no URL to upload to")
+        deadline = Deadline(CALL_SECONDS + status.st_size / SLOWEST_UPLOAD)
         with file.open("rb") as content:
-            response = self._files.put(check_address(url), data=content)
+            response = run_interruptibly(lambda: self._files.put(check_address(url), data=content), deadline.is_over)
         response.raise_for_status()
         if response.status_code not in (200, 201):  # 308: the upload is incomplete
             raise ValueError(f"status {response.status_code} after an upload")
@@ -211,32 +314,77 @@ class Kaggle:
         def parse(page: Any) -> list[Place]:
             return [Place.model_validate(row) for row in page.submissions or []]
 
-        return self._competitions.pages(f"the leaderboard of {slug}", "get_leaderboard", parse, competition_name=slug)
+        with self._explain_competition(slug):
+            return self._competitions.pages(
+                f"the leaderboard of {slug}", "get_leaderboard", parse, competition_name=slug
+            )
 
     def data_files(self, slug: str) -> list[DataFile]:
         def parse(page: Any) -> list[DataFile]:
             return [DataFile.model_validate(file) for file in page.files or []]
 
-        return self._competitions.pages(f"the files of {slug}", "list_data_files", parse, competition_name=slug)
+        with self._explain_competition(slug):
+            return self._competitions.pages(
+                f"the files of {slug}", "list_data_files", parse, LARGEST_PAGE, competition_name=slug
+            )
 
     def download_data(self, slug: str, path: Path, progress: Progress = lambda done: None) -> None:
         """All files of a competition, as one zip."""
         send = self._competitions.request("download_data_files", competition_name=slug)
 
-        def open_(headers: dict[str, str]) -> Any:
-            # The first response redirects to a signed URL; only that one supports ranges.
-            with send() as redirected:
-                url = redirected.url
-            return self._files.get(check_address(url), headers=headers, stream=True)
+        url = ""
 
-        download(open_, path, None, progress)
+        def open_(headers: dict[str, str]) -> Any:
+            # The first response redirects to a signed URL; only that one supports ranges. It is used until it expires:
+            # Kaggle limits how often it may be asked for.
+            nonlocal url
+            if url:
+                response = self._files.get(url, headers=headers, stream=True)
+                if response.status_code not in (400, 401, 403, 404):
+                    return response
+                response.close()
+            with send() as redirected:
+                url = check_address(redirected.url)
+            return self._files.get(url, headers=headers, stream=True)
+
+        with self._explain_competition(slug):
+            download(open_, path, None, progress)
+
+    # Messages
+
+    @contextmanager
+    def _optional(self, consequence: str) -> Iterator[None]:
+        """For knowledge that podium can go on without: if Kaggle refuses it, say so once."""
+        try:
+            yield
+        except (CredentialsError, RateLimitedError):
+            raise
+        except KaggleError as error:
+            self._say_once(f"{error}; {consequence}", consequence)
+
+    def _say_once(self, text: str, subject: str) -> None:
+        if subject not in self._said:
+            self._said.add(subject)
+            notice(text)
+
+
+def _not_joined(slug: str) -> ForbiddenError:
+    return ForbiddenError(
+        f"you have not joined {slug}: accept its rules at https://www.kaggle.com/competitions/{slug}/rules, and run the"
+        " same command again"
+    )
+
+
+def _did_you_mean(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class _Service:
     """One of the official client's typed services: its methods, called with the fields of their requests."""
 
-    def __init__(self, client: Any, types: str) -> None:
-        self._client, self._types = client, types
+    def __init__(self, connection: Connection, service: str, types: str) -> None:
+        self._connection, self._service, self._types = connection, service, types
 
     def request(self, method: str, **fields: Any) -> Callable[[], Any]:
         """A call of `method` that is ready to be sent; fields that are None are left out."""
@@ -245,9 +393,16 @@ class _Service:
         for field, value in fields.items():
             if value is not None:
                 setattr(request, field, value)
-        return partial(getattr(self._client, method), request)
+        return partial(self._connection.call, self._service, method, request)
 
-    def pages(self, what: str, method: str, parse: Callable[[Any], list[Result]], **fields: Any) -> list[Result]:
+    def pages(
+        self,
+        what: str,
+        method: str,
+        parse: Callable[[Any], list[Result]],
+        page_size: int = PAGE_SIZE,
+        **fields: Any,
+    ) -> list[Result]:
         """The items of all pages of a list."""
 
         def parse_page(page: Any) -> tuple[list[Result], str]:
@@ -256,7 +411,7 @@ class _Service:
         found: list[Result] = []
         tokens = [""]
         while True:
-            send = self.request(method, page_size=PAGE_SIZE, page_token=tokens[-1] or None, **fields)
+            send = self.request(method, page_size=page_size, page_token=tokens[-1] or None, **fields)
             items, token = _call(what, send, parse_page)
             found += items
             if not token:

@@ -5,13 +5,16 @@ import ipaddress
 import os
 import re
 import sys
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from operator import attrgetter
 from typing import Any
 
 from podium.credentials import describe_credentials
 from podium.errors import CredentialsError, KaggleError
-from podium.retries import ENDPOINT_VARIABLE, with_retries
+from podium.retries import CALL_SECONDS, ENDPOINT_VARIABLE, Deadline, status_of, with_retries
+from podium.signals import run_interruptibly
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 _default_endpoint: dict[str, str] = {}
@@ -20,34 +23,85 @@ _PLAIN_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(
 """A URL that all libraries parse in the same way: no user name and password, no backslash."""
 
 
-def connect() -> tuple[Any, str]:
-    """The signed-in official client, and the user's name."""
-    api = with_retries("signing in", _sign_in)
-    user = api.config_values.get(api.CONFIG_NAME_USER)
-    if not user:
-        raise CredentialsError("the API key has no user name; create a new one in Kaggle's settings")
-    return api.build_kaggle_client(), str(user)
+class Connection:
+    """The signed-in official client. It signs in again if its token has expired: tokens are valid for 12 hours."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        with_retries("signing in", self._sign_in)
+
+    def call(self, service: str, method: str, request: Any) -> Any:
+        """Call a method of a service, such as `kernels.kernels_api_client`. A rejected token is renewed once."""
+        import requests
+
+        def send(client: Any) -> Any:
+            bound = getattr(attrgetter(service)(client), method)
+            return run_interruptibly(lambda: bound(request), Deadline(CALL_SECONDS).is_over)
+
+        client = self._client
+        try:
+            return send(client)
+        except requests.HTTPError as error:
+            if status_of(error) != 401 or not self._has_renewed(client):
+                raise
+        return send(self._client)
+
+    def _has_renewed(self, rejected: Any) -> bool:
+        """Sign in again, unless another thread did; whether the credentials are others than before."""
+        with self._lock:
+            if self._client is not rejected:
+                return True
+            before = self._credentials
+            self._sign_in(before)
+            return self._credentials != before
+
+    def _sign_in(self, rejected: str = "") -> None:
+        streams = sys.stdout, sys.stderr
+        try:
+            api = run_interruptibly(lambda: _signed_in_api(rejected), Deadline(CALL_SECONDS).is_over)
+        finally:  # a thread that is left behind leaves them redirected
+            sys.stdout, sys.stderr = streams
+        values = api.config_values
+        user = values.get(api.CONFIG_NAME_USER)
+        if not user:
+            raise CredentialsError("the API key has no user name; create a new one in Kaggle's settings")
+        self.user, self._client = str(user), api.build_kaggle_client()
+        self._credentials = str(values.get(api.CONFIG_NAME_TOKEN) or values.get(api.CONFIG_NAME_KEY))
 
 
-def _sign_in() -> Any:
+def _signed_in_api(rejected: str = "") -> Any:
+    """The official client, signed in with other credentials than the rejected ones if there are any."""
     api = _client_class()()
     output = StringIO()  # the client prints its help and exits
     try:
         with redirect_stdout(output), redirect_stderr(output):
             if not isinstance(api.read_config_file(quiet=True), dict):
                 raise CredentialsError(f"{api.config} contains no key; create one in Kaggle's settings under API")
+            if rejected:
+                _renew_login(api, rejected)
             api.authenticate()
     except SystemExit:
         found = describe_credentials()
         if found is None:
             raise CredentialsError(
                 "no Kaggle API key found; create a token on kaggle.com (Settings, API) and save it as"
-                " ~/.kaggle/access_token"
+                " ~/.kaggle/access_token, or run kaggle auth login"
             ) from None
         raise CredentialsError(
-            f"Kaggle rejected the API key ({found}); create a new token on kaggle.com (Settings, API) and save it there"
+            f"Kaggle rejected the API key ({found}); create a new token on kaggle.com (Settings, API) and save it"
+            " there, or run kaggle auth login --force"
         ) from None
     return api
+
+
+def _renew_login(api: Any, rejected: str) -> None:
+    """Replace the token of `kaggle auth login`: the client would use it for half an hour after it has expired."""
+    from kagglesdk import KaggleCredentials
+
+    with api.build_kaggle_client() as client:
+        login = KaggleCredentials.load(client=client)
+        if login is not None and login.get_access_token() == rejected:
+            login.refresh_access_token()
 
 
 def endpoint() -> str | None:

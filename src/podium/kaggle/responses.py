@@ -100,6 +100,7 @@ class KernelSource(Response):
 class OutputFile:
     name: str
     url: str
+    """Empty if Kaggle lists the file but does not say where it is."""
     size: int | None = None
 
 
@@ -188,6 +189,12 @@ class Allowance(Response):
 
     used_today: Count = Field(validation_alias="num_today")
     left_today: Count = Field(validation_alias="num_allowed_now")
+    used_in_total: Count = Field(0, validation_alias="num_total")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Kaggle sends only zeros to a user who has not joined the competition, and so has no team yet."""
+        return not (self.used_today or self.left_today or self.used_in_total)
 
 
 class DataFile(Response):
@@ -200,6 +207,15 @@ class Place(Response):
 
     team: Text = Field(validation_alias="team_name")
     score: Score
+
+
+def parse_kernel_names(page: Any) -> list[str]:
+    return [text(kernel.ref) for kernel in page.kernels or []]
+
+
+def parse_slugs(page: Any) -> list[str]:
+    """Kaggle sends a competition's URL as its reference."""
+    return [text(competition.ref).rstrip("/").rpartition("/")[2] for competition in page.competitions or []]
 
 
 def parse_has_joined(competition: Any) -> bool:

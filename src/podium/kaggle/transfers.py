@@ -8,20 +8,24 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from podium.errors import KaggleError, UnreachableError
+from podium.errors import KaggleError, RateLimitedError, UnreachableError
 from podium.files import SMALL_FILES, fsync_folder, report_full_disk, write_text
-from podium.retries import with_retries
+from podium.retries import Deadline, with_retries
+from podium.signals import run_interruptibly
 
 PARTIAL = ".partial-"
 CHUNK = 1 << 16
 """Bytes. An interrupted chunk is lost."""
+CHUNK_SECONDS = 120.0
+"""For a chunk to arrive, however steadily it does: a download may be slow, but not a byte a minute."""
 Open = Callable[[dict[str, str]], Any]
 """Requests the file with these headers and returns the streamed response."""
+Writing = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[int], None]
 """Called with the number of bytes so far, before each attempt and each write; an exception ends the download."""
 
@@ -33,25 +37,31 @@ def download(open_: Open, path: Path, size: int | None, progress: Progress) -> N
     """
     partial = path.with_name(f"{PARTIAL}{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    is_abandoned = threading.Event()
+    attempts = _Attempts()
 
-    def report(done: int) -> None:
-        """After a signal, a thread may still wait for the server; it must not write any more."""
-        if is_abandoned.is_set():
-            raise _AbandonedError
-        progress(done)
+    def attempt() -> None:
+        deadline, writing = Deadline(CHUNK_SECONDS), attempts.begin()
+
+        def report(done: int) -> None:
+            with writing():
+                deadline.restart()
+            progress(done)
+
+        run_interruptibly(lambda: _resume(open_, partial, size, report, writing), deadline.is_over)
 
     try:
         while True:
             before = _size_of(partial)
             try:
-                with_retries(f"downloading {path.name}", lambda: _resume(open_, partial, size, report))
+                with_retries(f"downloading {path.name}", attempt)
                 break
+            except RateLimitedError:
+                raise
             except UnreachableError:
                 if _size_of(partial) <= before:
                     raise
     finally:
-        is_abandoned.set()
+        attempts.begin()
     with report_full_disk(path.parent, SMALL_FILES, f"{path.name} from Kaggle"), partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.replace(path)
@@ -59,11 +69,33 @@ def download(open_: Open, path: Path, size: int | None, progress: Progress) -> N
     _note_of(partial).unlink(missing_ok=True)
 
 
+class _Attempts:
+    """Only the newest attempt may write: the thread of an earlier one, interrupted or too slow, may still wait for the
+    server."""
+
+    def __init__(self) -> None:
+        self._newest, self._lock = 0, threading.Lock()
+
+    def begin(self) -> Writing:
+        """Start an attempt; what it writes, it writes within the context that is returned."""
+        with self._lock:
+            self._newest += 1
+            number = self._newest
+        return lambda: self._writing(number)
+
+    @contextmanager
+    def _writing(self, number: int) -> Iterator[None]:
+        with self._lock:
+            if number != self._newest:
+                raise _AbandonedError
+            yield
+
+
 class _AbandonedError(Exception):
     pass
 
 
-def _resume(open_: Open, partial: Path, size: int | None, progress: Progress) -> None:
+def _resume(open_: Open, partial: Path, size: int | None, progress: Progress, writing: Writing) -> None:
     import requests
 
     existing, validator = _read_partial(partial)
@@ -73,8 +105,9 @@ def _resume(open_: Open, partial: Path, size: int | None, progress: Progress) ->
         if response.status_code == 416 and _is_complete(response, existing, size):
             return
         if response.status_code in (206, 416) and not _is_requested_part(response, existing, validator):
-            for path in (_note_of(partial), partial):
-                path.unlink(missing_ok=True)
+            with writing():
+                for path in (_note_of(partial), partial):
+                    path.unlink(missing_ok=True)
             raise requests.ConnectionError("the file has changed")
         response.raise_for_status()
         if response.status_code not in (200, 206):
@@ -87,25 +120,29 @@ def _resume(open_: Open, partial: Path, size: int | None, progress: Progress) ->
                 f"{partial.name.removeprefix(PARTIAL)}: Kaggle lists {size:,} bytes and sends {total:,}; run the same"
                 " command again"
             )
-        done = _write(response, partial, start, total, progress)
+        done = _write(response, partial, start, total, progress, writing)
     if total is not None and done != total:
         raise requests.ConnectionError(f"{done:,} of {total:,} bytes arrived")
 
 
-def _write(response: Any, partial: Path, start: int, total: int | None, progress: Progress) -> int:
+def _write(response: Any, partial: Path, start: int, total: int | None, progress: Progress, writing: Writing) -> int:
     """Append the response's bytes, and return the new size of the file."""
     done = start
     missing = max(SMALL_FILES, (total or 0) - start)
     progress(done)
     with (
         report_full_disk(partial.parent, missing, f"{partial.name.removeprefix(PARTIAL)} from Kaggle"),
-        partial.open("ab" if start else "wb") as written,
+        ExitStack() as stack,
     ):
-        if not start:  # not before the file is truncated: the older note belongs to the older bytes
-            _write_note(partial, response)
+        with writing():
+            written = stack.enter_context(partial.open("ab" if start else "wb"))
+            if not start:  # not before the file is truncated: the older note belongs to the older bytes
+                _write_note(partial, response)
         for chunk in response.iter_content(CHUNK):
             progress(done)
-            written.write(chunk)
+            with writing():
+                written.write(chunk)
+                written.flush()  # nothing is left to be written by an attempt that is not the newest any more
             done += len(chunk)
     progress(done)
     return done

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef, source_of
-from podium.errors import BundleError, KaggleError, NotFoundError
+from podium.errors import BundleError, CredentialsError, KaggleError, RateLimitedError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.outputs import pull, with_version
 from podium.kaggle.pushing import preflight, push
@@ -200,7 +200,9 @@ def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) 
     for name in refs:
         try:
             status = kaggle.kernel_status(name)
-        except NotFoundError as error:
+        except (CredentialsError, RateLimitedError):
+            raise
+        except KaggleError as error:  # of this kernel: list the others too
             if ref:
                 raise
             rows.append((name, "unknown", str(error)))

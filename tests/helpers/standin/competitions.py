@@ -25,6 +25,8 @@ from kagglesdk.competitions.types.competition_api_service import (
     ApiGetSubmissionLimitsRequest,
     ApiGetSubmissionRequest,
     ApiLeaderboardSubmission,
+    ApiListCompetitionsRequest,
+    ApiListCompetitionsResponse,
     ApiListDataFilesRequest,
     ApiListDataFilesResponse,
     ApiListSubmissionsRequest,
@@ -157,10 +159,14 @@ class Competitions:
             raise Refusal(403, _RULES)
         return competition
 
+    def _visible(self, slug: str) -> Competition:
+        """The competition, also if the user has not joined it where the service is so lenient."""
+        return self._any(slug) if self._service.reported.zero_limits else self._open(slug)
+
     def _any(self, slug: str) -> Competition:
         competition = self._service.competitions.get(slug)
         if competition is None:
-            raise Refusal(404, f"Competition {slug!r} was not found")
+            raise self._service.unknown("competitions.get", f"Competition {slug!r} was not found")
         return competition
 
     def get_competition(self, request: ApiGetCompetitionRequest) -> ApiCompetition:
@@ -176,10 +182,23 @@ class Competitions:
             answer.user_rank = teams.index(self._service.user) + 1
         return answer
 
+    def list_competitions(self, request: ApiListCompetitionsRequest) -> ApiListCompetitionsResponse:
+        """Those that the user has entered."""
+        entered = [competition for competition in self._service.competitions.values() if competition.rules_accepted]
+        answer, answer.competitions = ApiListCompetitionsResponse(), []
+        shown, token = self._service.page(entered, request, "competitions")
+        answer.next_page_token = token or ""
+        for competition in shown:
+            item = ApiCompetition()
+            item.id, item.title = competition.id, competition.title
+            item.ref = item.url = f"https://www.kaggle.com/competitions/{competition.slug}"
+            answer.competitions.append(item)
+        return answer
+
     def list_data_files(self, request: ApiListDataFilesRequest) -> ApiListDataFilesResponse:
         competition = self._open(request.competition_name)
         answer = ApiListDataFilesResponse()
-        files = list(competition.files().items())
+        files = list(competition.files().items())[: self._service.reported.listed_files]
         shown, answer.next_page_token = self._service.page(files, request, f"data {competition.slug}")
         answer.files = []
         for name, content in shown:
@@ -272,7 +291,7 @@ class Competitions:
 
     def list_submissions(self, request: ApiListSubmissionsRequest) -> ApiListSubmissionsResponse:
         """Newest first."""
-        competition = self._open(request.competition_name)
+        competition = self._visible(request.competition_name)
         found = [made for made in reversed(competition.submissions) if made.user == self._service.user]
         answer = ApiListSubmissionsResponse()
         shown, token = self._service.page(found, request, f"submissions {competition.slug}")
@@ -309,8 +328,10 @@ class Competitions:
         return answer
 
     def get_submission_limits(self, request: ApiGetSubmissionLimitsRequest) -> ApiSubmissionLimits:
-        competition = self._open(request.competition_name)
+        competition = self._visible(request.competition_name)
         answer = ApiSubmissionLimits()
+        if not competition.rules_accepted:
+            return answer
         answer.num_today = self._today(competition)
         answer.num_total = sum(made.user == self._service.user and not made.error for made in competition.submissions)
         answer.num_allowed_now = max(0, competition.daily - answer.num_today)

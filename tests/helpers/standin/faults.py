@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Literal, Self
 
-Kind = Literal["status", "reset_before", "reset_midway", "stall", "stall_midway", "truncated", "malformed"]
+Kind = Literal["status", "reset_before", "reset_midway", "stall", "stall_midway", "truncated", "malformed", "drip"]
 CUTS = ("reset_midway", "stall_midway", "truncated")
 """Of these only half of the answer arrives."""
 
@@ -52,6 +52,11 @@ class Fault:
     def stall_midway(cls, *, after_effect: bool = False) -> Self:
         """Half of the answer, then nothing more."""
         return cls("stall_midway", after_effect=after_effect)
+
+    @classmethod
+    def drip(cls, *, after_effect: bool = False) -> Self:
+        """The whole answer, a byte at a time, with pauses shorter than a client's time-out for a read."""
+        return cls("drip", after_effect=after_effect)
 
     @classmethod
     def truncated(cls, *, after_effect: bool = False) -> Self:

@@ -27,6 +27,8 @@ from kagglesdk.kernels.types.kernels_api_service import (
     ApiListKernelFilesResponse,
     ApiListKernelSessionOutputRequest,
     ApiListKernelSessionOutputResponse,
+    ApiListKernelsRequest,
+    ApiListKernelsResponse,
     ApiSaveKernelRequest,
     ApiSaveKernelResponse,
 )
@@ -77,6 +79,8 @@ class Version:
     lines: list[LogLine] = field(default_factory=list, repr=False)
     started: float | None = None
     seconds: float = 0.0
+    listings: int = 0
+    """Of its output, once it is over."""
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
@@ -223,7 +227,7 @@ class Kernels:
     def _kernel(self, owner: str, slug: str) -> Kernel:
         kernel = self._service.kernels.get((owner, slug))
         if kernel is None:
-            raise Refusal(404, "Not found")
+            raise self._service.unknown("kernels.get")
         if not self._may_see(kernel):
             raise Refusal(403, "Permission 'kernels.get' was denied")
         return kernel
@@ -250,7 +254,10 @@ class Kernels:
     ) -> ApiListKernelSessionOutputResponse:
         """Nothing is stored before the session is over; until then only the stream has the log."""
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
-        names = sorted(version.files) if version.is_over else []
+        version.listings += version.is_over and not request.page_token
+        names, is_late = self._listed(version), version.listings <= self._service.reported.late_listings
+        if version.listings <= self._service.reported.late_listings + self._service.reported.partial_listings:
+            names = names[: (len(names) + 1) // 2]
         answer = ApiListKernelSessionOutputResponse()
         shown, answer.next_page_token = self._service.page(names, request, f"output {version.ref}")
         answer.files = []
@@ -258,16 +265,20 @@ class Kernels:
             file = ApiKernelSessionOutputFile()
             file.file_name, file.url = name, self.output_url(version, name)
             answer.files.append(file)
-        if version.is_over and not request.page_token:
+        if version.is_over and not request.page_token and not is_late:
             answer.log = version.stored_log
         return answer
+
+    def _listed(self, version: Version) -> list[str]:
+        is_late = version.listings <= self._service.reported.late_listings
+        return sorted(version.files) if version.is_over and not is_late else []
 
     def output_url(self, version: Version, name: str) -> str:
         return self._service.sign(f"/kf/{version.session_id}/{quote(name)}")
 
     def list_kernel_files(self, request: ApiListKernelFilesRequest) -> ApiListKernelFilesResponse:
         version = self._version(request.user_name, request.kernel_slug, request.version_label)
-        names = sorted(version.files) if version.is_over else []
+        names = [] if self._service.reported.no_sizes else self._listed(version)
         answer = ApiListKernelFilesResponse()
         shown, answer.next_page_token = self._service.page(names, request, f"files {version.ref}")
         answer.files = []
@@ -276,6 +287,17 @@ class Kernels:
             item.name, item.size = name, len(version.files[name])
             item.creation_date = self._service.now().isoformat()
             answer.files.append(item)
+        return answer
+
+    def list_kernels(self, request: ApiListKernelsRequest) -> ApiListKernelsResponse:
+        """The user's own."""
+        own = [kernel for kernel in self._service.kernels.values() if kernel.owner == self._service.user]
+        answer = ApiListKernelsResponse()
+        shown, token = self._service.page(own, request, "kernels")
+        answer.kernels, answer.next_page_token = (
+            [self._metadata(kernel, kernel.newest) for kernel in shown],
+            token or "",
+        )
         return answer
 
     def get_kernel(self, request: ApiGetKernelRequest) -> ApiGetKernelResponse:
@@ -305,6 +327,8 @@ class Kernels:
     def get_accelerator_quota_statistics(
         self, request: ApiGetAcceleratorQuotaStatisticsRequest
     ) -> ApiGetAcceleratorQuotaStatisticsResponse:
+        if self._service.reported.no_quota:
+            raise Refusal(404, "Not found")
         answer, gpu = ApiGetAcceleratorQuotaStatisticsResponse(), ApiAcceleratorQuota()
         gpu.time_used, gpu.time_reserved = self._service.gpu_used, self._service.gpu_reserved
         gpu.total_time_allowed = self._service.gpu_allowed
@@ -315,6 +339,8 @@ class Kernels:
     def get_kernel_session_logs_stream(self, request: ApiGetKernelSessionLogsStreamRequest) -> Reply:
         """Events while it runs, from the first line on; the stored array once it is over."""
         version = self._version(request.user_name or "", request.kernel_slug or "", request.version_label)
+        if self._service.reported.no_stream:
+            raise Refusal(404, "Not found")
         wait = 60 if request.wait_for_logs_url_seconds is None else min(request.wait_for_logs_url_seconds, 300)
         self._service.wait_until(lambda: version.state != "queued" or self._service.stopping, wait)
         if version.is_over:

@@ -14,12 +14,14 @@ from kagglesdk.competitions.types import competition_api_service as competitions
 from kagglesdk.datasets.types import dataset_api_service as datasets
 from kagglesdk.kernels.types import kernels_api_service as kernels
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
+from kagglesdk.users.types.account_service import GenerateAccessTokenRequest
 from standin.replies import Refusal, Reply, bytes_reply, file_reply, object_reply, parsed
 
 if TYPE_CHECKING:
     from standin.service import StandIn
 
 _CHANGING = ("SaveKernel", "CreateSubmission", "CreateCodeSubmission", "CreateDataset", "CreateDatasetVersion")
+_TOKENS = {"IntrospectToken": IntrospectTokenRequest, "GenerateAccessToken": GenerateAccessTokenRequest}
 _MODIFIED = formatdate(1767225600, usegmt=True)
 
 
@@ -38,8 +40,8 @@ class Rpc:
         return self.name not in _CHANGING
 
     def read(self, body: bytes) -> None:
-        if self.name == "IntrospectToken":
-            self.request = parsed(IntrospectTokenRequest, body)
+        if self.name in _TOKENS:
+            self.request = parsed(_TOKENS[self.name], body)
             return
         known = {
             "kernels.KernelsApiService": (self.service.kernel_methods, kernels),
@@ -58,6 +60,8 @@ class Rpc:
     def respond(self) -> Reply:
         if self.name == "IntrospectToken":
             return object_reply(self.service.introspect(self.request))
+        if self.name == "GenerateAccessToken":
+            return object_reply(self.service.generate_token(self.request))
         self.service.check_key(self.headers)
         with self.service.changed:
             answer = self.method(self.request)

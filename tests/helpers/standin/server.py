@@ -18,6 +18,7 @@ from standin.replies import Refusal, Reply, bytes_reply, refusal_reply
 if TYPE_CHECKING:
     from standin.service import StandIn
 
+_DRIP_SECONDS = 0.05
 _CUT_SHORT = bytes_reply(b'{"message": "this answer is cut, and nothing was done"}')
 
 
@@ -144,7 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         reply = refused or _CUT_SHORT
         # Status 200 means that an upload arrived, whatever the body.
         is_uploaded = route.name == "upload" and fault.kind == "malformed"
-        if not refused and (fault.after_effect or is_uploaded or (fault.kind in CUTS and route.is_safe)):
+        is_sent = fault.kind in (*CUTS, "drip") and route.is_safe
+        if not refused and (fault.after_effect or is_uploaded or is_sent):
             reply = self._respond(route)
         if fault.kind == "stall":
             self._hold()
@@ -191,6 +193,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(max(2, reply.size) if cut else reply.size))
         self.end_headers()
+        if cut == "drip":
+            self._drip(reply)
+            return
         self._send_stream(reply, cut) if is_stream else self._send_content(reply, cut)
         if cut == "reset_midway":
             self._reset()
@@ -213,6 +218,14 @@ class Handler(BaseHTTPRequestHandler):
                         break
         if not cut:
             self.wfile.write(b"0\r\n\r\n")
+
+    def _drip(self, reply: Reply) -> None:
+        """Until the caller hangs up, or the stand-in stops."""
+        for piece in reply.pieces(reply.size):
+            for place in range(len(piece)):
+                self.wfile.write(piece[place : place + 1])
+                if select.select([self.connection, self.server.woken], [], [], _DRIP_SECONDS)[0]:
+                    return
 
     def _reset(self) -> None:
         self.close_connection = True

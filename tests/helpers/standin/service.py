@@ -11,6 +11,7 @@ The state is kept in memory. Nothing sleeps: waiting ends with a change or when 
 
 import base64
 import hashlib
+import json
 import tempfile
 import threading
 import time
@@ -22,11 +23,13 @@ from urllib.parse import SplitResult
 
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest, IntrospectTokenResponse
+from kagglesdk.users.types.account_service import GenerateAccessTokenRequest, GenerateAccessTokenResponse
 from standin.competitions import Competition, Competitions, Scorer, Submission, Upload, accuracy_against
 from standin.datasets import Blob, Datasets
 from standin.faults import Fault, Faults
 from standin.kernels import Kernel, Kernels, LogLine, State, Version
 from standin.replies import Refusal
+from standin.reported import Reported
 from standin.routes import FileAddress, Rpc, route
 from standin.server import Server
 from standin.sessions import Runner, Sessions, seconds_since
@@ -48,12 +51,14 @@ class StandIn:
         self.user = user
         self.key = "a-made-up-key"
         self.token = "a-made-up-token"
+        self.refresh_token = "a-made-up-refresh-token"
         self.kernels: dict[tuple[str, str], Kernel] = {}
         self.competitions: dict[str, Competition] = {}
         self.datasets: dict[str, dict[str, bytes]] = {}
         self.models: dict[str, dict[str, bytes]] = {}
         """By owner/model/framework/variation/version."""
         self.runner: Runner | None = None
+        self.reported = Reported()
         self.page_size = 3
         """Where a request names none."""
         self.largest_page = 100
@@ -223,6 +228,26 @@ class StandIn:
         """Do something just before the `call`-th of the coming calls of this name is answered."""
         self._actions.append([name, call, action])
 
+    def delete_kernel(self, name: str) -> None:
+        """As its owner does on Kaggle's pages."""
+        owner, slug = name.split("/")
+        with self.changed:
+            del self.kernels[owner, slug]
+
+    def log_in(self) -> Path:
+        """Write what `kaggle auth login` leaves in the home folder."""
+        path = self.folder / "home" / ".kaggle" / "credentials.json"
+        expires = (datetime.now(UTC) + timedelta(hours=12)).isoformat()
+        content = {"refresh_token": self.refresh_token, "access_token": self.token, "access_token_expiration": expires}
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content | {"username": self.user, "scopes": ["resources.admin:*"]}))
+        path.chmod(0o600)
+        return path
+
+    def expire_token(self) -> None:
+        """The access token is rejected from now on; the refresh token gives a new one."""
+        self.token += "-again"
+
     def expire_links(self) -> None:
         """Signed addresses that were given out so far do not work any more."""
         self._links += 1
@@ -334,6 +359,19 @@ class StandIn:
         answer.active = request.token == self.token
         answer.username = self.user if answer.active else ""
         return answer
+
+    def generate_token(self, request: GenerateAccessTokenRequest) -> GenerateAccessTokenResponse:
+        if request.refresh_token != self.refresh_token:
+            raise Refusal(401, "Unauthenticated")
+        answer = GenerateAccessTokenResponse()
+        answer.token, answer.expires_in, answer.user_name = self.token, 12 * 3600, self.user
+        return answer
+
+    def unknown(self, permission: str, message: str = "Not found") -> Refusal:
+        """The answer about what does not exist."""
+        if self.reported.unknown_is_forbidden:
+            return Refusal(403, f"Permission '{permission}' was denied")
+        return Refusal(404, message)
 
     def route(self, method: str, address: SplitResult, headers: Mapping[str, str]) -> Rpc | FileAddress:
         return route(self, method, address, headers)

@@ -2,12 +2,10 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import (
@@ -22,19 +20,18 @@ from podium.kaggle import responses
 from podium.kaggle.connection import Connection, check_address, plain_session
 from podium.kaggle.datasets import Datasets
 from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
+from podium.kaggle.service import Service, call
 from podium.kaggle.transfers import Progress, download
 from podium.retries import CALL_SECONDS, Deadline, notice, pause, with_retries
 from podium.signals import run_interruptibly
 from podium.submission.ledger import Submission
 
-PAGE_SIZE = 100
 LARGEST_PAGE = 200
 """Of the files of a competition; where Kaggle allows less, it sends less."""
 SLOWEST_UPLOAD = 10_000
 """Bytes per second."""
 LOG_SECONDS = 15.0
 """Between two requests for a log that cannot be streamed."""
-Result = TypeVar("Result")
 _END_OF_LOG = "END_OF_LOG"
 _PUSHED_FIELDS = {
     "slug": "id",
@@ -63,8 +60,8 @@ class Kaggle:
 
     def __init__(self, connection: Connection) -> None:
         self.user = connection.user
-        self._kernels = _Service(connection, "kernels.kernels_api_client", "kernels.types.kernels_api_service")
-        self._competitions = _Service(
+        self._kernels = Service(connection, "kernels.kernels_api_client", "kernels.types.kernels_api_service")
+        self._competitions = Service(
             connection, "competitions.competition_api_client", "competitions.types.competition_api_service"
         )
         self._files = plain_session()
@@ -85,7 +82,7 @@ class Kaggle:
             return None if response.gpu_quota is None else Quota.model_validate(response)
 
         with self._optional("GPU hours are not checked"):
-            return _call("the GPU quota", send, parse)
+            return call("the GPU quota", send, parse)
         return None
 
     def push(self, metadata: Mapping[str, Any], source: str, timeout_seconds: int | None = None) -> Pushed:
@@ -94,18 +91,18 @@ class Kaggle:
         fields |= {"text": source, "session_timeout_seconds": timeout_seconds}
         what, ref = f"pushing {metadata['id']}", KernelRef.parse(metadata["id"])
         send = self._kernels.request("save_kernel", **fields)
-        return _call(what, send, lambda response: responses.parse_push(response, ref, what), once=True)
+        return call(what, send, lambda response: responses.parse_push(response, ref, what), once=True)
 
     def kernel_status(self, ref: KernelRef) -> KernelStatus:
         send = self._kernels.request("get_kernel_session_status", **_named(ref))
         with self._explain_kernel(ref):
-            return _call(f"the status of {ref}", send, KernelStatus.model_validate)
+            return call(f"the status of {ref}", send, KernelStatus.model_validate)
 
     def kernel_source(self, ref: KernelRef) -> KernelSource | None:
         """The newest version; None if there is no such kernel."""
         send = self._kernels.request("get_kernel", **_named(ref))
         try:
-            return _call(f"looking for {ref}", send, KernelSource.model_validate)
+            return call(f"looking for {ref}", send, KernelSource.model_validate)
         except NotFoundError:
             return None
         except ForbiddenError:  # Kaggle's response if the user has no kernel with this name
@@ -160,7 +157,7 @@ class Kaggle:
         """The stored log; Kaggle stores it when the session ends."""
         send = self._kernels.request("list_kernel_session_output", **_named(ref))
         with self._explain_kernel(ref):
-            return _call(f"the log of {ref}", send, responses.parse_log)
+            return call(f"the log of {ref}", send, responses.parse_log)
 
     def follow_log(self, ref: KernelRef) -> Iterator[str]:
         """Line by line until the session ends. After a broken connection the stream starts over; lines that were
@@ -178,7 +175,7 @@ class Kaggle:
                         yielded += 1
                         yield line
             except (NotFoundError, UnreachableError) as error:
-                self._say_once(f"{error}; reading the stored log instead", "stream")
+                self._say_once(error, "reading the stored log instead")
                 lines = self.log(ref)[yielded:]
                 yielded, seconds = yielded + len(lines), LOG_SECONDS
                 yield from lines
@@ -228,7 +225,7 @@ class Kaggle:
 
     def _has_joined(self, slug: str) -> bool:
         send = self._competitions.request("get_competition", competition_name=slug)
-        return _call(f"the competition {slug}", send, responses.parse_has_joined)
+        return call(f"the competition {slug}", send, responses.parse_has_joined)
 
     @contextmanager
     def _explain_competition(self, slug: str) -> Iterator[None]:
@@ -236,8 +233,10 @@ class Kaggle:
         try:
             yield
         except (ForbiddenError, NotFoundError) as error:
+            has_joined = True
             try:
-                has_joined = self._has_joined(slug)
+                with suppress(UnreachableError):
+                    has_joined = self._has_joined(slug)
             except (ForbiddenError, NotFoundError):
                 hint = _did_you_mean(slug, self._entered_competitions())
                 hint = hint or "; the slug is the last part of the competition's URL"
@@ -269,12 +268,12 @@ class Kaggle:
 
     def submission(self, number: int) -> Submission:
         send = self._competitions.request("get_submission", ref=number)
-        return _call(f"submission {number}", send, responses.parse_submission)
+        return call(f"submission {number}", send, responses.parse_submission)
 
     def allowance(self, slug: str) -> Allowance:
         send = self._competitions.request("get_submission_limits", competition_name=slug)
         with self._explain_competition(slug):
-            return _call(f"today's allowance at {slug}", send, Allowance.model_validate)
+            return call(f"today's allowance at {slug}", send, Allowance.model_validate)
 
     def submit(self, slug: str, file: Path, description: str) -> int:
         """Upload a file and submit it; the submission is not retried if the response is lost."""
@@ -282,7 +281,7 @@ class Kaggle:
         send = self._competitions.request(
             "create_submission", competition_name=slug, blob_file_tokens=token, submission_description=description
         )
-        return _call(f"submitting {file.name}", send, responses.parse_submitted, once=True)
+        return call(f"submitting {file.name}", send, responses.parse_submitted, once=True)
 
     def _upload(self, slug: str, file: Path) -> str:
         """The token of the uploaded file."""
@@ -308,7 +307,7 @@ class Kaggle:
             "create_code_submission", competition_name=slug, kernel_owner=kernel.owner, kernel_slug=kernel.slug,
             kernel_version=kernel.version, file_name=file_name, submission_description=description,
         )  # fmt: skip
-        return _call(f"submitting {file_name} of {kernel}", send, responses.parse_submitted, once=True)
+        return call(f"submitting {file_name} of {kernel}", send, responses.parse_submitted, once=True)
 
     def leaderboard(self, slug: str) -> list[Place]:
         def parse(page: Any) -> list[Place]:
@@ -360,12 +359,12 @@ class Kaggle:
         except (CredentialsError, RateLimitedError):
             raise
         except KaggleError as error:
-            self._say_once(f"{error}; {consequence}", consequence)
+            self._say_once(error, consequence)
 
-    def _say_once(self, text: str, subject: str) -> None:
-        if subject not in self._said:
-            self._said.add(subject)
-            notice(text)
+    def _say_once(self, error: KaggleError, consequence: str) -> None:
+        if consequence not in self._said:
+            self._said.add(consequence)
+            notice(f"{str(error).partition(';')[0]}; {consequence}")
 
 
 def _not_joined(slug: str) -> ForbiddenError:
@@ -378,52 +377,6 @@ def _not_joined(slug: str) -> ForbiddenError:
 def _did_you_mean(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-class _Service:
-    """One of the official client's typed services: its methods, called with the fields of their requests."""
-
-    def __init__(self, connection: Connection, service: str, types: str) -> None:
-        self._connection, self._service, self._types = connection, service, types
-
-    def request(self, method: str, **fields: Any) -> Callable[[], Any]:
-        """A call of `method` that is ready to be sent; fields that are None are left out."""
-        name = f"Api{method.title().replace('_', '')}Request"
-        request = getattr(import_module(f"kagglesdk.{self._types}"), name)()
-        for field, value in fields.items():
-            if value is not None:
-                setattr(request, field, value)
-        return partial(self._connection.call, self._service, method, request)
-
-    def pages(
-        self,
-        what: str,
-        method: str,
-        parse: Callable[[Any], list[Result]],
-        page_size: int = PAGE_SIZE,
-        **fields: Any,
-    ) -> list[Result]:
-        """The items of all pages of a list."""
-
-        def parse_page(page: Any) -> tuple[list[Result], str]:
-            return parse(page), responses.text(page.next_page_token)
-
-        found: list[Result] = []
-        tokens = [""]
-        while True:
-            send = self.request(method, page_size=page_size, page_token=tokens[-1] or None, **fields)
-            items, token = _call(what, send, parse_page)
-            found += items
-            if not token:
-                return found
-            if token in tokens:
-                raise KaggleError(f"{what}: Kaggle sent the same page twice; try again later")
-            tokens.append(token)
-
-
-def _call(what: str, send: Callable[[], Any], parse: Callable[[Any], Result], *, once: bool = False) -> Result:
-    """Send a request and parse its response; a response that cannot be parsed is retried like a failed request."""
-    return with_retries(what, lambda: parse(send()), once=once)
 
 
 def _named(ref: KernelRef) -> dict[str, Any]:

@@ -194,10 +194,11 @@ def test_a_retry_after_of_hours_is_reported_instead_of_waited_for(waited):
     assert waited == []
 
 
-def test_a_request_waits_for_a_quarter_of_an_hour_in_total_while_it_is_rate_limited(waited):
+def test_a_request_waits_for_a_quarter_of_an_hour_in_total_while_it_is_rate_limited(waited, capsys):
     with pytest.raises(RateLimitedError, match="rate-limited the request for 20 minutes; run the same command then"):
         with_retries("the request", Failing(*[http_error(429, retry_after="600")] * 9), once=True)
     assert waited == [600]
+    assert capsys.readouterr().err == "podium: the request: Kaggle rate-limited the request; retrying in 10 minutes\n"
 
 
 def test_a_retry_after_that_was_not_true_is_not_believed_again(waited):

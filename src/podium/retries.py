@@ -101,7 +101,8 @@ def _scaled(seconds: float) -> float:
 def _wait(what: str, error: Exception, seconds: float) -> None:
     if seconds >= _REPORTED_WAIT:
         problem = "Kaggle rate-limited the request" if status_of(error) == 429 else "no usable response from Kaggle"
-        notice(f"{what}: {problem}; retrying in {seconds:.0f} s")
+        wait = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+        notice(f"{what}: {problem}; retrying in {wait}")
     sleep(seconds)
 
 

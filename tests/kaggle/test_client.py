@@ -367,17 +367,15 @@ def test_an_unknown_gpu_quota_is_mentioned_once(kaggle, standin, capsys):
     assert line.endswith("; GPU hours are not checked")
 
 
-def test_unknown_sizes_are_mentioned_once(kaggle, standin, capsys):
-    standin.fail("ListKernelFiles", Fault.status(404), times=None)
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_unknown_sizes_are_mentioned_once(is_refused, kaggle, standin, capsys):
+    standin.reported.no_sizes = True
+    if is_refused:
+        standin.fail("ListKernelFiles", Fault.status(404), times=None)
     for _ in range(2):
         assert [(file.name, file.size) for file in kaggle.output_files(REF)] == [("a.txt", None), ("b.bin", None)]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("; downloads are shown without a total")
-
-
-def test_an_empty_list_of_sizes_is_no_error(kaggle, standin):
-    standin.reported.no_sizes = True
-    assert [(file.name, file.size) for file in kaggle.output_files(REF)] == [("a.txt", None), ("b.bin", None)]
 
 
 def test_a_log_that_cannot_be_streamed_is_polled(kaggle, standin, capsys):

@@ -149,6 +149,8 @@ class Kaggle:
         sizes: dict[str, int | None] = {}
         with self._optional("downloads are shown without a total"):
             sizes |= self._kernels.pages(what, "list_kernel_files", responses.parse_sizes, **_named(ref))
+            if urls and not sizes:
+                raise KaggleError(f"{what}: Kaggle lists no sizes")
         # Kaggle's own files, such as __results__.html, are not part of the output.
         names = [*urls, *(name for name in sizes if name not in urls and not name.startswith("__"))]
         return [OutputFile(name, urls.get(name, ""), sizes.get(name)) for name in names]

@@ -1,6 +1,6 @@
 """Serves the stand-in to try podium's commands by hand, with the drawn competition in it.
 
-.venv/bin/python tests/helpers/standin/serve.py --data DIR [--runner] [--port N]
+.venv/bin/python tests/helpers/standin/serve.py --data DIR [--runner] [--as-reported] [--port N]
 
 DIR is what `podium demo` drew. Type what is printed in another terminal; Ctrl-C ends it, and all is forgotten.
 """
@@ -11,12 +11,14 @@ import shutil
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from standin.kernels import Version
+from standin.reported import as_reported
 from standin.service import StandIn
 from standin.sessions import Inputs, Ran, run_pushed
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the drawn competition's folder")
     parser.add_argument("--runner", action="store_true", help="run pushed scripts, by podium's rehearsal")
+    parser.add_argument("--as-reported", action="store_true", help="behave as users of the real service report")
     parser.add_argument("--port", type=int, default=0, help="any free one if not given")
     arguments = parser.parse_args()
     if not (arguments.data / _ANSWERS).is_file():
@@ -55,6 +58,8 @@ def main() -> None:
     with StandIn(port=arguments.port) as standin:
         fill(standin, arguments.data)
         standin.runner = run_pushed if arguments.runner else run_nothing
+        if arguments.as_reported:  # but a token in the environment cannot be renewed
+            standin.reported = replace(as_reported(), calls_per_token=None)
         print(f"# the stand-in serves {SLUG}; in another terminal:")
         print(f"export PODIUM_KAGGLE_ENDPOINT={standin.endpoint}")
         print(f"export KAGGLE_API_TOKEN={standin.token}", flush=True)

@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         service = self.server.service
         route = service.route(self.command, urlsplit(self.path), self.headers)
-        fault = service.faults.take(route.name, "*")
+        fault = service.faults.take(route.name, "*") or service.usual_fault(route)
         try:
             self._answer(route, fault)
         except ConnectionError:

@@ -77,7 +77,7 @@ class StandIn:
         self.competition_methods = Competitions(self)
         self.dataset_methods = Datasets(self)
         self._reserved: timedelta | None = None
-        self._links = 0
+        self._links = self._rpcs = self._downloads = 0
         self._ids = 1000
         self._actions: list[list[Any]] = []
         self._port = port
@@ -372,6 +372,22 @@ class StandIn:
         if self.reported.unknown_is_forbidden:
             return Refusal(403, f"Permission '{permission}' was denied")
         return Refusal(404, message)
+
+    def usual_fault(self, route: Any) -> Fault | None:
+        """What a call meets without a fault that a test queued."""
+        reported = self.reported
+        with self.changed:
+            if isinstance(route, Rpc):
+                self._rpcs += 1
+                if reported.calls_per_token and self._rpcs % reported.calls_per_token == 0:
+                    self.expire_token()
+                if reported.calls_per_limit and self._rpcs % reported.calls_per_limit == 0:
+                    return Fault.status(429, message="Too many requests", retry_after=0)
+            elif route.name != "upload":
+                self._downloads += 1
+                if reported.downloads_per_link and self._downloads % reported.downloads_per_link == 0:
+                    self.expire_links()
+        return None
 
     def route(self, method: str, address: SplitResult, headers: Mapping[str, str]) -> Rpc | FileAddress:
         return route(self, method, address, headers)

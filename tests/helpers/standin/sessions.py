@@ -73,7 +73,11 @@ class Sessions:
 
     def _inputs(self, version: Version, folder: Path) -> dict[tuple[str, str], Path]:
         inputs = {}
-        for place, (kind, name) in enumerate(version.sources):
+        sources = version.sources
+        if self._service.reported.lost_sources and any(kind != "competition" for kind, _ in sources):
+            self._service.reported.lost_sources -= 1
+            sources = [(kind, name) for kind, name in sources if kind == "competition"]
+        for place, (kind, name) in enumerate(sources):
             with self._service.changed:
                 content = self._service.content_of(kind, name)
             if isinstance(content, Path):

@@ -64,10 +64,10 @@ def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_en
     assert podium_in(tmp_path, "fleet", "status").out.startswith("no fleet in runs")
     assert json.loads(podium_in(tmp_path, "fleet", "status", "--json").out) == []
     kernels.runner = None
-    kernels.fail("GetAcceleratorQuotaStatistics", Fault.status(400, message="not today"), after=2, times=None)
-    assert "not today" in podium_in(tmp_path, "fleet", "up", ensemble).err
+    kernels.fail("GetKernelSessionStatus", Fault.status(401), times=None)
+    assert "Kaggle rejected the API key" in podium_in(tmp_path, "fleet", "up", ensemble).err
     result = podium_in(tmp_path, "fleet", "down", ensemble)
-    assert "no more kernels are pushed; still running: 1" in result.out
+    assert "no more kernels are pushed; still running: 2" in result.out
     assert "cancel it at https://www.kaggle.com/code/ada/podium-ensemble-first-fold0, or let it finish" in result.out
     assert "stopped" in podium_in(tmp_path, "fleet", "status").out
 

@@ -277,8 +277,9 @@ def test_nothing_is_known_of_the_output_of_other_kernels(kaggle, standin, folder
 def test_sizes_that_kaggle_does_not_list_are_those_of_the_report(podium_kernel, standin, folder, console):
     standin.reported.no_sizes = True
     set_output(standin, RUN | REPORTED | {"runs/one/best.weights.h5": LARGE[:-1]})
-    with pytest.raises(KaggleError, match="Kaggle lists 524,288 bytes and sends 524,287"):
+    with pytest.raises(KaggleError, match=r"lists runs/one/best\.weights\.h5 but does not provide it"):
         pull(podium_kernel, REF, folder, console)
+    assert not (folder / "runs/one/best.weights.h5").exists()
 
 
 # Resuming

@@ -66,8 +66,8 @@ class Kaggle:
         )
         self._files = plain_session()
         self.datasets = Datasets(
-            _Service(connection, "datasets.dataset_api_client", "datasets.types.dataset_api_service").request,
-            _Service(connection, "blobs.blob_api_client", "blobs.types.blob_api_service").request,
+            Service(connection, "datasets.dataset_api_client", "datasets.types.dataset_api_service").request,
+            Service(connection, "blobs.blob_api_client", "blobs.types.blob_api_service").request,
             self._files,
         )
         self._said: set[str] = set()

@@ -12,7 +12,8 @@ from podium.kaggle.connection import check_address
 from podium.kaggle.responses import Count, Response, Text, one_line, text
 from podium.kaggle.transfers import Progress
 from podium.kaggle.uploads import upload
-from podium.retries import with_retries
+from podium.retries import CALL_SECONDS, Deadline, with_retries
+from podium.signals import run_interruptibly
 
 Request = Callable[..., Callable[[], Any]]
 """The name of a method and the fields of its request give a call that is ready to be sent."""
@@ -92,8 +93,17 @@ class Datasets:
         return with_retries(f"starting the upload of {path.name}", lambda: Upload.model_validate(send()))
 
     def upload(self, url: str, path: Path, progress: Progress, *, is_new: bool) -> None:
-        url = check_address(url)
-        upload(lambda body, headers: self._files.put(url, data=body, headers=headers), path, progress, is_new=is_new)
+        url, deadline = check_address(url), Deadline(CALL_SECONDS)
+
+        def put(body: Any, headers: dict[str, str]) -> Any:
+            deadline.restart()
+            return run_interruptibly(lambda: self._files.put(url, data=body, headers=headers), deadline.is_over)
+
+        def report(done: int) -> None:
+            deadline.restart()
+            progress(done)
+
+        upload(put, path, report, is_new=is_new)
 
     def create(self, name: str, title: str, digest: str, tokens: Sequence[str]) -> None:
         """Create a private dataset from uploaded files; not retried if the response is lost."""

@@ -204,7 +204,7 @@ def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(drive, standin):
     finish(standin, kept)
     jobs = drive()
     assert jobs[1][0] == "done"
-    assert jobs[0][1].startswith("failed: the status of ada/")
+    assert jobs[0][1].startswith("failed: there is no kernel ada/")
     assert (drive.fleet().jobs[0].state, drive.fleet().jobs[0].failures) == ("running", 1)  # pushed once more
 
 

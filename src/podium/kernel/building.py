@@ -142,8 +142,8 @@ def check_data(detector: Detector) -> None:
     settings = detector.settings
     if settings.kaggle_source is None:
         raise BundleError(
-            f"{detector.name}: the config does not say where its images are on Kaggle; upload the data folder to a"
-            " dataset and set data_at_kaggle: kaggle-dataset:<owner>/<slug> (or with --set)"
+            f"{detector.name}: the config does not say where its images are on Kaggle; upload the data folder with"
+            " podium data push and set data_at_kaggle: kaggle-dataset:<owner>/<slug> (or with --set)"
         )
     source = settings.source
     if isinstance(source, FolderSource) and PurePath(source.folder).is_absolute():

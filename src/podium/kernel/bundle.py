@@ -136,13 +136,13 @@ def _check_weights(models: Iterable[Model]) -> None:
             if backbone.is_a_folder:
                 raise BundleError(
                     f"{model.name}: the preset {backbone.preset} is a folder on this machine, which a kernel cannot"
-                    " read; upload it to a Kaggle dataset and set backbone.preset:"
+                    " read; upload the folder that it is in with podium data push and set backbone.preset:"
                     " kaggle-dataset:<owner>/<slug>/<folder>"
                 )
         elif backbone.weights_are_a_path:
             raise BundleError(
                 f"{model.name}: the weights {backbone.weights} are a file on this machine, which a kernel cannot read;"
-                " upload it to a Kaggle dataset and set backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
+                " upload it with podium data push and set backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
             )
 
 

@@ -342,8 +342,10 @@ def test_a_version_that_does_not_exist_is_no_deleted_kernel(kaggle):
 
 
 def test_a_denied_kernel_of_another_user_may_be_a_mistyped_one(kaggle, standin):
-    with pytest.raises(NotFoundError, match=r"; did you mean ada/some-kernel\?"):
-        kaggle.kernel_status(KernelRef("adaa", "some-kernel"))
+    standin.reported.unknown_is_forbidden = True
+    for ask in (kaggle.kernel_status, kaggle.kernel_source):
+        with pytest.raises(ForbiddenError, match=r"; did you mean ada/some-kernel\?"):
+            ask(KernelRef("adaa", "some-kernel"))
     standin.add_kernel("bob/secret")
     with pytest.raises(ForbiddenError, match="Kaggle denied access"):
         kaggle.kernel_status(KernelRef("bob", "secret"))

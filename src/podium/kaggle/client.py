@@ -108,7 +108,8 @@ class Kaggle:
         except ForbiddenError:  # Kaggle's response if the user has no kernel with this name
             if self._is_own(ref):
                 return None
-            raise
+            with self._explain_kernel(ref):
+                raise
 
     def missing_kernel(self, ref: KernelRef, names: Sequence[str] | None = None) -> NotFoundError:
         """The error for a kernel that does not exist, with the most similar one of `names`, the user's kernels."""

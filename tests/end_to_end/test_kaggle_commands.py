@@ -191,11 +191,19 @@ def test_weights_to_download_without_internet_are_refused_with_the_ways_out(podi
         "--internet;",
         f"podium kernel push --weights {pretrained},",
         "--set backbone.weights=kaggle-kernel:ada/podium-weights-pretrained/Xception-imagenet.weights.h5;",
-        "kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, or",
-        "podium data push DIR, kaggle-dataset:<owner>/<slug>/<file>",
+        "in a Kaggle Model (kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>)",
+        "in a dataset (kaggle-dataset:<owner>/<slug>/<file>, uploaded with podium data push DIR)",
     ):
         assert words in ended.err
     assert kaggle.count("SaveKernel") == 0
+
+
+def test_weights_kernel_is_the_same_for_other_settings_of_the_member(podium, kaggle, pretrained):
+    settings = ["--set", "head.dropout=0.4", "--set", "backbone.freeze_batchnorm=false"]
+    ended = podium("kernel", "push", pretrained, "--fold", "0", *settings)
+    assert f"podium kernel push --weights {pretrained} --set backbone.freeze_batchnorm=false, and" in ended.err
+    assert "podium kernel push --weights" in ended.err
+    assert "dropout" not in ended.err
 
 
 def test_each_way_out_works(podium, kaggle, pretrained):

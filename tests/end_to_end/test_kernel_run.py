@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from podium.config.loading import load_ensemble, load_member
 from podium.runs import Run
@@ -32,6 +34,21 @@ def test_kernel_of_a_member_gives_the_same_results_as_training_here(podium, tiny
         predictions = Path(entry["predictions"]) / name
         assert predictions.read_bytes() == (working / predictions).read_bytes()
     assert there.versions["commit"] == here.versions["commit"]
+
+
+@pytest.mark.slow
+def test_notebook_runs_in_jupyter(podium, tiny_competition, tmp_path, monkeypatch):
+    options = ["--fold", "0", "--notebook", "--gpu", "none"]
+    assert podium("kernel", "build", tiny_competition.member(), *options).code == 0
+    mounted = tmp_path / "input" / "competitions" / "tiny-squares"
+    mounted.parent.mkdir(parents=True)
+    mounted.symlink_to(tiny_competition.folder)
+    (tmp_path / "working").mkdir()
+    monkeypatch.setenv("PODIUM_KAGGLE_INPUT", str(tmp_path / "input"))
+    notebook = nbformat.read("build/kernel.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path / "working")}}).execute()
+    report = json.loads((tmp_path / "working" / "podium-report.json").read_text())
+    assert (report["status"], report["runs"][0]["member"]) == ("done", "tiny")
 
 
 @pytest.mark.slow

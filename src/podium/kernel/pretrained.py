@@ -56,8 +56,9 @@ def download_problem(models: Iterable[Model], configs: Sequence[Path], job: Job,
     lacking = [] if job.kind == "weights" else downloaded(models)
     if not lacking:
         return ""
-    kernel = Job(kind="weights", config=configs[0].name, overrides=job.overrides).title
-    changes = [word for override in job.overrides for word in ("--set", override)]
+    overrides = tuple(override for override in job.overrides if "backbone" in override.partition("=")[0])
+    kernel = Job(kind="weights", config=configs[0].name, overrides=overrides).title
+    changes = [word for override in overrides for word in ("--set", override)]
     command = shlex.join(["podium", "kernel", "push", "--weights", *map(str, configs), *changes])
     options = []
     for model in lacking:
@@ -66,9 +67,9 @@ def download_problem(models: Iterable[Model], configs: Sequence[Path], job: Job,
     return (
         f"the kernel has no internet and would have to download {', '.join(map(describe_weights, lacking))}: turn the"
         f" internet on with --internet; or download them once with {command}, and when that kernel is complete add"
-        f" {' '.join(options)}; or name there a Kaggle Model,"
-        " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, or a file that you upload with podium"
-        " data push DIR, kaggle-dataset:<owner>/<slug>/<file>"
+        f" {' '.join(options)}; or set the same key to a file in a Kaggle Model"
+        " (kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>) or in a dataset"
+        " (kaggle-dataset:<owner>/<slug>/<file>, uploaded with podium data push DIR)"
     )
 
 

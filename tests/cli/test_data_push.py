@@ -4,11 +4,13 @@ import hashlib
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from standin.datasets import Dataset, DatasetVersion
 from standin.faults import Fault
+from standin.reported import as_reported
 
 from podium import retries
 from podium.kaggle import dataset_files, dataset_push
@@ -149,9 +151,11 @@ def test_a_file_that_arrives_in_pieces_is_complete(podium, here, standin):
     assert pushed(standin) == [FILES]
 
 
+@pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.parametrize("fault", [Fault.reset_before(), Fault.reset_before(after_effect=True), Fault.status(500)])
-def test_a_broken_upload_is_resumed(podium, here, standin, fault):
-    standin.fail("upload", fault, times=3)
+def test_a_broken_upload_is_resumed(podium, here, standin, fault, after):
+    standin.dataset_methods.piece = 4_000
+    standin.fail("upload", fault, times=3, after=after)
     assert podium("data", "push", "weights").code == 0
     assert pushed(standin) == [FILES]
 
@@ -176,7 +180,7 @@ def test_an_expired_upload_is_started_again(podium, here, standin):
 
 @pytest.mark.parametrize("call", ["CreateDataset", "CreateDatasetVersion"])
 def test_a_lost_response_creates_nothing_twice(podium, here, standin, call):
-    standin.dataset_methods.hidden = 3
+    standin.reported.late_datasets = 3
     standin.fail(call, Fault.reset_before(after_effect=True))
     assert podium("data", "push", "weights").code == 0
     write("weights/notes.txt", b"changed")
@@ -206,6 +210,14 @@ def test_a_stopped_push_is_resumed_and_creates_nothing_twice(podium, here, stand
     assert standin.wait_until(lambda: not is_created or NAME in standin.dataset_methods.pushed)
     assert podium("data", "push", "weights").code == 0
     assert pushed(standin) == [FILES]
+
+
+def test_a_push_comes_through_everything_that_is_reported(podium, here, standin):
+    standin.reported = replace(as_reported(), calls_per_token=None)  # a key cannot be renewed
+    for content in (b"one", b"two", b"two"):
+        write("weights/notes.txt", content)
+        assert podium("data", "push", "weights").code == 0
+    assert [files["notes.txt"] for files in pushed(standin)] == [b"one", b"two"]
 
 
 def test_a_version_that_is_processed_is_waited_for(podium, here, standin):

@@ -1,8 +1,8 @@
 """Uploads to Kaggle's file store: after an interruption they continue at the first byte that has not arrived."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,7 @@ def upload(put: Put, path: Path, progress: Progress, *, is_new: bool) -> None:
                 if transfer.arrived <= before:
                     raise
     finally:
-        transfer.is_abandoned.set()
+        transfer.abandon()
 
 
 class _Transfer:
@@ -44,20 +44,26 @@ class _Transfer:
         self._start = 0 if is_new else None
         """The first byte to send; None if the file store has to be asked."""
         self.arrived = 0
-        self.is_abandoned = threading.Event()
+        self._newest = 0
+
+    def abandon(self) -> None:
+        """The thread of an attempt that was interrupted, or took too long, may still be sending; it must stop."""
+        self._newest += 1
 
     def attempt(self) -> None:
         """Send what has not arrived yet."""
         import requests
 
-        response = None
-        if self._start is None and self._size:
+        self.abandon()
+        report, response = partial(self._report, self._newest), None
+        start, self._start = self._start, None
+        if start is None and self._size:
             response = self._put(b"", {"Content-Range": f"bytes */{self._size}"})
-            self._start = _arrived(response)
+            start = _arrived(response)
         if response is None or response.status_code == 308:
-            self.arrived, self._start = self._start or 0, None
-            self._report(self.arrived)
-            response = self._send(self.arrived)
+            self.arrived = start or 0
+            report(self.arrived)
+            response = self._send(self.arrived, report)
         if response.status_code == 308:
             self.arrived = self._start = _arrived(response)
             raise requests.ConnectionError("the file store has not received everything")
@@ -66,19 +72,18 @@ class _Transfer:
         response.raise_for_status()
         if response.status_code not in (200, 201):
             raise ValueError(f"status {response.status_code} after an upload")
-        self._report(self._size)
+        report(self._size)
 
-    def _send(self, start: int) -> Any:
+    def _send(self, start: int, report: Progress) -> Any:
         if not self._size:
             return self._put(b"", {})
         headers = {"Content-Range": f"bytes {start}-{self._size - 1}/{self._size}"}
         with self._path.open("rb") as file:
             file.seek(start)
-            return self._put(_Rest(file, self._size - start, self._report), headers)
+            return self._put(_Rest(file, self._size - start, report), headers)
 
-    def _report(self, done: int) -> None:
-        """After a signal, a thread may still be sending; it must stop."""
-        if self.is_abandoned.is_set():
+    def _report(self, attempt: int, done: int) -> None:
+        if attempt != self._newest:
             raise _AbandonedError
         self._progress(done)
 

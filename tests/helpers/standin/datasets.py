@@ -84,8 +84,6 @@ class Datasets:
         self.blobs: dict[str, Blob] = {}
         self.pending = 1
         """How many requests for its status see a new version in process."""
-        self.hidden = 0
-        """How many requests do not see a new version yet."""
         self.quota: int | None = None
         """Bytes of all private datasets; what exceeds them is accepted and never shown."""
         self.piece: int | None = None
@@ -151,7 +149,8 @@ class Datasets:
 
     def _add(self, dataset: Dataset, notes: str, files: dict[str, bytes]) -> None:
         number = len(dataset.versions) + 1
-        version = DatasetVersion(number, notes, files, self.hidden, self.pending, self.fails)
+        late = self._service.reported.late_datasets
+        version = DatasetVersion(number, notes, files, late, self.pending, self.fails)
         dataset.versions.append(version)
         private = [one for every in self.pushed.values() if every.is_private for one in every.versions]
         if (

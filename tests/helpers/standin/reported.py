@@ -33,10 +33,13 @@ class Reported:
     """After so many downloads no signed address works any more."""
     lost_sources: int = 0
     """So many versions start without the kernels and datasets that they attach (#1140)."""
+    late_datasets: int = 0
+    """So many requests do not see a new version of a dataset yet (#890)."""
 
 
 def as_reported() -> Reported:
     return Reported(
         unknown_is_forbidden=True, late_listings=1, partial_listings=1, no_sizes=True, no_quota=True, no_stream=True,
         zero_limits=True, listed_files=5, calls_per_limit=7, calls_per_token=19, downloads_per_link=5, lost_sources=1,
+        late_datasets=3,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,10 +19,10 @@ from rich.console import Console
 
 from podium.console import make_console
 from podium.errors import DataError, MachineError
-from podium.files import write_json
+from podium.files import digest_of_file, write_json
 from podium.kernel.accelerators import mismatch
 from podium.kernel.job import JOB_CHANGES, Job
-from podium.kernel.report import REPORT, find_report, result_files
+from podium.kernel.report import REPORT, check_output, find_report, result_files
 from podium.options import RunOptions
 from podium.paths import kaggle_input, kaggle_places
 from podium.runs import versions
@@ -45,15 +46,18 @@ def run_job(content: Mapping[str, Any], about: Mapping[str, str], unpacked: Path
         dry_run=job.dry_run,
         resume=job.resume_from is not None,
         stop_condition=StopCondition(job.time_limit),
-        command="the next version of this kernel, with this one as a source",
+        command="the next part of this kernel, with this one as a source",
     )
     describe_machine(about, console)
     if JOB_CHANGES not in os.environ:  # not in a rehearsal
         check_accelerator(job)
     report: dict[str, Any] = {**about, "kind": job.kind, "config": job.config, "attempt": job.attempt}
-    with interruptible():
-        restore(job, about["config_digest"], unpacked, options.runs, console)
-        report |= import_module(job.workflow).run(job, unpacked / "configs", options, console)
+    try:
+        with interruptible():
+            restore(job, about["config_digest"], unpacked, options.runs, console)
+            report |= import_module(job.workflow).run(job, unpacked / "configs", options, console)
+    finally:
+        end_processes()
     seconds = round(time.perf_counter() - start, 1)
     report |= {"seconds": seconds, "versions": versions(), "files": result_files(report)}
     write_json(Path(REPORT), report)
@@ -82,6 +86,12 @@ def check_accelerator(job: Job) -> None:
         raise MachineError(problem)
 
 
+def end_processes() -> None:
+    """End the worker processes before the script removes the folder with their code."""
+    if workers := sys.modules.get("podium.data.workers"):
+        workers.end_processes()
+
+
 def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: Console) -> None:
     """Copy the packed folds and boxes to `runs`, then the output of the version to resume from."""
     for name in ("folds", "boxes"):
@@ -94,7 +104,7 @@ def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: C
     if previous is None:
         raise DataError(
             f"the output of {job.resume_from}, to resume from, is not mounted: looked for runs in"
-            f" {' and '.join(map(str, folders))}; attach that kernel as a source"
+            f" {' and '.join(map(str, folders))}; push this kernel again"
         )
     report = find_report(previous)
     if report is None or report.config_digest != config_digest:
@@ -102,6 +112,12 @@ def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: C
             f"{previous} is the output of {job.resume_from} for another config"
             f" ({report.config if report else 'it has no report'}); attach the version to resume from"
         )
+    if job.resume_digest and (found := digest_of_file(previous / REPORT)) != job.resume_digest:
+        raise DataError(
+            f"{previous} is not the version of {job.resume_from} to resume from: its {REPORT} has the digest {found},"
+            f" expected {job.resume_digest}; push this kernel again"
+        )
+    check_output(previous, report)
     # Kaggle may mount read-only files; the copies get the usual permissions.
     shutil.copytree(previous / "runs", runs, dirs_exist_ok=True, copy_function=shutil.copyfile)
     console.print(f"resuming from {previous}", highlight=False)

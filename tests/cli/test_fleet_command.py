@@ -72,11 +72,24 @@ def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_en
     assert "stopped" in podium_in(tmp_path, "fleet", "status").out
 
 
+def test_a_fleet_waits_as_long_as_a_rate_limit_lasts(kernels, finished_ensemble, podium_in, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("podium.workflows.fleet.pause", waited.append)
+    for call in ("GetCompetition", "SaveKernel", "GetKernelSessionStatus", "ListKernelSessionOutput"):
+        kernels.fail(call, Fault.status(429, retry_after=3600), times=2)
+    command = ("fleet", "up", finished_ensemble.ensemble, "--data", finished_ensemble.competition.folder)
+    result = podium_in(tmp_path, *command)
+    assert (result.code, result.err) == (0, "")
+    assert waited.count(3600.0) == 8
+    assert blend_line(result.out) == blend_line(finished_ensemble.out)
+    assert all(version.number == 1 for version in kernels.versions())
+
+
 def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemble, podium_in, tmp_path):
     kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
     result = podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0")
     assert result.code == 1
-    assert "2 of 2 jobs failed twice: first fold 0 (Exit code 1.)" in result.err
+    assert "2 of 2 jobs failed: first fold 0 (ValueError: no)" in result.err
     assert len(result.err.splitlines()) == 1
 
 

@@ -1,6 +1,7 @@
 """An ensemble on Kaggle from push to score: four kernels that really run, one of them out of time, and three kills.
 
-The stand-in runs what is pushed with the local rehearsal. The process that drives the fleet is killed.
+The stand-in runs what is pushed with the local rehearsal, and behaves as Kaggle is reported to behave. The process that
+drives the fleet is killed.
 """
 
 import csv
@@ -10,6 +11,8 @@ import subprocess
 import sys
 
 import pytest
+from standin.faults import Fault
+from standin.reported import as_reported
 from standin.sessions import run_pushed
 
 QUICK, LONG = 2, 150
@@ -32,6 +35,10 @@ def kaggle(standin, tiny_competition):
         return code, lines
 
     standin.runner = run
+    standin.reported = as_reported()
+    standin.log_in()
+    standin.fail("GetKernelSessionStatus", Fault.status(429, retry_after=1000), after=10)
+    standin.fail("SaveKernel", Fault.reset_before(after_effect=True), after=2)
     standin.add_competition("tiny-squares", tiny_competition.folder, answers=tiny_competition.answers)
     return standin
 
@@ -40,10 +47,12 @@ def kaggle(standin, tiny_competition):
 def command(kaggle, tiny_competition, tmp_path):
     """`command("fleet", "up", …)` starts podium in another process."""
     environment = {**os.environ, **kaggle.environment, "PODIUM_DATA": str(tiny_competition.folder)}
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):  # signed in by `kaggle auth login` only
+        del environment[name]
 
-    def start(*words):
+    def start(*words, folder=tmp_path):
         return subprocess.Popen(
-            [sys.executable, "-m", "podium", *map(str, words)], cwd=tmp_path, env=environment, text=True,
+            [sys.executable, "-m", "podium", *map(str, words)], cwd=folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -51,7 +60,9 @@ def command(kaggle, tiny_competition, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fleet_survives_three_kills_and_a_time_limit_and_is_scored(kaggle, command, tiny_competition, tmp_path):
+def test_a_fleet_survives_what_is_reported_of_kaggle_and_three_kills_and_is_scored(
+    kaggle, command, tiny_competition, tmp_path
+):
     epochs = {"quick": QUICK, "long": LONG}
     stage = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005}
     members = [tiny_competition.member(name, stages=[{**stage, "epochs": count}]) for name, count in epochs.items()]
@@ -60,20 +71,30 @@ def test_a_fleet_survives_three_kills_and_a_time_limit_and_is_scored(kaggle, com
     for call, number in kills:
         driver = command("fleet", "up", ensemble)
         kaggle.when(call, lambda killed=driver: killed.send_signal(signal.SIGKILL), call=number)
-        driver.communicate(timeout=TIMEOUT)
-        assert driver.returncode == -signal.SIGKILL, call
+        out, _ = driver.communicate(timeout=TIMEOUT)
+        assert driver.returncode == -signal.SIGKILL, out
     driver = command("fleet", "up", ensemble)
     out, _ = driver.communicate(timeout=TIMEOUT)
     assert driver.returncode == 0, out
 
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    local = command("run", ensemble, folder=undisturbed)
+    out, _ = local.communicate(timeout=TIMEOUT)
+    assert local.returncode == 0, out
+
     pushed = [version.ref.removeprefix("ada/podium-tiny-ensemble-") for version in kaggle.versions()]
-    assert sorted(pushed) == ["long-fold0/1", "long-fold0/2", "long-fold1/1", "quick-fold0/1", "quick-fold1/1"]
-    assert all(version.state == "complete" for version in kaggle.versions())
-    second = next(version for version in kaggle.versions() if version.ref.endswith("long-fold0/2"))
+    parts = ["long-fold0-part2/1", "long-fold0-part2/2", "long-fold0/1"]
+    assert sorted(pushed) == [*parts, "long-fold1/1", "quick-fold0/1", "quick-fold1/1"]
+    first, second = (kaggle.version(f"ada/podium-tiny-ensemble-{name}") for name in parts[:2])
+    assert all(version.state == "complete" for version in kaggle.versions() if version is not first)
+    assert "to resume from, is not mounted" in first.log
     assert second.sources[-1] == ("kernel", "ada/podium-tiny-ensemble-long-fold0")
     assert "resuming at stage all, epoch " in second.log
 
     (submission,) = (tmp_path / "submissions").glob("tiny-squares_tiny_ensemble__*.csv")
+    (expected,) = (undisturbed / "submissions").glob("tiny-squares_tiny_ensemble__*.csv")
+    assert submission.read_text() == expected.read_text()
     sent = command("submit", submission, "-m", "the fleet's", "--competition", tiny_competition.config)
     out, _ = sent.communicate(timeout=TIMEOUT)
     assert sent.returncode == 0, out

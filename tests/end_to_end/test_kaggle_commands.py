@@ -84,6 +84,37 @@ def test_all_folds_pushes_a_kernel_for_each(podium, kaggle, member):
     assert [version.ref for version in kaggle.versions()] == [f"{REF}/1", "ada/podium-tiny-fold1/1"]
 
 
+def test_more_kernels_than_gpu_sessions_are_left_to_a_fleet(podium, kaggle, tiny_competition):
+    member = tiny_competition.change(folds={"kind": "stratified", "count": 3}).member()
+    ended = podium("kernel", "push", member, "--all-folds")
+    assert (ended.code, kaggle.versions()) == (1, [])
+    assert f"these are 3 kernels, and Kaggle runs 2 with a GPU at a time: podium fleet up {member}" in ended.err
+    assert podium("kernel", "push", member, "--all-folds", "--gpu", "none").code == 0
+
+
+def test_a_push_beyond_the_gpu_sessions_says_what_waits_for_one(podium, kaggle, member):
+    kaggle.runner = None
+    assert podium("kernel", "push", member, "--all-folds").code == 0
+    ended = podium("kernel", "push", member, "--fold", "0", "--limit", "8")
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "session count of 2 reached; podium fleet up waits until it can push" in ended.err
+
+
+def test_less_gpu_time_than_a_kernel_may_take_needs_a_yes(podium, kaggle, member):
+    kaggle.gpu_hours(used=28)
+    push = ("kernel", "push", member, "--fold", "0")
+    ended = podium(*push)
+    assert (ended.code, len(ended.err.splitlines()), kaggle.versions()) == (1, 1, [])
+    assert "not pushed: it may take 12.0 GPU hours: with those left it stops after 1h35m" in ended.err
+    assert podium(*push, "--dry-run").code == 0
+    assert podium(*push, "--time-limit", "1h").code == 0
+    assert podium(*push, "--yes").code == 0
+    first, second = (version.request for version in kaggle.versions())
+    assert '"time_limit": 3600.0' in first.text
+    assert '"time_limit": 5' in second.text
+    assert 7000 < second.session_timeout_seconds <= 2 * 3600
+
+
 def test_competition_that_was_not_joined_is_an_error_before_a_push(podium, kaggle, member):
     kaggle.competitions["tiny-squares"].rules_accepted = False
     ended = podium("kernel", "push", member, "--fold", "0")
@@ -117,12 +148,15 @@ def test_status_lists_kernels_that_are_not_downloaded(podium, kaggle, member):
     del kaggle.kernels["ada", "podium-tiny-fold1"]
     shown = podium("kernel", "status").out
     assert f"{REF}/1" in shown
-    assert "it broke" in shown
+    assert "it broke: ValueError: no" in shown
     assert "unknown" in shown
     assert "there is no kernel ada/podium-tiny-fold1/1 on Kaggle" in shown
     ended = podium("kernel", "pull", REF)
     assert ended.code == 1
-    assert "ended with status error (it broke); --even-failed downloads its output; end of its log:" in ended.err
+    assert (
+        "ended with status error (it broke: ValueError: no); --even-failed downloads its output; end of its log:"
+        in ended.err
+    )
     assert podium("kernel", "pull", REF, "--even-failed").code == 0
 
 
@@ -168,7 +202,7 @@ def test_unknown_source_is_an_error(podium, kaggle, tiny_competition):
     ended = podium("kernel", "push", tiny_competition.member(backbone=weights), "--fold", "0")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert "no dataset ada/none" in ended.err
-    assert not Path("runs/kernels").exists()
+    assert not list(Path("runs/kernels").glob("*/*/*/kernel.json"))
 
 
 # Pretrained weights, machines and notebooks

@@ -1,26 +1,32 @@
 """Rounds of a fleet against the stand-in: what is pushed when, and nothing twice."""
 
+import hashlib
 import json
 
 import pytest
 from standin.faults import Fault
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import KaggleError, RunError
+from podium.errors import CredentialsError, KaggleError, RunError
+from podium.files import digest_of_file
 from podium.kaggle.client import sign_in
-from podium.kaggle.fleet import SESSIONS, advance, check_running, claim_jobs, open_fleet, read_fleet, read_fleets
+from podium.kaggle.fleet import advance, check_members, check_running, claim_jobs, open_fleet, read_fleet, read_fleets
+from podium.kaggle.pushing import CHECKS, SESSIONS
 from podium.kernel.building import assemble, make_job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
 from podium.locks import locked
 
 BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}
+LOOKS = 3
+"""Rounds in which a job's answers from Kaggle may make no sense."""
 
 
 @pytest.fixture
 def drive(standin, tiny_competition, tmp_path, monkeypatch):
     """`drive()` runs one round; `drive.fleet()` reads the queue from the disk."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("podium.kaggle.fleet.LOOKS", LOOKS)
     standin.add_competition("tiny-squares", tiny_competition.folder, lambda rows: 0.5)
     members = [tiny_competition.member("one"), tiny_competition.member("two")]
     ensemble, runs = tiny_competition.ensemble(members), tmp_path / "runs"
@@ -57,16 +63,25 @@ def versions(standin):
     return sorted(version.ref + f"/{version.number}" for version in standin.versions())
 
 
-def finish(standin, job, status="done", epoch=1, **more):
-    """The running version ends, with a run folder as its output."""
+def finish(standin, job, status="done", epoch=1, without=(), **more):
+    """The running version ends, with a run folder as its output, `without` some of its files."""
     member, fold = job.spec.members[0], job.spec.folds[0]
     run = f"runs/{member}-12345678/fold{fold}"
     trained = status == "done"
     state = {"status": "trained" if trained else "training", "stage": "all", "epoch": epoch, "step": 0, "best": BEST}
-    entry = {"member": member, "fold": fold, "run": run, "predictions": None, "state": state}
-    report = {"status": status, "why": "--time-limit", "runs": [entry]}
-    files = {REPORT: report, f"{run}/state.json": state}
-    content = {name: json.dumps(text).encode() for name, text in files.items()} | {f"{run}/best.weights.h5": b"weights"}
+    arrays = f"epoch {epoch}".encode()
+    checkpoint = f"checkpoint-{epoch:06d}-{hashlib.sha256(arrays).hexdigest()[:16]}.npz"
+    entry = {"member": member, "fold": fold, "run": run, "predictions": None, "state": state, "checkpoint": checkpoint}
+    results = {
+        "state.json": json.dumps(state).encode(),
+        "best.weights.h5": b"weights",
+        f"checkpoints/{checkpoint}": arrays,
+    }
+    content = {f"{run}/{name}": text for name, text in results.items()}
+    sizes = {name: len(text) for name, text in content.items()}
+    report = {"status": status, "reason": "--time-limit", "runs": [entry], "attempt": job.spec.attempt, "files": sizes}
+    content |= {REPORT: json.dumps(report).encode()} | more.pop("files", {})
+    content = {name: text for name, text in content.items() if not name.endswith(tuple(without))}
     standin.finish(KernelRef.parse(job.ref).name, files=content, **more)
 
 
@@ -105,24 +120,143 @@ def test_a_failed_job_is_retried_once_and_again_after_a_restart(drive, standin):
     assert states(drive)[0] == "queued"
 
 
-def test_a_kernel_out_of_time_continues_from_its_attached_output(drive, standin):
+PART_1 = "ada/podium-tiny-ensemble-one-fold0"
+
+
+def test_the_log_of_a_failed_kernel_is_waited_for(drive, standin):
+    standin.reported.late_listings = 2
+    drive()
+    log = "podium.errors.DataError: no data\nModuleNotFoundError: No module named 'podium'\n"
+    standin.finish(PART_1, state="error", failure="Exit code 1.", log=log)
+    assert drive()[0] == ("running", "Exit code 1.; waiting for its log")
+    drive()
+    fleet = drive.fleet()
+    check_running(fleet.jobs[0], sign_in(), drive.runs)
+    assert fleet.jobs[0].message == "failed: no data; retrying once"
+
+
+def test_a_kernel_out_of_time_continues_in_a_kernel_of_its_own(drive, standin):
     drive()
     finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
     drive()
     job = drive.fleet().jobs[0]
-    assert (job.state, job.spec.attempt) == ("running", 2)
+    assert (job.state, job.ref) == ("running", f"{PART_1}-part2/1")
     request = standin.versions()[-1].request
-    assert request.kernel_data_sources == [KernelRef.parse(job.ref).name]
-    assert '"resume_from": "ada/' in request.text
+    assert request.kernel_data_sources == [PART_1]
+    digest = digest_of_file(drive.runs / "kernels" / PART_1 / "v1" / "output" / REPORT)
+    assert f'"resume_from": "{PART_1}"' in request.text
+    assert f'"resume_digest": "{digest}"' in request.text
 
 
-def test_a_version_without_progress_counts_as_failed(drive, standin):
+def test_a_part_that_fails_is_pushed_again_with_the_same_state(drive, standin):
+    drive()
+    finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
+    drive()
+    standin.finish(f"{PART_1}-part2", state="error", log="podium.errors.DataError: the output is not mounted\n")
+    drive()
+    job = drive.fleet().jobs[0]
+    assert (job.ref, job.failures) == (f"{PART_1}-part2/2", 1)
+    assert standin.version(job.ref).request.kernel_data_sources == [PART_1]
+    assert len(standin.kernels[tuple(PART_1.split("/"))].versions) == 1  # its output stays the newest
+    finish(standin, job, status="stopped", epoch=5)
+    drive()
+    job = drive.fleet().jobs[0]
+    assert (job.ref, job.failures) == (f"{PART_1}-part3/1", 0)
+    assert standin.version(job.ref).request.kernel_data_sources == [f"{PART_1}-part2"]
+
+
+@pytest.mark.parametrize(("epoch", "without"), [(3, []), (2, []), (5, ["npz", "h5"])])
+def test_a_part_without_progress_counts_as_failed(epoch, without, drive, standin):
+    drive()
+    finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
+    drive()
+    for failures in (1, 2):
+        finish(standin, drive.fleet().jobs[0], status="stopped", epoch=epoch, without=without)
+        for _ in range(LOOKS if without else 1):
+            drive()
+        assert drive.fleet().jobs[0].failures == failures
+    assert states(drive)[0] == "failed"
+
+
+@pytest.mark.parametrize(("change", "found"), [("push", "has version 2 now"), ("delete", "is gone")])
+def test_a_checkpoint_that_kaggle_cannot_attach_any_more_is_an_error(change, found, drive, standin):
+    drive()
+    finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
+    version = standin.version(PART_1)
+
+    def change_kernel():
+        with standin.changed:
+            if change == "push":
+                standin.new_version(standin.kernels[tuple(PART_1.split("/"))], version.request, [])
+            else:
+                del standin.kernels[tuple(PART_1.split("/"))]
+
+    standin.when("GetAcceleratorQuotaStatistics", change_kernel)
+    drive()
+    finish(standin, drive.fleet().jobs[1])
+    drive()
+    job = drive.fleet().jobs[0]
+    assert (job.state, job.spec.part, job.spec.resume_from) == ("failed", 1, None)
+    assert f"{PART_1} {found}, so Kaggle cannot attach the checkpoint of version 1" in job.message
+    assert "v1/output, or run podium fleet up again to start this job from scratch" in job.message
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(drive, standin):
+    drive()
+    job = drive.fleet().jobs[0]
+    finish(standin, job, status="stopped", epoch=3)
+    version = standin.version(job.ref)
+    (name,) = (name for name in version.files if name.endswith(".npz"))
+    version.files[name] = b"epoch 4"
+    for _ in range(LOOKS):
+        drive()
+    job = drive.fleet().jobs[0]
+    assert (job.ref, job.spec.resume_from, job.failures) == (f"{PART_1}/2", None, 1)
+
+
+def test_a_kernel_cancelled_on_kaggle_is_pushed_again_only_on_request(drive, standin):
+    drive()
+    standin.finish(PART_1, state="cancelled")
     for _ in range(3):
         drive()
-        if drive.fleet().jobs[0].state == "running":
-            finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
+    job = drive.fleet().jobs[0]
+    assert (job.state, job.message) == ("failed", "cancelled on Kaggle; podium fleet up pushes it again")
+    fleet = drive.fleet()
+    fleet.start()
+    finish(standin, fleet.jobs[1])
     drive()
-    assert drive.fleet().jobs[0].failures >= 1
+    assert drive.fleet().jobs[0].ref == f"{PART_1}/2"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({REPORT: b"{"}, "is not a valid report"),
+        ({"runs/../../x": b"outside"}, "a file outside of its folder"),
+        ({REPORT: b'{"status": "done", "runs": []}'}, None),
+    ],
+    ids=["no JSON", "path outside", "no runs"],
+)
+def test_an_output_that_makes_no_sense_fails_only_its_own_job(files, reason, drive, standin):
+    drive()
+    first, second = drive.fleet().jobs[:2]
+    finish(standin, first, files=files)
+    finish(standin, second)
+    messages = [drive()[0][1] for _ in range(LOOKS)]
+    assert states(drive)[1] == "done"
+    if reason:
+        assert all(reason in message for message in messages)
+        assert drive.fleet().jobs[0].failures == 1
+
+
+def test_a_report_that_is_listed_late_is_waited_for(drive, standin):
+    drive()
+    job = drive.fleet().jobs[0]
+    finish(standin, job, without=[REPORT])
+    assert drive()[0][0] == "running"
+    finish(standin, job)
+    drive()
+    assert (states(drive)[0], drive.fleet().jobs[0].failures) == ("done", 0)
 
 
 @pytest.mark.parametrize(
@@ -132,26 +266,25 @@ def test_a_version_without_progress_counts_as_failed(drive, standin):
 )
 def test_a_push_without_a_response_is_found_and_not_repeated(fault, drive, standin):
     standin.fail("SaveKernel", fault(after_effect=True), times=1)
-    drive()
-    assert states(drive)[0] == "pushing"
-    for _ in range(3):
+    for _ in range(2):
         drive()
     assert states(drive)[:2] == ["running", "running"]
     assert len(versions(standin)) == 2
 
 
-def test_a_push_that_never_arrived_is_repeated_after_two_checks(drive, standin):
+def test_a_push_that_never_arrived_is_repeated_after_some_checks(drive, standin):
     standin.fail("SaveKernel", Fault.reset_before(), times=1)
     drive()
-    seen = [states(drive)[0]]
-    for _ in range(3):
+    for _ in range(CHECKS - 1):
         drive()
-        seen.append(states(drive)[0])
-    assert seen == ["pushing", "pushing", "running", "running"]
+        assert states(drive)[0] == "pushing"
+    drive()
+    assert states(drive)[0] == "running"
     assert len([one for one in versions(standin) if "one-fold0" in one]) == 1
 
 
-def test_a_kill_right_after_a_push_pushes_nothing_twice(drive, standin, monkeypatch):
+@pytest.mark.parametrize("killed_in", ["podium.kaggle.pushing.record_push", "podium.kaggle.fleet._set_running"])
+def test_a_kill_right_after_a_push_pushes_nothing_twice(killed_in, drive, standin, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -159,7 +292,7 @@ def test_a_kill_right_after_a_push_pushes_nothing_twice(drive, standin, monkeypa
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("podium.kaggle.fleet._set_running", killed)
+        patch.setattr(killed_in, killed)
         with pytest.raises(Killed):
             drive()
     assert states(drive)[0] == "pushing"
@@ -178,6 +311,11 @@ def test_a_fleet_waits_for_gpu_hours_and_limits_the_time(drive, standin):
         version.request.text for version in standin.versions() if "one" in version.ref and "fold0" in version.ref
     }
     assert '"time_limit": 5700.0' in text  # two hours, less the time to store the output
+    job, other = drive.fleet().jobs[:2]
+    assert job.message == "limited to 1h35m by this week's GPU hours; pushed"
+    assert (other.state, other.message) == (
+        "queued", "waiting for GPU hours: 0.0 left this week besides those of running kernels",
+    )  # fmt: skip
 
 
 def test_a_fleet_waits_for_a_session_that_another_kernel_uses(drive, standin):
@@ -197,22 +335,50 @@ def test_an_unreachable_kaggle_is_retried_in_the_next_round(drive, standin):
     assert drive()[0] == ("running", "queued")
 
 
-def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(drive, standin):
+@pytest.mark.parametrize("forbidden", [False, True], ids=["404", "403"])
+def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(forbidden, drive, standin):
+    standin.reported.unknown_is_forbidden = forbidden
     drive()
-    kept, gone = drive.fleet().jobs[1], KernelRef.parse(drive.fleet().jobs[0].ref)
-    del standin.kernels[gone.owner, gone.slug]
-    finish(standin, kept)
+    del standin.kernels[tuple(PART_1.split("/"))]
+    finish(standin, drive.fleet().jobs[1])
     jobs = drive()
     assert jobs[1][0] == "done"
-    assert jobs[0][1].startswith("failed: there is no kernel ada/")
-    assert (drive.fleet().jobs[0].state, drive.fleet().jobs[0].failures) == ("running", 1)  # pushed once more
+    assert jobs[0][1].startswith("there is no kernel ada/")
+    for _ in range(LOOKS - 1):
+        jobs = drive()
+    assert jobs[0][0] == "failed"
+    assert jobs[0][1].endswith("; podium fleet up pushes it again")
+    fleet = drive.fleet()
+    fleet.start()
+    finish(standin, fleet.jobs[2])
+    drive()
+    assert drive.fleet().jobs[0].ref == f"{PART_1}/1"
 
 
-def test_a_refused_push_stays_queued(drive, standin):
-    standin.fail("SaveKernel", Fault.status(400, message="Something is wrong"), times=1)
-    with pytest.raises(KaggleError, match="Something is wrong"):
+@pytest.mark.parametrize("fault", [Fault.status(400, message="Something is wrong"), Fault.status(403)], ids=str)
+def test_a_refused_push_fails_only_its_own_job(fault, drive, standin):
+    standin.fail("SaveKernel", fault, times=1)
+    assert drive()[0][1].startswith("failed: pushing ada/")
+    assert states(drive) == ["queued", "running", "running", "queued"]
+    standin.fail("SaveKernel", fault, times=1)
+    finish(standin, drive.fleet().jobs[1])
+    drive()
+    assert states(drive) == ["failed", "done", "running", "running"]
+
+
+def test_rejected_credentials_end_a_fleet(drive, standin):
+    drive()
+    standin.fail("GetKernelSessionStatus", Fault.status(401), times=None)
+    with pytest.raises(CredentialsError):
         drive()
-    assert states(drive)[0] == "queued"
+    assert states(drive)[:2] == ["running", "running"]
+
+
+def test_a_competition_that_was_not_joined_is_an_error_before_the_first_push(drive, standin):
+    standin.competitions["tiny-squares"].rules_accepted = False
+    with pytest.raises(KaggleError, match="you have not joined tiny-squares"):
+        check_members(drive.fleet(), sign_in(), drive.runs)
+    assert standin.count("GetCompetition") == 1
 
 
 def test_a_stopped_fleet_pushes_nothing_until_it_is_started(drive, standin):

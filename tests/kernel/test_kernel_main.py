@@ -1,6 +1,8 @@
 """The entry point of the script: what it restores, runs and reports. Training itself is tested elsewhere."""
 
 import json
+import os
+import select
 import stat
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from rich.console import Console
 from tiny_presets import save_resnet
 
 from podium.config.loading import load_member
+from podium.data.workers import worker_pool
 from podium.detection.dataset import write_dataset
 from podium.detection.loading import Detector, load_detector
-from podium.errors import ConfigError, DataError, MachineError, StoppedError
+from podium.errors import ConfigError, DataError, MachineError, RunError, StoppedError
+from podium.files import digest_of_file
 from podium.kernel.job import JOB_CHANGES, Job
 from podium.kernel.pretrained import config_key, pretrained_files
 from podium.kernel.report import REPORT
@@ -154,6 +158,24 @@ def test_invalid_config_fails_the_kernel(member_kernel):
     assert not Path(REPORT).exists()
 
 
+def test_worker_processes_end_before_the_script_removes_their_code(member_kernel, monkeypatch):
+    handles = []
+
+    def fail(*_):
+        monkeypatch.setenv("PODIUM_WORKERS", "1")
+        worker_pool().start()
+        worker_pool().wait_until_ready()
+        handles.extend(os.pidfd_open(pid) for pid in worker_pool().pids)
+        raise DataError("no")
+
+    monkeypatch.setattr("podium.workflows.kernel_members.run", fail)
+    with pytest.raises(DataError):
+        member_kernel.run()
+    assert len(handles) == 1
+    assert select.select(handles, [], [], 2.0)[0] == handles
+    os.close(handles[0])
+
+
 # Resuming
 
 
@@ -174,6 +196,25 @@ def test_output_of_another_config_is_refused(kernel):
     (kernel.mounted / "podium-tiny" / "runs").mkdir(parents=True)
     kernel.write_report(kernel.mounted / "podium-tiny", config_digest="87654321", config="other.yaml")
     with pytest.raises(DataError, match=r"is the output of ada/podium-tiny for another config \(other.yaml\)"):
+        kernel.restore(RESUMING)
+
+
+def test_output_of_another_version_is_refused(kernel):
+    report = kernel.mounted / "podium-tiny" / REPORT
+    (kernel.mounted / "podium-tiny" / "runs").mkdir(parents=True)
+    kernel.write_report(kernel.mounted / "podium-tiny", attempt=1)
+    expected = RESUMING.model_copy(update={"resume_digest": digest_of_file(report)})
+    kernel.restore(expected)
+    kernel.write_report(kernel.mounted / "podium-tiny", attempt=2)
+    with pytest.raises(DataError, match="is not the version of ada/podium-tiny to resume from"):
+        kernel.restore(expected)
+
+
+def test_output_without_its_checkpoint_is_refused(kernel):
+    (kernel.mounted / "podium-tiny" / "runs" / "tiny-1" / "fold0").mkdir(parents=True)
+    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-1/fold0", "checkpoint": f"checkpoint-000001-{'0' * 16}.npz"}
+    kernel.write_report(kernel.mounted / "podium-tiny", runs=[entry])
+    with pytest.raises(RunError, match="lacks runs/tiny-1/fold0/checkpoints/checkpoint-000001-"):
         kernel.restore(RESUMING)
 
 

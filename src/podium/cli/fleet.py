@@ -52,8 +52,8 @@ def up(
     """Push a kernel for every member and fold, two at a time, and download their outputs; then blend and write the CSV.
 
     It can be stopped at any time: the same command resumes it and pushes no kernel twice. A kernel that runs out of
-    time continues in its next version; a failed kernel is retried once. A member or a detector works too, without
-    the blend.
+    time continues in a kernel of its own, the next part; a failed kernel is retried once, one that was cancelled on
+    Kaggle only by this command. A member or a detector works too, without the blend.
 
     podium fleet up configs/ensembles/sf_dl_cars.yaml --internet
     """

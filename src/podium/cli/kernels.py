@@ -1,5 +1,6 @@
 """`podium kernel …`: build, rehearse, push and follow the script that Kaggle runs, and download its output."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -185,6 +186,9 @@ def push_(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run all checks of a push without pushing.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Follow the log and download the output.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether to push with less GPU time than the kernel may take.")
+    ] = False,
     limit: Limit = None,
     limit_test: LimitTest = None,
     time_limit: SessionLimit = None,
@@ -208,6 +212,10 @@ def push_(
             raise typer.BadParameter("several configs are allowed only with --weights; push them one by one")
         job = job_of(configs[0], fold, limit, limit_test, set_, seed, time_limit)
         jobs, machine = jobs_of_folds(configs[0], job) if all_folds else [job], Machine(gpu, internet)
+
+    def confirm(question: str) -> bool:
+        return yes or (sys.stdin.isatty() and typer.confirm(question))
+
     kernels.push_kernels(
         configs,
         jobs,
@@ -217,6 +225,7 @@ def push_(
         dry_run=dry_run,
         follow=follow,
         packing=Packing(notebook, compress),
+        confirm=confirm,
     )
 
 

@@ -47,6 +47,8 @@ BUSY_SHARE = 0.5
 """Processes are started if threads spend more than this share of a core on images: the model then waits for images."""
 WINDOW = 5.0
 """Seconds over which that share is measured."""
+END_SECONDS = 2.0
+"""How long the end waits for a process that is at work."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class WorkerPool:
         self.pids: list[int] = []
         self.count = 0
         """Processes that are ready."""
+        self._has_ended = False
         self._busy, self._since = 0.0, time.perf_counter()
         self._of_thread = threading.local()
 
@@ -128,10 +131,12 @@ class WorkerPool:
             self._starting.pop().join()
 
     def end(self) -> None:
-        """End the processes."""
-        self.count = 0
-        while not self._free.empty():
-            self._free.get().end()
+        """End the processes, those at work after their block."""
+        with self._lock:
+            count, self.count, self._has_ended = self.count, 0, True
+        for _ in range(count):
+            with suppress(queue.Empty):  # a process that was killed
+                self._free.get(timeout=END_SECONDS).end()
 
     def _start_if_busy(self, seconds: float) -> None:
         """If the model computes on the same cores, it uses images slowly, and processes would only take memory."""
@@ -150,14 +155,17 @@ class WorkerPool:
         except (OSError, EOFError):  # threads do all the work then
             return
         with self._lock:
-            self.count += 1
-            self.pids.append(worker.pid)
-        self._free.put(worker)
+            if not self._has_ended:
+                self.count += 1
+                self.pids.append(worker.pid)
+                self._free.put(worker)
+                return
+        worker.end()
 
     def _remove(self, worker: "_Worker") -> None:
         worker.end()
         with self._lock:
-            self.count -= 1
+            self.count = max(0, self.count - 1)
 
     def _reader(self) -> ImageReader:
         if not hasattr(self._of_thread, "reader"):
@@ -169,9 +177,7 @@ class WorkerPool:
 @cache
 def worker_pool() -> WorkerPool:
     """The pool of this process."""
-    pool = WorkerPool()
-    atexit.register(pool.end)
-    return pool
+    return WorkerPool()
 
 
 def start_fork_server() -> None:
@@ -179,6 +185,15 @@ def start_fork_server() -> None:
     if HAS_FORK_SERVER:
         with suppress(OSError):  # threads do all the work then
             _fork_server()
+
+
+@atexit.register
+def end_processes() -> None:
+    """End the worker processes and their fork server, and wait for them; they start again if they are needed."""
+    for started in (worker_pool, _fork_server):
+        if started.cache_info().currsize:
+            started().end()
+            started.cache_clear()
 
 
 class _Worker:
@@ -216,7 +231,12 @@ class _Worker:
         return np.frombuffer(self._mapped, np.uint8, count=size).reshape(shape).copy(), result
 
     def end(self) -> None:
-        """The process ends when its connection is closed."""
+        """The process ends when its connection is closed, and then closes it too."""
+        with suppress(OSError, EOFError), socket.socket(fileno=os.dup(self._connection.fileno())) as connection:
+            connection.settimeout(END_SECONDS)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
         self._connection.close()
         os.close(self._memory)
         if self._process is not None:
@@ -251,9 +271,7 @@ class _ForkServer:
 
 @cache
 def _fork_server() -> _ForkServer:
-    server = _ForkServer()
-    atexit.register(server.end)
-    return server
+    return _ForkServer()
 
 
 def _start_python(call: str, **options: Any) -> "subprocess.Popen[bytes]":

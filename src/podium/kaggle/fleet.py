@@ -1,46 +1,68 @@
 """A fleet: one kernel per member and fold, driven by a queue on disk.
 
 runs/fleets/<ensemble>-<digest>/
-  queue.json                  every job: its state, attempt and version
-  <kernel>-<attempt>.py       the script of a push, written before it is sent
+  queue.json                  every job: its state, part, attempt and version
   down                        exists after `podium fleet down`: no more kernels are pushed
 
 Each step is saved before it is executed, so a kill at any moment loses nothing: a push that may have reached Kaggle is
 looked up there before it is repeated.
+
+A kernel that runs out of time continues in a kernel of its own, the next part, which attaches the output of the part
+before. Kaggle attaches the newest output of a kernel and no other, so no part gets another version once its output is
+the state to resume from.
 """
 
 import json
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import KaggleError, NotFoundError, RunError, UnreachableError
-from podium.files import digest_of, write_json, write_text
+from podium.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KaggleError,
+    NotFoundError,
+    PodiumError,
+    RateLimitedError,
+    RunError,
+    UnreachableError,
+)
+from podium.files import digest_of, digest_of_file, write_json
 from podium.kaggle.client import Kaggle
-from podium.kaggle.outputs import last_lines, pull
-from podium.kaggle.pushing import facts_of, newest_version, preflight, session_seconds, version_with
-from podium.kaggle.records import Record, import_runs, read_record, record_push
-from podium.kaggle.responses import page_of
+from podium.kaggle.outputs import describe_failure, pull
+from podium.kaggle.pushing import (
+    CHECKS,
+    MIN_HOURS,
+    SESSIONS,
+    find_push,
+    hours_left,
+    is_out_of_gpus,
+    limit_to,
+    newest_version,
+    preflight,
+    push,
+    session_seconds,
+)
+from podium.kaggle.records import Record, import_runs, read_record
+from podium.kaggle.responses import KernelStatus, page_of
 from podium.kernel.building import assemble, jobs_of_folds
-from podium.kernel.job import SPARE_MINUTES, Job, digest_of_job, load_config
+from podium.kernel.job import Job, digest_of_job, load_config
 from podium.kernel.metadata import Machine
-from podium.kernel.report import REPORT, Report, read_report
+from podium.kernel.report import REPORT, Report, check_output, read_report
 from podium.locks import lock_holder
+from podium.signals import format_duration
 
 State = Literal["queued", "pushing", "running", "done", "failed"]
-SESSIONS = 2
-"""GPU sessions that Kaggle allows a user at a time."""
-MIN_HOURS = 0.5
-"""With fewer GPU hours left this week, nothing is pushed."""
 MAX_FAILURES = 2
-"""Of a job. A kernel that runs out of time has not failed as long as each version makes progress."""
-CHECKS = 2
-"""Number of rounds in which an interrupted push is looked up before it is repeated: Kaggle may be slow."""
-_LAST_LINES = 5
+"""Of a job in a row. A kernel that runs out of time has not failed as long as each part makes progress."""
+LOOKS = 20
+"""Number of rounds in which Kaggle's answers about a kernel may make no sense: it lists outputs late, or in part."""
 
 
 class FleetJob(BaseModel):
@@ -54,15 +76,20 @@ class FleetJob(BaseModel):
     """Of everything that determines the training."""
     state: State = "queued"
     failures: int = 0
-    version_before: int = 0
-    """The newest version before the push in progress."""
     checks: int = 0
-    push_facts: dict[str, Any] = {}
-    """What the record of the push in progress, or of the last one, contains."""
+    """The rounds so far in which a push was not found, or Kaggle's answers made no sense."""
+    kernel: str | None = None
+    """owner/slug of the push in progress, or of the last one."""
+    script_digest: str = ""
+    """Of that push."""
+    ends: float = 0.0
+    """When its session ends at the latest, in seconds since 1970."""
     ref: str | None = None
     """The pushed version."""
-    progress: list[Any] = []
-    """The progress of the previous version."""
+    source: str | None = None
+    """The version whose output has the checkpoint to resume from."""
+    progress: list[int] = []
+    """How far that version came."""
     message: str = ""
 
     @property
@@ -72,18 +99,40 @@ class FleetJob(BaseModel):
 
     @property
     def page(self) -> str:
-        return page_of(KernelRef.parse(self.push_facts["metadata"]["id"]))
+        assert self.kernel
+        return page_of(KernelRef.parse(self.kernel))
 
     def output(self, runs: Path) -> Path:
         """The folder with the downloaded output of its kernel."""
         assert self.ref
         return read_record(runs, KernelRef.parse(self.ref)).output
 
+    def set(self, state: State, message: str = "") -> None:
+        self.state, self.message, self.checks = state, message, 0
+
     def fail(self, reason: str) -> None:
+        """Push it again, once."""
         self.failures += 1
-        self.state = "queued" if self.failures < MAX_FAILURES else "failed"
-        self.message = f"failed: {reason}; retrying once" if self.state == "queued" else reason
+        if self.failures >= MAX_FAILURES:
+            self.give_up(reason)
+            return
+        self.set("queued", f"failed: {reason}; retrying once")
         self.spec = self.spec.model_copy(update={"attempt": self.spec.attempt + 1})
+
+    def give_up(self, reason: str) -> None:
+        """Do not push it again until `podium fleet up` asks for it."""
+        self.set("failed", reason)
+        self.spec = self.spec.model_copy(update={"attempt": self.spec.attempt + 1})
+
+    def look_again(self, error: PodiumError) -> None:
+        """Kaggle's answers make no sense, which may pass; if not, other jobs are not affected."""
+        self.checks += 1
+        if self.checks < LOOKS:
+            self.message = f"{error}; looking again"
+        elif self.state == "pushing" or isinstance(error, NotFoundError | ForbiddenError):
+            self.give_up(f"{error}; podium fleet up pushes it again")
+        else:
+            self.fail(str(error))
 
 
 @dataclass
@@ -119,7 +168,8 @@ class Fleet:
         self._stop_mark.unlink(missing_ok=True)
         for job in self.jobs:
             if job.state == "failed":
-                job.state, job.failures = "queued", 0
+                job.set("queued")
+                job.failures = 0
         self.save()
 
     def save(self) -> None:
@@ -142,12 +192,7 @@ def open_fleet(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
     digest = digest_of([loaded.settings.model_dump(mode="json"), [fleet_job.config_digest for fleet_job in jobs]])
     fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, jobs)
     others, _ = read_fleets(runs)
-    known = {
-        fleet_job.config_digest: fleet_job
-        for other in others
-        for fleet_job in other.jobs
-        if fleet_job.state != "queued"
-    }
+    known = {fleet_job.config_digest: fleet_job for other in others for fleet_job in other.jobs if fleet_job.kernel}
     known |= {
         fleet_job.config_digest: fleet_job
         for other in others
@@ -202,35 +247,55 @@ def read_fleets(runs: Path) -> tuple[list[Fleet], list[str]]:
     return found, problems
 
 
+def check_members(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
+    """Raise an error for what would fail all kernels of a member, before the first kernel of a fleet is pushed."""
+    if any(job.kernel for job in fleet.jobs):
+        return
+    for spec in {job.spec.members: job.spec for job in fleet.jobs}.values():
+        preflight(kaggle, assemble([fleet.config], spec, fleet.machine, runs, kaggle.user), Console(quiet=True))
+
+
 # One round
 
 
 def advance(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
-    """One round: look for interrupted pushes, check the running kernels, push the next ones."""
+    """One round: look for interrupted pushes, check the running kernels, push the next ones.
+
+    The trouble of one job never stops the others. A rate limit ends the round, and missing credentials the fleet.
+    """
     for job in fleet.jobs:
         try:
             if job.state == "pushing":
-                find_push(job, fleet, kaggle, runs)
+                find_interrupted(job, kaggle, runs)
             elif job.state == "running":
                 check_running(job, kaggle, runs)
-        except NotFoundError as error:  # deleted on Kaggle; the other jobs are not affected
-            job.fail(str(error))
+        except CredentialsError:
+            raise
         except UnreachableError as error:
-            job.message = f"Kaggle is unreachable; retrying soon: {error}"
-        fleet.save()
+            _wait_for_kaggle(job, error)
+        except (KaggleError, RunError) as error:
+            job.look_again(error)
+        finally:
+            fleet.save()
     push_queued(fleet, kaggle, runs)
 
 
-def find_push(job: FleetJob, fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
+def _wait_for_kaggle(job: FleetJob, error: UnreachableError) -> None:
+    if isinstance(error, RateLimitedError):
+        job.message = str(error)
+        raise error
+    job.message = f"Kaggle is unreachable; retrying soon: {error}"
+
+
+def find_interrupted(job: FleetJob, kaggle: Kaggle, runs: Path) -> None:
     """Whether an interrupted push reached Kaggle."""
-    ref = KernelRef.parse(job.push_facts["metadata"]["id"])
-    script = _script(job, fleet).read_text(encoding="utf-8")
-    version = version_with(kaggle, ref, script, after=job.version_before)
+    assert job.kernel
+    record = find_push(kaggle, KernelRef.parse(job.kernel), job.script_digest, runs)
     job.checks += 1
-    if version is not None:
-        _set_running(job, fleet, runs, ref.at(version), page_of(ref))
+    if record:
+        _set_running(job, record)
     elif job.checks >= CHECKS:
-        job.state, job.message = "queued", "the interrupted push never reached Kaggle"
+        job.set("queued", "the interrupted push never reached Kaggle")
 
 
 def check_running(job: FleetJob, kaggle: Kaggle, runs: Path) -> None:
@@ -239,105 +304,132 @@ def check_running(job: FleetJob, kaggle: Kaggle, runs: Path) -> None:
     record = read_record(runs, KernelRef.parse(job.ref))
     status = kaggle.kernel_status(record.ref)
     if not status.is_over:
-        job.message = status.state
-        return
-    if status.state != "complete":
-        last = last_lines(kaggle, record.ref, _LAST_LINES)
-        job.fail(status.failure or (last[-1].strip() if last else status.state))
-        return
-    report = _fetch_report(kaggle, record)
-    if report is None:
-        job.fail(f"{record.ref} has no {REPORT} in its output")
-    elif report.status == "stopped":
-        _continue_in_next_version(job, report, record.ref)
+        job.set("running", status.state)
+    elif status.state == "cancelled":
+        job.give_up("cancelled on Kaggle; podium fleet up pushes it again")
+    elif status.state != "complete":
+        _fail(job, record, status, kaggle)
     else:
-        pull(kaggle, record.ref, record.output, Console(quiet=True))
+        _download(job, record, kaggle, runs)
+
+
+def _fail(job: FleetJob, record: Record, status: KernelStatus, kaggle: Kaggle) -> None:
+    """The kernel failed. Kaggle may store its log, which has the cause, some time later."""
+    lines: list[str] = []
+    with suppress(NotFoundError, ForbiddenError):
+        lines = kaggle.log(record.ref)
+    job.checks += 1
+    if lines or job.checks > CHECKS:
+        job.fail(describe_failure(status, lines))
+    else:
+        job.message = f"{describe_failure(status, lines)}; waiting for its log"
+
+
+def _download(job: FleetJob, record: Record, kaggle: Kaggle, runs: Path) -> None:
+    """Download the output of a complete version. Raises an error if Kaggle does not list all of it."""
+    pull(kaggle, record.ref, record.output, Console(quiet=True), looks=1)
+    report = read_report(record.output)
+    check_output(record.output, report)
+    if report.status == "stopped":
+        _continue_in_next_part(job, report, record)
+    else:
         import_runs(record, runs)
-        job.state, job.message = "done", ", ".join(entry.score for entry in report.runs)
+        job.set("done", ", ".join(entry.score for entry in report.runs))
 
 
-def _fetch_report(kaggle: Kaggle, record: Record) -> Report | None:
-    """Download only the report, which determines whether the other files are needed."""
-    listed = next((file for file in kaggle.output_files(record.ref) if file.name == REPORT), None)
-    if listed is None:
-        return None
-    kaggle.fetch(listed, record.folder / REPORT)
-    return read_report(record.folder)
-
-
-def _continue_in_next_version(job: FleetJob, report: Report, ref: KernelRef) -> None:
-    """The version ran out of time, with its checkpoints in its output: the next version attaches that output."""
-    progress = [[entry.state.get(key) for key in ("status", "stage", "epoch", "step")] for entry in report.runs]
-    if progress == job.progress:
-        job.fail(f"no progress since the previous version: {report.reason}")
+def _continue_in_next_part(job: FleetJob, report: Report, record: Record) -> None:
+    """The version ran out of time. What was downloaded is the state to resume from, and Kaggle has it too."""
+    if not any(report.progress) or report.progress <= job.progress:
+        job.fail(f"no progress: {report.reason}")
         return
-    job.spec = job.spec.model_copy(update={"attempt": job.spec.attempt + 1, "resume_from": ref.name})
-    job.progress, job.state = progress, "queued"
-    _, stage, epoch, step = progress[0]
-    position = "the beginning" if stage is None else f"stage {stage}, epoch {(epoch or 0) + 1}, step {step or 0}"
-    job.message = f"out of time at {position}; continues in the next version"
+    digest, part = digest_of_file(record.output / REPORT), job.spec.part + 1
+    resume = {"part": part, "resume_from": record.ref.name, "resume_digest": digest}
+    job.spec = job.spec.model_copy(update={**resume, "attempt": job.spec.attempt + 1})
+    job.source, job.progress, job.failures = str(record.ref), report.progress, 0
+    job.set("queued", f"out of time at {_position(report)}; continues in part {part}")
+
+
+def _position(report: Report) -> str:
+    state = report.runs[0].state if report.runs else {}
+    if state.get("stage") is None:
+        return "the beginning"
+    return f"stage {state['stage']}, epoch {(state.get('epoch') or 0) + 1}, step {state.get('step') or 0}"
 
 
 def push_queued(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
     """Push queued jobs as long as a session and GPU hours are free."""
     for job in fleet.jobs:
-        active = sum(other.state in ("pushing", "running") for other in fleet.jobs)
-        if active >= SESSIONS or fleet.is_stopped:
+        active = [other for other in fleet.jobs if other.state in ("pushing", "running")]
+        if len(active) >= SESSIONS or fleet.is_stopped:
             return
         if job.state != "queued":
             continue
         try:
-            hours = hours_left(kaggle) if fleet.machine.gpu != "none" else None
+            hours = hours_for_next(fleet, kaggle, active)
             if hours is not None and hours < MIN_HOURS:
-                job.message = f"waiting for GPU hours: {hours:.1f} left this week"
+                besides = " besides those of running kernels" if active else ""
+                job.message = f"waiting for GPU hours: {max(0.0, hours):.1f} left this week{besides}"
                 return
             push_next(job, fleet, kaggle, runs, hours)
+        except CredentialsError:
+            raise
         except UnreachableError as error:
-            job.message = f"Kaggle is unreachable; retrying soon: {error}"
+            if isinstance(error, RateLimitedError):  # nothing was pushed
+                job.state = "queued"
+            _wait_for_kaggle(job, error)
             return
+        except PodiumError as error:
+            if is_out_of_gpus(error):
+                job.set("queued", "waiting for a free GPU session")
+                return
+            job.fail(str(error))
         finally:
             fleet.save()
-        if job.state == "queued":  # no free session
-            return
 
 
-def hours_left(kaggle: Kaggle) -> float | None:
-    """This week's GPU hours that running sessions have not reserved."""
-    quota = kaggle.gpu_quota()
-    return None if quota is None else quota.hours_left - quota.hours_reserved
+def hours_for_next(fleet: Fleet, kaggle: Kaggle, active: list[FleetJob]) -> float | None:
+    """This week's GPU hours that no session will take; None without a GPU, or if Kaggle does not say."""
+    quota = kaggle.gpu_quota() if fleet.machine.gpu != "none" else None
+    planned = sum(max(0.0, job.ends - time.time()) for job in active)
+    return None if quota is None else hours_left(quota, planned / 3600)
+
+
+def check_source(job: FleetJob, kaggle: Kaggle, runs: Path) -> None:
+    """Raise an error if Kaggle would attach another output than the one to resume from."""
+    if job.source is None:
+        return
+    source = KernelRef.parse(job.source)
+    newest = newest_version(kaggle, KernelRef(source.owner, source.slug))
+    if newest == source.version:
+        return
+    found = f"has version {newest} now" if newest else "is gone"
+    if newest or job.failures:  # otherwise look once more
+        job.spec = job.spec.model_copy(update={"part": 1, "resume_from": None, "resume_digest": ""})
+        job.source, job.progress, job.failures = None, [], MAX_FAILURES
+    raise KaggleError(
+        f"{source.name} {found}, so Kaggle cannot attach the checkpoint of version {source.version}: continue on this"
+        f" machine from {read_record(runs, source).output}, or run podium fleet up again to start this job from scratch"
+    )
 
 
 def push_next(job: FleetJob, fleet: Fleet, kaggle: Kaggle, runs: Path, hours: float | None) -> None:
     """Push the job's next version. Everything needed to find it again is saved before."""
-    spec = job.spec
-    if hours is not None:
-        spec = spec.model_copy(update={"time_limit": min(spec.time_limit, hours * 3600 - SPARE_MINUTES * 60)})
+    check_source(job, kaggle, runs)
+    spec = job.spec if hours is None else limit_to(hours, job.spec)
     built = assemble([fleet.config], spec, fleet.machine, runs, kaggle.user)
     if job.ref is None:
         preflight(kaggle, built, Console(quiet=True))
-    job.version_before, job.checks = newest_version(kaggle, built.ref), 0
-    job.push_facts = facts_of(built)
-    write_text(_script(job, fleet), built.bundle.text)
-    job.state = "pushing"
+    reason = "" if job.message.startswith(("waiting", "Kaggle")) else job.message
+    if spec.time_limit < job.spec.time_limit:
+        limit = f"limited to {format_duration(spec.time_limit)} by this week's GPU hours"
+        reason = "; ".join(filter(None, [reason, limit]))
+    job.kernel, job.script_digest = built.ref.name, built.bundle.digest
+    job.ends = time.time() + session_seconds(spec)
+    job.set("pushing", reason)
     fleet.save()
-    try:
-        pushed = kaggle.push(built.metadata, built.bundle.text, session_seconds(spec))
-    except UnreachableError:
-        raise
-    except KaggleError as error:
-        job.state = "queued"
-        if "session count" not in str(error).lower():
-            raise
-        job.message = "waiting for a free GPU session"
-        return
-    _set_running(job, fleet, runs, pushed.ref, pushed.url)
+    _set_running(job, push(kaggle, built, runs))
 
 
-def _script(job: FleetJob, fleet: Fleet) -> Path:
-    return fleet.folder / f"{job.spec.title}-{job.spec.attempt}.py"
-
-
-def _set_running(job: FleetJob, fleet: Fleet, runs: Path, ref: KernelRef, url: str) -> None:
-    record_push(runs, job.push_facts, _script(job, fleet).read_text(encoding="utf-8"), ref, url)
-    job.state, job.ref = "running", str(ref)
-    job.message = "; ".join(filter(None, [job.message, "pushed"]))  # after the reason for the new version
+def _set_running(job: FleetJob, record: Record) -> None:
+    job.ref = str(record.ref)
+    job.set("running", "; ".join(filter(None, [job.message, "pushed"])))  # after the reason for the new version

@@ -18,7 +18,7 @@ from podium.errors import IncompleteOutputError, KaggleError, NotFoundError, Run
 from podium.files import digest_of_file, read_json, write_json, write_text
 from podium.kaggle.responses import KernelStatus, OutputFile
 from podium.kaggle.transfers import PARTIAL
-from podium.kernel.report import REPORT, Report, read_report
+from podium.kernel.report import REPORT, Report, cause_of_failure, read_report
 from podium.locks import locked
 from podium.retries import pause
 from podium.signals import raise_if_interrupted
@@ -134,14 +134,29 @@ def _check_status(kaggle: "Kaggle", ref: KernelRef, status: KernelStatus, even_f
         raise KaggleError(f"{ref} is {status.state}, not finished; podium kernel logs -f {ref} follows it")
     if status.state != "complete" and not even_failed:
         lines = "".join(f"\n  {line}" for line in last_lines(kaggle, ref, _LAST_LINES))
-        why = f" ({status.failure})" if status.failure else ""
         raise KaggleError(
-            f"{ref} ended with status {status.state}{why}; --even-failed downloads its output; end of its log:{lines}"
+            f"{ref} ended with status {status.state} ({failure_of(kaggle, ref, status)}); --even-failed downloads its"
+            f" output; end of its log:{lines}"
         )
 
 
 def last_lines(kaggle: "Kaggle", ref: KernelRef, count: int) -> list[str]:
     return [line for line in kaggle.log(ref) if line.strip()][-count:]
+
+
+def failure_of(kaggle: "Kaggle", ref: KernelRef, status: KernelStatus) -> str:
+    """Why a version failed: its last error, with Kaggle's own message unless that is only the exit code."""
+    lines: list[str] = []
+    with suppress(KaggleError):
+        lines = kaggle.log(ref)
+    return describe_failure(status, lines)
+
+
+def describe_failure(status: KernelStatus, lines: Sequence[str]) -> str:
+    cause = cause_of_failure(lines)
+    reason = "" if cause and status.failure.startswith("Exit code") else status.failure
+    last = [line.strip() for line in lines if line.strip()][-1:]
+    return ": ".join(filter(None, [reason, cause])) or "".join(last) or status.state
 
 
 class _Pull:

@@ -1,8 +1,9 @@
-"""Records of pushed kernels, and importing their output: runs/kernels/<owner>/<slug>/v<N>/.
+"""Records of pushed kernels, and importing their output: runs/kernels/<owner>/<slug>/.
 
-    kernel.json        the version of the kernel, and its commit and config
-    kernel.py          the pushed script
-    output/            the downloaded output
+    push/              a push whose version is not known yet, written before it is sent
+    v<N>/kernel.json   the version of the kernel, and its commit and config
+    v<N>/kernel.py     the pushed script
+    v<N>/output/       the downloaded output
 
 Imported, its runs are copied to runs/, each with a kernel.json that names the kernel.
 """
@@ -24,7 +25,7 @@ from podium.locks import locked
 from podium.paths import submissions_folder
 from podium.runs import Run
 
-KERNEL = "kernel.json"
+KERNEL, SCRIPT = "kernel.json", "kernel.py"
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,64 @@ class Record:
         return self.folder / "output"
 
 
+@dataclass(frozen=True)
+class PendingPush:
+    """A push that is about to be sent, or was sent and has no answer."""
+
+    facts: dict[str, Any]
+    script: str
+    version_before: int
+    """The newest version before it."""
+
+    @property
+    def digest(self) -> str:
+        return str(self.facts["script_digest"])
+
+
+def write_pending(runs: Path, ref: KernelRef, facts: Mapping[str, Any], script: str, version_before: int) -> None:
+    discard_pending(runs, ref)
+    folder = _pending_folder(runs, ref)
+    write_text(folder / SCRIPT, script)
+    write_json(folder / KERNEL, {**facts, "version_before": version_before})  # last: without it, nothing was sent
+
+
+def discard_pending(runs: Path, ref: KernelRef) -> None:
+    folder = _pending_folder(runs, ref)
+    (folder / KERNEL).unlink(missing_ok=True)  # first
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_pending(runs: Path, ref: KernelRef) -> PendingPush | None:
+    folder = _pending_folder(runs, ref)
+    facts = read_json(folder / KERNEL)
+    if not facts:
+        return None
+    version_before = int(facts.pop("version_before"))
+    return PendingPush(facts, (folder / SCRIPT).read_text(encoding="utf-8"), version_before)
+
+
+def _pending_folder(runs: Path, ref: KernelRef) -> Path:
+    return kernel_folder(runs, ref) / "push"
+
+
 def record_push(runs: Path, facts: Mapping[str, Any], script: str, ref: KernelRef, url: str) -> Record:
+    """Record the version of a push, which is no longer pending then."""
     folder = _folder_of(runs, ref)
     pushed_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_text(folder / "kernel.py", script)
     record = Record(folder, {"kernel": str(ref), "url": url, "pushed_at": pushed_at, **facts})
+    digest = read_json(folder / KERNEL).get("script_digest")
+    if digest and digest != facts.get("script_digest"):  # of a kernel that was deleted on Kaggle: numbers start again
+        folder.rename(folder.with_name(f"deleted-{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    write_text(folder / SCRIPT, script)
     write_json(folder / KERNEL, record.facts)
+    discard_pending(runs, ref)
     return record
+
+
+def recorded_version(runs: Path, ref: KernelRef, script_digest: str) -> Record | None:
+    """The newest recorded version of a kernel with this script."""
+    records = [record for record in read_records(runs) if record.ref.name == ref.name]
+    return next((record for record in reversed(records) if record.facts.get("script_digest") == script_digest), None)
 
 
 def read_record(runs: Path, ref: KernelRef) -> Record:
@@ -62,8 +114,13 @@ def read_records(runs: Path) -> list[Record]:
     return sorted(found, key=lambda record: (str(record.facts.get("pushed_at")), str(record.folder)))
 
 
+def kernel_folder(runs: Path, ref: KernelRef) -> Path:
+    """The folder of all versions of a kernel."""
+    return runs / "kernels" / ref.owner / ref.slug
+
+
 def _folder_of(runs: Path, ref: KernelRef) -> Path:
-    return runs / "kernels" / ref.owner / ref.slug / f"v{ref.version}"
+    return kernel_folder(runs, ref) / f"v{ref.version}"
 
 
 def import_runs(record: Record, runs: Path) -> list[str]:

@@ -243,4 +243,6 @@ def _title_of(job: Job) -> str:
         parts.append(f"({', '.join(job.members)})")
     if job.folds:
         parts.append("fold " + ", ".join(map(str, job.folds)))
+    if job.part > 1:
+        parts.append(f"part {job.part}")
     return ascii(" ".join(parts))[1:-1]

@@ -53,8 +53,13 @@ class Job(Settings):
     """Seconds."""
     accelerator: str = ""
     """Kaggle's name of the machine that the kernel asks for, which it checks first; empty without accelerator."""
+    part: int = 1
+    """A training that runs out of time continues in the next part, a kernel of its own: Kaggle attaches the newest
+    output of a kernel, so the kernel to resume from must not get another version."""
     resume_from: str | None = None
     """The kernel (owner/slug) whose output has the checkpoints to resume from; it is attached as a source."""
+    resume_digest: str = ""
+    """The digest of the report in that output, by which the kernel checks that the expected output is mounted."""
     attempt: int = 1
 
     @property
@@ -79,6 +84,8 @@ class Job(Settings):
         options = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
         if any(options):
             names.append(digest_of(options))
+        if self.part > 1:
+            names.append(f"part{self.part}")
         title = slug_of("-".join(names))
         if len(title) <= _MAX_TITLE:
             return title

@@ -1,14 +1,17 @@
 """The report that a kernel leaves in its output. It comes from another machine, so it is validated before use."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from podium import errors
 from podium.errors import RunError
-from podium.runs import Run
+from podium.files import digest_of_file
+from podium.runs import CHECKPOINT_NAME, Run
 
 REPORT = "podium-report.json"
 """The last file the script writes: the results and their paths."""
@@ -16,6 +19,11 @@ SAMPLE = "sample-submission.csv"
 """Copied to the output, so that local blending does not need the competition's data."""
 CODE_SUBMISSION = "submission.csv"
 """The file that code competitions score."""
+_PODIUM_ERROR = re.compile(
+    rf"(?:podium\.errors\.)?(?:{'|'.join(name for name in vars(errors) if name.endswith('Error'))}): (.+)"
+)
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: .+)?")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _is_plain(text: str) -> bool:
@@ -40,6 +48,12 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_checkpoint(text: str) -> str:
+    if not CHECKPOINT_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not the name of a checkpoint")
+    return text
+
+
 InRuns = Annotated[str, _below("runs")]
 
 
@@ -53,6 +67,8 @@ class RunEntry(BaseModel):
     run: InRuns
     predictions: InRuns | None = None
     state: dict[str, Any] = {}
+    checkpoint: Annotated[str, AfterValidator(_check_checkpoint)] | None = None
+    """The file name of the newest checkpoint."""
 
     @property
     def best(self) -> dict[str, Any]:
@@ -81,6 +97,13 @@ class Report(BaseModel):
     files: dict[str, int] = {}
     """Names and sizes of the files that these results consist of."""
 
+    @property
+    def progress(self) -> list[int]:
+        """Greater the further the kernel came. The numbers of checkpoints continue in a resumed training."""
+        numbers = [int(entry.checkpoint.split("-")[1]) if entry.checkpoint else 0 for entry in self.runs]
+        trained = [int(entry.state.get("status") == "trained") for entry in self.runs]
+        return [int(self.boxes is not None), sum(trained), sum(numbers)]
+
 
 def result_files(report: Mapping[str, Any]) -> dict[str, int]:
     """The `files` of a report, in the folder that the script ran in. Hidden and empty files do not matter."""
@@ -94,12 +117,14 @@ def result_files(report: Mapping[str, Any]) -> dict[str, int]:
 
 def run_entry(member: str, fold: int, run: Run, predictions: Path | None = None) -> dict[str, Any]:
     """The entry of one training, as written to the report."""
+    checkpoints = run.checkpoints
     return {
         "member": member,
         "fold": fold,
         "run": run.path.as_posix(),
         "predictions": predictions.as_posix() if predictions else None,
         "state": run.state,
+        "checkpoint": checkpoints[0].name if checkpoints else None,
     }
 
 
@@ -123,3 +148,23 @@ def read_report(output: Path) -> Report:
     if report is None:
         raise RunError(f"{output} has no {REPORT}: podium did not run in this kernel, or did not finish")
     return report
+
+
+def check_output(output: Path, report: Report) -> None:
+    """Raise a RunError if the output lacks a file of its results, or if the newest checkpoint is damaged."""
+    checkpoints = [f"{entry.run}/checkpoints/{entry.checkpoint}" for entry in report.runs if entry.checkpoint]
+    for name in [*checkpoints, *report.files]:
+        path = output / name
+        if not path.is_file() or report.files.get(name) not in (None, path.stat().st_size):
+            raise RunError(f"{output} lacks {name}, or has only a part of it; its report lists it")
+    for path in (output / name for name in checkpoints):
+        if digest_of_file(path) not in path.name:
+            raise RunError(f"{path} is damaged: its checksum does not match")
+
+
+def cause_of_failure(log: Iterable[str]) -> str:
+    """The last error of podium in a kernel's log, else the last exception; other processes may write after it."""
+    lines = [_COLOUR.sub("", line).strip() for line in log]
+    found = [match[1] for line in lines if (match := _PODIUM_ERROR.fullmatch(line))]
+    found = found or [line for line in lines if _EXCEPTION.fullmatch(line)]
+    return found[-1] if found else ""

@@ -1,13 +1,14 @@
 """Fleets from start to finish: push all kernels of an ensemble, download their outputs, blend."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from podium.config.loading import Ensemble
-from podium.errors import DataError, KaggleError, RunError, StoppedError
+from podium.errors import DataError, KaggleError, RateLimitedError, RunError, StoppedError
 from podium.kaggle.client import Kaggle, sign_in
-from podium.kaggle.fleet import Fleet, FleetJob, advance, claim_jobs, open_fleet, read_fleets
+from podium.kaggle.fleet import Fleet, FleetJob, advance, check_members, claim_jobs, open_fleet, read_fleets
 from podium.kaggle.records import local_path
 from podium.kernel.job import Job, load_config
 from podium.kernel.metadata import Machine
@@ -20,6 +21,7 @@ from podium.workflows.blend import Blend, blend_as
 from podium.workflows.predict import FoldPredictions
 
 POLL_SECONDS = 30.0
+Result = TypeVar("Result")
 
 
 def run_fleet(
@@ -38,7 +40,9 @@ def run_fleet(
     """
     loaded = load_config(config, job.overrides, job.seed)
     fleet = open_fleet(config, job, machine, runs)
-    kaggle = None if fleet.is_done else sign_in()
+    kaggle = None if fleet.is_done else _despite_rate_limit(sign_in)
+    if kaggle:
+        _despite_rate_limit(partial(check_members, fleet, kaggle, runs))
     with locked(fleet.folder):
         claim_jobs(fleet, runs)
         fleet.start()
@@ -51,21 +55,34 @@ def run_fleet(
         return fleet, blend_as(loaded.settings, predictions, loaded.name)
 
 
+def _despite_rate_limit(action: Callable[[], Result]) -> Result:
+    """Repeat it until Kaggle's rate limit allows it, however long that takes."""
+    while True:
+        try:
+            return action()
+        except RateLimitedError as error:
+            pause(error.seconds)
+
+
 def finish_jobs(fleet: Fleet, kaggle: Kaggle, runs: Path, on_round: Callable[[Fleet], None]) -> None:
     """Advance the fleet until every job is done; raises if one has failed or the fleet was stopped."""
     while True:
-        advance(fleet, kaggle, runs)
+        seconds = POLL_SECONDS
+        try:
+            advance(fleet, kaggle, runs)
+        except RateLimitedError as error:
+            seconds = max(POLL_SECONDS, error.seconds)
         on_round(fleet)
         if fleet.is_finished:
             break
         if fleet.is_stopped:
             raise StoppedError("stopped by podium fleet down; resume with podium fleet up and the same options")
-        pause(POLL_SECONDS)
+        pause(seconds)
     failed = [f"{job.name} ({job.message})" for job in fleet.jobs if job.state == "failed"]
     if failed:
         raise KaggleError(
-            f"{len(failed)} of {len(fleet.jobs)} jobs failed twice: {'; '.join(failed)}; podium kernel logs REF shows"
-            " why; fix it and run the same command to try them again"
+            f"{len(failed)} of {len(fleet.jobs)} jobs failed: {'; '.join(failed)}; podium kernel logs REF shows why;"
+            " fix it and run the same command to try them again"
         )
 
 

@@ -1,6 +1,6 @@
 """Kaggle kernels: rehearse the built script, push it, follow its log, and download its output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -8,8 +8,18 @@ from rich.console import Console
 from podium.config.kaggle_names import KernelRef, source_of
 from podium.errors import BundleError, CredentialsError, KaggleError, RateLimitedError
 from podium.kaggle.client import Kaggle, sign_in
-from podium.kaggle.outputs import pull, with_version
-from podium.kaggle.pushing import preflight, push
+from podium.kaggle.outputs import failure_of, pull, with_version
+from podium.kaggle.pushing import (
+    MIN_HOURS,
+    SESSIONS,
+    earlier_push,
+    hours_left,
+    is_out_of_gpus,
+    limit_to,
+    preflight,
+    push_unless_pushed,
+    session_seconds,
+)
 from podium.kaggle.records import Record, import_runs, read_record, read_records
 from podium.kernel.building import SCRIPT, BuiltKernel, build
 from podium.kernel.job import SESSION_HOURS, Job
@@ -20,6 +30,7 @@ from podium.kernel.report import REPORT, Report, find_report, read_report
 from podium.kernel.script import READABLE, Packing, read_about
 from podium.paths import data_folder, kerashub_cache
 from podium.retries import pause
+from podium.signals import format_duration
 
 POLL_SECONDS = 15.0
 
@@ -118,17 +129,33 @@ def push_kernels(
     dry_run: bool = False,
     follow: bool = False,
     packing: Packing = READABLE,
+    confirm: Callable[[str], bool] = lambda question: False,
 ) -> list[Record]:
-    """Build, check and push a kernel for each job. `dry_run` sends nothing; `follow` waits for the outputs."""
-    kaggle, pushed = sign_in(), []
+    """Build, check and push a kernel for each job. `dry_run` sends nothing; `follow` waits for the outputs.
+
+    `confirm` is asked whether to push a kernel that has less GPU time than it may take.
+    """
+    if machine.gpu != "none" and len(jobs) > SESSIONS:
+        raise KaggleError(
+            f"these are {len(jobs)} kernels, and Kaggle runs {SESSIONS} with a GPU at a time: podium fleet up"
+            f" {configs[0]} pushes one after the other, downloads the outputs and resumes what runs out of time"
+        )
+    kaggle, pushed, planned = sign_in(), list[Record](), 0.0
     for job in jobs:
         built = build(configs, job, machine, runs, kaggle.user, packing)
+        if not dry_run and (earlier := earlier_push(kaggle, built, runs, console)):
+            pushed.append(earlier)
+            continue
         preflight(kaggle, built, console)
+        if built.metadata["enable_gpu"]:
+            limited = _within_quota(kaggle, job, planned, console, (lambda _: True) if dry_run else confirm)
+            planned += session_seconds(limited) / 3600
+            built = built if limited == job else build(configs, limited, machine, runs, kaggle.user, packing)
         print_boxes(built, console)
         if dry_run:
             console.print(f"{built.ref}: ready to push; nothing was sent")
             continue
-        record = push(kaggle, built, runs)
+        record = _push(kaggle, built, runs, console)
         pushed.append(record)
         console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
         for name in built.weights:
@@ -136,6 +163,42 @@ def push_kernels(
     for record in pushed if follow else []:
         _follow(kaggle, record, runs, console)
     return pushed
+
+
+def _within_quota(kaggle: Kaggle, job: Job, planned: float, console: Console, confirm: Callable[[str], bool]) -> Job:
+    """The job, or if it may take more GPU hours than are left, the job with a shorter time limit, once confirmed."""
+    quota = kaggle.gpu_quota()
+    if quota is None:
+        console.print("GPU hours left this week: unknown; Kaggle does not say")
+        return job
+    hours, needed = hours_left(quota, planned), session_seconds(job) / 3600
+    console.print(f"GPU hours left this week: {max(0.0, hours):.1f} of {quota.hours_allowed:.0f}", highlight=False)
+    if hours >= needed:
+        return job
+    when = f"on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else "within a week"
+    if hours < MIN_HOURS:
+        left = f"only {hours:.1f} GPU hours are left" if hours > 0 else "no GPU hours are left"
+        raise KaggleError(f"{left} this week; push again when they are reset {when}, or use --gpu none")
+    limited = limit_to(hours, job)
+    outcome = (
+        f"it may take {needed:.1f} GPU hours: with those left it stops after {format_duration(limited.time_limit)} and"
+        " saves a checkpoint, unless it is done by then"
+    )
+    if not confirm(f"{outcome}. Push it?"):
+        raise KaggleError(
+            f"not pushed: {outcome}; push it so with --yes, or use podium fleet up, which continues such a kernel when"
+            f" the hours are reset {when}"
+        )
+    return limited
+
+
+def _push(kaggle: Kaggle, built: BuiltKernel, runs: Path, console: Console) -> Record:
+    try:
+        return push_unless_pushed(kaggle, built, runs, console)
+    except KaggleError as error:
+        if is_out_of_gpus(error):
+            raise KaggleError(f"{str(error).rstrip('.')}; podium fleet up waits until it can push") from error
+        raise
 
 
 def print_boxes(built: BuiltKernel, console: Console) -> None:
@@ -207,7 +270,8 @@ def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) 
                 raise
             rows.append((name, "unknown", str(error)))
         else:
-            rows.append((name, status.state, status.failure))
+            failure = failure_of(kaggle, name, status) if status.state == "error" else status.failure
+            rows.append((name, status.state, failure))
     return rows
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from podium.errors import KaggleError, UnreachableError
+from podium.errors import NotFoundError, UnreachableError
 from podium.kaggle.transfers import CHUNK, Progress
 from podium.retries import with_retries
 
@@ -14,7 +14,7 @@ Put = Callable[[Any, dict[str, str]], Any]
 """Sends a body with these headers to the URL of the upload and returns the response."""
 
 
-class UploadExpiredError(KaggleError):
+class UploadExpiredError(NotFoundError):
     """The file store does not know the upload any more; it has to be started again."""
 
 

@@ -126,8 +126,7 @@ def check_refusal(call, code, kaggle, standin, one_line):
     if call.request == "GetKernelSessionLogsStream" and code == 404:  # the stored log is read instead
         assert call.send(kaggle) == ["a line"]
         return
-    is_expired = call.request == "upload" and code == 404
-    with pytest.raises(KaggleError if is_expired else REFUSALS[code]) as error:
+    with pytest.raises(REFUSALS[code]) as error:
         call.send(kaggle)
     text = one_line(error)
     assert "the reason" in text or call.is_transfer or call.request == "GetCompetition"

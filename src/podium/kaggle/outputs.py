@@ -113,6 +113,8 @@ def _wait_for_output(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Co
                 files = [file if file.size else replace(file, size=sizes.get(file.name)) for file in files]
             return files
         except IncompleteOutputError as error:
+            if looks == 1:  # of a fleet, which looks again in its next round
+                raise
             if look == looks:
                 raise IncompleteOutputError(
                     f"{error}; pull it again later, or add --even-failed to download what is there"

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from standin.faults import Fault
+from standin.reported import as_reported
 
 from podium.kernel.report import REPORT
 
@@ -21,7 +22,8 @@ def kernels(standin, finished_ensemble):
         (predictions,) = (path / folder.name for folder in source.glob("predictions-*"))
         entry = {"member": member, "fold": int(fold), "run": path.as_posix(), "predictions": predictions.as_posix()}
         entry["state"] = json.loads(files[path / "state.json"])
-        files[REPORT] = json.dumps({"status": "done", "runs": [entry]}).encode()
+        sizes = {name.as_posix(): len(content) for name, content in files.items()}
+        files[REPORT] = json.dumps({"status": "done", "runs": [entry], "files": sizes}).encode()
         for name, content in files.items():
             (working / name).parent.mkdir(parents=True, exist_ok=True)
             (working / name).write_bytes(content)
@@ -56,6 +58,23 @@ def test_fleet_up_downloads_every_run_and_blends_them_as_on_one_machine(
     assert [job["state"] for job in fleet["jobs"]] == ["done"] * pushed
     assert all(job["version"].endswith("/1") for job in fleet["jobs"])
     assert "done" in podium_in(tmp_path, "fleet", "status").out
+
+
+def test_a_fleet_ends_with_the_same_csv_if_kaggle_behaves_as_reported(
+    kernels, finished_ensemble, podium_in, tmp_path, monkeypatch
+):
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    kernels.log_in()
+    kernels.reported = as_reported()
+    command = ("fleet", "up", finished_ensemble.ensemble, "--data", finished_ensemble.competition.folder)
+    result = podium_in(tmp_path, *command)
+    assert result.code == 0, result.err
+    assert "GPU hours are not checked" in result.err
+    (submission,) = tmp_path.glob("submissions/*.csv")
+    assert submission.read_bytes() in [path.read_bytes() for path in finished_ensemble.folder.glob("submissions/*.csv")]
+    assert all(version.number == 1 for version in kernels.versions())
+    assert kernels.count("GenerateAccessToken") > 0
 
 
 def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_ensemble, podium_in, tmp_path):

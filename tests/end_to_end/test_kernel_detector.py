@@ -100,7 +100,7 @@ def test_dry_run_uses_local_data_and_no_weights(squares, podium):
 
 
 @pytest.mark.slow
-def test_detector_that_runs_out_of_time_resumes_in_the_next_version(squares, podium, standin):
+def test_detector_that_runs_out_of_time_resumes_in_the_next_part(squares, podium, standin):
     assert podium("detect", "build", squares).code == 0
     standin.datasets[DATASET] = dataset()
     seconds = {}
@@ -115,11 +115,12 @@ def test_detector_that_runs_out_of_time_resumes_in_the_next_version(squares, pod
     for epochs in (QUICK, LONG):
         ended = podium("fleet", "up", write_config(stages=[{**STAGE, "epochs": epochs}]))
         assert (ended.code, ended.err) == (0, "")
-    assert [version.ref for version in standin.versions()] == [f"ada/podium-squares/{number}" for number in (1, 2, 3)]
+    numbers = ["podium-squares/1", "podium-squares/2", "podium-squares-part2/1"]
+    assert [version.ref for version in standin.versions()] == [f"ada/{number}" for number in numbers]
     last = standin.versions()[-1]
     assert last.sources[-1] == ("kernel", "ada/podium-squares")
     assert "resuming at stage all, epoch " in last.log
-    assert "squares  home  ada/podium-squares/3" in ended.out
+    assert "squares  done  ada/podium-squares-part2/1" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,12 @@ class InterruptingLog(StringIO):
 def test_a_config_in_python_trains_stops_at_an_interrupt_and_resumes(tiny_competition, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     member = squares_in_python(tiny_competition.folder)
-    log = InterruptingLog("all 1/3")
+    log, handler = InterruptingLog("all 1/3"), signal.getsignal(signal.SIGINT)
     with pytest.raises(
         podium.StoppedError, match=r"SIGINT: stopped at .*; saved in runs/mine-\w+/fold0; .* podium.train"
     ):
         podium.train(member, data=tiny_competition.folder, console=Console(file=log, width=200))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     (folder,) = (tmp_path / "runs").glob("mine-*/fold0")
     assert Run(folder).is_resumable
     resumed = StringIO()

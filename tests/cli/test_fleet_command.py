@@ -59,6 +59,12 @@ def test_fleet_up_downloads_every_run_and_blends_them_as_on_one_machine(
     assert all(job["version"].endswith("/1") for job in fleet["jobs"])
     assert "done" in podium_in(tmp_path, "fleet", "status").out
 
+    for path in tmp_path.glob("runs/**/fold*/state.json"):
+        path.unlink()
+    incomplete = podium_in(tmp_path, *command)
+    assert incomplete.code == 1
+    assert "/output is incomplete; download it again with podium kernel pull ada/" in incomplete.err
+
 
 def test_a_fleet_ends_with_the_same_csv_if_kaggle_behaves_as_reported(
     kernels, finished_ensemble, podium_in, tmp_path, monkeypatch

@@ -97,9 +97,11 @@ def collect_predictions(
             if entry.predictions is None:
                 raise RunError(f"{job.ref} has no predictions of {entry.member} fold {entry.fold}; see its log")
             run, path = Run(local_path(runs, entry.run)), local_path(runs, entry.predictions)
-            if not (path.is_dir() and run.state.get("best") == entry.state["best"]):
+            if not (path.is_dir() and run.state.get("best") == entry.state.get("best")):
                 run, path = Run(output / entry.run), output / entry.predictions
-            best, competition = run.state["best"], ensemble.competition
+            best, competition = run.state.get("best"), ensemble.competition
+            if best is None or not path.is_dir():
+                raise RunError(f"{output} is incomplete; download it again with podium kernel pull {job.ref}")
             found.append(FoldPredictions(entry.member, entry.fold, path, best, competition, sample, runs, is_partial))
     return found
 

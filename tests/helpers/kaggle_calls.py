@@ -26,7 +26,7 @@ class Call:
     send: Callable[[Any], Any]
     effects: Callable[[Any], int] | None = None
     is_optional: bool = False
-    """Whether podium goes on if it is refused."""
+    """Whether podium continues if it is refused."""
 
     @property
     def is_transfer(self) -> bool:

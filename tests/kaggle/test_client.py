@@ -125,7 +125,7 @@ def test_a_well_formed_response_is_read(method, kaggle, standin):
 
 
 OPTIONAL = ("GetAcceleratorQuotaStatistics", "ListKernelFiles")
-"""What podium goes on without."""
+"""Information that is optional."""
 
 
 def check_wrong_responses(method, kaggle, standin, monkeypatch):
@@ -358,7 +358,7 @@ def test_a_missing_kernel_is_reported_without_a_list_of_kernels_too(kaggle, stan
         kaggle.kernel_status(KernelRef("ada", "nothing"))
 
 
-# What podium goes on without
+# Optional information
 
 
 def test_an_unknown_gpu_quota_is_mentioned_once(kaggle, standin, capsys):

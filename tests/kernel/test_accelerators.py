@@ -1,4 +1,4 @@
-"""The accelerators that a kernel may ask for, and what it says if it gets another one."""
+"""The accelerators that a kernel may ask for, and its message if it gets another one."""
 
 import pytest
 

@@ -70,12 +70,12 @@ class Kaggle:
             Service(connection, "blobs.blob_api_client", "blobs.types.blob_api_service").request,
             self._files,
         )
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     # Kernels
 
     def gpu_quota(self) -> Quota | None:
-        """None if Kaggle does not say: podium can go on without it."""
+        """None if Kaggle does not provide it: the quota is optional."""
         send = self._kernels.request("get_accelerator_quota_statistics")
 
         def parse(response: Any) -> Quota | None:
@@ -178,7 +178,7 @@ class Kaggle:
                         yielded += 1
                         yield line
             except (NotFoundError, UnreachableError) as error:
-                self._say_once(error, "reading the stored log instead")
+                self._print_once(error, "reading the stored log instead")
                 lines = self.log(ref)[yielded:]
                 yielded, seconds = yielded + len(lines), LOG_SECONDS
                 yield from lines
@@ -356,17 +356,17 @@ class Kaggle:
 
     @contextmanager
     def _optional(self, consequence: str) -> Iterator[None]:
-        """For knowledge that podium can go on without: if Kaggle refuses it, say so once."""
+        """If Kaggle refuses optional information, print that once and continue."""
         try:
             yield
         except (CredentialsError, RateLimitedError):
             raise
         except KaggleError as error:
-            self._say_once(error, consequence)
+            self._print_once(error, consequence)
 
-    def _say_once(self, error: KaggleError, consequence: str) -> None:
-        if consequence not in self._said:
-            self._said.add(consequence)
+    def _print_once(self, error: KaggleError, consequence: str) -> None:
+        if consequence not in self._printed:
+            self._printed.add(consequence)
             notice(f"{str(error).partition(';')[0]}; {consequence}")
 
 

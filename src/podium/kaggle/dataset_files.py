@@ -63,8 +63,6 @@ class Entry:
 
 def read_entries(folder: Path, console: Console) -> list[Entry]:
     """The folder's files with their checksums; hidden files and folders are left out."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; name the folder whose files are uploaded")
     files = _list_files(folder)
     _check_sizes(folder, files)
     _check_names(folder, files)

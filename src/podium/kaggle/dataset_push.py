@@ -204,7 +204,7 @@ class _Push:
         if version is None:
             raise KaggleError(
                 f"Kaggle accepted {self.name} and does not show it; usually the quota of private datasets is used up:"
-                " delete some at https://www.kaggle.com/work/datasets, and run the same command again"
+                " delete some of your datasets on kaggle.com, and run the same command again"
             )
         return self._finish(version)
 

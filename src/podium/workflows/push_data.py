@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from podium.errors import DataError
 from podium.kaggle.dataset_push import PushedDataset, default_title, push_dataset
 from podium.kernel.pretrained import config_key
 
@@ -20,6 +21,8 @@ def push_data(
     """Returns the dataset and the lines for a config that use it."""
     from podium.kaggle.client import sign_in
 
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; name the folder whose files are uploaded")
     pushed = push_dataset(sign_in(), folder, title or default_title(folder), runs, console)
     return pushed, source_lines(pushed)
 

@@ -12,7 +12,7 @@ from podium.files import digest_of_file
 from podium.kaggle.client import sign_in
 from podium.kaggle.fleet import advance, check_members, check_running, claim_jobs, open_fleet, read_fleet, read_fleets
 from podium.kaggle.pushing import CHECKS, SESSIONS
-from podium.kernel.building import assemble, make_job
+from podium.kernel.building import make_job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
 from podium.locks import locked
@@ -52,7 +52,7 @@ def drive(standin, tiny_competition, tmp_path, monkeypatch):
 
 def assemble_metadata(drive):
     fleet = drive.fleet()
-    return assemble([fleet.config], fleet.jobs[0].spec, fleet.machine, drive.runs, "ada").metadata
+    return fleet.builder("ada", drive.runs).assemble(fleet.jobs[0].spec).metadata
 
 
 def states(drive):

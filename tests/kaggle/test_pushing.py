@@ -11,7 +11,7 @@ from podium.errors import KaggleError, UnreachableError
 from podium.kaggle.client import sign_in
 from podium.kaggle.pushing import CHECKS, find_push, push, push_unless_pushed
 from podium.kaggle.records import read_records
-from podium.kernel.building import assemble, make_job
+from podium.kernel.building import KernelBuilder, make_job
 from podium.kernel.metadata import Machine
 
 NAME = "ada/podium-tiny-fold0"
@@ -27,7 +27,7 @@ class Pusher:
 
     def built(self, internet=False, **options):
         job = make_job(self.config, folds=(0,), **options)
-        return assemble([self.config], job, Machine("none", internet), self.runs, "ada")
+        return KernelBuilder([self.config], Machine("none", internet), self.runs, "ada").assemble(job)
 
     def push(self, **options):
         return push_unless_pushed(self.kaggle, self.built(**options), self.runs, self.console)

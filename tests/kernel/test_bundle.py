@@ -13,7 +13,7 @@ from podium.config.loading import load_member
 from podium.detection.dataset import write_dataset
 from podium.errors import BundleError, ConfigError
 from podium.kernel import bundle as bundling
-from podium.kernel.building import assemble, folds_of, jobs_of_folds, make_job
+from podium.kernel.building import KernelBuilder, folds_of, jobs_of_folds, make_job
 from podium.kernel.bundle import make_bundle
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine
@@ -100,7 +100,7 @@ def detector(tmp_path):
 
 
 def bundle_of(detector):
-    return assemble([detector], make_job(detector), Machine(), detector.parent / "runs").bundle
+    return KernelBuilder([detector], Machine(), detector.parent / "runs").assemble(make_job(detector)).bundle
 
 
 def test_box_dataset_is_packed_with_the_detectors_modules_only(detector):
@@ -160,7 +160,8 @@ def test_competition_file_named_in_an_override_is_packed(relative_to, tiny_compe
     monkeypatch.chdir(tmp_path / "elsewhere" if is_relative_to_member else tmp_path)
     name = os.path.relpath(cropped, member.parent if is_relative_to_member else tmp_path)
     overrides = (f"competition={name}", "competition.data_at_kaggle=kaggle-dataset:ada/cropped-squares")
-    built = assemble([member], Job(kind="member", overrides=overrides), Machine(), tmp_path / "runs")
+    builder = KernelBuilder([member], Machine(), tmp_path / "runs")
+    built = builder.assemble(Job(kind="member", overrides=overrides))
     assert packed_files(built.bundle)["configs/set/competition.yaml"] == cropped.read_text()
     assert str(tmp_path) not in built.bundle.text
     assert built.metadata["dataset_sources"] == ["ada/cropped-squares"]
@@ -262,7 +263,7 @@ def test_each_member_and_fold_has_its_own_job():
 def test_fold_that_does_not_exist_is_refused_when_building(tmp_path):
     config = CONFIGS / "ensembles" / "demo.yaml"
     with pytest.raises(ConfigError, match="demo_wide: there is no fold 7; the competition file defines folds 0 to 1"):
-        assemble([config], make_job(config, folds=(7,)), Machine(), tmp_path)
+        KernelBuilder([config], Machine(), tmp_path).assemble(make_job(config, folds=(7,)))
 
 
 def test_folds_defined_in_a_table_must_be_named(tiny_competition):

@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 
-from podium.kernel.building import SCRIPT, build, make_job
+from podium.kernel.building import SCRIPT, KernelBuilder, make_job
 from podium.kernel.metadata import METADATA, Machine
 from podium.kernel.script import Packing, code_of, literal, read_about
 
@@ -25,7 +25,8 @@ def built(tiny_competition, tmp_path, monkeypatch):
     member = tiny_competition.member()
 
     def start(**packing):
-        return build([member], make_job(member, folds=(0,)), Machine(), tmp_path / "runs", packing=Packing(**packing))
+        builder = KernelBuilder([member], Machine(), tmp_path / "runs", packing=Packing(**packing))
+        return builder.build(make_job(member, folds=(0,)))
 
     return start
 

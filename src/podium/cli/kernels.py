@@ -11,7 +11,7 @@ from rich.table import Table
 from podium.cli.options import Debug, DryRun, Fold, Limit, LimitTest, Runs, Seed, Set, duration, make_console
 from podium.config.kaggle_names import KernelRef
 from podium.kernel.accelerators import machine_shape
-from podium.kernel.building import build, jobs_of_folds, make_job
+from podium.kernel.building import KernelBuilder, jobs_of_folds, make_job
 from podium.kernel.job import Job
 from podium.kernel.metadata import METADATA, Machine
 from podium.kernel.rehearsal import Layout
@@ -100,7 +100,7 @@ def build_(
     """
     job, console = job_of(config, fold, limit, limit_test, set_, seed, time_limit), make_console()
     packing = Packing(notebook, compress)
-    built = build([config], job, Machine(gpu, internet), runs, packing=packing)
+    built = KernelBuilder([config], Machine(gpu, internet), runs, packing=packing).build(job)
     bundle = built.bundle
     console.print(f"{packing.path}: {len(bundle.text):,} bytes, {len(bundle.sizes)} files, commit {bundle.commit}")
     kernels.print_boxes(built, console)

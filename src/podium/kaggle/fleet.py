@@ -51,7 +51,7 @@ from podium.kaggle.pushing import (
 )
 from podium.kaggle.records import Record, import_runs, read_record
 from podium.kaggle.responses import KernelStatus, page_of
-from podium.kernel.building import assemble, jobs_of_folds
+from podium.kernel.building import KernelBuilder, jobs_of_folds
 from podium.kernel.job import Job, digest_of_job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT, Report, check_output, read_report
@@ -158,6 +158,9 @@ class Fleet:
     def _stop_mark(self) -> Path:
         return self.folder / "down"
 
+    def builder(self, owner: str, runs: Path) -> KernelBuilder:
+        return KernelBuilder([self.config], self.machine, runs, owner)
+
     def stop(self) -> None:
         """Push no more kernels; a process that runs the fleet notices it in the next round."""
         self._stop_mark.touch()
@@ -252,7 +255,7 @@ def check_members(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
     if any(job.kernel for job in fleet.jobs):
         return
     for spec in {job.spec.members: job.spec for job in fleet.jobs}.values():
-        preflight(kaggle, assemble([fleet.config], spec, fleet.machine, runs, kaggle.user), Console(quiet=True))
+        preflight(kaggle, fleet.builder(kaggle.user, runs).assemble(spec), Console(quiet=True))
 
 
 # One round
@@ -416,7 +419,7 @@ def push_next(job: FleetJob, fleet: Fleet, kaggle: Kaggle, runs: Path, hours: fl
     """Push the job's next version. Everything needed to find it again is saved before."""
     check_source(job, kaggle, runs)
     spec = job.spec if hours is None else limit_to(hours, job.spec)
-    built = assemble([fleet.config], spec, fleet.machine, runs, kaggle.user)
+    built = fleet.builder(kaggle.user, runs).assemble(spec)
     if job.ref is None:
         preflight(kaggle, built, Console(quiet=True))
     reason = "" if job.message.startswith(("waiting", "Kaggle")) else job.message

@@ -13,7 +13,7 @@ from podium.detection.loading import Detector
 from podium.errors import BundleError, ConfigError
 from podium.files import write_json, write_text
 from podium.kernel.bundle import Bundle, PackedBoxes, make_bundle
-from podium.kernel.job import Job, kind_of, load_config
+from podium.kernel.job import Job, Model, kind_of, load_config
 from podium.kernel.metadata import METADATA, NO_OWNER, Machine, kernel_metadata, merge_metadata, ref_of
 from podium.kernel.output_size import check_output_size
 from podium.kernel.pretrained import download_problem, pretrained_files
@@ -53,54 +53,52 @@ def make_job(config: Path, **options: Any) -> Job:
     return Job(kind=kind, **options)
 
 
-def assemble(
-    configs: Sequence[Path],
-    job: Job,
-    machine: Machine,
-    runs: Path,
-    owner: str | None = None,
-    packing: Packing = READABLE,
-) -> BuiltKernel:
-    """Create the script and its metadata without writing them."""
-    job = job.model_copy(update={"accelerator": machine.shape})
-    loaded = [load_config(config, job.overrides, job.seed) for config in configs]
-    models = [model for config in loaded for model in job.models_of(config)]
-    for model in models:
-        if isinstance(model, Member):
-            check_folds(model, job.folds)
-    check_output_size(job, models)
-    if job.kind == "weights":
-        bundle = make_bundle(configs, job, packing=packing)
-    elif isinstance(models[0], Detector):
-        check_data(models[0])
-        bundle = make_bundle(configs, job, boxes=pack_boxes(models[0], runs), packing=packing)
-    else:
-        bundle = make_bundle(configs, job, edited_folds(runs, models[0].competition.slug), packing=packing)
-    owner = owner or local_username() or NO_OWNER
-    metadata = kernel_metadata(bundle.job, models, owner, machine, packing.path.as_posix())
-    weights = tuple(pretrained_files(models)) if job.kind == "weights" else ()
-    return BuiltKernel(bundle, metadata, weights, download_problem(models, configs, job, owner))
+@dataclass(frozen=True)
+class KernelBuilder:
+    """Builds the kernels of a config, or the weights kernel of several."""
 
+    configs: Sequence[Path]
+    machine: Machine
+    runs: Path
+    owner: str | None = None
+    packing: Packing = READABLE
 
-def build(
-    configs: Sequence[Path],
-    job: Job,
-    machine: Machine,
-    runs: Path,
-    owner: str | None = None,
-    packing: Packing = READABLE,
-) -> BuiltKernel:
-    """Write the script and update kernel-metadata.json."""
-    built = assemble(configs, job, machine, runs, owner, packing)
-    metadata = merge_metadata(METADATA, built.metadata, _GENERATED_METADATA)
-    generated = built.metadata
-    chosen = metadata["machine_shape"] if metadata["enable_gpu"] else ""
-    if chosen != machine.shape:  # by the user, in the file; the script checks for it
-        built = assemble(configs, job, replace(machine, gpu=chosen or "none"), runs, owner, packing)
-    write_text(packing.path, built.bundle.text)
-    write_json(METADATA, metadata)
-    write_json(_GENERATED_METADATA, generated)
-    return replace(built, metadata=metadata)
+    def assemble(self, job: Job) -> BuiltKernel:
+        """Create the script and its metadata without writing them."""
+        job = job.model_copy(update={"accelerator": self.machine.shape})
+        loaded = [load_config(config, job.overrides, job.seed) for config in self.configs]
+        models = [model for config in loaded for model in job.models_of(config)]
+        for model in models:
+            if isinstance(model, Member):
+                check_folds(model, job.folds)
+        check_output_size(job, models)
+        bundle = self._bundle(job, models[0])
+        owner = self.owner or local_username() or NO_OWNER
+        metadata = kernel_metadata(bundle.job, models, owner, self.machine, self.packing.path.as_posix())
+        weights = tuple(pretrained_files(models)) if job.kind == "weights" else ()
+        return BuiltKernel(bundle, metadata, weights, download_problem(models, self.configs, job, owner))
+
+    def _bundle(self, job: Job, model: Model) -> Bundle:
+        if job.kind == "weights":
+            return make_bundle(self.configs, job, packing=self.packing)
+        if isinstance(model, Detector):
+            check_data(model)
+            return make_bundle(self.configs, job, boxes=pack_boxes(model, self.runs), packing=self.packing)
+        folds = edited_folds(self.runs, model.competition.slug)
+        return make_bundle(self.configs, job, folds, packing=self.packing)
+
+    def build(self, job: Job) -> BuiltKernel:
+        """Write the script and update kernel-metadata.json."""
+        built = self.assemble(job)
+        generated = built.metadata
+        metadata = merge_metadata(METADATA, generated, _GENERATED_METADATA)
+        chosen = metadata["machine_shape"] if metadata["enable_gpu"] else ""
+        if chosen != self.machine.shape:  # by the user, in the file; the script checks for it
+            built = replace(self, machine=replace(self.machine, gpu=chosen or "none")).assemble(job)
+        write_text(self.packing.path, built.bundle.text)
+        write_json(METADATA, metadata)
+        write_json(_GENERATED_METADATA, generated)
+        return replace(built, metadata=metadata)
 
 
 def jobs_of_folds(config: Path, job: Job) -> list[Job]:

@@ -21,7 +21,7 @@ from podium.kaggle.pushing import (
     session_seconds,
 )
 from podium.kaggle.records import Record, import_runs, read_record, read_records
-from podium.kernel.building import SCRIPT, BuiltKernel, build
+from podium.kernel.building import SCRIPT, BuiltKernel, KernelBuilder
 from podium.kernel.job import SESSION_HOURS, Job
 from podium.kernel.metadata import METADATA, Machine, check_metadata, read_metadata
 from podium.kernel.pretrained import config_key
@@ -141,8 +141,9 @@ def push_kernels(
             f" {configs[0]} pushes one after the other, downloads the outputs and resumes what runs out of time"
         )
     kaggle, pushed, planned = sign_in(), list[Record](), 0.0
+    builder = KernelBuilder(configs, machine, runs, kaggle.user, packing)
     for job in jobs:
-        built = build(configs, job, machine, runs, kaggle.user, packing)
+        built = builder.build(job)
         if not dry_run and (earlier := earlier_push(kaggle, built, runs, console)):
             pushed.append(earlier)
             continue
@@ -150,7 +151,7 @@ def push_kernels(
         if built.metadata["enable_gpu"]:
             limited = _within_quota(kaggle, job, planned, console, (lambda _: True) if dry_run else confirm)
             planned += session_seconds(limited) / 3600
-            built = built if limited == job else build(configs, limited, machine, runs, kaggle.user, packing)
+            built = built if limited == job else builder.build(limited)
         print_boxes(built, console)
         if dry_run:
             console.print(f"{built.ref}: ready to push; nothing was sent")

@@ -118,6 +118,13 @@ def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemb
     assert len(result.err.splitlines()) == 1
 
 
+def test_a_fleet_packs_its_kernels_as_asked(kernels, finished_ensemble, podium_in, tmp_path):
+    kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
+    podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0", "--notebook", "--compress")
+    requests = [version.request for version in kernels.versions()]
+    assert {(request.kernel_type, "PACKED = " in request.text) for request in requests} == {("notebook", True)}
+
+
 def test_a_damaged_queue_is_an_error_of_fleet_status(podium_in, tmp_path):
     (tmp_path / "runs" / "fleets" / "old-12345678").mkdir(parents=True)
     (tmp_path / "runs" / "fleets" / "old-12345678" / "queue.json").write_text("{")

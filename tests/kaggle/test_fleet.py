@@ -15,6 +15,7 @@ from podium.kaggle.pushing import CHECKS, SESSIONS
 from podium.kernel.building import make_job
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT
+from podium.kernel.script import READABLE, Packing
 from podium.locks import locked
 
 BEST = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.75, "image_size": 32, "digest": "d"}
@@ -32,8 +33,8 @@ def drive(standin, tiny_competition, tmp_path, monkeypatch):
     ensemble, runs = tiny_competition.ensemble(members), tmp_path / "runs"
     kaggle = sign_in()
 
-    def open_again(**options):
-        return open_fleet(ensemble, make_job(ensemble, **options), Machine(), runs)
+    def open_again(packing=READABLE, **options):
+        return open_fleet(ensemble, make_job(ensemble, **options), Machine(), runs, packing)
 
     fleet = open_again()
     claim_jobs(fleet, runs)
@@ -163,6 +164,18 @@ def test_a_part_that_fails_is_pushed_again_with_the_same_state(drive, standin):
     job = drive.fleet().jobs[0]
     assert (job.ref, job.failures) == (f"{PART_1}-part3/1", 0)
     assert standin.version(job.ref).request.kernel_data_sources == [f"{PART_1}-part2"]
+
+
+def test_later_parts_and_retries_are_packed_in_the_same_way(drive, standin):
+    drive.open(packing=Packing(notebook=True, compress=True)).start()
+    drive()
+    finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
+    drive()
+    standin.finish(f"{PART_1}-part2", state="error", log="podium.errors.DataError: the output is not mounted\n")
+    drive()
+    assert drive.fleet().jobs[0].ref == f"{PART_1}-part2/2"
+    requests = [version.request for version in standin.versions()]
+    assert {(request.kernel_type, "PACKED = " in request.text) for request in requests} == {("notebook", True)}
 
 
 @pytest.mark.parametrize(("epoch", "without"), [(3, []), (2, []), (5, ["npz", "h5"])])

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from podium.cli.kernels import GpuOption, Internet, SessionLimit, job_of
+from podium.cli.kernels import Compress, GpuOption, Internet, Notebook, SessionLimit, job_of
 from podium.cli.options import (
     Data,
     Debug,
@@ -27,6 +27,7 @@ from podium.cli.options import (
 from podium.errors import RunError
 from podium.kaggle.fleet import Fleet, read_fleets
 from podium.kernel.metadata import Machine
+from podium.kernel.script import Packing
 from podium.workflows.blend import print_blend, write_checked_submission
 from podium.workflows.fleet import describe_fleet, run_fleet, stop_fleets
 from podium.workflows.kernels import print_output
@@ -46,6 +47,8 @@ def up(
     time_limit: SessionLimit = None,
     set_: Set = None,
     seed: Seed = None,
+    notebook: Notebook = False,
+    compress: Compress = False,
     runs: Runs = Path("runs"),
     debug: Debug = False,
 ) -> None:
@@ -59,8 +62,9 @@ def up(
     """
     console = make_console()
     job = job_of(ensemble, fold, limit, limit_test, set_, seed, time_limit)
+    machine, packing = Machine(gpu, internet), Packing(notebook, compress)
     with show_fleet(console) as show:
-        fleet, blend = run_fleet(ensemble, job, Machine(gpu, internet), data=data, runs=runs, on_round=show)
+        fleet, blend = run_fleet(ensemble, job, machine, packing=packing, data=data, runs=runs, on_round=show)
     if blend:
         print_blend(blend, console)
         write_checked_submission(blend, console)

@@ -45,7 +45,7 @@ Internet = Annotated[
         help="Whether the kernel has internet access, which Kaggle grants to accounts with a verified phone number.",
     ),
 ]
-Notebook = Annotated[bool, typer.Option("--notebook", help="A notebook with the same source, build/kernel.ipynb.")]
+Notebook = Annotated[bool, typer.Option("--notebook", help="Pack the source in a notebook instead of a script.")]
 Compress = Annotated[
     bool,
     typer.Option("--compress", help="Compress the source: a third of the size, but only the configs are readable."),

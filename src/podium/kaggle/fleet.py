@@ -1,7 +1,7 @@
 """A fleet: one kernel per member and fold, driven by a queue on disk.
 
 runs/fleets/<ensemble>-<digest>/
-  queue.json                  every job: its state, part, attempt and version
+  queue.json                  how its kernels are built, and every job: its state, part, attempt and version
   down                        exists after `podium fleet down`: no more kernels are pushed
 
 Each step is saved before it is executed, so a kill at any moment loses nothing: a push that may have reached Kaggle is
@@ -15,7 +15,7 @@ the state to resume from.
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +55,7 @@ from podium.kernel.building import KernelBuilder, jobs_of_folds
 from podium.kernel.job import Job, digest_of_job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT, Report, check_output, read_report
+from podium.kernel.script import READABLE, Packing
 from podium.locks import lock_holder
 from podium.signals import format_duration
 
@@ -140,6 +141,7 @@ class Fleet:
     folder: Path
     config: Path
     machine: Machine
+    packing: Packing
     jobs: list[FleetJob]
 
     @property
@@ -159,7 +161,7 @@ class Fleet:
         return self.folder / "down"
 
     def builder(self, owner: str, runs: Path) -> KernelBuilder:
-        return KernelBuilder([self.config], self.machine, runs, owner)
+        return KernelBuilder([self.config], self.machine, runs, owner, self.packing)
 
     def stop(self) -> None:
         """Push no more kernels; a process that runs the fleet notices it in the next round."""
@@ -177,15 +179,15 @@ class Fleet:
 
     def save(self) -> None:
         jobs = [job.model_dump(mode="json") for job in self.jobs]
-        machine = {"gpu": self.machine.gpu, "internet": self.machine.internet}
-        write_json(self.folder / "queue.json", {"config": str(self.config), "machine": machine, "jobs": jobs})
+        build = {"machine": asdict(self.machine), "packing": asdict(self.packing)}
+        write_json(self.folder / "queue.json", {"config": str(self.config), **build, "jobs": jobs})
 
 
-def open_fleet(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
+def open_fleet(config: Path, job: Job, machine: Machine, runs: Path, packing: Packing = READABLE) -> Fleet:
     """The fleet of an ensemble or a detector with these options: the existing one, or a new one.
 
-    Another machine or time limit does not create a new fleet; it applies from the next push. Jobs of other fleets whose
-    member has not changed become part of this fleet.
+    Another machine, packing or time limit does not create a new fleet; it applies from the next push. Jobs of other
+    fleets whose member has not changed become part of this fleet.
     """
     loaded = load_config(config, job.overrides, job.seed)
     jobs = [
@@ -193,7 +195,7 @@ def open_fleet(config: Path, job: Job, machine: Machine, runs: Path) -> Fleet:
         for spec in jobs_of_folds(config, job)
     ]
     digest = digest_of([loaded.settings.model_dump(mode="json"), [fleet_job.config_digest for fleet_job in jobs]])
-    fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, jobs)
+    fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, packing, jobs)
     others, _ = read_fleets(runs)
     known = {fleet_job.config_digest: fleet_job for other in others for fleet_job in other.jobs if fleet_job.kernel}
     known |= {
@@ -231,7 +233,8 @@ def read_fleet(folder: Path) -> Fleet:
     try:
         content = json.loads((folder / "queue.json").read_text(encoding="utf-8"))
         jobs = [FleetJob.model_validate_json(json.dumps(job)) for job in content["jobs"]]
-        return Fleet(folder, Path(content["config"]), Machine(**content["machine"]), jobs)
+        machine, packing = Machine(**content["machine"]), Packing(**content["packing"])
+        return Fleet(folder, Path(content["config"]), machine, packing, jobs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{folder / 'queue.json'} cannot be read ({type(error).__name__}): restore a copy of it; without it podium"

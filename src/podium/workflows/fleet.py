@@ -13,6 +13,7 @@ from podium.kaggle.records import local_path
 from podium.kernel.job import Job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import SAMPLE, read_report
+from podium.kernel.script import READABLE, Packing
 from podium.locks import locked
 from podium.paths import data_folder
 from podium.retries import pause
@@ -29,6 +30,7 @@ def run_fleet(
     job: Job,
     machine: Machine,
     *,
+    packing: Packing = READABLE,
     data: Path | None = None,
     runs: Path = Path("runs"),
     on_round: Callable[[Fleet], None] = lambda fleet: None,
@@ -39,7 +41,7 @@ def run_fleet(
     After an interruption, call it again: no kernel is pushed twice. `on_round` is called after each round.
     """
     loaded = load_config(config, job.overrides, job.seed)
-    fleet = open_fleet(config, job, machine, runs)
+    fleet = open_fleet(config, job, machine, runs, packing)
     kaggle = None if fleet.is_done else _despite_rate_limit(sign_in)
     if kaggle:
         _despite_rate_limit(partial(check_members, fleet, kaggle, runs))

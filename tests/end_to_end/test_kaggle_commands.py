@@ -1,6 +1,8 @@
 """`podium kernel` commands against the stand-in for Kaggle; nothing is trained."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,21 @@ def test_pushed_metadata_is_explicit(podium, kaggle, member):
 def test_all_folds_pushes_a_kernel_for_each(podium, kaggle, member):
     assert podium("kernel", "push", member, "--all-folds").code == 0
     assert [version.ref for version in kaggle.versions()] == [f"{REF}/1", "ada/podium-tiny-fold1/1"]
+
+
+@pytest.mark.parametrize("state", ["complete", "error"])
+def test_all_folds_killed_between_two_pushes_pushes_only_the_rest(state, podium, kaggle, member):
+    kaggle.runner = None
+    kaggle.when("GetAcceleratorQuotaStatistics", lambda: os.kill(os.getpid(), signal.SIGTERM), call=2)
+    assert podium("kernel", "push", member, "--all-folds").code != 0
+    assert [version.ref for version in kaggle.versions()] == [f"{REF}/1"]
+    kaggle.finish(REF, state=state)
+    ended = podium("kernel", "push", member, "--all-folds")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"{REF}/1: already pushed, {state}; --force pushes it again" in ended.out
+    assert [version.ref for version in kaggle.versions()] == [f"{REF}/1", "ada/podium-tiny-fold1/1"]
+    assert podium("kernel", "push", member, "--fold", "0", "--force").code == 0
+    assert [version.ref for version in kaggle.versions()][-1] == f"{REF}/2"
 
 
 def test_more_kernels_than_gpu_sessions_are_left_to_a_fleet(podium, kaggle, tiny_competition):

@@ -29,8 +29,8 @@ class Pusher:
         job = make_job(self.config, folds=(0,), **options)
         return KernelBuilder([self.config], Machine("none", internet), self.runs, "ada").assemble(job)
 
-    def push(self, **options):
-        return push_unless_pushed(self.kaggle, self.built(**options), self.runs, self.console)
+    def push(self, force=False, **options):
+        return push_unless_pushed(self.kaggle, self.built(**options), self.runs, self.console, force=force)
 
     @property
     def said(self):
@@ -64,7 +64,6 @@ def test_a_killed_push_is_found_by_the_next_one(pusher, standin, monkeypatch):
     ]
     assert count(standin) == 1
     assert [str(record.ref) for record in read_records(pusher.runs)] == [f"{NAME}/1"]
-    assert str(pusher.push().ref) == f"{NAME}/2"  # a new push of a finished kernel
 
 
 def test_a_push_whose_response_is_lost_is_found_at_once(pusher, standin):
@@ -124,6 +123,23 @@ def test_a_job_that_is_running_is_not_pushed_again(pusher, standin):
     assert pusher.push(time_limit=3600.0) == first
     assert pusher.said == [f"{NAME}/1: queued; not pushed again"]
     assert str(pusher.push(internet=True).ref) == f"{NAME}/2"  # other metadata
+
+
+@pytest.mark.parametrize("state", ["complete", "error", "cancelled"])
+def test_a_script_that_has_ended_is_pushed_again_only_on_request(state, pusher, standin):
+    first = pusher.push()
+    standin.finish(NAME, state=state)
+    assert pusher.push() == first
+    assert pusher.said == [f"{NAME}/1: already pushed, {state}; --force pushes it again"]
+    assert str(pusher.push(force=True).ref) == f"{NAME}/2"
+    assert str(pusher.push(force=True).ref) == f"{NAME}/2"  # is running
+
+
+def test_a_script_that_has_changed_is_pushed_after_the_end_of_the_other(pusher, standin):
+    pusher.push(time_limit=3600.0)
+    standin.finish(NAME)
+    assert str(pusher.push().ref) == f"{NAME}/2"
+    assert pusher.said == []
 
 
 def test_a_refused_push_is_not_looked_for(pusher, standin):

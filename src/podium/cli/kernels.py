@@ -189,6 +189,9 @@ def push_(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask whether to push with less GPU time than the kernel may take.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Push again if the same script was pushed before and has ended.")
+    ] = False,
     limit: Limit = None,
     limit_test: LimitTest = None,
     time_limit: SessionLimit = None,
@@ -224,6 +227,7 @@ def push_(
         runs=runs,
         dry_run=dry_run,
         follow=follow,
+        force=force,
         packing=Packing(notebook, compress),
         confirm=confirm,
     )

@@ -80,21 +80,27 @@ def push(kaggle: "Kaggle", built: BuiltKernel, runs: Path) -> Record:
         return _send(kaggle, built, runs, newest_version(kaggle, built.ref))
 
 
-def push_unless_pushed(kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console) -> Record:
+def push_unless_pushed(
+    kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console, *, force: bool = False
+) -> Record:
     """Push, unless `earlier_push` finds one of the same job."""
     with wait_for_lock(kernel_folder(runs, built.ref)):
-        return _earlier_push(kaggle, built, runs, console) or _send(
-            kaggle, built, runs, newest_version(kaggle, built.ref)
-        )
+        earlier = _earlier_push(kaggle, built, runs, console, force)
+        return earlier or _send(kaggle, built, runs, newest_version(kaggle, built.ref))
 
 
-def earlier_push(kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console) -> Record | None:
-    """The version of the same job whose push was interrupted, or that is running, if there is one on Kaggle."""
+def earlier_push(
+    kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console, *, force: bool = False
+) -> Record | None:
+    """The version of the same job whose push was interrupted, that is running, or whose same script has ended.
+
+    With `force` a version that has ended does not count.
+    """
     with wait_for_lock(kernel_folder(runs, built.ref)):
-        return _earlier_push(kaggle, built, runs, console)
+        return _earlier_push(kaggle, built, runs, console, force)
 
 
-def _earlier_push(kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console) -> Record | None:
+def _earlier_push(kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Console, force: bool) -> Record | None:
     ref = built.ref
     if read_pending(runs, ref):
         console.print(f"{ref}: an earlier push has no answer and may be running; looking for it", highlight=False)
@@ -106,8 +112,14 @@ def _earlier_push(kaggle: "Kaggle", built: BuiltKernel, runs: Path, console: Con
         console.print(f"{ref}: {outcome}", highlight=False)
     newest = newest_version(kaggle, ref)
     record = read_record(runs, ref.at(newest)) if newest else None
-    if record and _is_same(record, built) and not (status := kaggle.kernel_status(record.ref)).is_over:
+    if record is None or not _is_same(record, built):
+        return None
+    status = kaggle.kernel_status(record.ref)
+    if not status.is_over:
         console.print(f"{record.ref}: {status.state}; not pushed again", highlight=False)
+        return record
+    if record.facts["script_digest"] == built.bundle.digest and not force:
+        console.print(f"{record.ref}: already pushed, {status.state}; --force pushes it again", highlight=False)
         return record
     return None
 

@@ -128,12 +128,14 @@ def push_kernels(
     runs: Path = Path("runs"),
     dry_run: bool = False,
     follow: bool = False,
+    force: bool = False,
     packing: Packing = READABLE,
     confirm: Callable[[str], bool] = lambda question: False,
 ) -> list[Record]:
     """Build, check and push a kernel for each job. `dry_run` sends nothing; `follow` waits for the outputs.
 
-    `confirm` is asked whether to push a kernel that has less GPU time than it may take.
+    A script that was pushed already is pushed again only with `force`, and only if that version has ended. `confirm` is
+    asked whether to push a kernel that has less GPU time than it may take.
     """
     if machine.gpu != "none" and len(jobs) > SESSIONS:
         raise KaggleError(
@@ -144,21 +146,20 @@ def push_kernels(
     builder = KernelBuilder(configs, machine, runs, kaggle.user, packing)
     for job in jobs:
         built = builder.build(job)
-        if not dry_run and (earlier := earlier_push(kaggle, built, runs, console)):
-            pushed.append(earlier)
-            continue
-        preflight(kaggle, built, console)
-        if built.metadata["enable_gpu"]:
-            limited = _within_quota(kaggle, job, planned, console, (lambda _: True) if dry_run else confirm)
-            planned += session_seconds(limited) / 3600
-            built = built if limited == job else builder.build(limited)
-        print_boxes(built, console)
-        if dry_run:
-            console.print(f"{built.ref}: ready to push; nothing was sent")
-            continue
-        record = _push(kaggle, built, runs, console)
+        record = None if dry_run else earlier_push(kaggle, built, runs, console, force=force)
+        if record is None:
+            preflight(kaggle, built, console)
+            if built.metadata["enable_gpu"]:
+                limited = _within_quota(kaggle, job, planned, console, (lambda _: True) if dry_run else confirm)
+                planned += session_seconds(limited) / 3600
+                built = built if limited == job else builder.build(limited)
+            print_boxes(built, console)
+            if dry_run:
+                console.print(f"{built.ref}: ready to push; nothing was sent")
+                continue
+            record = _push(kaggle, built, runs, console, force)
+            console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
         pushed.append(record)
-        console.print(f"{record.ref}: pushed, {record.facts['url']}", highlight=False)
         for name in built.weights:
             console.print(f"when it is complete, use: {config_key(name)}: kaggle-kernel:{record.ref.name}/{name}")
     for record in pushed if follow else []:
@@ -193,9 +194,9 @@ def _within_quota(kaggle: Kaggle, job: Job, planned: float, console: Console, co
     return limited
 
 
-def _push(kaggle: Kaggle, built: BuiltKernel, runs: Path, console: Console) -> Record:
+def _push(kaggle: Kaggle, built: BuiltKernel, runs: Path, console: Console, force: bool) -> Record:
     try:
-        return push_unless_pushed(kaggle, built, runs, console)
+        return push_unless_pushed(kaggle, built, runs, console, force=force)
     except KaggleError as error:
         if is_out_of_gpus(error):
             raise KaggleError(f"{str(error).rstrip('.')}; podium fleet up waits until it can push") from error

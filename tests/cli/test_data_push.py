@@ -13,7 +13,7 @@ from standin.faults import Fault
 from standin.reported import as_reported
 
 from podium import retries
-from podium.kaggle import dataset_files, dataset_push
+from podium.kaggle import dataset_files, dataset_push, datasets
 from podium.kaggle.dataset_files import CHECKSUMS
 
 NAME = "ada/podium-weights"
@@ -157,6 +157,17 @@ def test_a_broken_upload_is_resumed(podium, here, standin, fault, after):
     standin.dataset_methods.piece = 4_000
     standin.fail("upload", fault, times=3, after=after)
     assert podium("data", "push", "weights").code == 0
+    assert pushed(standin) == [FILES]
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_an_upload_whose_response_drips_is_resumed(podium, here, standin, monkeypatch, has_arrived):
+    """Each byte arrives within the time-out of a read."""
+    monkeypatch.setattr(datasets, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(retries, "ATTEMPTS", 100)  # a busy machine may need longer for the others too
+    standin.fail("upload", Fault.drip(after_effect=has_arrived))
+    assert podium("data", "push", "weights").code == 0
+    assert standin.count("upload") > 5
     assert pushed(standin) == [FILES]
 
 

@@ -55,7 +55,7 @@ class Fault:
 
     @classmethod
     def drip(cls, *, after_effect: bool = False) -> Self:
-        """The whole answer, a byte at a time, with pauses shorter than a client's time-out for a read."""
+        """The answer a byte at a time, for minutes, with pauses shorter than a client's time-out for a read."""
         return cls("drip", after_effect=after_effect)
 
     @classmethod

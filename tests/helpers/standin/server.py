@@ -1,6 +1,7 @@
 """The HTTP server: reads requests, lets the stand-in answer them, and fails where a fault is queued."""
 
 import contextlib
+import itertools
 import select
 import socket
 import socketserver
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from standin.service import StandIn
 
 _DRIP_SECONDS = 0.05
+_DRIPPED = 10_000
+"""Bytes of a dripping response, at least, which would take eight minutes."""
 _CUT_SHORT = bytes_reply(b'{"message": "this answer is cut, and nothing was done"}')
 
 
@@ -191,7 +194,8 @@ class Handler(BaseHTTPRequestHandler):
         if is_stream:
             self.send_header("Transfer-Encoding", "chunked")
         else:
-            self.send_header("Content-Length", str(max(2, reply.size) if cut else reply.size))
+            size = max(_DRIPPED if cut == "drip" else 2, reply.size) if cut else reply.size
+            self.send_header("Content-Length", str(size))
         self.end_headers()
         if cut == "drip":
             self._drip(reply)
@@ -220,8 +224,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def _drip(self, reply: Reply) -> None:
-        """Until the caller hangs up, or the stand-in stops."""
-        for piece in reply.pieces(reply.size):
+        """The answer and then spaces, until the caller hangs up, or the stand-in stops."""
+        for piece in itertools.chain(reply.pieces(reply.size), [b" " * (_DRIPPED - reply.size)]):
             for place in range(len(piece)):
                 self.wfile.write(piece[place : place + 1])
                 if select.select([self.connection, self.server.woken], [], [], _DRIP_SECONDS)[0]:

@@ -24,7 +24,7 @@ _PLAIN_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?(
 
 
 class Connection:
-    """The signed-in official client. It signs in again if its token has expired: tokens are valid for 12 hours."""
+    """The signed-in official client. It signs in again if its token has expired: the client asks for 12 hours."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -50,7 +50,7 @@ def submit(kaggle: Any) -> int:
 
 def upload_to_dataset(kaggle: Any) -> str:
     started = kaggle.datasets.start_upload(Path("answer.csv"))
-    kaggle.datasets.upload(started.url, Path("answer.csv"), lambda done: None, is_new=True)
+    kaggle.datasets.upload(started.url, Path("answer.csv"), lambda done: None)
     return str(started.token)
 
 

@@ -9,7 +9,7 @@ the record says so: after an interruption podium first looks for that version.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ MISSING_LOOKS = 90
 MOST_LOOKS = 2160
 """How often podium looks while Kaggle processes a version: six hours."""
 EXPIRY_SECONDS = 6 * 24 * 3600
-"""The file store keeps an unfinished upload for a week."""
+"""The file store keeps an upload that belongs to no dataset for a week."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +144,22 @@ class _Push:
 
     def _wait_for_other_version(self) -> State | None:
         """The state of the dataset; Kaggle rejects a new version while another one is processed."""
-        for look in range(MOST_LOOKS):
-            state = self.datasets.state(self.name)
-            if state != "processing":
-                return state
-            if not look:
-                self.console.print(f"{self.name}: waiting until Kaggle has processed a version", highlight=False)
-            pause(POLL_SECONDS)
-        raise self._processing_error()
+        states = self._states()
+        state = next(states)
+        if state == "processing":
+            self.console.print(f"{self.name}: waiting until Kaggle has processed a version", highlight=False)
+            state = next(later for later in states if later != "processing")
+        return state
 
     def _wait_for_version(self, looks: int) -> int | None:
         """The number of the version with these files once it is ready; None if Kaggle does not show any that often.
 
-        Kaggle's response to its creation does not have the number, and it may be shown late.
+        Kaggle's response to its creation does not have the number, and it may be shown late: until then the state is
+        that of the version before, which may have failed.
         """
-        missing = failed = 0
-        for _ in range(MOST_LOOKS):
-            state = self.datasets.state(self.name)
+        missing, failed, states = 0, 0, self._states()
+        while True:
+            state = next(states)
             found = self.datasets.find(self.name) if state == "ready" else None
             if found and found.version > self.before and found.digest in (self.digest, None):
                 return found.version
@@ -171,11 +170,13 @@ class _Push:
                 raise KaggleError(f"Kaggle could not process {self.name}; {page_of(self.name)} has the reason")
             if missing >= looks:
                 return None
-            pause(POLL_SECONDS)
-        raise self._processing_error()
 
-    def _processing_error(self) -> KaggleError:
-        return KaggleError(
+    def _states(self) -> Iterator[State | None]:
+        """The state, again and again; an error if Kaggle processes the dataset for hours."""
+        for _ in range(MOST_LOOKS):
+            yield self.datasets.state(self.name)
+            pause(POLL_SECONDS)
+        raise KaggleError(
             f"Kaggle has been processing {self.name} for {MOST_LOOKS * POLL_SECONDS / 3600:.0f} hours: look at"
             f" {page_of(self.name)}; the same command continues to wait"
         )
@@ -203,8 +204,9 @@ class _Push:
         version = self._wait_for_version(MISSING_LOOKS)
         if version is None:
             raise KaggleError(
-                f"Kaggle accepted {self.name} and does not show it; usually the quota of private datasets is used up:"
-                " delete some of your datasets on kaggle.com, and run the same command again"
+                f"Kaggle accepted {self.name} and does not show it; usually the quota of private datasets is used up"
+                " (delete some of your datasets on kaggle.com), or a file name has a character such as @ that Kaggle"
+                " rejects; run the same command again"
             )
         return self._finish(version)
 
@@ -220,7 +222,7 @@ class _Push:
     # Uploading
 
     def _upload_all(self) -> list[str]:
-        """The tokens of the uploaded files."""
+        """The tokens of the uploaded files. Kaggle creates a version from whatever it is given, so all come first."""
         tokens, done = [], 0
         entries = [*self.entries, checksums_entry(self.entries, self.packing)]
         size = sum(entry.size for entry in entries)
@@ -253,12 +255,11 @@ class _Push:
 
     def _send(self, entry: Entry, path: Path, saved: dict[str, Any] | None, progress: Progress) -> dict[str, Any]:
         """Send a file, beginning a new upload or continuing the saved one."""
-        is_new = saved is None
         if saved is None:
             started = self.datasets.start_upload(path)
             saved = {"token": started.token, "url": started.url, "started": time.time(), "is_complete": False}
             self._save_upload(entry, saved)
-        self.datasets.upload(saved["url"], path, progress, is_new=is_new)
+        self.datasets.upload(saved["url"], path, progress)
         return saved
 
     def _save_upload(self, entry: Entry, saved: dict[str, Any] | None) -> None:

@@ -92,7 +92,7 @@ class Datasets:
         )  # fmt: skip
         return with_retries(f"starting the upload of {path.name}", lambda: Upload.model_validate(send()))
 
-    def upload(self, url: str, path: Path, progress: Progress, *, is_new: bool) -> None:
+    def upload(self, url: str, path: Path, progress: Progress) -> None:
         url, deadline = check_address(url), Deadline(CALL_SECONDS)
 
         def put(body: Any, headers: dict[str, str]) -> Any:
@@ -103,7 +103,7 @@ class Datasets:
             deadline.restart()
             progress(done)
 
-        upload(put, path, report, is_new=is_new)
+        upload(put, path, report)
 
     def create(self, name: str, title: str, digest: str, tokens: Sequence[str]) -> None:
         """Create a private dataset from uploaded files; not retried if the response is lost."""

@@ -18,12 +18,12 @@ class UploadExpiredError(NotFoundError):
     """The file store does not know the upload any more; it has to be started again."""
 
 
-def upload(put: Put, path: Path, progress: Progress, *, is_new: bool) -> None:
-    """Send a file. Of an upload that is not new, the file store first says how much has arrived.
+def upload(put: Put, path: Path, progress: Progress) -> None:
+    """Send what the file store does not have yet of a file.
 
     A connection that breaks repeatedly is not an error as long as each attempt transmits some bytes.
     """
-    transfer = _Transfer(put, path, progress, is_new)
+    transfer = _Transfer(put, path, progress)
     try:
         while True:
             before = transfer.arrived
@@ -38,11 +38,9 @@ def upload(put: Put, path: Path, progress: Progress, *, is_new: bool) -> None:
 
 
 class _Transfer:
-    def __init__(self, put: Put, path: Path, progress: Progress, is_new: bool) -> None:
+    def __init__(self, put: Put, path: Path, progress: Progress) -> None:
         self._put, self._path, self._progress = put, path, progress
         self._size = path.stat().st_size
-        self._start = 0 if is_new else None
-        """The first byte to send; None if the file store has to be asked."""
         self.arrived = 0
         self._newest = 0
 
@@ -51,21 +49,18 @@ class _Transfer:
         self._newest += 1
 
     def attempt(self) -> None:
-        """Send what has not arrived yet."""
+        """Ask how much has arrived, and send the rest."""
         import requests
 
         self.abandon()
-        report, response = partial(self._report, self._newest), None
-        start, self._start = self._start, None
-        if start is None and self._size:
-            response = self._put(b"", {"Content-Range": f"bytes */{self._size}"})
-            start = _arrived(response)
-        if response is None or response.status_code == 308:
-            self.arrived = start or 0
+        report = partial(self._report, self._newest)
+        response = self._put(b"", {"Content-Range": f"bytes */{self._size}"} if self._size else {})
+        if response.status_code == 308:
+            self.arrived = _arrived(response)
             report(self.arrived)
             response = self._send(self.arrived, report)
         if response.status_code == 308:
-            self.arrived = self._start = _arrived(response)
+            self.arrived = _arrived(response)
             raise requests.ConnectionError("the file store has not received everything")
         if response.status_code in (404, 410):
             raise UploadExpiredError(f"the upload of {self._path.name} has expired; run the same command again")
@@ -75,8 +70,6 @@ class _Transfer:
         report(self._size)
 
     def _send(self, start: int, report: Progress) -> Any:
-        if not self._size:
-            return self._put(b"", {})
         headers = {"Content-Range": f"bytes {start}-{self._size - 1}/{self._size}"}
         with self._path.open("rb") as file:
             file.seek(start)

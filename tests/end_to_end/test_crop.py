@@ -367,7 +367,7 @@ def test_detections_of_a_trained_detector_are_cached(with_detector, podium_in):
 
 def test_interrupted_detection_resumes(with_detector, podium_in, monkeypatch):
     fake = FakeDetector(fails_at=3)
-    monkeypatch.setattr("podium.workflows.detect_crop.IMAGES_AT_A_TIME", 5)
+    monkeypatch.setattr("podium.detection.box_sources.IMAGES_AT_A_TIME", 5)
     monkeypatch.setattr("podium.detection.detector_run.TrainedDetector.load", lambda self: fake)
     assert "Input/output error" in crop_with(with_detector, podium_in, "--margin", "0.2").err
     ended = crop_with(with_detector, podium_in, "--margin", "0.2")

@@ -11,7 +11,6 @@ The folder of the new competition holds
 
 import copy
 import csv
-import json
 import os
 import posixpath
 import re
@@ -26,15 +25,14 @@ from rich.console import Console
 
 from podium.config.competition import Competition, TableFolds, TestSource, TrainSource
 from podium.config.loading import load_competition
-from podium.config.problems import nearest
 from podium.config.yaml_file import read_yaml, to_yaml
+from podium.detection.box_sources import BoxSource, open_box_source
 from podium.detection.config import CropOptions
-from podium.detection.detector_run import TrainedDetector, detect_in, find_trained
 from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, digest_of_file, read_json, write_json, write_table, write_text
 from podium.locks import locked
-from podium.paths import cache_folder, data_folder
+from podium.paths import data_folder
 from podium.runs import edited_folds
 
 if TYPE_CHECKING:
@@ -49,12 +47,8 @@ CORNERS = ("left", "top", "right", "bottom")
 COLUMNS = ("id", "file", "result", "class", "score", *CORNERS)
 FOUND, NOT_FOUND, UNREADABLE = "found", "not_found", "unreadable"
 """Values of `result`. Without an object the image is kept as it is; an unreadable file is copied."""
-IMAGES_AT_A_TIME = 200
-"""Number of images after which detections are saved, so that an interrupted command resumes there."""
 _VERSION = 2
 """Increased when podium writes other files for the same images and boxes."""
-_TOLERANCE = 1.0
-"""Pixels by which a box of a table may exceed its image."""
 _SUFFIX = {"crop": "cropped", "blur": "blurred", "grey": "greyed", "black": "blacked"}
 _DESCRIPTION = {
     "crop": "cropped to", "blur": "with a blurred background around", "grey": "with a grey background around",
@@ -83,21 +77,10 @@ class _NewCompetition:
 
 
 @dataclass(frozen=True)
-class _BoxSource:
-    """A trained detector or a table of boxes."""
-
-    name: str
-    digest: str
-    classes: list[str]
-    trained: TrainedDetector | None = None
-    table: Any = None
-
-
-@dataclass(frozen=True)
 class _Plan:
     competition: _NewCompetition
     options: CropOptions
-    boxes: _BoxSource
+    boxes: BoxSource
     contents: dict[str, str]
     """The digest of each readable image, by its path."""
     digest: str
@@ -128,8 +111,8 @@ def crop_competition(
     config = config or out / "competition.yaml"
     _check_out(out, folder)
     _check_config(config)
-    source = _box_source(detector, boxes, runs)
-    options = replace(options, class_name=_class_name(options.class_name, source))
+    source = open_box_source(detector, boxes, runs)
+    options = replace(options, class_name=source.class_named(options.class_name))
     plan = _plan(original, read_yaml(competition).content, folder, options, source, out, config, console)
     target = out.resolve() if out.is_symlink() else out
     with locked(target):
@@ -150,7 +133,7 @@ def _plan(
     content: Mapping[str, Any],
     folder: Path,
     options: CropOptions,
-    source: _BoxSource,
+    source: BoxSource,
     out: Path,
     config: Path,
     console: Console,
@@ -179,138 +162,12 @@ def _plan(
     return _Plan(new, options, source, contents, digest_of(inputs), out, config)
 
 
-# Boxes
-
-
-def _box_source(detector: Detector | None, boxes: Path | None, runs: Path) -> _BoxSource:
-    if boxes is None:
-        assert detector is not None
-        trained = find_trained(detector, runs)
-        return _BoxSource(trained.name, _weights_digest(trained), trained.classes, trained=trained)
-    from podium.detection.detections import read_detections
-
-    table = read_detections(boxes)
-    if not len(table):
-        raise DataError(f"{boxes} has no boxes")
-    return _BoxSource(boxes.name, digest_of_file(boxes), sorted(set(table["class"])), table=table)
-
-
-def _class_name(name: str, source: _BoxSource) -> str:
-    if name in source.classes:
-        return name
-    if name:
-        raise ConfigError(f"{source.name} has no class {name!r}{nearest(name, source.classes)}")
-    if len(source.classes) > 1:
-        raise ConfigError(f"{source.name} has several classes; choose one with --class{nearest('', source.classes)}")
-    return source.classes[0]
-
-
-def _weights_digest(trained: TrainedDetector) -> str:
-    from podium.data.images import DECODER_VERSION
-
-    best = trained.run.state["best"]
-    return digest_of([_VERSION, DECODER_VERSION, trained.run.path.parent.name, best["digest"], best["image_size"]])
-
-
-def _boxes_of_images(plan: _Plan, console: Console) -> dict[str, list["Box"]]:
-    """The boxes of each image of the new competition, by its file."""
-    images, contents = plan.competition.images, plan.contents
-    if plan.boxes.trained is None:
-        found, unknown = _boxes_from_table(plan.boxes.table, plan.boxes.name, images)
-        if unknown:
-            console.print(f"{plan.boxes.name}: {unknown:,} images are not in this competition")
-        return found
-    readable = [image for image in images if str(image.path) in contents]
-    by_content = {contents[str(image.path)]: image.path for image in readable}
-    detected = _detect(plan.boxes.trained, by_content, console)
-    return {image.file: detected[contents[str(image.path)]] for image in readable}
-
-
-def _detect(trained: TrainedDetector, images: Mapping[str, Path], console: Console) -> dict[str, list["Box"]]:
-    """All boxes in these images, by the digest of the image. Detections are cached for the weights and the image."""
-    from rich.progress import Progress
-
-    from podium.detection.cropping import Box
-
-    cache = cache_folder() / "detections" / f"{trained.name}-{_weights_digest(trained)}"
-    found = {digest: boxes for digest, boxes in _read_cache(cache).items() if digest in images}
-    new = [digest for digest in images if digest not in found]
-    if new:
-        cached = f" ({len(found):,} are cached)" if found else ""
-        console.print(f"{trained.name}: detecting objects in {len(new):,} images{cached}")
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            shown = progress.add_task("  detecting objects", total=len(new))
-            loaded = trained.load()
-            for start in range(0, len(new), IMAGES_AT_A_TIME):
-                part = new[start : start + IMAGES_AT_A_TIME]
-                table = detect_in(loaded, {digest: images[digest] for digest in part}, Console(quiet=True))
-                boxes: dict[str, list[Any]] = {digest: [] for digest in part}
-                for digest, *box in table.itertuples(index=False):
-                    boxes[digest].append(box)
-                write_text(cache / f"{digest_of(part)}.json", json.dumps(boxes), fsync=False)
-                found |= boxes
-                progress.advance(shown, len(part))
-    return {digest: [Box(*box) for box in boxes] for digest, boxes in found.items()}
-
-
-def _read_cache(cache: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for path in sorted(cache.glob("*.json")):
-        try:
-            found |= json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):  # damaged
-            continue
-    return found
-
-
-def _boxes_from_table(
-    table: "pd.DataFrame", name: str, images: Sequence[_NewImage]
-) -> tuple[dict[str, list["Box"]], int]:
-    """The boxes of each image by its file, and the number of unknown images in the table.
-
-    The table may name an image by its file, by the end of its path with or without the suffix, such as
-    train/3/17.jpg, 3/17.jpg, 17.jpg or 17, or by its id.
-    """
-    from podium.detection.cropping import Box
-
-    by_name: dict[str, list[Box]] = {}
-    for image_name, *box in table.itertuples(index=False):
-        by_name.setdefault(str(image_name), []).append(Box(*box))
-    files = {image.file for image in images}
-    matches: dict[str, list[str]] = {image_name: [image_name] for image_name in by_name if image_name in files}
-    for image in images:
-        for image_name in _names_of(image):
-            if image_name in by_name and image_name not in files:
-                matching = matches.setdefault(image_name, [])
-                if image.file not in matching:
-                    matching.append(image.file)
-    if not matches:
-        raise DataError(
-            f"{name} has boxes of other images, such as {next(iter(by_name))!r}; expected images of this competition,"
-            f" such as {images[0].file!r}"
-        )
-    found: dict[str, list[Box]] = {}
-    for image_name, matching in matches.items():
-        if len(matching) > 1:
-            raise DataError(
-                f"{name}: {image_name!r} may be {' or '.join(matching[:3])}; use enough of the path to name one image"
-            )
-        found.setdefault(matching[0], []).extend(by_name[image_name])
-    return found, len(by_name) - len(matches)
-
-
-def _names_of(image: _NewImage) -> Iterable[str]:
-    parts = PurePosixPath(image.file).parts
-    ends = ["/".join(parts[start:]) for start in range(len(parts))]
-    return {image.id, *ends, *(str(PurePosixPath(end).with_suffix("")) for end in ends)}
-
-
 # The folder
 
 
 def _write_folder(plan: _Plan, target: Path, console: Console) -> dict[str, Any]:
     """Write the folder under a temporary name, then replace the previous one. Returns the content of crops.json."""
-    boxes = _boxes_of_images(plan, console)
+    boxes = _find_boxes(plan, console)
     draft, previous = (target.with_name(f".{name}-{target.name}") for name in ("cropping", "before"))
     for folder in (draft, previous):
         shutil.rmtree(folder, ignore_errors=True)  # of a killed process
@@ -341,6 +198,17 @@ def _write_folder(plan: _Plan, target: Path, console: Console) -> dict[str, Any]
     return stamp
 
 
+def _find_boxes(plan: _Plan, console: Console) -> dict[str, list["Box"]]:
+    """The boxes of each image of the new competition, by its file."""
+    images, contents = plan.competition.images, plan.contents
+    readable = [image for image in images if str(image.path) in contents]
+    return plan.boxes.find(
+        {image.file: image.id for image in images},
+        {image.file: (contents[str(image.path)], image.path) for image in readable},
+        console,
+    )
+
+
 def _crop_images(
     plan: _Plan, boxes: Mapping[str, Sequence["Box"]], draft: Path, console: Console
 ) -> Iterable[tuple[dict[str, str], float]]:
@@ -356,8 +224,7 @@ def _crop_images(
             return row | {"result": UNREADABLE}, 1.0
         image, own_boxes = read_image(new.path), boxes.get(new.file, [])
         height, width = image.shape[:2]
-        if plan.boxes.trained is None:
-            _check_corners(own_boxes, new.file, width, height, plan.boxes.name)
+        plan.boxes.check(own_boxes, new.file, width, height)
         cropped = cropping.crop_image(image, own_boxes, plan.options)
         (draft / new.file).write_bytes(cropping.encode_image(cropped.image, Path(new.file).suffix))
         row["result"] = FOUND if cropped.box else NOT_FOUND
@@ -368,15 +235,6 @@ def _crop_images(
         return row, (right - left) * (bottom - top) / (width * height)
 
     return in_parallel(crop, plan.competition.images, "cropping images", console)
-
-
-def _check_corners(boxes: Iterable["Box"], file: str, width: int, height: int, table: str) -> None:
-    for box in boxes:
-        if max(-box.left, -box.top, box.right - width, box.bottom - height) > _TOLERANCE:
-            raise DataError(
-                f"{table}: {file} has {width} × {height} pixels, but a box from {box.left:g}, {box.top:g} to"
-                f" {box.right:g}, {box.bottom:g}; expected boxes of these images, upright"
-            )
 
 
 def _read_stamp(folder: Path) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """`podium kernel` commands against the stand-in for Kaggle; nothing is trained."""
 
+import io
 import json
 import os
 import signal
@@ -130,6 +131,28 @@ def test_less_gpu_time_than_a_kernel_may_take_needs_a_yes(podium, kaggle, member
     assert '"time_limit": 3600.0' in first.text
     assert '"time_limit": 5' in second.text
     assert 7000 < second.session_timeout_seconds <= 2 * 3600
+
+
+@pytest.mark.parametrize(("answers", "pushed"), [("y", 1), ("perhaps\nYES", 1), ("n", 0), ("", 0)])
+def test_less_gpu_time_is_a_question_on_a_terminal(answers, pushed, podium, kaggle, member, monkeypatch):
+    kaggle.gpu_hours(used=28)
+    keyboard, terminal = os.openpty()
+    os.write(keyboard, f"{answers}\n".encode())
+    with os.fdopen(terminal) as stdin, monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", stdin)
+        ended = podium("kernel", "push", member, "--fold", "0")
+    os.close(keyboard)
+    assert "it stops after 1h35m and saves a checkpoint, unless it is done by then. Push it? [y/N]:" in ended.err
+    assert (ended.code, len(kaggle.versions())) == (0 if pushed else 1, pushed)
+    assert ("not pushed: it may take 12.0 GPU hours" in ended.err) != bool(pushed)
+
+
+@pytest.mark.parametrize("stdin", ["closed", "a file"])
+def test_without_a_terminal_nothing_is_asked(stdin, podium, kaggle, member, monkeypatch):
+    kaggle.gpu_hours(used=28)
+    monkeypatch.setattr("sys.stdin", None if stdin == "closed" else io.StringIO("y\n"))
+    ended = podium("kernel", "push", member, "--fold", "0")
+    assert (ended.code, len(ended.err.splitlines()), kaggle.versions()) == (1, 1, [])
 
 
 def test_competition_that_was_not_joined_is_an_error_before_a_push(podium, kaggle, member):

@@ -217,7 +217,8 @@ def push_(
         jobs, machine = jobs_of_folds(configs[0], job) if all_folds else [job], Machine(gpu, internet)
 
     def confirm(question: str) -> bool:
-        return yes or (sys.stdin.isatty() and typer.confirm(question))
+        """Ask on a terminal; on stderr, so that the question is seen if the output goes to a file."""
+        return yes or (sys.stdin is not None and sys.stdin.isatty() and typer.confirm(question, err=True))
 
     kernels.push_kernels(
         configs,

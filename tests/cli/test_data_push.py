@@ -160,12 +160,12 @@ def test_a_broken_upload_is_resumed(podium, here, standin, fault, after):
     assert pushed(standin) == [FILES]
 
 
-@pytest.mark.parametrize("has_arrived", [False, True])
-def test_an_upload_whose_response_drips_is_resumed(podium, here, standin, monkeypatch, has_arrived):
-    """Each byte arrives within the time-out of a read."""
+@pytest.mark.parametrize(("after", "has_arrived"), [(0, False), (1, False), (1, True)])
+def test_an_upload_whose_response_drips_is_resumed(podium, here, standin, monkeypatch, after, has_arrived):
+    """Each byte arrives within the time-out of a read. The first response says how much has arrived."""
     monkeypatch.setattr(datasets, "CALL_SECONDS", 0.3)
     monkeypatch.setattr(retries, "ATTEMPTS", 100)  # a busy machine may need longer for the others too
-    standin.fail("upload", Fault.drip(after_effect=has_arrived))
+    standin.fail("upload", Fault.drip(after_effect=has_arrived), after=after)
     assert podium("data", "push", "weights").code == 0
     assert standin.count("upload") > 9
     assert pushed(standin) == [FILES]

@@ -3,6 +3,9 @@
 All calls share one function, so all faults are tried on one call and one fault on every call; the whole table is slow.
 """
 
+import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -172,9 +175,18 @@ def test_a_wrong_key_is_reported_at_the_first_call(standin, monkeypatch):
 def test_a_missing_key_is_one_line(standin, monkeypatch, one_line):
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(CredentialsError, match=r"no Kaggle API key found; .*access_token") as error:
         sign_in()
     one_line(error)
+    assert not sys.stdin.closed
+
+
+def test_the_client_that_exits_without_a_key_leaves_stdin_open():
+    """Its import does so always: the key is hidden from it."""
+    code = "import sys; from podium.kaggle.connection import _client_class; _client_class(); print(sys.stdin.closed)"
+    ended = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    assert ended.stdout == b"False\n"
 
 
 # A login whose token expires

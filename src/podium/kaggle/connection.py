@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import threading
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from operator import attrgetter
 from typing import Any
@@ -56,11 +57,11 @@ class Connection:
             return self._credentials != before
 
     def _sign_in(self, rejected: str = "") -> None:
-        streams = sys.stdout, sys.stderr
+        streams = sys.stdin, sys.stdout, sys.stderr
         try:
             api = run_interruptibly(lambda: _signed_in_api(rejected), Deadline(CALL_SECONDS).is_over)
         finally:  # a thread that is left behind leaves them redirected
-            sys.stdout, sys.stderr = streams
+            sys.stdin, sys.stdout, sys.stderr = streams
         values = api.config_values
         user = values.get(api.CONFIG_NAME_USER)
         if not user:
@@ -72,9 +73,8 @@ class Connection:
 def _signed_in_api(rejected: str = "") -> Any:
     """The official client, signed in with other credentials than the rejected ones if there are any."""
     api = _client_class()()
-    output = StringIO()  # the client prints its help and exits
     try:
-        with redirect_stdout(output), redirect_stderr(output):
+        with _silenced():
             if not isinstance(api.read_config_file(quiet=True), dict):
                 raise CredentialsError(f"{api.config} contains no key; create one in Kaggle's settings under API")
             if rejected:
@@ -92,6 +92,18 @@ def _signed_in_api(rejected: str = "") -> Any:
             " there, or run kaggle auth login --force"
         ) from None
     return api
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without a key the client prints its help and calls `exit`, which closes stdin."""
+    stdin, output = sys.stdin, StringIO()
+    sys.stdin = StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            yield
+    finally:
+        sys.stdin = stdin
 
 
 def _renew_login(api: Any, rejected: str) -> None:
@@ -174,7 +186,7 @@ def _import_without_signing_in() -> None:
     for module in modules:
         module.get_access_token_from_env = lambda: (None, None)
     try:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with _silenced():
             # By its full name: the package's own `kaggle.api` is an object, not the folder.
             extended: Any = importlib.import_module("kaggle.api.kaggle_api_extended")
     finally:

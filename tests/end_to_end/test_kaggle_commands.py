@@ -235,6 +235,11 @@ def test_weights_are_downloaded_by_a_kernel_with_internet_and_no_gpu(podium, kag
     assert (request.enable_internet, request.enable_gpu) == (True, False)
     assert "backbone.weights: kaggle-kernel:ada/podium-weights-one/Xception-imagenet.weights.h5" in ended.out
     assert podium("kernel", "push", "--weights", one, "--fold", "1").code == 2
+    kaggle.finish("ada/podium-weights-one")
+    again = podium("kernel", "push", "--weights", one)
+    assert "ada/podium-weights-one/1: already pushed, complete" in again.out
+    assert again.out.splitlines()[-1] == ended.out.splitlines()[-1]
+    assert len(kaggle.versions()) == 1
 
 
 def test_unknown_source_is_an_error(podium, kaggle, tiny_competition):

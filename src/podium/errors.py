@@ -25,6 +25,8 @@ A message states what happened, what was expected and what to do. The command li
 exits with 1; `--debug` shows the traceback.
 """
 
+from collections.abc import Sequence
+
 
 class _OneLineError(Exception):
     def _render_traceback_(self) -> list[str]:
@@ -115,3 +117,9 @@ class BundleError(PodiumError):
 
 class StoppedError(_OneLineError):
     """Stopped by a signal or a time limit, with everything saved. The message has the command to resume with."""
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """For a message: the first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -6,7 +6,8 @@ import pytest
 
 from podium.config.competition import Competition
 from podium.data.folds import make_folds, read_folds, stratified_limit
-from podium.data.table import CompetitionRows, ImagePaths
+from podium.data.image_paths import ImagePaths
+from podium.data.table import CompetitionRows
 from podium.errors import ConfigError, DataError
 
 

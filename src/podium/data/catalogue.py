@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from podium.data.image_cache import Cache, CacheWriter, Digests, FoundImages, ImageLocation, open_writer
+from podium.data.image_paths import path_text
 from podium.data.images import JPEG, Image, Scaling, decode_scaled, read_file, read_scaled
-from podium.data.table import path_text
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.hardware import worker_count

@@ -1,12 +1,9 @@
 """The rows of a competition: ids, labels, groups, and the path of each row's image."""
 
 import hashlib
-import os
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -15,91 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.competition import Competition, ExtraSource, TrainSource
-from podium.data.archives import unpack
-from podium.errors import DataError
+from podium.data.find_images import files_in, find_images, image_roots, root_of
+from podium.data.image_paths import NO_IMAGE, ImagePaths
+from podium.errors import DataError, listed
 from podium.files import digest_of
-from podium.paths import cache_folder
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
-NO_IMAGE = -1
-"""In a table's column `image`: the row's image cannot be read."""
 COLUMNS = ["id", "label", "group", "image"]
-
-
-class ImagePaths(Sequence[Path]):
-    """The paths of many images, at about 20 bytes each; a `Path` takes 300. Slices and selections are ImagePaths.
-
-    The item is None if the row has no image.
-    """
-
-    def __init__(self, folders: list[str], folder_of: NDArray[np.int32], names: NDArray[np.bytes_]) -> None:
-        self.folders, self.folder_of, self.names = folders, folder_of, names
-
-    @classmethod
-    def of(cls, paths: Iterable[Path | str], root: Path | None = None) -> "ImagePaths":
-        """Paths, relative to `root` if it is given."""
-        number_of: dict[str, int] = {}
-        folder_of, names = array("i"), [np.empty(0, "S1")]
-        remaining = iter(paths)
-        while chunk := list(islice(remaining, _CHUNK)):
-            parts = [_split(path) for path in chunk]
-            folder_of.extend(number_of.setdefault(folder, len(number_of)) for folder, _ in parts)
-            names.append(np.array([os.fsencode(name) for _, name in parts]))
-        folders = [str(Path(folder) if root is None else root / folder) for folder in number_of]
-        return cls(folders, np.array(folder_of, np.int32), np.concatenate(names))
-
-    @classmethod
-    def join(cls, parts: Sequence["ImagePaths"]) -> "ImagePaths":
-        """The paths of all parts, one part after the other."""
-        first = np.cumsum([0, *(len(part.folders) for part in parts)])
-        folder_of = [part.folder_of + shift for part, shift in zip(parts, first[:-1], strict=True)]
-        return cls(
-            [folder for part in parts for folder in part.folders],
-            np.concatenate(folder_of).astype(np.int32),
-            np.concatenate([part.names for part in parts]),
-        )
-
-    def take(self, positions: NDArray[np.integer[Any]]) -> "ImagePaths":
-        """The paths at these positions, None for NO_IMAGE."""
-        folder_of = np.where(positions == NO_IMAGE, NO_IMAGE, self.folder_of[positions]) if len(self) else positions
-        return ImagePaths(self.folders, folder_of.astype(np.int32), self.names[positions])
-
-    @property
-    def missing(self) -> NDArray[np.bool_]:
-        """True where there is no image."""
-        return np.asarray(self.folder_of == NO_IMAGE)
-
-    def text(self, position: int) -> str:
-        """The path as text, which system calls take too: creating a Path takes several times as long."""
-        name = self.names[position].decode("utf-8", "surrogateescape")
-        return f"{self.folders[self.folder_of[position]]}{os.sep}{name}"
-
-    def by_folder(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
-        """Each folder with the positions of its images."""
-        order = np.argsort(self.folder_of, kind="stable")
-        for positions in np.split(order, np.flatnonzero(np.diff(self.folder_of[order])) + 1):
-            if len(positions):
-                yield self.folders[self.folder_of[positions[0]]], positions
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, item: Any) -> Any:
-        if not isinstance(item, int | np.integer):
-            return ImagePaths(self.folders, self.folder_of[item], self.names[item])
-        if self.folder_of[item] == NO_IMAGE:
-            return None
-        return Path(self.folders[self.folder_of[item]], os.fsdecode(self.names[item]))
-
-
-def _split(path: Path | str) -> tuple[str, str]:
-    folder, name = os.path.split(path)
-    return os.path.split(Path(path)) if name in ("", ".", "..") else (folder, name)
-
-
-def path_text(paths: Sequence[Path], position: int) -> str:
-    return paths.text(position) if isinstance(paths, ImagePaths) else str(paths[position])
 
 
 @dataclass(frozen=True)
@@ -129,7 +49,7 @@ class CompetitionRows:
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
-    roots = _roots(competition, folder)
+    roots = image_roots(competition, folder)
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
     test = _test_rows(competition, folder, roots)
@@ -213,32 +133,11 @@ def _select(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataF
     return table[list(dict.fromkeys(columns))]
 
 
-def _roots(competition: Competition, folder: Path) -> list[Path]:
-    """Where to look for images: the data folder, and if needed the folders its zips are unpacked to."""
-    fixed = [_fixed_part(pattern) for pattern in (competition.train.images, competition.test.images)]
-    if all(part != Path() and (folder / part).is_dir() for part in fixed):
-        return [folder]
-    roots = [folder]
-    for name in competition.zips:
-        archive = folder / name
-        if archive.is_file():
-            status = archive.stat()
-            digest = digest_of([str(archive.resolve()), status.st_size, status.st_mtime_ns])
-            roots.append(unpack(archive, cache_folder() / "unpacked" / f"{competition.slug}-{archive.stem}-{digest}"))
-    return roots
-
-
-def _fixed_part(pattern: str) -> Path:
-    """The folders of a pattern before its first field."""
-    before = pattern.split("{", 1)[0]
-    return Path(before) if before.endswith("/") else Path(before).parent
-
-
 def _training_rows(
     source: TrainSource, competition: Competition, folder: Path, roots: Sequence[Path]
 ) -> tuple[pd.DataFrame, ImagePaths]:
     if source.table is None:
-        rows, paths = _rows_from_folders(source, competition, _root_of(source.images, roots))
+        rows, paths = _rows_from_folders(source, competition, root_of(source.images, roots))
     else:
         rows, paths = _rows_from_table(source, competition, folder / source.table, roots)
     if rows.empty:
@@ -262,7 +161,7 @@ def _rows_from_table(
     _check_ids(rows, path)
     _check_labels(rows, path, competition)
     files = (source.images.format(id=id_, label=label) for id_, label in zip(rows["id"], rows["label"], strict=True))
-    paths = _find_images(files, source.images, roots, path)
+    paths = find_images(files, source.images, roots, path)
     rows["label"] = pd.Categorical(rows["label"], categories=competition.labels)
     return rows, paths
 
@@ -277,7 +176,7 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
         parent, start = (root / before, "") if before.endswith("/") else ((root / before).parent, Path(before).name)
         if not parent.is_dir():
             raise DataError(f"no folder {parent} for the class {label}; expected one folder per class")
-        found = [name for name in _files_in(parent) if name.startswith(start) and name.endswith(after)]
+        found = [name for name in files_in(parent) if name.startswith(start) and name.endswith(after)]
         # Several folders may contain the same file name, so the id includes the label.
         ids += [f"{label}/{name[len(start) : len(name) - len(after)]}" for name in found]
         files += [f"{parent}/{name}" for name in found]
@@ -287,63 +186,21 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
     return pd.DataFrame({"id": ids, "label": labels, "group": groups}), ImagePaths.of(files)
 
 
-def _files_in(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
-
-
 def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) -> tuple[pd.DataFrame, ImagePaths]:
     sample = folder / competition.submission.sample
     ids = read_table(sample, [competition.submission.id])[competition.submission.id]
     rows = pd.DataFrame({"id": ids})
     _check_ids(rows, sample)
     pattern = competition.test.images
-    return rows, _find_images((pattern.format(id=id_) for id_ in ids), pattern, roots, sample)
-
-
-def _find_images(files: Iterator[str], pattern: str, roots: Sequence[Path], table: Path) -> ImagePaths:
-    """The images of a table, under the root that has them. One error names all that are missing."""
-    example = next(files, None)
-    root = _root_of(pattern, roots, example)
-    paths = ImagePaths.of(files if example is None else chain([example], files), root)
-    missing: list[int] = []
-    for folder, positions in paths.by_folder():
-        present = _names_in(Path(folder))
-        is_missing = [name not in present for name in paths.names[positions].tolist()]
-        missing += positions[is_missing].tolist()
-    if missing:
-        names = [paths.text(position) for position in sorted(missing)]
-        raise DataError(f"{len(missing)} images listed in {table} do not exist: {_some(names)}")
-    return paths
-
-
-def _names_in(folder: Path) -> set[bytes]:
-    if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        return {os.fsencode(entry.name) for entry in entries}
-
-
-def _root_of(pattern: str, roots: Sequence[Path], example: str | None = None) -> Path:
-    """The root that has the example's image, else the first that has the pattern's folder."""
-    for root in roots:
-        if example and (root / example).is_file():
-            return root
-    for root in roots:
-        if (root / _fixed_part(pattern)).is_dir():
-            return root
-    raise DataError(
-        f"no folder {_fixed_part(pattern)} for the images {pattern}: looked in {', '.join(map(str, roots))};"
-        " give the competition's data folder with --data, or list its zips in the competition file"
-    )
+    return rows, find_images((pattern.format(id=id_) for id_ in ids), pattern, roots, sample)
 
 
 def _check_labels(rows: pd.DataFrame, table: Path, competition: Competition) -> None:
     unknown = sorted(set(rows["label"]) - set(competition.labels))
     if unknown:
         raise DataError(
-            f"{table} has labels that are not classes of the competition file: {_some(unknown)};"
-            f" expected {_some(competition.labels)}"
+            f"{table} has labels that are not classes of the competition file: {listed(unknown)};"
+            f" expected {listed(competition.labels)}"
         )
 
 
@@ -351,7 +208,7 @@ def _check_ids(rows: pd.DataFrame, table: Path) -> None:
     # Indexing the array: filtering the Series would cache its row labels permanently.
     duplicates = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
     if duplicates:
-        raise DataError(f"{table} has duplicate ids: {_some(duplicates)}; expected one row per image")
+        raise DataError(f"{table} has duplicate ids: {listed(duplicates)}; expected one row per image")
     empty = int((rows["id"] == "").sum())
     if empty:
         raise DataError(f"{table} has {empty} rows without an id; add the ids or remove these rows")
@@ -360,12 +217,8 @@ def _check_ids(rows: pd.DataFrame, table: Path) -> None:
     outside = [id_ for id_ in suspicious if PureWindowsPath(id_).anchor or ".." in PureWindowsPath(id_).parts]
     if outside:
         raise DataError(
-            f"{table} has ids that lead outside the data folder: {_some(outside)}; download it again from its source"
+            f"{table} has ids that lead outside the data folder: {listed(outside)}; download it again from its source"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def class_indices(labels: Iterable[str], classes: Sequence[str]) -> NDArray[np.int64]:

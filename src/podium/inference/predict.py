@@ -18,7 +18,7 @@ from podium.data.augmentation import ImageView
 from podium.data.batches import PredictionBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
-from podium.data.table import ImagePaths
+from podium.data.image_paths import ImagePaths
 from podium.evaluation.metrics import METRICS
 from podium.files import write_json, write_text
 from podium.inference.tta import View, average_chosen_views, average_views, choose_views, make_views, score_views

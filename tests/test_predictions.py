@@ -1,6 +1,7 @@
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from podium.errors import DataError, RunError
@@ -10,7 +11,7 @@ from podium.predictions import Predictions, align, average, concatenate, read_pr
 def out_of_fold(ids, fold=0, value=0.25):
     rows = len(ids)
     probs = np.tile([value, 1 - value], (rows, 1))
-    return Predictions(list(ids), ["0", "NA"], probs, ["NA"] * rows, np.full(rows, fold))
+    return Predictions(list(ids), ["0", "NA"], probs, pd.DataFrame({"label": ["NA"] * rows}), np.full(rows, fold))
 
 
 def test_ids_and_labels_are_text(tmp_path):
@@ -18,8 +19,8 @@ def test_ids_and_labels_are_text(tmp_path):
     write_predictions(tmp_path / "oof.csv", out_of_fold(ids, fold=3))
     read = read_predictions(tmp_path / "oof.csv")
     assert read.ids == ids
-    assert read.classes == ["0", "NA"]
-    assert read.labels == ["NA"] * 7
+    assert read.outputs == ["0", "NA"]
+    assert read.truth["label"].tolist() == ["NA"] * 7
     assert read.folds is not None
     assert read.folds.tolist() == [3] * 7
 
@@ -30,14 +31,25 @@ def test_float32_is_preserved_exactly(tmp_path):
     predictions = Predictions([str(row) for row in range(200)], list("abcde"), single.astype(np.float64))
     write_predictions(tmp_path / "test.csv", predictions)
     read = read_predictions(tmp_path / "test.csv")
-    assert (read.probs.astype(np.float32) == single).all()
-    assert read.labels is None
+    assert (read.values.astype(np.float32) == single).all()
+    assert read.truth is None
     assert read.folds is None
 
 
 def test_file_content(tmp_path):
     write_predictions(tmp_path / "new" / "oof.csv", out_of_fold(["a"], fold=2))
     assert (tmp_path / "new" / "oof.csv").read_bytes() == b"id,label,fold,p_0,p_NA\na,NA,2,0.25,0.75\n"
+
+
+def test_matrix_of_truth_is_written_beside_the_predictions(tmp_path):
+    truth = pd.DataFrame({"t_age": [1 / 3, 1e6], "t_mass": [0.1, -2.0]})
+    predictions = Predictions(["a", "b"], ["age", "mass"], np.array([[0.5, 1.0], [2.0, 3.0]]), truth, np.array([0, 1]))
+    write_predictions(tmp_path / "oof.csv", predictions)
+    lines = (tmp_path / "oof.csv").read_text().splitlines()
+    assert lines[::2] == ["id,t_age,t_mass,fold,p_age,p_mass", "b,1000000,-2,1,2,3"]
+    read = read_predictions(tmp_path / "oof.csv")
+    pd.testing.assert_frame_equal(read.truth, truth, rtol=1e-14)
+    assert (read.outputs, read.values.tolist(), read.folds.tolist()) == (["age", "mass"], [[0.5, 1], [2, 3]], [0, 1])
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -94,14 +106,14 @@ def test_average_pairs_rows_by_id():
     two = Predictions(["b", "a"], ["x", "y"], np.array([[0.6, 0.4], [0.4, 0.6]]))
     mean = average([one, two])
     assert mean.ids == ["a", "b"]
-    assert mean.probs == pytest.approx(np.array([[0.3, 0.7], [0.8, 0.2]]))
+    assert mean.values == pytest.approx(np.array([[0.3, 0.7], [0.8, 0.2]]))
 
 
 def test_average_keeps_labels_and_folds():
     mean = average([out_of_fold("ab", value=0.2), out_of_fold("ba", value=0.4)])
-    assert mean.labels == ["NA", "NA"]
+    assert mean.truth["label"].tolist() == ["NA", "NA"]
     assert mean.folds is not None
-    assert mean.probs[:, 0] == pytest.approx([0.3, 0.3])
+    assert mean.values[:, 0] == pytest.approx([0.3, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -109,13 +121,13 @@ def test_average_keeps_labels_and_folds():
     [
         (out_of_fold("ac"), "different rows.*'b', 'c'"),
         (out_of_fold("abc"), "different rows.*'c'"),
-        (out_of_fold("ab", fold=1), "different labels or folds"),
-        (Predictions(["a", "b"], ["0", "NA"], np.ones((2, 2))), "different labels or folds"),
-        (Predictions(["a", "b"], ["NA", "0"], np.ones((2, 2))), "different classes .in another order"),
-        (Predictions(["a", "b"], ["0", "1"], np.ones((2, 2))), "different classes .only in one of two: '1', 'NA'"),
+        (out_of_fold("ab", fold=1), "different truths or folds"),
+        (Predictions(["a", "b"], ["0", "NA"], np.ones((2, 2))), "different truths or folds"),
+        (Predictions(["a", "b"], ["NA", "0"], np.ones((2, 2))), "different columns .in another order"),
+        (Predictions(["a", "b"], ["0", "1"], np.ones((2, 2))), "different columns .only in one of two: '1', 'NA'"),
     ],
 )
-def test_average_of_different_rows_labels_or_classes(other, message):
+def test_average_of_different_rows_truth_or_columns(other, message):
     with pytest.raises(DataError, match=message):
         average([out_of_fold("ab"), other])
 
@@ -129,7 +141,7 @@ def test_nothing_to_average_or_concatenate():
 def test_concatenate_joins_folds():
     whole = concatenate([out_of_fold("ab", fold=0), out_of_fold("c", fold=1)])
     assert whole.ids == ["a", "b", "c"]
-    assert whole.labels == ["NA"] * 3
+    assert whole.truth["label"].tolist() == ["NA"] * 3
     assert whole.folds is not None
     assert whole.folds.tolist() == [0, 0, 1]
 
@@ -143,11 +155,12 @@ def test_concatenate_rejects_repeated_ids_and_partial_labels():
 
 def test_align_selects_rows_in_order():
     probs = np.array([[0.0], [0.1], [0.2]])
-    predictions = Predictions(["a", "b", "c"], ["x"], probs, ["la", "lb", "lc"], np.array([0, 1, 2]))
+    truth = pd.DataFrame({"label": ["la", "lb", "lc"]})
+    predictions = Predictions(["a", "b", "c"], ["x"], probs, truth, np.array([0, 1, 2]))
     aligned = align(predictions, ["c", "a"])
     assert aligned.ids == ["c", "a"]
-    assert aligned.probs.tolist() == [[0.2], [0.0]]
-    assert aligned.labels == ["lc", "la"]
+    assert aligned.values.tolist() == [[0.2], [0.0]]
+    assert aligned.truth["label"].tolist() == ["lc", "la"]
     assert aligned.folds is not None
     assert aligned.folds.tolist() == [2, 0]
 
@@ -158,9 +171,9 @@ def test_align_reports_missing_ids():
 
 
 def test_predictions_check_their_shapes():
-    with pytest.raises(DataError, match=r"shape \(2, 2\) do not fit 1 ids and 2 classes"):
+    with pytest.raises(DataError, match=r"shape \(2, 2\) do not fit 1 ids and 2 columns"):
         Predictions(["a"], ["x", "y"], np.ones((2, 2)))
-    with pytest.raises(DataError, match="only one of labels and folds"):
-        Predictions(["a"], ["x"], np.ones((1, 1)), labels=["x"])
-    with pytest.raises(DataError, match="2 labels and 1 folds"):
-        Predictions(["a"], ["x"], np.ones((1, 1)), ["x", "x"], np.array([0]))
+    with pytest.raises(DataError, match="only one of truth and folds"):
+        Predictions(["a"], ["x"], np.ones((1, 1)), truth=pd.DataFrame({"label": ["x"]}))
+    with pytest.raises(DataError, match="truth of 2 rows and 1 folds"):
+        Predictions(["a"], ["x"], np.ones((1, 1)), pd.DataFrame({"label": ["x", "x"]}), np.array([0]))

@@ -1,9 +1,10 @@
 """Predictions as CSV files, which every step after training reads.
 
-    id,label,fold,p_Audi,p_BMW     out of fold: the true label, and the fold whose model had not seen the row
-    id,p_Audi,p_BMW                test
+    id,label,fold,p_Audi,p_BMW                out of fold: the true class, and the fold whose model had not seen the row
+    id,t_red,t_round,fold,p_red,p_round       the same where the truth is a number for each column
+    id,p_Audi,p_BMW                           test
 
-Ids and labels are text: "007" and "NA" stay as they are.
+`data/targets.py` says what these numbers are. Ids and labels are text: "007" and "NA" stay as they are.
 """
 
 import csv
@@ -19,36 +20,38 @@ from numpy.typing import NDArray
 from podium.errors import DataError, RunError
 from podium.files import atomic_write
 
-_PREFIX = "p_"
-_LABEL_COLUMNS = ["label", "fold"]
+_PREFIX, _TRUTH_PREFIX = "p_", "t_"
 _ROWS_AT_ONCE = 5_000
 """Rows formatted at a time, to save memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A row per id, a column per class. Out-of-fold predictions also have the true labels and the folds."""
+    """A row per id, a column per output. Out-of-fold predictions also have the truth and the folds."""
 
     ids: list[str]
-    classes: list[str]
-    probs: NDArray[np.float64]
-    labels: list[str] | None = None
+    outputs: list[str]
+    """The name of each column: a class, or what a number stands for."""
+    values: NDArray[np.float64]
+    truth: pd.DataFrame | None = None
+    """The column `label` with the true classes, or numbers in columns named `t_…`; `Target.truth` makes an array of
+    them."""
     folds: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.ids)
-        if self.probs.shape != (rows, len(self.classes)) or not self.probs.size:
+        if self.values.shape != (rows, len(self.outputs)) or not self.values.size:
             raise DataError(
-                f"Probabilities of shape {self.probs.shape} do not fit {rows} ids and {len(self.classes)} classes;"
-                " expected a row per id and a column per class, at least one of each"
+                f"Predictions of shape {self.values.shape} do not fit {rows} ids and {len(self.outputs)} columns;"
+                " expected a row per id and at least one of each"
             )
-        if (self.labels is None) != (self.folds is None):
-            raise DataError("Predictions have only one of labels and folds; expected both (out of fold) or none (test)")
-        if self.labels is not None and self.folds is not None and not len(self.labels) == len(self.folds) == rows:
+        if (self.truth is None) != (self.folds is None):
+            raise DataError("Predictions have only one of truth and folds; expected both (out of fold) or none (test)")
+        if self.truth is not None and self.folds is not None and not len(self.truth) == len(self.folds) == rows:
             raise DataError(
-                f"{len(self.labels)} labels and {len(self.folds)} folds for {rows} ids; expected one per id"
+                f"The truth of {len(self.truth)} rows and {len(self.folds)} folds for {rows} ids; expected one per id"
             )
-        for name, values in (("ids", self.ids), ("classes", self.classes)):
+        for name, values in (("ids", self.ids), ("columns", self.outputs)):
             if len(set(values)) < len(values):
                 repeated = [value for value, count in Counter(values).items() if count > 1]
                 raise DataError(
@@ -57,29 +60,33 @@ class Predictions:
                 )
 
     @property
-    def class_numbers(self) -> NDArray[np.int64]:
-        """The true labels as column numbers."""
-        if self.labels is None:
-            raise RunError("these predictions have no labels; a score needs out-of-fold predictions")
-        number = {label: index for index, label in enumerate(self.classes)}
-        return np.array([number[label] for label in self.labels], dtype=np.int64)
+    def known_truth(self) -> pd.DataFrame:
+        if self.truth is None:
+            raise RunError("these predictions have no truth; a score needs out-of-fold predictions")
+        return self.truth
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write atomically. Nine digits preserve every float32 exactly."""
-    has_labels = predictions.labels is not None
+    truth, folds = predictions.truth, predictions.folds
+    known = [] if truth is None else [*truth.columns, "fold"]
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["id", *(_LABEL_COLUMNS if has_labels else []), *(_PREFIX + name for name in predictions.classes)]
-        )
-        row_format = ",".join(["%.9g"] * len(predictions.classes))  # twice as fast as one value at a time
+        writer.writerow(["id", *known, *(_PREFIX + name for name in predictions.outputs)])
+        row_format = ",".join(["%.9g"] * len(predictions.outputs))  # twice as fast as one value at a time
         for start in range(0, len(predictions.ids), _ROWS_AT_ONCE):
-            for row, probs in enumerate(predictions.probs[start : start + _ROWS_AT_ONCE].tolist(), start=start):
-                known = []
-                if predictions.labels is not None and predictions.folds is not None:
-                    known = [predictions.labels[row], predictions.folds[row]]
-                writer.writerow([predictions.ids[row], *known, *(row_format % tuple(probs)).split(",")])
+            part = slice(start, start + _ROWS_AT_ONCE)
+            answers = [] if truth is None else _as_text(truth.iloc[part])
+            for row, values in enumerate(predictions.values[part].tolist()):
+                before = [] if folds is None else [*answers[row], folds[start + row]]
+                writer.writerow([predictions.ids[start + row], *before, *(row_format % tuple(values)).split(",")])
+
+
+def _as_text(truth: pd.DataFrame) -> list[Sequence[str]]:
+    if "label" in truth:
+        return [(label,) for label in truth["label"]]
+    row_format = ",".join(["%.15g"] * len(truth.columns))
+    return [(row_format % tuple(row)).split(",") for row in truth.to_numpy(dtype=np.float64).tolist()]
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -87,8 +94,10 @@ def read_predictions(path: Path) -> Predictions:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             columns = next(csv.reader(file), [])
-        names = columns[3 if columns[1:3] == _LABEL_COLUMNS else 1 :]
+        known = columns[1 : columns.index("fold")] if "fold" in columns else []
+        names = columns[len(known) + 2 if known else 1 :]
         unknown = [name for name in names if not name.startswith(_PREFIX)]
+        unknown += [name for name in known if known != ["label"] and not name.startswith(_TRUTH_PREFIX)]
         if columns[:1] != ["id"] or not names or unknown:
             raise ValueError(f"wrong columns (first: {_few(unknown or columns)})")
         table = pd.read_csv(
@@ -97,20 +106,24 @@ def read_predictions(path: Path) -> Predictions:
         )  # fmt: skip
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("more values than columns")
-        probs = np.empty((len(table), len(names)))
+        values = np.empty((len(table), len(names)))
         for number, name in enumerate(names):
-            probs[:, number] = _numbers(table[name])
-        labels = table["label"].tolist() if "label" in columns else None
-        folds = _numbers(table["fold"]).astype(np.int64) if "fold" in columns else None
-        return Predictions(table["id"].tolist(), [name.removeprefix(_PREFIX) for name in names], probs, labels, folds)
+            values[:, number] = _numbers(table[name])
+        truth = folds = None
+        if known:
+            truth = (
+                table[known] if known == ["label"] else pd.DataFrame({name: _numbers(table[name]) for name in known})
+            )
+            folds = _numbers(table["fold"]).astype(np.int64)
+        return Predictions(table["id"].tolist(), [name.removeprefix(_PREFIX) for name in names], values, truth, folds)
     except OSError as error:
         raise RunError(
             f"cannot read {path} ({error.strerror}); expected predictions: train or predict first"
         ) from error
     except (ValueError, DataError) as error:
         raise RunError(
-            f"{path}: {str(error).strip()}; expected the columns id, label and fold if out of fold, and p_<class> with"
-            " numbers for each class: predict again"
+            f"{path}: {str(error).strip()}; expected the columns id, label (or t_<column>) and fold if out of fold, and"
+            " p_<class> with numbers for each class: predict again"
         ) from error
 
 
@@ -124,26 +137,26 @@ def _numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
 
 
 def average(parts: Sequence[Predictions]) -> Predictions:
-    """The mean probabilities of the same rows, in the order of the first."""
+    """The mean predictions of the same rows, in the order of the first."""
     if not parts:
         raise DataError("There are no predictions to average; expected at least one file")
     first = parts[0]
     aligned = [first]
     for part in parts[1:]:
-        _check_same_classes(first, part)
+        _check_same_outputs(first, part)
         if different := sorted(set(part.ids) ^ set(first.ids)):
             raise DataError(
                 f"Predictions to average have different rows (only in one of two: {_few(different)}); expected the same"
                 " ids in each: predict the same rows"
             )
         other = align(part, first.ids)
-        if first.labels != other.labels or not np.array_equal(first.folds, other.folds):  # type: ignore[arg-type]
+        if not _same_truth(first, other) or not np.array_equal(first.folds, other.folds):  # type: ignore[arg-type]
             raise DataError(
-                "Predictions to average have different labels or folds; expected the same for each id: average runs of"
+                "Predictions to average have different truths or folds; expected the same for each id: average runs of"
                 " one table and one split"
             )
         aligned.append(other)
-    return replace(first, probs=np.mean([part.probs for part in aligned], axis=0))
+    return replace(first, values=np.mean([part.values for part in aligned], axis=0))
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
@@ -151,16 +164,18 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     if not parts:
         raise DataError("There are no predictions to concatenate; expected those of at least one fold")
     for part in parts[1:]:
-        _check_same_classes(parts[0], part)
-    labels = [part.labels for part in parts if part.labels is not None]
+        _check_same_outputs(parts[0], part)
+    truths = [part.truth for part in parts if part.truth is not None]
     folds = [part.folds for part in parts if part.folds is not None]
-    if len(labels) not in (0, len(parts)):
-        raise DataError("Only some of the predictions to concatenate have labels; expected all out of fold or all test")
+    if len(truths) not in (0, len(parts)):
+        raise DataError(
+            "Only some of the predictions to concatenate have the truth; expected all out of fold or all test"
+        )
     return Predictions(
         ids=[name for part in parts for name in part.ids],
-        classes=parts[0].classes,
-        probs=np.concatenate([part.probs for part in parts]),
-        labels=[label for part in labels for label in part] if labels else None,
+        outputs=parts[0].outputs,
+        values=np.concatenate([part.values for part in parts]),
+        truth=pd.concat(truths, ignore_index=True) if truths else None,
         folds=np.concatenate(folds) if folds else None,
     )
 
@@ -176,18 +191,24 @@ def align(predictions: Predictions, ids: Sequence[str]) -> Predictions:
     rows = [row_of[name] for name in ids]
     return Predictions(
         ids=list(ids),
-        classes=predictions.classes,
-        probs=predictions.probs[rows],
-        labels=None if predictions.labels is None else [predictions.labels[row] for row in rows],
+        outputs=predictions.outputs,
+        values=predictions.values[rows],
+        truth=None if predictions.truth is None else predictions.truth.iloc[rows].reset_index(drop=True),
         folds=None if predictions.folds is None else predictions.folds[rows],
     )
 
 
-def _check_same_classes(first: Predictions, other: Predictions) -> None:
-    if other.classes != first.classes:
-        different = sorted(set(first.classes) ^ set(other.classes))
+def _same_truth(first: Predictions, other: Predictions) -> bool:
+    if first.truth is None or other.truth is None:
+        return first.truth is other.truth
+    return list(first.truth) == list(other.truth) and bool((first.truth.to_numpy() == other.truth.to_numpy()).all())
+
+
+def _check_same_outputs(first: Predictions, other: Predictions) -> None:
+    if other.outputs != first.outputs:
+        different = sorted(set(first.outputs) ^ set(other.outputs))
         reason = f"only in one of two: {_few(different)}" if different else "in another order"
-        raise DataError(f"Predictions have different classes ({reason}); expected runs of one competition file")
+        raise DataError(f"Predictions have different columns ({reason}); expected runs of one competition file")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import os
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from podium.config.loading import load_member
@@ -47,7 +48,7 @@ def predicted(rows, wrong, fold=0, sure=0.9, labels="0123"):
     """The class of a row is its number modulo 4; the rows in `wrong` are predicted as the next class."""
     predicted = np.array([row + (row in wrong) for row in rows]) % 4
     probs = np.where(np.eye(4, dtype=bool)[predicted], sure, (1 - sure) / 3)
-    truth = [labels[row % 4] for row in rows]
+    truth = pd.DataFrame({"label": [labels[row % 4] for row in rows]})
     return Predictions([f"{row:04}.jpg" for row in rows], list(labels), probs, truth, np.full(len(truth), fold))
 
 

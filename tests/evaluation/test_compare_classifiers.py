@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from podium.errors import DataError
@@ -178,12 +179,13 @@ def out_of_fold(ids="abcd", labels="xyxy", folds=(0, 0, 1, 1), classes=("x", "y"
     """Every row has the same probabilities, `first` for the first class."""
     rest = (1 - first) / (len(classes) - 1)
     probs = np.tile([first, *[rest] * (len(classes) - 1)], (len(ids), 1))
-    return Predictions(list(ids), list(classes), probs, list(labels), np.array(folds))
+    return Predictions(list(ids), list(classes), probs, pd.DataFrame({"label": list(labels)}), np.array(folds))
 
 
 def test_rows_are_paired_by_id_in_the_order_of_the_first_run():
     one = out_of_fold("abcd")
-    other = Predictions(["d", "c", "b", "a"], ["x", "y"], np.eye(2)[[1, 1, 1, 0]], list("yxyx"), np.array([1, 1, 0, 0]))
+    truth = pd.DataFrame({"label": list("yxyx")})
+    other = Predictions(["d", "c", "b", "a"], ["x", "y"], np.eye(2)[[1, 1, 1, 0]], truth, np.array([1, 1, 0, 0]))
     paired = pair({"A": one, "B": other})
     assert paired.ids == list("abcd")
     assert paired.labels.tolist() == [0, 1, 0, 1]

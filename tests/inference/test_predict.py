@@ -74,24 +74,24 @@ def test_out_of_fold_rows_are_those_of_the_fold(predicted):
     table = pd.read_csv(competition.folder / "train.csv", dtype=str).set_index("Id")
     folds = pd.read_csv(one.run.folds, dtype=str).set_index("id")["fold"]
     assert oof.ids == [name for name in table.index if folds[name] == "0"]
-    assert oof.labels == list(table.loc[oof.ids, "Category"])
+    assert oof.truth["label"].tolist() == list(table.loc[oof.ids, "Category"])
     assert set(oof.folds) == {0}
-    assert oof.classes == ["0", "1", "2", "3"]
+    assert oof.outputs == ["0", "1", "2", "3"]
 
 
 def test_test_rows_have_the_order_of_the_sample_submission(predicted):
     one, competition = predicted
     test = read_predictions(one.predictions / "test.csv")
     assert test.ids == list(pd.read_csv(competition.folder / "sample-submission.csv")["Id"])
-    assert test.labels is None
-    assert test.probs.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-6)
+    assert test.truth is None
+    assert test.values.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-6)
 
 
 def test_facts_have_the_score_the_views_and_the_image_size(predicted):
     one, _ = predicted
     facts, oof = facts_of(one), read_predictions(one.predictions / "oof.csv")
-    numbers = np.array([oof.classes.index(label) for label in oof.labels])
-    assert facts["score"] == pytest.approx(METRICS["accuracy"](numbers, oof.probs))
+    numbers = np.array([oof.outputs.index(label) for label in oof.truth["label"]])
+    assert facts["score"] == pytest.approx(METRICS["accuracy"](numbers, oof.values))
     assert facts == {
         "score": facts["score"],
         "score_of_first_view": pytest.approx(pd.read_csv(one.predictions / "views.csv")["score"][0]),
@@ -116,8 +116,8 @@ def test_plain_view_has_the_score_of_the_best_epoch(trained):
     one = with_views(trained[0], "identity")
     predict_fold(one, QUIET)
     oof = read_predictions(one.predictions / "oof.csv")
-    numbers = np.array([oof.classes.index(label) for label in oof.labels])
-    assert METRICS["log_loss"](numbers, oof.probs) == pytest.approx(one.run.state["best"]["score"], rel=1e-5)
+    numbers = np.array([oof.outputs.index(label) for label in oof.truth["label"]])
+    assert METRICS["log_loss"](numbers, oof.values) == pytest.approx(one.run.state["best"]["score"], rel=1e-5)
 
 
 def test_views_file_has_the_gain_of_each_view(predicted):
@@ -135,7 +135,7 @@ def test_views_are_averaged(trained):
     runs = [with_views(one, *views) for views in (["identity"], ["horizontal_flip"], ["identity", "horizontal_flip"])]
     for run in runs:
         predict_fold(run, QUIET)
-    first, second, both = (read_predictions(run.predictions / "test.csv").probs for run in runs)
+    first, second, both = (read_predictions(run.predictions / "test.csv").values for run in runs)
     np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
 
 
@@ -169,7 +169,7 @@ def test_unreadable_test_image_gets_the_shares_of_the_classes(trained):
         predict_fold(one, QUIET)
     finally:
         bad.write_bytes(content)
-    probs = read_predictions(one.predictions / "test.csv").probs
+    probs = read_predictions(one.predictions / "test.csv").values
     assert probs[1] == pytest.approx([0.25] * 4)  # 24 images, 6 of each class
     assert probs[0] != pytest.approx([0.25] * 4, abs=1e-4)
     assert facts_of(one)["unreadable_test_images"] == 1

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.problems import nearest, one_of, raise_key_problems
 from podium.config.settings import Settings, Share, short_form
+from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
 from podium.evaluation.metrics import METRICS
 
 
@@ -20,7 +21,7 @@ class TrainSource(Settings):
     id: str = "Id"
     """The column of image ids."""
     label: str = "Category"
-    """The column of labels."""
+    """The column of labels; unused where each class or each number has a column of its own."""
     group: str | None = None
     """The column that grouped folds keep together."""
     images: str
@@ -147,8 +148,11 @@ class Competition(Settings):
     test: TestSource
     zips: list[str] = []
     """Archives in the data folder to unpack before its images are read."""
-    classes: Annotated[dict[str, str], Field(min_length=2)]
-    """Each label, as in the table, with its display name; or a list of labels."""
+    target: TargetSettings = SingleLabel(kind="single_label")
+    """What is predicted: single_label, binary, multi_label, ordinal, regression or soft_label, alone or with its own
+    keys, such as {kind: multi_label, separator: space}."""
+    classes: dict[str, str] = {}
+    """Each label, as in the table, with its display name; or a list of labels. Not for regression."""
     metric: str
     """The competition's score."""
     submission: Submission = Submission()
@@ -174,7 +178,8 @@ class Competition(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [
+        problems = [*self._class_problems(), *self._column_problems()]
+        problems += [
             (f"submission.columns.{label}", f"{label!r} is not a class{nearest(label, self.labels)}")
             for label in self.submission.columns
             if label not in self.classes
@@ -186,6 +191,55 @@ class Competition(Settings):
             problems.append(("folds", "grouped folds need train.group, the column of groups"))
         raise_key_problems(problems)
         return self
+
+    def _class_problems(self) -> list[tuple[str, str]]:
+        kind, count = self.target.kind, len(self.classes)
+        if kind == "regression":
+            return [("classes", "regression predicts numbers and has no classes: remove it")] if count else []
+        if "classes" not in self.model_fields_set:
+            return [("classes", "missing required key")]
+        if kind == "binary" and count != 2:
+            message = "binary needs two classes, of which the second is the positive one"
+            return [("classes", f"{message}, such as [0, 1], got {self.classes}")]
+        fewest = 1 if kind == "multi_label" else 2
+        if count < fewest:
+            return [("classes", f"expected {fewest} or more items, got {self.classes}")]
+        return []
+
+    def _column_problems(self) -> list[tuple[str, str]]:
+        """Problems of the columns and folders that the truth is read from."""
+        problems = []
+        if isinstance(self.target, MultiLabel) and self.target.separator:
+            separator = SEPARATORS[self.target.separator]
+            problems += [
+                ("classes", f"{label!r} contains the separator: expected single labels")
+                for label in self.labels
+                if label.split(separator) != [label]
+            ]
+        for key, source in (("train", self.train), *((f"extra.{n}", source) for n, source in enumerate(self.extra))):
+            if self.target.kind in ("single_label", "binary", "ordinal"):
+                continue
+            if source.table is None:
+                problems.append((f"{key}.table", f"missing required key: {self.target.kind} needs a table"))
+            elif "{label}" in source.images:
+                problems.append((f"{key}.images", f"{self.target.kind} has no single {{label}}: expected only {{id}}"))
+            if "label" in source.model_fields_set and not self.has_label_column:
+                problems.append((f"{key}.label", f"the columns are {self._named_columns}: remove it"))
+        return problems
+
+    @property
+    def has_label_column(self) -> bool:
+        """Whether the truth is in the one column `label` of a source."""
+        target = self.target
+        if isinstance(target, MultiLabel):
+            return target.separator is not None
+        if isinstance(target, Regression):
+            return target.columns is None
+        return target.kind != "soft_label"
+
+    @property
+    def _named_columns(self) -> str:
+        return "those of target.columns" if self.target.kind == "regression" else "named like the classes"
 
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str]:

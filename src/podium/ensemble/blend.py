@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
+from podium.data.targets import target_of
 from podium.ensemble.methods import BlendMethod, Floats, Labels, make_method
 from podium.errors import DataError, RunError
 from podium.evaluation.metrics import METRICS, Metric
@@ -61,14 +62,14 @@ class EnsembleResult:
 
 def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Competition) -> MemberResult:
     """`folders` are the folds and their folders of predictions."""
-    metric = METRICS[competition.metric]
+    metric, target = METRICS[competition.metric], target_of(competition)
     parts = [read_predictions(folder / "oof.csv") for _, folder in folders]
     oof = concatenate(parts)
     return MemberResult(
         name,
         [fold for fold, _ in folders],
-        [metric(part.class_numbers, part.probs) for part in parts],
-        metric(oof.class_numbers, oof.probs),
+        [metric(target.truth(part.known_truth), part.values) for part in parts],
+        metric(target.truth(oof.known_truth), oof.values),
         oof,
         average([read_predictions(folder / "test.csv") for _, folder in folders]),
     )
@@ -84,9 +85,9 @@ def blend_members(
                 f"{member.name} and {first.name} were validated on different rows ({len(member.oof.ids)} and"
                 f" {len(first.oof.ids)}); expected the same folds of every member"
             )
-    labels = first.oof.class_numbers
-    oof = np.stack([align(member.oof, first.oof.ids).probs for member in members])
-    test = np.stack([align(member.test, first.test.ids).probs for member in members])
+    labels = target_of(competition).truth(first.oof.known_truth)
+    oof = np.stack([align(member.oof, first.oof.ids).values for member in members])
+    test = np.stack([align(member.test, first.test.ids).values for member in members])
     options = settings.blend.model_dump()
     method = make_method(options.pop("method"), [member.name for member in members], metric, **options)
     estimate = nested_score(method, oof, labels, metric, folds=min(OUTER_FOLDS, len(labels)), seed=settings.seed)
@@ -94,8 +95,8 @@ def blend_members(
         list(members),
         estimate,
         method.fit(oof, labels).describe(),
-        Predictions(first.oof.ids, first.oof.classes, estimate.probs, first.oof.labels, first.oof.folds),
-        Predictions(first.test.ids, first.oof.classes, method.predict(test)),
+        Predictions(first.oof.ids, first.oof.outputs, estimate.probs, first.oof.truth, first.oof.folds),
+        Predictions(first.test.ids, first.oof.outputs, method.predict(test)),
     )
 
 

@@ -152,18 +152,18 @@ def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
         _check_same_labels(first_name, aligned[0], name, table)
     return PairedPredictions(
         ids,
-        first.classes,
-        aligned[0].class_numbers,
-        [table.probs for table in aligned],
+        first.outputs,
+        np.array([first.outputs.index(label) for label in _labels_of(aligned[0])], dtype=np.int64),
+        [table.values for table in aligned],
         [len(table.ids) - len(ids) for table in ordered],
         [int(np.sum(aligned[0].folds != table.folds)) for table in aligned],
     )
 
 
 def _check_labels(name: str, table: Predictions) -> None:
-    if table.labels is None:
+    if table.truth is None:
         raise DataError(f"The predictions of {name} have no labels; expected out-of-fold predictions: predict again")
-    if unknown := sorted(set(table.labels) - set(table.classes)):
+    if unknown := sorted(set(_labels_of(table)) - set(table.outputs)):
         raise DataError(
             f"The predictions of {name} have the label {unknown[0]!r} but no column for it; expected a column for each"
             " class: predict again"
@@ -171,17 +171,17 @@ def _check_labels(name: str, table: Predictions) -> None:
 
 
 def _with_columns_of(first_name: str, first: Predictions, name: str, table: Predictions) -> Predictions:
-    if different := sorted(set(first.classes) ^ set(table.classes)):
+    if different := sorted(set(first.outputs) ^ set(table.outputs)):
         raise DataError(
-            f"{first_name} and {name} have different classes ({len(first.classes)} and {len(table.classes)}; only in"
+            f"{first_name} and {name} have different classes ({len(first.outputs)} and {len(table.outputs)}; only in"
             f" one of them: {few(different)}); expected runs of one competition"
         )
-    columns = [table.classes.index(label) for label in first.classes]
-    return replace(table, classes=first.classes, probs=table.probs[:, columns])
+    columns = [table.outputs.index(label) for label in first.outputs]
+    return replace(table, outputs=first.outputs, values=table.values[:, columns])
 
 
 def _check_same_labels(first_name: str, first: Predictions, name: str, table: Predictions) -> None:
-    rows = zip(first.ids, first.labels or [], table.labels or [], strict=True)
+    rows = zip(first.ids, _labels_of(first), _labels_of(table), strict=True)
     if different := [row for row in rows if row[1] != row[2]]:
         row, label, other = different[0]
         raise DataError(
@@ -189,6 +189,10 @@ def _check_same_labels(first_name: str, first: Predictions, name: str, table: Pr
             f" (first: {row!r} is {label!r} and {other!r}); expected runs of the same labels: the labels were changed"
             " since, or these are different competitions"
         )
+
+
+def _labels_of(table: Predictions) -> list[str]:
+    return list(table.known_truth["label"])
 
 
 def _folds_of(table: Predictions) -> str:

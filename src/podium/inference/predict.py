@@ -168,5 +168,5 @@ def _predict_images(
 
 def _out_of_fold(rows: PredictionRows, classes: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
     assert rows.labels is not None
-    labels = [classes[number] for number in rows.labels]
+    labels = pd.DataFrame({"label": [classes[number] for number in rows.labels]})
     return Predictions(list(rows.ids), classes, probs, labels, np.full(len(labels), fold))

@@ -106,9 +106,9 @@ class Blend:
         facts = self.facts
         test = read_predictions(self.path / "test.csv")
         path = write_submission(
-            replace(SubmissionSpec.of(self.competition, self.sample), classes=test.classes),
+            replace(SubmissionSpec.of(self.competition, self.sample), classes=test.outputs),
             test.ids,
-            test.probs,
+            test.values,
             folder=submissions_folder(),
             name=f"{self.competition.slug}_{facts['ensemble']}" + DRY_RUN * facts["dry_run"],
             partial=self.is_partial,

@@ -1,0 +1,471 @@
+"""What a competition predicts: one class for each kind of target, behind the interface `Target`.
+
+The truth is an array: class numbers as (rows,), or a matrix of float64 as (rows, columns). Predictions are a matrix of
+float64 as (rows, outputs).
+
+kind           truth                      predictions
+single_label   class numbers              a probability for each class; they sum to 1
+ordinal        class numbers              the same
+binary         1 is the positive class    one column, the probability of the positive class
+multi_label    0 or 1 for each class      a probability for each class
+soft_label     shares that sum to 1       shares that sum to 1
+regression     numbers                    numbers, in the units of the table
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.config.competition import Competition, TrainSource
+from podium.config.target import SEPARATORS, MultiLabel, Regression
+from podium.errors import DataError
+from podium.evaluation.metrics import SMALLEST_PROBABILITY
+from podium.evaluation.reports import Reports, class_reports, error_reports, label_reports
+
+Floats = NDArray[np.float64]
+Truth = NDArray[Any]
+Head = Literal["softmax", "sigmoid", "linear", "bounded", "ordinal"]
+"""The last layers of a model; `models/heads.py` builds them."""
+
+LABEL = "label"
+"""In a table of rows or predictions: the column of true classes, as text."""
+TRUTH_PREFIX = "t_"
+"""Before the name of every column of the truth, where it is a matrix."""
+BINS, ROWS_PER_BIN = 10, 20
+"""Numbers are stratified by up to BINS ranges, of at least ROWS_PER_BIN rows each."""
+_FEW = 5
+
+
+class OneHot:
+    """One-hot labels, created one batch at a time to save memory."""
+
+    def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
+        self._labels, self._rows = labels, np.eye(classes, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.asarray(self._rows[self._labels[rows]])
+
+
+Encoded = NDArray[np.float32] | OneHot
+"""The truth as what a model is trained on."""
+
+
+class Target(ABC):
+    kind: ClassVar[str]
+    head: Head
+    has_probabilities: ClassVar[bool] = True
+    """Whether predictions are probabilities, so that a geometric mean of them makes sense."""
+    sums_to_one: ClassVar[bool] = False
+    truth_is_class: ClassVar[bool] = False
+    """Whether the truth is a class number, else a matrix."""
+
+    def __init__(self, competition: Competition) -> None:
+        self.labels: list[str] = competition.labels
+        """The classes; none for regression."""
+        self.outputs: list[str] = competition.labels
+        """The names of the prediction columns."""
+
+    # Tables: `rows` of a competition and `truth` of predictions have the same columns.
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The columns of the truth in a table: LABEL, or the TRUTH_PREFIX and a name for each column of the matrix."""
+
+    @abstractmethod
+    def source_columns(self, source: TrainSource) -> list[str]:
+        """The columns to read from the competition's table."""
+
+    @abstractmethod
+    def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
+        """The `columns`, from text as it is in the competition's table. One error names everything that is invalid."""
+
+    @abstractmethod
+    def truth(self, table: pd.DataFrame) -> Truth:
+        """The truth from the `columns` of a table."""
+
+    @abstractmethod
+    def table(self, truth: Truth) -> pd.DataFrame:
+        """The `columns` from the truth."""
+
+    # Training
+
+    @abstractmethod
+    def encode(self, truth: Truth) -> Encoded:
+        """What a model is trained on."""
+
+    @abstractmethod
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        """The validation loss."""
+
+    def figures(self, truth: Truth, predictions: Floats) -> dict[str, float]:
+        """What else is reported of every validation, by name."""
+        return {}
+
+    @abstractmethod
+    def reports(self, truth: Truth, predictions: Floats) -> Reports:
+        """Tables about the best weights' predictions, by the names of their files."""
+
+    # Splitting rows
+
+    @abstractmethod
+    def strata(self, truth: Truth) -> NDArray[Any]:
+        """What folds balance: a number for each row, or as (rows, labels) whether it has each of several labels."""
+
+    def classes_without_rows(self, truth: Truth) -> list[str]:
+        """The classes that cannot be learned since they have no row."""
+        return []
+
+    # Predictions
+
+    @abstractmethod
+    def normalize(self, predictions: Floats) -> Floats:
+        """Any average or blend of predictions in the allowed form; the last axis has the outputs."""
+
+    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
+        """The mean over the first axis, of probabilities that are at least `smallest`."""
+        return self.normalize(np.exp(np.log(predictions.clip(smallest)).mean(axis=0)))
+
+    def prior(self, truth: Truth) -> Floats:
+        """The prediction for an image that cannot be read."""
+        return np.asarray(truth.mean(axis=0), dtype=np.float64).reshape(len(self.outputs))
+
+
+class _ClassTarget(Target):
+    """The truth is a class number."""
+
+    truth_is_class = True
+
+    @property
+    def columns(self) -> list[str]:
+        return [LABEL]
+
+    def source_columns(self, source: TrainSource) -> list[str]:
+        return [source.label]
+
+    def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
+        labels = table[source.label]
+        _check_known(set(labels), self.labels, path)
+        return pd.DataFrame({LABEL: pd.Categorical(labels, categories=self.labels)})
+
+    def truth(self, table: pd.DataFrame) -> Truth:
+        labels = pd.Categorical(table[LABEL], categories=self.labels)
+        if (labels.codes < 0).any():
+            unknown = sorted(set(table[LABEL]) - set(self.labels))
+            raise DataError(
+                f"labels that are not classes of the competition file: {_some(unknown)}; expected"
+                f" {_some(self.labels)}: predict again with the same competition file"
+            )
+        return labels.codes.astype(np.int64)
+
+    def table(self, truth: Truth) -> pd.DataFrame:
+        return pd.DataFrame({LABEL: pd.Categorical.from_codes(truth.tolist(), pd.Index(self.labels))})
+
+    def encode(self, truth: Truth) -> Encoded:
+        return OneHot(truth, len(self.labels))
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        clipped = predictions.clip(SMALLEST_PROBABILITY)
+        right = clipped[np.arange(len(truth)), truth]
+        return float(-np.log(right / clipped.sum(axis=1)).mean())
+
+    def figures(self, truth: Truth, predictions: Floats) -> dict[str, float]:
+        return {"accuracy": float((self._answers(predictions) == truth).mean())}
+
+    def reports(self, truth: Truth, predictions: Floats) -> Reports:
+        return class_reports(self.labels, truth, self._answers(predictions))
+
+    def strata(self, truth: Truth) -> NDArray[Any]:
+        return truth
+
+    def classes_without_rows(self, truth: Truth) -> list[str]:
+        counts = np.bincount(truth, minlength=len(self.labels))
+        return [label for label, count in zip(self.labels, counts, strict=True) if not count]
+
+    def _answers(self, predictions: Floats) -> NDArray[np.int64]:
+        return predictions.argmax(axis=1)
+
+
+class SingleLabelTarget(_ClassTarget):
+    kind = "single_label"
+    head = "softmax"
+    sums_to_one = True
+
+    def normalize(self, predictions: Floats) -> Floats:
+        return _to_sum_one(predictions)
+
+    def prior(self, truth: Truth) -> Floats:
+        counts = np.bincount(truth, minlength=len(self.labels))
+        return np.asarray(counts / counts.sum())
+
+
+class OrdinalTarget(SingleLabelTarget):
+    kind = "ordinal"
+    head = "ordinal"
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        """The mean log loss of "above this class", over all classes but the last."""
+        above = predictions[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:] / predictions.sum(axis=1, keepdims=True)
+        return _log_loss(truth[:, None] > np.arange(len(self.labels) - 1), above)
+
+
+class BinaryTarget(_ClassTarget):
+    kind = "binary"
+    head = "sigmoid"
+
+    def __init__(self, competition: Competition) -> None:
+        super().__init__(competition)
+        self.outputs = self.labels[1:]
+
+    def encode(self, truth: Truth) -> Encoded:
+        return truth[:, None].astype(np.float32)
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        return _log_loss(truth[:, None], predictions)
+
+    def normalize(self, predictions: Floats) -> Floats:
+        return predictions.clip(0.0, 1.0)
+
+    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
+        return _mean_of_odds(predictions, smallest)
+
+    def _answers(self, predictions: Floats) -> NDArray[np.int64]:
+        return (predictions[:, 0] >= 0.5).astype(np.int64)
+
+
+class _MatrixTarget(Target):
+    """The truth is a matrix, with a column for each output."""
+
+    dtype: ClassVar[Any] = np.float32
+    """In the table of rows, which may be long."""
+
+    @property
+    def columns(self) -> list[str]:
+        return [TRUTH_PREFIX + name for name in self.outputs]
+
+    def source_columns(self, source: TrainSource) -> list[str]:
+        return self.outputs
+
+    def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
+        texts = table[self.source_columns(source)]
+        numbers = np.column_stack([pd.to_numeric(texts[name], errors="coerce") for name in texts])
+        problems = self._problems(texts, numbers)
+        if problems:
+            raise DataError(f"{path} has {'; '.join(problems)}")
+        return self.table(self._from_numbers(numbers))
+
+    def truth(self, table: pd.DataFrame) -> Truth:
+        return table[self.columns].to_numpy(dtype=np.float64)
+
+    def table(self, truth: Truth) -> pd.DataFrame:
+        return pd.DataFrame(truth.astype(self.dtype), columns=self.columns)
+
+    def encode(self, truth: Truth) -> Encoded:
+        return truth.astype(np.float32)
+
+    def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
+        return _invalid(texts, ~np.isfinite(numbers), "a number")
+
+    def _from_numbers(self, numbers: Floats) -> Floats:
+        return numbers
+
+
+class MultiLabelTarget(_MatrixTarget):
+    kind = "multi_label"
+    head = "sigmoid"
+    dtype = np.uint8
+
+    def __init__(self, competition: Competition) -> None:
+        super().__init__(competition)
+        assert isinstance(competition.target, MultiLabel)
+        self._separator = competition.target.separator
+
+    def source_columns(self, source: TrainSource) -> list[str]:
+        return [source.label] if self._separator else self.outputs
+
+    def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
+        if not self._separator:
+            return super().parse(table, source, path)
+        separator = SEPARATORS[self._separator]
+        number_of = {label: number for number, label in enumerate(self.labels)}
+        numbers = np.zeros((len(table), len(self.labels)))
+        unknown: set[str] = set()
+        for row, text in enumerate(table[source.label]):
+            for label in filter(None, (part.strip() for part in text.split(separator))):
+                if label in number_of:
+                    numbers[row, number_of[label]] = 1
+                else:
+                    unknown.add(label)
+        _check_known(unknown, self.labels, path)
+        return self.table(numbers)
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        return _log_loss(truth, predictions)
+
+    def reports(self, truth: Truth, predictions: Floats) -> Reports:
+        return label_reports(self.labels, truth, predictions)
+
+    def strata(self, truth: Truth) -> NDArray[Any]:
+        return truth > 0
+
+    def normalize(self, predictions: Floats) -> Floats:
+        return predictions.clip(0.0, 1.0)
+
+    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
+        return _mean_of_odds(predictions, smallest)
+
+    def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
+        return _invalid(texts, ~np.isin(numbers, (0, 1)), "0 or 1")
+
+
+class SoftLabelTarget(_MatrixTarget):
+    kind = "soft_label"
+    head = "softmax"
+    sums_to_one = True
+
+    def truth(self, table: pd.DataFrame) -> Truth:
+        return _to_sum_one(super().truth(table))
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        """The Kullback-Leibler divergence of the predictions from the truth."""
+        predicted = _to_sum_one(predictions.clip(SMALLEST_PROBABILITY))
+        return float((truth * np.log(truth.clip(SMALLEST_PROBABILITY) / predicted)).sum(axis=1).mean())
+
+    def reports(self, truth: Truth, predictions: Floats) -> Reports:
+        errors = error_reports(self.outputs, truth, predictions)
+        return {**class_reports(self.labels, truth.argmax(axis=1), predictions.argmax(axis=1)), **errors}
+
+    def strata(self, truth: Truth) -> NDArray[Any]:
+        return truth.argmax(axis=1)
+
+    def normalize(self, predictions: Floats) -> Floats:
+        return _to_sum_one(predictions)
+
+    def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
+        wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+        problems = _invalid(texts, wrong, "a number from 0 up")
+        empty = np.flatnonzero(~wrong.any(axis=1) & (numbers.sum(axis=1) == 0))
+        if len(empty):
+            rows = _some([str(row + 2) for row in empty])
+            problems.append(f"only zeros in line {rows}; expected votes or probabilities with a positive sum")
+        return problems
+
+    def _from_numbers(self, numbers: Floats) -> Floats:
+        return _to_sum_one(numbers)
+
+
+class RegressionTarget(_MatrixTarget):
+    kind = "regression"
+    has_probabilities = False
+    dtype = np.float64
+
+    def __init__(self, competition: Competition) -> None:
+        super().__init__(competition)
+        assert isinstance(competition.target, Regression)
+        self._has_columns = competition.target.columns is not None
+        self.outputs = competition.target.columns or [competition.train.label]
+        self.range = competition.target.range
+        """The smallest and the largest possible number."""
+        self.head = "bounded" if self.range else "linear"
+
+    def source_columns(self, source: TrainSource) -> list[str]:
+        return self.outputs if self._has_columns else [source.label]
+
+    def offset_and_scale(self, truth: Truth) -> tuple[Floats, Floats]:
+        """What brings the numbers near 0 and 1: their range, else the mean and deviation of these rows."""
+        width = len(self.outputs)
+        if self.range:
+            low, high = self.range
+            return np.full(width, low), np.full(width, high - low)
+        deviation = truth.std(axis=0)
+        return truth.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+    def loss(self, truth: Truth, predictions: Floats) -> float:
+        """The mean squared error on the scale of `offset_and_scale`."""
+        _, scale = self.offset_and_scale(truth)
+        return float((((predictions - truth) / scale) ** 2).mean())
+
+    def reports(self, truth: Truth, predictions: Floats) -> Reports:
+        return error_reports(self.outputs, truth, predictions)
+
+    def strata(self, truth: Truth) -> NDArray[Any]:
+        """Ranges of numbers with as many rows each; of several columns, whether a row is in each of their ranges."""
+        bins = max(1, min(BINS, len(truth) // ROWS_PER_BIN))
+        ranks = truth.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+        numbers = ranks * bins // max(len(truth), 1)
+        if numbers.shape[1] == 1:
+            return numbers[:, 0]
+        return (numbers[:, :, None] == np.arange(bins)).reshape(len(truth), -1)
+
+    def normalize(self, predictions: Floats) -> Floats:
+        return predictions.clip(*self.range) if self.range else predictions
+
+    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
+        raise DataError("numbers have no geometric mean; expected the arithmetic mean")
+
+    def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
+        low, high = self.range or (-np.inf, np.inf)
+        expected = f"a number from {low:g} to {high:g} (target.range)" if self.range else "a number"
+        return _invalid(texts, ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high)), expected)
+
+
+TARGETS: dict[str, type[Target]] = {
+    target.kind: target
+    for target in (
+        SingleLabelTarget, BinaryTarget, MultiLabelTarget, OrdinalTarget, RegressionTarget, SoftLabelTarget,
+    )
+}  # fmt: skip
+
+
+def target_of(competition: Competition) -> Target:
+    return TARGETS[competition.target.kind](competition)
+
+
+def _to_sum_one(values: Floats) -> Floats:
+    """The last axis sums to 1; zeros become equal shares."""
+    positive = values.clip(min=0)
+    total = positive.sum(axis=-1, keepdims=True)
+    return np.where(total > 0, positive / np.where(total > 0, total, 1), 1 / values.shape[-1])
+
+
+def _mean_of_odds(probabilities: Floats, smallest: float) -> Floats:
+    """The geometric mean over the first axis of yes and of no, which then sum to 1."""
+    yes, no = (np.log(part.clip(smallest)).mean(axis=0) for part in (probabilities, 1 - probabilities))
+    return np.asarray(1 / (1 + np.exp(no - yes)))
+
+
+def _log_loss(truth: Truth, probabilities: Floats) -> float:
+    right = np.where(truth, probabilities, 1 - probabilities)
+    return float(-np.log(right.clip(SMALLEST_PROBABILITY, 1.0)).mean())
+
+
+def _check_known(labels: set[str], classes: Sequence[str], path: Path) -> None:
+    unknown = sorted(labels - set(classes))
+    if unknown:
+        raise DataError(
+            f"{path} has labels that are not classes of the competition file: {_some(unknown)}; expected"
+            f" {_some(classes)}"
+        )
+
+
+def _invalid(texts: pd.DataFrame, wrong: NDArray[np.bool_], expected: str) -> list[str]:
+    """A problem for each column with invalid values, with examples and their lines in the file."""
+    problems = []
+    for number, column in enumerate(texts):
+        rows = np.flatnonzero(wrong[:, number])
+        if len(rows):
+            examples = _some([f"{texts[column].iloc[row]!r} in line {row + 2}" for row in rows])
+            problems.append(f"invalid values in column {column}: {examples}; expected {expected}")
+    return problems
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")

@@ -103,6 +103,8 @@ def training_memory(folder: str) -> dict[str, Any]:
     Everything that depends on the number of rows is in memory from the first step on.
     """
     from podium.data.image_cache import Cache
+    from podium.data.targets import target_of
+    from podium.evaluation.metrics import metric_of
     from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
     from podium.training.trainer import make_optimizer
@@ -115,7 +117,13 @@ def training_memory(folder: str) -> dict[str, Any]:
     training, validation = fold_images(fold_run)
     cache = Cache(competition.slug, settings.cache_gb, QUIET)
     task = ClassificationTask(
-        settings, competition.labels, competition.metric, training, validation, fold_run.fold, cache=cache
+        settings,
+        target_of(competition),
+        metric_of(competition),
+        training,
+        validation,
+        fold_run.fold,
+        cache=cache,
     )
     (stage,) = settings.stages
     model = task.build(stage.image_size, pretrained=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from podium.config.loading import Member, load_member
+from podium.data.targets import target_of
 from podium.models.backbone import unfreeze
 from podium.models.classifier import BACKBONE, build_classifier
 
@@ -36,7 +37,7 @@ class Clock(keras.callbacks.Callback):
 def build(member: Member, precision: str) -> keras.Model:
     settings, stage = member.settings, member.settings.stages[0]
     keras.config.set_dtype_policy(precision)
-    model = build_classifier(settings, len(member.competition.labels), stage.image_size)
+    model = build_classifier(settings, target_of(member.competition), stage.image_size)
     unfreeze(model.get_layer(BACKBONE), stage.unfreeze, settings.backbone.freeze_batchnorm)
     model.compile(
         optimizer=keras.optimizers.Adam(stage.learning_rate), loss="categorical_crossentropy", metrics=["accuracy"]

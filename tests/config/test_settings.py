@@ -59,11 +59,11 @@ def test_every_field_of_a_trained_config_decides_the_weights_or_is_marked(model,
 
 
 def test_fields_of_a_competition_and_an_ensemble_are_known():
-    """Of a competition, the digest has the metric, the labels, and the content of the rows, images and folds; an
+    """Of a competition, the digest has the metric, the target, the labels, and the content of the rows, images and folds; an
     ensemble's is in the digest of its blend."""
     assert set(Competition.model_fields) == {
-        "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "classes", "metric", "submission", "folds",
-        "on_bad_image",
+        "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric", "submission",
+        "folds", "on_bad_image",
     }  # fmt: skip
     assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "seed"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from podium.data.folds import make_folds
-from podium.data.table import class_indices, drop_unreadable, read_rows, read_table
+from podium.data.table import drop_unreadable, read_rows, read_table
 from podium.errors import DataError, UnsafeArchiveError
 
 
@@ -270,13 +270,14 @@ def readable_except(rows, *images):
 def test_all_unreadable_images_are_named_in_one_error(tiny_competition):
     rows = rows_of(tiny_competition)
     with pytest.raises(DataError, match=r"3 images cannot be read: .*on_bad_image: skip") as caught:
-        drop_unreadable(rows, readable_except(rows, 0, 9, 26), "error")
+        drop_unreadable(rows, readable_except(rows, 0, 9, 26), tiny_competition.competition)
     assert all(str(rows.paths[image]) in str(caught.value) for image in (0, 9, 26))
 
 
 def test_skip_drops_training_rows_and_keeps_test_rows(tiny_competition):
     rows = rows_of(tiny_competition)
-    left = drop_unreadable(rows, readable_except(rows, 0, 9, 26), "skip")
+    skip = tiny_competition.change(on_bad_image="skip").competition
+    left = drop_unreadable(rows, readable_except(rows, 0, 9, 26), skip)
     assert left.train["id"].tolist() == [rows.train["id"][row] for row in range(24) if row not in (0, 9)]
     assert left.train.index.tolist() == list(range(22))
     assert train_path(left, 0) == train_path(rows, 1)
@@ -286,8 +287,9 @@ def test_skip_drops_training_rows_and_keeps_test_rows(tiny_competition):
 
 def test_skip_never_drops_the_last_image_of_a_class(tiny_competition):
     rows = rows_of(tiny_competition)
+    skip = tiny_competition.change(on_bad_image="skip").competition
     with pytest.raises(DataError, match="no readable image left for the class 2"):
-        drop_unreadable(rows, readable_except(rows, *np.flatnonzero(rows.train["label"] == "2")), "skip")
+        drop_unreadable(rows, readable_except(rows, *np.flatnonzero(rows.train["label"] == "2")), skip)
 
 
 def test_a_row_takes_less_than_200_bytes(tmp_path, tiny_competition):
@@ -309,7 +311,3 @@ def test_a_row_takes_less_than_200_bytes(tmp_path, tiny_competition):
         tracemalloc.stop()
         assert sum(map(len, parts)) == count
     assert (memory[1] - memory[0]) / 4_000 < 200
-
-
-def test_labels_become_class_indices():
-    assert class_indices(["dog", "cat", "dog"], ["cat", "dog"]).tolist() == [1, 0, 1]

@@ -17,6 +17,8 @@ from rich.console import Console
 
 from podium.config.member import MemberSettings
 from podium.data.image_cache import Cache
+from podium.data.targets import SingleLabelTarget
+from podium.evaluation.metrics import METRICS
 from podium.training.classification import ClassificationTask, LabelledImages
 
 ROWS, VALIDATION, BATCH = 14, 6, 4
@@ -56,6 +58,8 @@ def drawn(folder, count, seed):
 class Frozen:
     """Trainings on the same images, each in its own folder."""
 
+    target, metric = SingleLabelTarget(CLASSES), METRICS["accuracy"]
+
     def __init__(self, folder):
         self.folder = folder
         self.training, self.validation = drawn(folder / "images", ROWS, 1), drawn(folder / "images", VALIDATION, 2)
@@ -63,7 +67,9 @@ class Frozen:
 
     def task(self, settings, cache_gb=1.0):
         cache = Cache("frozen", cache_gb) if cache_gb else None
-        return ClassificationTask(settings, CLASSES, "accuracy", self.training, self.validation, fold=0, cache=cache)
+        return ClassificationTask(
+            settings, self.target, self.metric, self.training, self.validation, fold=0, cache=cache
+        )
 
     def run(self, name):
         return started(self.folder / name)

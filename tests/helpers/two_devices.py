@@ -19,6 +19,8 @@ from rich.console import Console
 
 from podium.config.member import MemberSettings
 from podium.data.image_cache import Cache
+from podium.data.targets import SingleLabelTarget
+from podium.evaluation.metrics import METRICS
 from podium.models import devices
 from podium.training.classification import ClassificationTask, LabelledImages
 
@@ -54,7 +56,8 @@ class Trainings:
             "stages": [one.model_dump(mode="json", by_alias=True) for one in stages],
         }
         settings = MemberSettings.model_validate(content | changes)
-        return ClassificationTask(settings, ["a", "b"], "accuracy", self.training, self.validation, 0, cache=self.cache)
+        target, metric = SingleLabelTarget(["a", "b"]), METRICS["accuracy"]
+        return ClassificationTask(settings, target, metric, self.training, self.validation, 0, cache=self.cache)
 
     def whole(self, names, stages, **changes):
         use(names)

@@ -3,11 +3,16 @@ import numpy as np
 import pytest
 
 from podium.config import member as config  # its TestTimeViews is no test, whatever pytest thinks of the name
+from podium.data.targets import SingleLabelTarget
 from podium.evaluation.metrics import METRICS, Metric
-from podium.inference.tta import average_chosen_views, average_views, choose_views, make_views, score_views
+from podium.inference.tta import ViewSelection, make_views
 
 ACCURACY, LOG_LOSS = METRICS["accuracy"], METRICS["log_loss"]
 RED, BLUE, GREEN, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)
+
+
+def select(metric=ACCURACY, mean="arithmetic"):
+    return ViewSelection(SingleLabelTarget(list("abcd")), metric, mean)
 
 
 def quarters(side=40):
@@ -139,16 +144,18 @@ PER_VIEW = np.array([[[0.8, 0.2], [0.4, 0.6]], [[0.2, 0.8], [0.1, 0.9]]])
 
 
 def test_arithmetic_mean_equals_hand_computed_values():
-    assert average_views(PER_VIEW, "arithmetic") == pytest.approx(np.array([[0.5, 0.5], [0.25, 0.75]]))
+    assert select().average(PER_VIEW) == pytest.approx(np.array([[0.5, 0.5], [0.25, 0.75]]))
 
 
 def test_geometric_mean_equals_hand_computed_values():
     # The roots of 0.4 * 0.1 and 0.6 * 0.9 are 0.2 and 0.73485.
-    assert average_views(PER_VIEW, "geometric") == pytest.approx(np.array([[0.5, 0.5], [0.21394, 0.78606]]), abs=1e-5)
+    assert select(mean="geometric").average(PER_VIEW) == pytest.approx(
+        np.array([[0.5, 0.5], [0.21394, 0.78606]]), abs=1e-5
+    )
 
 
 def test_geometric_mean_accepts_zeros():
-    joined = average_views(np.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]), "geometric")
+    joined = select(mean="geometric").average(np.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]))
     assert joined == pytest.approx(np.array([[0.5, 0.5, 0.0]]), abs=1e-5)
 
 
@@ -166,7 +173,7 @@ def noisy_views(signals, rows=600, classes=4, seed=0):
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
 def test_better_view_has_a_positive_gain_for_every_metric(metric, mean):
     per_view, labels = noisy_views([1.0, 2.5])
-    first, better, everything = score_views(["identity", "better"], per_view, labels, metric, mean)
+    first, better, everything = select(metric, mean).score(["identity", "better"], per_view, labels)
     assert (first.view, first.gain, first.standard_error) == ("identity", 0.0, 0.0)
     assert first.score == metric(labels, per_view[0])
     assert better.score == metric(labels, per_view[1])
@@ -177,7 +184,7 @@ def test_better_view_has_a_positive_gain_for_every_metric(metric, mean):
 
 def test_gain_is_that_of_the_mean_with_the_first_view():
     per_view, labels = noisy_views([1.0, 1.0, 1.0])
-    gains = score_views(["a", "b", "c"], per_view, labels, LOG_LOSS, "arithmetic")
+    gains = select(LOG_LOSS).score(["a", "b", "c"], per_view, labels)
     together = LOG_LOSS(labels, (per_view[0] + per_view[2]) / 2)
     assert gains[2].gain == pytest.approx(LOG_LOSS(labels, per_view[0]) - together)
     assert gains[3].gain == pytest.approx(LOG_LOSS(labels, per_view[0]) - LOG_LOSS(labels, per_view.mean(axis=0)))
@@ -186,19 +193,19 @@ def test_gain_is_that_of_the_mean_with_the_first_view():
 @pytest.mark.parametrize("metric", [ACCURACY, LOG_LOSS])
 def test_helpful_views_are_chosen_and_noise_is_not(metric):
     per_view, labels = noisy_views([2.0, -1.0, 2.0, 0.0])
-    assert choose_views(per_view, labels, metric, "arithmetic") == [0, 2]
+    assert select(metric).choose(per_view, labels) == [0, 2]
 
 
 @pytest.mark.parametrize("metric", [ACCURACY, LOG_LOSS])
 def test_duplicate_view_is_not_chosen(metric):
     per_view, labels = noisy_views([2.0])
-    assert choose_views(np.repeat(per_view, 3, axis=0), labels, metric, "arithmetic") == [0]
+    assert select(metric).choose(np.repeat(per_view, 3, axis=0), labels) == [0]
 
 
 def test_single_view_is_chosen():
     per_view, labels = noisy_views([1.0])
-    assert choose_views(per_view, labels, ACCURACY, "arithmetic") == [0]
-    assert average_chosen_views(per_view, labels, ACCURACY, "arithmetic", seed=0) == pytest.approx(per_view[0])
+    assert select().choose(per_view, labels) == [0]
+    assert select().average_chosen(per_view, labels, seed=0) == pytest.approx(per_view[0])
 
 
 PLAIN_ACCURACY = Metric("accuracy", True, "labels", lambda labels, probs: (probs.argmax(axis=1) == labels).mean())
@@ -224,9 +231,9 @@ def test_nested_choice_reports_no_gain_for_noise():
     for seed in range(20):
         per_view, labels = views_of_pure_noise(seed)
         before = PLAIN_ACCURACY(labels, per_view[0])
-        chosen = choose_views(per_view, labels, PLAIN_ACCURACY, "arithmetic")
-        nested = average_chosen_views(per_view, labels, PLAIN_ACCURACY, "arithmetic", seed)
-        optimistic.append(PLAIN_ACCURACY(labels, average_views(per_view[chosen], "arithmetic")) - before)
+        chosen = select(PLAIN_ACCURACY).choose(per_view, labels)
+        nested = select(PLAIN_ACCURACY).average_chosen(per_view, labels, seed)
+        optimistic.append(PLAIN_ACCURACY(labels, select().average(per_view[chosen])) - before)
         honest.append(PLAIN_ACCURACY(labels, nested) - before)
     assert np.mean(optimistic) > 0.008  # by chance
     assert abs(np.mean(honest)) < 0.005
@@ -235,9 +242,9 @@ def test_nested_choice_reports_no_gain_for_noise():
 @pytest.mark.parametrize("metric", [ACCURACY, LOG_LOSS])
 def test_nested_choice_reports_a_true_gain(metric):
     per_view, labels = noisy_views([1.0, 2.0, -2.0])
-    honest = average_chosen_views(per_view, labels, metric, "arithmetic", seed=0)
+    honest = select(metric).average_chosen(per_view, labels, seed=0)
     assert honest.sum(axis=1) == pytest.approx(np.ones(len(labels)))
-    assert honest == pytest.approx(average_views(per_view[[0, 1]], "arithmetic"))
+    assert honest == pytest.approx(select().average(per_view[[0, 1]]))
     assert metric.better(metric(labels, honest), metric(labels, per_view[0]))
 
 
@@ -245,5 +252,5 @@ def test_halves_are_stratified():
     labels = np.array([0] * 10 + [1] * 4 + [2] * 2)
     per_view = np.stack([np.full((16, 3), 1 / 3), np.eye(3)[labels] * 0.7 + 0.1])
     # The second view helps on either half alone, so every row gets it: also the two of the rarest class.
-    honest = average_chosen_views(per_view, labels, ACCURACY, "arithmetic", seed=0)
+    honest = select().average_chosen(per_view, labels, seed=0)
     assert (honest.argmax(axis=1) == labels).all()

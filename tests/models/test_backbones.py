@@ -10,6 +10,7 @@ import pytest
 from podium.config.backbones import BACKBONES
 from podium.config.member import BackboneSettings, Head, MemberSettings
 from podium.config.stage import Stage, Unfreeze
+from podium.data.targets import SingleLabelTarget
 from podium.models.backbone import InputScaling, build_backbone, initialize_batchnorm
 from podium.models.classifier import build_classifier
 
@@ -33,7 +34,7 @@ def classifier(name):
     settings = MemberSettings(
         competition="-", backbone=BackboneSettings(name=name, weights="none"), head=Head(), stages=[stage]
     )
-    return build_classifier(settings, classes=3, image_size=size)
+    return build_classifier(settings, SingleLabelTarget(list("abc")), image_size=size)
 
 
 def random_images(size, count=4):

@@ -6,12 +6,14 @@ import pytest
 
 from podium.config.member import BackboneSettings, Head, MemberSettings
 from podium.config.stage import Stage, Unfreeze
+from podium.data.targets import SingleLabelTarget
 from podium.errors import ConfigError, WeightsError
 from podium.models.backbone import build_backbone, initialize_batchnorm, unfreeze
 from podium.models.classifier import BACKBONE, GeneralizedMeanPooling, build_classifier
 from podium.models.devices import precision_scope
 
 ALL = Unfreeze(layers=1.0)
+TWO, THREE = SingleLabelTarget(list("ab")), SingleLabelTarget(list("abc"))
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
@@ -22,7 +24,7 @@ def member(name="SmallResNet", weights="none", alpha=None, freeze_batchnorm=True
 
 
 def tiny(**head):
-    return build_classifier(member(alpha=0.25, **head), classes=3, image_size=32)
+    return build_classifier(member(alpha=0.25, **head), THREE, image_size=32)
 
 
 def backbone(name="SmallResNet", size=32, **settings):
@@ -159,7 +161,7 @@ def test_share_of_layers_counts_from_the_end():
 def one_step(freeze_batchnorm):
     """The weights of the backbone's BatchNormalization layers and of its other layers, before and after one step."""
     settings = member(alpha=0.25, freeze_batchnorm=freeze_batchnorm)
-    model = build_classifier(settings, classes=2, image_size=32)
+    model = build_classifier(settings, TWO, image_size=32)
     inner = model.get_layer(BACKBONE)
     unfreeze(inner, ALL, freeze_batchnorm)
     initialize_batchnorm(model, IMAGES)
@@ -266,7 +268,7 @@ def test_failed_download_of_weights_lists_the_alternatives(name, weights, tmp_pa
 
 def test_pretrained_false_downloads_nothing(monkeypatch):
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: pytest.fail("downloaded weights"))
-    model = build_classifier(member("MobileNet", weights="imagenet"), classes=2, image_size=96, pretrained=False)
+    model = build_classifier(member("MobileNet", weights="imagenet"), TWO, image_size=96, pretrained=False)
     assert model.output_shape == (None, 2)
 
 

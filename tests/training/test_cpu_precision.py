@@ -9,6 +9,7 @@ from fake_step_timing import command, read_log
 from rich.console import Console
 
 from podium.config.loading import load_member
+from podium.data.targets import SingleLabelTarget
 from podium.options import RunOptions
 from podium.training import precision
 from podium.training.precision import choose_cpu_precision
@@ -29,6 +30,8 @@ STAGES = [
     {"name": "all", "unfreeze": "all", "epochs": 3, "batch_size": 8, "image_size": 32, "learning_rate": 0.1},
 ]
 
+TARGET = SingleLabelTarget(list("0123"))
+
 
 @pytest.fixture
 def choose(tiny_competition, tmp_path):
@@ -38,7 +41,9 @@ def choose(tiny_competition, tmp_path):
         settings = load_member(tiny_competition.member(**{"stages": STAGES, **(changes or {})})).settings
         output, fake = StringIO(), command(log=tmp_path / "log", **machine)
         console = Console(file=output, width=200)
-        return choose_cpu_precision(settings, 4, rows, console, supported=supported, command=fake), output.getvalue()
+        return choose_cpu_precision(
+            settings, TARGET, rows, console, supported=supported, command=fake
+        ), output.getvalue()
 
     return chosen
 

@@ -127,7 +127,7 @@ def test_epochs_alternate_between_views_each_in_its_own_order(here):
         )
         order = task.batches(0, frozen()).order(epoch)
         np.testing.assert_array_equal(taken, np.load(entry / f"view-{epoch % 2}.npy")[order])
-        np.testing.assert_array_equal(targets.argmax(axis=1), here.training.labels[order])
+        np.testing.assert_array_equal(targets.argmax(axis=1), here.training.truth[order])
         seen.append(tuple(order))
     assert len(set(seen)) == 4
 

@@ -12,7 +12,9 @@ from line_task import LineTask, Rates, assert_same_weights, fit, stage, started,
 from rich.console import Console
 
 from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.data.targets import SingleLabelTarget
 from podium.errors import ConfigError, TrainingDivergedError
+from podium.evaluation.metrics import METRICS
 from podium.progress import format_seconds
 from podium.training.classification import ClassificationTask, LabelledImages
 from podium.training.trainer import make_optimizer
@@ -233,6 +235,7 @@ def test_seconds_are_formatted(seconds, expected):
 # Images: three classes, each of one colour
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220)]
+TARGET = SingleLabelTarget(["red", "green", "blue"])
 
 
 def draw(folder, count, first):
@@ -269,7 +272,7 @@ def member(stages, seed=1):
 
 def classify(folder, images, settings):
     # Without graphs, which take longer to make than a few steps of a small model.
-    task = ClassificationTask(settings, ["red", "green", "blue"], "accuracy", *images, fold=0, eager=True)
+    task = ClassificationTask(settings, TARGET, METRICS["accuracy"], *images, fold=0, eager=True)
     return trained(folder, settings.stages, task, seed=settings.seed)
 
 
@@ -342,7 +345,7 @@ def test_unknown_block_of_a_later_stage_is_an_error_before_training(tmp_path, im
 
 def test_infinite_predictions_are_an_error(tmp_path, images):
     """With finite weights, as the loss of the last step is computed before they are changed."""
-    task = ClassificationTask(member([HEAD]), ["red", "green", "blue"], "accuracy", *images, fold=0, eager=True)
+    task = ClassificationTask(member([HEAD]), TARGET, METRICS["accuracy"], *images, fold=0, eager=True)
     model = task.build(32, pretrained=True)
     model.get_layer("probabilities").bias.assign([np.nan] * 3)
     with pytest.raises(TrainingDivergedError, match=r"predictions became NaN in stage head at the learning rate 0\.01"):

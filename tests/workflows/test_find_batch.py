@@ -7,6 +7,7 @@ from fake_step_timing import command, read_log
 
 from podium.config.loading import load_member
 from podium.config.stage import Stage
+from podium.data.targets import SingleLabelTarget
 from podium.errors import ConfigError, MachineError
 from podium.training.step_timing import StepTimer
 from podium.workflows.find_batch import BatchFinder, choose_precision, find_stages, scaled_learning_rate
@@ -173,7 +174,7 @@ def test_exit_of_the_child_is_reported_with_its_last_line(find):
 
 def test_child_is_stopped_on_an_exception(tiny_competition, log):
     settings = load_member(tiny_competition.member()).settings
-    timer = StepTimer(settings, 4, settings.stages[0], command(log=log))
+    timer = StepTimer(settings, SingleLabelTarget(list("0123")), settings.stages[0], command(log=log))
 
     def interrupted():
         with timer:

@@ -45,16 +45,17 @@ def demo(
 
 def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
     """The scores of the members and of the blend on the test images."""
-    from podium.data.table import class_indices, read_table
+    from podium.data.table import read_table
+    from podium.data.targets import LABEL, target_of
     from podium.evaluation.metrics import METRICS
     from podium.predictions import Predictions, align, read_predictions
 
     answers = read_table(folder / "hidden-answers.csv", ["Id", "Category"])
     metric = METRICS[blend.competition.metric]
+    truth = target_of(blend.competition).truth(answers.rename(columns={"Category": LABEL}))
 
     def score(predictions: Predictions) -> float:
-        labels = class_indices(answers["Category"], predictions.classes)
-        return metric(labels, align(predictions, list(answers["Id"])).probs)
+        return metric(truth, align(predictions, list(answers["Id"])).values)
 
     scores = {member.name: score(member.test) for member in blend.members}
     return {**scores, "blend": score(read_predictions(blend.path / "test.csv"))}

@@ -4,7 +4,7 @@ import string
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.problems import nearest, one_of, raise_key_problems
@@ -151,7 +151,7 @@ class Competition(Settings):
     target: TargetSettings = SingleLabel(kind="single_label")
     """What is predicted: single_label, binary, multi_label, ordinal, regression or soft_label, alone or with its own
     keys, such as {kind: multi_label, separator: space}."""
-    classes: dict[str, str] = {}
+    classes: Annotated[dict[str, str], Field(validate_default=True)] = {}
     """Each label, as in the table, with its display name; or a list of labels. Not for regression."""
     metric: str
     """The competition's score."""
@@ -171,6 +171,27 @@ class Competition(Settings):
             raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {label: label for label in labels}
 
+    @field_validator("classes")
+    @classmethod
+    def _fit_the_target(cls, classes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        target = info.data.get("target")  # None if it is invalid
+        if target is None:
+            return classes
+        if target.kind == "regression":
+            if classes:
+                raise ValueError("regression predicts numbers and has no classes: remove it")
+            return classes
+        if not classes:
+            raise ValueError("missing required key")
+        if target.kind == "binary" and len(classes) != 2:
+            raise ValueError(
+                f"expected two classes, of which the second is the positive one, such as [0, 1], got {classes}"
+            )
+        fewest = {"multi_label": 1, "ordinal": 3}.get(target.kind, 2)
+        if len(classes) < fewest:
+            raise ValueError(f"expected {fewest} or more items, got {classes}")
+        return classes
+
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
@@ -178,7 +199,7 @@ class Competition(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [*self._class_problems(), *self._column_problems()]
+        problems = self._column_problems()
         problems += [
             (f"submission.columns.{label}", f"{label!r} is not a class{nearest(label, self.labels)}")
             for label in self.submission.columns
@@ -191,20 +212,6 @@ class Competition(Settings):
             problems.append(("folds", "grouped folds need train.group, the column of groups"))
         raise_key_problems(problems)
         return self
-
-    def _class_problems(self) -> list[tuple[str, str]]:
-        kind, count = self.target.kind, len(self.classes)
-        if kind == "regression":
-            return [("classes", "regression predicts numbers and has no classes: remove it")] if count else []
-        if "classes" not in self.model_fields_set:
-            return [("classes", "missing required key")]
-        if kind == "binary" and count != 2:
-            message = "binary needs two classes, of which the second is the positive one"
-            return [("classes", f"{message}, such as [0, 1], got {self.classes}")]
-        fewest = 1 if kind == "multi_label" else 2
-        if count < fewest:
-            return [("classes", f"expected {fewest} or more items, got {self.classes}")]
-        return []
 
     def _column_problems(self) -> list[tuple[str, str]]:
         """Problems of the columns and folders that the truth is read from."""

@@ -12,6 +12,8 @@ SIZE_STEP = 32
 BATCH_SIZE = 16
 ROWS_PER_CLASS = 3
 VIEWS = 2
+ROWS_OF_NUMBERS = 24
+"""For regression, which has no classes."""
 
 
 def as_dry_run(member: Member) -> Member:
@@ -46,4 +48,4 @@ def _schedule(stage: Stage) -> Schedule:
 
 def dry_run_rows(member: Member) -> int:
     """The number of training rows of a dry run, and of its validation rows."""
-    return ROWS_PER_CLASS * len(member.competition.labels)
+    return ROWS_PER_CLASS * len(member.competition.labels) or ROWS_OF_NUMBERS

@@ -103,7 +103,7 @@ def make_member(
     file = YamlFile(Path(name), {**settings, "competition": competition.slug})
     valid, problems = _validate(MemberSettings, file, check)
     if valid:
-        problems += _check_folds(file, valid.folds, competition)
+        problems += _check_folds(file, valid.folds, competition) + _check_target(file, valid, competition)
     raise_problems(problems)
     assert valid is not None
     return Member(name, valid, competition)
@@ -197,7 +197,7 @@ def _load_member(
         _, competition, more = _read(Competition, _competition_file(file, named), of_competition)
         problems += more
     if settings and competition:
-        problems += _check_folds(file, settings.folds, competition)
+        problems += _check_folds(file, settings.folds, competition) + _check_target(file, settings, competition)
     if problems or settings is None or competition is None:
         return None, problems
     return Member(path.stem, settings, competition), []
@@ -249,6 +249,10 @@ def _check_folds(file: YamlFile, folds: Iterable[int] | None, competition: Compe
         for fold in folds or []
         if fold >= count
     ]
+
+
+def _check_target(file: YamlFile, settings: MemberSettings, competition: Competition) -> list[Problem]:
+    return [file.problem(key, message) for key, message in settings.problems_with(competition)]
 
 
 def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:

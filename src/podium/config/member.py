@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES
+from podium.config.competition import Competition
 from podium.config.kaggle_names import KaggleKind, KaggleSource, is_at_kaggle, source_of
+from podium.config.loss import LOSSES, SMOOTHED, Loss
 from podium.config.problems import nearest, one_of, raise_key_problems
 from podium.config.settings import Count, FoldNumbers, NotInDigest, Positive, Settings
 from podium.config.stage import Stage, TrainingSettings
@@ -213,7 +215,13 @@ class MemberSettings(TrainingSettings):
     """Which of the competition's folds to train; all by default."""
     backbone: BackboneSettings
     head: Head = Head()
+    loss: Loss | None = None
+    """By default the first that fits the target. single_label: categorical_crossentropy; binary and multi_label:
+    binary_crossentropy, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy; regression: mse, mae,
+    huber, binary_crossentropy; soft_label: kl_divergence, categorical_crossentropy. Its kind alone, or with its own
+    keys, such as {kind: huber, delta: 0.5}."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """With the categorical and the binary cross-entropy."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How an image becomes square: change its aspect ratio, crop it at the centre, or pad it."""
     stages: Annotated[list[Stage], Field(min_length=1)]
@@ -229,3 +237,18 @@ class MemberSettings(TrainingSettings):
         return [
             ("image_size", f"{self.backbone.name} takes images of {smallest} pixels or more, got {stage.image_size}")
         ]
+
+    def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
+        """What does not fit the competition's target, as (key, message)."""
+        target, problems = competition.target, []
+        fitting = LOSSES[target.kind]
+        loss = self.loss.kind if self.loss else fitting[0]
+        if loss not in fitting:
+            problems.append(("loss", f"{loss} does not fit the target {target.kind}{nearest('', fitting)}"))
+        elif loss == "binary_crossentropy" and target.kind == "regression" and target.range is None:
+            problems.append(("loss", "binary_crossentropy of numbers needs their range: set target.range, or use mse"))
+        elif self.label_smoothing and (loss not in SMOOTHED or target.kind == "regression"):
+            problems.append(("label_smoothing", f"{loss} of {target.kind} has no label smoothing: remove it"))
+        if self.tta.mean == "geometric" and target.kind == "regression":
+            problems.append(("tta.mean", "numbers have no geometric mean: use arithmetic"))
+        return problems

@@ -12,6 +12,7 @@ from podium.data.augmentation import Augmentation, ImageView, TrainingView
 from podium.data.boxes import CORNERS, Boxes, ImageBoxes
 from podium.data.catalogue import ImageSource
 from podium.data.images import Image, Resize
+from podium.data.targets import Encoded
 from podium.data.workers import Block, worker_pool
 
 
@@ -86,26 +87,13 @@ class ViewLoader:
         return worker_pool().prepare(Block(locations, rows, epoch, boxes), self._views, self._pickled)
 
 
-class OneHot:
-    """One-hot labels, created one batch at a time to save memory."""
-
-    def __init__(self, labels: NDArray[np.int64], classes: int) -> None:
-        self._labels, self._rows = labels, np.eye(classes, dtype=np.float32)
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.asarray(self._rows[self._labels[rows]])
-
-
 class TrainingBatches(EpochBatches):
     """Augmented images with their targets."""
 
     def __init__(
         self,
         source: ImageSource,
-        targets: NDArray[np.float32] | OneHot,
+        targets: Encoded,
         *,
         image_size: int,
         resize: Resize,

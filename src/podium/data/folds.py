@@ -1,6 +1,7 @@
 """Folds: the validation fold of each row, in a CSV file that users can read and edit."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
-from podium.data.table import CompetitionRows, digest_of_columns, read_chunks
+from podium.data.table import CompetitionRows, columns_with_content, digest_of_columns, read_chunks
+from podium.data.targets import LABEL, target_of
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.paths import folds_file
 from podium.runs import record_generated_folds
 
-Names = Union[NDArray[np.object_], "pd.Series[str]"]
+Names = Union[NDArray[Any], "pd.Series[str]"]
 """The class or the group of each row."""
 TRAIN, TEST = "train", "test"
 """Values instead of a fold number: rows that are always used for training, and rows that are only scored at the end."""
@@ -45,12 +47,11 @@ def make_folds(competition: Competition, rows: CompetitionRows, runs: Path) -> F
     settings = competition.folds
     if settings.kind == "table":
         return read_folds(rows.folder / settings.path, rows)
-    columns = (rows.train[name] for name in ("id", "label", "group"))
-    digest = digest_of_columns(columns, settings.model_dump())
+    digest = digest_of_columns(columns_with_content(rows.train), settings.model_dump())
     path = folds_file(runs, competition.slug, f"{settings.kind}-{digest}")
     if not path.is_file():
         of_row = _split(competition, rows.train)
-        table = pd.DataFrame({"id": rows.train["id"], "label": rows.train["label"], "fold": of_row})
+        table = rows.train[["id", *target_of(competition).columns]].assign(fold=of_row)
         with atomic_write(path) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
         record_generated_folds(path)
@@ -95,20 +96,40 @@ def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], l
 
 
 def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
-    settings, labels = competition.folds, _encode(train["label"])
-    of_row = np.full(len(train), TRAIN, dtype=object)
+    settings, target = competition.folds, target_of(competition)
+    groups = _encode(train["group"]) if settings.kind == "grouped" else None
+    if groups is not None and len(groups.categories) < settings.count:
+        raise DataError(
+            f"{settings.count} grouped folds need at least {settings.count} groups, got {len(groups.categories)};"
+            " use fewer folds"
+        )
+    if target.truth_is_class:
+        return _split_classes(settings, _encode(train[LABEL]), groups)
+    names, shares = _parts(settings)
+    codes = np.arange(len(train)) if groups is None else groups.codes.astype(np.int64)
+    parts = iterative_split(target.features(target.truth(train)), shares, codes, settings.seed)
+    if len(np.unique(parts)) < len(names):
+        raise DataError(f"{len(train)} rows are too few for this split ({settings.kind}); use fewer folds")
+    return np.array(names, dtype=object)[parts]
+
+
+def _parts(settings: Any) -> tuple[list[str], list[float]]:
+    """The names of the parts that the rows are split into, and the share of each."""
+    if settings.kind == "holdout":
+        return ["0", TRAIN], [settings.share, 1 - settings.share]
+    if settings.kind == "shares":
+        return ["0", TEST, TRAIN], [settings.validation, settings.test, settings.train]
+    return [str(fold) for fold in range(settings.count)], [1 / settings.count] * settings.count
+
+
+def _split_classes(settings: Any, labels: pd.Categorical, groups: pd.Categorical | None) -> NDArray[np.object_]:
+    of_row = np.full(len(labels), TRAIN, dtype=object)
     if settings.kind == "stratified":
         _check_class_sizes(labels, settings.count)
         splitter = StratifiedKFold(settings.count, shuffle=True, random_state=settings.seed)
         for fold, (_, validation) in enumerate(splitter.split(labels.codes, labels.codes)):
             of_row[validation] = str(fold)
-    elif settings.kind == "grouped":
-        groups = _encode(train["group"])
-        if len(groups.categories) < settings.count:
-            raise DataError(
-                f"{settings.count} grouped folds need at least {settings.count} groups, got {len(groups.categories)};"
-                " use fewer folds"
-            )
+    elif groups is not None:
         _check_class_sizes(labels, settings.count)
         splitter = StratifiedGroupKFold(settings.count, shuffle=True, random_state=settings.seed)
         for fold, (_, validation) in enumerate(splitter.split(labels.codes, labels.codes, groups.codes)):
@@ -123,6 +144,31 @@ def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]
         of_row[held_out] = "0"
         of_row[held_out[_sample(labels.codes[held_out], test_share, settings.seed)]] = TEST
     return of_row
+
+
+def iterative_split(
+    features: NDArray[np.bool_], shares: Sequence[float], groups: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """The part of each row, where each part has its share of the rows and of every feature, and groups are kept whole.
+
+    Iterative stratification (Sechidis et al., 2011): beginning with the rarest feature, each group goes to the part
+    that lacks the feature most; if parts are equal, to the one that lacks rows most.
+    """
+    counts = np.zeros((groups.max() + 1, features.shape[1] + 1))
+    np.add.at(counts, groups, np.column_stack([features, np.ones(len(groups))]))  # the last feature: to be a row
+    left = counts.sum(axis=0)
+    lacking = np.outer(shares, left)
+    part_of = np.full(len(counts), -1)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts[order, -1], kind="stable")]  # large groups first, while every part has room
+    while left.any():
+        feature = int(np.where(left > 0, left, np.inf).argmin())
+        for group in order[(part_of[order] < 0) & (counts[order, feature] > 0)]:
+            part = int(np.lexsort((lacking[:, -1], lacking[:, feature]))[-1])
+            part_of[group] = part
+            lacking[part] -= counts[group]
+            left -= counts[group]
+    return part_of[groups]
 
 
 def _encode(names: Names) -> pd.Categorical:
@@ -157,22 +203,22 @@ def _check_class_sizes(labels: pd.Categorical, minimum: int) -> None:
         )
 
 
-def stratified_limit(labels: Names, limit: int, seed: int) -> NDArray[np.int64]:
-    """Positions of at most `limit` rows with the same class balance, and at least one row of every class.
+def stratified_limit(strata: Names, limit: int, seed: int, *, of_each: bool = True) -> NDArray[np.int64]:
+    """Positions of at most `limit` rows with the same balance, and at least one row of every class (`of_each`).
 
     A larger limit includes the rows of a smaller one: rows are taken from the start of a seeded order, which begins
     with one row of every class and distributes the rest of each class evenly.
     """
-    if limit >= len(labels):
-        return np.arange(len(labels))
-    encoded = _encode(labels)
-    if limit < len(encoded.categories):
+    if limit >= len(strata):
+        return np.arange(len(strata))
+    encoded = _encode(strata)
+    if of_each and limit < len(encoded.categories):
         raise DataError(
             f"--limit {limit} is too small for {len(encoded.categories)} classes;"
             f" expected at least {len(encoded.categories)}"
         )
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels))
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
+    rank = np.empty(len(strata))
     for rows in _by_class(encoded.codes, shuffled):
         rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         rank[rows[0]] = 0.0

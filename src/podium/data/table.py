@@ -1,9 +1,10 @@
-"""The rows of a competition: ids, labels, groups, and the path of each row's image."""
+"""The rows of a competition: ids, truth, groups, and the path of each row's image."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -14,20 +15,21 @@ from numpy.typing import NDArray
 from podium.config.competition import Competition, ExtraSource, TrainSource
 from podium.data.find_images import files_in, find_images, image_roots, root_of
 from podium.data.image_paths import NO_IMAGE, ImagePaths
+from podium.data.targets import LABEL, target_of
 from podium.errors import DataError, listed
 from podium.files import digest_of
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
-COLUMNS = ["id", "label", "group", "image"]
 
 
 @dataclass(frozen=True)
 class CompetitionRows:
-    """`train` and `extra` have the columns id, label, group and image; `test` has id and image.
+    """`train` and `extra` have the columns id, those of the target, group and image; `test` has id and image.
 
     `image` is the position of the row's image in `paths`, which contains those of the training, extra and test
-    rows; the other columns are text. Labels and groups are categories, so that a row takes little memory.
+    rows. The target has the column `label`, or a column of numbers for each of its values. Ids, labels and groups are
+    text; labels and groups are categories, so that a row takes little memory.
     """
 
     folder: Path
@@ -42,8 +44,8 @@ class CompetitionRows:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with every row, label and group, but not with the folder. The catalogue has digests of the images."""
-        labelled = (table[name] for table in (self.train, self.extra) for name in ("id", "label", "group"))
+        """Changes with every row, truth and group, but not with the folder. The catalogue has digests of the images."""
+        labelled = (column for table in (self.train, self.extra) for column in columns_with_content(table))
         return digest_of_columns([*labelled, self.test["id"]])
 
 
@@ -60,7 +62,8 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
         table["image"] = np.arange(first, first + len(table), dtype=np.int32)
         first += len(table)
     joined = pd.concat(tables[1:-1], ignore_index=True) if extra else train[0].iloc[:0]
-    return CompetitionRows(folder, train[0][COLUMNS], joined[COLUMNS], test[0], paths)
+    columns = ["id", *target_of(competition).columns, "group", "image"]
+    return CompetitionRows(folder, train[0][columns], joined[columns], test[0], paths)
 
 
 def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFrame, ImagePaths]]:
@@ -68,7 +71,7 @@ def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFram
     return [_extra_rows(source, competition, folder) for source in competition.extra]
 
 
-def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], on_bad_image: str) -> CompetitionRows:
+def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], competition: Competition) -> CompetitionRows:
     """The rows whose images are `readable`; or, with `on_bad_image: error`, an error that lists the others.
 
     Test rows are kept, since each of them needs a prediction: their `image` becomes NO_IMAGE.
@@ -76,7 +79,7 @@ def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], on_bad_i
     bad = np.flatnonzero(~readable)
     if not len(bad):
         return rows
-    if on_bad_image == "error":
+    if competition.on_bad_image == "error":
         names = ", ".join(rows.paths.text(position) for position in bad)
         raise DataError(
             f"{len(bad)} images cannot be read: {names}; replace them, or leave them out with on_bad_image: skip in"
@@ -85,19 +88,28 @@ def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], on_bad_i
     train, extra = (
         table[readable[table["image"].to_numpy()]].reset_index(drop=True) for table in (rows.train, rows.extra)
     )
-    lost = set(rows.train["label"]) - set(train["label"])
-    if lost:
+    target = target_of(competition)
+    before, after = (target.classes_without_rows(target.truth(table)) for table in (rows.train, train))
+    if lost := set(after) - set(before):
         raise DataError(f"no readable image left for the class {', '.join(sorted(lost))}; replace some of them")
     image = rows.test["image"].to_numpy()
     test = rows.test.assign(image=np.where(readable[image], image, NO_IMAGE).astype(np.int32))
     return CompetitionRows(rows.folder, train, extra, test, rows.paths)
 
 
+def columns_with_content(table: pd.DataFrame) -> Iterator["pd.Series[Any]"]:
+    """The columns of training rows without the position of the image."""
+    return (table[name] for name in table.columns if name != "image")
+
+
 def digest_of_columns(columns: Iterable["pd.Series[Any]"], *more: Any) -> str:
-    """The digest of all values of these text columns and of the additional values."""
+    """The digest of all values of these columns, of text or numbers, and of the additional values."""
     digest = hashlib.sha256()
     for column in columns:
         digest.update(f"{len(column)}\n".encode())
+        if column.dtype.kind in "uif":
+            digest.update(column.to_numpy().tobytes())
+            continue
         for start in range(0, len(column), _CHUNK):
             values = column.iloc[start : start + _CHUNK].to_numpy(dtype=object)
             digest.update("".join(f"{value}\0" for value in values).encode(errors="surrogateescape"))
@@ -155,15 +167,20 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
 def _rows_from_table(
     source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]
 ) -> tuple[pd.DataFrame, ImagePaths]:
-    table = read_table(path, [source.id, source.label, *([source.group] if source.group else [])])
-    rows = pd.DataFrame({"id": table[source.id], "label": table[source.label]})
+    target = target_of(competition)
+    table = read_table(path, [source.id, *target.source_columns(source), *([source.group] if source.group else [])])
+    rows = pd.DataFrame({"id": table[source.id]})
     rows["group"] = pd.Categorical(table[source.group] if source.group else [""] * len(rows))
     _check_ids(rows, path)
-    _check_labels(rows, path, competition)
-    files = (source.images.format(id=id_, label=label) for id_, label in zip(rows["id"], rows["label"], strict=True))
-    paths = find_images(files, source.images, roots, path)
-    rows["label"] = pd.Categorical(rows["label"], categories=competition.labels)
+    rows = pd.concat([rows, target.parse(table, source, path)], axis=1)
+    paths = find_images(_files(rows, source), source.images, roots, path)
     return rows, paths
+
+
+def _files(rows: pd.DataFrame, source: TrainSource) -> Iterator[str]:
+    """The path of each row's image, relative to a root."""
+    labels = rows[LABEL] if LABEL in rows else repeat("")
+    return (source.images.format(id=id_, label=label) for id_, label in zip(rows["id"], labels, strict=False))
 
 
 def _rows_from_folders(source: TrainSource, competition: Competition, root: Path) -> tuple[pd.DataFrame, ImagePaths]:
@@ -195,15 +212,6 @@ def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) ->
     return rows, find_images((pattern.format(id=id_) for id_ in ids), pattern, roots, sample)
 
 
-def _check_labels(rows: pd.DataFrame, table: Path, competition: Competition) -> None:
-    unknown = sorted(set(rows["label"]) - set(competition.labels))
-    if unknown:
-        raise DataError(
-            f"{table} has labels that are not classes of the competition file: {listed(unknown)};"
-            f" expected {listed(competition.labels)}"
-        )
-
-
 def _check_ids(rows: pd.DataFrame, table: Path) -> None:
     # Indexing the array: filtering the Series would cache its row labels permanently.
     duplicates = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
@@ -219,9 +227,3 @@ def _check_ids(rows: pd.DataFrame, table: Path) -> None:
         raise DataError(
             f"{table} has ids that lead outside the data folder: {listed(outside)}; download it again from its source"
         )
-
-
-def class_indices(labels: Iterable[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Labels as the indices of the model's outputs."""
-    index_of = {label: index for index, label in enumerate(classes)}
-    return np.array([index_of[label] for label in labels], dtype=np.int64)

@@ -14,6 +14,7 @@ regression     numbers                    numbers, in the units of the table
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition, TrainSource
 from podium.config.target import SEPARATORS, MultiLabel, Regression
-from podium.errors import DataError
+from podium.errors import DataError, listed
 from podium.evaluation.metrics import SMALLEST_PROBABILITY
 from podium.evaluation.reports import Reports, class_reports, error_reports, label_reports
 
@@ -38,7 +39,6 @@ TRUTH_PREFIX = "t_"
 """Before the name of every column of the truth, where it is a matrix."""
 BINS, ROWS_PER_BIN = 10, 20
 """Numbers are stratified by up to BINS ranges, of at least ROWS_PER_BIN rows each."""
-_FEW = 5
 
 
 class OneHot:
@@ -58,20 +58,34 @@ Encoded = NDArray[np.float32] | OneHot
 """The truth as what a model is trained on."""
 
 
+@dataclass(frozen=True)
 class Target(ABC):
+    labels: list[str]
+    """The classes, in order; none for regression."""
     kind: ClassVar[str]
-    head: Head
     has_probabilities: ClassVar[bool] = True
     """Whether predictions are probabilities, so that a geometric mean of them makes sense."""
     sums_to_one: ClassVar[bool] = False
     truth_is_class: ClassVar[bool] = False
     """Whether the truth is a class number, else a matrix."""
 
-    def __init__(self, competition: Competition) -> None:
-        self.labels: list[str] = competition.labels
-        """The classes; none for regression."""
-        self.outputs: list[str] = competition.labels
+    @classmethod
+    def of(cls, competition: Competition) -> "Target":
+        return cls(competition.labels)
+
+    @property
+    def outputs(self) -> list[str]:
         """The names of the prediction columns."""
+        return self.labels
+
+    @property
+    @abstractmethod
+    def head(self) -> Head: ...
+
+    @property
+    def description(self) -> str:
+        """For messages."""
+        return f"{len(self.labels)} classes"
 
     # Tables: `rows` of a competition and `truth` of predictions have the same columns.
 
@@ -117,8 +131,13 @@ class Target(ABC):
     # Splitting rows
 
     @abstractmethod
-    def strata(self, truth: Truth) -> NDArray[Any]:
-        """What folds balance: a number for each row, or as (rows, labels) whether it has each of several labels."""
+    def strata(self, truth: Truth) -> NDArray[np.int64]:
+        """A number for each row, the same for similar rows: what a simple split balances."""
+
+    def features(self, truth: Truth) -> NDArray[np.bool_]:
+        """As (rows, features): what folds balance where a row has several classes or none, or a class is rare."""
+        strata = self.strata(truth)
+        return strata[:, None] == np.unique(strata)
 
     def classes_without_rows(self, truth: Truth) -> list[str]:
         """The classes that cannot be learned since they have no row."""
@@ -161,8 +180,8 @@ class _ClassTarget(Target):
         if (labels.codes < 0).any():
             unknown = sorted(set(table[LABEL]) - set(self.labels))
             raise DataError(
-                f"labels that are not classes of the competition file: {_some(unknown)}; expected"
-                f" {_some(self.labels)}: predict again with the same competition file"
+                f"labels that are not classes of the competition file: {listed(unknown)}; expected"
+                f" {listed(self.labels)}: predict again with the same competition file"
             )
         return labels.codes.astype(np.int64)
 
@@ -183,7 +202,7 @@ class _ClassTarget(Target):
     def reports(self, truth: Truth, predictions: Floats) -> Reports:
         return class_reports(self.labels, truth, self._answers(predictions))
 
-    def strata(self, truth: Truth) -> NDArray[Any]:
+    def strata(self, truth: Truth) -> NDArray[np.int64]:
         return truth
 
     def classes_without_rows(self, truth: Truth) -> list[str]:
@@ -196,8 +215,11 @@ class _ClassTarget(Target):
 
 class SingleLabelTarget(_ClassTarget):
     kind = "single_label"
-    head = "softmax"
     sums_to_one = True
+
+    @property
+    def head(self) -> Head:
+        return "softmax"
 
     def normalize(self, predictions: Floats) -> Floats:
         return _to_sum_one(predictions)
@@ -209,7 +231,10 @@ class SingleLabelTarget(_ClassTarget):
 
 class OrdinalTarget(SingleLabelTarget):
     kind = "ordinal"
-    head = "ordinal"
+
+    @property
+    def head(self) -> Head:
+        return "ordinal"
 
     def loss(self, truth: Truth, predictions: Floats) -> float:
         """The mean log loss of "above this class", over all classes but the last."""
@@ -219,11 +244,14 @@ class OrdinalTarget(SingleLabelTarget):
 
 class BinaryTarget(_ClassTarget):
     kind = "binary"
-    head = "sigmoid"
 
-    def __init__(self, competition: Competition) -> None:
-        super().__init__(competition)
-        self.outputs = self.labels[1:]
+    @property
+    def head(self) -> Head:
+        return "sigmoid"
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.labels[1:]
 
     def encode(self, truth: Truth) -> Encoded:
         return truth[:, None].astype(np.float32)
@@ -278,23 +306,29 @@ class _MatrixTarget(Target):
         return numbers
 
 
+@dataclass(frozen=True)
 class MultiLabelTarget(_MatrixTarget):
+    separator: str | None = None
+    """Between the labels in one column; None if each class has a column."""
     kind = "multi_label"
-    head = "sigmoid"
     dtype = np.uint8
 
-    def __init__(self, competition: Competition) -> None:
-        super().__init__(competition)
+    @classmethod
+    def of(cls, competition: Competition) -> "Target":
         assert isinstance(competition.target, MultiLabel)
-        self._separator = competition.target.separator
+        return cls(competition.labels, competition.target.separator)
+
+    @property
+    def head(self) -> Head:
+        return "sigmoid"
 
     def source_columns(self, source: TrainSource) -> list[str]:
-        return [source.label] if self._separator else self.outputs
+        return [source.label] if self.separator else self.outputs
 
     def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
-        if not self._separator:
+        if not self.separator:
             return super().parse(table, source, path)
-        separator = SEPARATORS[self._separator]
+        separator = SEPARATORS[self.separator]
         number_of = {label: number for number, label in enumerate(self.labels)}
         numbers = np.zeros((len(table), len(self.labels)))
         unknown: set[str] = set()
@@ -313,7 +347,13 @@ class MultiLabelTarget(_MatrixTarget):
     def reports(self, truth: Truth, predictions: Floats) -> Reports:
         return label_reports(self.labels, truth, predictions)
 
-    def strata(self, truth: Truth) -> NDArray[Any]:
+    def strata(self, truth: Truth) -> NDArray[np.int64]:
+        """The rarest label of each row, and one number more for rows without a label."""
+        rarest_first = np.argsort(truth.sum(axis=0), kind="stable")
+        labels = np.column_stack([truth[:, rarest_first], np.ones(len(truth))])
+        return labels.argmax(axis=1)
+
+    def features(self, truth: Truth) -> NDArray[np.bool_]:
         return truth > 0
 
     def normalize(self, predictions: Floats) -> Floats:
@@ -328,8 +368,11 @@ class MultiLabelTarget(_MatrixTarget):
 
 class SoftLabelTarget(_MatrixTarget):
     kind = "soft_label"
-    head = "softmax"
     sums_to_one = True
+
+    @property
+    def head(self) -> Head:
+        return "softmax"
 
     def truth(self, table: pd.DataFrame) -> Truth:
         return _to_sum_one(super().truth(table))
@@ -343,7 +386,7 @@ class SoftLabelTarget(_MatrixTarget):
         errors = error_reports(self.outputs, truth, predictions)
         return {**class_reports(self.labels, truth.argmax(axis=1), predictions.argmax(axis=1)), **errors}
 
-    def strata(self, truth: Truth) -> NDArray[Any]:
+    def strata(self, truth: Truth) -> NDArray[np.int64]:
         return truth.argmax(axis=1)
 
     def normalize(self, predictions: Floats) -> Floats:
@@ -354,7 +397,7 @@ class SoftLabelTarget(_MatrixTarget):
         problems = _invalid(texts, wrong, "a number from 0 up")
         empty = np.flatnonzero(~wrong.any(axis=1) & (numbers.sum(axis=1) == 0))
         if len(empty):
-            rows = _some([str(row + 2) for row in empty])
+            rows = listed([str(row + 2) for row in empty])
             problems.append(f"only zeros in line {rows}; expected votes or probabilities with a positive sum")
         return problems
 
@@ -362,22 +405,37 @@ class SoftLabelTarget(_MatrixTarget):
         return _to_sum_one(numbers)
 
 
+@dataclass(frozen=True)
 class RegressionTarget(_MatrixTarget):
+    numbers: list[str] = field(default_factory=list)
+    """The names of the numbers: of their columns in the table, unless each source has one column with its own name."""
+    range: list[float] | None = None
+    """The smallest and the largest possible number."""
+    in_label_column: bool = False
     kind = "regression"
     has_probabilities = False
     dtype = np.float64
 
-    def __init__(self, competition: Competition) -> None:
-        super().__init__(competition)
-        assert isinstance(competition.target, Regression)
-        self._has_columns = competition.target.columns is not None
-        self.outputs = competition.target.columns or [competition.train.label]
-        self.range = competition.target.range
-        """The smallest and the largest possible number."""
-        self.head = "bounded" if self.range else "linear"
+    @classmethod
+    def of(cls, competition: Competition) -> "Target":
+        target = competition.target
+        assert isinstance(target, Regression)
+        return cls([], target.columns or [competition.train.label], target.range, target.columns is None)
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.numbers
+
+    @property
+    def head(self) -> Head:
+        return "bounded" if self.range else "linear"
+
+    @property
+    def description(self) -> str:
+        return f"{len(self.numbers)} number{'s' * (len(self.numbers) > 1)} each"
 
     def source_columns(self, source: TrainSource) -> list[str]:
-        return self.outputs if self._has_columns else [source.label]
+        return [source.label] if self.in_label_column else self.numbers
 
     def offset_and_scale(self, truth: Truth) -> tuple[Floats, Floats]:
         """What brings the numbers near 0 and 1: their range, else the mean and deviation of these rows."""
@@ -396,14 +454,13 @@ class RegressionTarget(_MatrixTarget):
     def reports(self, truth: Truth, predictions: Floats) -> Reports:
         return error_reports(self.outputs, truth, predictions)
 
-    def strata(self, truth: Truth) -> NDArray[Any]:
-        """Ranges of numbers with as many rows each; of several columns, whether a row is in each of their ranges."""
-        bins = max(1, min(BINS, len(truth) // ROWS_PER_BIN))
-        ranks = truth.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-        numbers = ranks * bins // max(len(truth), 1)
-        if numbers.shape[1] == 1:
-            return numbers[:, 0]
-        return (numbers[:, :, None] == np.arange(bins)).reshape(len(truth), -1)
+    def strata(self, truth: Truth) -> NDArray[np.int64]:
+        """Ranges of the number with as many rows each; of several numbers, of their mean rank."""
+        return _bins(_ranks(truth).mean(axis=1, keepdims=True))[:, 0]
+
+    def features(self, truth: Truth) -> NDArray[np.bool_]:
+        bins = _bins(truth)
+        return np.asarray(bins[:, :, None] == np.unique(bins)).reshape(len(truth), -1)
 
     def normalize(self, predictions: Floats) -> Floats:
         return predictions.clip(*self.range) if self.range else predictions
@@ -426,7 +483,26 @@ TARGETS: dict[str, type[Target]] = {
 
 
 def target_of(competition: Competition) -> Target:
-    return TARGETS[competition.target.kind](competition)
+    return TARGETS[competition.target.kind].of(competition)
+
+
+def target_fields(target: Target) -> dict[str, Any]:
+    """A target as JSON, for another process; `target_from` reads it."""
+    return {"kind": target.kind, **asdict(target)}
+
+
+def target_from(fields: dict[str, Any]) -> Target:
+    return TARGETS[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
+
+
+def _ranks(numbers: Floats) -> NDArray[np.int64]:
+    return numbers.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
+
+
+def _bins(numbers: Floats) -> NDArray[np.int64]:
+    """Of every column, the number of the range that a row is in; all ranges have as many rows."""
+    bins = max(1, min(BINS, len(numbers) // ROWS_PER_BIN))
+    return _ranks(numbers) * bins // max(len(numbers), 1)
 
 
 def _to_sum_one(values: Floats) -> Floats:
@@ -451,8 +527,8 @@ def _check_known(labels: set[str], classes: Sequence[str], path: Path) -> None:
     unknown = sorted(labels - set(classes))
     if unknown:
         raise DataError(
-            f"{path} has labels that are not classes of the competition file: {_some(unknown)}; expected"
-            f" {_some(classes)}"
+            f"{path} has labels that are not classes of the competition file: {listed(unknown)}; expected"
+            f" {listed(classes)}"
         )
 
 
@@ -462,10 +538,6 @@ def _invalid(texts: pd.DataFrame, wrong: NDArray[np.bool_], expected: str) -> li
     for number, column in enumerate(texts):
         rows = np.flatnonzero(wrong[:, number])
         if len(rows):
-            examples = _some([f"{texts[column].iloc[row]!r} in line {row + 2}" for row in rows])
+            examples = listed([f"{texts[column].iloc[row]!r} in line {row + 2}" for row in rows])
             problems.append(f"invalid values in column {column}: {examples}; expected {expected}")
     return problems
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")

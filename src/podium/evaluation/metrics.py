@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from podium.errors import DataError
 
@@ -135,3 +135,12 @@ METRICS: dict[str, Metric] = {
         Metric("roc_auc", True, "probs", _roc_auc),
     )
 }
+
+
+class _Competition(Protocol):
+    @property
+    def metric(self) -> str: ...
+
+
+def metric_of(competition: _Competition) -> Metric:
+    return METRICS[competition.metric]

@@ -19,9 +19,10 @@ from podium.data.batches import PredictionBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import ImagePaths
-from podium.evaluation.metrics import METRICS
+from podium.data.targets import Target, Truth, target_of
+from podium.evaluation.metrics import metric_of
 from podium.files import write_json, write_text
-from podium.inference.tta import View, average_chosen_views, average_views, choose_views, make_views, score_views
+from podium.inference.tta import View, ViewSelection, make_views
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import gpu_names, is_out_of_memory, make_repeatable, precision_scope
@@ -36,11 +37,11 @@ GPU_BATCH_FACTOR = 4
 
 @dataclass(frozen=True)
 class PredictionRows:
-    """Rows to predict. Missing paths are unreadable images; `labels` are class indices."""
+    """Rows to predict. Missing paths are unreadable images."""
 
     ids: Sequence[str]
     paths: ImagePaths
-    labels: NDArray[np.int64] | None = None
+    truth: Truth | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,15 @@ class PredictionSets:
     test: PredictionRows
     final_test: PredictionRows | None
     """Labelled rows that were used neither for training nor for validation, if the folds have any."""
-    class_shares: NDArray[np.float64]
-    """Class frequencies of the training rows, used as the prediction for unreadable images."""
+    prior: NDArray[np.float64]
+    """The prediction for unreadable images, from the training rows."""
 
 
 def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: Path, console: Console) -> None:
     """Write oof.csv, test.csv, views.csv, predictions.json and, if there are such rows, final_test.csv, atomically."""
     settings, competition = member.settings, member.competition
-    metric, mean = METRICS[competition.metric], settings.tta.mean
+    target, metric, mean = target_of(competition), metric_of(competition), settings.tta.mean
+    selection = ViewSelection(target, metric, mean)
     views = make_views(settings.tta)
     make_repeatable(settings.seed)
     model, image_size = load_trained_model(run, member)
@@ -64,23 +66,23 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
     predictor = Predictor(model, rows * len(views))
 
     def predict_rows(part: PredictionRows, views: Sequence[View], name: str) -> NDArray[np.float64]:
-        return predict_views(predictor, part, views, member, image_size, sets.class_shares, console, name)
+        return predict_views(predictor, part, views, member, image_size, sets.prior, console, name)
 
     with run.timed("prediction"):
-        validation, labels = predict_rows(sets.validation, views, "validation"), sets.validation.labels
-        assert labels is not None
-        scores = score_views([view.name for view in views], validation, labels, metric, mean)
+        validation, truth = predict_rows(sets.validation, views, "validation"), sets.validation.truth
+        assert truth is not None
+        scores = selection.score([view.name for view in views], validation, truth)
         chosen = list(range(len(views)))
-        oof = average_views(validation, mean)
+        oof = selection.average(validation)
         if settings.tta.select == "auto":
-            chosen = choose_views(validation, labels, metric, mean)
-            oof = average_chosen_views(validation, labels, metric, mean, settings.seed)
+            chosen = selection.choose(validation, truth)
+            oof = selection.average_chosen(validation, truth, settings.seed)
         views = [views[number] for number in chosen]
-        test = average_views(predict_rows(sets.test, views, "test"), mean)
-        final = average_views(predict_rows(sets.final_test, views, "final test"), mean) if sets.final_test else None
+        test = selection.average(predict_rows(sets.test, views, "test"))
+        final = selection.average(predict_rows(sets.final_test, views, "final test")) if sets.final_test else None
 
     summary: dict[str, Any] = {
-        "score": metric(labels, oof),
+        "score": metric(truth, oof),
         "score_of_first_view": scores[0].score,
         "metric": competition.metric,
         "views": [view.name for view in views],
@@ -94,12 +96,12 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
         draft = Path(temporary) / "predictions"
-        write_predictions(draft / "oof.csv", _out_of_fold(sets.validation, competition.labels, oof, fold))
-        write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), competition.labels, test))
+        write_predictions(draft / "oof.csv", _out_of_fold(sets.validation, target, oof, fold))
+        write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), target.outputs, test))
         if sets.final_test and final is not None:
-            assert sets.final_test.labels is not None
-            summary["score_final_test"] = metric(sets.final_test.labels, final)
-            write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, competition.labels, final, fold))
+            assert sets.final_test.truth is not None
+            summary["score_final_test"] = metric(sets.final_test.truth, final)
+            write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, target, final, fold))
         table = pd.DataFrame([asdict(score) for score in scores])
         table["kept"] = table.index.isin(chosen)
         write_text(draft / "views.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -114,7 +116,7 @@ def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
     best = run.state["best"]
     image_size = int(best["image_size"])
     with precision_scope(best.get("precision", "float32")):
-        model = build_classifier(member.settings, len(member.competition.labels), image_size, pretrained=False)
+        model = build_classifier(member.settings, target_of(member.competition), image_size, pretrained=False)
     load_weights(model, run.best_weights, member.name)
     return model, image_size
 
@@ -125,30 +127,30 @@ def predict_views(
     views: Sequence[View],
     member: Member,
     image_size: int,
-    class_shares: NDArray[np.float64],
+    prior: NDArray[np.float64],
     console: Console,
     name: str,
 ) -> NDArray[np.float64]:
-    """Probabilities as (views, rows, classes)."""
+    """Predictions as (views, rows, outputs)."""
     settings = member.settings
     batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCH_FACTOR if gpu_names() else 1)
     readable = np.flatnonzero(~rows.paths.missing)
     paths = rows.paths[readable]
-    probs = np.tile(class_shares, (len(views), len(rows.paths), 1))
+    predictions = np.tile(prior, (len(views), len(rows.paths), 1))
     if not len(paths):
-        return probs
+        return predictions
     source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
     prepared = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
     start = time.perf_counter()
     with console.status(f"predicting {len(paths)} {name} images, {len(views)} views"):
         predicted = _predict_images(predictor, source, prepared, batch_size, console)
-    probs[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
+    predictions[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
     console.print(
         f"  predicted {len(paths)} {name} images, {len(views)} view{'s' * (len(views) > 1)}, in"
         f" {time.perf_counter() - start:.1f} s",
         highlight=False,
     )
-    return probs
+    return predictions
 
 
 def _predict_images(
@@ -166,7 +168,7 @@ def _predict_images(
             console.print(f"  out of memory: continuing with batches of {batch_size}", highlight=False)
 
 
-def _out_of_fold(rows: PredictionRows, classes: list[str], probs: NDArray[np.float64], fold: int) -> Predictions:
-    assert rows.labels is not None
-    labels = pd.DataFrame({"label": [classes[number] for number in rows.labels]})
-    return Predictions(list(rows.ids), classes, probs, labels, np.full(len(labels), fold))
+def _out_of_fold(rows: PredictionRows, target: Target, predictions: NDArray[np.float64], fold: int) -> Predictions:
+    assert rows.truth is not None
+    folds = np.full(len(rows.ids), fold)
+    return Predictions(list(rows.ids), target.outputs, predictions, target.table(rows.truth), folds)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from podium.config.member import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
 from podium.data.images import Image, Resize, Scaling, cut_square, zoomed_scaling
+from podium.data.targets import Target, Truth
 from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import bootstrap_gain
 
 Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Mean = Literal["arithmetic", "geometric"]
+SMALLEST = 1e-12
+"""In a geometric mean, so that a probability of 0 in one view does not decide alone."""
 CORNERS = {"top_left": (0.0, 0.0), "top_right": (1.0, 0.0), "bottom_left": (0.0, 1.0), "bottom_right": (1.0, 1.0)}
 
 
@@ -102,15 +104,6 @@ def _views_of_part(part: Any) -> list[View]:
     return [View(name if value is None else f"{name} {value}", transforms=(part,))]
 
 
-def average_views(per_view: Floats, mean: Mean) -> Floats:
-    """(views, rows, classes) to (rows, classes), where each row sums to 1."""
-    if mean == "arithmetic":
-        averaged = per_view.mean(axis=0)
-    else:
-        averaged = np.exp(np.log(np.clip(per_view, 1e-12, None)).mean(axis=0))
-    return np.asarray(averaged / averaged.sum(axis=1, keepdims=True))
-
-
 @dataclass(frozen=True)
 class ViewScore:
     """The out-of-fold score of a view, and how much its mean with the first view is better than the first view."""
@@ -123,47 +116,58 @@ class ViewScore:
     """The standard error of the gain."""
 
 
-def score_views(names: Sequence[str], per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[ViewScore]:
-    """Each view, then all views together."""
-    first = per_view[0]
-    scores = [ViewScore(names[0], metric(labels, first), 0.0, 0.0)]
-    for number, name in list(enumerate(names))[1:]:
-        gain = bootstrap_gain(metric, labels, first, average_views(per_view[[0, number]], mean))
-        scores.append(ViewScore(name, metric(labels, per_view[number]), *gain))
-    averaged = average_views(per_view, mean)
-    gain = bootstrap_gain(metric, labels, first, averaged)
-    return [*scores, ViewScore("all views", metric(labels, averaged), *gain)]
+@dataclass(frozen=True)
+class ViewSelection:
+    """Averages, scores and chooses views; `per_view` is (views, rows, outputs)."""
 
+    target: Target
+    metric: Metric
+    mean: Mean
 
-def choose_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean) -> list[int]:
-    """Greedily from the first view: add the view with the largest gain, while it exceeds its standard error."""
-    chosen = [0]
-    while len(chosen) < len(per_view):
-        before = average_views(per_view[chosen], mean)
-        others = [number for number in range(len(per_view)) if number not in chosen]
-        gains = [
-            bootstrap_gain(metric, labels, before, average_views(per_view[[*chosen, number]], mean))
-            for number in others
-        ]
-        best = max(range(len(others)), key=lambda position: gains[position][0])
-        gain, standard_error = gains[best]
-        if gain <= standard_error or gain <= 0:
-            break
-        chosen.append(others[best])
-    return sorted(chosen)
+    def average(self, per_view: Floats) -> Floats:
+        if self.mean == "arithmetic":
+            return self.target.normalize(per_view.mean(axis=0))
+        return self.target.geometric_mean(per_view, SMALLEST)
 
+    def score(self, names: Sequence[str], per_view: Floats, truth: Truth) -> list[ViewScore]:
+        """Each view, then all views together."""
+        first = per_view[0]
+        scores = [ViewScore(names[0], self.metric(truth, first), 0.0, 0.0)]
+        for number, name in list(enumerate(names))[1:]:
+            gain = bootstrap_gain(self.metric, truth, first, self.average(per_view[[0, number]]))
+            scores.append(ViewScore(name, self.metric(truth, per_view[number]), *gain))
+        averaged = self.average(per_view)
+        gain = bootstrap_gain(self.metric, truth, first, averaged)
+        return [*scores, ViewScore("all views", self.metric(truth, averaged), *gain)]
 
-def average_chosen_views(per_view: Floats, labels: Labels, metric: Metric, mean: Mean, seed: int) -> Floats:
-    """Average each half of the rows over the views chosen on the other half.
+    def choose(self, per_view: Floats, truth: Truth) -> list[int]:
+        """Greedily from the first view: add the view with the largest gain, while it exceeds its standard error."""
+        chosen = [0]
+        while len(chosen) < len(per_view):
+            before = self.average(per_view[chosen])
+            others = [number for number in range(len(per_view)) if number not in chosen]
+            gains = [
+                bootstrap_gain(self.metric, truth, before, self.average(per_view[[*chosen, number]]))
+                for number in others
+            ]
+            best = max(range(len(others)), key=lambda position: gains[position][0])
+            gain, standard_error = gains[best]
+            if gain <= standard_error or gain <= 0:
+                break
+            chosen.append(others[best])
+        return sorted(chosen)
 
-    Choosing and scoring views on the same rows would overestimate the gain.
-    """
-    halves = np.empty(len(labels), dtype=np.int64)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # alternate within each class
-    halves[order] = np.arange(len(labels)) % 2
-    probs = np.empty(per_view.shape[1:])
-    for half in (0, 1):
-        chosen = choose_views(per_view[:, halves != half], labels[halves != half], metric, mean)
-        probs[halves == half] = average_views(per_view[chosen][:, halves == half], mean)
-    return probs
+    def average_chosen(self, per_view: Floats, truth: Truth, seed: int) -> Floats:
+        """Average each half of the rows over the views chosen on the other half.
+
+        Choosing and scoring views on the same rows would overestimate the gain.
+        """
+        halves = np.empty(len(truth), dtype=np.int64)
+        order = np.random.default_rng(seed).permutation(len(truth))
+        order = order[np.argsort(self.target.strata(truth)[order], kind="stable")]  # alternate within each class
+        halves[order] = np.arange(len(truth)) % 2
+        averaged = np.empty(per_view.shape[1:])
+        for half in (0, 1):
+            chosen = self.choose(per_view[:, halves != half], truth[halves != half])
+            averaged[halves == half] = self.average(per_view[chosen][:, halves == half])
+        return averaged

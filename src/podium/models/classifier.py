@@ -1,4 +1,7 @@
-"""The classifier: input scaling, backbone, pooling and head. Split into two parts for stages with a frozen backbone."""
+"""The model of a member: input scaling, backbone, pooling and head, whatever it predicts.
+
+Split into two parts for stages with a frozen backbone.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +10,10 @@ import keras
 
 from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
+from podium.data.targets import Target
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.devices import ONE_DEVICE, Devices
+from podium.models.heads import output_layers
 
 BACKBONE = "backbone"
 """The name of the backbone's layer in the model."""
@@ -39,13 +44,13 @@ class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]  # Keras
 
 def build_classifier(
     settings: MemberSettings,
-    classes: int,
+    target: Target,
     image_size: int,
     *,
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
 ) -> Any:
-    """The model from uint8 images to class probabilities.
+    """The model from uint8 images to predictions of the target.
 
     It is built for one image size, since the padding of several families depends on it. `pretrained=False` skips the
     backbone's weights, for a model that loads other weights.
@@ -58,10 +63,10 @@ def build_classifier(
         backbone.name = BACKBONE
         images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
         features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(images))
-        return devices.make_model(images, _apply_head(features, settings.head, classes), name="classifier")
+        return devices.make_model(images, _apply_head(features, settings.head, target), name="classifier")
 
 
-def _apply_head(features: Any, head: Head, classes: int) -> Any:
+def _apply_head(features: Any, head: Head, target: Target) -> Any:
     layers = keras.layers
     pooling = {
         "avg": layers.GlobalAveragePooling2D,
@@ -76,10 +81,9 @@ def _apply_head(features: Any, head: Head, classes: int) -> Any:
         x = layers.Dense(units, activation="relu", kernel_regularizer=regularizer, name=f"head_dense_{number}")(x)
     if head.dropout:
         x = layers.Dropout(head.dropout, name="head_dropout")(x)
-    # float32 also with mixed precision: softmax in half precision rounds small probabilities to zero.
-    return layers.Dense(
-        classes, activation="softmax", kernel_regularizer=regularizer, dtype="float32", name="probabilities"
-    )(x)
+    for layer in output_layers(target, regularizer):
+        x = layer(x)
+    return x
 
 
 class InferenceMode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
@@ -116,14 +120,14 @@ class ClassifierParts:
         return keras.Model(self.images, self._apply_frozen(), name="features")
 
     def head_model(self, feature_model: Any) -> Any:
-        """From features to probabilities, for training."""
+        """From features to predictions, for training."""
         with self.devices.scope():
             (output,) = feature_model.outputs
             features = keras.Input(output.shape[1:], dtype=output.dtype, name="features")
             return self.devices.make_model(features, self._apply_head(features), name="head")
 
     def full_model(self) -> Any:
-        """From images to probabilities, for training."""
+        """From images to predictions, for training."""
         with self.devices.scope():
             return self.devices.make_model(self.images, self._apply_head(self._apply_frozen()), name="full")
 

@@ -1,4 +1,4 @@
-"""The classification task: loss, metrics, batches and reports for models that predict one class per image."""
+"""The task of a member: loss, metrics, batches and reports for models that predict the target of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, confusion_matrix
 
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation, PlainView
-from podium.data.batches import OneHot, PredictionBatches, TrainingBatches, ViewLoader
+from podium.data.batches import PredictionBatches, TrainingBatches, ViewLoader
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
+from podium.data.targets import Encoded, Target, Truth
 from podium.errors import TrainingDivergedError
-from podium.evaluation.metrics import METRICS
+from podium.evaluation.metrics import Metric
 from podium.files import write_text
 from podium.models import devices
 from podium.models.backbone import initialize_batchnorm, unfreeze
 from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier, split_classifier
 from podium.models.feed import as_dataset
-from podium.models.losses import classification_loss
+from podium.models.heads import start_from_rows
+from podium.models.losses import make_loss
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,
@@ -46,15 +46,15 @@ STATISTICS_IMAGES = 32
 @dataclass(frozen=True)
 class LabelledImages:
     paths: Sequence[Path]
-    labels: NDArray[np.int64]
+    truth: Truth
 
 
 class ClassificationTask:
     def __init__(
         self,
         settings: MemberSettings,
-        classes: Sequence[str],
-        metric: str,
+        target: Target,
+        metric: Metric,
         training: LabelledImages,
         validation: LabelledImages,
         fold: int,
@@ -62,25 +62,25 @@ class ClassificationTask:
         cache: Cache | None = None,
     ) -> None:
         """`eager` disables graph mode: for a few steps of a large model, tracing the graph takes most of the time."""
-        self._settings, self._classes, self._metric = settings, list(classes), METRICS[metric]
+        self._settings, self._target, self._metric = settings, target, metric
         self._training, self._validation, self._fold = training, validation, fold
         self._eager = eager
         self._training_source = ImageSource(training.paths, cache)
         self._validation_source = ImageSource(validation.paths, cache)
         self._cache_gb = cache.gigabytes if cache else 0.0
-        self._last_probs: NDArray[np.float64] | None = None
+        self._last_predictions: NDArray[np.float64] | None = None
         self._uncompiled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._validation_features: WeakKeyDictionary[Any, Features] = WeakKeyDictionary()
         """Keyed by the heads that are trained on cached features."""
-        self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric}"
-        maximize = settings.monitor == "metric" and self._metric.higher_is_better
+        self.monitor = "val_loss" if settings.monitor == "loss" else f"val_{metric.name}"
+        maximize = settings.monitor == "metric" and metric.higher_is_better
         self.mode: Literal["max", "min"] = "max" if maximize else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
         model_devices = devices.select_devices(self._settings.stages)
-        model = build_classifier(
-            self._settings, len(self._classes), image_size, pretrained=pretrained, devices=model_devices
-        )
+        model = build_classifier(self._settings, self._target, image_size, pretrained=pretrained, devices=model_devices)
+        if pretrained:
+            start_from_rows(model, self._target, self._training.truth)
         if pretrained and self._settings.backbone.has_random_weights:
             source = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             initialize_batchnorm(
@@ -92,8 +92,8 @@ class ClassificationTask:
         unfreeze(model.get_layer(BACKBONE), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
-        loss = classification_loss(self._settings)
-        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=self._eager)
+        loss, metrics = make_loss(self._settings, self._target, model), ["accuracy"] * self._target.truth_is_class
+        model.compile(optimizer=optimizer, loss=loss, metrics=metrics, run_eagerly=self._eager)
 
     def uncompiled(self, model: Any) -> Any:
         if model not in self._uncompiled:
@@ -115,7 +115,7 @@ class ClassificationTask:
             return StageSetup(model, parts.full_model(), batches)
         head = parts.head_model(backbone)
         *of_views, self._validation_features[head] = (cached.files[file.name] for file in files)
-        feature_batches = FeatureBatches(of_views, self._targets, stage.batch_size, self._seed(number))
+        feature_batches = FeatureBatches(of_views, self._encoded, stage.batch_size, self._seed(number))
         return StageSetup(model, head, feature_batches, cached.seconds_per_image)
 
     def _feature_files(self, number: int, stage: Stage, views: int) -> list[FeatureFile]:
@@ -152,7 +152,7 @@ class ClassificationTask:
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         return TrainingBatches(
             self._training_source,
-            self._targets,
+            self._encoded,
             image_size=stage.image_size,
             resize=self._settings.resize,
             batch_size=stage.batch_size,
@@ -161,8 +161,8 @@ class ClassificationTask:
         )
 
     @property
-    def _targets(self) -> OneHot:
-        return OneHot(self._training.labels, len(self._classes))
+    def _encoded(self) -> Encoded:
+        return self._target.encode(self._training.truth)
 
     def _augmentation(self, stage: Stage) -> Augmentation:
         return Augmentation(self._transforms(stage), stage.image_size)
@@ -174,43 +174,29 @@ class ClassificationTask:
         return (self._settings.seed, self._fold, number)
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """The cross-entropy (without smoothing or L2), the accuracy and the competition's metric."""
+        """The target's loss (without smoothing or L2) and other figures, and the competition's metric."""
         features = self._validation_features.get(model)
         batches = (
             self._validation_images(stage) if features is None else FeaturePredictionBatches(features, stage.batch_size)
         )
         with as_dataset(batches) as dataset:
-            probs = np.asarray(self.uncompiled(model).predict(dataset, verbose=0), dtype=np.float64)
-        if not np.isfinite(probs).all():
+            predictions = np.asarray(self.uncompiled(model).predict(dataset, verbose=0), dtype=np.float64)
+        if not np.isfinite(predictions).all():
             raise TrainingDivergedError(
                 f"the predictions became NaN in stage {stage.name} at the learning rate {stage.learning_rate:.3g};"
                 " expected them to stay finite: lower the stage's learning_rate"
             )
-        self._last_probs = probs
-        labels = self._validation.labels
-        return {
-            "val_loss": METRICS["log_loss"](labels, probs),
-            "val_accuracy": METRICS["accuracy"](labels, probs),
-            f"val_{self._metric.name}": self._metric(labels, probs),
-        }
+        self._last_predictions = predictions
+        truth = self._validation.truth
+        figures = {"loss": self._target.loss(truth, predictions), **self._target.figures(truth, predictions)}
+        figures[self._metric.name] = self._metric(truth, predictions)
+        return {f"val_{name}": value for name, value in figures.items()}
 
     @property
     def validation_count(self) -> int:
         return len(self._validation.paths)
 
     def write_reports(self, folder: Path) -> None:
-        assert self._last_probs is not None
-        write_reports(folder, self._classes, self._validation.labels, self._last_probs)
-
-
-def write_reports(folder: Path, classes: Sequence[str], labels: NDArray[np.int64], probs: NDArray[np.float64]) -> None:
-    """Precision, recall and F1 of every class, and the confusion matrix (a row for each true class)."""
-    numbers, predicted = list(range(len(classes))), probs.argmax(axis=1)
-    report = classification_report(
-        labels, predicted, labels=numbers, target_names=list(classes), output_dict=True, zero_division=0
-    )
-    table = pd.DataFrame([{"class": name, **figures} for name, figures in report.items() if isinstance(figures, dict)])
-    write_text(folder / "classification_report.csv", table.to_csv(index=False, lineterminator="\n"))
-    confusion = pd.DataFrame(confusion_matrix(labels, predicted, labels=numbers), columns=list(classes))
-    confusion.insert(0, "true class", list(classes))
-    write_text(folder / "confusion_matrix.csv", confusion.to_csv(index=False, lineterminator="\n"))
+        assert self._last_predictions is not None
+        for name, table in self._target.reports(self._validation.truth, self._last_predictions).items():
+            write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))

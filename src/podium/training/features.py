@@ -21,8 +21,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.batches import EpochBatches, OneHot, PredictionBatches, TrainingBatches
+from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches
 from podium.data.cache import GB, entry_of, make_room, mark_used
+from podium.data.targets import Encoded
 from podium.errors import RunError
 from podium.files import atomic_write, read_json, write_json
 from podium.locks import lock_holder, wait_for_lock
@@ -84,7 +85,7 @@ def _stored_dtype(dtype: str) -> str:
 class FeatureBatches(EpochBatches):
     """Features with their targets; epochs cycle through the views."""
 
-    def __init__(self, views: Sequence[Features], targets: OneHot, batch_size: int, seed: Sequence[int]) -> None:
+    def __init__(self, views: Sequence[Features], targets: Encoded, batch_size: int, seed: Sequence[int]) -> None:
         super().__init__(len(targets), batch_size, seed)
         self._views, self._targets = views, targets
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -19,6 +19,9 @@ from podium.files import digest_of, read_json, write_json
 from podium.hardware import cpu_name, has_bfloat16
 from podium.paths import cache_folder
 from podium.training.step_timing import COMMAND, StepTimer
+
+if TYPE_CHECKING:
+    from podium.data.targets import Target
 
 FLOAT32: Precision = "float32"
 BFLOAT16: Precision = "mixed_bfloat16"
@@ -33,7 +36,7 @@ the timing."""
 
 def choose_cpu_precision(
     settings: MemberSettings,
-    classes: int,
+    target: "Target",
     rows: int | None,
     console: Console,
     *,
@@ -54,7 +57,7 @@ def choose_cpu_precision(
     path = cache_folder() / "precision" / f"{digest_of(key)}.json"
     seconds, note = _read_seconds(path), " when timed before"
     if seconds is None:
-        seconds, note = _time_both(settings, classes, stage, command), ""
+        seconds, note = _time_both(settings, target, stage, command), ""
         if seconds is None:
             return FLOAT32
         with suppress(OSError):  # timed again next time
@@ -89,10 +92,12 @@ def _read_seconds(path: Path) -> dict[str, float] | None:
     return None
 
 
-def _time_both(settings: MemberSettings, classes: int, stage: Stage, command: Sequence[str]) -> dict[str, float] | None:
+def _time_both(
+    settings: MemberSettings, target: "Target", stage: Stage, command: Sequence[str]
+) -> dict[str, float] | None:
     """Seconds of a step; None if they cannot be timed. In turn, so that other load on the machine affects both."""
     seconds: dict[Precision, list[float]] = {FLOAT32: [], BFLOAT16: []}
-    with suppress(PodiumError, OSError), StepTimer(settings, classes, stage, command) as timer:
+    with suppress(PodiumError, OSError), StepTimer(settings, target, stage, command) as timer:
         for _ in range(MAX_ROUNDS):
             for precision, timings in seconds.items():
                 timing = timer.time(stage.batch_size, precision)

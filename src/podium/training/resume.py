@@ -251,7 +251,7 @@ def _fixed_settings(resolved: dict[str, Any], decisive: Collection[str]) -> dict
     return {
         **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},
         **{name: inputs[key] for key, name in INPUTS.items()},
-        "metric": resolved.get("competition", {}).get("metric"),
+        **{key: resolved.get("competition", {}).get(key) for key in ("metric", "target")},
         "limit": resolved["limit"],
         "dry run": resolved["dry_run"],
     }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from podium.data.targets import Target
+
 COMMAND = (sys.executable, "-m", "podium.training.step_timing")
 WARM_UP_STEPS = 2
 """Untimed: the first step traces the graph, the second still allocates memory."""
@@ -54,11 +56,15 @@ class StepTiming:
 class StepTimer:
     """Times the training steps of one stage. A context manager, which ends the child process."""
 
-    def __init__(self, settings: MemberSettings, classes: int, stage: Stage, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, settings: MemberSettings, target: "Target", stage: Stage, command: Sequence[str] = COMMAND
+    ) -> None:
+        from podium.data.targets import target_fields
+
         self._first_line = {
             "settings": settings.model_dump(mode="json", by_alias=True),
             "stage": stage.model_dump(mode="json", by_alias=True),
-            "classes": classes,
+            "target": target_fields(target),
         }
         self._command = command
         self._child: _Child | None = None
@@ -170,12 +176,13 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     try:
+        from podium.data.targets import target_from
         from podium.models.devices import gpu_names, resolve_precision
 
         content = json.loads(sys.stdin.readline())
         steps = _StageSteps(
             MemberSettings.model_validate(content["settings"]),
-            content["classes"],
+            target_from(content["target"]),
             Stage.model_validate(content["stage"]),
         )
         answer({"gpus": len(gpu_names()), "auto_precision": resolve_precision("auto")})
@@ -188,8 +195,8 @@ def main() -> None:
 class _StageSteps:
     """The model of the stage with random weights, built as the trainer does."""
 
-    def __init__(self, settings: MemberSettings, classes: int, stage: Stage) -> None:
-        self._settings, self._classes, self._stage = settings, classes, stage
+    def __init__(self, settings: MemberSettings, target: "Target", stage: Stage) -> None:
+        self._settings, self._target, self._stage = settings, target, stage
         self._models: dict[str, Any] = {}
 
     def time(self, batch_size: int, precision: Precision) -> dict[str, Any]:
@@ -219,16 +226,14 @@ class _StageSteps:
     def _model(self, precision: Precision) -> Any:
         import numpy as np
 
+        from podium.evaluation.metrics import METRICS
         from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
         from podium.training.classification import ClassificationTask, LabelledImages
         from podium.training.trainer import make_optimizer
 
         if precision not in self._models:
-            names, no_images = (
-                [str(number) for number in range(self._classes)],
-                LabelledImages([], np.zeros(0, np.int64)),
-            )
-            task = ClassificationTask(self._settings, names, "accuracy", no_images, no_images, fold=0)
+            no_images, any_metric = LabelledImages([], np.zeros(0, np.int64)), METRICS["accuracy"]
+            task = ClassificationTask(self._settings, self._target, any_metric, no_images, no_images, fold=0)
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
             with precision_scope(resolve_precision(precision)):
                 model = task.build(self._stage.image_size, pretrained=False)
@@ -252,7 +257,7 @@ class _StageSteps:
 
         start = time.perf_counter()
         with training_dataset(
-            model, _RandomBatches(self._stage.image_size, self._classes, batch_size, steps)
+            model, _RandomBatches(self._stage.image_size, len(self._target.outputs), batch_size, steps)
         ) as dataset:
             model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record_end)], verbose=0)
         return [end - before for before, end in pairwise([start, *ends])]
@@ -263,13 +268,13 @@ class _RandomBatches:
 
     epoch = 0
 
-    def __init__(self, image_size: int, classes: int, batch_size: int, steps: int) -> None:
+    def __init__(self, image_size: int, outputs: int, batch_size: int, steps: int) -> None:
         import numpy as np
 
         random = np.random.default_rng(0)
         self._steps = steps
         self._images = random.integers(0, 256, (batch_size, image_size, image_size, 3), dtype=np.uint8)
-        self._targets = np.eye(classes, dtype=np.float32)[random.integers(0, classes, batch_size)]
+        self._targets = np.full((batch_size, outputs), 1 / outputs, np.float32)  # valid for every kind of target
 
     def __len__(self) -> int:
         return self._steps

@@ -144,7 +144,7 @@ def _plan(
 
     rows = read_rows(original, folder)
     known = read_catalogue(rows.paths, original.slug, console)
-    drop_unreadable(rows, known.readable, original.on_bad_image)  # raises if that is not allowed
+    drop_unreadable(rows, known.readable, original)  # raises if that is not allowed
     new = _new_competition(original, content, folder, rows, _SUFFIX[options.method])
     facts = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
     contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, readable in facts if readable}
@@ -324,7 +324,7 @@ def _new_competition(
 
 
 def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[_NewImage]:
-    labels = rows["label"] if isinstance(source, TrainSource) else [""] * len(rows)
+    labels = rows["label"] if "label" in rows else [""] * len(rows)
     from_folders = isinstance(source, TrainSource) and source.table is None
     for image_id, label, path in zip(rows["id"], labels, paths, strict=True):
         name = image_id.removeprefix(f"{label}/") if from_folders else image_id

@@ -118,8 +118,10 @@ class BatchFinder:
         stages = self.member.settings.stages
         stage, key = stages[stage_number], _step_key(stages[stage_number])
         if key not in self._searches:
+            from podium.data.targets import target_of
+
             own_sizes = [other.batch_size for other in stages if _step_key(other) == key]
-            with StepTimer(self.member.settings, len(self.member.competition.labels), stage, self.command) as timer:
+            with StepTimer(self.member.settings, target_of(self.member.competition), stage, self.command) as timer:
                 timer.start()
                 limit = None if timer.gpus else self._memory_limit()
                 search = _Search(timer, self.precision, limit, self.on_tried)
@@ -271,14 +273,16 @@ def find_stages(member: Member, name: str | None) -> list[int]:
 
 def choose_precision(member: Member, console: Console, command: Sequence[str] = COMMAND) -> Precision:
     """The precision that a training of this member uses."""
-    settings, classes = member.settings, len(member.competition.labels)
+    from podium.data.targets import target_of
+
+    settings, target = member.settings, target_of(member.competition)
     if settings.precision != "auto":
         return settings.precision
-    with StepTimer(settings, classes, settings.stages[0], command) as timer:
+    with StepTimer(settings, target, settings.stages[0], command) as timer:
         timer.start()
         if timer.gpus:
             return timer.auto_precision
-    return choose_cpu_precision(settings, classes, None, console, command=command)
+    return choose_cpu_precision(settings, target, None, console, command=command)
 
 
 def draw_chart(found: FoundBatch, path: Path) -> None:

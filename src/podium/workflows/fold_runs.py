@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from podium.data.folds import Folds
     from podium.data.table import CompetitionRows
+    from podium.data.targets import Target
     from podium.inference.predict import PredictionSets
     from podium.training.classification import ClassificationTask, LabelledImages
 
@@ -55,17 +56,18 @@ def prepare(
     from podium.data.catalogue import read_catalogue
     from podium.data.folds import make_folds
     from podium.data.table import drop_unreadable, read_rows
+    from podium.data.targets import target_of
 
     rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
     if to_train and not (options.dry_run or options.limit or options.limit_test):
         _fill_cache(rows, to_train, console)
     known = read_catalogue(rows.paths, competition.slug, console)
-    rows = drop_unreadable(rows, known.readable, competition.on_bad_image)
+    rows = drop_unreadable(rows, known.readable, competition)
     folds = make_folds(competition, rows, options.runs)
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
-        + f", {len(rows.test):,} to predict, {len(competition.classes)} classes; folds in {folds.path}"
+        + f", {len(rows.test):,} to predict, {target_of(competition).description}; folds in {folds.path}"
     )
     if unreadable := int((~known.readable).sum()):
         console.print(f"{unreadable} unreadable images are left out (on_bad_image: skip)")
@@ -155,6 +157,8 @@ class FoldRun:
 
     def task(self, console: Console) -> "ClassificationTask":
         from podium.data.image_cache import Cache
+        from podium.data.targets import target_of
+        from podium.evaluation.metrics import metric_of
         from podium.training.classification import ClassificationTask
 
         settings, competition = self.settings, self.member.competition
@@ -165,8 +169,8 @@ class FoldRun:
         )
         return ClassificationTask(
             settings,
-            competition.labels,
-            competition.metric,
+            target_of(competition),
+            metric_of(competition),
             training,
             validation,
             self.fold,
@@ -175,12 +179,13 @@ class FoldRun:
         )
 
     def precision_on_cpu(self, console: Console) -> str:
+        from podium.data.targets import target_of
         from podium.training.precision import choose_cpu_precision
 
         if self.options.dry_run:
             return "float32"
         rows = len(fold_images(self)[0].paths)
-        return choose_cpu_precision(self.settings, len(self.member.competition.labels), rows, console)
+        return choose_cpu_precision(self.settings, target_of(self.member.competition), rows, console)
 
     @property
     def predictions(self) -> Path:
@@ -241,6 +246,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     digest_content = {
         "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
         "metric": member.competition.metric,
+        "target": member.competition.target.model_dump(mode="json"),
         "labels": member.competition.labels,  # a list: the order is that of the model's outputs
         "weights": weights_digest(member.name, member.settings.backbone),
         "limit": options.limit,
@@ -264,56 +270,55 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     import pandas as pd
 
     from podium.data.folds import TEST
-    from podium.data.table import class_indices
+    from podium.data.targets import target_of
     from podium.training.classification import LabelledImages
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
-    classes = fold_run.member.competition.labels
-    columns = ["label", "image"]
+    target = target_of(fold_run.member.competition)
+    columns = [*target.columns, "image"]
     own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST), columns]
-    training = _limited(pd.concat([own, rows.extra[columns]], ignore_index=True), _training_limit(fold_run))
+    training = _limited(pd.concat([own, rows.extra[columns]], ignore_index=True), target, _training_limit(fold_run))
     validation = validation_rows(fold_run)
-    present = set(training["label"])
-    absent = [label for label in classes if label not in present]
-    if absent:
+    truth = target.truth(training)
+    if absent := target.classes_without_rows(truth):
         raise ConfigError(
             f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; fix"
             f" {fold_run.prepared.folds.path}"
         )
     return (
-        LabelledImages(rows.paths_of(training), class_indices(training["label"], classes)),
-        LabelledImages(rows.paths_of(validation), class_indices(validation["label"], classes)),
+        LabelledImages(rows.paths_of(training), truth),
+        LabelledImages(rows.paths_of(validation), target.truth(validation)),
     )
 
 
 def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
+    from podium.data.targets import target_of
+
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
     held_out = rows.train[of_row == str(fold_run.fold)].reset_index(drop=True)
-    return _limited(held_out, dry_run_rows(fold_run.member) if fold_run.options.dry_run else None)
+    limit = dry_run_rows(fold_run.member) if fold_run.options.dry_run else None
+    return _limited(held_out, target_of(fold_run.member.competition), limit)
 
 
 def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
     """The validation rows, the test rows and, if the folds have them, the rows of the final test."""
-    import numpy as np
-
     from podium.data.folds import TEST
-    from podium.data.table import class_indices
+    from podium.data.targets import target_of
     from podium.inference.predict import PredictionRows, PredictionSets
 
     prepared, options = fold_run.prepared, fold_run.options
-    rows, classes = prepared.rows, fold_run.member.competition.labels
+    rows, target = prepared.rows, target_of(fold_run.member.competition)
 
     def labelled(table: "pd.DataFrame") -> PredictionRows:
-        return PredictionRows(table["id"].tolist(), rows.paths_of(table), class_indices(table["label"], classes))
+        return PredictionRows(table["id"].tolist(), rows.paths_of(table), target.truth(table))
 
     test = rows.test if options.limit_test is None else rows.test.iloc[: options.limit_test]
     final_test = rows.train[prepared.folds.of_row == TEST]
-    counts = np.bincount(class_indices(rows.train["label"], classes), minlength=len(classes))
     return PredictionSets(
         labelled(validation_rows(fold_run)),
         PredictionRows(test["id"].tolist(), rows.paths_of(test)),
         labelled(final_test) if len(final_test) else None,
-        counts / counts.sum(),
+        target.prior(target.truth(rows.train)),
     )
 
 
@@ -325,10 +330,11 @@ def _training_limit(fold_run: FoldRun) -> int | None:
     return min(limit, rows) if limit else rows
 
 
-def _limited(rows: "pd.DataFrame", limit: int | None) -> "pd.DataFrame":
+def _limited(rows: "pd.DataFrame", target: "Target", limit: int | None) -> "pd.DataFrame":
     """The same rows for every member of an ensemble, whatever its seed, so that their predictions can be blended."""
     from podium.data.folds import stratified_limit
 
     if limit is None or len(rows) <= limit:
         return rows
-    return rows.iloc[stratified_limit(rows["label"], limit, seed=0)].reset_index(drop=True)
+    strata = target.strata(target.truth(rows))
+    return rows.iloc[stratified_limit(strata, limit, seed=0, of_each=target.truth_is_class)].reset_index(drop=True)

@@ -10,7 +10,8 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
     """Build the Keras model of a member.
 
     It takes uint8 or float images of 0 to 255 with shape (batch, height, width, 3), scales them as its backbone
-    expects, and returns a probability for each class. It is not compiled.
+    expects, and returns predictions of the competition's target, such as a probability for each class. It is not
+    compiled.
 
     Args:
         member: From `load_member` or `make_member`.
@@ -18,7 +19,8 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
         pretrained: Load the weights that the config names; otherwise they are random.
     """
     import_libraries(to_fork=False)
+    from podium.data.targets import target_of
     from podium.models.classifier import build_classifier
 
     size = image_size or member.settings.stages[-1].image_size
-    return build_classifier(member.settings, len(member.competition.labels), size, pretrained=pretrained)
+    return build_classifier(member.settings, target_of(member.competition), size, pretrained=pretrained)

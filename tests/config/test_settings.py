@@ -42,7 +42,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     [
         (
             MemberSettings,
-            "seed augmentation stages precision backbone head label_smoothing resize monitor",
+            "seed augmentation stages precision backbone head loss label_smoothing resize monitor",
             "cache_gb save_every tensorboard competition folds tta",
         ),
         (
@@ -59,11 +59,11 @@ def test_every_field_of_a_trained_config_decides_the_weights_or_is_marked(model,
 
 
 def test_fields_of_a_competition_and_an_ensemble_are_known():
-    """Of a competition, the digest has the metric, the target, the labels, and the content of the rows, images and folds; an
-    ensemble's is in the digest of its blend."""
+    """Of a competition, the digest has the metric, the target, the labels, and the content of the rows, images and
+    folds; an ensemble's is in the digest of its blend."""
     assert set(Competition.model_fields) == {
-        "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric", "submission",
-        "folds", "on_bad_image",
+        "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric",
+        "submission", "folds", "on_bad_image",
     }  # fmt: skip
     assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "seed"}
 

@@ -41,6 +41,17 @@ def counts(labels, of_row):
     return {fold: table[fold].to_dict() for fold in table}
 
 
+def matrix_rows(columns, groups=None):
+    count = len(next(iter(columns.values())))
+    train = pd.DataFrame({"id": [f"p{row}" for row in range(count)], **columns, "group": groups or ""})
+    return CompetitionRows(Path("data"), train, train.iloc[:0], pd.DataFrame({"id": []}), ImagePaths.of([]))
+
+
+def matrix_competition(folds, target, **changes):
+    content = competition(folds).model_dump() | {"target": target, **changes}
+    return Competition.model_validate(content)
+
+
 UNEVEN = "a" * 23 + "b" * 11 + "c" * 5
 
 
@@ -212,3 +223,101 @@ def test_a_limit_below_the_number_of_classes_is_an_error():
 def test_grouped_folds_need_a_group_column(tiny_competition):
     with pytest.raises(ConfigError, match=r"grouped folds need train\.group"):
         tiny_competition.change(folds="grouped")
+
+
+# Rows with several labels, or with numbers
+
+
+def several_labels(rows=300, seed=0):
+    """Labels of very different frequency, which occur together at random; a tenth of the rows has none."""
+    has = np.random.default_rng(seed).random((rows, 3)) < [0.5, 0.1, 0.04]
+    return {f"t_{name}": has[:, number].astype(np.uint8) for number, name in enumerate("abc")}
+
+
+def test_every_fold_has_its_share_of_each_label(tmp_path):
+    labels = several_labels()
+    settings = matrix_competition({"kind": "stratified", "count": 5}, "multi_label")
+    of_row = make_folds(settings, matrix_rows(labels), tmp_path).of_row
+    assert {int((of_row == str(fold)).sum()) for fold in range(5)} == {60}
+    for has in labels.values():
+        found = [int(has[of_row == str(fold)].sum()) for fold in range(5)]
+        assert max(found) - min(found) <= 2
+    assert (make_folds(settings, matrix_rows(labels), tmp_path / "again").of_row == of_row).all()
+    other = matrix_competition({"kind": "stratified", "count": 5, "seed": 1}, "multi_label")
+    assert (make_folds(other, matrix_rows(labels), tmp_path).of_row != of_row).any()
+
+
+def test_groups_with_several_labels_stay_together(tmp_path):
+    labels, groups = several_labels(), [f"day{row // 5}" for row in range(300)]
+    settings = matrix_competition({"kind": "grouped", "count": 3}, "multi_label")
+    of_row = make_folds(settings, matrix_rows(labels, groups), tmp_path).of_row
+    assert all(len(set(of_row[start : start + 5])) == 1 for start in range(0, 300, 5))
+    for has in labels.values():
+        found = [int(has[of_row == str(fold)].sum()) for fold in range(3)]
+        assert max(found) - min(found) <= 0.2 * sum(found)
+
+
+@pytest.mark.parametrize(
+    ("folds", "expected"),
+    [
+        ({"kind": "holdout", "share": 0.2}, {"0": 60, "train": 240}),
+        ({"kind": "shares", "train": 0.7, "validation": 0.2, "test": 0.1}, {"0": 60, "test": 30, "train": 210}),
+    ],
+)
+def test_shares_of_several_labels(tmp_path, folds, expected):
+    labels = several_labels()
+    of_row = make_folds(matrix_competition(folds, "multi_label"), matrix_rows(labels), tmp_path).of_row
+    assert {name: int((of_row == name).sum()) for name in expected} == expected
+    for has in labels.values():
+        for name, count in expected.items():
+            assert has[of_row == name].sum() == pytest.approx(has.sum() * count / 300, abs=1.5)
+
+
+def test_folds_of_numbers_have_the_same_distribution(tmp_path):
+    numbers = np.random.default_rng(0).exponential(size=203) ** 2
+    settings = matrix_competition({"kind": "stratified", "count": 4}, "regression", classes={})
+    of_row = make_folds(settings, matrix_rows({"t_Category": numbers}), tmp_path).of_row
+    for edge in (0.1, 0.5, 0.9):
+        below = numbers < np.quantile(numbers, edge)
+        assert [below[of_row == str(fold)].mean() for fold in range(4)] == pytest.approx([edge] * 4, abs=0.03)
+
+
+def test_every_number_of_a_row_is_balanced(tmp_path):
+    random = np.random.default_rng(0)
+    numbers = {f"t_{name}": random.normal(size=400) for name in ("x", "y", "z")}
+    settings = matrix_competition(
+        {"kind": "stratified", "count": 4}, {"kind": "regression", "columns": ["x", "y", "z"]}, classes={}
+    )
+    of_row = make_folds(settings, matrix_rows(numbers), tmp_path).of_row
+    for column in numbers.values():
+        assert [(column[of_row == str(fold)] > 0).mean() for fold in range(4)] == pytest.approx(
+            [(column > 0).mean()] * 4, abs=0.05
+        )
+
+
+def test_rare_majority_of_votes_is_no_error(tmp_path):
+    votes = np.random.default_rng(0).dirichlet([5, 5, 0.2], 60)
+    columns = {f"t_{name}": votes[:, number].astype(np.float32) for number, name in enumerate("abc")}
+    settings = matrix_competition({"kind": "stratified", "count": 5}, "soft_label")
+    of_row = make_folds(settings, matrix_rows(columns), tmp_path).of_row
+    first = votes.argmax(axis=1) == 0
+    assert [first[of_row == str(fold)].sum() for fold in range(5)] == pytest.approx([first.sum() / 5] * 5, abs=1)
+
+
+def test_fewer_rows_than_folds_are_an_error(tmp_path):
+    settings = matrix_competition({"kind": "stratified", "count": 5}, "regression", classes={})
+    with pytest.raises(DataError, match=r"4 rows are too few for this split \(stratified\); use fewer folds"):
+        make_folds(settings, matrix_rows({"t_Category": np.arange(4.0)}), tmp_path)
+
+
+def test_the_file_of_folds_has_the_truth_of_a_row(tmp_path):
+    settings = matrix_competition({"kind": "stratified", "count": 2}, "multi_label")
+    path = make_folds(settings, matrix_rows(several_labels(20)), tmp_path).path
+    assert path.read_text().splitlines()[0] == "id,t_a,t_b,t_c,fold"
+
+
+def test_other_numbers_make_other_folds(tmp_path):
+    settings = matrix_competition({"kind": "stratified", "count": 2}, "regression", classes={})
+    one, other = (matrix_rows({"t_Category": np.arange(20.0) + more}) for more in (0, 1))
+    assert make_folds(settings, one, tmp_path).path != make_folds(settings, other, tmp_path).path
+    assert one.digest != other.digest

@@ -12,6 +12,9 @@ from podium.config.settings import Settings, Share, short_form
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
 from podium.evaluation.metrics import METRICS
 
+_LABEL = "Category"
+"""The default column of labels."""
+
 
 class TrainSource(Settings):
     """Labelled images: the rows of a table or, without a table, the files in one folder per class."""
@@ -20,7 +23,7 @@ class TrainSource(Settings):
     """A CSV file in the data folder."""
     id: str = "Id"
     """The column of image ids."""
-    label: str = "Category"
+    label: str = _LABEL
     """The column of labels; unused where each class or each number has a column of its own."""
     group: str | None = None
     """The column that grouped folds keep together."""
@@ -230,7 +233,7 @@ class Competition(Settings):
                 problems.append((f"{key}.table", f"missing required key: {self.target.kind} needs a table"))
             elif "{label}" in source.images:
                 problems.append((f"{key}.images", f"{self.target.kind} has no single {{label}}: expected only {{id}}"))
-            if "label" in source.model_fields_set and not self.has_label_column:
+            if source.label != _LABEL and not self.has_label_column:
                 problems.append((f"{key}.label", f"the columns are {self._named_columns}: remove it"))
         return problems
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.config.member import MemberSettings
+from podium.config.member import MemberSettings, TestTimeViews
 from podium.config.problems import Problem, nearest, problems_of, raise_problems
 from podium.config.settings import Settings
 from podium.config.yaml_file import Override, Overrides, YamlFile, apply_overrides, parse_overrides, read_yaml
@@ -91,6 +91,7 @@ def load_ensemble(
     problems += _members_agree(file, members)
     if settings and members:
         problems += _check_folds(file, settings.folds, members[0].competition)
+        problems += _check_target(file, settings.tta, members[0].competition)
     raise_problems(problems)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_apply_ensemble(member, settings) for member in members))
@@ -116,6 +117,7 @@ def make_ensemble(name: str, settings: Mapping[str, Any], members: Sequence[Memb
     problems += _members_agree(file, members)
     if valid and members:
         problems += _check_folds(file, valid.folds, members[0].competition)
+        problems += _check_target(file, valid.tta, members[0].competition)
     raise_problems(problems)
     assert valid is not None
     return Ensemble(name, valid, tuple(_apply_ensemble(member, valid) for member in members))
@@ -251,8 +253,11 @@ def _check_folds(file: YamlFile, folds: Iterable[int] | None, competition: Compe
     ]
 
 
-def _check_target(file: YamlFile, settings: MemberSettings, competition: Competition) -> list[Problem]:
-    return [file.problem(key, message) for key, message in settings.problems_with(competition)]
+def _check_target(
+    file: YamlFile, settings: MemberSettings | TestTimeViews | None, competition: Competition
+) -> list[Problem]:
+    problems = settings.problems_with(competition) if settings else []
+    return [file.problem(key, message) for key, message in problems]
 
 
 def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:

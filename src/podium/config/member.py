@@ -172,6 +172,12 @@ class TestTimeViews(Settings):
         raise_key_problems([("", message) for message in messages])
         return self
 
+    def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
+        """What does not fit the competition's target, as (key, message)."""
+        if self.mean == "geometric" and competition.target.kind == "regression":
+            return [("tta.mean", "numbers have no geometric mean: use arithmetic")]
+        return []
+
 
 _LIMITS = {"scale": (0.3, 3.0), "centre_crop": (0.3, 1.0), "corner_crops": (0.3, 1.0), "rotate": (-180.0, 180.0),
            "brightness": (-1.0, 1.0)}  # fmt: skip
@@ -240,7 +246,8 @@ class MemberSettings(TrainingSettings):
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
         """What does not fit the competition's target, as (key, message)."""
-        target, problems = competition.target, []
+        target = competition.target
+        problems: list[tuple[str, str]] = []
         fitting = LOSSES[target.kind]
         loss = self.loss.kind if self.loss else fitting[0]
         if loss not in fitting:
@@ -249,6 +256,4 @@ class MemberSettings(TrainingSettings):
             problems.append(("loss", "binary_crossentropy of numbers needs their range: set target.range, or use mse"))
         elif self.label_smoothing and (loss not in SMOOTHED or target.kind == "regression"):
             problems.append(("label_smoothing", f"{loss} of {target.kind} has no label smoothing: remove it"))
-        if self.tta.mean == "geometric" and target.kind == "regression":
-            problems.append(("tta.mean", "numbers have no geometric mean: use arithmetic"))
-        return problems
+        return problems + self.tta.problems_with(competition)

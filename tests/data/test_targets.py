@@ -1,0 +1,237 @@
+"""The kinds of target: reading their truth, losses, strata, and the form of their predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from podium.config.competition import Competition, TrainSource
+from podium.data.targets import (
+    TARGETS,
+    BinaryTarget,
+    MultiLabelTarget,
+    OrdinalTarget,
+    RegressionTarget,
+    SingleLabelTarget,
+    SoftLabelTarget,
+    target_fields,
+    target_from,
+    target_of,
+)
+from podium.errors import DataError
+
+ABC = ["a", "b", "c"]
+SOURCE = TrainSource(table="train.csv", id="id", label="y", images="{id}")
+
+
+def parsed(target, *rows, columns=("y",)):
+    """The columns of the truth, read from a table of text."""
+    table = pd.DataFrame([row if isinstance(row, tuple) else (row,) for row in rows], columns=list(columns))
+    assert list(columns) == target.source_columns(SOURCE)
+    return target.parse(table, SOURCE, Path("train.csv"))
+
+
+def truth_of(target, *rows, columns=("y",)):
+    return target.truth(parsed(target, *rows, columns=columns)).tolist()
+
+
+def problem_of(target, *rows, columns=("y",)):
+    with pytest.raises(DataError) as caught:
+        parsed(target, *rows, columns=columns)
+    return str(caught.value)
+
+
+def competition(target, **changes):
+    content = {
+        "slug": "leaves",
+        "train": {"table": "train.csv", "images": "train/{id}", "label": "y"},
+        "test": {"images": "test/{id}"},
+        "metric": "accuracy",
+        "target": target,
+    }
+    return Competition.model_validate(content | changes)
+
+
+def test_target_of_a_competition():
+    words = target_of(competition({"kind": "multi_label", "separator": "space"}, classes=ABC))
+    assert (type(words), words.outputs, words.separator) == (MultiLabelTarget, ABC, "space")
+    yes = target_of(competition("binary", classes={0: "benign", 1: "malignant"}))
+    assert (yes.labels, yes.outputs) == (["0", "1"], ["1"])
+    age = target_of(competition({"kind": "regression", "range": [0, 120]}))
+    assert (age.outputs, age.range, age.labels, age.head) == (["y"], [0, 120], [], "bounded")
+    assert age.description == "1 number each"
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_target_can_be_sent_to_another_process(kind):
+    made = target_of(
+        competition(
+            kind, **({} if kind == "regression" else {"classes": ["no", "yes", "maybe"][: 3 - (kind == "binary")]})
+        )
+    )
+    assert target_from(target_fields(made)) == made
+
+
+# Reading
+
+
+def test_classes_become_numbers():
+    for target in (SingleLabelTarget(ABC), OrdinalTarget(ABC), BinaryTarget(ABC)):
+        assert truth_of(target, "b", "a", "c") == [1, 0, 2]
+        assert target.table(np.array([2, 0]))["label"].tolist() == ["c", "a"]
+    message = problem_of(SingleLabelTarget(ABC), "b", "x", "y")
+    assert message == "train.csv has labels that are not classes of the competition file: x, y; expected a, b, c"
+
+
+def test_labels_in_one_column_are_separated():
+    for separator, rows in (
+        ("space", ["a  b", "", "c"]),
+        ("comma", ["b, a", " ", "c,"]),
+        ("pipe", ["a|b", "", "c|c"]),
+    ):
+        assert truth_of(MultiLabelTarget(ABC, separator), *rows) == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    message = problem_of(MultiLabelTarget(ABC, "space"), "a x", "b y z")
+    assert message == "train.csv has labels that are not classes of the competition file: x, y, z; expected a, b, c"
+
+
+def test_one_hot_columns_have_only_0_and_1():
+    rows = ("0", "1", "1.0"), ("1", "0", "0")
+    assert truth_of(MultiLabelTarget(ABC), *rows, columns=ABC) == [[0, 1, 1], [1, 0, 0]]
+    message = problem_of(MultiLabelTarget(ABC), ("0", "yes", "0"), ("2", "1", ""), columns=ABC)
+    assert message == (
+        "train.csv has invalid values in column a: '2' in line 3; expected 0 or 1; invalid values in column b: 'yes' in"
+        " line 2; expected 0 or 1; invalid values in column c: '' in line 3; expected 0 or 1"
+    )
+
+
+def test_votes_become_shares():
+    target = SoftLabelTarget(ABC)
+    assert truth_of(target, ("1", "3", "0"), ("0.2", "0.2", "0.4"), columns=ABC) == pytest.approx(
+        np.array([[0.25, 0.75, 0], [0.25, 0.25, 0.5]]), abs=1e-6
+    )
+    message = problem_of(target, ("0", "0", "0"), ("-1", "1", "1"), ("1", "1", "1"), columns=ABC)
+    assert message == (
+        "train.csv has invalid values in column a: '-1' in line 3; expected a number from 0 up; only zeros in line 2;"
+        " expected votes or probabilities with a positive sum"
+    )
+
+
+def test_numbers_are_read_exactly():
+    target = RegressionTarget([], ["y"], None, True)
+    assert truth_of(target, "1234567.891", "-0.1", "1e3") == [[1234567.891], [-0.1], [1000]]
+    message = problem_of(target, "1", "", "nan", "inf", "1,5")
+    assert message == (
+        "train.csv has invalid values in column y: '' in line 3, 'nan' in line 4, 'inf' in line 5, '1,5' in line 6;"
+        " expected a number"
+    )
+    bounded = RegressionTarget([], ["y"], [0.0, 5.0], True)
+    assert problem_of(bounded, "5", "5.1").endswith("'5.1' in line 3; expected a number from 0 to 5 (target.range)")
+
+
+def test_every_source_may_call_its_number_differently():
+    target = RegressionTarget([], ["y"], None, True)
+    more = TrainSource(table="more.csv", id="id", label="age", images="{id}")
+    assert target.source_columns(more) == ["age"]
+    table = target.parse(pd.DataFrame({"age": ["3"]}), more, Path("more.csv"))
+    assert list(table) == target.columns == ["t_y"]
+
+
+# Losses
+
+
+def test_losses_equal_hand_computed_values():
+    third = np.log(3)
+    assert SingleLabelTarget(ABC).loss(np.array([0, 2]), np.full((2, 3), 1 / 3)) == pytest.approx(third)
+    yes = BinaryTarget(["0", "1"]).loss(np.array([1, 0]), np.array([[0.8], [0.4]]))
+    assert yes == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
+    labels = MultiLabelTarget(["a", "b"]).loss(np.array([[1.0, 0.0]]), np.array([[0.5, 0.1]]))
+    assert labels == pytest.approx(-(np.log(0.5) + np.log(0.9)) / 2)
+    # Class b of a, b, c: above a with probability 0.8, not above b with 0.7.
+    ordinal = OrdinalTarget(ABC).loss(np.array([1]), np.array([[0.2, 0.5, 0.3]]))
+    assert ordinal == pytest.approx(-(np.log(0.8) + np.log(0.7)) / 2)
+    shares = np.array([[0.5, 0.5, 0.0]])
+    soft = SoftLabelTarget(ABC)
+    assert soft.loss(shares, shares) == pytest.approx(0, abs=1e-12)
+    assert soft.loss(shares, np.array([[0.25, 0.75, 0.0]])) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+
+
+def test_loss_of_numbers_does_not_depend_on_their_unit():
+    metres, predicted = np.array([[1.0], [3.0], [2.0]]), np.array([[1.5], [2.5], [2.0]])
+    target = RegressionTarget([], ["y"])
+    expected = 0.5 / 3 / metres.var()
+    assert target.loss(metres, predicted) == pytest.approx(expected)
+    assert target.loss(1000 * metres + 7, 1000 * predicted + 7) == pytest.approx(expected)
+    assert RegressionTarget([], ["y"], [0.0, 10.0]).loss(metres, predicted) == pytest.approx(0.5 / 3 / 100)
+    assert target.loss(np.ones((2, 1)), np.zeros((2, 1))) == 1  # a column without variation
+
+
+def test_certain_and_wrong_predictions_have_a_finite_loss():
+    for target, truth, predictions in (
+        (BinaryTarget(["0", "1"]), np.array([0]), np.array([[1.0]])),
+        (MultiLabelTarget(ABC), np.array([[1.0, 0, 0]]), np.array([[0.0, 1, 1]])),
+        (OrdinalTarget(ABC), np.array([0]), np.array([[0.0, 0, 1]])),
+        (SoftLabelTarget(ABC), np.array([[1.0, 0, 0]]), np.array([[0.0, 0, 1]])),
+    ):
+        assert 10 < target.loss(truth, predictions) < 40
+
+
+# Predictions
+
+
+def test_averages_get_the_allowed_form():
+    raw = np.array([[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]])
+    for target in (SingleLabelTarget(ABC), OrdinalTarget(ABC), SoftLabelTarget(ABC)):
+        assert target.normalize(raw) == pytest.approx(np.array([[0.25, 0.75, 0], [1 / 3, 1 / 3, 1 / 3]]))
+    assert MultiLabelTarget(ABC).normalize(raw).tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert BinaryTarget(["0", "1"]).normalize(np.array([[-0.1], [0.4]])).tolist() == [[0.0], [0.4]]
+    assert RegressionTarget([], ABC).normalize(raw) is raw
+    assert RegressionTarget([], ABC, [0.0, 1.0]).normalize(raw).max() == 1.0
+
+
+def test_geometric_mean_treats_yes_and_no_alike():
+    target = BinaryTarget(["0", "1"])
+    views = np.array([[[0.9], [0.2]], [[0.5], [0.2]]])
+    mean = target.geometric_mean(views, 1e-12)
+    assert mean[1] == pytest.approx(0.2)
+    assert mean[0] == pytest.approx(0.75)  # the odds 9 and 1 have the mean 3
+    assert target.geometric_mean(1 - views, 1e-12) == pytest.approx(1 - mean)
+
+
+def test_prior_is_the_mean_of_the_training_rows():
+    assert SingleLabelTarget(ABC).prior(np.array([0, 0, 2, 1])).tolist() == [0.5, 0.25, 0.25]
+    assert BinaryTarget(["0", "1"]).prior(np.array([0, 0, 0, 1])).tolist() == [0.25]
+    assert RegressionTarget([], ["x", "y"]).prior(np.array([[1.0, 5], [3, 6]])).tolist() == [2, 5.5]
+    assert MultiLabelTarget(["a", "b"]).prior(np.array([[1.0, 1], [0, 1]])).tolist() == [0.5, 1]
+
+
+# Splitting
+
+
+def test_strata_are_classes_ranges_and_rarest_labels():
+    assert SingleLabelTarget(ABC).strata(np.array([2, 0])).tolist() == [2, 0]
+    assert SoftLabelTarget(ABC).strata(np.array([[0.2, 0.5, 0.3]])).tolist() == [1]
+    numbers = RegressionTarget([], ["y"]).strata(np.arange(200.0)[::-1, None] ** 3)
+    assert numbers.tolist() == np.repeat(np.arange(10)[::-1], 20).tolist()
+    labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0]])
+    # c is the rarest (0), then b (1), then a (2); 3 is no label.
+    assert MultiLabelTarget(ABC).strata(labels).tolist() == [1, 2, 1, 0, 3, 2]
+
+
+def test_reports_name_classes_and_columns():
+    report = SingleLabelTarget(ABC).reports(np.array([0, 1, 2]), np.eye(3))
+    assert sorted(report) == ["classification_report.csv", "confusion_matrix.csv"]
+    yes = BinaryTarget(["0", "1"]).reports(np.array([0, 1, 1]), np.array([[0.2], [0.7], [0.1]]))
+    assert yes["confusion_matrix.csv"].to_numpy().tolist() == [["0", 1, 0], ["1", 1, 1]]
+    truth, predicted = np.array([[1.0, 0], [0, 0], [1, 0]]), np.array([[0.9, 0.1], [0.2, 0.1], [0.4, 0.7]])
+    (table,) = MultiLabelTarget(["a", "b"]).reports(truth, predicted).values()
+    assert table["class"].tolist() == ["a", "b"]
+    assert table["recall"].tolist() == [0.5, 0]
+    assert table["roc_auc"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
+    assert table["support"].tolist() == [2, 0]
+    (alone,) = MultiLabelTarget(["a"]).reports(truth[:, :1], predicted[:, :1]).values()
+    assert alone["precision"].tolist() == [1.0]
+    (errors,) = RegressionTarget([], ["x", "y"]).reports(truth, predicted).values()
+    assert errors["column"].tolist() == ["x", "y"]
+    assert errors["mae"].tolist() == pytest.approx([0.3, 0.3])
+    assert errors["rmse"][0] == pytest.approx(np.sqrt((0.01 + 0.04 + 0.36) / 3))

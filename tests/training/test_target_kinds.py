@@ -1,0 +1,105 @@
+"""Training every kind of target: it learns, and resumes bit for bit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from line_task import assert_same_weights, fit, stage, started, stopped, trained
+from target_kinds import KINDS, labelled_images, task_of
+
+from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.data.image_cache import Cache
+
+FAST = {"batch_size": 8, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.01}
+
+
+def member(stages, **changes):
+    return MemberSettings(
+        competition="-",
+        backbone=BackboneSettings(name="SmallResNet", weights="none", alpha=0.25, freeze_batchnorm=False),
+        head=Head(dropout=0.1),
+        augmentation=["HorizontalFlip"],
+        stages=stages,
+        seed=1,
+        **changes,
+    )
+
+
+def two_stages():
+    """The head on cached features, two epochs of the same view; then all layers on smaller images."""
+    head = stage("head", unfreeze="none", epochs=3, views=2, **FAST)
+    return [head, stage("all", epochs=2, **FAST | {"image_size": 24})]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_training_of_every_kind_resumes_bit_for_bit(name, tmp_path):
+    target, training, validation = labelled_images(tmp_path, name, train=18)
+    settings = member(two_stages())
+
+    def task():
+        return task_of(settings, target, training, validation, cache=Cache("colours", 1.0))
+
+    whole = trained(tmp_path / "whole", settings.stages, task(), seed=1)
+    run = started(tmp_path / "broken")
+    stopped(run, settings.stages, 3, task(), seed=1)  # within an epoch of the first stage
+    stopped(run, settings.stages, 4, task(), seed=1)  # within an epoch of the second
+    fit(run, settings.stages, task(), seed=1)
+    assert_same_weights(whole.best_weights, run.best_weights)
+    assert whole.history.read_bytes() == run.history.read_bytes()
+    losses = pd.read_csv(run.history)
+    assert np.isfinite(losses[["loss", "val_loss", "val_error"]]).all(axis=None)
+    assert ("val_accuracy" in losses) == target.truth_is_class
+    for report in target.reports(validation.truth, np.tile(target.prior(training.truth), (len(validation.truth), 1))):
+        assert (run.path / report).read_bytes() == (whole.path / report).read_bytes()
+
+
+def test_restored_model_predicts_numbers_in_the_units_of_the_table(tmp_path):
+    target, training, validation = labelled_images(tmp_path, "number", train=18)
+    settings = member([stage("all", epochs=1, **FAST)])
+    task = task_of(settings, target, training, validation)
+    run = trained(tmp_path / "run", settings.stages, task, seed=1)
+    model = task.build(32, pretrained=False)
+    model.load_weights(run.best_weights)
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    assert np.asarray(model.predict_on_batch(images)).mean() == pytest.approx(1940, abs=100)
+
+
+def gain_over_prior(target, training, validation, loss):
+    """The share of the loss of predicting the mean of the training rows that the training removed."""
+    prior = np.tile(target.prior(training.truth), (len(validation.truth), 1))
+    return 1 - loss / target.loss(validation.truth, prior)
+
+
+def learned(folder, name, **changes):
+    target, training, validation = labelled_images(folder, name, train=96)
+    settings = member([stage("all", epochs=12, **FAST)], **changes)
+    task = task_of(settings, target, training, validation, eager=False)
+    run = trained(folder / "run", settings.stages, task, seed=1)
+    return gain_over_prior(target, training, validation, pd.read_csv(run.history)["val_loss"].min())
+
+
+def test_numbers_are_learned_with_a_usual_learning_rate(tmp_path):
+    assert learned(tmp_path, "number") > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("single_label", None),
+        ("binary", None),
+        ("binary", "asymmetric"),
+        ("words", None),
+        ("one_hot", "asymmetric"),
+        ("ordinal", None),
+        ("ordinal", "categorical_crossentropy"),
+        ("number", "mae"),
+        ("number", "huber"),
+        ("numbers", None),
+        ("numbers", "binary_crossentropy"),
+        ("soft_label", None),
+        ("soft_label", "categorical_crossentropy"),
+    ],
+)
+def test_every_kind_learns_with_each_of_its_losses(name, loss, tmp_path):
+    # The asymmetric loss shifts probabilities on purpose, so its log loss gains less.
+    assert learned(tmp_path, name, loss=loss) > (0.1 if loss == "asymmetric" else 0.4)

@@ -96,7 +96,8 @@ def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], l
 
 
 def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
-    settings, target = competition.folds, target_of(competition)
+    settings: Any = competition.folds  # each kind has its own keys
+    target = target_of(competition)
     groups = _encode(train["group"]) if settings.kind == "grouped" else None
     if groups is not None and len(groups.categories) < settings.count:
         raise DataError(
@@ -152,7 +153,7 @@ def iterative_split(
     """The part of each row, where each part has its share of the rows and of every feature, and groups are kept whole.
 
     Iterative stratification (Sechidis et al., 2011): beginning with the rarest feature, each group goes to the part
-    that lacks the feature most; if parts are equal, to the one that lacks rows most.
+    that lacks the feature most; if parts are equal, to the one that lacks most of the group's other features.
     """
     counts = np.zeros((groups.max() + 1, features.shape[1] + 1))
     np.add.at(counts, groups, np.column_stack([features, np.ones(len(groups))]))  # the last feature: to be a row
@@ -164,7 +165,7 @@ def iterative_split(
     while left.any():
         feature = int(np.where(left > 0, left, np.inf).argmin())
         for group in order[(part_of[order] < 0) & (counts[order, feature] > 0)]:
-            part = int(np.lexsort((lacking[:, -1], lacking[:, feature]))[-1])
+            part = int(np.lexsort((lacking @ counts[group], lacking[:, feature]))[-1])
             part_of[group] = part
             lacking[part] -= counts[group]
             left -= counts[group]

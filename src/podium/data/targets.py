@@ -137,7 +137,7 @@ class Target(ABC):
     def features(self, truth: Truth) -> NDArray[np.bool_]:
         """As (rows, features): what folds balance where a row has several classes or none, or a class is rare."""
         strata = self.strata(truth)
-        return strata[:, None] == np.unique(strata)
+        return np.asarray(strata[:, None] == np.unique(strata))
 
     def classes_without_rows(self, truth: Truth) -> list[str]:
         """The classes that cannot be learned since they have no row."""
@@ -210,7 +210,7 @@ class _ClassTarget(Target):
         return [label for label, count in zip(self.labels, counts, strict=True) if not count]
 
     def _answers(self, predictions: Floats) -> NDArray[np.int64]:
-        return predictions.argmax(axis=1)
+        return np.asarray(predictions.argmax(axis=1))
 
 
 class SingleLabelTarget(_ClassTarget):
@@ -351,7 +351,7 @@ class MultiLabelTarget(_MatrixTarget):
         """The rarest label of each row, and one number more for rows without a label."""
         rarest_first = np.argsort(truth.sum(axis=0), kind="stable")
         labels = np.column_stack([truth[:, rarest_first], np.ones(len(truth))])
-        return labels.argmax(axis=1)
+        return np.asarray(labels.argmax(axis=1))
 
     def features(self, truth: Truth) -> NDArray[np.bool_]:
         return truth > 0
@@ -387,7 +387,7 @@ class SoftLabelTarget(_MatrixTarget):
         return {**class_reports(self.labels, truth.argmax(axis=1), predictions.argmax(axis=1)), **errors}
 
     def strata(self, truth: Truth) -> NDArray[np.int64]:
-        return truth.argmax(axis=1)
+        return np.asarray(truth.argmax(axis=1))
 
     def normalize(self, predictions: Floats) -> Floats:
         return _to_sum_one(predictions)
@@ -463,7 +463,7 @@ class RegressionTarget(_MatrixTarget):
         return np.asarray(bins[:, :, None] == np.unique(bins)).reshape(len(truth), -1)
 
     def normalize(self, predictions: Floats) -> Floats:
-        return predictions.clip(*self.range) if self.range else predictions
+        return predictions.clip(self.range[0], self.range[1]) if self.range else predictions
 
     def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
         raise DataError("numbers have no geometric mean; expected the arithmetic mean")

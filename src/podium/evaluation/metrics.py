@@ -137,10 +137,23 @@ METRICS: dict[str, Metric] = {
 }
 
 
+class _Target(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+
 class _Competition(Protocol):
     @property
     def metric(self) -> str: ...
 
+    @property
+    def target(self) -> _Target: ...
+
 
 def metric_of(competition: _Competition) -> Metric:
+    if competition.target.kind not in ("single_label", "ordinal"):
+        raise DataError(
+            f"{competition.metric} scores the targets single_label and ordinal, not {competition.target.kind}; choose"
+            " one of these targets"
+        )
     return METRICS[competition.metric]

@@ -130,7 +130,7 @@ def test_later_stage_can_be_removed_but_not_one_that_has_begun():
         ("member.backbone.alpha", 0.5, "backbone.alpha null -> 0.5"),
         ("member.augmentation", [], 'augmentation ["HorizontalFlip"] -> []'),
         ("competition.metric", "log_loss", "metric accuracy -> log_loss"),
-        ("competition.target.kind", "ordinal", "target.kind single_label -> ordinal"),
+        ("competition.target.kind", "ordinal", 'target {"kind": "single_label"} -> {"kind": "ordinal"}'),
         ("inputs.rows", "cc", "rows and images aa -> cc"),
         ("inputs.folds", "cc", "folds bb -> cc"),
         ("inputs.weights", "cc", "weights file null -> cc"),

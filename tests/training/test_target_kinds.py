@@ -32,8 +32,8 @@ def two_stages():
 
 @pytest.mark.parametrize(
     "name",
-    ["binary", "words", "ordinal", "number", "soft_label"]
-    + [pytest.param(name, marks=pytest.mark.slow) for name in ("single_label", "one_hot", "numbers")],
+    ["binary", "ordinal", "number"]  # each has another head; the others share them
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("single_label", "words", "soft_label", "numbers")],
 )
 def test_training_of_every_kind_resumes_bit_for_bit(name, tmp_path):
     target, training, validation = labelled_images(tmp_path, name, train=18)
@@ -62,8 +62,10 @@ def test_restored_model_predicts_numbers_in_the_units_of_the_table(tmp_path):
     run = trained(tmp_path / "run", settings.stages, task, seed=1)
     model = task.build(32, pretrained=False)
     model.load_weights(run.best_weights)
-    images = np.zeros((2, 32, 32, 3), np.uint8)
-    assert np.asarray(model.predict_on_batch(images)).mean() == pytest.approx(1940, abs=100)
+    offset, scale = target.offset_and_scale(training.truth)
+    restored = [np.asarray(weight) for weight in model.layers[-1].weights]
+    np.testing.assert_allclose(restored, [offset, scale], rtol=1e-6)
+    assert 1800 < np.asarray(model(np.zeros((1, 32, 32, 3), np.uint8)))[0, 0] < 2100
 
 
 def gain_over_prior(target, training, validation, loss):
@@ -74,7 +76,7 @@ def gain_over_prior(target, training, validation, loss):
 
 def learned(folder, name, **changes):
     target, training, validation = labelled_images(folder, name, train=96)
-    settings = member([stage("all", epochs=12, **FAST)], **changes)
+    settings = member([stage("all", epochs=10, **FAST)], **changes)
     task = task_of(settings, target, training, validation, eager=False)
     run = trained(folder / "run", settings.stages, task, seed=1)
     return gain_over_prior(target, training, validation, pd.read_csv(run.history)["val_loss"].min())

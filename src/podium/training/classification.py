@@ -98,6 +98,7 @@ class ClassificationTask:
     def uncompiled(self, model: Any) -> Any:
         if model not in self._uncompiled:
             self._uncompiled[model] = keras.Model(model.inputs, model.outputs)
+            self._uncompiled[model].run_eagerly = self._eager
         return self._uncompiled[model]
 
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:

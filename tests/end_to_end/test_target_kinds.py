@@ -67,25 +67,27 @@ def test_dry_run_of_every_kind_writes_predictions(name, tmp_path):
 
 
 def test_geometric_mean_of_views(tmp_path):
-    write_competition(tmp_path, "binary")
+    write_competition(tmp_path, "ordinal")
     member = write_member(tmp_path, tta={"views": MEMBER["tta"], "mean": "geometric"})
     options = ("--data", tmp_path / "data", "--fold", 0, "--dry-run")
     run(tmp_path, "train", member, *options)
     run(tmp_path, "predict", member, *options)
     values = read_predictions(predictions_in(tmp_path, "test.csv")).values
-    assert values.shape == (8, 1)
-    assert ((values > 0) & (values < 1)).all()
+    assert values.shape == (8, 3)
+    assert values.sum(axis=1) == pytest.approx(np.ones(8))
 
 
 def test_changed_truth_is_another_run(tmp_path):
-    write_competition(tmp_path, "number")
+    write_competition(tmp_path, "ordinal")
     member, options = write_member(tmp_path), ("--data", tmp_path / "data", "--fold", 0, "--dry-run")
     run(tmp_path, "train", member, *options)
     table = tmp_path / "data" / "train.csv"
     lines = table.read_text().splitlines()
-    table.write_text("\n".join([lines[0], lines[1].split(",")[0] + ",1900.5", *lines[2:]]))
+    table.write_text(
+        "\n".join([lines[0], lines[1].split(",")[0] + (",low" if lines[1].endswith("high") else ",high"), *lines[2:]])
+    )
     run(tmp_path, "train", member, *options)
-    run(tmp_path, "train", member, *options, "--set", "loss=mae")
+    run(tmp_path, "train", member, *options, "--set", "loss=categorical_crossentropy")
     assert len(list(tmp_path.glob("runs/member-*"))) == 3
 
 

@@ -5,13 +5,15 @@ import shlex
 
 import nbformat
 import pytest
+import yaml
 from nbclient import NotebookClient
 
+from podium.config.competition import Competition
 from podium.kernel.building import make_job
 from podium.kernel.bundle import make_bundle
 from test_readme import COMMANDS, ROOT, parsed
 
-PAGES = ["docs/api.md", "docs/configs.md", "docs/detection.md", "docs/kaggle.md", "docs/stopping.md"]
+PAGES = ["docs/api.md", "docs/configs.md", "docs/detection.md", "docs/kaggle.md", "docs/stopping.md", "docs/targets.md"]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [
     (page, line.removeprefix("$ "))
@@ -98,3 +100,13 @@ def test_the_notebook_runs_to_a_valid_submission(tmp_path):
     ]
     assert results[-2] == "[]"  # no problems
     assert list(tmp_path.glob("submissions/tour-cars_tour__*.csv"))
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXTS["docs/targets.md"], flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_targets_are_valid_competitions(example):
+    content = {"slug": "example", "test": {"images": "test/{id}"}, **yaml.safe_load(example)}
+    content["classes"] = [str(label) for label in content.get("classes", [])]
+    assert Competition.model_validate(content).target.kind in example

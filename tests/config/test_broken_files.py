@@ -332,12 +332,12 @@ COMPETITION_PROBLEMS = [
     (
         "metric: accuracy",
         "metric: log_loss\nsubmission: {format: probabilities, columns: {2: van}}",
-        "9  submission.columns.2: '2' is not a class; expected one of 0, 1",
+        "9  submission.columns.2: '2' is not one of the classes; expected one of 0, 1",
     ),
     (
         "metric: accuracy",
         "metric: log_loss\nsubmission: {format: probabilities, columns: {0: van, 1: van}}",
-        "9  submission.columns: two classes have the same column 'van'",
+        "9  submission.columns: two of the classes have the same column 'van'",
     ),
     (
         "metric: accuracy",

@@ -14,11 +14,12 @@ ABC = ["a", "b", "c"]
 
 
 def competition(target, train=None, **changes):
+    kind = target.get("kind") if isinstance(target, dict) else target
     content = {
         "slug": "leaves",
         "train": {"table": "train.csv", "images": "train/{id}", **(train or {})},
         "test": {"images": "test/{id}"},
-        "metric": "accuracy",
+        "metric": "rmse" if kind in ("regression", "soft_label") else "accuracy",
         "target": target,
         "classes": ABC,
         **changes,

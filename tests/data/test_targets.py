@@ -43,11 +43,12 @@ def problem_of(target, *rows, columns=("y",)):
 
 
 def competition(target, label="y", **changes):
+    kind = target["kind"] if isinstance(target, dict) else target
     content = {
         "slug": "leaves",
         "train": {"table": "train.csv", "images": "train/{id}", "label": label},
         "test": {"images": "test/{id}"},
-        "metric": "accuracy",
+        "metric": "rmse" if kind in ("regression", "soft_label") else "accuracy",
         "target": target,
     }
     return Competition.model_validate(content | changes)

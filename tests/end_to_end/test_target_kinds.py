@@ -39,7 +39,7 @@ def predictions_in(folder, name):
     return path
 
 
-@pytest.mark.parametrize("name", ["single_label", "ordinal"])
+@pytest.mark.parametrize("name", KINDS)
 def test_dry_run_of_every_kind_writes_predictions(name, tmp_path):
     competition = write_competition(tmp_path, name, on_bad_image="skip")
     (tmp_path / "data" / "test" / "2-000.png").write_bytes(b"no image")

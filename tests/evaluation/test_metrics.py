@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from podium.errors import DataError
-from podium.evaluation.metrics import METRICS
+from podium.evaluation.metrics import METRICS, find_metric, make_metric
 
 # Rows 0 to 3 are predicted as classes 0, 0, 1, 2; class 3 is neither a label nor a prediction.
 LABELS = np.array([0, 1, 1, 2])
@@ -77,6 +77,9 @@ def test_undefined_scores_are_errors():
         (np.array([0, -1]), np.ones((2, 2)), "from 0 to 1"),
         (np.array([0.0, 1.0]), np.ones((2, 2)), "class numbers"),
         (np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, 0.5]]), "first: row 1"),
+        (np.array([0, 2]), np.ones((2, 1)), "from 0 to 1"),
+        (np.ones((2, 3)), np.ones((2, 2)), r"shape \(2, 2\) with truth of shape \(2, 3\)"),
+        (np.array([[np.nan], [0.0]]), np.ones((2, 1)), "The truth has NaN"),
     ],
 )
 def test_invalid_input_is_an_error(labels, probs, message):
@@ -90,6 +93,19 @@ def test_better_follows_the_direction_of_the_metric_and_treats_nan_as_worst():
     assert not METRICS["log_loss"].better(0.2, 0.2)
     assert METRICS["log_loss"].better(0.2, math.nan)
     assert not METRICS["log_loss"].better(math.nan, 0.2)
+
+
+def test_number_in_a_name_may_be_any_that_makes_sense():
+    assert find_metric("macro_f2").higher_is_better
+    assert find_metric("map@3").targets == METRICS["map@5"].targets
+    assert find_metric("samples_f0.5").takes_answers
+    for name in ("map@0", "map@2.5", "top_0_accuracy", "macro_f0", "partial_auc@1", "r3", "f", "map@3x", "map@*"):
+        assert find_metric(name) is None, name
+
+
+def test_unknown_metric_is_an_error():
+    with pytest.raises(DataError, match="no metric 'akkuracy'; expected one of accuracy, balanced_accuracy"):
+        make_metric("akkuracy")
 
 
 def test_importing_metrics_does_not_import_numpy():

@@ -10,7 +10,6 @@ import yaml
 
 from podium.config.loading import load_competition
 from podium.data.targets import target_of
-from podium.evaluation.metrics import METRICS
 from podium.training.classification import ClassificationTask, LabelledImages
 
 NAMES = ["red", "green", "blue"]
@@ -93,7 +92,7 @@ def write_competition(root, name, train=48, test=8, **changes):
         "slug": f"colours-{name.replace('_', '-')}",
         "train": {"table": "train.csv", "id": "id", **label, "images": "train/{id}"},
         "test": {"images": "test/{id}"},
-        "metric": kind.metric if kind.metric in METRICS else "accuracy",
+        "metric": kind.metric,
         "submission": {"sample": "sample_submission.csv", "id": "id", **label},
         "folds": {"kind": "stratified", "count": 3},
         **kind.keys,

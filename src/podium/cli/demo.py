@@ -47,11 +47,11 @@ def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
     """The scores of the members and of the blend on the test images."""
     from podium.data.table import read_table
     from podium.data.targets import LABEL, target_of
-    from podium.evaluation.metrics import METRICS
+    from podium.evaluation.metrics import metric_of
     from podium.predictions import Predictions, align, read_predictions
 
     answers = read_table(folder / "hidden-answers.csv", ["Id", "Category"])
-    metric = METRICS[blend.competition.metric]
+    metric = metric_of(blend.competition)
     truth = target_of(blend.competition).truth(answers.rename(columns={"Category": LABEL}))
 
     def score(predictions: Predictions) -> float:

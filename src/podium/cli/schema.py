@@ -47,6 +47,7 @@ _NAMES = {
 }
 """The valid names of a key that pydantic accepts as any string, by class and key."""
 _ALSO: dict[tuple[str, str], dict[str, Any]] = {
+    ("Competition", "metric"): {"type": "string", "pattern": r"[0-9]|\.py:"},
     ("Competition", "classes"): _LABELS,
     ("DetectorSettings", "classes"): {
         "anyOf": [_TEXTS, {"type": "object", "additionalProperties": {"anyOf": [_TEXT, _TEXTS]}}]

@@ -1,16 +1,18 @@
 """The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
 import string
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
-from podium.config.problems import nearest, one_of, raise_key_problems
+from podium.config.problems import nearest, raise_key_problems
 from podium.config.settings import Settings, Share, short_form
+from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
-from podium.evaluation.metrics import METRICS
+from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, metric_of
 
 _LABEL = "Category"
 """The default column of labels."""
@@ -61,23 +63,6 @@ class TestSource(Settings):
     @classmethod
     def _has_id(cls, images: str) -> str:
         return checked_pattern(images, {"id"})
-
-
-class Submission(Settings):
-    format: Literal["label", "probabilities"] = "label"
-    sample: str = "sample-submission.csv"
-    """A CSV file in the data folder."""
-    id: str = "Id"
-    """The column of image ids."""
-    label: str = "Category"
-    """The column of predicted labels, for the format `label`."""
-    columns: dict[str, str] = {}
-    """The column of each class, for the format `probabilities`; the class's label by default."""
-
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _labels_as_text(cls, columns: Any) -> Any:
-        return _by_class(columns)
 
 
 class StratifiedFolds(Settings):
@@ -156,8 +141,11 @@ class Competition(Settings):
     keys, such as {kind: multi_label, separator: space}."""
     classes: Annotated[dict[str, str], Field(validate_default=True)] = {}
     """Each label, as in the table, with its display name; or a list of labels. Not for regression."""
+    metric_code: SkipJsonSchema[str | None] = None
+    """The content of a metric's own file, which is read together with the competition file."""
     metric: str
-    """The competition's score."""
+    """The competition's score: the name of a metric, or FILE.py:FUNCTION for a function of a Python file next to this
+    file."""
     submission: Submission = Submission()
     folds: Folds = StratifiedFolds(kind="stratified")
     """How rows are split: a kind alone, or {kind: stratified, count: 5, seed: 42}."""
@@ -168,8 +156,8 @@ class Competition(Settings):
     @classmethod
     def _class_names(cls, classes: Any) -> Any:
         if not isinstance(classes, list):
-            return _by_class(classes)
-        labels = [_label(name) for name in classes]
+            return by_class(classes)
+        labels = [as_label(name) for name in classes]
         if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {label: label for label in labels}
@@ -195,22 +183,42 @@ class Competition(Settings):
             raise ValueError(f"expected {fewest} or more items, got {classes}")
         return classes
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_metric_file(cls, content: Any, info: ValidationInfo) -> Any:
+        """Read the file of a metric of its own, from the folder of the competition file or the working directory."""
+        if not isinstance(content, dict) or content.get("metric_code") is not None:
+            return content
+        own = OWN_METRIC.fullmatch(str(content.get("metric")))
+        path = (info.context or {}).get("folder", Path()) / own["file"] if own else None
+        if path is None or not path.is_file():
+            return content
+        return {**content, "metric_code": path.read_text(encoding="utf-8", errors="replace")}
+
     @field_validator("metric")
     @classmethod
-    def _known_metric(cls, metric: str) -> str:
-        return one_of(metric, METRICS, "a metric")
+    def _scores_the_target(cls, name: str, info: ValidationInfo) -> str:
+        if own := OWN_METRIC.fullmatch(name):
+            from podium.evaluation.metric_file import read_metric_file
+
+            if not info.data.get("metric_code"):
+                raise ValueError(f"there is no file {own['file']} next to the competition file, or it is empty")
+            read_metric_file(name, info.data["metric_code"])
+            return name
+        if ".py" in name:
+            raise ValueError(f"expected FILE.py:FUNCTION, a file next to the competition file, got {name!r}")
+        metric = find_metric(name)
+        if metric is None:
+            raise ValueError(f"{name!r} is not a metric{nearest(name, list(METRICS))}")
+        target = info.data.get("target")  # None if it is invalid
+        if target and target.kind not in metric.targets:
+            fitting = ", ".join(known for known, other in METRICS.items() if target.kind in other.targets)
+            raise ValueError(f"{name} does not score the target {target.kind}; expected one of {fitting}")
+        return name
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = self._column_problems()
-        problems += [
-            (f"submission.columns.{label}", f"{label!r} is not a class{nearest(label, self.labels)}")
-            for label in self.submission.columns
-            if label not in self.classes
-        ]
-        columns = [self.submission.columns.get(label, label) for label in self.labels]
-        for column in sorted({column for column in columns if columns.count(column) > 1}):
-            problems.append(("submission.columns", f"two classes have the same column {column!r}"))
+        problems = [*self._column_problems(), *self._submission_problems()]
         if self.folds.kind == "grouped" and self.train.group is None:
             problems.append(("folds", "grouped folds need train.group, the column of groups"))
         raise_key_problems(problems)
@@ -237,6 +245,65 @@ class Competition(Settings):
                 problems.append((f"{key}.label", f"the columns are {self._named_columns}: remove it"))
         return problems
 
+    def _submission_problems(self) -> list[tuple[str, str]]:
+        form, format_ = self.submission, self.submission_format
+        found = form.problems(format_, self.target.kind, self.most_labels)
+        problems = [(f"submission.{key}", message) for key, message in found]
+        names = "target.columns" if self.target.kind == "regression" else "the classes"
+        problems += [
+            (f"submission.columns.{name}", f"{name!r} is not one of {names}{nearest(name, self._outputs)}")
+            for name in form.columns
+            if name not in self._outputs
+        ]
+        columns = [form.columns.get(name, name) for name in self._outputs]
+        for column in sorted({column for column in columns if columns.count(column) > 1}):
+            problems.append(("submission.columns", f"two of {names} have the same column {column!r}"))
+        if format_ == "labels":
+            split = [label for label in self.labels if self.label_separator in label]
+            problems += [
+                ("submission.separator", f"the class {label!r} contains it: choose another") for label in split
+            ]
+        return problems
+
+    @property
+    def submission_format(self) -> Format:
+        kind = self.target.kind
+        if self.submission.format is not None:
+            return self.submission.format
+        if self.metric.startswith("map@"):
+            return "labels"
+        if kind in ("binary", "multi_label") and metric_of(self).takes_answers:
+            return "labels" if kind == "multi_label" and self.has_label_column else "indicators"
+        return FORMATS[kind][0]
+
+    @property
+    def label_separator(self) -> str:
+        """Between several labels of a submission."""
+        own = self.target.separator if isinstance(self.target, MultiLabel) else None
+        return SEPARATORS[self.submission.separator or own or "space"] or " "
+
+    @property
+    def most_labels(self) -> int | None:
+        """How many of the most probable labels are submitted; None for those above their thresholds."""
+        at = self.metric.removeprefix("map@") if self.metric.startswith("map@") else None
+        return self.submission.most or (int(at) if at else None)
+
+    @property
+    def label_column(self) -> str:
+        """The column of a submission that has the answer, if it is in one column."""
+        return self.submission.label or self.train.label
+
+    @property
+    def answer_columns(self) -> list[str]:
+        """The column of a submission for each prediction."""
+        if self.target.kind == "binary" or (self.target.kind == "regression" and self.has_label_column):
+            return [self.label_column]
+        return [self.submission.columns.get(name, name) for name in self._outputs]
+
+    @property
+    def _outputs(self) -> list[str]:
+        return (self.target.columns or []) if isinstance(self.target, Regression) else self.labels
+
     @property
     def has_label_column(self) -> bool:
         """Whether the truth is in the one column `label` of a source."""
@@ -260,17 +327,6 @@ class Competition(Settings):
     def labels(self) -> list[str]:
         """The labels in the order of the model's outputs."""
         return list(self.classes)
-
-
-def _by_class(value: Any) -> Any:
-    return {_label(key): text for key, text in value.items()} if isinstance(value, dict) else value
-
-
-def _label(written: Any) -> str:
-    """A label as it is in the table. YAML does not preserve how `true` or `1.50` was written."""
-    if isinstance(written, str) or type(written) is int:
-        return str(written)
-    raise ValueError(f"expected text as a class: write {written!r} in quotes, exactly as in the table")
 
 
 def checked_pattern(pattern: str, fields: set[str]) -> str:

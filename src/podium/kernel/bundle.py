@@ -91,6 +91,7 @@ def _make_bundle(
     if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
         files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
+        files |= {f"configs/set/{own.name}": _read(own) for own in files_of(competition)[1:]}
     files |= {f"folds/{name}": text for name, text in folds.items()}
     user_files = [*files, "--set"]
     files |= boxes.files

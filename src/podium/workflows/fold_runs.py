@@ -245,7 +245,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
     competition = member.competition.model_dump(mode="json", by_alias=True)
     digest_content = {
         "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
-        "metric": member.competition.metric,
+        "metric": [member.competition.metric, member.competition.metric_code],
         "target": member.competition.target.model_dump(mode="json"),
         "labels": member.competition.labels,  # a list: the order is that of the model's outputs
         "weights": weights_digest(member.name, member.settings.backbone),

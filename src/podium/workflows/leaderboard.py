@@ -7,7 +7,7 @@ from pathlib import Path
 
 from podium.config.kaggle_names import SLUG
 from podium.errors import SubmissionError
-from podium.evaluation.metrics import METRICS
+from podium.evaluation.metrics import find_metric, metric_of
 from podium.paths import submissions_folder
 from podium.submission.board import (
     Agreement,
@@ -63,8 +63,8 @@ def board(
     synced = sync_ledger(slug, higher_is_better, runs, ledger) if sync else None
     rows = sorted(ledger.rows(slug), key=lambda row: row.time)
     metric = next((row["metric"] for row in reversed(rows) if row["metric"]), "")
-    if metric in METRICS:
-        higher_is_better = METRICS[metric].higher_is_better
+    if known := find_metric(metric):
+        higher_is_better = known.higher_is_better
     agreed = agreement(rows)
     ranked: list[Standing] = []
     if higher_is_better is not None:
@@ -85,7 +85,7 @@ def _find_slug(name: str | Path | None, ledger: Ledger) -> tuple[str, bool | Non
     """The competition's slug, and whether a higher score is better, if a competition file defines it."""
     if name is not None and not SLUG.fullmatch(str(name)):
         competition = find_competition(name)
-        return competition.slug, METRICS[competition.metric].higher_is_better
+        return competition.slug, metric_of(competition).higher_is_better
     if name is None:
         rows = sorted(ledger.rows(), key=lambda row: row.time)
         if not rows:
@@ -95,7 +95,7 @@ def _find_slug(name: str | Path | None, ledger: Ledger) -> tuple[str, bool | Non
             )
         name = rows[-1]["competition"]
     known = known_competitions().get(str(name))
-    return str(name), METRICS[known.competition.metric].higher_is_better if known else None
+    return str(name), metric_of(known.competition).higher_is_better if known else None
 
 
 def sync_ledger(slug: str, higher_is_better: bool | None, runs: Path, ledger: Ledger) -> SyncResult:

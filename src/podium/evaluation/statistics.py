@@ -17,7 +17,7 @@ from scipy.stats import binomtest, chi2
 from podium.errors import DataError
 
 if TYPE_CHECKING:
-    from podium.evaluation.metrics import Labels, Metric, Probs
+    from podium.evaluation.metrics import Metric, Truth
 
 RESAMPLES = 1_000
 """With another seed an end of an interval moves by about 2 % of the interval's width; with ten times as many, which
@@ -90,7 +90,8 @@ class RunDifference:
     """The run's score minus the baseline's."""
     gain: Score
     """The difference, positive if the run is better than the baseline, for every metric."""
-    mcnemar: McNemar
+    mcnemar: McNemar | None
+    """None where the truth of a row is not one class."""
     p: float
     """McNemar's p where the metric is the accuracy, else that of the bootstrap."""
     holm_p: float
@@ -137,7 +138,7 @@ def bootstrap(
 
 
 def bootstrap_gain(
-    metric: Metric, labels: Labels, before: Probs, after: Probs, resamples: int = 200, seed: int = 0
+    metric: Metric, truth: Truth, before: Floats, after: Floats, resamples: int = 200, seed: int = 0
 ) -> tuple[float, float]:
     """How much `after` is better than `before` (positive is better for every metric), and its standard error.
 
@@ -146,14 +147,14 @@ def bootstrap_gain(
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def gain(rows: Any) -> float:
-        return sign * (metric(labels[rows], after[rows]) - metric(labels[rows], before[rows]))
+        return sign * (metric(truth[rows], after[rows]) - metric(truth[rows], before[rows]))
 
-    return gain(slice(None)), _standard_error(gain, len(labels), resamples, seed)
+    return gain(slice(None)), _standard_error(gain, len(truth), resamples, seed)
 
 
-def bootstrap_error(metric: Metric, labels: Labels, probs: Probs, resamples: int = 200, seed: int = 0) -> float:
+def bootstrap_error(metric: Metric, truth: Truth, predictions: Floats, resamples: int = 200, seed: int = 0) -> float:
     """The standard error of a score."""
-    return _standard_error(lambda rows: metric(labels[rows], probs[rows]), len(labels), resamples, seed)
+    return _standard_error(lambda rows: metric(truth[rows], predictions[rows]), len(truth), resamples, seed)
 
 
 def _standard_error(statistic: Callable[[Any], float], rows: int, resamples: int, seed: int) -> float:
@@ -188,19 +189,33 @@ def compare_scores(metric: str, scores: Sequence[float], resampled: Floats) -> M
 def compare_with_baseline(
     deciding: MetricScores,
     count: int,
-    tests: Sequence[McNemar],
+    tests: Sequence[McNemar | None],
     *,
     higher_is_better: bool,
     use_mcnemar: bool,
     secondary: Sequence[MetricScores] = (),
 ) -> Statistics:
     """`tests` are of all runs but the first; `use_mcnemar` makes their p decide instead of the bootstrap's."""
-    p_values = [test.p for test in tests] if use_mcnemar else deciding.p_values
+    p_values = [test.p for test in tests if test] if use_mcnemar else deciding.p_values
     differences = [
         RunDifference(difference, difference if higher_is_better else -difference, test, p, holm_p)
         for difference, test, p, holm_p in zip(deciding.differences, tests, p_values, holm(p_values), strict=True)
     ]
     return Statistics(count, deciding.resamples, deciding.scores, differences, [*secondary])
+
+
+def stratified_folds(strata: NDArray[Any], folds: int, seed: int) -> Ints:
+    """A fold for each row. Classes may have fewer rows than there are folds, which StratifiedKFold warns about.
+
+    `strata` has a number for each row, or as (rows, labels) whether it has each of several labels.
+    """
+    shuffled = np.random.default_rng(seed).random(len(strata))
+    columns = strata.reshape(len(strata), -1)
+    if columns.shape[1] > 1:
+        columns = columns[:, np.argsort(-columns.sum(axis=0), kind="stable")]  # first sorted by the rarest label
+    fold_of = np.empty(len(strata), dtype=np.int64)
+    fold_of[np.lexsort((shuffled, *columns.T))] = np.arange(len(strata)) % folds
+    return fold_of
 
 
 def mcnemar(baseline_correct: Bools, run_correct: Bools) -> McNemar:

@@ -4,11 +4,24 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from podium.config.ensemble import problem_of_method
+from podium.data.targets import (
+    TARGETS,
+    BinaryTarget,
+    MultiLabelTarget,
+    OrdinalTarget,
+    RegressionTarget,
+    SingleLabelTarget,
+    SoftLabelTarget,
+)
 from podium.ensemble.methods import METHODS, HillClimb, Stacking, make_method
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import METRICS
 
 ACCURACY, LOG_LOSS = METRICS["accuracy"], METRICS["log_loss"]
+ABCD = list("abcd")
+CLASSES = SingleLabelTarget(ABCD)
+OF_CLASSES = {name: metric for name, metric in METRICS.items() if "single_label" in metric.targets}
 
 
 def noisy_members(rows=300, classes=4, signals=(1.0, 2.0, 1.5), seed=0):
@@ -21,9 +34,9 @@ def noisy_members(rows=300, classes=4, signals=(1.0, 2.0, 1.5), seed=0):
     return odds / odds.sum(axis=2, keepdims=True), labels
 
 
-def fitted(name, oof, labels, metric=ACCURACY, **options):
+def fitted(name, oof, truth, metric=ACCURACY, target=CLASSES, **options):
     members = [f"member{number}" for number in range(len(oof))]
-    return make_method(name, members, metric, **options).fit(oof, labels)
+    return make_method(name, members, metric, target, **options).fit(oof, truth)
 
 
 def weights_of(blender):
@@ -113,7 +126,7 @@ def test_weights_are_positive_and_sum_to_one():
     assert sum(weights) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+@pytest.mark.parametrize("metric", OF_CLASSES.values(), ids=OF_CLASSES)
 def test_hill_climb_is_never_worse_than_the_best_member_on_fitted_rows(metric):
     oof, labels = noisy_members()
     best = max if metric.higher_is_better else min
@@ -126,7 +139,7 @@ def test_hill_climb_starts_with_the_best_member():
     oof, labels = noisy_members()
     perfect = np.eye(4)[labels]
     assert weights_of(fitted("hill_climb", np.stack([*oof, perfect]), labels)) == [0, 0, 0, 1]
-    assert weights_of(HillClimb("abc", ACCURACY, rounds=1).fit(oof, labels)) == [0, 1, 0]
+    assert weights_of(HillClimb("abc", ACCURACY, CLASSES, rounds=1).fit(oof, labels)) == [0, 1, 0]
 
 
 def test_hill_climb_breaks_ties_by_log_loss():
@@ -174,7 +187,7 @@ def test_stacking_with_two_classes():
 
 def test_stacking_fits_closer_with_a_larger_c():
     oof, labels = noisy_members(rows=60)
-    loose, tight = (Stacking("abc", ACCURACY, C=c).fit(oof, labels) for c in (10.0, 0.001))
+    loose, tight = (Stacking("abc", ACCURACY, CLASSES, C=c).fit(oof, labels) for c in (10.0, 0.001))
     assert LOG_LOSS(labels, loose.predict(oof)) < LOG_LOSS(labels, tight.predict(oof))
     assert tight.describe() == {"method": "stacking", "C": 0.001, "converged": True}
 
@@ -187,18 +200,112 @@ def test_options_are_passed_to_the_method():
 
 def test_unknown_method():
     with pytest.raises(ConfigError, match="no blend method 'median'; expected one of mean, geometric,"):
-        make_method("median", ["a"], ACCURACY)
+        make_method("median", ["a"], ACCURACY, CLASSES)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_invalid_input_is_an_error(name):
     oof, labels = noisy_members()
-    method = make_method(name, ["a", "b"], ACCURACY)
+    method = make_method(name, ["a", "b"], ACCURACY, CLASSES)
     with pytest.raises(DataError, match="the 2 members a, b"):
         method.fit(oof, labels)
-    with pytest.raises(DataError, match=r"300 rows to labels of shape \(299,\)"):
+    with pytest.raises(DataError, match=r"300 rows to truth of shape \(299,\)"):
         method.fit(oof[:2], labels[1:])
-    with pytest.raises(DataError, match="Probabilities of b contain NaN"):
+    with pytest.raises(DataError, match="Predictions of b contain NaN"):
         method.fit(np.stack([oof[0], np.full_like(oof[0], np.nan)]), labels)
     with pytest.raises(DataError, match="the 2 members a, b"):
         method.fit(oof[:2], labels).predict(oof)
+
+
+# Other targets
+
+
+def cases(rows=300, signals=(1.0, 2.0, 1.5), seed=0):
+    """For each kind of target: the target, a metric, predictions of members of different quality, and the truth."""
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=(len(signals), rows, 4))
+    strength = np.array(signals)[:, None, None]
+    classes = random.integers(0, 4, rows)
+    labels = (random.random((rows, 4)) < [0.2, 0.4, 0.5, 0.7]).astype(float)
+    shares = random.dirichlet(np.ones(4), rows)
+    numbers = random.normal(50, 10, (rows, 4))
+    sigmoid = 1 / (1 + np.exp(-(noise + strength * (2 * labels - 1))))
+    softmax = np.exp(noise + strength * np.eye(4)[classes])
+    shared = np.exp(noise / 2 + strength * np.log(shares + 0.01) / 2)
+    return {
+        "single_label": (CLASSES, ACCURACY, softmax / softmax.sum(axis=2, keepdims=True), classes),
+        "ordinal": (
+            OrdinalTarget(ABCD), METRICS["quadratic_kappa"], softmax / softmax.sum(axis=2, keepdims=True), classes
+        ),
+        "binary": (BinaryTarget(["no", "yes"]), METRICS["roc_auc"], sigmoid[:, :, :1], labels[:, 0].astype(int)),
+        "multi_label": (MultiLabelTarget(ABCD), METRICS["macro_f1"], sigmoid, labels),
+        "soft_label": (
+            SoftLabelTarget(ABCD), METRICS["kl_divergence"], shared / shared.sum(axis=2, keepdims=True), shares
+        ),
+        "regression": (
+            RegressionTarget([], ABCD, [0, 100]),
+            METRICS["rmse"],
+            (numbers + 20 * noise / strength).clip(0, 100),
+            numbers,
+        ),
+    }  # fmt: skip
+
+
+FITTING = [(kind, name) for kind in TARGETS for name in METHODS if not problem_of_method(name, kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), FITTING)
+def test_every_method_that_fits_a_target_beats_its_worst_member(kind, name):
+    target, metric, oof, truth = cases()[kind]
+    blender = fitted(name, oof, truth, metric, target)
+    _, _, new, new_truth = cases(seed=1)[kind]
+    blended = blender.predict(new)
+    assert blended.shape == new.shape[1:]
+    assert blended == pytest.approx(target.normalize(blended))
+    assert metric.better(metric(new_truth, blended), metric(new_truth, new[0]))
+    assert blender.predict(new[:, 4:5]) == pytest.approx(blended[4:5])
+    assert (fitted(name, oof, truth, metric, target).predict(new) == blended).all()
+    assert json.loads(json.dumps(blender.describe()))["method"] == name
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_weights_and_stacking_have_a_lower_loss_than_the_mean(kind):
+    target, metric, oof, truth = cases(signals=(0.3, 3.0, 0.3))[kind]
+    mean = target.loss(truth, fitted("mean", oof, truth, metric, target).predict(oof))
+    for name in ("weights", "stacking"):
+        if not problem_of_method(name, kind):
+            blender = fitted(name, oof, truth, metric, target, **({"C": 1.0} if name == "stacking" else {}))
+            assert target.loss(truth, blender.predict(oof)) < mean
+    weights = weights_of(fitted("weights", oof, truth, metric, target))
+    assert max(weights) == weights[1]
+    assert sum(weights) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in TARGETS for name in METHODS if (kind, name) not in FITTING]
+)
+def test_a_method_that_does_not_fit_is_an_error(kind, name):
+    target, metric, _, _ = cases(rows=4)[kind]
+    with pytest.raises(ConfigError, match=f"{name} does not fit the target {kind}; expected one of mean, "):
+        make_method(name, ["a"], metric, target)
+
+
+def test_geometric_mean_of_one_probability_is_that_of_yes_and_no():
+    oof = np.array([[[0.9]], [[0.5]]])
+    blended = fitted("geometric", oof, np.array([1]), METRICS["f1"], BinaryTarget(["no", "yes"])).predict(oof)
+    assert blended == pytest.approx(np.array([[0.75]]))  # as for two columns: the roots of 0.45 and 0.05 are 3 to 1
+
+
+def test_stacking_of_numbers_with_a_small_c_is_the_mean():
+    target, metric, oof, truth = cases()["regression"]
+    blender = fitted("stacking", oof, truth, metric, target, C=1e-9)
+    assert blender.predict(oof).mean() == pytest.approx(truth.mean(), abs=0.5)
+    assert np.corrcoef(blender.predict(oof).ravel(), oof.mean(axis=0).ravel())[0, 1] > 0.999
+
+
+def test_stacking_of_a_label_that_all_rows_have_is_the_mean():
+    target, metric, oof, truth = cases()["multi_label"]
+    truth[:, 2] = 1
+    blended = fitted("stacking", oof, truth, metric, target).predict(oof)
+    assert blended[:, 2] == pytest.approx(oof.mean(axis=0)[:, 2])
+    assert (blended[:, 1] != oof.mean(axis=0)[:, 1]).all()

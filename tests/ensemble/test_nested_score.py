@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 
+from podium.data.targets import BinaryTarget, MultiLabelTarget, OrdinalTarget, SingleLabelTarget
 from podium.ensemble.blend import nested_score
 from podium.ensemble.methods import METHODS, BlendMethod, Stacking, make_method
 from podium.errors import DataError
 from podium.evaluation.metrics import METRICS
 
 ACCURACY = METRICS["accuracy"]
+CLASSES = SingleLabelTarget(list("abcd"))
+OF_CLASSES = [name for name, metric in METRICS.items() if "single_label" in metric.targets]
 
 
 def noise(rows=400, classes=4, members=3, seed=0):
@@ -17,7 +20,7 @@ def noise(rows=400, classes=4, members=3, seed=0):
 
 def test_nested_score_of_noise_is_chance_and_the_optimistic_score_is_not():
     oof, labels = noise()
-    found = nested_score(Stacking("abc", ACCURACY, C=1.0), oof, labels, ACCURACY, seed=1)
+    found = nested_score(Stacking("abc", ACCURACY, CLASSES, C=1.0), oof, labels, ACCURACY, seed=1)
     assert found.score == pytest.approx(1 / 4, abs=3 * found.standard_error)
     assert found.optimistic > 1 / 4 + 3 * found.standard_error
     assert found.standard_error == pytest.approx(np.sqrt(0.25 * 0.75 / 400), rel=0.25)
@@ -28,7 +31,9 @@ def test_fitted_methods_are_optimistic_on_noise(name):
     differences = []
     for seed in range(5):
         oof, labels = noise(rows=200, members=6, seed=seed)
-        found = nested_score(make_method(name, list("abcdef"), METRICS["log_loss"]), oof, labels, ACCURACY, seed=seed)
+        found = nested_score(
+            make_method(name, list("abcdef"), METRICS["log_loss"], CLASSES), oof, labels, ACCURACY, seed=seed
+        )
         differences.append(found.optimistic - found.score)
     assert np.mean(differences) > 0
 
@@ -36,18 +41,18 @@ def test_fitted_methods_are_optimistic_on_noise(name):
 @pytest.mark.parametrize("name", ["mean", "geometric"])
 def test_methods_without_fit_are_not_optimistic(name):
     oof, labels = noise()
-    found = nested_score(make_method(name, list("abc"), ACCURACY), oof, labels, ACCURACY, seed=1)
+    found = nested_score(make_method(name, list("abc"), ACCURACY, CLASSES), oof, labels, ACCURACY, seed=1)
     assert found.score == found.optimistic
 
 
 def test_nested_score_is_that_of_its_probabilities_and_deterministic():
     oof, labels = noise()
-    method = make_method("hill_climb", list("abc"), ACCURACY)
+    method = make_method("hill_climb", list("abc"), ACCURACY, CLASSES)
     first, again = (nested_score(method, oof, labels, ACCURACY, seed=5) for _ in range(2))
-    assert first.score == ACCURACY(labels, first.probs)
-    assert (first.probs == again.probs).all()
+    assert first.score == ACCURACY(labels, first.predictions)
+    assert (first.predictions == again.predictions).all()
     assert first.standard_error == again.standard_error
-    assert (nested_score(method, oof, labels, ACCURACY, seed=6).probs != first.probs).any()
+    assert (nested_score(method, oof, labels, ACCURACY, seed=6).predictions != first.predictions).any()
 
 
 class ClassShares(BlendMethod):
@@ -65,7 +70,7 @@ class ClassShares(BlendMethod):
 def test_rows_are_predicted_by_a_blend_fitted_on_the_other_folds():
     oof, labels = noise(rows=50, classes=2)
     labels[:] = np.arange(50) < 10
-    probs = nested_score(ClassShares("abc", ACCURACY), oof, labels, ACCURACY, folds=5, seed=0).probs
+    probs = nested_score(ClassShares("abc", ACCURACY, CLASSES), oof, labels, ACCURACY, folds=5, seed=0).predictions
     # Each fold holds 2 of the 10 rows of class 1 and 8 of the 40 others: 8 of the 40 remaining rows are of class 1.
     assert probs == pytest.approx(np.tile([0.8, 0.2], (50, 1)))
 
@@ -74,25 +79,60 @@ def test_class_of_one_row_is_not_in_the_rows_fitted_on():
     oof, labels = noise(rows=50, classes=3)
     labels[:] = np.arange(50) % 2
     labels[17] = 2
-    probs = nested_score(ClassShares("abc", ACCURACY), oof, labels, ACCURACY, folds=5, seed=0).probs
+    probs = nested_score(ClassShares("abc", ACCURACY, CLASSES), oof, labels, ACCURACY, folds=5, seed=0).predictions
     assert probs[17, 2] == 0
     assert (probs[:, 2] > 0).sum() == 40
 
 
 @pytest.mark.parametrize(
     ("name", "metric"),
-    [*((name, "accuracy") for name in METHODS), *(("mean", metric) for metric in METRICS if metric != "accuracy")],
+    [*((name, "accuracy") for name in METHODS), *(("mean", metric) for metric in OF_CLASSES if metric != "accuracy")],
 )
 def test_classes_may_have_fewer_rows_than_folds(name, metric):
     oof, labels = noise(rows=12, classes=5)
     labels[:], metric = [0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 0, 1], METRICS[metric]
-    found = nested_score(make_method(name, list("abc"), metric), oof, labels, metric, seed=0)
+    found = nested_score(make_method(name, list("abc"), metric, CLASSES), oof, labels, metric, seed=0)
     assert np.isfinite([found.score, found.standard_error, found.optimistic]).all()
-    assert found.probs.shape == (12, 5)
+    assert found.predictions.shape == (12, 5)
 
 
 @pytest.mark.parametrize("folds", [1, 13])
 def test_invalid_number_of_folds(folds):
     oof, labels = noise(rows=12)
     with pytest.raises(DataError, match=f"12 rows with {folds} folds"):
-        nested_score(make_method("mean", list("abc"), ACCURACY), oof, labels, ACCURACY, folds=folds, seed=0)
+        nested_score(make_method("mean", list("abc"), ACCURACY, CLASSES), oof, labels, ACCURACY, folds=folds, seed=0)
+
+
+def labelled(rows=300, seed=0):
+    """Labels, and probabilities of two members that are all too small."""
+    random = np.random.default_rng(seed)
+    truth = (random.random((rows, 3)) < [0.1, 0.3, 0.5]).astype(float)
+    return 0.5 * np.clip(0.3 + 0.4 * truth + random.normal(0, 0.15, (2, rows, 3)), 0, 1), truth
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "samples_f1"])
+def test_thresholds_are_fitted_together_with_the_blend(name):
+    metric, target = METRICS[name], MultiLabelTarget(list("abc"))
+    oof, truth = labelled()
+    method = make_method("weights", ["a", "b"], metric, target)
+    found = nested_score(method, oof, truth, metric, seed=0)
+    assert found.score > metric(truth, found.predictions) + 0.2  # the score with thresholds of 0.5
+    assert found.optimistic >= found.score - 0.02
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "truth"),
+    [
+        (BinaryTarget(["no", "yes"]), "f1", np.random.default_rng(0).integers(0, 2, 60)),
+        (OrdinalTarget(list("abcde")), "quadratic_kappa", np.random.default_rng(0).integers(0, 5, 60)),
+    ],
+)
+def test_nested_score_of_decisions_on_noise_is_not_optimistic(target, metric, truth):
+    gaps = []
+    for seed in range(4):
+        probs = np.random.default_rng(seed).dirichlet(np.ones(5), (2, 60))
+        method = make_method("mean", ["a", "b"], METRICS[metric], target)
+        oof = probs[:, :, : 1 if target.kind == "binary" else 5]
+        found = nested_score(method, oof, truth, METRICS[metric], seed=seed)
+        gaps.append(found.optimistic - found.score)
+    assert min(gaps) > 0

@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from podium.config.competition import Competition
 from podium.config.member import TestTimeViews
 from podium.config.settings import Count, FoldNumbers, Positive, Seed, Settings, short_form
 
 
 class Mean(Settings):
-    """The mean of the members' probabilities."""
+    """The mean of the members' predictions."""
 
     method: Literal["mean"]
 
@@ -21,7 +22,7 @@ class Geometric(Settings):
 
 
 class RankMean(Settings):
-    """The mean of the ranks of each class's probabilities."""
+    """The mean of the ranks of each column's probabilities."""
 
     method: Literal["rank_mean"]
 
@@ -40,7 +41,8 @@ class HillClimb(Settings):
 
 
 class Stacking(Settings):
-    """A logistic regression on the members' log-probabilities; a smaller C gives more equal weights."""
+    """A regression on the members' predictions, logistic for probabilities and ridge for numbers; a smaller C gives
+    more equal weights."""
 
     method: Literal["stacking"]
     C: Positive = 0.01
@@ -70,3 +72,25 @@ class EnsembleSettings(Settings):
         if len(set(members)) < len(members):
             raise ValueError("duplicate member; for unequal weights use blend: weights")
         return members
+
+    def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
+        """What does not fit the competition's target, as (key, message)."""
+        problem = problem_of_method(self.blend.method, competition.target.kind)
+        return [*(self.tta.problems_with(competition) if self.tta else []), *([("blend", problem)] if problem else [])]
+
+
+_NOT_FOR = {
+    "geometric": ("regression",),
+    "rank_mean": ("ordinal", "regression", "soft_label"),
+    "stacking": ("soft_label",),
+}
+"""Where a method makes no sense: numbers may be negative and ranks have no unit."""
+
+
+def problem_of_method(method: str, target: str) -> str | None:
+    """Why a method does not fit a kind of target, if it does not."""
+    if target not in _NOT_FOR.get(method, ()):
+        return None
+    methods = ("mean", "geometric", "rank_mean", "weights", "hill_climb", "stacking")
+    fitting = [name for name in methods if target not in _NOT_FOR.get(name, ())]
+    return f"{method} does not fit the target {target}; expected one of {', '.join(fitting)}"

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.config.member import MemberSettings, TestTimeViews
+from podium.config.member import MemberSettings
 from podium.config.problems import Problem, nearest, problems_of, raise_problems
 from podium.config.settings import Settings
 from podium.config.yaml_file import Override, Overrides, YamlFile, apply_overrides, parse_overrides, read_yaml
+from podium.evaluation.metrics import OWN_METRIC
 
 Model = TypeVar("Model", bound=Settings)
 ExtraCheck = Callable[[Mapping[str, Any]], list[tuple[str, str]]]
@@ -91,7 +92,7 @@ def load_ensemble(
     problems += _members_agree(file, members)
     if settings and members:
         problems += _check_folds(file, settings.folds, members[0].competition)
-        problems += _check_target(file, settings.tta, members[0].competition)
+        problems += _check_target(file, settings, members[0].competition)
     raise_problems(problems)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_apply_ensemble(member, settings) for member in members))
@@ -117,7 +118,7 @@ def make_ensemble(name: str, settings: Mapping[str, Any], members: Sequence[Memb
     problems += _members_agree(file, members)
     if valid and members:
         problems += _check_folds(file, valid.folds, members[0].competition)
-        problems += _check_target(file, valid.tta, members[0].competition)
+        problems += _check_target(file, valid, members[0].competition)
     raise_problems(problems)
     assert valid is not None
     return Ensemble(name, valid, tuple(_apply_ensemble(member, valid) for member in members))
@@ -143,6 +144,8 @@ def files_of(path: Path) -> list[Path]:
     if not named and isinstance(file.content.get("competition"), str):
         named = [file.content["competition"]]
     found = [path, *(below for entry in named for below in files_of(_relative_to(path, entry)))]
+    if own := OWN_METRIC.fullmatch(str(file.content.get("metric"))):
+        found.append(_relative_to(path, own["file"]))
     return list(dict.fromkeys(found))
 
 
@@ -163,7 +166,7 @@ def _validate(
         return None, [*file.problems, other]
     settings, found = None, []
     try:
-        settings = model.model_validate(file.content)
+        settings = model.model_validate(file.content, context={"folder": file.path.parent})
     except ValidationError as error:
         found = problems_of(error, model)
     if check is not None:
@@ -254,10 +257,9 @@ def _check_folds(file: YamlFile, folds: Iterable[int] | None, competition: Compe
 
 
 def _check_target(
-    file: YamlFile, settings: MemberSettings | TestTimeViews | None, competition: Competition
+    file: YamlFile, settings: MemberSettings | EnsembleSettings, competition: Competition
 ) -> list[Problem]:
-    problems = settings.problems_with(competition) if settings else []
-    return [file.problem(key, message) for key, message in problems]
+    return [file.problem(key, message) for key, message in settings.problems_with(competition)]
 
 
 def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:

@@ -1,4 +1,8 @@
-"""Blending of members from their prediction files, with a nested estimate of the blend's score."""
+"""Blending of members from their prediction files, with a nested estimate of the blend's score.
+
+Where the metric takes answers, a decision is fitted together with the blend (`evaluation/decisions.py`), and the scores
+of the members are those of decisions that were fitted on other rows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.data.targets import target_of
-from podium.ensemble.methods import BlendMethod, Floats, Labels, make_method
+from podium.data.targets import Floats, Truth, target_of
+from podium.ensemble.methods import BlendMethod, make_method
 from podium.errors import DataError, RunError
-from podium.evaluation.metrics import METRICS, Metric
-from podium.evaluation.statistics import bootstrap_error
+from podium.evaluation.decisions import Decision, cross_fitted_answers, fit_decision, needs_decision
+from podium.evaluation.metrics import Metric, metric_of
+from podium.evaluation.statistics import bootstrap_error, stratified_folds
 from podium.predictions import Predictions, align, average, concatenate, read_predictions
 
 OUTER_FOLDS = 5
@@ -46,7 +50,7 @@ class NestedScore:
     standard_error: float
     optimistic: float
     """The score on the rows that the blend was fitted on; the difference shows how much it overfits."""
-    probs: Floats
+    predictions: Floats
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class EnsembleResult:
     estimate: NestedScore
     blend: dict[str, Any]
     """The fitted method: its weights, if it has any."""
+    decision: Decision | None
+    """How the blend's predictions become answers; None if the metric takes the predictions themselves."""
     oof: Predictions
     """Predictions of blends that were not fitted on the row, as in `estimate`."""
     test: Predictions
@@ -62,14 +68,16 @@ class EnsembleResult:
 
 def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Competition) -> MemberResult:
     """`folders` are the folds and their folders of predictions."""
-    metric, target = METRICS[competition.metric], target_of(competition)
-    parts = [read_predictions(folder / "oof.csv") for _, folder in folders]
-    oof = concatenate(parts)
+    metric, target = metric_of(competition), target_of(competition)
+    oof = concatenate([read_predictions(folder / "oof.csv") for _, folder in folders])
+    truth = target.truth(oof.known_truth)
+    fold_of = stratified_folds(target.strata(truth), OUTER_FOLDS, seed=0)
+    answers = cross_fitted_answers(metric, target.kind, truth, oof.values, fold_of)
     return MemberResult(
         name,
         [fold for fold, _ in folders],
-        [metric(target.truth(part.known_truth), part.values) for part in parts],
-        metric(target.truth(oof.known_truth), oof.values),
+        [metric(truth[rows], answers[rows]) for fold, _ in folders for rows in [oof.folds == fold]],
+        metric(truth, answers),
         oof,
         average([read_predictions(folder / "test.csv") for _, folder in folders]),
     )
@@ -78,53 +86,59 @@ def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Com
 def blend_members(
     members: Sequence[MemberResult], settings: EnsembleSettings, competition: Competition
 ) -> EnsembleResult:
-    metric, first = METRICS[competition.metric], members[0]
+    metric, target, first = metric_of(competition), target_of(competition), members[0]
     for member in members[1:]:
         if set(member.oof.ids) != set(first.oof.ids):
             raise RunError(
                 f"{member.name} and {first.name} were validated on different rows ({len(member.oof.ids)} and"
                 f" {len(first.oof.ids)}); expected the same folds of every member"
             )
-    labels = target_of(competition).truth(first.oof.known_truth)
+    truth = target.truth(first.oof.known_truth)
     oof = np.stack([align(member.oof, first.oof.ids).values for member in members])
     test = np.stack([align(member.test, first.test.ids).values for member in members])
     options = settings.blend.model_dump()
-    method = make_method(options.pop("method"), [member.name for member in members], metric, **options)
-    estimate = nested_score(method, oof, labels, metric, folds=min(OUTER_FOLDS, len(labels)), seed=settings.seed)
+    method = make_method(options.pop("method"), [member.name for member in members], metric, target, **options)
+    estimate = nested_score(method, oof, truth, metric, folds=min(OUTER_FOLDS, len(truth)), seed=settings.seed)
+    fitted = method.fit(oof, truth)
+    decision = fit_decision(metric, target.kind, truth, fitted.predict(oof)) if metric.takes_answers else None
     return EnsembleResult(
         list(members),
         estimate,
-        method.fit(oof, labels).describe(),
-        Predictions(first.oof.ids, first.oof.outputs, estimate.probs, first.oof.truth, first.oof.folds),
-        Predictions(first.test.ids, first.oof.outputs, method.predict(test)),
+        fitted.describe(),
+        decision,
+        Predictions(first.oof.ids, first.oof.outputs, estimate.predictions, first.oof.truth, first.oof.folds),
+        Predictions(first.test.ids, first.oof.outputs, fitted.predict(test)),
     )
 
 
 def nested_score(
-    method: BlendMethod, oof: Floats, labels: Labels, metric: Metric, *, folds: int = OUTER_FOLDS, seed: int
+    method: BlendMethod, oof: Floats, truth: Truth, metric: Metric, *, folds: int = OUTER_FOLDS, seed: int
 ) -> NestedScore:
-    """Fit the blend on all folds but one, predict that one, and score the rows of all folds together."""
-    if not 2 <= folds <= len(labels):
+    """Fit the blend on all folds but one, predict that one, and score the rows of all folds together.
+
+    If the metric takes answers, the decision is fitted with the blend.
+    """
+    if not 2 <= folds <= len(truth):
         raise DataError(
-            f"Cannot estimate the score of a blend of {len(labels)} rows with {folds} folds; expected at least 2 folds"
+            f"Cannot estimate the score of a blend of {len(truth)} rows with {folds} folds; expected at least 2 folds"
             " and a row for each"
         )
-    fold_of = _stratified_folds(labels, folds, seed)
-    probs = np.empty(oof.shape[1:])
+    kind = method.target.kind
+    has_decision = needs_decision(metric, kind)
+    fold_of = stratified_folds(method.target.strata(truth), folds, seed)
+    predictions = np.empty(oof.shape[1:])
+    answers = np.empty(oof.shape[1:]) if has_decision else predictions
     for fold in range(folds):
         held_out = fold_of == fold
-        probs[held_out] = method.fit(oof[:, ~held_out], labels[~held_out]).predict(oof[:, held_out])
+        method.fit(oof[:, ~held_out], truth[~held_out])
+        predictions[held_out] = method.predict(oof[:, held_out])
+        if has_decision:
+            decision = fit_decision(metric, kind, truth[~held_out], method.predict(oof[:, ~held_out]))
+            answers[held_out] = decision.apply(predictions[held_out])
+    fitted = method.fit(oof, truth).predict(oof)
     return NestedScore(
-        score=metric(labels, probs),
-        standard_error=bootstrap_error(metric, labels, probs, seed=seed),
-        optimistic=metric(labels, method.fit(oof, labels).predict(oof)),
-        probs=probs,
+        score=metric(truth, answers),
+        standard_error=bootstrap_error(metric, truth, answers, seed=seed),
+        optimistic=metric(truth, fit_decision(metric, kind, truth, fitted).apply(fitted) if has_decision else fitted),
+        predictions=predictions,
     )
-
-
-def _stratified_folds(labels: Labels, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold for each row. Classes may have fewer rows than there are folds, which StratifiedKFold warns about."""
-    shuffled = np.random.default_rng(seed).random(len(labels))
-    fold_of = np.empty(len(labels), dtype=np.int64)
-    fold_of[np.lexsort((shuffled, labels))] = np.arange(len(labels)) % folds
-    return fold_of

@@ -1,26 +1,25 @@
-"""Methods to blend the probabilities of several members.
+"""Methods to blend the predictions of several members.
 
-A method is fitted on out-of-fold probabilities as (members, rows, classes) and the class numbers of the rows. Then it
-predicts (rows, classes) from the members' probabilities of any rows. All methods are deterministic.
+A method is fitted on out-of-fold predictions as (members, rows, columns) and the truth of the rows. Then it predicts
+(rows, columns) from the members' predictions of any rows. `data/targets.py` says what the columns are, and
+`config/ensemble.py` which method fits which target. All methods are deterministic.
 """
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
+from podium.config.ensemble import problem_of_method
+from podium.data.targets import Floats, Target, Truth
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.integer[Any]]
 
 _MIN_PROBABILITY = 1e-7
 """For logarithms: float32 softmax is not accurate below, and a zero from one member must not exclude a class."""
@@ -29,47 +28,47 @@ _MIN_PROBABILITY = 1e-7
 class BlendMethod(ABC):
     name: str
 
-    def __init__(self, members: Sequence[str], metric: Metric) -> None:
-        self.members, self.metric = list(members), metric
+    def __init__(self, members: Sequence[str], metric: Metric, target: Target) -> None:
+        self.members, self.metric, self.target = list(members), metric, target
 
-    def fit(self, oof: Floats, labels: Labels) -> Self:
+    def fit(self, oof: Floats, truth: Truth) -> Self:
         oof = self._check(oof)
-        if np.shape(labels) != oof.shape[1:2] or not len(labels):
+        if np.shape(truth) not in (oof.shape[1:2], oof.shape[1:]) or not len(truth):
             raise DataError(
-                f"Cannot fit a blend of {oof.shape[1]} rows to labels of shape {np.shape(labels)}; expected a label for"
-                " each row and at least one row"
+                f"Cannot fit a blend of {oof.shape[1]} rows to truth of shape {np.shape(truth)}; expected that of the"
+                " same rows and at least one row"
             )
-        self._fit(oof, labels)
+        self._fit(oof, truth)
         return self
 
-    def predict(self, probs: Floats) -> Floats:
-        return _normalize(self._predict(self._check(probs)))
+    def predict(self, predictions: Floats) -> Floats:
+        return self.target.normalize(self._predict(self._check(predictions)))
 
     def describe(self) -> dict[str, Any]:
         """The fitted parameters, for blend.json."""
         return {"method": self.name}
 
     @abstractmethod
-    def _fit(self, oof: Floats, labels: Labels) -> None: ...
+    def _fit(self, oof: Floats, truth: Truth) -> None: ...
 
     @abstractmethod
-    def _predict(self, probs: Floats) -> Floats:
-        """Rows need not sum to 1."""
+    def _predict(self, predictions: Floats) -> Floats:
+        """Need not be in the form of the target, such as rows that sum to 1."""
 
-    def _check(self, probs: Floats) -> Floats:
-        probs = np.asarray(probs, dtype=np.float64)
-        if probs.ndim != 3 or len(probs) != len(self.members):
+    def _check(self, predictions: Floats) -> Floats:
+        predictions = np.asarray(predictions, dtype=np.float64)
+        if predictions.ndim != 3 or len(predictions) != len(self.members):
             raise DataError(
-                f"Cannot blend probabilities of shape {probs.shape}; expected (members, rows, classes) of the"
+                f"Cannot blend predictions of shape {predictions.shape}; expected (members, rows, columns) of the"
                 f" {len(self.members)} members {', '.join(self.members)}"
             )
-        invalid = [name for name, part in zip(self.members, probs, strict=True) if not np.isfinite(part).all()]
+        invalid = [name for name, part in zip(self.members, predictions, strict=True) if not np.isfinite(part).all()]
         if invalid:
             raise DataError(
-                f"Probabilities of {', '.join(invalid)} contain NaN or infinity; expected finite numbers: predict"
+                f"Predictions of {', '.join(invalid)} contain NaN or infinity; expected finite numbers: predict"
                 " again, or leave the member out"
             )
-        return probs
+        return predictions
 
 
 class Mean(BlendMethod):
@@ -77,46 +76,46 @@ class Mean(BlendMethod):
 
     name = "mean"
 
-    def _fit(self, oof: Floats, labels: Labels) -> None:
-        self.weights = self._fit_weights(_normalize(oof), labels)
+    def _fit(self, oof: Floats, truth: Truth) -> None:
+        self.weights = self._fit_weights(self.target.normalize(oof), truth)
 
-    def _fit_weights(self, oof: Floats, labels: Labels) -> Floats:
+    def _fit_weights(self, oof: Floats, truth: Truth) -> Floats:
         return np.full(len(oof), 1 / len(oof))
 
-    def _predict(self, probs: Floats) -> Floats:
-        return np.asarray(np.tensordot(self.weights, probs, axes=1))
+    def _predict(self, predictions: Floats) -> Floats:
+        return np.asarray(np.tensordot(self.weights, predictions, axes=1))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "weights": dict(zip(self.members, self.weights.tolist(), strict=True))}
 
 
 class Geometric(BlendMethod):
-    """The geometric mean: one member that excludes a class outweighs the others."""
+    """The geometric mean of probabilities: one member that excludes a class outweighs the others."""
 
     name = "geometric"
 
-    def _fit(self, oof: Floats, labels: Labels) -> None:
+    def _fit(self, oof: Floats, truth: Truth) -> None:
         pass
 
-    def _predict(self, probs: Floats) -> Floats:
-        return np.asarray(np.exp(np.log(probs.clip(_MIN_PROBABILITY)).mean(axis=0)))
+    def _predict(self, predictions: Floats) -> Floats:
+        return self.target.geometric_mean(predictions, _MIN_PROBABILITY)
 
 
 class RankMean(BlendMethod):
-    """The mean of ranks within each class, so that overconfident members count no more than others.
+    """The mean of ranks within each column, so that overconfident members count no more than others.
 
     Ranks are those among the fitted rows: a row's prediction does not depend on the rows it is predicted with.
     """
 
     name = "rank_mean"
 
-    def _fit(self, oof: Floats, labels: Labels) -> None:
+    def _fit(self, oof: Floats, truth: Truth) -> None:
         self._sorted = np.sort(oof, axis=1)
 
-    def _predict(self, probs: Floats) -> Floats:
-        ranks = np.empty(probs.shape)
-        for member, number in np.ndindex(probs.shape[0], probs.shape[2]):
-            column, values = self._sorted[member, :, number], probs[member, :, number]
+    def _predict(self, predictions: Floats) -> Floats:
+        ranks = np.empty(predictions.shape)
+        for member, number in np.ndindex(predictions.shape[0], predictions.shape[2]):
+            column, values = self._sorted[member, :, number], predictions[member, :, number]
             below, up_to = np.searchsorted(column, values, "left"), np.searchsorted(column, values, "right")
             # The mean rank of equal values; values between two rows get the mean of their ranks.
             ranks[member, :, number] = (below + up_to + 1) / 2 / len(column)
@@ -124,25 +123,26 @@ class RankMean(BlendMethod):
 
 
 class Weights(Mean):
-    """The weighted mean with the lowest log loss; weights are not negative and sum to 1."""
+    """The weighted mean with the lowest validation loss; weights are not negative and sum to 1."""
 
     name = "weights"
 
-    def _fit_weights(self, oof: Floats, labels: Labels) -> Floats:
-        right = oof[:, np.arange(len(labels)), labels].T.clip(SMALLEST_PROBABILITY)  # (rows, members)
-
-        def loss(weights: Floats) -> float:
-            return float(-np.log((right @ weights).clip(SMALLEST_PROBABILITY)).mean())
-
-        def gradient(weights: Floats) -> Floats:
-            return np.asarray(-(right / (right @ weights).clip(SMALLEST_PROBABILITY)[:, None]).mean(axis=0))
-
+    def _fit_weights(self, oof: Floats, truth: Truth) -> Floats:
         count = len(oof)
         equal, single = np.full(count, 1 / count), np.eye(count)
+        if self.target.kind == "single_label":
+            loss, gradient = _log_loss_of_weights(oof, truth)
+            # The loss is convex, so every start leads to the same minimum; several guard against SLSQP stopping early
+            # on a flat stretch. At the corners, the single members, the gradient is too steep to start from.
+            starts = [equal, *(single + equal) / 2]
+        else:
+            gradient, starts = None, [equal]  # a gradient by differences takes a loss for each member
+
+            def loss(weights: Floats) -> float:
+                return self.target.loss(truth, self.target.normalize(np.tensordot(weights, oof, axes=1)))
+
         candidates = [equal, *single]
-        # The loss is convex, so every start leads to the same minimum; several guard against SLSQP stopping early on a
-        # flat stretch. At the corners, the single members, the gradient is too steep to start from.
-        for start in [equal, *(single + equal) / 2]:
+        for start in starts:
             found = minimize(
                 loss, start, jac=gradient, method="SLSQP", bounds=[(0, 1)] * count,
                 constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
@@ -154,6 +154,19 @@ class Weights(Mean):
         return min(candidates, key=loss)
 
 
+def _log_loss_of_weights(oof: Floats, labels: Truth) -> tuple[Callable[[Floats], float], Callable[[Floats], Floats]]:
+    """The log loss of a weighted mean, and its gradient, which need only the probabilities of the true classes."""
+    right = oof[:, np.arange(len(labels)), labels].T.clip(SMALLEST_PROBABILITY)  # (rows, members)
+
+    def loss(weights: Floats) -> float:
+        return float(-np.log((right @ weights).clip(SMALLEST_PROBABILITY)).mean())
+
+    def gradient(weights: Floats) -> Floats:
+        return np.asarray(-(right / (right @ weights).clip(SMALLEST_PROBABILITY)[:, None]).mean(axis=0))
+
+    return loss, gradient
+
+
 class HillClimb(Mean):
     """Caruana's ensemble selection: repeatedly adds the member that improves the metric most, with repetition.
 
@@ -163,16 +176,16 @@ class HillClimb(Mean):
 
     name = "hill_climb"
 
-    def __init__(self, members: Sequence[str], metric: Metric, rounds: int = 50) -> None:
-        super().__init__(members, metric)
+    def __init__(self, members: Sequence[str], metric: Metric, target: Target, rounds: int = 50) -> None:
+        super().__init__(members, metric, target)
         self.rounds = rounds
 
-    def _fit_weights(self, oof: Floats, labels: Labels) -> Floats:
+    def _fit_weights(self, oof: Floats, truth: Truth) -> Floats:
         total = np.zeros(oof.shape[1:])
         added: list[int] = []
         best, best_length = (-np.inf, -np.inf), 0
         for length in range(1, self.rounds + 1):
-            scores = [self._score((total + member) / length, labels) for member in oof]
+            scores = [self._score((total + member) / length, truth) for member in oof]
             pick = max(range(len(scores)), key=scores.__getitem__)
             added.append(pick)
             total += oof[pick]
@@ -180,49 +193,110 @@ class HillClimb(Mean):
                 best, best_length = scores[pick], length
         return np.bincount(added[:best_length], minlength=len(oof)) / best_length
 
-    def _score(self, probs: Floats, labels: Labels) -> tuple[float, float]:
-        """Greater is better; log loss breaks ties, which metrics of labels have many of."""
-        score = self.metric(labels, probs)
-        right = probs[np.arange(len(labels)), labels].clip(SMALLEST_PROBABILITY)
-        return (score if self.metric.higher_is_better else -score, float(np.log(right).mean()))
+    def _score(self, predictions: Floats, truth: Truth) -> tuple[float, float]:
+        """Greater is better; the validation loss breaks ties, which metrics of answers have many of."""
+        score = self.metric(truth, predictions)
+        return (score if self.metric.higher_is_better else -score, -self.target.loss(truth, predictions))
 
 
 class Stacking(BlendMethod):
-    """Multinomial logistic regression on the log probabilities of all members.
+    """A regression on the predictions of all members: a logistic one for probabilities, else a ridge regression.
 
-    It can learn which classes a member is good at, and can overfit: a smaller C means smaller coefficients and more
-    equal members. Classes without rows to fit on get the members' mean.
+    It can learn what a member is good at, and can overfit: a smaller C means smaller coefficients and more equal
+    members.
     """
 
     name = "stacking"
 
-    def __init__(self, members: Sequence[str], metric: Metric, C: float = 0.01) -> None:  # noqa: N803  # as in scikit-learn
-        super().__init__(members, metric)
+    def __init__(self, members: Sequence[str], metric: Metric, target: Target, C: float = 0.01) -> None:  # noqa: N803  # as in scikit-learn
+        super().__init__(members, metric, target)
         self.C = C
 
-    def _fit(self, oof: Floats, labels: Labels) -> None:
-        self._seen = np.unique(labels)
-        self._model: Any = None
-        if len(self._seen) == 1:
-            return
-        self._model = LogisticRegression(C=self.C, max_iter=1000)
+    def _fit(self, oof: Floats, truth: Truth) -> None:
         # One thread adds up in the same order on every machine, and is no slower for such small matrices.
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # early stopping only regularizes more
             # scikit-learn 1.6 passes an option to SciPy 1.16 that is deprecated there.
             warnings.filterwarnings("ignore", ".*`disp` and `iprint` options", DeprecationWarning)
-            self._model.fit(_log_features(oof), labels)
+            self._regression = _REGRESSIONS[self.target.kind](oof, truth, self.C)
 
-    def _predict(self, probs: Floats) -> Floats:
-        blended = _normalize(probs.mean(axis=0))
-        share_of_seen = blended[:, self._seen].sum(axis=1, keepdims=True)
-        among_seen = 1.0 if self._model is None else self._model.predict_proba(_log_features(probs))
-        blended[:, self._seen] = among_seen * share_of_seen
-        return blended
+    def _predict(self, predictions: Floats) -> Floats:
+        mean = self.target.normalize(predictions.mean(axis=0))
+        return self._regression.predict(predictions, mean)
 
     def describe(self) -> dict[str, Any]:
-        converged = self._model is None or int(self._model.n_iter_.max()) < self._model.max_iter
-        return {**super().describe(), "C": self.C, "converged": converged}
+        return {**super().describe(), "C": self.C, "converged": self._regression.converged}
+
+
+class _Classes:
+    """Multinomial logistic regression on the log probabilities; classes without rows get the members' mean."""
+
+    def __init__(self, oof: Floats, labels: Truth, C: float) -> None:  # noqa: N803
+        self._seen = np.unique(labels)
+        self._model = _fit_logistic(_log_features(oof), labels, C)
+        self.converged = _has_converged(self._model)
+
+    def predict(self, probs: Floats, mean: Floats) -> Floats:
+        share_of_seen = mean[:, self._seen].sum(axis=1, keepdims=True)
+        among_seen = 1.0 if self._model is None else self._model.predict_proba(_log_features(probs))
+        mean[:, self._seen] = among_seen * share_of_seen
+        return mean
+
+
+class _Labels:
+    """A logistic regression for each column on the log odds; columns with one answer in all rows get the mean."""
+
+    def __init__(self, oof: Floats, truth: Truth, C: float) -> None:  # noqa: N803
+        features, truth = _log_odds(oof), truth.reshape(oof.shape[1:])
+        self._models = [_fit_logistic(features[:, :, n].T, truth[:, n] > 0.5, C) for n in range(oof.shape[2])]
+        self.converged = all(map(_has_converged, self._models))
+
+    def predict(self, probs: Floats, mean: Floats) -> Floats:
+        features = _log_odds(probs)
+        for number, model in enumerate(self._models):
+            if model is not None:
+                mean[:, number] = model.predict_proba(features[:, :, number].T)[:, 1]
+        return mean
+
+
+class _Numbers:
+    """A ridge regression for each column, from the members' mean and each member's difference from it."""
+
+    converged = True
+
+    def __init__(self, oof: Floats, truth: Truth, C: float) -> None:  # noqa: N803
+        mean, deviation = oof.mean(axis=0), truth.std(axis=0)
+        self._scale = np.where(deviation > 0, deviation, 1.0)
+        features, errors = self._features(oof), (truth - mean) / self._scale
+        self._models = [Ridge(alpha=1 / C).fit(features[:, :, n].T, errors[:, n]) for n in range(oof.shape[2])]
+
+    def predict(self, numbers: Floats, mean: Floats) -> Floats:
+        features = self._features(numbers)
+        errors = [model.predict(features[:, :, number].T) for number, model in enumerate(self._models)]
+        return np.asarray(mean + np.column_stack(errors) * self._scale)
+
+    def _features(self, numbers: Floats) -> Floats:
+        return np.asarray((numbers - numbers.mean(axis=0)) / self._scale)
+
+
+_REGRESSIONS: dict[str, type[_Classes | _Labels | _Numbers]] = {
+    "single_label": _Classes,
+    "ordinal": _Classes,
+    "binary": _Labels,
+    "multi_label": _Labels,
+    "regression": _Numbers,
+}
+
+
+def _fit_logistic(features: Floats, truth: Truth, C: float) -> Any:  # noqa: N803
+    """None if all rows have the same answer."""
+    if len(np.unique(truth)) == 1:
+        return None
+    return LogisticRegression(C=C, max_iter=1000).fit(features, truth)
+
+
+def _has_converged(model: Any) -> bool:
+    return model is None or int(model.n_iter_.max()) < model.max_iter
 
 
 METHODS: dict[str, type[BlendMethod]] = {
@@ -230,21 +304,21 @@ METHODS: dict[str, type[BlendMethod]] = {
 }
 
 
-def make_method(name: str, members: Sequence[str], metric: Metric, **options: float) -> BlendMethod:
+def make_method(name: str, members: Sequence[str], metric: Metric, target: Target, **options: float) -> BlendMethod:
     """`rounds` is an option of hill_climb, `C` of stacking."""
     if name not in METHODS:
         raise ConfigError(f"no blend method {name!r}; expected one of {', '.join(METHODS)}")
-    return METHODS[name](members, metric, **options)
-
-
-def _normalize(probs: Floats) -> Floats:
-    """The last axis sums to 1; zeros become equal probabilities."""
-    positive = probs.clip(min=0)
-    total = positive.sum(axis=-1, keepdims=True)
-    return np.where(total > 0, positive / np.where(total > 0, total, 1), 1 / probs.shape[-1])
+    if problem := problem_of_method(name, target.kind):
+        raise ConfigError(problem)
+    return METHODS[name](members, metric, target, **options)
 
 
 def _log_features(probs: Floats) -> Floats:
     """(members, rows, classes) to (rows, members × classes)."""
     rows_first: Floats = np.log(probs.clip(_MIN_PROBABILITY)).transpose(1, 0, 2)
     return rows_first.reshape(probs.shape[1], -1)
+
+
+def _log_odds(probs: Floats) -> Floats:
+    clipped = probs.clip(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.asarray(np.log(clipped / (1 - clipped)))

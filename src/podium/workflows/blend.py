@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from rich.table import Table
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
 from podium.errors import RunError
-from podium.evaluation.metrics import METRICS
+from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, read_json, write_json
 from podium.paths import submissions_folder
 from podium.runs import git_commit
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from podium.ensemble.blend import EnsembleResult, MemberResult
+    from podium.evaluation.decisions import Decision
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +68,14 @@ class Blend:
         """The weight of each member; None for methods without weights."""
         weights: dict[str, float] | None = self.facts["blend"].get("weights")
         return weights
+
+    @property
+    def decision(self) -> "Decision | None":
+        """How predictions become answers: thresholds or cut points; None if the metric takes predictions."""
+        from podium.evaluation.decisions import Decision
+
+        content = self.facts["decision"]
+        return Decision.from_dict(content) if content else None
 
     @property
     def oof(self) -> "pd.DataFrame":
@@ -106,9 +115,10 @@ class Blend:
         facts = self.facts
         test = read_predictions(self.path / "test.csv")
         path = write_submission(
-            replace(SubmissionSpec.of(self.competition, self.sample), classes=test.outputs),
+            SubmissionSpec.of(self.competition, self.sample),
             test.ids,
             test.values,
+            self.decision,
             folder=submissions_folder(),
             name=f"{self.competition.slug}_{facts['ensemble']}" + DRY_RUN * facts["dry_run"],
             partial=self.is_partial,
@@ -213,11 +223,13 @@ def _facts(
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
         "predictions": _folders(predictions),
         "blend": {**settings.blend.model_dump(), **result.blend},
+        "decision": result.decision.to_dict() if result.decision else None,
         "score": result.estimate.score,
         "standard_error": result.estimate.standard_error,
         "optimistic_score": result.estimate.optimistic,
         "dry_run": any(fold.is_dry_run for fold in predictions),
         "commit": git_commit(),
+        "config": competition.model_dump(mode="json", by_alias=True),
     }
 
 
@@ -225,7 +237,7 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
     """Print the out-of-fold scores (or this table of scores), the nested score and the weights."""
     facts = blend.facts
     console.print(_table(blend.scores if scores is None else scores, f"out-of-fold {facts['metric']}"))
-    direction = "higher" if METRICS[facts["metric"]].higher_is_better else "lower"
+    direction = "higher" if metric_of(blend.competition).higher_is_better else "lower"
     console.print(
         f"blend ({facts['blend']['method']}): {facts['metric']} {facts['score']:.4f} ± {facts['standard_error']:.4f} by"
         f" nested cross-validation ({direction} is better);"
@@ -233,6 +245,21 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
     )
     if blend.weights:
         console.print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in blend.weights.items()))
+    if text := _describe_decision(blend):
+        console.print(text, markup=False)
+
+
+def _describe_decision(blend: Blend) -> str:
+    """The fitted thresholds or cut points, if there are any."""
+    decision, names = blend.decision, blend.competition.answer_columns
+    if decision is None or not (decision.thresholds or decision.cut_points):
+        return ""
+    if decision.thresholds:
+        return "thresholds: " + ", ".join(f"{n} {t:.3f}" for n, t in zip(names, decision.thresholds, strict=True))
+    cuts = [" ".join(f"{cut:.3f}" for cut in column) for column in decision.cut_points]
+    if len(cuts) == 1:
+        return f"cut points: {cuts[0]}"
+    return "cut points: " + ", ".join(f"{name} {column}" for name, column in zip(names, cuts, strict=True))
 
 
 def _table(scores: "pd.DataFrame", title: str) -> Table:

@@ -1,0 +1,139 @@
+"""Blends of every kind of target, from prediction files to a checked submission; nothing is trained."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from target_kinds import KINDS, write_competition
+
+from podium.config.loading import load_competition
+from podium.data.targets import target_of
+from podium.evaluation.metrics import metric_of
+from podium.files import read_json, write_json
+from podium.predictions import Predictions, write_predictions
+from podium.workflows.blend import blend, print_blend
+from podium.workflows.check import check_submission
+from podium.workflows.compare import compare
+from podium.workflows.predict import FoldPredictions
+
+METRICS = {"binary": "f1", "words": "samples_f1", "one_hot": "macro_f1", "ordinal": "quadratic_kappa"}
+OWN = """
+HIGHER_IS_BETTER = False
+
+def score(truth, predictions):
+    return abs(truth - predictions[:, 0]).mean()
+"""
+
+
+def noisy(target, truth, noise):
+    """Predictions around the truth, too close to the middle."""
+    width = len(target.outputs)
+    if not target.has_probabilities:
+        return truth + noise * 20
+    if truth.ndim == 1 and width > 1:
+        truth = np.eye(width)[truth]
+    return target.normalize(0.3 * truth.reshape(len(truth), width) + 0.2 + noise)
+
+
+@pytest.fixture
+def predicted(tmp_path, monkeypatch):
+    """`predicted(kind, **changes)`: predictions of two members on two folds, as files."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(name, **changes):
+        keys = {"metric": METRICS[name]} if name in METRICS else {}
+        path = write_competition(tmp_path, name, train=60, test=12, **keys | changes)
+        competition = load_competition(path)
+        target, data = target_of(competition), tmp_path / "data"
+        table = pd.read_csv(data / "train.csv", dtype=str, keep_default_na=False)
+        answers = target.parse(table, competition.train, data / "train.csv")
+        truth, folds = target.truth(answers), np.arange(len(table)) % 2
+        test_ids = pd.read_csv(data / "sample_submission.csv", dtype=str)["id"].tolist()
+        random, found = np.random.default_rng(0), []
+        for member in ("wide", "narrow"):
+            values = noisy(target, truth, random.normal(0, 0.05, (len(table), len(target.outputs))))
+            for fold in (0, 1):
+                rows = np.flatnonzero(folds == fold)
+                folder = tmp_path / "runs" / f"{member}-1a" / f"fold{fold}" / "predictions-2b"
+                ids = table["id"].iloc[rows].tolist()
+                own = answers.iloc[rows].reset_index(drop=True)
+                write_predictions(folder / "oof.csv", Predictions(ids, target.outputs, values[rows], own, folds[rows]))
+                test = values[random.permutation(len(values))[: len(test_ids)]]
+                write_predictions(folder / "test.csv", Predictions(test_ids, target.outputs, test))
+                write_json(folder / "predictions.json", {"metric": competition.metric, "score": 0.0})
+                sample = data / competition.submission.sample
+                found.append(
+                    FoldPredictions(member, fold, folder, {"digest": "c3"}, competition, sample, tmp_path / "runs")
+                )
+        return found
+
+    return made
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_blend_of_every_kind_is_scored_compared_written_and_valid(name, predicted, tmp_path, capsys):
+    predictions = predicted(name)
+    competition = predictions[0].competition
+    made = blend(predictions, "weights")
+    metric = metric_of(competition)
+    assert made.scores.loc["blend", "all rows"] == made.score
+    best = max if metric.higher_is_better else min
+    assert metric.better(made.score, best(made.scores.loc[["wide", "narrow"], "all rows"])) or made.score > 0.9
+    path = made.write_submission()
+    assert check_submission(path, competition, sample=predictions[0].sample) == []
+    print_blend(made, Console(width=200))
+    out = capsys.readouterr().out
+    decision = made.decision
+    assert (decision is not None) == metric.takes_answers
+    assert ("thresholds: " in out) == bool(decision and decision.thresholds)
+    assert ("cut points: " in out) == bool(decision and decision.cut_points)
+    again = blend(predictions, "mean", name="other")
+    found = compare([made.path, again.path], folder=tmp_path / "runs")
+    assert found.metric == competition.metric
+    assert (found.differences[0].mcnemar is None) == (target_of(competition).truth_is_class is False)
+
+
+def test_thresholds_decide_what_is_written(predicted):
+    predictions = predicted("one_hot")
+    made = blend(predictions, "mean")
+    assert made.decision.thresholds
+    assert max(made.decision.thresholds) < 0.5  # all probabilities are below
+    written = pd.read_csv(made.write_submission(), index_col="id")
+    assert set(written.to_numpy().ravel()) == {0, 1}
+    test = made.test.to_numpy() >= made.decision.thresholds
+    assert (written.to_numpy() == test).all()
+    facts = read_json(made.path / "blend.json")
+    assert facts["decision"]["thresholds"] == list(made.decision.thresholds)
+
+
+def test_whole_numbers_are_written_where_the_metric_wants_them(predicted, tmp_path):
+    predictions = predicted("number", metric="quadratic_kappa", target={"kind": "regression", "range": [1900, 1990]})
+    written = pd.read_csv(blend(predictions, "mean").write_submission(), dtype=str)
+    assert all(cell.isdecimal() for cell in written["answer"])
+
+
+def test_own_metric_selects_and_scores_a_blend(predicted, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    predictions = predicted("binary", metric="mine.py:score", submission={"label": "answer", "id": "id"} | {
+        "sample": "sample_submission.csv"
+    })  # fmt: skip
+    made = blend(predictions, {"method": "hill_climb", "rounds": 3})
+    assert 0 < made.score < 0.5
+    assert made.decision is None
+    (tmp_path / "mine.py").unlink()  # its code is in blend.json
+    other = blend(predictions, "mean", name="other")
+    found = compare([made.path, other.path], folder=tmp_path / "runs")
+    assert found.metric == "mine.py:score"
+    assert not found.higher_is_better
+    assert json.loads((made.path / "blend.json").read_text())["config"]["metric_code"] == OWN
+
+
+def test_a_method_that_does_not_fit_is_one_line(predicted):
+    from podium.errors import ConfigError
+
+    with pytest.raises(
+        ConfigError, match="geometric does not fit the target regression; expected one of mean, weights"
+    ):
+        blend(predicted("number"), "geometric")

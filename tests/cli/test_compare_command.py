@@ -89,6 +89,10 @@ def make_blend(here, name="cars", wrong=(), dry_run=False):
     facts = {
         "ensemble": name, "competition": "tiny-squares", "metric": "accuracy", "blend": {"method": "mean"},
         "members": {"wide": {"folds": [0], "score": 0.9}}, "dry_run": dry_run, "commit": "0123456789abcdef",
+        "config": {
+            "slug": "tiny-squares", "metric": "accuracy", "classes": list("0123"),
+            "train": {"table": "train.csv", "images": "{id}"}, "test": {"images": "{id}"},
+        },
     }  # fmt: skip
     write_json(folder / "blend.json", facts)
     return folder.relative_to(here)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from podium.data.targets import MultiLabelTarget, SingleLabelTarget
 from podium.errors import DataError
 from podium.evaluation.compare_classifiers import PairedPredictions, compare_predictions, pair
 from podium.evaluation.metrics import METRICS
@@ -11,14 +12,15 @@ from podium.evaluation.statistics import Interval, bootstrap_error, bootstrap_ga
 from podium.predictions import Predictions
 
 ACCURACY, LOG_LOSS, ROC_AUC = METRICS["accuracy"], METRICS["log_loss"], METRICS["roc_auc"]
+XY = SingleLabelTarget(["x", "y"])
+# With two classes the accuracy of the first five is always 1.
+OF_CLASSES = [m for m in METRICS.values() if "single_label" in m.targets and m.name != "top_5_accuracy"]
 
 
 def paired(labels, *probs):
     """Runs that have the same rows in the same folds."""
     rows, zeros = len(labels), [0] * len(probs)
-    return PairedPredictions(
-        [str(row) for row in range(rows)], ["x", "y"], np.asarray(labels), list(probs), zeros, zeros
-    )
+    return PairedPredictions([str(row) for row in range(rows)], np.asarray(labels), list(probs), zeros, zeros)
 
 
 def answers(labels, wrong, sure=0.9):
@@ -74,7 +76,7 @@ def test_interval_has_no_width_if_all_rows_are_alike():
 def test_run_compared_with_itself_has_no_difference():
     labels = [0, 1] * 50
     same = answers(labels, range(20))
-    for metric in METRICS.values():
+    for metric in OF_CLASSES:
         (other,) = compare_predictions(paired(labels, same, same), metric, resamples=20).differences
         assert (other.difference.value, other.difference.interval, other.p) == (0, Interval(0, 0), 1)
         assert not other.is_significant
@@ -161,7 +163,7 @@ def test_resamples_with_an_undefined_metric_are_skipped():
         compare_predictions(paired([0, 1], answers([0, 1], []), answers([0, 1], [0])), ROC_AUC, resamples=200, seed=3)
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+@pytest.mark.parametrize("metric", OF_CLASSES, ids=lambda metric: metric.name)
 def test_every_metric_can_be_compared(metric):
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 80)
@@ -186,10 +188,10 @@ def test_rows_are_paired_by_id_in_the_order_of_the_first_run():
     one = out_of_fold("abcd")
     truth = pd.DataFrame({"label": list("yxyx")})
     other = Predictions(["d", "c", "b", "a"], ["x", "y"], np.eye(2)[[1, 1, 1, 0]], truth, np.array([1, 1, 0, 0]))
-    paired = pair({"A": one, "B": other})
+    paired = pair({"A": one, "B": other}, XY.truth)
     assert paired.ids == list("abcd")
-    assert paired.labels.tolist() == [0, 1, 0, 1]
-    assert paired.probs[1].tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
+    assert paired.truth.tolist() == [0, 1, 0, 1]
+    assert paired.predictions[1].tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
     assert paired.left_out == paired.in_other_folds == [0, 0]
 
 
@@ -199,22 +201,21 @@ def test_only_common_rows_are_paired():
         "B": out_of_fold("bcd", "yxy", (0, 1, 1)),
         "C": out_of_fold("dcxz", "yxxx", (1, 1, 0, 0)),
     }
-    paired = pair(runs)
+    paired = pair(runs, XY.truth)
     assert paired.ids == ["c", "d"]
     assert paired.left_out == [2, 1, 2]
     assert paired.share_of_smallest == 2 / 3
 
 
 def test_rows_in_another_fold_than_in_the_first_run_are_counted():
-    paired = pair({"A": out_of_fold(), "B": out_of_fold(folds=(0, 1, 1, 0)), "C": out_of_fold()})
+    paired = pair({"A": out_of_fold(), "B": out_of_fold(folds=(0, 1, 1, 0)), "C": out_of_fold()}, XY.truth)
     assert paired.in_other_folds == [0, 2, 0]
 
 
 def test_classes_get_the_order_of_the_first_run():
-    paired = pair({"A": out_of_fold(first=0.75), "B": out_of_fold(classes=("y", "x"), first=0.75)})
-    assert paired.classes == ["x", "y"]
-    assert paired.probs[0][0].tolist() == [0.75, 0.25]
-    assert paired.probs[1][0].tolist() == [0.25, 0.75]
+    paired = pair({"A": out_of_fold(first=0.75), "B": out_of_fold(classes=("y", "x"), first=0.75)}, XY.truth)
+    assert paired.predictions[0][0].tolist() == [0.75, 0.25]
+    assert paired.predictions[1][0].tolist() == [0.25, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -232,10 +233,68 @@ def test_classes_get_the_order_of_the_first_run():
             out_of_fold("efgh"),
             r"No row was validated in all of these runs \(A 4 in fold 0 and 1, B 4 in fold 0 and 1\)",
         ),
-        (out_of_fold(labels="xyzy"), "predictions of B have the label 'z' but no column for it"),
-        (Predictions(list("abcd"), ["x", "y"], np.full((4, 2), 0.5)), "predictions of B have no labels"),
+        (Predictions(list("abcd"), ["x", "y"], np.full((4, 2), 0.5)), "predictions of B have no truth"),
+        (
+            Predictions(
+                list("abcd"), ["x", "y"], np.full((4, 2), 0.5), pd.DataFrame({"t_x": [0.0] * 4}), np.zeros(4, dtype=int)
+            ),
+            "A and B have different kinds of truth",
+        ),
     ],
 )
 def test_runs_that_cannot_be_paired(other, message):
     with pytest.raises(DataError, match=message):
-        pair({"A": out_of_fold(), "B": other})
+        pair({"A": out_of_fold(), "B": other}, XY.truth)
+
+
+# Other targets
+
+
+def matrix(truth, ids="abcd", columns=("x", "y")):
+    table = pd.DataFrame(np.asarray(truth, dtype=float), columns=[f"t_{name}" for name in columns])
+    return Predictions(list(ids), list(columns), np.full(table.shape, 0.5), table, np.zeros(len(table), dtype=int))
+
+
+def test_rows_with_several_labels_are_paired():
+    one, other = matrix([[0, 1], [1, 1], [0, 0], [1, 0]]), matrix([[1, 1], [1, 0]], "ba", ("y", "x"))
+    paired = pair({"A": one, "B": other}, MultiLabelTarget(["x", "y"]).truth)
+    assert paired.ids == ["a", "b"]
+    assert paired.truth.tolist() == [[0, 1], [1, 1]]
+    changed = matrix([[0, 1], [0, 1], [0, 0], [1, 0]])
+    with pytest.raises(
+        DataError, match=r"1 of 4 common rows have different labels in A and B \(first: 'b' is '1.0, 1.0'"
+    ):
+        pair({"A": one, "B": changed}, MultiLabelTarget(["x", "y"]).truth)
+
+
+def test_runs_of_a_regression_are_compared_without_mcnemar():
+    random = np.random.default_rng(0)
+    truth = random.normal(0, 1, (100, 1))
+    good, bad = truth + random.normal(0, 0.1, (100, 1)), truth + random.normal(0, 0.5, (100, 1))
+    (found,) = compare_predictions(paired(truth, bad, good), METRICS["rmse"], "regression", resamples=100).differences
+    assert found.mcnemar is None
+    assert found.is_significant
+    assert found.gain.value == pytest.approx(METRICS["rmse"](truth, bad) - METRICS["rmse"](truth, good))
+
+
+def test_thresholds_of_runs_with_several_labels_are_fitted():
+    """The second run's probabilities are half as large, which thresholds make up for."""
+    random = np.random.default_rng(0)
+    truth = (random.random((300, 3)) < 0.3).astype(float)
+    probs = np.clip(0.3 + 0.4 * truth + random.normal(0, 0.15, (300, 3)), 0, 1)
+    rows = paired(truth, probs, probs / 2)
+    result = compare_predictions(rows, METRICS["macro_f1"], "multi_label", resamples=50)
+    (found,) = result.differences
+    assert found.mcnemar is None
+    assert abs(found.difference.value) < 0.02
+    assert result.scores[1].value > METRICS["macro_f1"](truth, probs / 2) + 0.2
+
+
+def test_binary_accuracy_is_decided_by_mcnemar():
+    truth = np.arange(100) % 2
+    good = np.where(truth == 1, 0.9, 0.1)[:, None]
+    bad = good.copy()
+    bad[:20] = 1 - bad[:20]
+    (found,) = compare_predictions(paired(truth, bad, good), ACCURACY, "binary", resamples=50).differences
+    assert (found.mcnemar.only_baseline, found.mcnemar.only_run) == (0, 20)
+    assert found.p == found.mcnemar.p

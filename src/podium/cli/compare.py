@@ -136,6 +136,8 @@ def _print_metric(
 
 
 def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
+    if any(difference.mcnemar is None for difference in comparison.differences):
+        return  # the truth of a row is not one class
     from podium.evaluation.comparison import format_p
     from podium.evaluation.statistics import MIN_FOR_CHI_SQUARED, SIGNIFICANCE
 
@@ -151,6 +153,7 @@ def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
     table = _table("", f"both {correct}", f"only {baseline}", only_run, f"both {wrong}", "p", "test", numbers=True)
     for letter, difference in zip(others, comparison.differences, strict=True):
         test = difference.mcnemar
+        assert test is not None
         counts = (test.both_correct, test.only_baseline, test.only_run, test.both_wrong)
         kind = "exact" if test.is_exact else "chi-squared"
         _add_row(table, letter, *(f"{count:,}" for count in counts), format_p(test.p), kind)

@@ -6,12 +6,13 @@ runs/xception-1a2b3c4d/fold0/predictions-7481c133    one fold, with one of sever
 runs/sf_dl_cars-5e6f7a8b                             a blend
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from podium.errors import DataError, RunError
@@ -27,7 +28,8 @@ from podium.evaluation.comparison import (
     read_seconds,
     read_versions,
 )
-from podium.evaluation.metrics import METRICS, Metric
+from podium.evaluation.decisions import cross_fitted_answers, default_decision
+from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import (
     RESAMPLES,
     SEED,
@@ -37,6 +39,7 @@ from podium.evaluation.statistics import (
     compare_scores,
     compare_with_baseline,
     mcnemar,
+    stratified_folds,
 )
 from podium.files import digest_of, read_json
 from podium.predictions import Predictions, align, concatenate, read_predictions
@@ -44,13 +47,23 @@ from podium.runs import Run
 
 OUT_OF_FOLD = "oof.csv"
 DECIDED_BY_MCNEMAR = "accuracy"
-"""The metric that McNemar's test compares."""
+"""The metric that McNemar's test compares, where the truth of a row is one class."""
+DECISION_FOLDS = 5
+Truth = NDArray[Any]
+ReadTruth = Callable[[pd.DataFrame], Truth]
+"""The truth from the columns of out-of-fold predictions, `Target.truth`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCandidate(Candidate):
-    metric: str
-    """The metric of its competition."""
+    competition: dict[str, Any]
+    """The keys of its competition file."""
+    source: Path
+    """The file that has them."""
+
+    @property
+    def metric(self) -> str:
+        return str(self.competition["metric"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +71,8 @@ class PairedPredictions:
     """The rows common to all runs, in the order of the first run. Lists have one item per run."""
 
     ids: list[str]
-    classes: list[str]
-    labels: NDArray[np.int64]
-    probs: list[NDArray[np.float64]]
+    truth: Truth
+    predictions: list[NDArray[np.float64]]
     left_out: list[int]
     """Rows that are not common to all."""
     in_other_folds: list[int]
@@ -72,21 +84,26 @@ class PairedPredictions:
         return max(len(self.ids) / (len(self.ids) + count) for count in self.left_out)
 
 
-def compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Progress = iter) -> Comparison:
-    """Compare by the metric of the first run's competition."""
-    metric = METRICS[candidates[0].metric]
+def compare_classifiers(
+    candidates: Sequence[ClassifierCandidate],
+    metric: Metric,
+    target: str,
+    read_truth: ReadTruth,
+    progress: Progress = iter,
+) -> Comparison:
+    """Compare by the metric of the first run's competition, whose kind of target is `target`."""
     tables = {
         f"{run.letter} ({run.path})": concatenate([read_predictions(folder / OUT_OF_FOLD) for folder in run.folders])
         for run in candidates
     }
-    paired = pair(tables)
+    paired = pair(tables, read_truth)
     _check_same_competition(candidates, paired)
     return Comparison(
-        **vars(compare_predictions(paired, metric, progress=progress)),
+        **vars(compare_predictions(paired, metric, target, progress=progress)),
         runs=candidates,
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
-        uses_mcnemar=metric.name == DECIDED_BY_MCNEMAR,
+        uses_mcnemar=_uses_mcnemar(metric, paired.truth),
         notes=[*_note_rows(candidates, paired), *_note_competitions(candidates)],
     )
 
@@ -94,19 +111,23 @@ def compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Pro
 def compare_predictions(
     paired: PairedPredictions,
     metric: Metric,
+    target: str = "single_label",
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     progress: Progress = iter,
 ) -> Statistics:
-    count = len(paired.ids)
-    tables = [_compact(probs, metric) for probs in paired.probs]
+    """Where the metric takes answers, each run's decisions are fitted on other rows than those they are made for."""
+    count, truth = len(paired.ids), paired.truth
+    fold_of = stratified_folds(truth, min(DECISION_FOLDS, count), SEED)
+    answers = [cross_fitted_answers(metric, target, truth, part, fold_of) for part in paired.predictions]
+    tables = [_compact(part, metric, target) for part in answers]
 
     def scores(rows: NDArray[np.int64]) -> list[float]:
-        labels = paired.labels[rows]  # the function itself: the metric's checks have passed for all rows
-        return [metric.function(labels, table[rows]) for table in tables]
+        drawn = truth[rows]  # the function itself: the metric's checks have passed for all rows
+        return [metric.function(drawn, table[rows]) for table in tables]
 
-    values = [metric(paired.labels, probs) for probs in paired.probs]
+    values = [metric(truth, part) for part in answers]
     resampled = bootstrap(scores, count, len(tables), resamples=resamples, seed=seed, progress=progress)
     deciding = compare_scores(metric.name, values, resampled)
     if deciding is None:
@@ -115,28 +136,41 @@ def compare_predictions(
             f"{metric.name} is defined in only {defined:,} of {resamples:,} resamples of the {count:,} common rows;"
             " expected at least half: compare more folds, with rows of several classes"
         )
-    correct = [probs.argmax(axis=1) == paired.labels for probs in paired.probs]
+    correct = [_is_correct(part, truth, target) for part in answers] if truth.ndim == 1 else []
     return compare_with_baseline(
         deciding,
         count,
-        [mcnemar(correct[0], other) for other in correct[1:]],
+        [mcnemar(correct[0], other) for other in correct[1:]] or [None] * (len(answers) - 1),
         higher_is_better=metric.higher_is_better,
-        use_mcnemar=metric.name == DECIDED_BY_MCNEMAR,
+        use_mcnemar=_uses_mcnemar(metric, truth),
     )
 
 
-def _compact(probs: NDArray[np.float64], metric: Metric) -> NDArray[Any]:
-    """A metric of labels needs one byte per class: indexing the rows of a resample takes most of the time."""
-    return probs if metric.needs == "probs" else np.eye(probs.shape[1], dtype=np.bool_)[probs.argmax(axis=1)]
+def _uses_mcnemar(metric: Metric, truth: Truth) -> bool:
+    return metric.name == DECIDED_BY_MCNEMAR and truth.ndim == 1
 
 
-def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
+def _is_correct(predictions: NDArray[np.float64], truth: Truth, target: str) -> NDArray[np.bool_]:
+    answers = default_decision(target).apply(predictions)
+    classes = answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0]
+    return np.asarray(classes == truth)
+
+
+def _compact(predictions: NDArray[np.float64], metric: Metric, target: str) -> NDArray[Any]:
+    """Answers need one byte per class: indexing the rows of a resample takes most of the time."""
+    if not metric.takes_answers or metric.is_own or target == "regression":
+        return predictions
+    return default_decision(target).apply(predictions).astype(np.bool_)
+
+
+def pair(tables: Mapping[str, Predictions], read_truth: ReadTruth) -> PairedPredictions:
     """The common rows of several runs. The keys of `tables` are the names in error messages.
 
-    Different classes, or different labels for the same id, are errors. Different folds are only counted.
+    Different classes, or different truth for the same id, are errors. Different folds are only counted.
     """
     for name, table in tables.items():
-        _check_labels(name, table)
+        if table.truth is None:
+            raise DataError(f"The predictions of {name} have no truth; expected out-of-fold ones: predict again")
     (first_name, first), *others = tables.items()
     ordered = [first, *(_with_columns_of(first_name, first, name, table) for name, table in others)]
     common = set(first.ids).intersection(*(table.ids for table in ordered[1:]))
@@ -149,25 +183,14 @@ def pair(tables: Mapping[str, Predictions]) -> PairedPredictions:
     ids = [name for name in first.ids if name in common]
     aligned = [align(table, ids) for table in ordered]
     for (name, _), table in zip(others, aligned[1:], strict=True):
-        _check_same_labels(first_name, aligned[0], name, table)
+        _check_same_truth(first_name, aligned[0], name, table)
     return PairedPredictions(
         ids,
-        first.outputs,
-        np.array([first.outputs.index(label) for label in _labels_of(aligned[0])], dtype=np.int64),
+        read_truth(aligned[0].known_truth),
         [table.values for table in aligned],
         [len(table.ids) - len(ids) for table in ordered],
         [int(np.sum(aligned[0].folds != table.folds)) for table in aligned],
     )
-
-
-def _check_labels(name: str, table: Predictions) -> None:
-    if table.truth is None:
-        raise DataError(f"The predictions of {name} have no labels; expected out-of-fold predictions: predict again")
-    if unknown := sorted(set(_labels_of(table)) - set(table.outputs)):
-        raise DataError(
-            f"The predictions of {name} have the label {unknown[0]!r} but no column for it; expected a column for each"
-            " class: predict again"
-        )
 
 
 def _with_columns_of(first_name: str, first: Predictions, name: str, table: Predictions) -> Predictions:
@@ -177,22 +200,22 @@ def _with_columns_of(first_name: str, first: Predictions, name: str, table: Pred
             f" one of them: {few(different)}); expected runs of one competition"
         )
     columns = [table.outputs.index(label) for label in first.outputs]
-    return replace(table, outputs=first.outputs, values=table.values[:, columns])
+    names = list(first.known_truth)
+    if set(names) != set(table.known_truth):
+        raise DataError(f"{first_name} and {name} have different kinds of truth; expected runs of one competition")
+    return replace(table, outputs=first.outputs, values=table.values[:, columns], truth=table.known_truth[names])
 
 
-def _check_same_labels(first_name: str, first: Predictions, name: str, table: Predictions) -> None:
-    rows = zip(first.ids, _labels_of(first), _labels_of(table), strict=True)
-    if different := [row for row in rows if row[1] != row[2]]:
-        row, label, other = different[0]
+def _check_same_truth(first_name: str, first: Predictions, name: str, table: Predictions) -> None:
+    one, other = (part.known_truth.to_numpy(dtype=object) for part in (first, table))
+    if len(different := np.flatnonzero((one != other).any(axis=1))):
+        row = different[0]
+        one_answer, other_answer = (", ".join(map(str, part[row])) for part in (one, other))
         raise DataError(
             f"{len(different):,} of {len(first.ids):,} common rows have different labels in {first_name} and {name}"
-            f" (first: {row!r} is {label!r} and {other!r}); expected runs of the same labels: the labels were changed"
-            " since, or these are different competitions"
+            f" (first: {first.ids[row]!r} is {one_answer!r} and {other_answer!r}); expected runs of the same labels:"
+            " the labels were changed since, or these are different competitions"
         )
-
-
-def _labels_of(table: Predictions) -> list[str]:
-    return list(table.known_truth["label"])
 
 
 def _folds_of(table: Predictions) -> str:
@@ -256,11 +279,11 @@ def read_classifier(letter: str, path: Path) -> ClassifierCandidate:
 def _read_blend(letter: str, path: Path) -> ClassifierCandidate:
     facts = read_json(path / "blend.json")
     try:
-        metric, slug = str(facts["metric"]), str(facts["competition"])
+        competition = dict(facts["config"])
+        slug, _ = str(competition["slug"]), competition["metric"]
         folds = {name: member["folds"] for name, member in facts["members"].items()}
         config = {"blend": dict(facts["blend"]), "members": folds}
         members = [Run((path.parent / predictions).parent) for predictions in facts.get("predictions", [])]
-        METRICS[metric]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RunError(f"{path / 'blend.json'} is damaged; expected what podium blend writes: blend again") from None
     return ClassifierCandidate(
@@ -269,7 +292,8 @@ def _read_blend(letter: str, path: Path) -> ClassifierCandidate:
         kind="blend",
         folders=[path],
         slug=slug,
-        metric=metric,
+        competition=competition,
+        source=path / "blend.json",
         configs=[config],
         versions={"commit": str(facts.get("commit", "unknown"))},
         seconds=read_seconds(members) if members else dict.fromkeys(TIMED_PARTS),
@@ -307,7 +331,8 @@ def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str 
         kind="member",
         folders=folders,
         slug=configs[0]["competition"]["slug"],
-        metric=configs[0]["competition"]["metric"],
+        competition=configs[0]["competition"],
+        source=predicted[0].config,
         configs=[_config_keys(config, folder) for config, folder in zip(configs, folders, strict=True)],
         versions=_merge_versions([read_versions(run) for run in predicted]),
         seconds=read_seconds(predicted),
@@ -348,20 +373,21 @@ def _outdated(path: Path) -> str:
 
 def _read_member_config(run: Run) -> dict[str, Any]:
     match read_config(run):
-        case {"competition": {"slug": str(), "metric": str(metric)}, "member": dict()} as config if metric in METRICS:
+        case {"competition": {"slug": str(), "metric": str()}, "member": dict()} as config:
             return dict(config)
     raise damaged_config(run, "podium train")
 
 
 def _config_keys(config: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
     """The keys as in a config file, with the views of these predictions instead of the config's."""
-    facts = read_json(predictions / "predictions.json")
+    facts, competition = read_json(predictions / "predictions.json"), config["competition"]
     return {
         "precision": "auto",
         **config["member"],
         "tta": {key: facts.get(key) for key in ("views", "mean", "select")},
         **{key: config.get(key) for key in ("limit", "dry_run")},
-        "competition": {key: value for key, value in config["competition"].items() if key != "title"},
+        "competition": {key: value for key, value in competition.items() if key not in ("title", "metric_code")},
+        **({"metric_code": digest_of(code)} if (code := competition.get("metric_code")) else {}),
         "inputs": {key: value for key, value in (config.get("inputs") or {}).items() if key != "labels"},
     }
 

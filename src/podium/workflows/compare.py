@@ -6,11 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from podium.config.competition import Competition
 from podium.config.differences import differences
+from podium.config.problems import problems_of
 from podium.detection.compare_detectors import PARTS, compare_detectors, is_detector, read_detector
 from podium.errors import RunError
-from podium.evaluation.compare_classifiers import compare_classifiers, read_classifier
+from podium.evaluation.compare_classifiers import ClassifierCandidate, compare_classifiers, read_classifier
 from podium.evaluation.comparison import Candidate, Comparison
+from podium.evaluation.metrics import metric_of
 from podium.evaluation.statistics import Progress
 
 FEW = 100
@@ -51,13 +56,32 @@ def compare(
             raise RunError(f"classifiers have no {part} part to compare on: omit --part")
         classifiers = [read_classifier(*pair) for pair in zip(string.ascii_uppercase, paths, strict=False)]
         _check_distinct(classifiers)
-        comparison = compare_classifiers(classifiers, progress)
+        comparison = _compare_classifiers(classifiers, progress)
     return replace(
         comparison,
         config_differences=_differences(comparison.runs, [run.configs[0] for run in comparison.runs]),
         version_differences=_differences(comparison.runs, [run.versions for run in comparison.runs]),
         notes=[*_notes(comparison.runs), *comparison.notes, *_note_few(comparison)],
     )
+
+
+def _compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Progress) -> Comparison:
+    from podium.data.targets import target_of
+
+    competition, *_ = [_competition_of(run) for run in candidates]
+    target = target_of(competition)
+    return compare_classifiers(candidates, metric_of(competition), target.kind, target.truth, progress)
+
+
+def _competition_of(run: ClassifierCandidate) -> Competition:
+    try:
+        return Competition.model_validate(run.competition)
+    except ValidationError as error:
+        key, problem = problems_of(error, Competition)[0]
+        raise RunError(
+            f"{run.source} is damaged; expected the competition as this version of podium writes it ({key}: {problem}):"
+            " train or blend again"
+        ) from None
 
 
 def _find(run: Path, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from podium.submission.spec import SubmissionSpec
 from podium.submission.write import write_submission
 
 CLASSES = ["1", "2", "3"]
-COLUMNS = {"1": "cat", "2": "dog", "3": "eel"}
+COLUMNS = ["cat", "dog", "eel"]
 GOOD_LABELS = "Id,Category\na,1\nb,2\n007,3\n"
 GOOD_PROBABILITIES = "Id,cat,dog,eel\na,1,0,0\nb,0.2,0.3,0.5\n007,1e-3,0.999,0\n"
 
@@ -23,7 +23,7 @@ def spec(tmp_path):
     """A competition with the ids a, b and 007."""
     sample = tmp_path / "sample.csv"
     sample.write_text("Id,Category\n" + "".join(f"{row},0\n" for row in ("a", "b", "007")))
-    return SubmissionSpec(sample, "label", "Id", "Category", CLASSES, COLUMNS)
+    return SubmissionSpec(sample=sample, format="label", id_column="Id", answer_columns=["Category"], labels=CLASSES)
 
 
 @pytest.fixture
@@ -31,8 +31,11 @@ def problems(spec, tmp_path):
     """`problems(content, format)`: what is found in a file with this content."""
 
     def find(content, format="label", name="blend__20260517-120000.csv", **changes):
-        if format == "probabilities":
-            spec.sample.write_text("Id,cat,dog,eel\n" + "".join(f"{row},0,0,0\n" for row in ("a", "b", "007")))
+        if format in ("probabilities", "indicators", "numbers"):
+            changes = {"answer_columns": COLUMNS} | changes
+            columns = changes["answer_columns"]
+            rows = "".join(f"{row}{',0' * len(columns)}\n" for row in ("a", "b", "007"))
+            spec.sample.write_text(f"Id,{','.join(columns)}\n{rows}")
         path = tmp_path / "submissions" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -60,7 +63,7 @@ def test_written_submission_has_no_problems(spec, tmp_path):
     rows = 500
     probs = np.random.default_rng(0).dirichlet(np.ones(3) / 50, rows)
     spec.sample.write_text("Id,cat,dog,eel\n" + "".join(f"{row:05},0,0,0\n" for row in range(rows)))
-    probabilities = replace(spec, format="probabilities")
+    probabilities = replace(spec, format="probabilities", answer_columns=COLUMNS)
     ids = [f"{row:05}" for row in range(rows)]
     path = write_submission(probabilities, ids, probs, folder=tmp_path / "submissions", name="blend")
     assert find_problems(path, probabilities) == []
@@ -138,7 +141,7 @@ def test_empty_labels_are_reported(problems, empty):
 
 
 def test_class_called_nan_is_a_label(problems):
-    assert problems("Id,Category\na,nan\nb,2\n007,nan\n", classes=["nan", "2"]) == []
+    assert problems("Id,Category\na,nan\nb,2\n007,nan\n", labels=["nan", "2"]) == []
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def test_class_called_nan_is_a_label(problems):
 )
 def test_unknown_label_is_reported_with_the_nearest_class(problems, label, classes, hint):
     content = f"Id,Category\na,{classes[0]}\nb,{label}\n007,{label}\n"
-    assert problems(content, classes=classes) == [f"2 rows (lines 3, 4) have an unknown label, {label!r}; {hint}"]
+    assert problems(content, labels=classes) == [f"2 rows (lines 3, 4) have an unknown label, {label!r}; {hint}"]
 
 
 def test_many_unknown_labels_are_counted_instead_of_listed(problems):
@@ -199,6 +202,68 @@ def test_constant_answer_is_reported(problems):
     assert problems(same, "probabilities") == [
         "all 3 rows have the same probabilities; expected different predictions: was the model trained?"
     ]
+
+
+def test_a_dry_run_may_have_a_constant_answer(problems):
+    assert problems("Id,Category\na,1\nb,1\n007,1\n", name="blend_dry-run__20260517-120000.csv") == []
+
+
+MULTI, NUMBERS = {"target": "multi_label"}, {"target": "regression"}
+WHOLE, RANGE = NUMBERS | {"is_whole": True}, NUMBERS | {"range": (1, 100)}
+
+
+@pytest.mark.parametrize(
+    ("row", "format", "changes", "expected"),
+    [
+        ("0.9,0.9,0", "probabilities", MULTI, None),
+        ("0.9,1.1,0", "probabilities", MULTI, "probabilities outside 0 to 1; expected numbers from 0 to 1"),
+        ("1,0,1.0", "indicators", MULTI, None),
+        ("1,0.5,1", "indicators", MULTI, "indicators not whole or outside 0 to 1; expected whole numbers from 0 to 1"),
+        ("1,2,1", "indicators", MULTI, "indicators not whole or outside 0 to 1; expected whole numbers from 0 to 1"),
+        ("1,,1", "indicators", MULTI, "empty or NaN indicators; expected whole numbers from 0 to 1"),
+        ("-3.5,1e9,0", "numbers", NUMBERS, None),
+        ("-3.5,inf,0", "numbers", NUMBERS, "numbers that are not numbers; expected numbers"),
+        ("-3.5,nan,0", "numbers", NUMBERS, "empty or NaN numbers; expected numbers"),
+        ("1,99.9999999,100", "numbers", RANGE, None),
+        ("1,100.1,100", "numbers", RANGE, "numbers outside 1 to 100; expected numbers from 1 to 100"),
+        ("1,2,7", "numbers", WHOLE, None),
+        ("1,2,7.5", "numbers", WHOLE, "numbers that are not whole; expected whole numbers"),
+    ],
+)
+def test_numbers_of_each_format_are_checked(problems, row, format, changes, expected):
+    found = problems(f"Id,cat,dog,eel\na,1,1,1\nb,{row}\n007,1,1,1\n", format, **changes)
+    assert found == ([] if expected is None else [f"line 3 has {expected}"])
+
+
+def test_one_column_of_probabilities_is_checked(problems):
+    binary = {"target": "binary", "answer_columns": ["sick"]}
+    assert problems("Id,sick\na,0.2\nb,0.9\n007,1\n", "probabilities", **binary) == []
+    assert problems("Id,sick\na,0.2\nb,-0.9\n007,1\n", "probabilities", **binary) == [
+        "line 3 has probabilities outside 0 to 1; expected numbers from 0 to 1"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "changes", "expected"),
+    [
+        ("1 3", {}, None),
+        ("2", {}, None),
+        ("1,3", {"separator": ","}, None),
+        ("none", {"no_label": "none"}, None),
+        ("", {"no_label": ""}, None),
+        ("", {}, "no label in 'Category'"),
+        ("1 4", {}, "an unknown label, '4'"),
+        ("1  3", {}, "no label in 'Category'"),
+        ("1|3", {}, "an unknown label, '1|3'"),
+        ("1 1", {}, "a label more than once; expected each once"),
+        ("3 2 1", {"most_labels": 2}, "too many labels; expected at most 2"),
+        ("3 2 1", {"most_labels": 3}, None),
+    ],
+)
+def test_several_labels_are_checked(problems, cell, changes, expected):
+    found = problems(f'Id,Category\na,1\nb,"{cell}"\n007,2\n', "labels", target="multi_label", **changes)
+    assert len(found) == (expected is not None)
+    assert all(problem.startswith(f"line 3 has {expected}") for problem in found)
 
 
 def test_partial_file_is_reported(problems):
@@ -298,6 +363,6 @@ def test_truncated_file_has_a_problem(problems):
 
 def test_competition_file_that_does_not_fit_the_sample_is_an_error(problems):
     with pytest.raises(SubmissionError, match="the competition file expects Id, Class"):
-        problems(GOOD_LABELS, label_column="Class")
+        problems(GOOD_LABELS, answer_columns=["Class"])
     with pytest.raises(DataError, match="expected a column 'id'"):
         problems(GOOD_LABELS, id_column="id")

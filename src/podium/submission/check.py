@@ -7,9 +7,11 @@ starts faster than pandas.
 import csv
 import difflib
 import math
+import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -44,7 +46,7 @@ def find_problems(path: Path, spec: SubmissionSpec) -> list[str]:
         header = next(rows, (0, []))[1]
         if not header:
             raise _NotCsvError("the file is empty; expected a header and a row for each id of the sample")
-        scan = _Scan(header, sample, spec)
+        scan = _Scan(header, sample, spec, is_dry_run=DRY_RUN in path.name)
         scan.read(rows)
     except _NotCsvError as problem:
         return [*problems, str(problem)]
@@ -94,15 +96,60 @@ def _column_problems(header: list[str], expected: list[str]) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers that a format allows."""
+
+    name: str
+    low: float = -sys.float_info.max
+    high: float = sys.float_info.max
+    slack: float = 0.0
+    """How far a number may be outside because it was rounded."""
+    is_whole: bool = False
+    sum_to_one: bool = False
+
+    def allow(self, numbers: Sequence[float]) -> bool:
+        if not (self.low - self.slack <= min(numbers) and max(numbers) <= self.high + self.slack):
+            return False
+        return not math.isnan(sum(numbers)) and (not self.is_whole or all(map(float.is_integer, numbers)))
+
+    @property
+    def not_allowed(self) -> str:
+        outside = f"outside {self.low:g} to {self.high:g}"
+        return ("not whole or " * self.is_whole) + outside if self.has_limits else "that are not whole"
+
+    @property
+    def has_limits(self) -> bool:
+        return self.high < sys.float_info.max
+
+    def __str__(self) -> str:
+        kind = "whole numbers" if self.is_whole else "numbers"
+        limits = f" from {self.low:g} to {self.high:g}" if self.has_limits else ""
+        return kind + limits + " that sum to 1 in each row" * self.sum_to_one
+
+
+def _expected_numbers(spec: SubmissionSpec) -> _Numbers:
+    if spec.format == "indicators":
+        return _Numbers("indicators", 0, 1, is_whole=True)
+    if spec.format != "numbers":
+        return _Numbers("probabilities", 0, 1, sum_to_one=spec.sums_to_one)
+    if spec.range is None:
+        return _Numbers("numbers", is_whole=spec.is_whole)
+    low, high = spec.range
+    return _Numbers("numbers", low, high, slack=1e-8 * max(abs(low), abs(high)), is_whole=spec.is_whole)
+
+
 class _Scan:
     """One pass over the rows. It keeps the lines with problems, and a hash of each answer."""
 
-    def __init__(self, header: list[str], sample: Sample, spec: SubmissionSpec) -> None:
-        self.header, self.sample, self.spec = header, sample, spec
+    def __init__(self, header: list[str], sample: Sample, spec: SubmissionSpec, is_dry_run: bool = False) -> None:
+        self.header, self.sample, self.spec, self._is_dry_run = header, sample, spec, is_dry_run
         self._id_at = header.index(spec.id_column) if spec.id_column in header else None
-        self._answers_at = [header.index(name) for name in sample.answers if name in header]
-        self._has_all_answers = len(self._answers_at) == len(sample.answers)
-        self._known_labels = set(spec.classes)
+        self._answers_at = [header.index(name) for name in spec.answer_columns if name in header]
+        self._has_all_answers = len(self._answers_at) == len(spec.answer_columns)
+        self._is_text = spec.format in ("label", "labels")
+        self._known_labels = set(spec.labels)
+        self._numbers = _expected_numbers(spec)
         self._lines: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
         self._wrong_labels: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
         self._hashes: dict[str, int] = {}
@@ -119,7 +166,7 @@ class _Scan:
     def read(self, rows: Iterable[tuple[int, list[str]]]) -> None:
         width, id_at, known_ids = len(self.header), self._id_at, set(self.sample.ids)
         hashes, different = self._hashes, self._different
-        check_answer = self._check_label if self.spec.format == "label" else self._check_probabilities
+        check_answer = self._check_labels if self._is_text else self._check_numbers
         for line, row in rows:
             if len(row) != width:
                 self._lines["misfit"].append(line)
@@ -138,37 +185,48 @@ class _Scan:
             if name not in known_ids:
                 self._unknown_ids.setdefault(name, line)
 
-    def _check_label(self, line: int, row: list[str]) -> Hashable:
-        label = row[self._answers_at[0]]
+    def _check_labels(self, line: int, row: list[str]) -> Hashable:
+        cell = row[self._answers_at[0]]
+        if self.spec.format == "label":
+            self._check_label(line, cell)
+        elif cell != self.spec.no_label:
+            labels = cell.split(self.spec.separator)
+            for label in dict.fromkeys(labels):
+                self._check_label(line, label)
+            if len(set(labels)) < len(labels):
+                self._lines["repeated"].append(line)
+            if self.spec.most_labels is not None and len(labels) > self.spec.most_labels:
+                self._lines["too many"].append(line)
+        return cell
+
+    def _check_label(self, line: int, label: str) -> None:
         if label not in self._known_labels:
             if label.strip().casefold() in _EMPTY:
                 self._lines["empty"].append(line)
             else:
                 self._wrong_labels[label].append(line)
-        return label
 
-    def _check_probabilities(self, line: int, row: list[str]) -> Hashable:
+    def _check_numbers(self, line: int, row: list[str]) -> Hashable:
         cells = [row[position] for position in self._answers_at]
-        numbers = _as_numbers(cells)
-        if numbers and min(numbers) >= 0 and max(numbers) <= 1:
-            total = math.fsum(numbers)
-            if abs(total - 1) <= _SUM_TOLERANCE or (not self._has_all_answers and math.isfinite(total)):
-                return numbers
-        self._note_wrong_probabilities(line, cells)
+        numbers, expected = _as_numbers(cells), self._numbers
+        needs_sum = expected.sum_to_one and self._has_all_answers
+        if numbers and expected.allow(numbers) and not (needs_sum and abs(math.fsum(numbers) - 1) > _SUM_TOLERANCE):
+            return numbers
+        self._note_wrong_numbers(line, cells)
         return numbers or tuple(cells)
 
     def _comparable(self, cells: list[str]) -> Hashable:
         """Equal for equal answers: 0.5 and 0.50 are the same probability."""
-        return cells[0] if self.spec.format == "label" else (_as_numbers(cells) or tuple(cells))
+        return cells[0] if self._is_text else (_as_numbers(cells) or tuple(cells))
 
-    def _note_wrong_probabilities(self, line: int, cells: list[str]) -> None:
+    def _note_wrong_numbers(self, line: int, cells: list[str]) -> None:
         numbers = [_number(cell) for cell in cells]
         unreadable = [cell for cell, number in zip(cells, numbers, strict=True) if number is None]
         empty = [cell for cell in unreadable if cell.strip().casefold() in _EMPTY]
         found = {
             "empty": bool(empty),
             "words": len(unreadable) > len(empty),
-            "outside": any(number is not None and not 0 <= number <= 1 for number in numbers),
+            "not allowed": any(number is not None and not self._numbers.allow([number]) for number in numbers),
         }
         found["sum"] = not any(found.values())
         for problem in (name for name, is_found in found.items() if is_found):
@@ -183,10 +241,10 @@ class _Scan:
             problems.append("no rows after the header; expected one for each id of the sample")
         if self._id_at is not None:
             problems += self._id_problems()
-        problems += self._label_problems() if self.spec.format == "label" else self._probability_problems()
-        if self._count > 1 and len(self._different) == 1:
+        problems += self._label_problems() if self._is_text else self._number_problems()
+        if self._count > 1 and len(self._different) == 1 and not self._is_dry_run:
             (answer,) = self._different
-            same = f"the label {_quoted(str(answer))}" if self.spec.format == "label" else "the same probabilities"
+            same = f"the label {_quoted(str(answer))}" if self._is_text else f"the same {self._numbers.name}"
             problems.append(
                 f"all {self._count} rows have {same}; expected different predictions: was the model trained?"
             )
@@ -209,25 +267,29 @@ class _Scan:
         return problems
 
     def _label_problems(self) -> list[str]:
-        classes, problems = self.spec.classes, []
+        labels, problems = self.spec.labels, []
         if empty := self._lines["empty"]:
-            column = _quoted(self.spec.label_column or "")
-            problems.append(f"{_on_lines(empty)} no label in {column}; expected one of {_listed(classes)}")
+            column = _quoted(self.spec.answer_columns[0])
+            problems.append(f"{_on_lines(empty)} no label in {column}; expected one of {_listed(labels)}")
         for label, lines in list(self._wrong_labels.items())[:_MAX_WRONG_LABELS]:
-            near = _nearest(label, classes)
-            hint = f"did you mean {_quoted(near)}?" if near is not None else f"expected one of {_listed(classes)}"
+            near = _nearest(label, labels)
+            hint = f"did you mean {_quoted(near)}?" if near is not None else f"expected one of {_listed(labels)}"
             problems.append(f"{_on_lines(lines)} an unknown label, {_quoted(label)}; {hint}")
         if (more := len(self._wrong_labels) - _MAX_WRONG_LABELS) > 0:
-            problems.append(f"{more} more unknown labels; expected one of {_listed(classes)}")
+            problems.append(f"{more} more unknown labels; expected one of {_listed(labels)}")
+        if repeated := self._lines["repeated"]:
+            problems.append(f"{_on_lines(repeated)} a label more than once; expected each once")
+        if too_many := self._lines["too many"]:
+            problems.append(f"{_on_lines(too_many)} too many labels; expected at most {self.spec.most_labels}")
         return problems
 
-    def _probability_problems(self) -> list[str]:
-        expected = "expected numbers from 0 to 1 that sum to 1 in each row"
+    def _number_problems(self) -> list[str]:
+        expected, name = f"expected {self._numbers}", self._numbers.name
         texts = {
-            "empty": "empty or NaN probabilities",
-            "words": "probabilities that are not numbers",
-            "outside": "probabilities outside 0 to 1",
-            "sum": "probabilities that do not sum to 1",
+            "empty": f"empty or NaN {name}",
+            "words": f"{name} that are not numbers",
+            "not allowed": f"{name} {self._numbers.not_allowed}",
+            "sum": f"{name} that do not sum to 1",
         }
         return [f"{_on_lines(self._lines[key])} {text}; {expected}" for key, text in texts.items() if self._lines[key]]
 
@@ -240,10 +302,10 @@ class _Scan:
         rows = _read_rows(other)
         try:
             header = next(rows, (0, []))[1]
-            if sorted(header) != sorted([self.spec.id_column, *self.sample.answers]):
+            if sorted(header) != sorted([self.spec.id_column, *self.spec.answer_columns]):
                 return False
             id_at = header.index(self.spec.id_column)
-            answers_at = [header.index(name) for name in self.sample.answers]
+            answers_at = [header.index(name) for name in self.spec.answer_columns]
             count = 0
             for _, row in rows:
                 if len(row) != len(header):

@@ -1,16 +1,18 @@
-"""What a competition expects of a submission: its sample, columns and classes."""
+"""What a competition expects of a submission: its sample, its columns, and what they hold."""
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from podium.config.competition import Competition
+from podium.config.submission import Format
+from podium.config.target import Regression
 from podium.errors import DataError, SubmissionError
+from podium.evaluation.metrics import metric_of
 
-Format = Literal["label", "probabilities"]
+_SUM_TO_ONE = ("single_label", "ordinal", "soft_label")
 
 
 @dataclass(frozen=True)
@@ -20,27 +22,59 @@ class Sample:
     path: Path
     columns: list[str]
     ids: list[str]
-    answers: list[str]
-    """The columns besides the id: the label's, or one for each class in the order of the classes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SubmissionSpec:
     sample: Path
     format: Format
+    target: str = "single_label"
+    """The kind of target."""
     id_column: str
-    label_column: str | None
-    """For the format `label`."""
-    classes: Sequence[str]
-    """The labels, as the competition writes them."""
-    columns: Mapping[str, str]
-    """For the format `probabilities`: the column of each class that is not named like the class."""
+    answer_columns: Sequence[str]
+    """The columns besides the id: one for labels, else one for each prediction."""
+    labels: Sequence[str] = ()
+    """The classes, as the competition writes them."""
+    separator: str = " "
+    """Between the labels of a row, for the format `labels`."""
+    most_labels: int | None = None
+    """How many of the most probable labels to write; None for those above their thresholds."""
+    no_label: str | None = None
+    """What to write if no label is above its threshold; None for the most probable one."""
+    range: tuple[float, float] | None = None
+    """The smallest and the largest number, for the format `numbers`."""
+    is_whole: bool = False
+    """Whether the metric wants whole numbers."""
 
     @classmethod
     def of(cls, competition: Competition, sample: Path) -> "SubmissionSpec":
-        form = competition.submission
-        label_column = form.label if form.format == "label" else None
-        return cls(sample, form.format, form.id, label_column, competition.labels, form.columns)
+        form, target, format_ = competition.submission, competition.target, competition.submission_format
+        is_one_column = format_ in ("label", "labels")
+        low_and_high = target.range if isinstance(target, Regression) else None
+        return cls(
+            sample=sample,
+            format=format_,
+            target=target.kind,
+            id_column=form.id,
+            answer_columns=[competition.label_column] if is_one_column else competition.answer_columns,
+            labels=competition.labels,
+            separator=competition.label_separator,
+            most_labels=competition.most_labels,
+            no_label=form.none,
+            range=(low_and_high[0], low_and_high[1]) if low_and_high else None,
+            is_whole=target.kind == "regression" and metric_of(competition).takes_answers,
+        )
+
+    @property
+    def predictions(self) -> int:
+        """The number of prediction columns."""
+        if self.target == "binary":
+            return 1
+        return len(self.answer_columns) if self.target == "regression" else len(self.labels)
+
+    @property
+    def sums_to_one(self) -> bool:
+        return self.format == "probabilities" and self.target in _SUM_TO_ONE
 
     def read_sample(self) -> Sample:
         """Read the sample and check that it fits the competition file. Ids are text, so "007" stays as it is."""
@@ -57,15 +91,13 @@ class SubmissionSpec:
                 f"the sample submission {self.sample} has {len(repeated)} ids more than once (first: {repeated[0]!r});"
                 f" is {self.id_column!r} the id column?"
             )
-        answers = [self.columns.get(name, name) for name in self.classes]
-        if self.format == "label":
-            answers = [self.label_column] if self.label_column is not None else []
-        if sorted([self.id_column, *answers]) != sorted(columns):
+        if sorted([self.id_column, *self.answer_columns]) != sorted(columns):
+            expected = ", ".join([self.id_column, *self.answer_columns])
             raise SubmissionError(
                 f"the sample submission {self.sample} has the columns {', '.join(columns)}; the competition file"
-                f" expects {', '.join([self.id_column, *answers])}: make its classes, columns and format fit the sample"
+                f" expects {expected} (format {self.format}): make its classes, columns and format fit the sample"
             )
-        return Sample(self.sample, columns, ids, answers)
+        return Sample(self.sample, columns, ids)
 
     def _read_ids(self) -> tuple[list[str], list[str], bool]:
         """Columns, ids, and whether each row has a value for every column."""

@@ -1,9 +1,10 @@
-"""Write a submission: rows and columns of the sample, answers from probabilities, under a new name."""
+"""Write a submission: rows and columns of the sample, answers from predictions, under a new name."""
 
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Probs = NDArray[np.floating[Any]]
+    from podium.evaluation.decisions import Decision
+
+    Values = NDArray[np.floating[Any]]
 
 _ROWS_AT_ONCE = 5_000
 """Rows formatted together, so that memory does not grow with the number of rows."""
@@ -27,7 +30,8 @@ _NEEDS_QUOTES = re.compile('[,"\r\n]')
 def write_submission(
     spec: SubmissionSpec,
     ids: Sequence[str],
-    probs: "Probs",
+    predictions: "Values",
+    decision: "Decision | None" = None,
     *,
     folder: Path,
     name: str,
@@ -36,28 +40,27 @@ def write_submission(
 ) -> Path:
     """Write `<name>__<time>.csv` with every id of the sample, and return its path.
 
-    Other ids are left out. With `partial`, ids without a prediction are left out too, and the name contains "partial".
-    The time is UTC, so that files from several machines sort by time.
+    `decision` makes the answers of formats that have any, by default the most probable class or 0.5 as the threshold.
+    Other ids than the sample's are left out. With `partial`, ids without a prediction are left out too, and the name
+    contains "partial". The time is UTC, so that files from several machines sort by time.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SubmissionError(
             f"{name!r} cannot name a submission; expected letters, digits, dots, hyphens and underscores"
         )
     sample = spec.read_sample()
-    row_of = _rows_by_id(ids, spec.classes, probs)
+    row_of = _rows_by_id(spec, ids, predictions)
     written_ids = _ids_to_write(sample, row_of, partial)
     position = sample.columns.index(spec.id_column)
-    if spec.format == "label":
-        lines = _label_lines(written_ids, row_of, probs, _quoted(spec.classes), is_first=position == 0)
-    else:
-        order = [sample.answers.index(column) for column in sample.columns if column != spec.id_column]
-        lines = _probability_lines(written_ids, row_of, probs, order, position)
+    order = [spec.answer_columns.index(column) for column in sample.columns if column != spec.id_column]
+    cells = _cells(spec, decision)
+    lines = _lines(written_ids, row_of, predictions, cells, order, position)
     stem = f"{name}__{now or datetime.now(UTC):%Y%m%d-%H%M%S}"
     header = ",".join(_quoted(sample.columns)) + "\n"
     return _write_new(folder, stem, ".partial.csv" if partial else ".csv", chain([header], lines))
 
 
-def _rows_by_id(ids: Sequence[str], classes: Sequence[str], probs: "Probs") -> dict[str, int]:
+def _rows_by_id(spec: SubmissionSpec, ids: Sequence[str], predictions: "Values") -> dict[str, int]:
     import numpy as np
 
     row_of = {name: row for row, name in enumerate(ids)}
@@ -66,17 +69,22 @@ def _rows_by_id(ids: Sequence[str], classes: Sequence[str], probs: "Probs") -> d
         raise SubmissionError(
             f"{len(repeated)} ids are predicted more than once (first: {repeated[:3]}); average the predictions first"
         )
-    if probs.shape != (len(ids), len(classes)):
+    shape = (len(ids), spec.predictions)
+    if predictions.shape != shape:
         raise SubmissionError(
-            f"expected probabilities of shape ({len(ids)}, {len(classes)}), a row per id and a column per class, got"
-            f" {probs.shape}"
+            f"expected predictions of shape {shape}, a row per id and a column per class or number, got"
+            f" {predictions.shape}"
         )
-    wrong = ~(np.isfinite(probs) & (probs >= 0)).all(axis=1) | ~(probs > 0).any(axis=1)
+    wrong = ~np.isfinite(predictions).all(axis=1)
+    expected = "finite numbers"
+    if spec.format != "numbers":
+        wrong |= (predictions < 0).any(axis=1)
+        expected = "numbers from 0 up"
+    if spec.target not in ("binary", "multi_label", "regression"):
+        wrong |= ~(predictions > 0).any(axis=1)
+        expected = "numbers from 0 up with a positive sum"
     if wrong.any():
-        raise SubmissionError(
-            f"the probabilities of {ids[int(wrong.argmax())]!r} are not numbers from 0 up with a positive sum; predict"
-            " again"
-        )
+        raise SubmissionError(f"the predictions of {ids[int(wrong.argmax())]!r} are not {expected}; predict again")
     return row_of
 
 
@@ -91,37 +99,89 @@ def _ids_to_write(sample: Sample, row_of: Mapping[str, int], partial: bool) -> l
     return ids
 
 
-def _label_lines(
-    ids: Sequence[str], row_of: Mapping[str, int], probs: "Probs", labels: Sequence[str], is_first: bool
-) -> Iterator[str]:
-    for names, rows in _in_parts(ids, row_of, probs):
-        for name, number in zip(names, rows.argmax(axis=1).tolist(), strict=True):
-            yield f"{name},{labels[number]}\n" if is_first else f"{labels[number]},{name}\n"
+@dataclass(frozen=True)
+class _Cells:
+    """What is written besides the id: the form of one cell, and the values of some rows, a list for each row."""
+
+    form: str
+    values: "Callable[[Values], list[list[Any]]]"
 
 
-def _probability_lines(
-    ids: Sequence[str], row_of: Mapping[str, int], probs: "Probs", order: Sequence[int], position: int
-) -> Iterator[str]:
-    """Each row scaled to sum 1, the classes in this order and the id at its position."""
+def _cells(spec: SubmissionSpec, decision: "Decision | None") -> _Cells:
+    from podium.evaluation.decisions import default_decision
+
+    decide = (decision or default_decision(spec.target)).apply
+    if spec.format == "label":
+        return _Cells("%s", lambda predictions: _label(spec, decide(predictions)))
+    if spec.format == "labels":
+        return _Cells("%s", lambda predictions: _labels(spec, predictions, decide(predictions)))
+    if spec.format == "indicators" or spec.is_whole:
+        return _Cells("%d", lambda predictions: decide(predictions).tolist())
+    if spec.sums_to_one:
+        return _Cells("%.9g", _scaled)
+    return _Cells("%.9g", lambda predictions: predictions.tolist())
+
+
+def _label(spec: SubmissionSpec, answers: "Values") -> list[list[str]]:
+    labels = _quoted(spec.labels)
+    numbers = answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0]
+    return [[labels[int(number)]] for number in numbers.tolist()]
+
+
+def _labels(spec: SubmissionSpec, predictions: "Values", answers: "Values") -> list[list[str]]:
+    """The most probable labels, the first one first; or those that are answers, in the order of the classes."""
     import numpy as np
 
-    cells = ["%.9g"] * len(order)  # one format for a row is several times faster than number by number, or pandas
-    cells.insert(position, "%s")
-    line = ",".join(cells) + "\n"
-    for names, rows in _in_parts(ids, row_of, probs):
-        totals = np.array([sum(row) for row in rows.tolist()])
-        for name, values in zip(names, (rows / totals[:, None])[:, order].tolist(), strict=True):
-            values.insert(position, name)
-            yield line % tuple(values)
+    ranked = np.argsort(-predictions, axis=1, kind="stable")
+    if spec.most_labels is not None:
+        return _joined(spec, ranked[:, : spec.most_labels].tolist())
+    chosen = [np.flatnonzero(row).tolist() for row in answers]
+    if spec.no_label is None:
+        chosen = [row or [best] for row, best in zip(chosen, ranked[:, 0].tolist(), strict=True)]
+    return _joined(spec, chosen)
+
+
+def _joined(spec: SubmissionSpec, rows: Iterable[Sequence[int]]) -> list[list[str]]:
+    texts = [spec.separator.join(spec.labels[number] for number in row) if row else spec.no_label or "" for row in rows]
+    return [[text] for text in _quoted(texts)]
+
+
+def _scaled(predictions: "Values") -> list[list[float]]:
+    """Each row scaled to sum 1."""
+    import numpy as np
+
+    totals = np.array([sum(row) for row in predictions.tolist()])
+    scaled: list[list[float]] = (predictions / totals[:, None]).tolist()
+    return scaled
+
+
+def _lines(
+    ids: Sequence[str],
+    row_of: Mapping[str, int],
+    predictions: "Values",
+    cells: _Cells,
+    order: Sequence[int],
+    position: int,
+) -> Iterator[str]:
+    """A line for each id, with the answers in this order and the id at its position."""
+    forms = [cells.form] * len(order)  # one format for a row is several times faster than cell by cell, or pandas
+    forms.insert(position, "%s")
+    line = ",".join(forms) + "\n"
+    in_order = list(order) == list(range(len(order)))
+    for names, rows in _in_parts(ids, row_of, predictions):
+        for name, values in zip(names, cells.values(rows), strict=True):
+            row = values if in_order else [values[number] for number in order]
+            row.insert(position, name)
+            yield line % tuple(row)
 
 
 def _in_parts(
-    ids: Sequence[str], row_of: Mapping[str, int], probs: "Probs"
+    ids: Sequence[str], row_of: Mapping[str, int], predictions: "Values"
 ) -> "Iterator[tuple[list[str], NDArray[np.float64]]]":
-    """Some ids at a time, quoted for CSV, with their probabilities."""
+    """Some ids at a time, quoted for CSV, with their predictions."""
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         part = ids[start : start + _ROWS_AT_ONCE]
-        yield _quoted(part), probs[[row_of[name] for name in part]].astype("float64")
+        yield _quoted(part), predictions[[row_of[name] for name in part]].astype("float64")
 
 
 def _quoted(cells: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from podium.kernel.building import make_job
 from podium.kernel.bundle import make_bundle
 from test_readme import COMMANDS, ROOT, parsed
 
-PAGES = ["docs/api.md", "docs/configs.md", "docs/detection.md", "docs/kaggle.md", "docs/stopping.md", "docs/targets.md"]
+PAGES = [f"docs/{name}.md" for name in ("api", "configs", "detection", "kaggle", "metrics", "stopping", "targets")]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [
     (page, line.removeprefix("$ "))

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from tiny_presets import OFFSET, SCALE, save_resnet, save_retinanet, save_text_model
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.stage import Unfreeze
-from podium.detection.config import DetectorSettings, PresetSettings
+from podium.detection.config import DetectorSettings
 from podium.detection.model import build_detector, plain_detector
-from podium.detection.presets import PresetScaling, place_of, save_preset
 from podium.errors import ConfigError, PodiumError, RunError, WeightsError
 from podium.models.backbone import unfreeze
 from podium.models.devices import precision_scope
+from podium.models.preset_places import place_of
+from podium.models.presets import PresetScaling, save_preset
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 SCALED = IMAGES * np.float32(SCALE) + np.float32(OFFSET)
@@ -194,7 +196,7 @@ def test_unsupported_preset_folder_is_one_line(write, message, tmp_path):
 )
 def test_names_are_checked_before_a_download(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", None)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", None)
     Path("mine").mkdir()
     with pytest.raises(ConfigError) as caught:
         build_detector(settings_of(name), 2, 64)
@@ -208,7 +210,7 @@ def test_failed_download_is_one_line(name, monkeypatch):
         assert place == name
         raise ConnectionError("Failed to resolve a host\nand more")
 
-    monkeypatch.setattr(keras_hub.models.FeaturePyramidBackbone, "from_preset", unreachable)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", unreachable)
     with pytest.raises(
         WeightsError, match=r"cannot be downloaded \(Failed to resolve a host\); connect to the internet once .*[^\n]$"
     ):

@@ -63,14 +63,15 @@ def test_trained_resumed_with_another_stage_and_used_without_the_preset(alone, p
 
 
 def test_changed_preset_is_another_run(alone):
-    from podium.detection.config import PresetSettings, fingerprint
+    from podium.config.backbone_settings import PresetSettings
+    from podium.models.weights import weights_digest
 
     settings = PresetSettings(preset=str(alone / "preset"))
-    before = fingerprint("squares", settings)
+    before = weights_digest("squares", settings)
     (alone / "preset" / "README.md").write_text("Said of it.")
-    assert fingerprint("squares", settings) == before
+    assert weights_digest("squares", settings) == before
     save_resnet(alone / "preset", scale=0.5)
-    assert fingerprint("squares", settings) != before
+    assert weights_digest("squares", settings) != before
 
 
 def test_dry_run_replaces_a_preset_that_has_to_be_downloaded(alone, podium_in):

@@ -295,7 +295,7 @@ def test_weights_job_saves_a_file_per_backbone_that_can_be_loaded(member_kernel,
 def test_weights_job_saves_a_preset_as_a_folder(kernel, monkeypatch):
     config = "slug: boats\nsource: yolo\nbackbone: {preset: 'kaggle://keras/resnet/keras/resnet_50_imagenet/2'}\n"
     (kernel.configs / "boats.yaml").write_text(config)
-    monkeypatch.setattr("podium.detection.presets.place_of", lambda settings: str(save_resnet(Path("fetched"))))
+    monkeypatch.setattr("podium.models.presets.place_of", lambda settings: str(save_resnet(Path("fetched"))))
     (name,) = kernel.run(kind="weights", config="boats.yaml")["weights"]
     assert (name, config_key(name)) == ("keras-resnet-keras-resnet_50_imagenet-2", "backbone.preset")
     assert {path.name for path in Path(name).iterdir()} >= {"config.json", "model.weights.h5", "image_converter.json"}

@@ -57,7 +57,7 @@ def test_every_backbone_has_its_size():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_sizes_are_those_of_the_models(name):
-    from podium.config.member import BackboneSettings
+    from podium.config.backbone_settings import BackboneSettings
     from podium.models.backbone import build_backbone
 
     parameters = build_backbone(BackboneSettings(name=name, weights="none"), 128).count_params()

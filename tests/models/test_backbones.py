@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from podium.config.backbone_settings import BackboneSettings
 from podium.config.backbones import BACKBONES
-from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.config.member import Head, MemberSettings
 from podium.config.stage import Stage, Unfreeze
 from podium.data.targets import SingleLabelTarget
 from podium.models.backbone import InputScaling, build_backbone, initialize_batchnorm

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from podium.config.backbone_settings import BackboneSettings
 from podium.config.loading import load_member
-from podium.config.member import BackboneSettings
 from podium.errors import ConfigError, WeightsError
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine, kernel_metadata

@@ -6,7 +6,8 @@ import pytest
 from line_task import assert_same_weights, fit, stage, started, stopped, trained
 from target_kinds import labelled_images, task_of
 
-from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.config.backbone_settings import BackboneSettings
+from podium.config.member import Head, MemberSettings
 from podium.data.image_cache import Cache
 
 FAST = {"batch_size": 8, "image_size": 32, "optimizer": "Adam", "learning_rate": 0.01}

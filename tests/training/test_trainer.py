@@ -11,7 +11,8 @@ import pytest
 from line_task import LineTask, Rates, assert_same_weights, fit, stage, started, trained, watch
 from rich.console import Console
 
-from podium.config.member import BackboneSettings, Head, MemberSettings
+from podium.config.backbone_settings import BackboneSettings
+from podium.config.member import Head, MemberSettings
 from podium.data.targets import SingleLabelTarget
 from podium.errors import ConfigError, TrainingDivergedError
 from podium.evaluation.metrics import METRICS

@@ -78,3 +78,21 @@ MILLIONS_OF_PARAMETERS: dict[str, float] = {
     "efficientnet.EfficientNetB7": 64.1, "SmallResNet": 0.89,
 }  # fmt: skip
 """Of each backbone without its top."""
+
+
+@dataclass(frozen=True)
+class PresetKinds:
+    """KerasHub backbones whose presets are supported, without the `Backbone` of their class names."""
+
+    names: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def expected(self) -> str:
+        """The end of a message about another preset."""
+        return f"expected a preset of {', '.join(self.names[:-1])} or {self.names[-1]}{self.reason}"
+
+
+DETECTOR_PRESETS = PresetKinds(
+    ("CSPNet", "DenseNet", "EfficientNet", "ResNet", "RetinaNet"), ", which have features P3, P4 and P5"
+)

@@ -2,110 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from podium.config.backbones import BACKBONES
+from podium.config.backbone_settings import BackboneSettings
 from podium.config.competition import Competition
-from podium.config.kaggle_names import KaggleKind, KaggleSource, is_at_kaggle, source_of
 from podium.config.loss import LOSSES, SMOOTHED, Loss
-from podium.config.problems import nearest, one_of, raise_key_problems
-from podium.config.settings import Count, FoldNumbers, NotInDigest, Positive, Settings
+from podium.config.problems import nearest, raise_key_problems
+from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
 from podium.config.stage import Stage, TrainingSettings
-
-NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
-
-
-class BackboneSettings(Settings):
-    """The backbone and its weights."""
-
-    name: str
-    """A model of keras.applications, of the package efficientnet, or SmallResNet."""
-    weights: str = "imagenet"
-    """imagenet, noisy-student, none (trained from scratch), a path (relative to the working directory, or absolute), or
-    a file at Kaggle, `kaggle-dataset:<owner>/<slug>/<file>`, `kaggle-kernel:…` or
-    `kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>`, which kernels attach."""
-    freeze_batchnorm: bool = True
-    """Keep the statistics of the backbone's BatchNormalization layers, also in layers that are trained."""
-    alpha: Positive | None = None
-    """Width multiplier of the MobileNets and SmallResNet."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reject_preset(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "preset" in value:
-            message = (
-                "only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications instead"
-            )
-            raise_key_problems([("preset", f"{message}, such as name: ResNet50")])
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        return one_of(name, BACKBONES, "a backbone")
-
-    @field_validator("weights")
-    @classmethod
-    def _are_known_or_a_path(cls, weights: str) -> str:
-        if is_at_kaggle(weights):
-            found = KaggleSource.parse(weights)
-            if found is None or found.kind == "competition" or not found.path:
-                raise ValueError(
-                    "expected kaggle-dataset:<owner>/<slug>/<file>, kaggle-kernel:<owner>/<slug>/<file> or"
-                    " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>/<file>, such as"
-                    f" kaggle-kernel:ada/podium-weights/Xception-imagenet.weights.h5, got {weights!r}"
-                )
-            return weights
-        is_a_path = bool(set(weights) & set("/\\."))
-        return weights if is_a_path else one_of(weights, NAMED_WEIGHTS, "the name of weights or a path to a file")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        problems = []
-        row = BACKBONES[self.name]
-        if self.weights == "noisy-student" and self.weights not in row.weights:
-            message = "noisy-student weights exist for efficientnet.EfficientNetB0 to B7"
-            problems.append(("weights", f"{message}, not for {self.name}"))
-        elif self.weights == "imagenet" and self.weights not in row.weights:
-            problems.append(("weights", f"{self.name} has no imagenet weights: use none, or a path to a file"))
-        if self.alpha is not None and not row.widths:
-            problems.append(("alpha", f"{self.name} has no width multiplier, only the MobileNets have: remove it"))
-        raise_key_problems(problems)
-        return self
-
-    @property
-    def weights_are_a_path(self) -> bool:
-        """Whether the weights are a local file."""
-        return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
-
-    @property
-    def is_fetched(self) -> bool:
-        """Whether the weights are downloaded from the internet."""
-        return self.weights in NAMED_WEIGHTS and not self.has_random_weights
-
-    @property
-    def has_random_weights(self) -> bool:
-        return self.weights == "none"
-
-    @property
-    def minimum_size(self) -> int:
-        """The smallest image size, in pixels."""
-        return BACKBONES[self.name].minimum_size
-
-    def for_dry_run(self) -> "BackboneSettings":
-        """With random weights, unless the weights are a local file."""
-        return self if self.weights_are_a_path else self.model_copy(update={"weights": "none"})
-
-    @property
-    def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """The dataset, kernel or model that has the weights, for a kernel to attach."""
-        return source_of(self.weights)
-
-    @property
-    def kaggle_file(self) -> str | None:
-        """The file's path within that source."""
-        found = KaggleSource.parse(self.weights)
-        return found.path if found else None
 
 
 class Head(Settings):

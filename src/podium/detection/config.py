@@ -1,21 +1,17 @@
 """The schema of a detector file: where its images and boxes come from, the model, and how it is trained."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
-from podium.config.backbones import SMALLEST
+from podium.config.backbone_settings import BackboneChoice, BackboneSettings
 from podium.config.competition import ShareFolds, checked_pattern
-from podium.config.kaggle_names import DataAtKaggle, KaggleKind, KaggleSource, Slug, is_at_kaggle, source_of
-from podium.config.member import BackboneSettings
+from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.problems import raise_key_problems
 from podium.config.settings import NotInDigest, Positive, Settings, short_form
 from podium.config.stage import Stage, TrainingSettings
-from podium.errors import RunError, WeightsError
-from podium.files import digest_of, digest_of_file, read_json
-from podium.models import weights
 
 OPEN_IMAGES_URLS = ("original", "thumbnail")
 """The columns OriginalURL and Thumbnail300KURL of Open Images' image table."""
@@ -140,115 +136,6 @@ def _count_or_share(value: Any) -> int | float:
 
 # The model
 
-
-class PresetSettings(Settings):
-    """A KerasHub preset as the backbone."""
-
-    preset: str
-    """A KerasHub preset such as resnet_50_imagenet; a handle, `kaggle://...` or `hf://...`; the path of a folder
-    written by `save_to_preset`, absolute or relative to the working directory; or such a folder on Kaggle,
-    `kaggle-dataset:<owner>/<slug>/<folder>`, `kaggle-kernel:...` or
-    `kaggle-model:<owner>/<model>/<framework>/<variation>/<version>`, which is attached to the kernel."""
-    freeze_batchnorm: bool = True
-    """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, value: Any) -> Any:
-        conflicts = [key for key in ("name", "weights", "alpha") if isinstance(value, dict) and key in value]
-        if conflicts:
-            override = f"backbone={{preset: {value['preset']}}}"
-            message = f"cannot be combined with {', '.join(conflicts)}: use one of them (--set '{override}')"
-            raise_key_problems([("preset", message)])
-        return value
-
-    @field_validator("preset")
-    @classmethod
-    def _check_preset(cls, preset: str) -> str:
-        place = KaggleSource.parse(preset)
-        if is_at_kaggle(preset) and (place is None or place.kind == "competition"):
-            raise ValueError(
-                "expected kaggle-dataset:<owner>/<slug>/<folder>, kaggle-kernel:<owner>/<slug>/<folder> or"
-                " kaggle-model:<owner>/<model>/<framework>/<variation>/<version>, such as"
-                f" kaggle-kernel:ada/podium-weights-boats/resnet_50_imagenet, got {preset!r}"
-            )
-        if not preset or ("://" in preset and not preset.startswith(("kaggle://", "hf://"))):
-            raise ValueError(
-                "expected a KerasHub preset such as resnet_50_imagenet, a kaggle:// or hf:// handle, or a folder"
-                f" written by save_to_preset, got {preset!r}"
-            )
-        return preset
-
-    @property
-    def is_a_folder(self) -> bool:
-        """Whether it is a local path; names of KerasHub presets contain no slash."""
-        is_a_path = "/" in self.preset or "\\" in self.preset or self.preset.startswith(".")
-        return is_a_path and "://" not in self.preset and self.kaggle_source is None
-
-    @property
-    def is_fetched(self) -> bool:
-        """Whether it is downloaded from the internet."""
-        return not self.is_a_folder and self.kaggle_source is None
-
-    @property
-    def kaggle_source(self) -> tuple[KaggleKind, str] | None:
-        """The dataset, kernel or model to attach, as its kind and name."""
-        return source_of(self.preset)
-
-    @property
-    def kaggle_folder(self) -> str:
-        """The path of the folder within that source."""
-        place = KaggleSource.parse(self.preset)
-        return place.path if place else ""
-
-    @property
-    def has_random_weights(self) -> bool:
-        return False
-
-    @property
-    def minimum_size(self) -> int:
-        return SMALLEST
-
-    def for_dry_run(self) -> "PresetSettings | BackboneSettings":
-        """The backbone of a dry run, which uses no preset that has to be downloaded."""
-        return self if self.is_a_folder else STAND_IN
-
-
-STAND_IN = BackboneSettings(name="SmallResNet", weights="none")
-"""The backbone of a dry run in place of a preset that is not on this machine."""
-
-
-def _backbone_tag(value: Any) -> str:
-    is_preset = isinstance(value, PresetSettings) or (isinstance(value, dict) and "preset" in value)
-    return "preset" if is_preset else "named"
-
-
-DetectorBackbone = Annotated[
-    Annotated[BackboneSettings, Tag("named")] | Annotated[PresetSettings, Tag("preset")], Discriminator(_backbone_tag)
-]
-
-
-def fingerprint(name: str, backbone: BackboneSettings | PresetSettings) -> str | None:
-    """Digest of a weights file or a preset folder: other weights at the same path make another run."""
-    if isinstance(backbone, BackboneSettings):
-        return weights.weights_digest(name, backbone)
-    if not backbone.is_a_folder:
-        return backbone.preset if backbone.kaggle_source else None
-    folder = Path(backbone.preset)
-    config, converter = folder / "config.json", folder / "image_converter.json"
-    try:
-        is_preset = "registered_name" in read_json(config)
-    except RunError:
-        is_preset = False
-    files = sorted(folder.glob("model*.weights.*"))
-    if not is_preset or not files:
-        raise WeightsError(
-            f"{name}: no KerasHub preset in {folder}; expected a folder written by save_to_preset, with {config.name}"
-            " and weights, or the name of a preset such as backbone.preset: resnet_50_imagenet (needs internet)"
-        )
-    return digest_of([[file.name, digest_of_file(file)] for file in (config, converter, *files) if file.is_file()])
-
-
 STRIDE = 32
 """Of the coarsest features of the backbone."""
 LEVELS = (3, 4, 5)
@@ -287,7 +174,7 @@ class DetectorSettings(TrainingSettings):
     empty_images: Annotated[Annotated[int | float, PlainValidator(_count_or_share)] | None, NotInDigest] = None
     """Images without boxes: a count, or a share of the images with boxes. Default: none from Open Images, all from
     other sources."""
-    backbone: DetectorBackbone = BackboneSettings(name="ResNet50")
+    backbone: BackboneChoice = BackboneSettings(name="ResNet50")
     levels: Annotated[int, Field(ge=5, le=7)] = 7
     """The coarsest level of the feature pyramid. A RetinaNet preset has its own."""
     anchors: Anchors = Anchors()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
+from podium.config.backbone_settings import STAND_IN, PresetSettings
 from podium.config.settings import decisive
-from podium.detection.config import STAND_IN, DetectorSettings, PresetSettings, fingerprint
+from podium.detection.config import DetectorSettings
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
 from podium.locks import locked
+from podium.models.weights import weights_digest
 from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
 from podium.runs import Run
@@ -171,7 +173,7 @@ def _resolved(detector: Detector, dataset: "BoxDataset", contents: str, options:
     settings = detector.settings.model_dump(mode="json", by_alias=True)
     inputs = {
         "labels": dataset.classes,  # in the order of the model's outputs
-        "weights": fingerprint(detector.name, detector.settings.backbone),
+        "weights": weights_digest(detector.name, detector.settings.backbone),
         "rows": digest_of([_table_digest(dataset.boxes), contents]),
         "folds": _table_digest(dataset.images),
     }

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from podium.config.backbone_settings import STAND_IN
 from podium.config.dry_run import MIN_SIZE, SIZE_STEP, shortened
 from podium.config.loading import ExtraCheck, load_settings
 from podium.config.stage import Unfreeze
 from podium.config.yaml_file import Overrides, read_yaml
-from podium.detection.config import STAND_IN, DetectorSettings
+from podium.detection.config import DetectorSettings
 
 DRY_RUN_IMAGES = 8
 """Per part of the dataset."""

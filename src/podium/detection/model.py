@@ -9,14 +9,15 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
+from podium.config.backbone_settings import BackboneSettings, PresetSettings
 from podium.config.backbones import BACKBONES
-from podium.config.member import BackboneSettings
 from podium.data.boxes import CORNERS
-from podium.detection.config import LEVELS, DetectorSettings, PresetSettings
-from podium.detection.presets import Recipe, read_preset
+from podium.detection.config import LEVELS, DetectorSettings
+from podium.detection.presets import read_preset
 from podium.errors import ConfigError
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.classifier import BACKBONE
+from podium.models.presets import Recipe
 
 PRIOR_PROBABILITY = 0.01
 """Initial score of every anchor. Most anchors are background, whose loss would otherwise dominate."""

@@ -13,9 +13,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import BACKBONES
 from podium.config.loading import Ensemble, files_of
-from podium.detection.config import PresetSettings
 from podium.detection.loading import Detector
 from podium.errors import BundleError
 from podium.kernel.job import Job, Model, digest_of_job, load_config

@@ -48,7 +48,7 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
     if job.kind != "weights":
         attached += [data_source(model) for model in models]
         if not job.dry_run:
-            attached += [source_of_weights(model.settings.backbone) for model in models]
+            attached += [source_of_weights(model) for model in models]
 
     def names_of(kind: str) -> list[str]:
         return _unique(source[1] for source in attached if source and source[0] == kind)

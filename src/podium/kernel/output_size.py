@@ -5,10 +5,10 @@ The caches are outside of that folder.
 
 from collections.abc import Iterable, Iterator
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import MILLIONS_OF_PARAMETERS
 from podium.config.loading import Member, fold_count
 from podium.config.stage import Stage
-from podium.detection.config import PresetSettings
 from podium.errors import BundleError
 from podium.kernel.job import Job, Model
 
@@ -55,7 +55,7 @@ def _weights_gb(model: Model) -> float:
     """Of the model in float32. The head of a classifier is small."""
     backbone = model.settings.backbone
     if isinstance(backbone, PresetSettings):
-        from podium.detection.presets import preset_millions
+        from podium.models.preset_places import preset_millions
 
         millions = preset_millions(backbone)
     else:

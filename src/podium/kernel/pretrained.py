@@ -10,23 +10,24 @@ from typing import Any
 
 from rich.console import Console
 
+from podium.config.backbone_settings import BackboneSettings, PresetSettings
+from podium.config.backbones import DETECTOR_PRESETS
 from podium.config.kaggle_names import KaggleKind
-from podium.config.member import BackboneSettings
-from podium.detection.config import PresetSettings
 from podium.errors import ConfigError
 from podium.kernel.job import Job, Model, load_config
+from podium.models.preset_places import check_preset_name, kaggle_model
 from podium.options import RunOptions
 
 Backbone = BackboneSettings | PresetSettings
 
 
-def source_of_weights(backbone: Backbone) -> tuple[KaggleKind, str] | None:
+def source_of_weights(model: Model) -> tuple[KaggleKind, str] | None:
     """What a kernel attaches: the source that the config names, or the Kaggle Model of a KerasHub preset."""
+    backbone = model.settings.backbone
     if isinstance(backbone, PresetSettings) and backbone.is_fetched:
-        from podium.detection.presets import kaggle_model
-
-        model = kaggle_model(backbone)
-        return ("model", model) if model else None
+        check_preset_name(backbone, DETECTOR_PRESETS)
+        name = kaggle_model(backbone)
+        return ("model", name) if name else None
     return backbone.kaggle_source
 
 
@@ -37,11 +38,7 @@ def pretrained(models: Iterable[Model]) -> list[Model]:
 
 def downloaded(models: Iterable[Model]) -> list[Model]:
     """The models whose weights a kernel has to download from the internet."""
-    return [
-        model
-        for model in models
-        if model.settings.backbone.is_fetched and source_of_weights(model.settings.backbone) is None
-    ]
+    return [model for model in models if model.settings.backbone.is_fetched and source_of_weights(model) is None]
 
 
 def describe_weights(model: Model) -> str:
@@ -107,8 +104,8 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
 
 
 def _save(backbone: Backbone, path: Path) -> None:
-    from podium.detection.presets import save_preset
     from podium.models.backbone import build_backbone
+    from podium.models.presets import save_preset
 
     if isinstance(backbone, PresetSettings):
         save_preset(backbone, path)

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
+from podium.config.backbone_settings import BackboneSettings
 from podium.config.backbones import BACKBONES
-from podium.config.member import BackboneSettings
 from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
 from podium.models.weights import find_weights_file, missing_weights

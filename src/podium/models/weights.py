@@ -1,10 +1,11 @@
-"""The file with pretrained weights of a backbone."""
+"""The file with pretrained weights of a backbone, and the digest of a file or of a preset."""
 
 import hashlib
 from pathlib import Path
 
-from podium.config.member import BackboneSettings
-from podium.errors import WeightsError
+from podium.config.backbone_settings import BackboneSettings, PresetSettings
+from podium.errors import RunError, WeightsError
+from podium.files import digest_of, digest_of_file, read_json
 from podium.paths import kaggle_places
 
 
@@ -22,20 +23,43 @@ def find_weights_file(settings: BackboneSettings) -> Path | None:
     return found
 
 
-def weights_digest(name: str, backbone: BackboneSettings) -> str | None:
-    """The SHA-256 of a weights file; None if the weights are random or downloaded by name.
+def weights_digest(name: str, backbone: BackboneSettings | PresetSettings) -> str | None:
+    """A digest of the weights file or the preset folder, or its name at Kaggle; None if weights are random or
+    downloaded by name.
 
     A missing file is an error here, before anything is trained.
     """
-    if backbone.kaggle_source:
-        return backbone.weights  # its Kaggle name, since the file does not exist outside Kaggle
+    if isinstance(backbone, PresetSettings):
+        return _preset_digest(name, Path(backbone.preset)) if backbone.is_a_folder else _at_kaggle(backbone)
     if not backbone.weights_are_a_path:
-        return None
+        return _at_kaggle(backbone)
     path = Path(backbone.weights)
     if not path.is_file():
         raise WeightsError(missing_weights(name, path))
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _at_kaggle(backbone: BackboneSettings | PresetSettings) -> str | None:
+    """The name of what does not exist outside Kaggle."""
+    if backbone.kaggle_source is None:
+        return None
+    return backbone.preset if isinstance(backbone, PresetSettings) else backbone.weights
+
+
+def _preset_digest(name: str, folder: Path) -> str:
+    config, converter = folder / "config.json", folder / "image_converter.json"
+    try:
+        is_preset = "registered_name" in read_json(config)
+    except RunError:
+        is_preset = False
+    files = sorted(folder.glob("model*.weights.*"))
+    if not is_preset or not files:
+        raise WeightsError(
+            f"{name}: no KerasHub preset in {folder}; expected a folder written by save_to_preset, with {config.name}"
+            " and weights, or the name of a preset such as backbone.preset: resnet_50_imagenet (needs internet)"
+        )
+    return digest_of([[file.name, digest_of_file(file)] for file in (config, converter, *files) if file.is_file()])
 
 
 def missing_weights(name: str, path: Path) -> str:

@@ -13,7 +13,10 @@ from podium.kernel.building import make_job
 from podium.kernel.bundle import make_bundle
 from test_readme import COMMANDS, ROOT, parsed
 
-PAGES = [f"docs/{name}.md" for name in ("api", "configs", "detection", "kaggle", "metrics", "stopping", "targets")]
+PAGES = [
+    f"docs/{name}.md"
+    for name in ("api", "backbones", "configs", "detection", "kaggle", "metrics", "stopping", "targets")
+]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [
     (page, line.removeprefix("$ "))

@@ -178,19 +178,30 @@ MEMBER_PROBLEMS = [
     ("MobileNetV2", "Xceptoin", "2  backbone.name: 'Xceptoin' is not a backbone; did you mean 'Xception'?"),
     (
         "name: MobileNetV2, weights: none",
-        "preset: resnet_50_imagenet",
-        "2  backbone.preset: only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications"
-        " instead, such as name: ResNet50",
+        "name: MobileNetV2, preset: resnet_50_imagenet",
+        "2  backbone.preset: cannot be combined with name: use one of them"
+        " (--set 'backbone={preset: resnet_50_imagenet}')",
     ),
+    (
+        "name: MobileNetV2, weights: none",
+        "preset: 's3://bucket/mine'",
+        "2  backbone.preset: expected a KerasHub preset such as resnet_50_imagenet, a kaggle:// or hf:// handle, or a"
+        " folder written by save_to_preset, got 's3://bucket/mine'",
+    ),
+    ("pooling: avg", "pooling: token", "10  head.pooling: MobileNetV2 has no class token: use avg, max or gem"),
     ("MobileNetV2", "xception", "2  backbone.name: 'xception' is not a backbone; did you mean 'Xception'?"),
     (
         "MobileNetV2",
         "efficientnet.B3",
         "2  backbone.name: 'efficientnet.B3' is not a backbone; did you mean 'EfficientNetB3'?",
     ),
-    ("pooling: avg", "pooling: mean", "10  head.pooling: expected one of avg, max, gem; got 'mean'"),
-    ("pooling: avg", "pooling: gme", "10  head.pooling: expected one of avg, max, gem; got 'gme'; did you mean 'gem'?"),
-    ("pooling: avg", "pooling: 3", "10  head.pooling: expected one of avg, max, gem; got 3"),
+    ("pooling: avg", "pooling: mean", "10  head.pooling: expected one of avg, max, gem, token; got 'mean'"),
+    (
+        "pooling: avg",
+        "pooling: gme",
+        "10  head.pooling: expected one of avg, max, gem, token; got 'gme'; did you mean 'gem'?",
+    ),
+    ("pooling: avg", "pooling: 3", "10  head.pooling: expected one of avg, max, gem, token; got 3"),
     (
         "name: head",
         "name: first stage",

@@ -167,7 +167,7 @@ def test_invalid_training_key_is_reported(load, changes, message):
 )
 def test_backbone_may_be_a_preset(load, preset, is_a_folder, source):
     settings = load(backbone={"preset": preset, "freeze_batchnorm": False}).backbone
-    assert settings.model_dump() == {"preset": preset, "freeze_batchnorm": False}
+    assert settings.model_dump() == {"preset": preset, "weights": "pretrained", "freeze_batchnorm": False}
     assert (settings.is_a_folder, settings.kaggle_source) == (is_a_folder, source)
     assert settings.is_fetched == (not is_a_folder and source is None)
     assert load(f"backbone={{preset: {preset}}}", backbone={"name": "ResNet50"}).backbone.preset == preset
@@ -177,7 +177,7 @@ def test_backbone_may_be_a_preset(load, preset, is_a_folder, source):
     ("backbone", "message"),
     [
         (
-            {"name": "ResNet50", "weights": "none", "preset": "resnet_50_imagenet"},
+            {"name": "ResNet50", "weights": "imagenet", "preset": "resnet_50_imagenet"},
             "backbone.preset: cannot be combined with name, weights: use one of them"
             " (--set 'backbone={preset: resnet_50_imagenet}')",
         ),

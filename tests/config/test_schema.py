@@ -61,6 +61,7 @@ def test_a_shipped_config_is_valid_by_the_schema_that_its_first_line_names(path)
         ("member", {**MEMBER, "stages": [{**STAGE, "schedule": "cosine", "optimizer": "SGD"}]}),
         ("member", {**MEMBER, "stages": [{**STAGE, "unfreeze": {"from": "block5a"}}]}),
         ("member", {**MEMBER, "stages": [{**STAGE, "optimizer": {"name": "SGD", "momentum": 0.9}}]}),
+        ("member", {**MEMBER, "backbone": {"preset": "dinov3_vit_small_lvd1689m"}, "head": {"pooling": "token"}}),
         ("competition", {**COMPETITION, "folds": "holdout"}),
         ("competition", {**COMPETITION, "classes": {"0": "Sedan", "1": "Van"}}),
         ("ensemble", {"members": ["a.yaml"], "blend": {"method": "stacking", "C": 0.1}, "tta": "none"}),

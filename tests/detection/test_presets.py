@@ -206,7 +206,7 @@ def test_names_are_checked_before_a_download(name, message, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["resnet_50_imagenet", "kaggle://keras/resnet/keras/x", "hf://ada/resnet"])
 def test_failed_download_is_one_line(name, monkeypatch):
-    def unreachable(place):
+    def unreachable(place, load_weights):
         assert place == name
         raise ConnectionError("Failed to resolve a host\nand more")
 

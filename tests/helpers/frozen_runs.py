@@ -65,10 +65,10 @@ class Frozen:
         self.training, self.validation = drawn(folder / "images", ROWS, 1), drawn(folder / "images", VALIDATION, 2)
         self.said = ""
 
-    def task(self, settings, cache_gb=1.0):
+    def task(self, settings, cache_gb=1.0, recipe=None):
         cache = Cache("frozen", cache_gb) if cache_gb else None
         return ClassificationTask(
-            settings, self.target, self.metric, self.training, self.validation, fold=0, cache=cache
+            settings, self.target, self.metric, self.training, self.validation, fold=0, cache=cache, recipe=recipe
         )
 
     def run(self, name):
@@ -79,7 +79,7 @@ class Frozen:
         settings, log = settings or member(), StringIO()
         console = Console(file=log, width=300)
         try:
-            fit(run, settings.stages, self.task(settings, cache_gb), console=console, **options)
+            fit(run, settings.stages, self.task(settings, cache_gb, run.recipe), console=console, **options)
         finally:
             self.said = log.getvalue()
         return run

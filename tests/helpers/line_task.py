@@ -71,6 +71,9 @@ class LineTask:
     def uncompiled(self, model):
         return keras.Model(model.inputs, model.outputs)
 
+    def load_weights(self, model, file, image_size):
+        self.uncompiled(model).load_weights(file)
+
     def batches(self, number, stage):
         self.made.append(Line(stage.image_size, stage.batch_size))
         return self.made[-1]

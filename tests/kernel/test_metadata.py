@@ -12,6 +12,7 @@ from podium.errors import BundleError, ConfigError
 from podium.files import write_json
 from podium.kernel.job import Job
 from podium.kernel.metadata import Machine, check_metadata, kernel_metadata, merge_metadata, read_metadata
+from podium.kernel.pretrained import downloaded
 
 EXPLICIT = {
     "id", "title", "code_file", "language", "kernel_type", "is_private", "enable_gpu", "enable_tpu", "enable_internet",
@@ -218,3 +219,30 @@ def test_preset_of_a_detector_is_attached(preset, kind, name, tmp_path):
     )
     assert content[kind] == [name]
     check_metadata(content, path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind"),
+    [
+        ("dinov3_vit_small_lvd1689m", "model_sources"),
+        ("kaggle-dataset:grace/nets/vit", "dataset_sources"),
+        ("hf://timm/vit", None),
+    ],
+)
+def test_preset_of_a_member_is_attached(preset, kind, tiny_competition):
+    member = load_member(tiny_competition.member(backbone={"preset": preset}))
+    content = kernel_metadata(TINY, [member], "ada", T4, "build/kernel.py")
+    assert [key for key in ("model_sources", "dataset_sources") if content[key]] == [kind] * (kind is not None)
+    assert [found.name for found in downloaded([member])] == ["tiny"] * (kind is None)
+    for name in content["model_sources"]:
+        assert name.startswith("keras/dinov3/keras/dinov3_vit_small_lvd1689m/")
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [("dinov3_small", "did you mean 'dinov"), ("bert_base_en", "expected a preset of CLIP, CSPNet")],
+)
+def test_unknown_preset_of_a_member_is_refused_when_a_kernel_is_built(preset, message, tiny_competition):
+    member = load_member(tiny_competition.member(backbone={"preset": preset}))
+    with pytest.raises(ConfigError, match=message):
+        kernel_metadata(TINY, [member], "ada", T4, "build/kernel.py")

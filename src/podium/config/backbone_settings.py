@@ -1,6 +1,6 @@
 """The schema of a backbone: a model of keras.applications, efficientnet or podium by name, or a KerasHub preset."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, field_validator, model_validator
 
@@ -25,16 +25,6 @@ class BackboneSettings(Settings):
     """Keep the statistics of the backbone's BatchNormalization layers, also in layers that are trained."""
     alpha: Positive | None = None
     """Width multiplier of the MobileNets and SmallResNet."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reject_preset(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "preset" in value:
-            message = (
-                "only a detector's backbone may be a KerasHub preset: name a backbone of keras.applications instead"
-            )
-            raise_key_problems([("preset", f"{message}, such as name: ResNet50")])
-        return value
 
     @field_validator("name")
     @classmethod
@@ -71,6 +61,11 @@ class BackboneSettings(Settings):
         return self
 
     @property
+    def label(self) -> str:
+        """For messages."""
+        return self.name
+
+    @property
     def weights_are_a_path(self) -> bool:
         """Whether the weights are a local file."""
         return self.weights not in NAMED_WEIGHTS and self.kaggle_source is None
@@ -89,10 +84,6 @@ class BackboneSettings(Settings):
         """The smallest image size, in pixels."""
         return BACKBONES[self.name].minimum_size
 
-    def for_dry_run(self) -> "BackboneSettings":
-        """With random weights, unless the weights are a local file."""
-        return self if self.weights_are_a_path else self.model_copy(update={"weights": "none"})
-
     @property
     def kaggle_source(self) -> tuple[KaggleKind, str] | None:
         """The dataset, kernel or model that has the weights, for a kernel to attach."""
@@ -106,20 +97,25 @@ class BackboneSettings(Settings):
 
 
 class PresetSettings(Settings):
-    """A KerasHub preset as the backbone."""
+    """A KerasHub preset as the backbone; its image converter scales the images."""
 
     preset: str
-    """A KerasHub preset such as resnet_50_imagenet; a handle, `kaggle://...` or `hf://...`; the path of a folder
-    written by `save_to_preset`, absolute or relative to the working directory; or such a folder on Kaggle,
-    `kaggle-dataset:<owner>/<slug>/<folder>`, `kaggle-kernel:...` or
+    """A KerasHub preset such as resnet_50_imagenet or dinov3_vit_small_lvd1689m; a handle, `kaggle://...` or `hf://...`;
+    the path of a folder written by `save_to_preset`, absolute or relative to the working directory; or such a folder on
+    Kaggle, `kaggle-dataset:<owner>/<slug>/<folder>`, `kaggle-kernel:...` or
     `kaggle-model:<owner>/<model>/<framework>/<variation>/<version>`, which is attached to the kernel."""
+    weights: Literal["pretrained", "none"] = "pretrained"
+    """none: the preset's architecture, trained from scratch."""
     freeze_batchnorm: bool = True
     """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
 
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, value: Any) -> Any:
-        conflicts = [key for key in ("name", "weights", "alpha") if isinstance(value, dict) and key in value]
+        keys = value if isinstance(value, dict) else {}
+        conflicts = [key for key in ("name", "weights", "alpha") if key in keys]
+        if keys.get("weights") in ("pretrained", "none"):
+            conflicts.remove("weights")
         if conflicts:
             override = f"backbone={{preset: {value['preset']}}}"
             message = f"cannot be combined with {', '.join(conflicts)}: use one of them (--set '{override}')"
@@ -144,6 +140,11 @@ class PresetSettings(Settings):
         return preset
 
     @property
+    def label(self) -> str:
+        """For messages."""
+        return f"preset {self.preset}"
+
+    @property
     def is_a_folder(self) -> bool:
         """Whether it is a local path; names of KerasHub presets contain no slash."""
         is_a_path = "/" in self.preset or "\\" in self.preset or self.preset.startswith(".")
@@ -151,7 +152,7 @@ class PresetSettings(Settings):
 
     @property
     def is_fetched(self) -> bool:
-        """Whether it is downloaded from the internet."""
+        """Whether its files are downloaded from the internet."""
         return not self.is_a_folder and self.kaggle_source is None
 
     @property
@@ -167,19 +168,18 @@ class PresetSettings(Settings):
 
     @property
     def has_random_weights(self) -> bool:
-        return False
+        return self.weights == "none"
 
     @property
     def minimum_size(self) -> int:
         return SMALLEST
 
-    def for_dry_run(self) -> "PresetSettings | BackboneSettings":
-        """The backbone of a dry run, which uses no preset that has to be downloaded."""
-        return self if self.is_a_folder else STAND_IN
-
 
 STAND_IN = BackboneSettings(name="SmallResNet", weights="none")
 """The backbone of a dry run in place of a preset that is not on this machine."""
+
+
+AnyBackbone = BackboneSettings | PresetSettings
 
 
 def _backbone_tag(value: Any) -> str:

@@ -93,6 +93,13 @@ class PresetKinds:
         return f"expected a preset of {', '.join(self.names[:-1])} or {self.names[-1]}{self.reason}"
 
 
+MEMBER_PRESETS = PresetKinds(
+    (
+        "CLIP", "CSPNet", "DeiT", "DenseNet", "DINOV2", "DINOV3", "EfficientNet", "HGNetV2", "MiT", "MobileNet",
+        "MobileNetV5", "ResNet", "RetinaNet", "SigLIP", "VGG", "ViT", "Xception",
+    )
+)  # fmt: skip
+"""Every image classifier, and other backbones of images; of CLIP, SigLIP and RetinaNet, the part that sees images."""
 DETECTOR_PRESETS = PresetKinds(
     ("CSPNet", "DenseNet", "EfficientNet", "ResNet", "RetinaNet"), ", which have features P3, P4 and P5"
 )

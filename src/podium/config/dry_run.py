@@ -1,36 +1,66 @@
 """A small version of a config that runs every step in a minute or two, for `--dry-run`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podium.config.backbone_settings import STAND_IN, AnyBackbone, PresetSettings
 from podium.config.loading import Member
-from podium.config.stage import Cosine, Schedule, Stage
+from podium.config.stage import Cosine, Schedule, Stage, Unfreeze
 
-MIN_SIZE = 64
-SIZE_STEP = 32
+MIN_SIZE, SIZE_STEP = 64, 32
+PRESET_SIZE = 224
+"""A multiple of the patches of all transformers, of 14, 16 and 32 pixels."""
 BATCH_SIZE = 16
 ROWS_PER_CLASS = 3
 VIEWS = 2
 ROWS_OF_NUMBERS = 24
 """For regression, which has no classes."""
 
+IsAtHand = Callable[[PresetSettings], bool]
+"""Whether a preset that is not a folder can be built without internet."""
 
-def as_dry_run(member: Member) -> Member:
+
+def as_dry_run(member: Member, is_at_hand: IsAtHand = lambda preset: False) -> Member:
     """One epoch per stage, at most two views, and random weights unless they are a local file."""
     settings = member.settings
-    changes = {
-        "stages": shortened(settings.stages, max(MIN_SIZE, settings.backbone.minimum_size)),
-        "backbone": settings.backbone.for_dry_run(),
-        "tta": settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]}),
-    }
+    is_preset = isinstance(settings.backbone, PresetSettings)
+    sizes = (PRESET_SIZE, PRESET_SIZE) if is_preset else (max(MIN_SIZE, settings.backbone.minimum_size), SIZE_STEP)
+    changes = smaller_training(settings.stages, settings.backbone, is_at_hand, *sizes)
+    if changes["backbone"] is STAND_IN and settings.head.pooling == "token":
+        changes["head"] = settings.head.model_copy(update={"pooling": "avg"})
+    changes["tta"] = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
     return replace(member, settings=settings.model_copy(update=changes))
 
 
-def shortened(stages: Sequence[Stage], smallest: int) -> list[Stage]:
-    """One epoch of small batches each. Image sizes keep their order, so that larger images are still tested."""
+def smaller_training(
+    stages: Sequence[Stage],
+    backbone: AnyBackbone,
+    is_at_hand: IsAtHand,
+    smallest: int,
+    step: int = SIZE_STEP,
+) -> dict[str, Any]:
+    """The stages with one epoch of small images each, and a backbone that needs no download.
+
+    Image sizes keep their order, so that larger images are still tested. A preset that is not at hand is replaced; a
+    stage that unfreezes from one of its layers unfreezes half of the other backbone.
+    """
     sizes = sorted({stage.image_size for stage in stages})
-    return [_shortened(stage, smallest + SIZE_STEP * sizes.index(stage.image_size)) for stage in stages]
+    stages = [_shortened(stage, smallest + step * sizes.index(stage.image_size)) for stage in stages]
+    small = _without_download(backbone, is_at_hand)
+    if small is STAND_IN:
+        half = {"unfreeze": Unfreeze(layers=0.5)}
+        stages = [stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in stages]
+    return {"stages": stages, "backbone": small}
+
+
+def _without_download(backbone: AnyBackbone, is_at_hand: IsAtHand) -> AnyBackbone:
+    if isinstance(backbone, PresetSettings):
+        if backbone.is_a_folder:
+            return backbone
+        random = backbone.model_copy(update={"weights": "none"})
+        return random if is_at_hand(random) else STAND_IN
+    return backbone if backbone.weights_are_a_path else backbone.model_copy(update={"weights": "none"})
 
 
 def _shortened(stage: Stage, image_size: int) -> Stage:

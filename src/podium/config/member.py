@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.config.backbone_settings import BackboneSettings
+from podium.config.backbone_settings import BackboneChoice, PresetSettings
 from podium.config.competition import Competition
 from podium.config.loss import LOSSES, SMOOTHED, Loss
 from podium.config.problems import nearest, raise_key_problems
@@ -15,8 +15,9 @@ from podium.config.stage import Stage, TrainingSettings
 class Head(Settings):
     """The layers between the backbone and the predictions."""
 
-    pooling: Literal["avg", "max", "gem"] = "avg"
-    """Average, maximum, or generalised mean with a trainable exponent."""
+    pooling: Literal["avg", "max", "gem", "token"] = "avg"
+    """Average, maximum, or generalised mean with a trainable exponent, of a transformer over its patches. token: the
+    class token of a transformer, or what a backbone such as SigLIP's computes of all patches itself."""
     batchnorm: bool = False
     """Add BatchNormalization after the pooling."""
     dense: list[Count] = []
@@ -123,7 +124,7 @@ class MemberSettings(TrainingSettings):
     """The competition file, relative to this file."""
     folds: Annotated[FoldNumbers | None, NotInDigest] = None
     """Which of the competition's folds to train; all by default."""
-    backbone: BackboneSettings
+    backbone: BackboneChoice
     head: Head = Head()
     loss: Loss | None = None
     """By default the first that fits the target. single_label: categorical_crossentropy; binary and multi_label:
@@ -140,12 +141,19 @@ class MemberSettings(TrainingSettings):
     tta: Annotated[TestTimeViews, NotInDigest] = TestTimeViews()
     """Test-time augmentation: none, auto, or a list of views."""
 
+    @model_validator(mode="after")
+    def _pooling_fits(self) -> Self:
+        if self.head.pooling == "token" and not isinstance(self.backbone, PresetSettings):
+            message = f"{self.backbone.name} has no class token: use avg, max or gem"
+            raise_key_problems([("head.pooling", message)])
+        return self
+
     def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
         smallest = self.backbone.minimum_size
         if stage.image_size >= smallest:
             return []
         return [
-            ("image_size", f"{self.backbone.name} takes images of {smallest} pixels or more, got {stage.image_size}")
+            ("image_size", f"{self.backbone.label} takes images of {smallest} pixels or more, got {stage.image_size}")
         ]
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:

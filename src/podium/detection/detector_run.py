@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from podium.config.backbone_settings import STAND_IN, PresetSettings
 from podium.config.settings import decisive
 from podium.detection.config import DetectorSettings
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, read_json, write_json
 from podium.locks import locked
+from podium.models.preset_places import is_at_hand, print_preset_of_dry_run
 from podium.models.weights import weights_digest
 from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
@@ -144,9 +144,8 @@ def detector_run(detector: Detector, options: RunOptions, console: Console) -> D
         raise ConfigError(f"{detector.name} has no stages to train; see configs/detectors/boats.yaml")
     if options.dry_run:
         preset = detector.settings.backbone
-        detector = as_dry_run_of_detector(detector)
-        if isinstance(preset, PresetSettings) and detector.settings.backbone is STAND_IN:
-            console.print(f"  {STAND_IN.name} instead of the preset {preset.preset} in a dry run", highlight=False)
+        detector = as_dry_run_of_detector(detector, is_at_hand)
+        print_preset_of_dry_run(preset, detector.settings.backbone, console)
     folder = dataset_folder(detector, options)
     if not folder.is_dir():
         raise DataError(f"no dataset in {folder}: build it with podium detect build")

@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from podium.config.backbone_settings import STAND_IN
-from podium.config.dry_run import MIN_SIZE, SIZE_STEP, shortened
+from podium.config.dry_run import MIN_SIZE, SIZE_STEP, IsAtHand, smaller_training
 from podium.config.loading import ExtraCheck, load_settings
-from podium.config.stage import Unfreeze
 from podium.config.yaml_file import Overrides, read_yaml
 from podium.detection.config import DetectorSettings
 
@@ -34,15 +32,9 @@ def is_detector(path: Path) -> bool:
     return "source" in read_yaml(path).content
 
 
-def as_dry_run_of_detector(detector: Detector) -> Detector:
-    """One epoch per stage, small images, and random weights unless a path is given.
-
-    A stage that unfreezes from a named layer of a preset unfreezes half of the backbone that replaces it.
-    """
+def as_dry_run_of_detector(detector: Detector, is_at_hand: IsAtHand = lambda preset: False) -> Detector:
+    """One epoch per stage, small images, and random weights unless a path is given."""
     settings = detector.settings
     smallest = next(size for size in count(MIN_SIZE, SIZE_STEP) if size >= settings.backbone.minimum_size)
-    stages, backbone = shortened(settings.stages, smallest), settings.backbone.for_dry_run()
-    if backbone is STAND_IN:
-        half = {"unfreeze": Unfreeze(layers=0.5)}
-        stages = [stage.model_copy(update=half) if stage.unfreeze.from_ else stage for stage in stages]
-    return replace(detector, settings=settings.model_copy(update={"stages": stages, "backbone": backbone}))
+    changes = smaller_training(settings.stages, settings.backbone, is_at_hand, smallest)
+    return replace(detector, settings=settings.model_copy(update=changes))

@@ -1,6 +1,7 @@
 """The detector: KerasHub's RetinaNet on a built-in backbone or on a preset, from uint8 images to boxes."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from podium.detection.presets import read_preset
 from podium.errors import ConfigError
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.classifier import BACKBONE
-from podium.models.presets import Recipe
+from podium.models.presets import open_preset
 
 PRIOR_PROBABILITY = 0.01
 """Initial score of every anchor. Most anchors are background, whose loss would otherwise dominate."""
@@ -78,22 +79,16 @@ def _named_pyramid(backbone: BackboneSettings, levels: int, image_size: int, pre
 
 def _preset_pyramid(backbone: PresetSettings, levels: int, image_size: int, pretrained: bool, file: Path | None) -> Any:
     """The same model with the preset's weights as without, so that a resumed or loaded model equals the original."""
-    preset = read_preset(backbone, levels) if pretrained else None
-    if preset is not None:
-        recipe = preset.recipe
-        if file is not None:
-            recipe.save(file)
-    else:
-        assert file is not None
-        recipe = Recipe.load(file)
+    preset = open_preset(partial(read_preset, backbone, levels), pretrained, file)
+    recipe = preset.recipe
     model = recipe.build(image_size)
     outputs = [model.pyramid_outputs[f"P{level}"] for level in LEVELS]
     _check_sizes(outputs, backbone.preset, image_size)
     pyramid = _pyramid(recipe.scaling, model, outputs, levels, image_size, **recipe.pyramid)
-    if preset is not None:
+    if preset.backbone:
         model.set_weights(preset.backbone)
-        if recipe.pyramid:
-            pyramid.feature_pyramid.set_weights(preset.pyramid)
+    if preset.pyramid:
+        pyramid.feature_pyramid.set_weights(preset.pyramid)
     return pyramid
 
 

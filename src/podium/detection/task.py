@@ -127,6 +127,9 @@ class DetectionTask:
             self._uncompiled[model] = plain_detector(model)
         return self._uncompiled[model]
 
+    def load_weights(self, model: Any, file: Path, image_size: int) -> None:
+        self.uncompiled(model).load_weights(file)
+
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         batches = BoxBatches(
             self._training_source,

@@ -10,22 +10,21 @@ from typing import Any
 
 from rich.console import Console
 
-from podium.config.backbone_settings import BackboneSettings, PresetSettings
-from podium.config.backbones import DETECTOR_PRESETS
+from podium.config.backbone_settings import AnyBackbone, PresetSettings
+from podium.config.backbones import DETECTOR_PRESETS, MEMBER_PRESETS
 from podium.config.kaggle_names import KaggleKind
+from podium.detection.loading import Detector
 from podium.errors import ConfigError
 from podium.kernel.job import Job, Model, load_config
 from podium.models.preset_places import check_preset_name, kaggle_model
 from podium.options import RunOptions
-
-Backbone = BackboneSettings | PresetSettings
 
 
 def source_of_weights(model: Model) -> tuple[KaggleKind, str] | None:
     """What a kernel attaches: the source that the config names, or the Kaggle Model of a KerasHub preset."""
     backbone = model.settings.backbone
     if isinstance(backbone, PresetSettings) and backbone.is_fetched:
-        check_preset_name(backbone, DETECTOR_PRESETS)
+        check_preset_name(backbone, DETECTOR_PRESETS if isinstance(model, Detector) else MEMBER_PRESETS)
         name = kaggle_model(backbone)
         return ("model", name) if name else None
     return backbone.kaggle_source
@@ -70,16 +69,16 @@ def download_problem(models: Iterable[Model], configs: Sequence[Path], job: Job,
     )
 
 
-def pretrained_files(models: Iterable[Model]) -> dict[str, Backbone]:
+def pretrained_files(models: Iterable[Model]) -> dict[str, AnyBackbone]:
     """The backbones of these models that need a download, by the name of their weights file or preset folder."""
-    backbones: list[Backbone] = [model.settings.backbone for model in models]
+    backbones: list[AnyBackbone] = [model.settings.backbone for model in models]
     files = {_file_name(backbone): backbone for backbone in backbones if backbone.is_fetched}
     if not files:
         raise ConfigError("no config needs pretrained weights from the internet: there is nothing to download")
     return files
 
 
-def _file_name(backbone: Backbone) -> str:
+def _file_name(backbone: AnyBackbone) -> str:
     if isinstance(backbone, PresetSettings):
         return backbone.preset.rpartition("://")[2].replace("/", "-")
     width = "" if backbone.alpha is None else f"-{backbone.alpha:g}"
@@ -103,7 +102,7 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     return {"status": "done", "weights": list(files)}
 
 
-def _save(backbone: Backbone, path: Path) -> None:
+def _save(backbone: AnyBackbone, path: Path) -> None:
     from podium.models.backbone import build_backbone
     from podium.models.presets import save_preset
 

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
 from podium.models.weights import find_weights_file, missing_weights
 
+_BLOCKS = ("encoder_layers", "layers", "stages_list")
+"""The attributes with the blocks of KerasHub's encoders."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """For RGB values from 0 to 1."""
 
@@ -102,26 +105,57 @@ def unfreeze(backbone: Any, settings: Unfreeze, freeze_batchnorm: bool) -> None:
     A frozen BatchNormalization layer runs in inference mode, so its statistics do not change either. Some layers of
     KerasHub contain other layers.
     """
-    backbone.trainable = True
-    first = _first_trainable(backbone, settings)
-    for position, layer in enumerate(backbone.layers):
+    for trainable in (False, True):  # setting the value that it has does not reach the layers within
+        backbone.trainable = trainable
+    layers = layers_in_order(backbone)
+    first = _first_trainable(backbone, layers, settings)
+    for position, layer in enumerate(layers):
         layer.trainable = position >= first
         for part in layer._flatten_layers() if freeze_batchnorm else ():
             if isinstance(part, keras.layers.BatchNormalization):
                 part.trainable = False
 
 
-def _first_trainable(backbone: Any, settings: Unfreeze) -> int:
+def layers_in_order(backbone: Any) -> list[Any]:
+    """The layers of the backbone, with the blocks of a transformer's encoder instead of the encoder."""
+    return [
+        part
+        for layer in backbone.layers
+        for part in (_layers_within(layer) if any(hasattr(layer, name) for name in _BLOCKS) else [layer])
+    ]
+
+
+def layer_groups(backbone: Any) -> dict[str, list[Any]]:
+    """The layers with weights, in order, by the name of their block.
+
+    A layer without a name of its own (`conv2d_3`), such as one of a shortcut, belongs to the block before it.
+    """
+    groups: dict[str, list[Any]] = {}
+    block = ""
+    for layer in layers_in_order(backbone):
+        if _layers_within(layer):
+            block = layer.name
+        elif re.sub(r"_\d+$", "", layer.name).replace("_", "") != type(layer).__name__.lower():
+            block = re.sub(r"^([^_]+(_\d+)?).*", r"\1", layer.name)  # block5a of block5a_conv, block_3 of block_3_conv
+        if layer.weights:
+            groups.setdefault(block or layer.name, []).append(layer)
+    return groups
+
+
+def _layers_within(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _first_trainable(backbone: Any, layers: list[Any], settings: Unfreeze) -> int:
     """The position of the first trainable layer."""
-    layers = backbone.layers
     if settings.from_ is not None:
         for position, layer in enumerate(layers):
             if layer.name.startswith(settings.from_):
                 return position
-        blocks = list(dict.fromkeys(layer.name.split("_")[0] for layer in layers if layer.weights))
+        blocks = list(layer_groups(backbone))
         raise ConfigError(
             f"unfreeze: {backbone.name} has no layer whose name starts with {settings.from_!r}; expected one of"
-            f" {', '.join(blocks[:12])}{', …' if len(blocks) > 12 else ''}"
+            f" {', '.join(blocks[:16])}{', …' if len(blocks) > 16 else ''}"
         )
     if settings.layers is not None:
         return len(layers) - math.ceil(len(layers) * settings.layers)
@@ -139,19 +173,11 @@ def initialize_batchnorm(model: Any, images: Any) -> None:
 
     With the initial statistics, a deep frozen backbone with random weights outputs nearly the same for every image.
     """
-    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = model._flatten_layers(include_self=False)
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     before = [(norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
         norm.momentum, norm.trainable = 0.0, True
     model(images, training=True)
     for norm, (momentum, trainable) in zip(norms, before, strict=True):
         norm.momentum, norm.trainable = momentum, trainable
-
-
-def all_layers(model: Any) -> list[Any]:
-    """The layers of the model and of the models within it."""
-    return [
-        part
-        for layer in model.layers
-        for part in ([layer, *all_layers(layer)] if hasattr(layer, "layers") else [layer])
-    ]

@@ -4,10 +4,12 @@ Split into two parts for stages with a frozen backbone.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
 from podium.data.targets import Target
@@ -49,21 +51,34 @@ def build_classifier(
     *,
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
+    recipe: Path | None = None,
 ) -> Any:
     """The model from uint8 images to predictions of the target.
 
     It is built for one image size, since the padding of several families depends on it. `pretrained=False` skips the
-    backbone's weights, for a model that loads other weights.
+    backbone's weights, for a model that loads other weights. A preset's backbone is then built from the file `recipe`,
+    which is written when it is built with the preset's weights.
     """
-    backbone_settings = settings.backbone
-    if not pretrained:
-        backbone_settings = backbone_settings.model_copy(update={"weights": "none"})
     with devices.scope():
-        backbone = build_backbone(backbone_settings, image_size)
+        scaling, backbone = _scaling_and_backbone(settings, image_size, pretrained, recipe)
         backbone.name = BACKBONE
         images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
-        features = backbone(InputScaling(BACKBONES[settings.backbone.name].scaling, name="scaling")(images))
+        features = backbone(scaling(images))
         return devices.make_model(images, _apply_head(features, settings.head, target), name="classifier")
+
+
+def _scaling_and_backbone(
+    settings: MemberSettings, image_size: int, pretrained: bool, recipe: Path | None
+) -> tuple[Any, Any]:
+    backbone = settings.backbone
+    if isinstance(backbone, PresetSettings):
+        from podium.models.preset_backbone import build_preset  # imports KerasHub, which takes seconds
+
+        sizes, pooling = [stage.image_size for stage in settings.stages], settings.head.pooling
+        return build_preset(backbone, image_size, pooling, pretrained=pretrained, file=recipe, stages=sizes)
+    if not pretrained:
+        backbone = backbone.model_copy(update={"weights": "none"})
+    return InputScaling(BACKBONES[backbone.name].scaling, name="scaling"), build_backbone(backbone, image_size)
 
 
 def _apply_head(features: Any, head: Head, target: Target) -> Any:
@@ -72,6 +87,7 @@ def _apply_head(features: Any, head: Head, target: Target) -> Any:
         "avg": layers.GlobalAveragePooling2D,
         "max": layers.GlobalMaxPooling2D,
         "gem": GeneralizedMeanPooling,
+        "token": layers.Identity,  # the backbone's output
     }[head.pooling]
     regularizer = keras.regularizers.L2(head.l2) if head.l2 else None
     x = pooling(name="pooling")(features)

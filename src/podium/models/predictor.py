@@ -88,7 +88,8 @@ def _foldable_pairs(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each convolution whose output is used only by a BatchNormalization, with that layer."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     called_once = {id(layer) for layer in layers if len(layer._inbound_nodes) == 1}  # Keras has no public attribute
-    uses = Counter(id(tensor) for layer in layers for tensor in keras.tree.flatten(layer.input))
+    steps = [step for step in getattr(model, "operations", layers) if not isinstance(step, keras.layers.InputLayer)]
+    uses = Counter(id(tensor) for step in steps for tensor in keras.tree.flatten(step.input))
     uses.update(id(tensor) for tensor in model.outputs)
     convolutions = {
         id(layer.output): layer for layer in layers if isinstance(layer, CONVOLUTIONS) and id(layer) in called_once

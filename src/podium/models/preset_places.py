@@ -1,13 +1,19 @@
 """Where the files of a KerasHub preset are: a folder, a mounted Kaggle Model, KerasHub's cache or the internet."""
 
 from pathlib import Path
+from typing import Any
 
-from podium.config.backbone_settings import PresetSettings
+from rich.console import Console
+
+from podium.config.backbone_settings import AnyBackbone, PresetSettings
 from podium.config.backbones import PresetKinds
 from podium.config.kaggle_names import MODEL_NAME
 from podium.config.problems import nearest
 from podium.errors import ConfigError, WeightsError
-from podium.paths import kaggle_places
+from podium.paths import kaggle_places, kerashub_cache
+
+DESCRIPTION_FILES = ("config.json", "image_converter.json")
+"""How a preset's backbone is built and its images are scaled."""
 
 
 def place_of(settings: PresetSettings) -> str:
@@ -21,8 +27,23 @@ def place_of(settings: PresetSettings) -> str:
                 " is attached, or use a local copy: --set backbone.preset=FOLDER"
             )
         return str(found)
-    mounted = _mounted_model(settings) if settings.is_fetched else None
-    return str(mounted or settings.preset)
+    return str(_local_model(settings) or settings.preset)
+
+
+def is_at_hand(settings: PresetSettings) -> bool:
+    """Whether a preset of KerasHub or Kaggle can be built without internet, with random weights."""
+    return settings.kaggle_source is None and _local_model(settings) is not None
+
+
+def print_preset_of_dry_run(full: AnyBackbone, small: AnyBackbone, console: Console) -> None:
+    """Say what a dry run has instead of a preset that it does not download."""
+    if not isinstance(full, PresetSettings) or small == full:
+        return
+    if isinstance(small, PresetSettings):
+        console.print(f"  {full.label} with random weights in a dry run", highlight=False)
+        return
+    reason = "is on Kaggle" if full.kaggle_source else "is not cached, and a dry run downloads nothing"
+    console.print(f"  {small.name} instead of the {full.label}, which {reason}", highlight=False)
 
 
 def kaggle_model(settings: PresetSettings) -> str | None:
@@ -55,16 +76,22 @@ def check_preset_name(settings: PresetSettings, kinds: PresetKinds) -> None:
     raise ConfigError(f"KerasHub has no preset {name!r}{hint}")
 
 
-def _known_presets() -> dict[str, dict[str, object]]:
+def _known_presets() -> dict[str, dict[str, Any]]:
     import keras_hub
 
-    presets: dict[str, dict[str, object]] = keras_hub.models.Backbone.presets
+    presets: dict[str, dict[str, Any]] = keras_hub.models.Backbone.presets
     return presets
 
 
-def _mounted_model(settings: PresetSettings) -> Path | None:
-    """The folder where Kaggle mounts the preset's model, in this version or another one."""
-    name = kaggle_model(settings)
-    places = kaggle_places("model", name) if name else []
-    found = [path for place in places for path in (place, *sorted(place.parent.glob("[0-9]*"))) if path.is_dir()]
-    return found[0] if found else None
+def _local_model(settings: PresetSettings) -> Path | None:
+    """The folder where Kaggle mounts the preset's model, in this version or another one; for random weights also the
+    one in KerasHub's cache."""
+    name = kaggle_model(settings) if settings.is_fetched else None
+    if name is None:
+        return None
+    places = [path for place in kaggle_places("model", name) for path in (place, *sorted(place.parent.glob("[0-9]*")))]
+    places = [path for path in places if path.is_dir()]
+    cached = kerashub_cache() / name
+    if settings.has_random_weights and all((cached / file).is_file() for file in DESCRIPTION_FILES):
+        places.append(cached)
+    return places[0] if places else None

@@ -5,7 +5,9 @@ as its recipe. A resumed training and a trained model are built from that, and d
 """
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +63,44 @@ class Recipe:
 
     @classmethod
     def of(cls, backbone: Any, converter: Any, pyramid: dict[str, bool] | None = None) -> "Recipe":
-        content = keras.saving.serialize_keras_object(backbone)
-        return cls(_to_json(content), _to_json(converter.scale), _to_json(converter.offset), pyramid or {})
+        content = _to_json(keras.saving.serialize_keras_object(backbone))
+        if "use_mask_token" in content["config"]:
+            content["config"]["use_mask_token"] = False  # only self-supervised training uses it
+        return cls(content, _to_json(converter.scale), _to_json(converter.offset), pyramid or {})
 
     def build(self, image_size: int) -> Any:
         """The backbone for images of this size, with random weights."""
         content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
             content["config"][key] = [image_size, image_size, 3]
-        return keras.saving.deserialize_keras_object(content)
+        model = keras.saving.deserialize_keras_object(content)
+        for layer in model._flatten_layers(include_self=False):
+            if hasattr(layer, "interpolated_position_embeddings"):
+                # DINOV2's own methods save and load another size's embeddings, and may lose trained ones.
+                for name in ("save_own_variables", "load_own_variables"):
+                    setattr(layer, name, partial(getattr(keras.layers.Layer, name), layer))
+        return model
+
+    @property
+    def patch_size(self) -> int | None:
+        """Of a transformer whose patches have one size."""
+        size: int | list[int] | None = self.backbone["config"].get("patch_size")
+        return size[0] if isinstance(size, list) else size
+
+    @property
+    def antialias(self) -> bool:
+        """How position embeddings are interpolated for smaller images."""
+        return bool(self.backbone["config"].get("antialias_in_interpolation", True))
+
+    def check_image_sizes(self, name: str, sizes: Iterable[int]) -> None:
+        patch, own = self.patch_size, self.backbone["config"].get("image_shape")
+        wrong = [size for size in sizes if patch and size % patch and size != (own or [None])[0]]
+        if patch and wrong:
+            below, above = wrong[0] // patch * patch, -(-wrong[0] // patch) * patch
+            raise ConfigError(
+                f"preset {name} takes image sizes that are multiples of {patch}, got {wrong[0]}; use {below or above}"
+                f" or {above + patch * (not below)}"
+            )
 
     @property
     def scaling(self) -> PresetScaling:
@@ -92,7 +123,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe and its weights."""
+    """A recipe and its weights, empty if they were not read."""
 
     recipe: Recipe
     backbone: list[Any]
@@ -100,10 +131,26 @@ class Preset:
     """Weights of the feature pyramid; empty if the preset has none."""
 
 
-def load_backbone(settings: PresetSettings, kinds: PresetKinds) -> Any:
+# Reading a preset
+
+
+def open_preset(read: Callable[[bool], Preset], pretrained: bool, file: Path | None) -> Preset:
+    """The preset from its recipe in the run folder, or read with its weights when training starts.
+
+    `read` takes whether to load weights.
+    """
+    if file is not None and not pretrained:
+        return Preset(Recipe.load(file), [])
+    preset = read(pretrained)
+    if file is not None:
+        preset.recipe.save(file)
+    return preset
+
+
+def load_backbone(settings: PresetSettings, kinds: PresetKinds, load_weights: bool = True) -> Any:
     """Read the backbone from a folder, from KerasHub's cache or from the internet."""
     check_preset_name(settings, kinds)
-    model = _load(settings)
+    model = _load(settings, load_weights and not settings.has_random_weights)
     if type(model).__name__.removesuffix("Backbone") not in kinds.names:
         raise ConfigError(f"preset {settings.preset} is not supported; {kinds.expected}")
     return model
@@ -111,8 +158,9 @@ def load_backbone(settings: PresetSettings, kinds: PresetKinds) -> Any:
 
 def load_converter(settings: PresetSettings) -> Any:
     """The image converter, which defines how images are scaled."""
+    place = place_of(settings)
     try:
-        return keras_hub.layers.ImageConverter.from_preset(place_of(settings))
+        return keras_hub.layers.ImageConverter.from_preset(place)
     except FileNotFoundError as error:
         raise WeightsError(
             f"preset {settings.preset} has no image converter, so the scaling of its images is unknown; save one to the"
@@ -128,11 +176,10 @@ def save_preset(settings: PresetSettings, folder: Path) -> None:
     load_converter(settings).save_to_preset(str(folder))
 
 
-def _load(settings: PresetSettings) -> Any:
+def _load(settings: PresetSettings, load_weights: bool = True) -> Any:
+    place = place_of(settings)
     try:
-        return keras_hub.models.Backbone.from_preset(place_of(settings))
-    except WeightsError:
-        raise
+        return keras_hub.models.Backbone.from_preset(place, load_weights=load_weights)
     except Exception as error:  # of KerasHub, Keras, HDF5 or a download
         raise WeightsError(_load_error(settings, error)) from error
 

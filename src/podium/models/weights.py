@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from podium.config.backbone_settings import BackboneSettings, PresetSettings
+from podium.config.backbone_settings import AnyBackbone, BackboneSettings, PresetSettings
 from podium.errors import RunError, WeightsError
 from podium.files import digest_of, digest_of_file, read_json
 from podium.paths import kaggle_places
@@ -23,14 +23,14 @@ def find_weights_file(settings: BackboneSettings) -> Path | None:
     return found
 
 
-def weights_digest(name: str, backbone: BackboneSettings | PresetSettings) -> str | None:
+def weights_digest(name: str, backbone: AnyBackbone) -> str | None:
     """A digest of the weights file or the preset folder, or its name at Kaggle; None if weights are random or
     downloaded by name.
 
     A missing file is an error here, before anything is trained.
     """
     if isinstance(backbone, PresetSettings):
-        return _preset_digest(name, Path(backbone.preset)) if backbone.is_a_folder else _at_kaggle(backbone)
+        return _preset_digest(name, backbone) if backbone.is_a_folder else _at_kaggle(backbone)
     if not backbone.weights_are_a_path:
         return _at_kaggle(backbone)
     path = Path(backbone.weights)
@@ -40,21 +40,22 @@ def weights_digest(name: str, backbone: BackboneSettings | PresetSettings) -> st
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _at_kaggle(backbone: BackboneSettings | PresetSettings) -> str | None:
+def _at_kaggle(backbone: AnyBackbone) -> str | None:
     """The name of what does not exist outside Kaggle."""
     if backbone.kaggle_source is None:
         return None
     return backbone.preset if isinstance(backbone, PresetSettings) else backbone.weights
 
 
-def _preset_digest(name: str, folder: Path) -> str:
+def _preset_digest(name: str, backbone: PresetSettings) -> str:
+    folder = Path(backbone.preset)
     config, converter = folder / "config.json", folder / "image_converter.json"
     try:
         is_preset = "registered_name" in read_json(config)
     except RunError:
         is_preset = False
-    files = sorted(folder.glob("model*.weights.*"))
-    if not is_preset or not files:
+    files = [] if backbone.has_random_weights else sorted(folder.glob("model*.weights.*"))
+    if not is_preset or not (files or backbone.has_random_weights):
         raise WeightsError(
             f"{name}: no KerasHub preset in {folder}; expected a folder written by save_to_preset, with {config.name}"
             " and weights, or the name of a preset such as backbone.preset: resnet_50_imagenet (needs internet)"

@@ -28,7 +28,6 @@ from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.files import atomic_write, digest_of_file, fsync_folder, report_full_disk
 from podium.models import devices
-from podium.models.backbone import all_layers
 from podium.runs import BEST_WEIGHTS, CHECKPOINT_NAME, Run
 from podium.training.task import StageSetup
 
@@ -166,7 +165,7 @@ def are_finite(arrays: Iterable[NDArray[Any]]) -> bool:
 
 def restore_model(model: Any, checkpoint: Checkpoint) -> None:
     _assign(model.variables, checkpoint.part("model"), checkpoint)
-    for layer in all_layers(model):
+    for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation, PlainView
@@ -20,7 +21,7 @@ from podium.data.image_cache import Cache
 from podium.data.targets import Encoded, Target, Truth
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import Metric
-from podium.files import write_text
+from podium.files import read_json, write_text
 from podium.models import devices
 from podium.models.backbone import initialize_batchnorm, unfreeze
 from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier, split_classifier
@@ -60,11 +61,15 @@ class ClassificationTask:
         fold: int,
         eager: bool = False,
         cache: Cache | None = None,
+        recipe: Path | None = None,
     ) -> None:
-        """`eager` disables graph mode: for a few steps of a large model, tracing the graph takes most of the time."""
+        """`eager` disables graph mode: for a few steps of a large model, tracing the graph takes most of the time.
+
+        `recipe` is the file that describes the backbone of a preset, so that it can be built without the preset.
+        """
         self._settings, self._target, self._metric = settings, target, metric
         self._training, self._validation, self._fold = training, validation, fold
-        self._eager = eager
+        self._eager, self._recipe = eager, recipe
         self._training_source = ImageSource(training.paths, cache)
         self._validation_source = ImageSource(validation.paths, cache)
         self._cache_gb = cache.gigabytes if cache else 0.0
@@ -78,7 +83,14 @@ class ClassificationTask:
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
         model_devices = devices.select_devices(self._settings.stages)
-        model = build_classifier(self._settings, self._target, image_size, pretrained=pretrained, devices=model_devices)
+        model = build_classifier(
+            self._settings,
+            self._target,
+            image_size,
+            pretrained=pretrained,
+            devices=model_devices,
+            recipe=self._recipe,
+        )
         if pretrained:
             start_from_rows(model, self._target, self._training.truth)
         if pretrained and self._settings.backbone.has_random_weights:
@@ -100,6 +112,17 @@ class ClassificationTask:
             self._uncompiled[model] = keras.Model(model.inputs, model.outputs)
             self._uncompiled[model].run_eagerly = self._eager
         return self._uncompiled[model]
+
+    def load_weights(self, model: Any, file: Path, image_size: int) -> None:
+        source = model
+        if isinstance(self._settings.backbone, PresetSettings) and image_size != model.input_shape[1]:
+            source = self.build(image_size, pretrained=False)  # its position embeddings may have another size
+        self.uncompiled(source).load_weights(file)
+        if source is not model:
+            from podium.models.preset_backbone import copy_weights
+
+            assert self._recipe
+            copy_weights(source, model, self._recipe)
 
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         """Fit the full model or, if the backbone is frozen and epochs share views, its head on cached features."""
@@ -139,7 +162,7 @@ class ClassificationTask:
     def _features_digest(self, parts: ClassifierParts, number: int, stage: Stage) -> str:
         transforms = self._transforms(stage)
         decisive = {
-            "backbone": [self._settings.backbone.name, self._settings.backbone.alpha],
+            "backbone": self._architecture(),
             "pooling": parts.pooling and self._settings.head.pooling,
             "precision": parts.backbone.dtype_policy.name,
             "images": [stage.image_size, self._settings.resize],
@@ -149,6 +172,12 @@ class ClassificationTask:
         }
         images = [source.digests().tobytes() for source in (self._training_source, self._validation_source)]
         return features_digest(decisive, images, parts.backbone.weights)
+
+    def _architecture(self) -> Any:
+        backbone = self._settings.backbone
+        if isinstance(backbone, PresetSettings):
+            return read_json(self._recipe) if self._recipe else backbone.preset
+        return [backbone.name, backbone.alpha]
 
     def batches(self, number: int, stage: Stage) -> TrainingBatches:
         return TrainingBatches(

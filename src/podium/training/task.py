@@ -54,6 +54,9 @@ class Task(Protocol):
     def uncompiled(self, model: Any) -> Any:
         """A model with the same layers that is never compiled, to predict and save weights without an optimizer."""
 
+    def load_weights(self, model: Any, file: Path, image_size: int) -> None:
+        """Load weights that were saved of an uncompiled model for images of this size, which may be another one."""
+
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         """Return the model and the batches of this stage. Called after `unfreeze` and before `compile`."""
 

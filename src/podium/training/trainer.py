@@ -87,8 +87,9 @@ def check_stages(task: Task, model: Any, stages: Sequence[Stage]) -> None:
 
 
 def load_best_weights(session: Session, model: Any) -> None:
-    assert session.progress.best
-    session.task.uncompiled(model).load_weights(session.run.path / session.progress.best["file"])
+    best = session.progress.best
+    assert best
+    session.task.load_weights(model, session.run.path / best["file"], best["image_size"])
 
 
 def make_optimizer(stage: Stage) -> Any:

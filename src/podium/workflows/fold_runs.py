@@ -14,6 +14,7 @@ from podium.config.member import MemberSettings
 from podium.config.settings import decisive_keys
 from podium.errors import ConfigError, RunError
 from podium.files import digest_of, read_json
+from podium.models.preset_places import is_at_hand, print_preset_of_dry_run
 from podium.models.weights import weights_digest
 from podium.options import RunOptions
 from podium.paths import data_folder
@@ -59,6 +60,9 @@ def prepare(
     from podium.data.targets import target_of
 
     rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
+    for member in to_train if options.dry_run else ():
+        small = as_dry_run(member, is_at_hand)
+        print_preset_of_dry_run(member.settings.backbone, small.settings.backbone, console)
     if to_train and not (options.dry_run or options.limit or options.limit_test):
         _fill_cache(rows, to_train, console)
     known = read_catalogue(rows.paths, competition.slug, console)
@@ -176,6 +180,7 @@ class FoldRun:
             self.fold,
             eager=self.options.dry_run,
             cache=Cache(competition.slug, settings.cache_gb, console),
+            recipe=self.run.recipe,
         )
 
     def precision_on_cpu(self, console: Console) -> str:
@@ -217,7 +222,7 @@ class FoldRun:
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
     """The runs of a member: one for each fold in the options, else in the config, else of the competition."""
     if options.dry_run:
-        member = as_dry_run(member)
+        member = as_dry_run(member, is_at_hand)
     numbers = prepared.folds.numbers
     folds = member.settings.folds or numbers
     if options.folds:

@@ -100,6 +100,16 @@ def test_new_competition_has_the_same_rows_and_folds(tiny, crop, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_own_metric_goes_with_the_new_competition(tiny, crop, tmp_path):
+    metric = "HIGHER_IS_BETTER = True\n\ndef score(truth, predictions):\n    return 1.0\n"
+    (tiny.config.parent / "mine.py").write_text(metric)
+    tiny.change(metric="mine.py:score")
+    for _ in range(2):
+        ended = crop()
+        assert ended.code == 0, ended.err
+        assert load_competition(tmp_path / "cut" / "competition.yaml").metric_code == metric
+
+
 def test_edited_folds_are_copied(tiny, crop, tmp_path):
     before = load_competition(tiny.config)
     folds = make_folds(before, read_rows(before, tiny.folder), tmp_path / "runs").path

@@ -44,6 +44,12 @@ def test_function_that_takes_answers_gets_them():
     assert make_metric("mine.py:score", code=code, target="multi_label")(np.array([[1.0]]), np.array([[0.6]])) == 0
 
 
+def test_warnings_of_the_function_are_not_shown():
+    code = "import warnings\nHIGHER_IS_BETTER = True\ndef score(truth, predictions):\n"
+    code += "    warnings.warn('seen before')\n    return 1\n"
+    assert make_metric("mine.py:score", code=code, target="regression")(np.ones((1, 1)), np.ones((1, 1))) == 1
+
+
 def test_function_may_change_its_arguments():
     code = "HIGHER_IS_BETTER = True\ndef score(truth, predictions):\n    predictions[:] = 0\n    return 1\n"
     predictions = np.ones((3, 1))

@@ -149,6 +149,24 @@ def test_script_names_the_data_it_needs(detector, tmp_path):
     assert read_about(script) == {}
 
 
+OWN_METRIC = "HIGHER_IS_BETTER = True\n\ndef score(truth, predictions):\n    return 1.0\n"
+
+
+def test_own_metric_is_packed_next_to_its_competition(tiny_competition, tmp_path, monkeypatch):
+    tiny = tiny_competition
+    (tiny.config.parent / "mine.py").write_text(OWN_METRIC)
+    tiny.change(metric="mine.py:score")
+    member = tiny.member()
+    files = packed_files(make_bundle([member], Job(kind="member")))
+    assert files["configs/mine.py"] == OWN_METRIC
+    (tmp_path / "mine.py").write_text(OWN_METRIC.replace("1.0", "0.5"))
+    (tmp_path / "other.yaml").write_text(tiny.config.read_text())
+    monkeypatch.chdir(tmp_path)
+    files = packed_files(make_bundle([member], Job(kind="member", overrides=("competition=other.yaml",))))
+    assert files["configs/set/mine.py"] == (tmp_path / "mine.py").read_text()
+    assert {"podium/evaluation/metric_file.py", "podium/evaluation/metric_functions.py"} <= files.keys()
+
+
 @pytest.mark.parametrize("relative_to", ["the current folder", "the member file"])
 def test_competition_file_named_in_an_override_is_packed(relative_to, tiny_competition, tmp_path, monkeypatch):
     cropped = tmp_path / "cropped" / "competition.yaml"

@@ -142,7 +142,7 @@ class Competition(Settings):
     classes: Annotated[dict[str, str], Field(validate_default=True)] = {}
     """Each label, as in the table, with its display name; or a list of labels. Not for regression."""
     metric_code: SkipJsonSchema[str | None] = None
-    """The content of a metric's own file, which is read together with the competition file."""
+    """The content of the file of an own metric, if it is not read from the file; resolved configs have it."""
     metric: str
     """The competition's score: the name of a metric, or FILE.py:FUNCTION for a function of a Python file next to this
     file."""

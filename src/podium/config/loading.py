@@ -144,7 +144,8 @@ def files_of(path: Path) -> list[Path]:
     if not named and isinstance(file.content.get("competition"), str):
         named = [file.content["competition"]]
     found = [path, *(below for entry in named for below in files_of(_relative_to(path, entry)))]
-    if own := OWN_METRIC.fullmatch(str(file.content.get("metric"))):
+    own = OWN_METRIC.fullmatch(str(file.content.get("metric")))
+    if own and not file.content.get("metric_code"):
         found.append(_relative_to(path, own["file"]))
     return list(dict.fromkeys(found))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -135,7 +136,9 @@ def _run(name: str, code: str) -> Callable[..., Any]:
 def _call(name: str, function: Callable[..., Any], *arguments: Any) -> float:
     file, _, function_name = name.partition(":")
     try:
-        score = float(function(*arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is computed thousands of times
+            score = float(function(*arguments))
     except Exception as error:
         raise DataError(
             f"{_describe(file, error)}; expected {function_name} to return the score: fix the competition's metric"

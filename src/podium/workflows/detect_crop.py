@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.config.competition import Competition, TableFolds, TestSource, TrainSource
-from podium.config.loading import files_of, load_competition
+from podium.config.loading import load_competition
 from podium.config.yaml_file import read_yaml, to_yaml
 from podium.detection.box_sources import BoxSource, open_box_source
 from podium.detection.config import CropOptions
@@ -318,6 +318,8 @@ def _new_competition(
     sample = _add_table(original.submission.sample, folder, tables)
     if sample != original.submission.sample:
         new["submission"]["sample"] = sample
+    if original.metric_code:
+        new["metric_code"] = original.metric_code  # its file is next to the original competition file
     if isinstance(original.folds, TableFolds):
         new["folds"]["path"] = _add_table(original.folds.path, folder, tables)
     return _NewCompetition(slug, _unique(images), tables, new)
@@ -381,9 +383,6 @@ def _write_config(plan: _Plan, original: Path) -> None:
         is_current = False
     if not is_current:
         write_text(plan.config, text)
-    for own_metric in files_of(original)[1:]:
-        if (copied := plan.config.parent / own_metric.name).resolve() != own_metric.resolve():
-            write_text(copied, own_metric.read_text(encoding="utf-8"))
 
 
 def _copy_edited_folds(runs: Path, slug: str, new_slug: str, console: Console) -> None:

@@ -59,7 +59,7 @@ def test_a_command_may_follow_two_hyphens(podium, tmp_path):
         ("podium pre", ["predict"]),
         ("podium train --dr", ["--dry-run"]),
         ("podium kernel pu", ["push", "pull"]),
-        ("podium kernel push --fo", ["--fold", "--follow"]),
+        ("podium kernel push --fo", ["--fold", "--follow", "--force"]),
     ],
 )
 def test_the_shell_completes_commands_and_options(podium, monkeypatch, typed, completions):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from standin.competitions import accuracy_against
 
 from podium.cli.main import app
@@ -56,12 +57,23 @@ def test_every_help_works_without_heavy_libraries():
     assert done.stdout.count("Usage: ") == len(commands)
 
 
-def test_a_submission_is_checked_without_heavy_libraries(tmp_path):
-    (tmp_path / "sample.csv").write_text("Id,Category\na,0\nb,0\n")
-    (tmp_path / "answer.csv").write_text("Id,Category\na,0\nb,1\n")
+@pytest.mark.parametrize(
+    ("keys", "columns", "rows"),
+    [
+        ("classes: [0, 1]\nmetric: accuracy\n", "Category", ["0", "1"]),
+        ("classes: [x, y]\ntarget: multi_label\nmetric: mine.py:score\n", "x,y", ["0,1", "1,1"]),
+        ("target: {kind: regression, range: [0, 9]}\nmetric: quadratic_kappa\n", "Category", ["3", "9"]),
+    ],
+)
+def test_a_submission_is_checked_without_heavy_libraries(keys, columns, rows, tmp_path):
+    empty = ",0" * len(columns.split(","))
+    (tmp_path / "sample.csv").write_text(f"Id,{columns}\na{empty}\nb{empty}\n")
+    (tmp_path / "answer.csv").write_text(f"Id,{columns}\na,{rows[0]}\nb,{rows[1]}\n")
+    (tmp_path / "mine.py").write_text(
+        "import numpy\n\nHIGHER_IS_BETTER = TAKES_ANSWERS = True\n\n\ndef score(truth, predictions):\n    return 1.0\n"
+    )
     (tmp_path / "tiny.yaml").write_text(
-        "slug: tiny\ntrain: {table: train.csv, images: 'train/{id}'}\ntest: {images: 'test/{id}'}\n"
-        "classes: [0, 1]\nmetric: accuracy\n"
+        f"slug: tiny\ntrain: {{table: train.csv, images: 'train/{{id}}'}}\ntest: {{images: 'test/{{id}}'}}\n{keys}"
     )
     done = run_without(
         (*HEAVY_LIBRARIES, *TABLE_LIBRARIES),

@@ -95,7 +95,7 @@ def test_blend_of_every_kind_is_scored_compared_written_and_valid(name, predicte
     assert (found.differences[0].mcnemar is None) == (target_of(competition).truth_is_class is False)
 
 
-def test_thresholds_decide_what_is_written(predicted):
+def test_thresholds_decide_what_is_written(predicted, monkeypatch, capsys):
     predictions = predicted("one_hot")
     made = blend(predictions, "mean")
     assert made.decision.thresholds
@@ -104,8 +104,17 @@ def test_thresholds_decide_what_is_written(predicted):
     assert set(written.to_numpy().ravel()) == {0, 1}
     test = made.test.to_numpy() >= made.decision.thresholds
     assert (written.to_numpy() == test).all()
+    monkeypatch.setattr("podium.workflows.blend.MOST_SHOWN", 2)
+    print_blend(made, Console(width=200))
+    assert "thresholds: 3 from 0." in capsys.readouterr().out
     facts = read_json(made.path / "blend.json")
     assert facts["decision"]["thresholds"] == list(made.decision.thresholds)
+
+
+def test_one_member_alone_scores_the_same_as_its_blend(predicted):
+    predictions = predicted("one_hot")
+    alone = blend([fold for fold in predictions if fold.member == "wide"], "mean")
+    assert alone.scores.loc["wide", "all rows"] == alone.score
 
 
 def test_whole_numbers_are_written_where_the_metric_wants_them(predicted, tmp_path):

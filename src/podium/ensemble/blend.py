@@ -66,12 +66,12 @@ class EnsembleResult:
     test: Predictions
 
 
-def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Competition) -> MemberResult:
-    """`folders` are the folds and their folders of predictions."""
+def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Competition, seed: int) -> MemberResult:
+    """`folders` are the folds and their folders of predictions; `seed` is that of the nested cross-validation."""
     metric, target = metric_of(competition), target_of(competition)
     oof = concatenate([read_predictions(folder / "oof.csv") for _, folder in folders])
     truth = target.truth(oof.known_truth)
-    fold_of = stratified_folds(target.strata(truth), OUTER_FOLDS, seed=0)
+    fold_of = stratified_folds(target.strata(truth), min(OUTER_FOLDS, len(truth)), seed)
     answers = cross_fitted_answers(metric, target.kind, truth, oof.values, fold_of)
     return MemberResult(
         name,

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from podium.evaluation.decisions import Decision
 
 
+MOST_SHOWN = 20
+"""Thresholds of more columns are only summarized."""
+
+
 @dataclass(frozen=True, repr=False)
 class Blend:
     """A blend of predictions: its folder, its score, and the submission it makes."""
@@ -170,7 +174,7 @@ def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions],
             raise RunError(
                 f"{first.member} and {other.member} predict different competitions; expected one competition file"
             )
-    members = _member_results(predictions)
+    members = _member_results(predictions, settings.seed)
     folder = first.runs / f"{name}-{_digest(settings, predictions)}"
     is_partial = any(fold.is_partial for fold in predictions)
     if not read_json(folder / "blend.json"):
@@ -179,13 +183,13 @@ def blend_as(settings: EnsembleSettings, predictions: Sequence[FoldPredictions],
     return Blend(folder, members, first.competition, first.sample, is_partial)
 
 
-def _member_results(predictions: Sequence[FoldPredictions]) -> "list[MemberResult]":
+def _member_results(predictions: Sequence[FoldPredictions], seed: int) -> "list[MemberResult]":
     from podium.ensemble.blend import read_member
 
     competition = predictions[0].competition
     names = dict.fromkeys(fold.member for fold in predictions)
     return [
-        read_member(name, [(fold.fold, fold.path) for fold in predictions if fold.member == name], competition)
+        read_member(name, [(fold.fold, fold.path) for fold in predictions if fold.member == name], competition, seed)
         for name in names
     ]
 
@@ -254,12 +258,15 @@ def _describe_decision(blend: Blend) -> str:
     decision, names = blend.decision, blend.competition.answer_columns
     if decision is None or not (decision.thresholds or decision.cut_points):
         return ""
-    if decision.thresholds:
-        return "thresholds: " + ", ".join(f"{n} {t:.3f}" for n, t in zip(names, decision.thresholds, strict=True))
-    cuts = [" ".join(f"{cut:.3f}" for cut in column) for column in decision.cut_points]
-    if len(cuts) == 1:
-        return f"cut points: {cuts[0]}"
-    return "cut points: " + ", ".join(f"{name} {column}" for name, column in zip(names, cuts, strict=True))
+    what = "thresholds" if decision.thresholds else "cut points"
+    columns = [[threshold] for threshold in decision.thresholds] or decision.cut_points
+    if len(columns) > MOST_SHOWN:
+        numbers = [number for column in columns for number in column]
+        return f"{what}: {len(numbers):,} from {min(numbers):.3f} to {max(numbers):.3f}, in {blend.path / 'blend.json'}"
+    texts = [" ".join(f"{number:.3f}" for number in column) for column in columns]
+    if len(texts) > 1:
+        texts = [f"{name} {text}" for name, text in zip(names, texts, strict=True)]
+    return f"{what}: {', '.join(texts)}"
 
 
 def _table(scores: "pd.DataFrame", title: str) -> Table:

@@ -63,9 +63,6 @@ class Target(ABC):
     labels: list[str]
     """The classes, in order; none for regression."""
     kind: ClassVar[str]
-    has_probabilities: ClassVar[bool] = True
-    """Whether predictions are probabilities, so that a geometric mean of them makes sense."""
-    sums_to_one: ClassVar[bool] = False
     truth_is_class: ClassVar[bool] = False
     """Whether the truth is a class number, else a matrix."""
 
@@ -215,7 +212,6 @@ class _ClassTarget(Target):
 
 class SingleLabelTarget(_ClassTarget):
     kind = "single_label"
-    sums_to_one = True
 
     @property
     def head(self) -> Head:
@@ -368,7 +364,6 @@ class MultiLabelTarget(_MatrixTarget):
 
 class SoftLabelTarget(_MatrixTarget):
     kind = "soft_label"
-    sums_to_one = True
 
     @property
     def head(self) -> Head:
@@ -413,7 +408,6 @@ class RegressionTarget(_MatrixTarget):
     """The smallest and the largest possible number."""
     in_label_column: bool = False
     kind = "regression"
-    has_probabilities = False
     dtype = np.float64
 
     @classmethod

@@ -84,7 +84,7 @@ class SharedLine(LineTask):
         with together.scope():
             signals = keras.Input((image_size, 1))
             answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
-            return together.model(signals, answers, name="line")
+            return together.make_model(signals, answers, name="line")
 
     def compile(self, model, optimizer):
         model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError(), metrics=["mae"])

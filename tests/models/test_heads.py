@@ -64,7 +64,7 @@ def test_predictions_of_a_new_model_have_the_form_of_the_target(target, precisio
         model = build_classifier(settings(), target, image_size=32)
     if target.kind == "regression":
         start_from_rows(model, target, RANDOM.uniform(10, 20, (9, len(target.outputs))))
-    predictions = np.asarray(model.predict(IMAGES, verbose=0))
+    predictions = np.asarray(model(IMAGES, training=False))
     assert predictions.shape == (6, len(target.outputs))
     assert predictions.dtype == np.float32
     np.testing.assert_allclose(target.normalize(predictions.astype(np.float64)), predictions, atol=1e-6)

@@ -71,6 +71,10 @@ def test_a_metric_that_does_not_score_the_target_lists_those_that_do():
 
 def test_an_unknown_metric_has_a_hint():
     assert "metric: 'macro-f1' is not a metric; did you mean 'macro_f1'?" in problem_of("single_label", "macro-f1")
+    assert "metric: 'mcrmse' is not a metric; did you mean 'rmse'?" in problem_of("regression", "mcrmse")
+    assert "metric: 'iou' is not a metric; expected one of log_loss, kl_divergence, rmse, columnwise_rmse, mae" in (
+        problem_of("soft_label", "iou")
+    )
 
 
 def test_own_metric_is_read_from_the_file_next_to_the_competition(write, tmp_path, monkeypatch):

@@ -207,13 +207,12 @@ class Competition(Settings):
             return name
         if ".py" in name:
             raise ValueError(f"expected FILE.py:FUNCTION, a file next to the competition file, got {name!r}")
-        metric = find_metric(name)
+        metric, target = find_metric(name), info.data.get("target")  # no target if it is invalid
+        fitting = [known for known, other in METRICS.items() if not target or target.kind in other.targets]
         if metric is None:
-            raise ValueError(f"{name!r} is not a metric{nearest(name, list(METRICS))}")
-        target = info.data.get("target")  # None if it is invalid
+            raise ValueError(f"{name!r} is not a metric{nearest(name, fitting)}")
         if target and target.kind not in metric.targets:
-            fitting = ", ".join(known for known, other in METRICS.items() if target.kind in other.targets)
-            raise ValueError(f"{name} does not score the target {target.kind}; expected one of {fitting}")
+            raise ValueError(f"{name} does not score the target {target.kind}; expected one of {', '.join(fitting)}")
         return name
 
     @model_validator(mode="after")

@@ -39,6 +39,22 @@ def test_function_of_frames_as_kaggle_publishes_them():
     assert one(np.array([0, 1]), np.array([[0.7], [0.5]])) == 0.25
 
 
+def test_frames_of_a_submission_of_labels_have_labels():
+    code = (
+        "HIGHER_IS_BETTER = True\ndef score(solution, submission, row_id_column_name):\n"
+        "    assert list(solution.columns) == [row_id_column_name, 'animal']\n"
+        "    assert set(solution['animal']) == {'cat', 'dog'}\n"
+        "    return (solution['animal'] == submission['animal']).mean()\n"
+    )
+    frames = {"code": code, "columns": ["animal"], "labels": ["cat", "dog"]}
+    truth = np.array([0, 1, 1])
+    metric = make_metric("mine.py:score", target="single_label", **frames)
+    assert metric(truth, np.array([[0.7, 0.3], [0.2, 0.8], [0.6, 0.4]])) == pytest.approx(2 / 3)
+    assert make_metric("mine.py:score", target="binary", **frames)(truth, np.array([[0.7], [0.5], [0.9]])) == (
+        pytest.approx(2 / 3)
+    )
+
+
 def test_function_that_takes_answers_gets_them():
     code = ARRAYS + "\nTAKES_ANSWERS = True\n"
     assert make_metric("mine.py:score", code=code, target="multi_label")(np.array([[1.0]]), np.array([[0.6]])) == 0

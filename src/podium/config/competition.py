@@ -12,7 +12,7 @@ from podium.config.problems import nearest, raise_key_problems
 from podium.config.settings import Settings, Share, short_form
 from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
-from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, metric_of
+from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
 
 _LABEL = "Category"
 """The default column of labels."""
@@ -271,7 +271,7 @@ class Competition(Settings):
             return self.submission.format
         if self.metric.startswith("map@"):
             return "labels"
-        if kind in ("binary", "multi_label") and metric_of(self).takes_answers:
+        if kind in ("binary", "multi_label") and make_metric(self.metric, code=self.metric_code).takes_answers:
             return "labels" if kind == "multi_label" and self.has_label_column else "indicators"
         return FORMATS[kind][0]
 

@@ -22,7 +22,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,6 @@ from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import TARGETS, Metric
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from podium.evaluation.metrics import Floats, Function, Truth
 
 ROW_ID = "row_id"
@@ -91,32 +89,53 @@ def _required(function: ast.FunctionDef) -> int:
     return len(arguments.posonlyargs) + len(arguments.args) - len(arguments.defaults)
 
 
-def own_metric(name: str, code: str, target: str, columns: Sequence[str]) -> Metric:
+def own_metric(name: str, code: str, target: str, columns: Sequence[str] = (), labels: Sequence[str] = ()) -> Metric:
+    """See `make_metric`."""
     try:
         facts = read_metric_file(name, code)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
     def load() -> Function:
-        return _adapt(name, code, facts, target, columns)
+        function = _run(name, code)
+        if facts.takes_frames:
+            return _of_frames(partial(_call, name, function), facts, target, columns, labels)
+        return _of_arrays(partial(_call, name, function), facts, target)
 
     return Metric(name, facts.higher_is_better, TARGETS, facts.takes_answers, load=load)
 
 
-def _adapt(name: str, code: str, facts: MetricFile, target: str, columns: Sequence[str]) -> Function:
-    """The function of the file, called as its signature asks."""
+def _of_arrays(call: Callable[..., float], facts: MetricFile, target: str) -> Function:
     from podium.evaluation.decisions import default_decision
 
-    function = _run(name, code)
-    decision = default_decision(target)
+    def score(truth: Truth, predictions: Floats) -> float:
+        answers = default_decision(target).apply(predictions) if facts.takes_answers else predictions.copy()
+        return call(truth.copy(), answers)
+
+    return score
+
+
+def _of_frames(
+    call: Callable[..., float], facts: MetricFile, target: str, columns: Sequence[str], labels: Sequence[str]
+) -> Function:
+    import numpy as np
+    import pandas as pd
+
+    from podium.evaluation.decisions import default_decision
+
+    def frame(values: Floats) -> pd.DataFrame:
+        if labels:
+            classes = values.argmax(axis=1) if values.shape[1] > 1 else values[:, 0].astype(int)
+            made = pd.DataFrame({columns[0]: np.asarray(labels, dtype=object)[classes]})
+        else:
+            made = pd.DataFrame(values, columns=list(columns))
+        made.insert(0, ROW_ID, range(len(made)))
+        return made
 
     def score(truth: Truth, predictions: Floats) -> float:
-        if facts.takes_answers:
-            predictions = decision.apply(predictions)
-        if not facts.takes_frames:
-            return _call(name, function, truth.copy(), predictions.copy())
-        frames = (_as_frame(_as_columns(truth, predictions), columns), _as_frame(predictions, columns))
-        return _call(name, function, *frames, ROW_ID)
+        if facts.takes_answers or labels:
+            predictions = default_decision(target).apply(predictions)
+        return call(frame(_as_columns(truth, predictions)), frame(predictions), ROW_ID)
 
     return score
 
@@ -162,11 +181,3 @@ def _as_columns(truth: Truth, predictions: Floats) -> Floats:
         return truth
     width = predictions.shape[1]
     return np.eye(width)[truth] if width > 1 else truth[:, None].astype(np.float64)
-
-
-def _as_frame(values: Floats, columns: Sequence[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(values, columns=list(columns))
-    frame.insert(0, ROW_ID, range(len(frame)))
-    return frame

@@ -153,16 +153,22 @@ def find_metric(name: str) -> Metric | None:
 
 
 def make_metric(
-    name: str, *, code: str | None = None, target: str = "single_label", columns: Sequence[str] = ()
+    name: str,
+    *,
+    code: str | None = None,
+    target: str = "single_label",
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Metric:
     """The metric with this name; for a competition's own, from the `code` of its file.
 
-    If its function takes answers or DataFrames, it gets the answers to this kind of target, and these columns.
+    If its function takes answers, it gets those to this kind of target; if it takes DataFrames, they have these
+    columns, or one column of the true and the most probable `labels`.
     """
     if OWN_METRIC.fullmatch(name):
         from podium.evaluation.metric_file import own_metric
 
-        return own_metric(name, code or "", target, columns)
+        return own_metric(name, code or "", target, columns, labels)
     metric = find_metric(name)
     if metric is None:
         raise DataError(f"no metric {name!r}; expected one of {', '.join(METRICS)}")
@@ -187,16 +193,27 @@ class _Competition(Protocol):
     def target(self) -> _Target: ...
 
     @property
+    def submission_format(self) -> str: ...
+
+    @property
+    def label_column(self) -> str: ...
+
+    @property
     def answer_columns(self) -> list[str]: ...
+
+    @property
+    def labels(self) -> list[str]: ...
 
 
 def metric_of(competition: _Competition) -> Metric:
     """The metric of a competition: one of METRICS, or its own function."""
+    has_label = competition.submission_format == "label"
     return make_metric(
         competition.metric,
         code=competition.metric_code,
         target=competition.target.kind,
-        columns=competition.answer_columns,
+        columns=[competition.label_column] if has_label else competition.answer_columns,
+        labels=competition.labels if has_label else (),
     )
 
 

@@ -80,6 +80,20 @@ def test_efficientnet_is_packed_only_if_a_backbone_needs_it():
     assert not any(name.startswith(("efficientnet", "keras_applications")) for name in not_needed)
 
 
+def test_the_packed_part_of_keras_applications_has_what_efficientnet_imports(tmp_path):
+    files = packed_files(make_bundle([EFFICIENTNET], Job(kind="member")))
+    lines = [line for name in files if name.startswith("efficientnet/") for line in files[name].splitlines()]
+    imports = [line for line in lines if line.startswith(("import keras_app", "from keras_app"))]
+    (tmp_path / "keras_applications").mkdir()
+    for name in ("__init__.py", "imagenet_utils.py"):
+        (tmp_path / "keras_applications" / name).write_text(files[f"keras_applications/{name}"])
+    code = "\n".join([*imports, "import keras_applications", "print(keras_applications.__file__)"])
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert len(imports) == 2
+    assert ended.stdout == f"{tmp_path}/keras_applications/__init__.py\n"
+
+
 def test_all_imports_of_packed_modules_are_packed():
     names = {name for name in packed_files(make_bundle([XCEPTION], Job(kind="member"))) if name.startswith("podium/")}
     for name in names:

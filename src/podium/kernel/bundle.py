@@ -202,7 +202,15 @@ def _package(module: str) -> dict[str, str]:
         path.relative_to(folder.parent).as_posix(): path.read_text(encoding="utf-8").replace("\r\n", "\n")
         for path in sorted(folder.rglob("*.py"))
     }
+    if module == "keras_applications":
+        files = _without_architectures(files)
     return files | _package_metadata(module, PURE_PACKAGES[module])
+
+
+def _without_architectures(files: Mapping[str, str]) -> dict[str, str]:
+    """What efficientnet imports of keras_applications; its architectures would add 200,000 bytes."""
+    init, helpers = "keras_applications/__init__.py", "keras_applications/imagenet_utils.py"
+    return {init: files[init].partition("\nfrom . import vgg16")[0] + "\n", helpers: files[helpers]}
 
 
 def _package_metadata(module: str, distribution: str) -> dict[str, str]:

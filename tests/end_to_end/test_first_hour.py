@@ -130,7 +130,7 @@ def test_the_page_leads_from_a_token_to_a_score():
     words = [" ".join(command.split()[1:3]) for command in typed]
     assert words == [
         "data download", "kernel build", "kernel run", "kernel push", "fleet up",
-        "submit submissions/podium-demo-cars_demo__20261121-102748.csv",
+        "submit submissions/podium-demo-cars_demo__20261126-073333.csv",
     ]  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def demo(
 def hidden_scores(blend: Blend, folder: Path) -> dict[str, float]:
     """The scores of the members and of the blend on the test images."""
     from podium.data.table import read_table
-    from podium.data.targets import LABEL, target_of
+    from podium.data.target import LABEL
+    from podium.data.targets import target_of
     from podium.evaluation.metrics import metric_of
     from podium.predictions import Predictions, align, read_predictions
 

@@ -12,7 +12,7 @@ from podium.data.augmentation import Augmentation, ImageView, TrainingView
 from podium.data.boxes import CORNERS, Boxes, ImageBoxes
 from podium.data.catalogue import ImageSource
 from podium.data.images import Image, Resize
-from podium.data.targets import Encoded
+from podium.data.target import Encoded
 from podium.data.workers import Block, worker_pool
 
 

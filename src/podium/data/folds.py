@@ -14,7 +14,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
 from podium.data.table import CompetitionRows, columns_with_content, digest_of_columns, read_chunks
-from podium.data.targets import LABEL, target_of
+from podium.data.target import LABEL
+from podium.data.targets import target_of
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.paths import folds_file

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from podium.config.competition import Competition, ExtraSource, TrainSource
 from podium.data.find_images import files_in, find_images, image_roots, root_of
 from podium.data.image_paths import NO_IMAGE, ImagePaths
-from podium.data.targets import LABEL, target_of
+from podium.data.target import LABEL
+from podium.data.targets import target_of
 from podium.errors import DataError, listed
 from podium.files import digest_of
 

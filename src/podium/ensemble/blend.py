@@ -13,7 +13,8 @@ import numpy as np
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
-from podium.data.targets import Floats, Truth, target_of
+from podium.data.target import Floats, Truth
+from podium.data.targets import target_of
 from podium.ensemble.methods import BlendMethod, make_method
 from podium.errors import DataError, RunError
 from podium.evaluation.decisions import Decision, cross_fitted_answers, fit_decision, needs_decision

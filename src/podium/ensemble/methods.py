@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from podium.config.ensemble import problem_of_method
-from podium.data.targets import Floats, Target, Truth
+from podium.data.target import Floats, Target, Truth
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
 

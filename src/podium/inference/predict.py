@@ -19,7 +19,8 @@ from podium.data.batches import PredictionBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import ImagePaths
-from podium.data.targets import Target, Truth, target_of
+from podium.data.target import Target, Truth
+from podium.data.targets import target_of
 from podium.evaluation.metrics import metric_of
 from podium.files import write_json, write_text
 from podium.inference.tta import View, ViewSelection, make_views

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from podium.config.member import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
 from podium.data.images import Image, Resize, Scaling, cut_square, zoomed_scaling
-from podium.data.targets import Target, Truth
+from podium.data.target import Target, Truth
 from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import bootstrap_gain
 

@@ -12,7 +12,7 @@ import keras
 from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
-from podium.data.targets import Target
+from podium.data.target import Target
 from podium.models.backbone import InputScaling, build_backbone
 from podium.models.devices import ONE_DEVICE, Devices
 from podium.models.heads import output_layers

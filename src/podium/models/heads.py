@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from podium.data.targets import RegressionTarget, Target, Truth
+from podium.data.target import Target, Truth
+from podium.data.targets import RegressionTarget
 
 LAST = "probabilities"
 """The name of the last Dense layer."""

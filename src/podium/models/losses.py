@@ -11,7 +11,7 @@ from keras import ops
 
 from podium.config.loss import LOSSES, Asymmetric, Huber
 from podium.config.member import MemberSettings
-from podium.data.targets import Target
+from podium.data.target import Target
 from podium.models.heads import TableUnits
 
 EPSILON = 1e-7

@@ -18,7 +18,7 @@ from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import PredictionBatches, TrainingBatches, ViewLoader
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
-from podium.data.targets import Encoded, Target, Truth
+from podium.data.target import Encoded, Target, Truth
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import Metric
 from podium.files import read_json, write_text

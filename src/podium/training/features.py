@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches
 from podium.data.cache import GB, entry_of, make_room, mark_used
-from podium.data.targets import Encoded
+from podium.data.target import Encoded
 from podium.errors import RunError
 from podium.files import atomic_write, read_json, write_json
 from podium.locks import lock_holder, wait_for_lock

@@ -21,7 +21,7 @@ from podium.paths import cache_folder
 from podium.training.step_timing import COMMAND, StepTimer
 
 if TYPE_CHECKING:
-    from podium.data.targets import Target
+    from podium.data.target import Target
 
 FLOAT32: Precision = "float32"
 BFLOAT16: Precision = "mixed_bfloat16"

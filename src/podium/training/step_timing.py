@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from podium.data.targets import Target
+    from podium.data.target import Target
 
 COMMAND = (sys.executable, "-m", "podium.training.step_timing")
 WARM_UP_STEPS = 2

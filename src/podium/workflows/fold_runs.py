@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from podium.data.folds import Folds
     from podium.data.table import CompetitionRows
-    from podium.data.targets import Target
+    from podium.data.target import Target
     from podium.inference.predict import PredictionSets
     from podium.training.classification import ClassificationTask, LabelledImages
 

@@ -48,7 +48,8 @@ def matrix_rows(columns, groups=None):
 
 
 def matrix_competition(folds, target, **changes):
-    content = competition(folds).model_dump() | {"target": target, **changes}
+    metric = "macro_f1" if target == "multi_label" else "mae"
+    content = competition(folds).model_dump() | {"target": target, "metric": metric, **changes}
     return Competition.model_validate(content)
 
 

@@ -72,13 +72,16 @@ def rows(folder: str, count: int) -> dict[str, Any]:
 def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], Any]) -> Any:
     from podium.data.folds import make_folds
     from podium.data.table import read_rows
+    from podium.data.unlabelled import find_test_set
     from podium.options import RunOptions
     from podium.workflows.fold_runs import Prepared, fold_images, fold_runs, rows_to_predict
 
     options = RunOptions(data=data, runs=Path("runs"))
-    read = timed("reading", lambda: read_rows(member.competition, data))
-    folds = timed("folds", lambda: make_folds(member.competition, read, options.runs))
-    runs = timed("plan", lambda: fold_runs(member, Prepared(member.competition, read, folds), options))
+    competition = member.competition
+    read, test = timed("reading", lambda: (read_rows(competition, data), find_test_set(competition, data)))
+    folds = timed("folds", lambda: make_folds(competition, read, options.runs))
+    prepared = Prepared(competition, read, folds, lambda: test)
+    runs = timed("plan", lambda: fold_runs(member, prepared, options))
     return read, folds, runs, timed("rows of a fold", lambda: (fold_images(runs[0]), rows_to_predict(runs[0])))
 
 

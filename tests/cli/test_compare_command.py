@@ -78,7 +78,8 @@ def make_run(here, config):
 def predict(run, digest, predictions, views=("identity",), weights="aa"):
     folder = run.predictions(digest)
     write_predictions(folder / "oof.csv", predictions)
-    facts = {"views": list(views), "mean": "arithmetic", "select": "all", "weights": weights}
+    tta = {"views": list(views), "mean": "arithmetic", "select": "all"}
+    facts = {"tta": tta, **tta, "weights": weights}
     write_json(folder / "predictions.json", facts)
     return folder
 
@@ -333,7 +334,7 @@ def test_predictions_with_the_views_of_the_config_come_first(podium, make_run):
     newer = predict(Run(other), "ffffffff", predicted(range(ROWS), range(100)), ("identity", "horizontal_flip"))
     out = podium("compare", one, other)[1]
     assert last_line(out).startswith("B is worse than A by 10.00 points")
-    assert "note: B has predictions with 2 choices of views; predictions-" in out
+    assert "note: B has predictions with 2 choices of views or test images; predictions-" in out
     assert f"to compare another, pass {newer}\n" in out
     named = podium("compare", one, newer)[1]
     assert last_line(named).startswith("B is worse than A by 25.00 points")

@@ -15,7 +15,7 @@ def rows_with(labels, groups=None, folder=Path("data")):
     train = pd.DataFrame(
         {"id": [f"p{row}" for row in range(len(labels))], "label": list(labels), "group": groups or ""}
     )
-    return CompetitionRows(folder, train, train.iloc[:0], pd.DataFrame({"id": []}), ImagePaths.of([]))
+    return CompetitionRows(folder, train, train.iloc[:0], ImagePaths.of([]))
 
 
 def competition(folds):

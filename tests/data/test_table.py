@@ -9,11 +9,17 @@ import pytest
 
 from podium.data.folds import make_folds
 from podium.data.table import drop_unreadable, read_rows, read_table
+from podium.data.unlabelled import find_test_set, read_test_set
 from podium.errors import DataError, UnsafeArchiveError
 
 
 def rows_of(tiny):
     return read_rows(tiny.competition, tiny.folder)
+
+
+def read_both(tiny):
+    """The labelled rows and the test set."""
+    return rows_of(tiny), find_test_set(tiny.competition, tiny.folder)
 
 
 def train_path(rows, position):
@@ -37,7 +43,7 @@ def test_each_row_has_its_label_and_its_image(tiny_competition):
     assert len(rows.train) == 24
     assert rows.train.loc[5, ["id", "label", "group"]].tolist() == ["0005.jpg", "1", ""]
     assert train_path(rows, 5) == tiny_competition.folder / "train/1/0005.jpg"
-    assert all(path.is_file() for path in rows.paths_of(rows.train, rows.test))
+    assert all(path.is_file() for path in rows.paths_of(rows.train))
     assert rows.extra.empty
     assert list(rows.extra.columns) == list(rows.train.columns)
 
@@ -113,7 +119,7 @@ def test_a_zip_that_was_downloaded_again_is_unpacked_again(make_tiny_competition
 def test_neither_folder_nor_zip_is_an_error(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "test_upload")
     with pytest.raises(DataError, match=r"no folder test_upload for the images test_upload/\{id\}.*--data"):
-        rows_of(tiny_competition)
+        read_both(tiny_competition)
 
 
 def test_ids_are_read_as_text(tmp_path):
@@ -161,7 +167,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 def test_a_missing_table_is_named(tiny_competition, name):
     (tiny_competition.folder / name).unlink()
     with pytest.raises(DataError, match=f"{name} does not exist; is .*data the competition's data folder"):
-        rows_of(tiny_competition)
+        read_both(tiny_competition)
 
 
 @pytest.mark.parametrize("name", ["train.csv", "sample-submission.csv"])
@@ -171,7 +177,7 @@ def test_duplicate_ids_are_named_once_each(tiny_competition, name):
     add_line(table, "\n".join([lines[1], lines[1], lines[2]]))
     first, second = (line.split(",")[0] for line in lines[1:3])
     with pytest.raises(DataError, match=f"has duplicate ids: {first}, {second};"):
-        rows_of(tiny_competition)
+        read_both(tiny_competition)
 
 
 def test_unknown_labels_are_named_in_one_error(tiny_competition):
@@ -206,7 +212,7 @@ def test_an_id_cannot_lead_outside_the_data_folder(tiny_competition, name, stray
     shutil.copy(tiny_competition.folder / "train/0/0000.jpg", tiny_competition.folder.parent / "secret.jpg")
     add_line(tiny_competition.folder / name, f"{stray},1,d" if name == "train.csv" else f"{stray},1")
     with pytest.raises(DataError, match="ids that lead outside the data folder: "):
-        rows_of(tiny_competition)
+        read_both(tiny_competition)
 
 
 def test_an_id_may_contain_a_folder(tiny_competition):
@@ -220,14 +226,17 @@ def test_an_unsafe_zip_is_refused(tiny_competition):
     with zipfile.ZipFile(tiny_competition.folder / "test.zip", "w") as archive:
         archive.writestr("../test_upload/0024.jpg", b"")
     with pytest.raises(UnsafeArchiveError):
-        rows_of(tiny_competition)
+        read_both(tiny_competition)
 
 
 def test_test_rows_are_in_the_order_of_the_sample_submission(tiny_competition):
     sample = tiny_competition.folder / "sample-submission.csv"
     header, *lines = sample.read_text().splitlines()
     sample.write_text("\n".join([header, *reversed(lines)]) + "\n")
-    assert rows_of(tiny_competition).test["id"].tolist() == [line.split(",")[0] for line in reversed(lines)]
+    ids = [line.split(",")[0] for line in reversed(lines)]
+    test = find_test_set(tiny_competition.competition, tiny_competition.folder)
+    assert test.ids == ids
+    assert list(test.paths) == [tiny_competition.folder / "test_upload" / name for name in ids]
 
 
 def test_extra_sources_are_separate_from_the_training_rows(tiny_competition, make_tiny_competition, tmp_path):
@@ -270,19 +279,47 @@ def readable_except(rows, *images):
 def test_all_unreadable_images_are_named_in_one_error(tiny_competition):
     rows = rows_of(tiny_competition)
     with pytest.raises(DataError, match=r"3 images cannot be read: .*on_bad_image: skip") as caught:
-        drop_unreadable(rows, readable_except(rows, 0, 9, 26), tiny_competition.competition)
-    assert all(str(rows.paths[image]) in str(caught.value) for image in (0, 9, 26))
+        drop_unreadable(rows, readable_except(rows, 0, 9, 23), tiny_competition.competition)
+    assert all(str(rows.paths[image]) in str(caught.value) for image in (0, 9, 23))
 
 
-def test_skip_drops_training_rows_and_keeps_test_rows(tiny_competition):
+def test_skip_drops_training_rows(tiny_competition):
     rows = rows_of(tiny_competition)
     skip = tiny_competition.change(on_bad_image="skip").competition
-    left = drop_unreadable(rows, readable_except(rows, 0, 9, 26), skip)
+    left = drop_unreadable(rows, readable_except(rows, 0, 9), skip)
     assert left.train["id"].tolist() == [rows.train["id"][row] for row in range(24) if row not in (0, 9)]
     assert left.train.index.tolist() == list(range(22))
     assert train_path(left, 0) == train_path(rows, 1)
-    assert left.test["id"].tolist() == rows.test["id"].tolist()
-    assert left.paths_of(left.test).missing.tolist() == [row == 2 for row in range(8)]
+
+
+def test_skip_keeps_the_ids_of_unreadable_test_images(tiny_competition):
+    tiny = tiny_competition.change(on_bad_image="skip")
+    (tiny.folder / "test_upload" / "0026.jpg").write_bytes(b"no image")
+    test = read_test_set(tiny.competition, tiny.folder)
+    assert test.ids == list(tiny.answers)
+    assert test.paths.missing.tolist() == [row == 2 for row in range(8)]
+
+
+def test_an_unreadable_test_image_is_an_error(tiny_competition):
+    (tiny_competition.folder / "test_upload" / "0026.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1 images cannot be read: .*test_upload/0026.jpg"):
+        read_test_set(tiny_competition.competition, tiny_competition.folder)
+
+
+def test_the_digest_of_the_test_set_changes_with_an_id_and_an_image(tiny_competition):
+    folder = tiny_competition.folder
+    sample, image = folder / "sample-submission.csv", folder / "test_upload" / "0024.jpg"
+
+    def digest():
+        return read_test_set(tiny_competition.competition, folder).digest
+
+    digests = [digest(), digest()]
+    sample.write_text("\n".join(sample.read_text().splitlines()[:-1]))
+    digests.append(digest())
+    image.write_bytes((folder / "test_upload" / "0025.jpg").read_bytes())
+    digests.append(digest())
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
 
 
 def test_skip_never_drops_the_last_image_of_a_class(tiny_competition):

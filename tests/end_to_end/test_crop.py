@@ -13,6 +13,7 @@ from podium.config.loading import load_competition, load_member
 from podium.data.folds import make_folds
 from podium.data.images import read_image
 from podium.data.table import read_rows
+from podium.data.unlabelled import find_test_set
 from podium.detection.detections import detections_table
 
 COMPETITION = "configs/competition.yaml"
@@ -210,7 +211,8 @@ def test_extra_sources_and_class_folders_are_included(make_tiny_competition, tmp
     after = load_competition(tmp_path / "cut" / "competition.yaml")
     assert [source.folder for source in after.extra] == ["extra-1", "again"]
     rows = read_rows(after, tmp_path / "cut")
-    assert (len(rows.train), len(rows.extra), len(rows.test)) == (24, 28, 8)
+    assert (len(rows.train), len(rows.extra)) == (24, 28)
+    assert len(find_test_set(after, tmp_path / "cut").ids) == 8
     assert read_rows(load_competition(tiny.config), tiny.folder).digest == rows.digest
     assert read_image(tmp_path / "cut" / "extra-1" / "3" / "more.jpg").shape == (9, 9, 3)
 

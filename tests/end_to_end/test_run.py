@@ -84,6 +84,52 @@ def test_a_changed_config_gets_its_own_run_folder(finished_ensemble):
     assert folder("tta=[identity, {rotate: 10}]") == folder("cache_gb=1") == folder()
 
 
+def test_a_changed_test_set_is_predicted_again_without_training(run, finished_ensemble, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(finished_ensemble.competition.folder, data)
+    sample = data / "sample-submission.csv"
+    for number in range(3):
+        shutil.copy(data / "train" / "1" / "0001.jpg", data / "test_upload" / f"more{number}.jpg")
+        sample.write_text(f"{sample.read_text()}more{number}.jpg,0\n")
+    ended = run("--data", data)
+    assert ended.code == 0, ended.err
+    assert ended.out.count("already trained with this config") == 4
+    assert "already predicted" not in ended.out
+    written = max(Path("submissions").glob("*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    assert list(answers_in(written))[8:] == ["more0.jpg", "more1.jpg", "more2.jpg"]
+    ended = run()
+    assert ended.out.count("already predicted with these views") == 4
+
+
+def test_a_training_needs_no_test_set_and_predicting_later_needs_no_training(podium, tiny_competition):
+    folder, member = tiny_competition.folder, tiny_competition.member()
+    sample = folder / "sample-submission.csv"
+    sample.rename(folder / "hidden.csv")
+    shutil.rmtree(folder / "test_upload")
+    train = ["train", member, "--data", folder, "--fold", 0]
+    ended = podium(*train)
+    assert ended.code == 0, ended.err
+    assert "24 images to train on, no sample-submission.csv, 4 classes" in ended.out
+    (folder / "hidden.csv").rename(sample)
+    assert "already trained with this config" in podium(*train).out
+    predict = podium("predict", member, "--data", folder, "--fold", 0)
+    assert (predict.code, predict.err.count("\n")) == (1, 1)
+    assert "no folder test_upload for the images" in predict.err
+
+
+def test_a_sample_that_does_not_fit_is_an_error_before_images_are_read(podium, tiny_competition):
+    sample = tiny_competition.folder / "sample-submission.csv"
+    sample.write_text(sample.read_text().replace("Category", "Label"))
+    for command in ("train", "run"):
+        config = tiny_competition.member()
+        ended = podium(
+            command, config if command == "train" else tiny_competition.ensemble([config]), "--data", sample.parent
+        )
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "has the columns Id, Label; the competition file expects Id, Category" in ended.err
+    assert not Path("runs").exists()
+
+
 def test_new_views_predict_again_without_training(run):
     ended = run("--fold", 0, "--set", "second.tta=[identity, {rotate: 10}]")
     assert ended.out.count("already trained") == 2

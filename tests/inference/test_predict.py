@@ -96,6 +96,7 @@ def test_facts_have_the_score_the_views_and_the_image_size(predicted):
         "score": facts["score"],
         "score_of_first_view": pytest.approx(pd.read_csv(one.predictions / "views.csv")["score"][0]),
         "metric": "accuracy",
+        "tta": one.settings.tta.model_dump(mode="json"),
         "views": ["identity", "horizontal_flip", "scale 1.1"],
         "mean": "arithmetic",
         "select": "all",

@@ -51,8 +51,8 @@ class Catalogue:
 
     @property
     def digest(self) -> str:
-        """Changes with every byte of every image."""
-        return hashlib.sha256(self.digests.tobytes()).hexdigest()[:16]
+        """Changes with every byte of every readable image."""
+        return hashlib.sha256(self.digests[self.readable].tobytes()).hexdigest()[:16]
 
 
 class ImageSource:

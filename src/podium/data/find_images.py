@@ -13,10 +13,10 @@ from podium.files import digest_of
 from podium.paths import cache_folder
 
 
-def image_roots(competition: Competition, folder: Path) -> list[Path]:
+def image_roots(competition: Competition, folder: Path, pattern: str) -> list[Path]:
     """Where to look for images: the data folder, and if needed the folders its zips are unpacked to."""
-    fixed = [_fixed_part(pattern) for pattern in (competition.train.images, competition.test.images)]
-    if all(part != Path() and (folder / part).is_dir() for part in fixed):
+    fixed = _fixed_part(pattern)
+    if fixed != Path() and (folder / fixed).is_dir():
         return [folder]
     roots = [folder]
     for name in competition.zips:

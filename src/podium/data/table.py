@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition, ExtraSource, TrainSource
 from podium.data.find_images import files_in, find_images, image_roots, root_of
-from podium.data.image_paths import NO_IMAGE, ImagePaths
+from podium.data.image_paths import ImagePaths
 from podium.data.target import LABEL
 from podium.data.targets import target_of
 from podium.errors import DataError, listed
@@ -26,17 +26,16 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class CompetitionRows:
-    """`train` and `extra` have the columns id, those of the target, group and image; `test` has id and image.
+    """The labelled rows: `train` and `extra` have the columns id, those of the target, group and image.
 
-    `image` is the position of the row's image in `paths`, which contains those of the training, extra and test
-    rows. The target has the column `label`, or a column of numbers for each of its values. Ids, labels and groups are
-    text; labels and groups are categories, so that a row takes little memory.
+    `image` is the position of the row's image in `paths`. The target has the column `label`, or a column of numbers for
+    each of its values. Ids, labels and groups are text; labels and groups are categories, so that a row takes little
+    memory.
     """
 
     folder: Path
     train: pd.DataFrame
     extra: pd.DataFrame
-    test: pd.DataFrame
     paths: ImagePaths
 
     def paths_of(self, *tables: pd.DataFrame) -> ImagePaths:
@@ -46,25 +45,23 @@ class CompetitionRows:
     @cached_property
     def digest(self) -> str:
         """Changes with every row, truth and group, but not with the folder. The catalogue has digests of the images."""
-        labelled = (column for table in (self.train, self.extra) for column in columns_with_content(table))
-        return digest_of_columns([*labelled, self.test["id"]])
+        return digest_of_columns(column for table in (self.train, self.extra) for column in columns_with_content(table))
 
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
-    roots = image_roots(competition, folder)
+    roots = image_roots(competition, folder, competition.train.images)
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
-    test = _test_rows(competition, folder, roots)
-    tables = [train[0], *(table for table, _ in extra), test[0]]
-    paths = ImagePaths.join([train[1], *(paths for _, paths in extra), test[1]])
+    tables = [train[0], *(table for table, _ in extra)]
+    paths = ImagePaths.join([train[1], *(paths for _, paths in extra)])
     first = 0
     for table in tables:
         table["image"] = np.arange(first, first + len(table), dtype=np.int32)
         first += len(table)
-    joined = pd.concat(tables[1:-1], ignore_index=True) if extra else train[0].iloc[:0]
+    joined = pd.concat(tables[1:], ignore_index=True) if extra else train[0].iloc[:0]
     columns = ["id", *target_of(competition).columns, "group", "image"]
-    return CompetitionRows(folder, train[0][columns], joined[columns], test[0], paths)
+    return CompetitionRows(folder, train[0][columns], joined[columns], paths)
 
 
 def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFrame, ImagePaths]]:
@@ -73,19 +70,10 @@ def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFram
 
 
 def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], competition: Competition) -> CompetitionRows:
-    """The rows whose images are `readable`; or, with `on_bad_image: error`, an error that lists the others.
-
-    Test rows are kept, since each of them needs a prediction: their `image` becomes NO_IMAGE.
-    """
-    bad = np.flatnonzero(~readable)
-    if not len(bad):
+    """The rows whose images are `readable`; or, with `on_bad_image: error`, an error that lists the others."""
+    if readable.all():
         return rows
-    if competition.on_bad_image == "error":
-        names = ", ".join(rows.paths.text(position) for position in bad)
-        raise DataError(
-            f"{len(bad)} images cannot be read: {names}; replace them, or leave them out with on_bad_image: skip in"
-            " the competition file"
-        )
+    check_readable(rows.paths, readable, competition)
     train, extra = (
         table[readable[table["image"].to_numpy()]].reset_index(drop=True) for table in (rows.train, rows.extra)
     )
@@ -93,9 +81,18 @@ def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], competit
     before, after = (target.classes_without_rows(target.truth(table)) for table in (rows.train, train))
     if lost := set(after) - set(before):
         raise DataError(f"no readable image left for the class {', '.join(sorted(lost))}; replace some of them")
-    image = rows.test["image"].to_numpy()
-    test = rows.test.assign(image=np.where(readable[image], image, NO_IMAGE).astype(np.int32))
-    return CompetitionRows(rows.folder, train, extra, test, rows.paths)
+    return CompetitionRows(rows.folder, train, extra, rows.paths)
+
+
+def check_readable(paths: ImagePaths, readable: NDArray[np.bool_], competition: Competition) -> None:
+    """Raise an error that lists the unreadable images, unless they may be skipped."""
+    bad = np.flatnonzero(~readable)
+    if len(bad) and competition.on_bad_image == "error":
+        names = ", ".join(paths.text(position) for position in bad)
+        raise DataError(
+            f"{len(bad)} images cannot be read: {names}; replace them, or leave them out with on_bad_image: skip in"
+            " the competition file"
+        )
 
 
 def columns_with_content(table: pd.DataFrame) -> Iterator["pd.Series[Any]"]:
@@ -172,7 +169,7 @@ def _rows_from_table(
     table = read_table(path, [source.id, *target.source_columns(source), *([source.group] if source.group else [])])
     rows = pd.DataFrame({"id": table[source.id]})
     rows["group"] = pd.Categorical(table[source.group] if source.group else [""] * len(rows))
-    _check_ids(rows, path)
+    check_ids(rows, path)
     rows = pd.concat([rows, target.parse(table, source, path)], axis=1)
     paths = find_images(_files(rows, source), source.images, roots, path)
     return rows, paths
@@ -204,16 +201,7 @@ def _rows_from_folders(source: TrainSource, competition: Competition, root: Path
     return pd.DataFrame({"id": ids, "label": labels, "group": groups}), ImagePaths.of(files)
 
 
-def _test_rows(competition: Competition, folder: Path, roots: Sequence[Path]) -> tuple[pd.DataFrame, ImagePaths]:
-    sample = folder / competition.submission.sample
-    ids = read_table(sample, [competition.submission.id])[competition.submission.id]
-    rows = pd.DataFrame({"id": ids})
-    _check_ids(rows, sample)
-    pattern = competition.test.images
-    return rows, find_images((pattern.format(id=id_) for id_ in ids), pattern, roots, sample)
-
-
-def _check_ids(rows: pd.DataFrame, table: Path) -> None:
+def check_ids(rows: pd.DataFrame, table: Path) -> None:
     # Indexing the array: filtering the Series would cache its row labels permanently.
     duplicates = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
     if duplicates:

@@ -41,7 +41,7 @@ from podium.evaluation.statistics import (
     mcnemar,
     stratified_folds,
 )
-from podium.files import digest_of, read_json
+from podium.files import read_json
 from podium.predictions import Predictions, align, concatenate, read_predictions
 from podium.runs import Run
 
@@ -312,8 +312,8 @@ def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str 
     shared = [name for name in available[predicted[0].path] if all(name in available[run.path] for run in predicted)]
     if predictions is None and not shared:
         raise RunError(
-            f"the folds of {path} were predicted with different views; expected the same for all: run podium predict"
-            " with the same config for each"
+            f"the folds of {path} were predicted with different views or test images; expected the same for all: run"
+            " podium predict with the same config for each"
         )
     if predictions is not None and predictions not in shared:
         raise RunError(_outdated(path))
@@ -321,8 +321,8 @@ def _read_member(letter: str, path: Path, runs: Sequence[Run], predictions: str 
     folders = [run.path / chosen for run in predicted]
     if predictions is None and len(shared) > 1:
         notes.append(
-            f"{letter} has predictions with {len(shared)} choices of views; {chosen} is compared, but the prediction"
-            f" time is that of the last: to compare another, pass {predicted[0].path / shared[1]}"
+            f"{letter} has predictions with {len(shared)} choices of views or test images; {chosen} is compared, but"
+            f" the prediction time is that of the last: to compare another, pass {predicted[0].path / shared[1]}"
         )
     configs = [_read_member_config(run) for run in predicted]
     return ClassifierCandidate(
@@ -346,17 +346,16 @@ def _prediction_folders(run: Run) -> list[str]:
     """Folders of predictions by the best weights: first those with the views of the config, then the newest."""
     best = run.state.get("best") or {}
     found = []
-    for facts in run.path.glob("predictions-*/predictions.json"):
+    for path in run.path.glob("predictions-*/predictions.json"):
         try:
-            weights = read_json(facts).get("weights")
+            facts = read_json(path)
         except RunError:  # damaged: predicting again replaces it
             continue
-        if weights == best.get("digest", weights) and (facts.parent / OUT_OF_FOLD).is_file():
-            found.append(facts)
-    found.sort(key=lambda facts: (facts.stat().st_mtime_ns, facts.parent.name), reverse=True)
-    names = [facts.parent.name for facts in found]
-    own = run.predictions(digest_of([_read_member_config(run)["member"].get("tta"), None])).name if names else ""
-    return sorted(names, key=lambda name: name != own)
+        if facts.get("weights") == best.get("digest", facts.get("weights")) and (path.parent / OUT_OF_FOLD).is_file():
+            found.append((facts.get("tta"), path.stat().st_mtime_ns, path.parent.name))
+    own = _read_member_config(run)["member"].get("tta") if found else None
+    found.sort(key=lambda folder: (folder[0] == own, *folder[1:]), reverse=True)
+    return [name for _, _, name in found]
 
 
 def _why_unpredicted(run: Run) -> str:

@@ -86,6 +86,7 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
         "score": metric(truth, oof),
         "score_of_first_view": scores[0].score,
         "metric": competition.metric,
+        "tta": settings.tta.model_dump(mode="json"),
         "views": [view.name for view in views],
         "mean": mean,
         "select": settings.tta.select,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from podium.data.table import CompetitionRows
+    from podium.data.unlabelled import UnlabelledImages
     from podium.detection.cropping import Box
 
 CONFIG_HEADER = "# Written by podium detect crop"
@@ -139,14 +140,18 @@ def _plan(
     console: Console,
 ) -> _Plan:
     from podium.data.catalogue import read_catalogue
+    from podium.data.image_paths import ImagePaths
     from podium.data.images import DECODER_VERSION
-    from podium.data.table import drop_unreadable, read_rows
+    from podium.data.table import check_readable, drop_unreadable, read_rows
+    from podium.data.unlabelled import find_test_set
 
-    rows = read_rows(original, folder)
-    known = read_catalogue(rows.paths, original.slug, console)
-    drop_unreadable(rows, known.readable, original)  # raises if that is not allowed
-    new = _new_competition(original, content, folder, rows, _SUFFIX[options.method])
-    facts = zip(map(str, rows.paths), known.digests, known.readable, strict=True)
+    rows, test = read_rows(original, folder), find_test_set(original, folder)
+    paths = ImagePaths.join([rows.paths, test.paths])
+    known = read_catalogue(paths, original.slug, console)
+    check_readable(paths, known.readable, original)
+    drop_unreadable(rows, known.readable[: len(rows.paths)], original)  # raises if a class has no image left
+    new = _new_competition(original, content, folder, rows, test, _SUFFIX[options.method])
+    facts = zip(map(str, paths), known.digests, known.readable, strict=True)
     contents = {path: bytes(digest).ljust(16, b"\0").hex() for path, digest, readable in facts if readable}
     tables = {name: digest_of_file(path) for name, path in new.tables.items()}
     inputs = [
@@ -157,6 +162,7 @@ def _plan(
         new.content,
         tables,
         rows.digest,
+        test.ids,
         known.digest,
     ]
     return _Plan(new, options, source, contents, digest_of(inputs), out, config)
@@ -291,7 +297,12 @@ def _is_own_config(path: Path) -> bool:
 
 
 def _new_competition(
-    original: Competition, content: Mapping[str, Any], folder: Path, rows: "CompetitionRows", suffix: str
+    original: Competition,
+    content: Mapping[str, Any],
+    folder: Path,
+    rows: "CompetitionRows",
+    test: "UnlabelledImages",
+    suffix: str,
 ) -> _NewCompetition:
     from podium.data.table import read_extra
 
@@ -303,7 +314,7 @@ def _new_competition(
     tables: dict[str, Path] = {}
     images = [
         *_images_of(original.train, rows.train, rows.paths_of(rows.train)),
-        *_images_of(original.test, rows.test, rows.paths_of(rows.test)),
+        *(_NewImage(*pair, _file_of(original.test, pair[0])) for pair in zip(test.ids, test.paths, strict=True)),
     ]
     subfolders = _extra_folders([source.folder for source in original.extra])
     extra = zip(original.extra, subfolders, read_extra(original, folder), strict=True)
@@ -325,12 +336,15 @@ def _new_competition(
     return _NewCompetition(slug, _unique(images), tables, new)
 
 
-def _images_of(source: TrainSource | TestSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[_NewImage]:
+def _images_of(source: TrainSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[_NewImage]:
     labels = rows["label"] if "label" in rows else [""] * len(rows)
-    from_folders = isinstance(source, TrainSource) and source.table is None
     for image_id, label, path in zip(rows["id"], labels, paths, strict=True):
-        name = image_id.removeprefix(f"{label}/") if from_folders else image_id
-        yield _NewImage(image_id, path, posixpath.normpath(source.images.format(id=name, label=label)))
+        name = image_id.removeprefix(f"{label}/") if source.table is None else image_id
+        yield _NewImage(image_id, path, _file_of(source, name, label))
+
+
+def _file_of(source: TrainSource | TestSource, image_id: str, label: str = "") -> str:
+    return posixpath.normpath(source.images.format(id=image_id, label=label))
 
 
 def _extra_folders(folders: Sequence[str]) -> list[str]:

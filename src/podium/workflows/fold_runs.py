@@ -1,7 +1,8 @@
 """The inputs of a training: the rows, folds and images of a competition, and a run for each fold of a member."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,37 +20,50 @@ from podium.models.weights import weights_digest
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.runs import Run
+from podium.submission.spec import Sample, SubmissionSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from podium.data.folds import Folds
+    from podium.data.image_paths import ImagePaths
+    from podium.data.images import Scaling
     from podium.data.table import CompetitionRows
     from podium.data.target import Target
+    from podium.data.unlabelled import UnlabelledImages
     from podium.inference.predict import PredictionSets
     from podium.training.classification import ClassificationTask, LabelledImages
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows and folds of a competition, with a digest of its images."""
+    """The labelled rows and folds of a competition, and its test set, which is read when it is needed.
+
+    Weights depend on what is trained on and nothing else, so a training does not read the test set.
+    """
 
     competition: Competition
     rows: "CompetitionRows"
     folds: "Folds"
+    read_test: "Callable[[], UnlabelledImages]"
     contents: str = ""
-    """A digest of the bytes of all images."""
+    """A digest of the bytes of all images to train on."""
 
     @property
     def sample(self) -> Path:
         """The sample submission."""
         return self.rows.folder / self.competition.submission.sample
 
+    @cached_property
+    def test(self) -> "UnlabelledImages":
+        """The images of the test set, all of them found and checked."""
+        return self.read_test()
+
 
 def prepare(
     competition: Competition, options: RunOptions, console: Console, to_train: Sequence[Member] = ()
 ) -> Prepared:
-    """Read the tables, find and check the images, and split the rows into folds.
+    """Read the tables, check the sample submission, find and check the labelled images, and split the rows into folds.
 
     With `to_train`, new images are decoded and cached in the sizes that these members need, so that each file is read
     only once.
@@ -58,40 +72,67 @@ def prepare(
     from podium.data.folds import make_folds
     from podium.data.table import drop_unreadable, read_rows
     from podium.data.targets import target_of
+    from podium.data.unlabelled import read_test_set
 
-    rows = read_rows(competition, data_folder(competition.slug, options.data, competition.kaggle_source))
+    folder = data_folder(competition.slug, options.data, competition.kaggle_source)
+    rows = read_rows(competition, folder)
+    sample = read_sample(competition, folder)
     for member in to_train if options.dry_run else ():
         small = as_dry_run(member, is_at_hand)
         print_preset_of_dry_run(member.settings.backbone, small.settings.backbone, console)
-    if to_train and not (options.dry_run or options.limit or options.limit_test):
-        _fill_cache(rows, to_train, console)
+    members = [] if options.dry_run or options.limit else to_train
+    _cache_new(members, _scalings_for_training, rows.paths, console)
     known = read_catalogue(rows.paths, competition.slug, console)
     rows = drop_unreadable(rows, known.readable, competition)
     folds = make_folds(competition, rows, options.runs)
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
-        + f", {len(rows.test):,} to predict, {target_of(competition).description}; folds in {folds.path}"
+        + (f", {len(sample.ids):,} to predict" if sample else f", no {competition.submission.sample}")
+        + f", {target_of(competition).description}; folds in {folds.path}"
     )
     if unreadable := int((~known.readable).sum()):
         console.print(f"{unreadable} unreadable images are left out (on_bad_image: skip)")
-    return Prepared(competition, rows, folds, known.digest)
+    members = [] if options.limit_test else members
+    cache = partial(_cache_new, members, _scalings_for_test, console=console)
+    read_test = partial(read_test_set, competition, folder, console, cache)
+    return Prepared(competition, rows, folds, read_test, known.digest)
 
 
-def _fill_cache(rows: "CompetitionRows", members: Sequence[Member], console: Console) -> None:
+def read_sample(competition: Competition, folder: Path) -> Sample | None:
+    """The sample submission, checked against the competition file; None if there is none, as training needs none."""
+    path = folder / competition.submission.sample
+    return SubmissionSpec.of(competition, path).read_sample() if path.is_file() else None
+
+
+def _cache_new(
+    members: Sequence[Member],
+    scalings_of: "Callable[[MemberSettings], Iterable[Scaling]]",
+    paths: "ImagePaths",
+    console: Console,
+) -> None:
+    """Decode and cache the images that no catalogue has read before, in the sizes that these members need."""
     from podium.data.catalogue import ImageSource
     from podium.data.image_cache import Cache
-    from podium.data.images import Scaling, zoomed_scaling
+
+    if members:
+        scalings = {scaling for member in members for scaling in scalings_of(member.settings)}
+        cache = Cache(members[0].competition.slug, max(member.settings.cache_gb for member in members), console)
+        ImageSource(paths, cache).cache_images(scalings, only_new=True)
+
+
+def _scalings_for_training(settings: MemberSettings) -> "Iterable[Scaling]":
+    from podium.data.images import Scaling
+
+    return {Scaling(stage.image_size, settings.resize) for stage in settings.stages}
+
+
+def _scalings_for_test(settings: MemberSettings) -> "Iterable[Scaling]":
+    from podium.data.images import zoomed_scaling
     from podium.inference.tta import make_views
 
-    for_training, for_test = set(), set()
-    for settings in (member.settings for member in members):
-        for_training |= {Scaling(stage.image_size, settings.resize) for stage in settings.stages}
-        last = settings.stages[-1].image_size
-        for_test |= {zoomed_scaling(last, settings.resize, view.zoom) for view in make_views(settings.tta)}
-    cache = Cache(members[0].competition.slug, max(member.settings.cache_gb for member in members), console)
-    ImageSource(rows.paths_of(rows.train, rows.extra), cache).cache_images(for_training, only_new=True)
-    ImageSource(rows.paths_of(rows.test), cache).cache_images(for_test, only_new=True)
+    size = settings.stages[-1].image_size
+    return {zoomed_scaling(size, settings.resize, view.zoom) for view in make_views(settings.tta)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,9 +235,9 @@ class FoldRun:
 
     @property
     def predictions(self) -> Path:
-        """The folder of predictions for the current test-time augmentation."""
-        inputs = [self.member.settings.tta.model_dump(mode="json"), self.options.limit_test]
-        return self.run.predictions(digest_of(inputs))
+        """The folder of predictions for the current test-time augmentation and test set."""
+        views = self.member.settings.tta.model_dump(mode="json")
+        return self.run.predictions(digest_of([views, self.prepared.test.digest, self.options.limit_test]))
 
     @property
     def is_predicted(self) -> bool:
@@ -214,7 +255,7 @@ class FoldRun:
         """An estimate, from the time that validation took during training."""
         from podium.inference.tta import make_views
 
-        images = len(validation_rows(self)) + len(self.prepared.rows.test)
+        images = len(validation_rows(self)) + len(self.prepared.test.ids)
         seconds = self.run.state.get("seconds_per_image", 0.0)
         return float(1.3 * seconds * images * len(make_views(self.member.settings.tta)))
 
@@ -306,7 +347,7 @@ def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
 
 
 def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
-    """The validation rows, the test rows and, if the folds have them, the rows of the final test."""
+    """The validation rows, the test images and, if the folds have them, the rows of the final test."""
     from podium.data.folds import TEST
     from podium.data.targets import target_of
     from podium.inference.predict import PredictionRows, PredictionSets
@@ -317,11 +358,11 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
     def labelled(table: "pd.DataFrame") -> PredictionRows:
         return PredictionRows(table["id"].tolist(), rows.paths_of(table), target.truth(table))
 
-    test = rows.test if options.limit_test is None else rows.test.iloc[: options.limit_test]
+    test = slice(options.limit_test)
     final_test = rows.train[prepared.folds.of_row == TEST]
     return PredictionSets(
         labelled(validation_rows(fold_run)),
-        PredictionRows(test["id"].tolist(), rows.paths_of(test)),
+        PredictionRows(prepared.test.ids[test], prepared.test.paths[test]),
         labelled(final_test) if len(final_test) else None,
         target.prior(target.truth(rows.train)),
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from podium.workflows.configs import load_competition, load_ensemble, load_member, make_member
     from podium.workflows.model import build_model
     from podium.workflows.predict import predict
+    from podium.workflows.predict_images import predict_images
     from podium.workflows.run import run
     from podium.workflows.submit import submit
     from podium.workflows.train import train
@@ -37,6 +38,7 @@ __all__ = [
     "make_ensemble",
     "make_member",
     "predict",
+    "predict_images",
     "run",
     "submit",
     "train",
@@ -56,6 +58,7 @@ _MODULES = {
     "make_ensemble": "config.loading",
     "make_member": "workflows.configs",
     "predict": "workflows.predict",
+    "predict_images": "workflows.predict_images",
     "run": "workflows.run",
     "submit": "workflows.submit",
     "train": "workflows.train",

@@ -26,7 +26,7 @@ COMMANDS = {
     "train": Command("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
     "predict": Command(
         "members.predict",
-        "Predict the validation and test images with a trained member, using its test-time augmentation.",
+        "Predict the validation and test images with a trained member, or any images with a member or an ensemble.",
     ),
     "blend": Command("ensembles.blend", "Blend the predictions of the members, and write a checked submission."),
     "run": Command("ensembles.run", "Run only the missing steps of an ensemble, and write a checked submission."),

@@ -4,7 +4,7 @@ Where the metric takes answers, a decision is fitted together with the blend (`e
 of the members are those of decisions that were fitted on other rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,24 @@ def blend_members(
         Predictions(first.oof.ids, first.oof.outputs, estimate.predictions, first.oof.truth, first.oof.folds),
         Predictions(first.test.ids, first.oof.outputs, fitted.predict(test)),
     )
+
+
+def apply_blend(
+    fitted: Mapping[str, Any],
+    competition: Competition,
+    oof: Mapping[str, Predictions],
+    predictions: Mapping[str, Predictions],
+) -> Predictions:
+    """Blend the members' predictions of other images as they were blended before.
+
+    `fitted` is the description of that blend, and `oof` are the out-of-fold predictions of its members.
+    """
+    first, rows, target = next(iter(oof.values())), next(iter(predictions.values())), target_of(competition)
+    method = make_method(fitted["method"], list(oof), metric_of(competition), target)
+    truth = target.truth(first.known_truth)
+    before = np.stack([align(member, first.ids).values for member in oof.values()])
+    new = np.stack([align(predictions[name], rows.ids).values for name in oof])
+    return Predictions(rows.ids, first.outputs, method.restore(fitted, before, truth).predict(new))
 
 
 def nested_score(

@@ -7,7 +7,7 @@ A method is fitted on out-of-fold predictions as (members, rows, columns) and th
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,10 @@ class BlendMethod(ABC):
             )
         self._fit(oof, truth)
         return self
+
+    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+        """The method as it was fitted on these rows before; `fitted` is what `describe` returned then."""
+        return self.fit(oof, truth)
 
     def predict(self, predictions: Floats) -> Floats:
         return self.target.normalize(self._predict(self._check(predictions)))
@@ -81,6 +85,10 @@ class Mean(BlendMethod):
 
     def _fit_weights(self, oof: Floats, truth: Truth) -> Floats:
         return np.full(len(oof), 1 / len(oof))
+
+    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+        self.weights = np.array([fitted["weights"][name] for name in self.members])
+        return self
 
     def _predict(self, predictions: Floats) -> Floats:
         return np.asarray(np.tensordot(self.weights, predictions, axes=1))
@@ -211,6 +219,10 @@ class Stacking(BlendMethod):
     def __init__(self, members: Sequence[str], metric: Metric, target: Target, C: float = 0.01) -> None:  # noqa: N803  # as in scikit-learn
         super().__init__(members, metric, target)
         self.C = C
+
+    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+        self.C = fitted["C"]
+        return self.fit(oof, truth)
 
     def _fit(self, oof: Floats, truth: Truth) -> None:
         # One thread adds up in the same order on every machine, and is no slower for such small matrices.

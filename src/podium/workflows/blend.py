@@ -226,6 +226,7 @@ def _facts(
         "metric": competition.metric,
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
         "predictions": _folders(predictions),
+        "digests": [fold.best.get("digest") for fold in predictions],
         "blend": {**settings.blend.model_dump(), **result.blend},
         "decision": result.decision.to_dict() if result.decision else None,
         "score": result.estimate.score,

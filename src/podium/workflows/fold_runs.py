@@ -23,7 +23,9 @@ from podium.runs import Run
 from podium.submission.spec import Sample, SubmissionSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from podium.data.folds import Folds
     from podium.data.image_paths import ImagePaths
@@ -53,6 +55,14 @@ class Prepared:
     def sample(self) -> Path:
         """The sample submission."""
         return self.rows.folder / self.competition.submission.sample
+
+    @cached_property
+    def prior(self) -> "NDArray[np.float64]":
+        """The prediction for an image that cannot be read, from the training rows."""
+        from podium.data.targets import target_of
+
+        target = target_of(self.competition)
+        return target.prior(target.truth(self.rows.train))
 
     @cached_property
     def test(self) -> "UnlabelledImages":
@@ -285,9 +295,7 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
 
 def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[str, Any]:
     """The resolved config, with a digest of everything that determines the weights."""
-    settings = member.settings.model_dump(mode="json", by_alias=True)
-    for stage, content in zip(member.settings.stages, settings["stages"], strict=True):
-        content["views"] = stage.shared_views
+    settings = resolved_settings(member)
     competition = member.competition.model_dump(mode="json", by_alias=True)
     digest_content = {
         "member": {key: settings[key] for key in decisive_keys(MemberSettings)},
@@ -306,9 +314,18 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
         "dry_run": options.dry_run,
         "limit": options.limit,
         "inputs": {key: digest_content[key] for key in ("labels", "weights", "rows", "folds")},
+        "prior": prepared.prior.tolist(),
         "member": settings,
         "competition": competition,
     }
+
+
+def resolved_settings(member: Member) -> dict[str, Any]:
+    """The settings of a member as they are in its run folders."""
+    settings = member.settings.model_dump(mode="json", by_alias=True)
+    for stage, content in zip(member.settings.stages, settings["stages"], strict=True):
+        content["views"] = stage.shared_views
+    return settings
 
 
 def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
@@ -364,7 +381,7 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
         labelled(validation_rows(fold_run)),
         PredictionRows(prepared.test.ids[test], prepared.test.paths[test]),
         labelled(final_test) if len(final_test) else None,
-        target.prior(target.truth(rows.train)),
+        prepared.prior,
     )
 
 

@@ -1,0 +1,112 @@
+"""Finished runs, found by their config or their folder: the folds of a member, or a blend with its members' folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podium.config.dry_run import as_dry_run
+from podium.config.loading import Ensemble, Member
+from podium.config.resolved import read_resolved
+from podium.config.settings import decisive_keys
+from podium.errors import RunError
+from podium.files import read_json
+from podium.options import RunOptions
+from podium.runs import Run
+from podium.workflows.fold_runs import resolved_settings
+
+
+@dataclass(frozen=True)
+class FinishedBlend:
+    path: Path
+    facts: dict[str, Any]
+    """The content of blend.json."""
+    predictions: list[Path]
+    """The folder of each fold's predictions, which is in its run folder."""
+
+    def check(self) -> None:
+        """Raise an error unless every run has the weights that the blend was made with."""
+        for predictions, digest in zip(self.predictions, self.facts["digests"], strict=True):
+            run = Run(predictions.parent)
+            found = read_json(predictions / "predictions.json").get("weights")
+            if not run.is_trained or not found == digest == run.state["best"].get("digest"):
+                raise RunError(
+                    f"{self.path} was made from {predictions}, which is missing or by other weights than then: predict"
+                    " and blend again"
+                )
+
+
+def read_blend(folder: Path) -> FinishedBlend:
+    facts = read_json(folder / "blend.json")
+    if not facts:
+        raise RunError(f"{folder} has no blend.json; expected the folder of a blend, which podium blend writes")
+    return FinishedBlend(folder, facts, [folder.parent / name for name in facts["predictions"]])
+
+
+def find_blend(ensemble: Ensemble, runs: Path) -> FinishedBlend:
+    """The newest finished blend of an ensemble with this config."""
+    found = sorted(runs.glob(f"{ensemble.name}-*/blend.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    blends = [read_blend(path.parent) for path in found]
+    blend = next((blend for blend in blends if _is_of_ensemble(blend, ensemble)), None)
+    if blend is None:
+        others = f"; {blends[0].path} has another config" if blends else ""
+        raise RunError(
+            f"{ensemble.name}: no finished blend with this config in {runs}{others}: run podium run or podium blend, or"
+            " name the folder of a blend"
+        )
+    blend.check()
+    return blend
+
+
+def _is_of_ensemble(blend: FinishedBlend, ensemble: Ensemble) -> bool:
+    facts, settings = blend.facts, ensemble.settings.blend.model_dump()
+    members = {member.name: member for member in ensemble.members}
+    if facts.get("ensemble") != ensemble.name or list(facts["members"]) != list(members):
+        return False
+    if not settings.items() <= facts["blend"].items():
+        return False
+    configs = [read_resolved(Run(folder.parent)) for folder in blend.predictions if folder.is_dir()]
+    views = [read_json(folder / "predictions.json").get("tta") for folder in blend.predictions if folder.is_dir()]
+    return len(configs) == len(blend.predictions) and all(
+        _is_of_member(config, members[config["name"]])
+        and tta == members[config["name"]].settings.tta.model_dump(mode="json")
+        for config, tta in zip(configs, views, strict=True)
+    )
+
+
+def _is_of_member(config: dict[str, Any], member: Member) -> bool:
+    settings = resolved_settings(member)
+    return all(config["member"].get(key) == settings[key] for key in decisive_keys(type(member.settings)))
+
+
+def find_member(member: Member, options: RunOptions) -> list[Run]:
+    """The trained folds of a member with this config, of its newest run folder that has any."""
+    if options.dry_run:
+        member = as_dry_run(member)
+    candidates = [_trained(folder, options.folds) for folder in options.runs.glob(f"{member.name}-*")]
+    wanted = {"name": member.name, "dry_run": options.dry_run, "limit": options.limit}
+    matching = [
+        runs
+        for runs in candidates
+        if runs and wanted.items() <= (config := read_resolved(runs[0])).items() and _is_of_member(config, member)
+    ]
+    if not matching:
+        raise RunError(
+            f"{member.name} is not trained with this config in {options.runs}; run podium train with the same config"
+            " and options, or name a run folder instead of the config"
+        )
+    return max(matching, key=lambda runs: runs[0].best_weights.stat().st_mtime)
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """The run in a folder, or the trained folds in the folder of a member."""
+    runs = [Run(folder)] if Run(folder).is_trained else _trained(folder)
+    if not runs:
+        raise RunError(f"{folder} has no trained run; expected runs/<member>-<digest>, a fold of it, or a blend")
+    return runs
+
+
+def _trained(folder: Path, folds: Sequence[int] = ()) -> list[Run]:
+    runs = [Run(path) for path in sorted(folder.glob("fold[0-9]*"))]
+    wanted = {f"fold{fold}" for fold in folds}
+    return [run for run in runs if run.is_trained and (not wanted or run.path.name in wanted)]

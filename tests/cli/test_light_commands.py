@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from podium.cli.main import app, main
 
@@ -215,8 +216,8 @@ def test_competition_is_found_by_the_file_name_or_given(podium, submission):
     code, _, err = podium("check", path)
     assert code == 1
     assert err == (
-        "podium: blend.csv does not start with the slug of a competition file (available: tiny-squares); name one with"
-        " --competition\n"
+        "podium: no blend in runs wrote blend.csv, and it does not start with the slug of a competition file"
+        " (available: tiny-squares); name one with --competition\n"
     )
     for name in ("configs/competitions/tiny.yaml", "tiny-squares"):
         assert podium("check", path, "--competition", name)[0] == 0
@@ -224,6 +225,22 @@ def test_competition_is_found_by_the_file_name_or_given(podium, submission):
         "there is no competition file for none (available: tiny-squares)"
         in podium("check", path, "--competition", "none")[2]
     )
+
+
+def test_competition_is_found_by_the_ledger_and_by_the_name_of_any_run(podium, submission, here):
+    (here / "configs" / "competitions" / "tiny.yaml").unlink()
+    run = here / "runs" / "wide-1a2b3c4d" / "fold0"
+    run.mkdir(parents=True)
+    competition = yaml.safe_load(COMPETITION)
+    content = {"name": "wide", "fold": 0, "member": {}, "competition": competition}
+    (run / "config.yaml").write_text(yaml.safe_dump(content))
+    assert podium("check", submission())[0] == 0
+    path = submission(name="renamed.csv")
+    assert "no blend in runs wrote renamed.csv" in podium("check", path)[2]
+    (here / "submissions" / "ledger.csv").write_text(
+        "time,competition,file,status,ref\n2026-01-01T12:00:00Z,tiny-squares,renamed.csv,complete,7\n"
+    )
+    assert podium("check", path)[0] == 0
 
 
 def test_sample_is_found_in_the_data_or_given(podium, submission, here, monkeypatch):

@@ -50,6 +50,21 @@ def test_run_prints_the_scores_and_writes_a_csv_that_check_accepts(finished_ense
     assert "valid, ready to submit" in checked.out
 
 
+def test_check_finds_the_competition_and_the_sample_of_the_blend_that_wrote_the_csv(
+    podium, finished_ensemble, tmp_path
+):
+    finished_ensemble.copy_to(tmp_path)
+    renamed = only_csv().rename("submissions/mine.csv")
+    (blend,) = Path("runs").glob("*/blend.json")
+    blend.write_text(json.dumps({**json.loads(blend.read_text()), "submission": renamed.name}))
+    checked = podium("check", renamed)
+    assert (checked.code, checked.out) == (0, "submissions/mine.csv: valid, ready to submit\n"), checked.err
+    Path("output").mkdir()
+    for name in ("runs", "submissions"):
+        Path(name).rename(f"output/{name}")
+    assert podium("check", "output/submissions/mine.csv").code == 0
+
+
 def test_the_printed_scores_are_those_of_the_prediction_files(finished_ensemble):
     line = next(line for line in finished_ensemble.out.splitlines() if line.startswith("first  "))
     tables = [

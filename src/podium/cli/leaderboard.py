@@ -29,7 +29,8 @@ CompetitionFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="The competition file or its slug. Default: the slug that the CSV's name starts with.",
+        help="The competition file or its slug. Default: that of the blend that wrote the CSV, else the slug that its"
+        " name starts with.",
         show_default=False,
     ),
 ]
@@ -76,6 +77,7 @@ def check(
     competition: CompetitionFile = None,
     sample: SampleFile = None,
     data: Data = None,
+    runs: Runs = Path("runs"),
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -83,7 +85,7 @@ def check(
 
     podium check submissions/podium-demo-cars_demo__20260101-120000.csv
     """
-    problems = check_submission(file, competition, sample=sample, data=data)
+    problems = check_submission(file, competition, sample=sample, data=data, runs=runs)
     if json:
         print_json({"file": file, "valid": not problems, "problems": problems})
         raise typer.Exit(1 if problems else 0)

@@ -227,6 +227,7 @@ def _facts(
         "members": {member.name: {"folds": member.folds, "score": member.score} for member in result.members},
         "predictions": _folders(predictions),
         "digests": [fold.best.get("digest") for fold in predictions],
+        "sample": str(predictions[0].sample),
         "blend": {**settings.blend.model_dump(), **result.blend},
         "decision": result.decision.to_dict() if result.decision else None,
         "score": result.estimate.score,

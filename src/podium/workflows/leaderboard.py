@@ -19,8 +19,7 @@ from podium.submission.board import (
     with_both_scores,
 )
 from podium.submission.ledger import Ledger, Row
-from podium.workflows.check import find_competition
-from podium.workflows.download import known_competitions
+from podium.workflows.check import competition_called, find_competition
 from podium.workflows.submit import blend_facts
 
 
@@ -59,7 +58,7 @@ def board(
     `sync` updates the ledger from Kaggle first. `last` is the number of the newest submissions to rank.
     """
     ledger = Ledger()
-    slug, higher_is_better = _find_slug(competition, ledger)
+    slug, higher_is_better = _find_slug(competition, ledger, runs)
     synced = sync_ledger(slug, higher_is_better, runs, ledger) if sync else None
     rows = sorted(ledger.rows(slug), key=lambda row: row.time)
     metric = next((row["metric"] for row in reversed(rows) if row["metric"]), "")
@@ -81,10 +80,10 @@ def board(
     return Board(slug, metric, higher_is_better, rows, agreed, ranked, chart if both else None, dict(others), synced)
 
 
-def _find_slug(name: str | Path | None, ledger: Ledger) -> tuple[str, bool | None]:
+def _find_slug(name: str | Path | None, ledger: Ledger, runs: Path) -> tuple[str, bool | None]:
     """The competition's slug, and whether a higher score is better, if a competition file defines it."""
     if name is not None and not SLUG.fullmatch(str(name)):
-        competition = find_competition(name)
+        competition = find_competition(name, runs=runs)
         return competition.slug, metric_of(competition).higher_is_better
     if name is None:
         rows = sorted(ledger.rows(), key=lambda row: row.time)
@@ -94,8 +93,8 @@ def _find_slug(name: str | Path | None, ledger: Ledger) -> tuple[str, bool | Non
                 " submitted from elsewhere"
             )
         name = rows[-1]["competition"]
-    known = known_competitions().get(str(name))
-    return str(name), metric_of(known.competition).higher_is_better if known else None
+    known = competition_called(str(name), runs)
+    return str(name), metric_of(known).higher_is_better if known else None
 
 
 def sync_ledger(slug: str, higher_is_better: bool | None, runs: Path, ledger: Ledger) -> SyncResult:

@@ -17,7 +17,6 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
-from podium.files import read_json
 from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
@@ -35,7 +34,7 @@ from podium.submission.ledger import (
     marker_in,
     updates_from,
 )
-from podium.workflows.check import check_submission, find_competition
+from podium.workflows.check import blend_that_wrote, check_submission, find_competition
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
@@ -115,20 +114,18 @@ Upload = CsvFile | KernelOutput
 
 def blend_facts(file_name: str, slug: str, runs: Path) -> dict[str, Any]:
     """Scores and commit of the blend that wrote this file; empty if no blend in `runs` did."""
-    for path in sorted(runs.glob("*/blend.json")):
-        facts: dict[str, Any] = {}
-        with suppress(RunError):
-            facts = read_json(path)
-        if facts.get("submission") == file_name and facts.get("competition") == slug:
-            scores = {"cross_validation": facts.get("score"), "standard_error": facts.get("standard_error")}
-            return {
-                "commit": facts.get("commit"),
-                "config_hash": path.parent.name.rpartition("-")[2],
-                "metric": facts.get("metric"),
-                # NaN is not a score
-                **{name: score for name, score in scores.items() if isinstance(score, float) and score == score},
-            }
-    return {}
+    found = blend_that_wrote(file_name, [runs])
+    if found is None or found[1].get("competition") != slug:
+        return {}
+    folder, facts = found
+    scores = {"cross_validation": facts.get("score"), "standard_error": facts.get("standard_error")}
+    return {
+        "commit": facts.get("commit"),
+        "config_hash": folder.name.rpartition("-")[2],
+        "metric": facts.get("metric"),
+        # NaN is not a score
+        **{name: score for name, score in scores.items() if isinstance(score, float) and score == score},
+    }
 
 
 # Submitting
@@ -165,10 +162,10 @@ def submit(
     if not path.is_file():
         raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
     if not isinstance(competition, Competition):
-        competition = find_competition(competition, path.name)
+        competition = find_competition(competition, path, runs)
     problems = ["the file name marks a dry run; submit a full run"] if DRY_RUN in path.name else []
     try:
-        problems += check_submission(path, competition, sample=sample, data=data)
+        problems += check_submission(path, competition, sample=sample, data=data, runs=runs)
     except PodiumError as error:
         if not force:
             raise
@@ -212,7 +209,7 @@ def submit_kernel(
             )
         slug = str(attached[0])
     else:
-        slug = (competition if isinstance(competition, Competition) else find_competition(competition)).slug
+        slug = (competition if isinstance(competition, Competition) else find_competition(competition, runs=runs)).slug
     facts = blend_facts(file_name, slug, runs)
     if pushed:
         facts |= {"commit": pushed.get("commit"), "config_hash": pushed.get("config_digest")}

@@ -94,6 +94,14 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_text(path, text.getvalue(), fsync=fsync)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A hard link if possible: podium replaces files and never rewrites them."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", fsync=fsync)
 

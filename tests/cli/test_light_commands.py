@@ -66,6 +66,7 @@ def test_commands_and_groups(podium):
         "schema", "doctor",
     ]  # fmt: skip
     assert GROUPS == {
+        "config": ["check"],
         "data": ["sample", "download", "push"],
         "kernel": ["build", "run", "push", "status", "logs", "pull"],
         "fleet": ["up", "status", "down"],

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from namespaces import has_namespaces
 
 from podium.errors import DataError, KaggleError, RunError
 from podium.kernel.rehearsal import rehearse, sources_of
@@ -15,11 +16,6 @@ from podium.locks import locked
 
 COMPETITION, DATASET, KERNEL = ("competition", "cars"), ("dataset", "ada/weights"), ("kernel", "ada/before")
 MODEL = ("model", "ada/net/pyTorch/small/1")
-
-
-def has_namespaces():
-    command = ["unshare", "--user", "--map-root-user", "--mount", "--net", "true"]
-    return subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ COMMANDS = {
     ),
 }
 GROUPS = {
+    "config": "Config files: check them and the data that they describe.",
     "data": "Download or draw the data of a competition, or push a folder to a Kaggle dataset.",
     "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",

@@ -45,6 +45,24 @@ Internet = Annotated[
         help="Whether the kernel has internet access, which Kaggle grants to accounts with a verified phone number.",
     ),
 ]
+Inference = Annotated[
+    bool,
+    typer.Option(
+        "--inference",
+        help="A kernel that trains nothing: it applies the finished blend of an ensemble to the test set that it finds,"
+        " for code competitions with a hidden test set.",
+    ),
+]
+Attach = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="With --inference: where Kaggle has the trained runs, kaggle-dataset:<owner>/<slug> or"
+        " kaggle-kernel:<owner>/<slug>; repeatable. Default: the dataset of podium data push, else the kernels that"
+        " trained them.",
+        show_default=False,
+    ),
+]
 Notebook = Annotated[bool, typer.Option("--notebook", help="Pack the source in a notebook instead of a script.")]
 Compress = Annotated[
     bool,
@@ -71,8 +89,19 @@ def job_of(
     set_: Sequence[str] | None,
     seed: int | None,
     time_limit: float | None,
+    inference: bool,
+    attach: Sequence[str] | None,
+    runs: Path,
 ) -> Job:
     """The job for the options of a command."""
+    if inference:
+        if any(option is not None for option in (fold, limit, limit_test, time_limit)):
+            raise typer.BadParameter("folds and limits do not apply to --inference, which predicts the whole test set")
+        from podium.workflows.inference_jobs import inference_job
+
+        return inference_job(config, runs, attach or (), set_ or (), seed)
+    if attach:
+        raise typer.BadParameter("--attach requires --inference")
     options: dict[str, Any] = {"folds": tuple(fold or ()), "overrides": tuple(set_ or ()), "seed": seed}
     options |= {"limit": limit, "limit_test": limit_test}
     return make_job(config, **options, **({} if time_limit is None else {"time_limit": time_limit}))
@@ -81,6 +110,8 @@ def job_of(
 @app.command("build")
 def build_(
     config: Config,
+    inference: Inference = False,
+    attach: Attach = None,
     fold: Fold = None,
     gpu: GpuOption = "t4",
     internet: Internet = False,
@@ -97,8 +128,11 @@ def build_(
     """Pack podium, the config and what it needs into build/kernel.py, and update kernel-metadata.json.
 
     podium kernel build configs/members/xception.yaml --fold 0
+
+    podium kernel build --inference configs/ensembles/sf_dl_cars.yaml
     """
-    job, console = job_of(config, fold, limit, limit_test, set_, seed, time_limit), make_console()
+    job = job_of(config, fold, limit, limit_test, set_, seed, time_limit, inference, attach, runs)
+    console = make_console()
     packing = Packing(notebook, compress)
     built = KernelBuilder([config], Machine(gpu, internet), runs, packing=packing).build(job)
     bundle = built.bundle
@@ -176,6 +210,8 @@ def run_(
 @app.command("push")
 def push_(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG.yaml", help="A member, ensemble or detector file.")],
+    inference: Inference = False,
+    attach: Attach = None,
     fold: Fold = None,
     all_folds: Annotated[bool, typer.Option("--all-folds", help="One kernel for each fold of each member.")] = False,
     gpu: GpuOption = "t4",
@@ -207,13 +243,16 @@ def push_(
     podium kernel push configs/members/xception.yaml --fold 0 --internet --follow
     """
     if weights:
-        if all_folds or any(option is not None for option in (fold, limit, limit_test, time_limit, seed)):
+        options = (fold, limit, limit_test, time_limit, seed, attach)
+        if all_folds or inference or any(option is not None for option in options):
             raise typer.BadParameter("folds, limits and seeds do not apply to --weights, which only downloads files")
         jobs, machine = [Job(kind="weights", overrides=tuple(set_ or ()))], Machine("none", internet=True)
     else:
         if len(configs) > 1:
             raise typer.BadParameter("several configs are allowed only with --weights; push them one by one")
-        job = job_of(configs[0], fold, limit, limit_test, set_, seed, time_limit)
+        if all_folds and inference:
+            raise typer.BadParameter("give --all-folds or --inference, not both")
+        job = job_of(configs[0], fold, limit, limit_test, set_, seed, time_limit, inference, attach, runs)
         jobs, machine = jobs_of_folds(configs[0], job) if all_folds else [job], Machine(gpu, internet)
 
     def confirm(question: str) -> bool:

@@ -78,6 +78,10 @@ def _options(
 
 
 def _group(name: str) -> typer.Typer:
+    if name == "config":
+        from podium.cli import configs
+
+        return configs.app
     if name == "kernel":
         from podium.cli import kernels
 

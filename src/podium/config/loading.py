@@ -137,6 +137,11 @@ def is_ensemble(path: Path) -> bool:
     return "members" in read_yaml(path).content
 
 
+def kind_in(file: YamlFile) -> str | None:
+    """ensemble, member, competition or detector, by a key that only such files have."""
+    return next((kind for key, kind in _KIND_KEYS.items() if key in file.content), None)
+
+
 def files_of(path: Path) -> list[Path]:
     """The file and all files it refers to, without duplicates."""
     file = read_yaml(path)

@@ -8,7 +8,6 @@
 Imported, its runs are copied to runs/, each with a kernel.json that names the kernel.
 """
 
-import os
 import shutil
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import RunError
-from podium.files import read_json, write_json, write_text
+from podium.files import link_or_copy, read_json, write_json, write_text
 from podium.kernel.report import RunEntry, read_report
 from podium.locks import locked
 from podium.paths import submissions_folder
@@ -180,14 +179,7 @@ def _copy_folder(source: Path, target: Path, origin: Mapping[str, Any] | None = 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".importing-", dir=target.parent) as temporary:
         copy = Path(temporary) / target.name
-        shutil.copytree(source, copy, copy_function=_link_or_copy)
+        shutil.copytree(source, copy, copy_function=link_or_copy)
         if origin:
             write_json(copy / KERNEL, origin)
         copy.rename(target)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

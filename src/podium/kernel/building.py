@@ -81,6 +81,9 @@ class KernelBuilder:
     def _bundle(self, job: Job, model: Model) -> Bundle:
         if job.kind == "weights":
             return make_bundle(self.configs, job, packing=self.packing)
+        if job.kind == "inference":
+            blend = (self.runs / job.blend / "blend.json").read_text(encoding="utf-8")
+            return make_bundle(self.configs, job, packing=self.packing, blend=blend)
         if isinstance(model, Detector):
             check_data(model)
             return make_bundle(self.configs, job, boxes=pack_boxes(model, self.runs), packing=self.packing)

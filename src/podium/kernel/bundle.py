@@ -30,6 +30,8 @@ PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-ap
 """Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
 _NAMED_COMPETITION = "set/competition.yaml"
 """Path among the packed configs of a competition file named with --set."""
+BLEND = "blend.json"
+"""Path among the packed files of the description of a finished blend."""
 _SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -63,36 +65,39 @@ def make_bundle(
     folds: Mapping[str, str] | None = None,
     boxes: PackedBoxes | None = None,
     packing: Packing = READABLE,
+    blend: str | None = None,
 ) -> Bundle:
     """Create the script for a config, or for the pretrained weights of several.
 
     `job.config` is replaced by the config's path in the script. `folds` are fold tables that the user has changed, by
-    file name. A dataset that is too large is not packed; the kernel builds it.
+    file name, and `blend` is the blend.json of an inference job. A dataset that is too large is not packed; the kernel
+    builds it.
     """
-    bundle = _make_bundle(configs, job, folds or {}, boxes or PackedBoxes(), packing)
+    files = {f"folds/{name}": text for name, text in (folds or {}).items()} | ({BLEND: blend} if blend else {})
+    bundle = _make_bundle(configs, job, files, boxes or PackedBoxes(), packing)
     if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
         reason = f"the script would have {len(bundle.text):,} bytes, more than {MAX_BYTES:,}"
-        bundle = _make_bundle(configs, job, folds or {}, PackedBoxes(reason=reason), packing)
+        bundle = _make_bundle(configs, job, files, PackedBoxes(reason=reason), packing)
     _check_size(bundle)
     return bundle
 
 
 def _make_bundle(
-    configs: Sequence[Path], job: Job, folds: Mapping[str, str], boxes: PackedBoxes, packing: Packing
+    configs: Sequence[Path], job: Job, more_files: Mapping[str, str], boxes: PackedBoxes, packing: Packing
 ) -> Bundle:
     packed_paths = _config_places(configs)
     first, *others = (packed_paths[config.resolve()] for config in configs)
     job = job.model_copy(update={"config": first, "more_configs": tuple(others), "competition": ""})
     loaded = [load_config(config, job.overrides, job.seed) for config in configs]
     models = [model for config in loaded for model in job.models_of(config)]
-    if job.kind != "weights":
+    if job.trains:
         _check_weights(models)
     files = {f"configs/{name}": _read(path) for path, name in packed_paths.items()}
     if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
         files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
         files |= {f"configs/set/{own.name}": _read(own) for own in files_of(competition)[1:]}
-    files |= {f"folds/{name}": text for name, text in folds.items()}
+    files |= more_files
     user_files = [*files, "--set"]
     files |= boxes.files
     files |= _podium_source([ENTRY, job.workflow])
@@ -240,7 +245,7 @@ def _data_of(job: Job, model: Model) -> dict[str, str]:
 
 def _weights_of(job: Job, models: Sequence[Model]) -> dict[str, str]:
     """The pretrained weights that the kernel needs, and those of them that it has to download."""
-    if job.kind == "weights":
+    if not job.trains:
         return {}
     lists = {"pretrained": pretrained(models), "downloads": downloaded(models)}
     return {key: ", ".join(map(describe_weights, found)) for key, found in lists.items() if found}

@@ -25,9 +25,10 @@ _WORKFLOWS = {
     "ensemble": "podium.workflows.kernel_members",
     "detector": "podium.workflows.kernel_detector",
     "weights": "podium.kernel.pretrained",
+    "inference": "podium.workflows.kernel_inference",
 }
 
-JobKind = Literal["member", "ensemble", "detector", "weights"]
+JobKind = Literal["member", "ensemble", "detector", "weights", "inference"]
 Model = Member | Detector
 """A member or a detector: both have a name, and settings with a backbone."""
 
@@ -61,11 +62,19 @@ class Job(Settings):
     resume_digest: str = ""
     """The digest of the report in that output, by which the kernel checks that the expected output is mounted."""
     attempt: int = 1
+    blend: str = ""
+    """The finished blend that an inference job applies to the test set: the name of its folder."""
+    trained_at: tuple[str, ...] = ()
+    """Where Kaggle has the runs of that blend: `kaggle-dataset:<owner>/<slug>` or `kaggle-kernel:<owner>/<slug>`."""
 
     @property
     def workflow(self) -> str:
         """The module whose `run` does this job; the script does not contain those of other kinds."""
         return _WORKFLOWS[self.kind]
+
+    @property
+    def trains(self) -> bool:
+        return self.kind not in ("weights", "inference")
 
     @property
     def blends(self) -> bool:
@@ -81,6 +90,8 @@ class Job(Settings):
         if self.kind == "weights":
             configs = [self.config, *self.more_configs]
             names = ["podium", "weights", digest_of(configs) if self.more_configs else Path(self.config).stem]
+        if self.kind == "inference":
+            names.append("inference")
         options = [self.overrides, self.seed, self.limit, self.limit_test, self.dry_run]
         if any(options):
             names.append(digest_of(options))
@@ -126,7 +137,7 @@ def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | N
         if isinstance(model, Member):
             trained[-1].append(model.competition.model_dump(mode="json", exclude={"data_at_kaggle"}))
     options = job.model_dump(
-        mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run"}
+        mode="json", include={"kind", "members", "folds", "seed", "limit", "limit_test", "dry_run", "blend"}
     )
     return digest_of([trained, options, blend.model_dump(mode="json") if blend and job.blends else None])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.config.kaggle_names import MODEL_NAME, KernelRef, slug_of
+from podium.config.kaggle_names import MODEL_NAME, KernelRef, slug_of, source_of
 from podium.errors import BundleError
 from podium.kernel.accelerators import machine_shape, refusal
 from podium.kernel.job import Job, Model, data_source
@@ -47,7 +47,8 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
     attached: list[tuple[str, str] | None] = []
     if job.kind != "weights":
         attached += [data_source(model) for model in models]
-        if not job.dry_run:
+        attached += [source_of(place) for place in job.trained_at]
+        if job.trains and not job.dry_run:
             attached += [source_of_weights(model) for model in models]
 
     def names_of(kind: str) -> list[str]:

@@ -23,7 +23,7 @@ _DETECTOR_MILLIONS = 20.0
 
 def check_output_size(job: Job, models: Iterable[Model]) -> None:
     """Raise a BundleError if the checkpoints and weights of all folds may exceed what Kaggle keeps."""
-    runs = [] if job.kind == "weights" else [run for model in models for run in _runs_of(job, model)]
+    runs = [run for model in models for run in _runs_of(job, model)] if job.trains else []
     if not runs:
         return
     # All but one are finished and have only their best weights.

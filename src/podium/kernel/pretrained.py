@@ -49,7 +49,7 @@ def describe_weights(model: Model) -> str:
 
 def download_problem(models: Iterable[Model], configs: Sequence[Path], job: Job, owner: str) -> str:
     """What a kernel without internet lacks, and the ways out; empty if it lacks nothing."""
-    lacking = [] if job.kind == "weights" else downloaded(models)
+    lacking = downloaded(models) if job.trains else []
     if not lacking:
         return ""
     overrides = tuple(override for override in job.overrides if "backbone" in override.partition("=")[0])

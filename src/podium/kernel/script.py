@@ -1,5 +1,6 @@
 """The form of the script: its parts as a Python file or as the cells of a notebook, readable or compressed."""
 
+import ast
 import base64
 import json
 import re
@@ -115,6 +116,18 @@ def read_about(script: Path) -> dict[str, str]:
     except ValueError:
         about = {}
     return about if isinstance(about, dict) else {}
+
+
+def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
+    """The job and the configs in a built script."""
+    job, files = Job(kind="member"), dict[str, str]()
+    for node in ast.parse(code_of(script.read_text(encoding="utf-8"))).body:
+        match node:
+            case ast.Assign([ast.Name("JOB")], ast.Call(args=[ast.Constant(str(text))])):
+                job = Job.read(json.loads(text))
+            case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
+                files[name] = text
+    return job, {name: text for name, text in files.items() if name.startswith("configs/")}
 
 
 _DESCRIPTION = """podium on Kaggle: {title}.

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef, source_of
+from podium.config.loading import Ensemble
 from podium.errors import BundleError, CredentialsError, KaggleError, RateLimitedError
+from podium.files import write_text
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.outputs import failure_of, pull, with_version
 from podium.kaggle.pushing import (
@@ -22,16 +26,20 @@ from podium.kaggle.pushing import (
 )
 from podium.kaggle.records import Record, import_runs, read_record, read_records
 from podium.kernel.building import SCRIPT, BuiltKernel, KernelBuilder
-from podium.kernel.job import SESSION_HOURS, Job
+from podium.kernel.job import SESSION_HOURS, Job, load_config
 from podium.kernel.metadata import METADATA, Machine, check_metadata, read_metadata
 from podium.kernel.pretrained import config_key
 from podium.kernel.rehearsal import Layout, Source, rehearse, sources_of
-from podium.kernel.report import REPORT, Report, find_report, read_report
-from podium.kernel.script import READABLE, Packing, read_about
+from podium.kernel.report import CODE_SUBMISSION, REPORT, Report, find_report, read_report
+from podium.kernel.script import READABLE, Packing, read_about, read_packed
 from podium.paths import data_folder, kerashub_cache
 from podium.retries import pause
 from podium.signals import format_duration
+from podium.workflows.hidden_test import check_ids, make_hidden_test
+from podium.workflows.inference_jobs import stage_blend
 
+HIDDEN_TEST = Path("build/hidden-test")
+"""The data of the competition in a rehearsal of an inference kernel."""
 POLL_SECONDS = 15.0
 
 
@@ -51,26 +59,35 @@ def rehearse_kernel(
 
     `inputs` are the folders to mount for attached datasets, kernels and models, by name. Without one, the data of the
     config is mounted from `data` or data/<slug>, a kernel's output from the newest version that was downloaded, and a
-    model from KerasHub's cache.
+    model from KerasHub's cache. An inference kernel gets another test set, as in a scoring run, and must predict it.
     """
     metadata = read_metadata(METADATA) if METADATA.is_file() else {}
     script = Path(metadata.get("code_file") or SCRIPT)
     if not script.is_file():
         raise BundleError(f"there is no {script} to rehearse; build it with podium kernel build CONFIG.yaml")
     check_metadata(metadata, METADATA)
-    about = read_about(script)
+    about, (job, configs) = read_about(script), read_packed(script)
     internet = bool(metadata["enable_internet"])
     _check_weights(about, console, dry_run=dry_run, internet=internet)
-    source_of_data = source_of(about.get("data_at"))
+    source_of_data, inputs = source_of(about.get("data_at")), dict(inputs or {})
+    if job.kind == "inference":
+        if dry_run or limit:
+            raise BundleError("an inference kernel trains nothing: rehearse it without --dry-run and --limit")
+        inputs = _staged_runs(job, runs) | inputs
 
     def folder_of(source: Source) -> Path:
         slug = about["data_of"] if source == source_of_data else None
-        return _mounted_folder(source, slug, data, inputs or {}, runs)
+        return _mounted_folder(source, slug, data, inputs, runs)
 
     attached = sources_of(metadata, dry_run=dry_run, data=source_of_data)
+    mounted = {source: folder_of(source) for source in attached}
+    competition = _competition_of(job, configs) if job.kind == "inference" else None
+    if competition:
+        make_hidden_test(competition, mounted[competition.kaggle_source], HIDDEN_TEST)
+        mounted[competition.kaggle_source] = HIDDEN_TEST
     outcome = rehearse(
         script,
-        {source: folder_of(source) for source in attached},
+        mounted,
         root,
         layout=layout,
         time_limit=time_limit or SESSION_HOURS * 3600,
@@ -82,7 +99,29 @@ def rehearse_kernel(
         raise KaggleError(f"killed after {outcome.seconds:.0f} s, as Kaggle would: none of its output would be kept")
     if not outcome.is_complete:
         raise KaggleError(f"the script failed with exit code {outcome.code}; its log is above")
+    if competition:
+        count = check_ids(outcome.working / CODE_SUBMISSION, HIDDEN_TEST, competition)
+        console.print(
+            f"{CODE_SUBMISSION} has exactly the {count} ids of another test set, {HIDDEN_TEST}", highlight=False
+        )
     return outcome.working
+
+
+def _staged_runs(job: Job, runs: Path) -> dict[str, Path]:
+    """The folder to mount for each dataset of an inference kernel: what podium data push uploads for its blend."""
+    sources = [source_of(place) for place in job.trained_at]
+    return {source[1]: stage_blend(runs / job.blend) for source in sources if source and source[0] == "dataset"}
+
+
+def _competition_of(job: Job, configs: Mapping[str, str]) -> Competition:
+    """The competition in the packed configs of an ensemble."""
+    with TemporaryDirectory() as folder:
+        for name, text in configs.items():
+            write_text(Path(folder) / name, text, fsync=False)
+        packed = Path(folder) / "configs"
+        loaded = load_config(packed / job.config, job.overrides_in(packed), job.seed)
+    assert isinstance(loaded, Ensemble)
+    return loaded.competition
 
 
 def _check_weights(about: Mapping[str, str], console: Console, *, dry_run: bool, internet: bool) -> None:

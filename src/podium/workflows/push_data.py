@@ -7,6 +7,7 @@ from rich.console import Console
 from podium.errors import DataError
 from podium.kaggle.dataset_push import PushedDataset, default_title, push_dataset
 from podium.kernel.pretrained import config_key
+from podium.workflows.inference_jobs import stage_blend
 
 _PRESET = "task.json"
 """A file of every KerasHub preset."""
@@ -18,13 +19,18 @@ _WEIGHTS = ".weights.h5"
 def push_data(
     folder: Path, console: Console, *, title: str | None = None, runs: Path = Path("runs")
 ) -> tuple[PushedDataset, list[str]]:
-    """Returns the dataset and the lines for a config that use it."""
+    """Returns the dataset and the lines that use it: keys of a config or, for the folder of a blend, a command."""
     from podium.kaggle.client import sign_in
 
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; name the folder whose files are uploaded")
+    is_blend = (folder / "blend.json").is_file()
+    if is_blend:
+        folder = stage_blend(folder)
+        console.print(f"{folder}: the blend, and of its runs the weights, configs and predictions", highlight=False)
     pushed = push_dataset(sign_in(), folder, title or default_title(folder), runs, console)
-    return pushed, source_lines(pushed)
+    command = f"podium kernel build --inference ENSEMBLE.yaml --attach {pushed.source}"
+    return pushed, [command] if is_blend else source_lines(pushed)
 
 
 def source_lines(pushed: PushedDataset) -> list[str]:

@@ -4,7 +4,7 @@ The ledger's row is written before the upload. If the process is interrupted, th
 Kaggle by the marker in its description, so that no submission is sent twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
+from podium.files import read_json
 from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
@@ -117,7 +118,10 @@ def blend_facts(file_name: str, slug: str, runs: Path) -> dict[str, Any]:
     found = blend_that_wrote(file_name, [runs])
     if found is None or found[1].get("competition") != slug:
         return {}
-    folder, facts = found
+    return _facts_for_ledger(*found)
+
+
+def _facts_for_ledger(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     scores = {"cross_validation": facts.get("score"), "standard_error": facts.get("standard_error")}
     return {
         "commit": facts.get("commit"),
@@ -211,6 +215,9 @@ def submit_kernel(
     else:
         slug = (competition if isinstance(competition, Competition) else find_competition(competition, runs=runs)).slug
     facts = blend_facts(file_name, slug, runs)
+    if applied := pushed.get("job", {}).get("blend"):  # of an inference kernel
+        with suppress(RunError):
+            facts = _facts_for_ledger(runs / applied, read_json(runs / applied / "blend.json"))
     if pushed:
         facts |= {"commit": pushed.get("commit"), "config_hash": pushed.get("config_digest")}
     upload = KernelOutput(slug, kernel, file_name, digest_of_output(kernel, file_name), facts)

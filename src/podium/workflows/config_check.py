@@ -1,0 +1,86 @@
+"""Check config files, and the data that their competition file describes, before anything trains."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from podium.config.competition import Competition
+from podium.config.loading import kind_in
+from podium.config.yaml_file import read_yaml
+from podium.errors import ConfigError, DataError, PodiumError
+from podium.paths import data_folder
+from podium.workflows.configs import load_competition, load_ensemble, load_member
+from podium.workflows.fold_runs import read_sample
+
+Result = TypeVar("Result")
+
+
+def check_configs(files: Sequence[Path], data: Path | None = None) -> tuple[list[str], list[str]]:
+    """Check files of any kind, and the data of their competitions if it is here.
+
+    Returns a line for each file and data folder that is valid or was not checked, and all problems.
+    """
+    fine: list[str] = []
+    problems: list[str] = []
+    competitions: list[Competition] = []
+    for file in files:
+        try:
+            competition = load_any(file)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        fine.append(f"{file}: valid")
+        if competition is not None and competition not in competitions:
+            competitions.append(competition)
+    for competition in competitions:
+        valid, more = check_data(competition, data)
+        fine += valid
+        problems += more
+    return fine, problems
+
+
+def load_any(file: Path) -> Competition | None:
+    """Load a config with all checks. Returns its competition; None for a detector."""
+    match kind_in(read_yaml(file)):
+        case "ensemble":
+            return load_ensemble(file).competition
+        case "competition":
+            return load_competition(file)
+        case "detector":
+            from functools import partial
+
+            from podium.data.augmentation import transform_problems
+            from podium.detection.loading import load_detector
+
+            load_detector(file, check=partial(transform_problems, takes_boxes=True))
+            return None
+        case _:
+            return load_member(file).competition
+
+
+def check_data(competition: Competition, data: Path | None) -> tuple[list[str], list[str]]:
+    """What the data has, and its problems: columns, labels, ids, the sample submission, and images that are missing."""
+    from podium.data.table import read_rows
+    from podium.data.targets import target_of
+    from podium.data.unlabelled import find_test_set
+
+    try:
+        folder = data_folder(competition.slug, data, competition.kaggle_source)
+    except DataError as error:
+        return ([f"data not checked: {error}"], []) if data is None else ([], [str(error)])
+    problems: list[str] = []
+    rows = _attempt(lambda: read_rows(competition, folder), problems)
+    sample = _attempt(lambda: read_sample(competition, folder), problems)
+    test = _attempt(lambda: find_test_set(competition, folder), problems) if sample else None
+    parts = [f"{len(rows.train):,} images to train on"] if rows else []
+    parts += [f"{len(test.ids):,} to predict"] if test else []
+    parts += [] if sample or problems else [f"no {competition.submission.sample}, which predicting needs"]
+    return ([] if problems else [f"{folder}: {', '.join([*parts, target_of(competition).description])}"]), problems
+
+
+def _attempt(read: Callable[[], Result], problems: list[str]) -> Result | None:
+    try:
+        return read()
+    except PodiumError as error:
+        problems.append(str(error))
+        return None

@@ -1,6 +1,7 @@
 """`podium data push` against the stand-in: once for the same content, resumed, every refusal one line."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -82,6 +83,23 @@ def test_a_folder_becomes_a_private_dataset(podium, here, standin):
 def test_the_title_names_the_dataset(podium, here, standin):
     assert podium("data", "push", "weights", "--title", "Car weights, 2026").code == 0
     assert standin.dataset_methods.pushed["ada/car-weights-2026"].title == "Car weights, 2026"
+
+
+def test_a_blend_is_pushed_with_its_runs_and_attached_by_an_inference_kernel(podium, here, standin, finished_ensemble):
+    finished_ensemble.copy_to(here)
+    (blend,) = (path.parent for path in Path("runs").glob("*/blend.json"))
+    ended = podium("data", "push", blend)
+    assert (ended.code, ended.err) == (0, "")
+    name = f"ada/podium-{blend.name.replace('_', '-')}"
+    command = f"podium kernel build --inference ENSEMBLE.yaml --attach kaggle-dataset:{name}"
+    assert ended.out.splitlines()[-1] == f"use: {command}"
+    (files,) = pushed(standin, name)
+    assert {path.rpartition("/")[2] for path in files} == {
+        "blend.json", "best.weights.h5", "config.yaml", "state.json", "predictions.json", "oof.csv",
+    }  # fmt: skip
+    assert sum(path.endswith("best.weights.h5") for path in files) == 4
+    assert podium("kernel", "build", "--inference", finished_ensemble.ensemble).code == 0
+    assert json.loads(Path("kernel-metadata.json").read_text())["dataset_sources"] == [name]
 
 
 @pytest.mark.parametrize("machine", ["same", "another"])

@@ -23,8 +23,8 @@ def push(
 ) -> None:
     """Upload a folder to a private Kaggle dataset, or to a new version of it, for kernels to attach.
 
-    The same content is uploaded once. After an interruption, the same command resumes. The folder of a blend is uploaded
-    with what its runs need to predict.
+    The same content is uploaded once. After an interruption, the same command resumes. The folder of a blend is
+    uploaded with what its runs need to predict.
 
     podium data push weights --title "Car weights"
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.config.dry_run import as_dry_run
-from podium.config.loading import Ensemble, Member
+from podium.config.loading import Ensemble, Member, fold_count
 from podium.config.resolved import read_resolved
 from podium.config.settings import decisive_keys
 from podium.errors import RunError
@@ -18,6 +18,8 @@ from podium.workflows.fold_runs import resolved_settings
 
 @dataclass(frozen=True)
 class FinishedBlend:
+    """A blend, and the predictions that it was made from."""
+
     path: Path
     facts: dict[str, Any]
     """The content of blend.json."""
@@ -63,20 +65,28 @@ def _is_of_ensemble(blend: FinishedBlend, ensemble: Ensemble) -> bool:
     members = {member.name: member for member in ensemble.members}
     if facts.get("ensemble") != ensemble.name or list(facts["members"]) != list(members):
         return False
-    if not settings.items() <= facts["blend"].items():
+    if not settings.items() <= facts["blend"].items() or not all(folder.is_dir() for folder in blend.predictions):
         return False
-    configs = [read_resolved(Run(folder.parent)) for folder in blend.predictions if folder.is_dir()]
-    views = [read_json(folder / "predictions.json").get("tta") for folder in blend.predictions if folder.is_dir()]
-    return len(configs) == len(blend.predictions) and all(
-        _is_of_member(config, members[config["name"]])
-        and tta == members[config["name"]].settings.tta.model_dump(mode="json")
-        for config, tta in zip(configs, views, strict=True)
-    )
+    for folder in blend.predictions:
+        config, facts_of_fold = read_resolved(Run(folder.parent)), read_json(folder / "predictions.json")
+        member = members[config["name"]]
+        tta = member.settings.tta.model_dump(mode="json")
+        if config["limit"] is not None or not _is_of_member(config, member) or facts_of_fold.get("tta") != tta:
+            return False
+    return all(_has_folds(facts["members"][name]["folds"], member) for name, member in members.items())
+
+
+def _has_folds(folds: Sequence[int], member: Member) -> bool:
+    """Whether these are all folds of the member, as far as its config knows them."""
+    count = fold_count(member.competition)
+    expected = member.settings.folds or (None if count is None else range(count))
+    return expected is None or sorted(folds) == sorted(expected)
 
 
 def _is_of_member(config: dict[str, Any], member: Member) -> bool:
-    settings = resolved_settings(member)
-    return all(config["member"].get(key) == settings[key] for key in decisive_keys(type(member.settings)))
+    settings, before = resolved_settings(member), config["member"]
+    same_labels = config["inputs"]["labels"] == member.competition.labels
+    return same_labels and all(before.get(key) == settings[key] for key in decisive_keys(type(member.settings)))
 
 
 def find_member(member: Member, options: RunOptions) -> list[Run]:

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 from podium.config.competition import Competition
-from podium.errors import KaggleError
+from podium.errors import DataError, KaggleError
 from podium.files import write_table
+from podium.workflows.fold_runs import read_sample
 
 IMAGES = 12
 
@@ -15,9 +16,12 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     """Write a data folder with only a sample submission of new ids and their images, which are training images."""
     from podium.data.table import read_rows
 
+    if read_sample(competition, folder) is None:
+        raise DataError(f"{folder} has no {competition.submission.sample}; download the competition's data again")
     rows = read_rows(competition, folder)
     paths = rows.paths_of(rows.train)
-    chosen = [paths[number * len(paths) // IMAGES] for number in range(min(IMAGES, len(paths)))]
+    count = min(IMAGES, len(paths))
+    chosen = [paths[number * len(paths) // count] for number in range(count)]
     shutil.rmtree(out, ignore_errors=True)
     id_column, pattern = competition.submission.id, competition.test.images
     with (folder / competition.submission.sample).open(encoding="utf-8-sig", newline="") as file:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from podium.config.competition import Competition
 from podium.config.loading import is_ensemble
+from podium.config.member import TestTimeViews
 from podium.console import make_console
 from podium.errors import ConfigError, DataError, RunError
 from podium.options import RunOptions
@@ -69,7 +70,6 @@ class TrainedModel:
         return self.folds[0].member.competition
 
     def predict(self, images: "UnlabelledImages", console: Console) -> "Predictions":
-        import_libraries(to_fork=True)
         from podium.ensemble.blend import apply_blend
         from podium.inference.trained import predict_images
         from podium.predictions import concatenate, read_predictions
@@ -88,8 +88,6 @@ class TrainedModel:
 
 def model_of(runs: "Sequence[str | os.PathLike[str]]") -> TrainedModel:
     """The trained model in these folders, or of these runs and blends."""
-    from podium.inference.trained import TrainedFold
-
     if not runs:
         raise RunError("no runs to predict with; expected at least one")
     if len(runs) == 1 and (Path(runs[0]) / "blend.json").is_file():
@@ -97,24 +95,20 @@ def model_of(runs: "Sequence[str | os.PathLike[str]]") -> TrainedModel:
     folds = []
     for run in runs:
         if isinstance(run, FoldRun):
-            folds.append(TrainedFold.read(run.run, run.settings.tta))
+            folds.append(_read_fold(run.run, run.settings.tta))
         else:
-            folds += [TrainedFold.read(found) for found in runs_in(Path(run))]
+            folds += [_read_fold(found) for found in runs_in(Path(run))]
     return TrainedModel(folds)
 
 
 def model_of_blend(blend: FinishedBlend) -> TrainedModel:
-    from podium.inference.trained import TrainedFold
-
     blend.check()
-    folds = [TrainedFold.read(Run(folder.parent), predictions=folder) for folder in blend.predictions]
+    folds = [_read_fold(Run(folder.parent), predictions=folder) for folder in blend.predictions]
     return TrainedModel(folds, blend)
 
 
 def model_of_config(config: Path, overrides: Sequence[str], seed: int | None, options: RunOptions) -> TrainedModel:
     """The trained model of a member or an ensemble file, or in a run folder."""
-    from podium.inference.trained import TrainedFold
-
     is_member = not config.is_dir() and not is_ensemble(config)
     if not is_member and (options.folds or options.limit or options.dry_run):
         raise ConfigError(
@@ -126,7 +120,14 @@ def model_of_config(config: Path, overrides: Sequence[str], seed: int | None, op
     if not is_member:
         return model_of_blend(find_blend(load_ensemble(config, overrides, seed), options.runs))
     member = load_member(config, overrides, seed)
-    return TrainedModel([TrainedFold.read(run, member.settings.tta) for run in find_member(member, options)])
+    return TrainedModel([_read_fold(run, member.settings.tta) for run in find_member(member, options)])
+
+
+def _read_fold(run: Run, tta: TestTimeViews | None = None, predictions: Path | None = None) -> "TrainedFold":
+    import_libraries()
+    from podium.inference.trained import TrainedFold
+
+    return TrainedFold.read(run, tta, predictions)
 
 
 def predict_to_file(

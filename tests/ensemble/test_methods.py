@@ -64,6 +64,23 @@ def test_prediction_of_a_row_does_not_depend_on_other_rows(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_described_method_is_restored(name):
+    oof, labels = noisy_members()
+    blender = fitted(name, oof, labels)
+    described = json.loads(json.dumps(blender.describe()))
+    restored = make_method(name, blender.members, ACCURACY).restore(described, oof, labels)
+    test = noisy_members(rows=7, seed=1)[0]
+    assert restored.predict(test) == pytest.approx(blender.predict(test))
+
+
+def test_restored_weights_are_those_of_the_description():
+    oof, labels = noisy_members()
+    described = {"weights": {"b": 0.75, "a": 0.25}}
+    restored = make_method("weights", ["a", "b"], ACCURACY).restore(described, oof[:2], labels)
+    assert restored.predict(oof[:2]) == pytest.approx(0.25 * oof[0] + 0.75 * oof[1])
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_fitting_is_deterministic(name):
     oof, labels = noisy_members()
     assert (fitted(name, oof, labels).predict(oof) == fitted(name, oof, labels).predict(oof)).all()

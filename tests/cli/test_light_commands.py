@@ -236,7 +236,7 @@ def test_competition_is_found_by_the_ledger_and_by_the_name_of_any_run(podium, s
     content = {"name": "wide", "fold": 0, "member": {}, "competition": competition}
     (run / "config.yaml").write_text(yaml.safe_dump(content))
     assert podium("check", submission())[0] == 0
-    path = submission(name="renamed.csv")
+    path = submission("Id,Category\na,blue\nb,red\n", name="renamed.csv")
     assert "no blend in runs wrote renamed.csv" in podium("check", path)[2]
     (here / "submissions" / "ledger.csv").write_text(
         "time,competition,file,status,ref\n2026-01-01T12:00:00Z,tiny-squares,renamed.csv,complete,7\n"

@@ -170,9 +170,8 @@ def other_test(finished, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("places", [("competitions/tiny-squares", "datasets/ada/trained"), ("tiny-squares", "trained")])
-def test_another_test_set_is_predicted_in_both_layouts(places, kernel, other_test, capsys):
-    table = kernel(dict(zip(places, (other_test, kernel.staged), strict=True)))
+def test_another_test_set_is_predicted(kernel, other_test, capsys):
+    table = kernel({"tiny-squares": other_test, "trained": kernel.staged})
     assert list(table.columns) == ["Id", "Category"]
     assert table["Id"].tolist() == [f"h{number}.jpg" for number in range(5)]
     assert set(table["Category"]) <= {"0", "1", "2", "3"}

@@ -89,9 +89,9 @@ def job_of(
     set_: Sequence[str] | None,
     seed: int | None,
     time_limit: float | None,
-    inference: bool,
-    attach: Sequence[str] | None,
-    runs: Path,
+    inference: bool = False,
+    attach: Sequence[str] | None = None,
+    runs: Path = Path("runs"),
 ) -> Job:
     """The job for the options of a command."""
     if inference:

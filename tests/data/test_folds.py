@@ -44,7 +44,7 @@ def counts(labels, of_row):
 def matrix_rows(columns, groups=None):
     count = len(next(iter(columns.values())))
     train = pd.DataFrame({"id": [f"p{row}" for row in range(count)], **columns, "group": groups or ""})
-    return CompetitionRows(Path("data"), train, train.iloc[:0], pd.DataFrame({"id": []}), ImagePaths.of([]))
+    return CompetitionRows(Path("data"), train, train.iloc[:0], ImagePaths.of([]))
 
 
 def matrix_competition(folds, target, **changes):

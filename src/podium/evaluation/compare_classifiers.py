@@ -41,7 +41,7 @@ from podium.evaluation.statistics import (
     mcnemar,
     stratified_folds,
 )
-from podium.files import read_json
+from podium.files import digest_of, read_json
 from podium.predictions import Predictions, align, concatenate, read_predictions
 from podium.runs import Run
 

@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.config.resolved import resolved_competition
@@ -27,7 +29,7 @@ def find_competition(name: str | Path | None, file: str | Path | None = None, ru
         return load_competition(Path(name))
     runs, path = Path(runs), Path(file or "")
     blend = None if name else blend_that_wrote(path.name, _folders_of_runs(path, runs))
-    if blend and (found := _competition_of_blend(*blend)):
+    if blend and (found := _competition_of_blend(blend[1])):
         return found
     slug = str(name or (blend and blend[1].get("competition")) or _slug_of(path.name))
     if found := competition_called(slug, runs):
@@ -79,11 +81,9 @@ def _folders_of_runs(file: Path, runs: Path) -> list[Path]:
     return list(dict.fromkeys([runs, file.parent.parent / "runs"]))
 
 
-def _competition_of_blend(folder: Path, facts: Mapping[str, Any]) -> Competition | None:
-    """The competition as in the resolved config of a blended run."""
-    for predictions in facts.get("predictions", []):
-        with suppress(RunError):
-            return resolved_competition(Run((folder.parent / predictions).parent))
+def _competition_of_blend(facts: Mapping[str, Any]) -> Competition | None:
+    with suppress(KeyError, ValidationError):
+        return Competition.model_validate(facts["config"])
     return None
 
 

@@ -53,8 +53,8 @@ def find_blend(ensemble: Ensemble, runs: Path) -> FinishedBlend:
     if blend is None:
         others = f"; {blends[0].path} has another config" if blends else ""
         raise RunError(
-            f"{ensemble.name}: no finished blend with this config in {runs}{others}: run podium run or podium blend with"
-            " the same config first"
+            f"{ensemble.name}: no finished blend with this config in {runs}{others}: run podium run or podium blend"
+            " with the same config first"
         )
     blend.check()
     return blend

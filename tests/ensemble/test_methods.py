@@ -68,7 +68,7 @@ def test_a_described_method_is_restored(name):
     oof, labels = noisy_members()
     blender = fitted(name, oof, labels)
     described = json.loads(json.dumps(blender.describe()))
-    restored = make_method(name, blender.members, ACCURACY).restore(described, oof, labels)
+    restored = make_method(name, blender.members, ACCURACY, CLASSES).restore(described, oof, labels)
     test = noisy_members(rows=7, seed=1)[0]
     assert restored.predict(test) == pytest.approx(blender.predict(test))
 
@@ -76,7 +76,7 @@ def test_a_described_method_is_restored(name):
 def test_restored_weights_are_those_of_the_description():
     oof, labels = noisy_members()
     described = {"weights": {"b": 0.75, "a": 0.25}}
-    restored = make_method("weights", ["a", "b"], ACCURACY).restore(described, oof[:2], labels)
+    restored = make_method("weights", ["a", "b"], ACCURACY, CLASSES).restore(described, oof[:2], labels)
     assert restored.predict(oof[:2]) == pytest.approx(0.25 * oof[0] + 0.75 * oof[1])
 
 

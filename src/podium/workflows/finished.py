@@ -11,6 +11,7 @@ from podium.config.resolved import read_resolved
 from podium.config.settings import decisive_keys
 from podium.errors import RunError
 from podium.files import read_json
+from podium.models.preset_places import is_at_hand
 from podium.options import RunOptions
 from podium.runs import Run
 from podium.workflows.fold_runs import resolved_settings
@@ -92,7 +93,7 @@ def _is_of_member(config: dict[str, Any], member: Member) -> bool:
 def find_member(member: Member, options: RunOptions) -> list[Run]:
     """The trained folds of a member with this config, of its newest run folder that has any."""
     if options.dry_run:
-        member = as_dry_run(member)
+        member = as_dry_run(member, is_at_hand)
     candidates = [_trained(folder, options.folds) for folder in options.runs.glob(f"{member.name}-*")]
     wanted = {"name": member.name, "dry_run": options.dry_run, "limit": options.limit}
     matching = [

@@ -3,6 +3,7 @@
     PodiumError
       ConfigError               an invalid YAML file or --set
       DataError                 the competition's files are missing, malformed or unreadable
+        ImageError              a file that cannot be read as an image
         UnsafeArchiveError      a zip that would write outside its folder
       WeightsError              pretrained weights that are missing or do not fit
       TrainingDivergedError     the loss became NaN or infinite
@@ -44,6 +45,18 @@ class ConfigError(PodiumError):
 
 class DataError(PodiumError):
     """The competition's files are missing, malformed or unreadable."""
+
+
+class ImageError(DataError):
+    """A file cannot be read as an image."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} is not a readable image: {reason}; replace it, or set on_bad_image: skip")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[object, str]]:
+        """Worker processes send it to the main process."""
+        return type(self), (self.path, self.reason)
 
 
 class UnsafeArchiveError(DataError):
@@ -119,7 +132,11 @@ class StoppedError(_OneLineError):
     """Stopped by a signal or a time limit, with everything saved. The message has the command to resume with."""
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
+MOST_LISTED = 10
+"""Names in one message."""
+
+
+def listed(names: Sequence[str]) -> str:
     """For a message: the first names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from podium.errors import DiskFullError, RunError
+from podium.errors import MOST_LISTED, DiskFullError, RunError, listed
 
 SMALL_FILES = 100_000
 """More bytes than all files of a run need together, except checkpoints and weights, whose sizes are known."""
@@ -100,6 +100,36 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def columns_of(table: Path) -> list[str]:
+    """The header of a CSV file."""
+    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        return next(csv.reader(file), [])
+
+
+def with_lines(table: Path, texts: Mapping[int, str]) -> str:
+    """For a message: texts about rows of a CSV file, each with the line on which the row starts in an editor."""
+    rows = sorted(texts)
+    lines = dict(zip(rows, _lines_of(table, rows[:MOST_LISTED]), strict=False))
+    return listed([f"{texts[row]} (line {lines[row]})" if row in lines else texts[row] for row in rows])
+
+
+def _lines_of(table: Path, rows: Sequence[int]) -> list[int]:
+    """The lines of these rows, which are in ascending order. A row may take several lines, and empty ones are none."""
+    wanted, lines, start = iter(rows), [], 1
+    next_row, row = next(wanted, None), -2  # the header is row -1
+    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        reader = csv.reader(file)
+        for fields in reader:
+            row += bool(fields)
+            if fields and row == next_row:
+                lines.append(start)
+                next_row = next(wanted, None)
+                if next_row is None:
+                    break
+            start = reader.line_num + 1
+    return lines
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) -> None:

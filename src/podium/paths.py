@@ -47,6 +47,17 @@ def data_folder(slug: str, option: Path | None = None, at_kaggle: tuple[str, str
     raise DataError(f"no data for {slug} in {tried}; give its folder with --data or PODIUM_DATA")
 
 
+SAMPLES = ("sample_submission.csv", "sample-submission.csv")
+"""The usual names of a sample submission."""
+
+
+def sample_file(folder: Path, name: str) -> Path:
+    """The sample submission in the data folder: the file of this name, else one with the other usual name."""
+    path = folder / name
+    others = [path.with_name(other) for other in SAMPLES if path.name in SAMPLES]
+    return next((place for place in (path, *others) if place.is_file()), path)
+
+
 def cache_folder() -> Path:
     """The folder of files that can be recreated at any time: PODIUM_CACHE, else podium in the user's cache folder."""
     named = os.environ.get("PODIUM_CACHE")

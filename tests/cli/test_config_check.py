@@ -67,7 +67,7 @@ def test_data_without_a_sample_submission_can_be_trained_on(check, tiny_competit
     (tiny_competition.folder / "sample-submission.csv").unlink()
     ended = check(tiny_competition.config, "--data", tiny_competition.folder)
     assert ended.code == 0
-    assert "24 images to train on, no sample-submission.csv, which predicting needs, 4 classes" in ended.out
+    assert "24 images to train on, no sample_submission.csv, which predicting needs, 4 classes" in ended.out
 
 
 def test_a_file_that_is_no_config_and_a_missing_data_folder_are_errors(check, tiny_competition, tmp_path):

@@ -292,12 +292,60 @@ COMPETITION_PROBLEMS = [
     (
         "train/{label}/{id}",
         "train/{label}",
-        "4  train.images: expected a pattern with {id} and no other fields than {id} and {label}, got 'train/{label}'",
+        "4  train.images: expected a pattern with {id}, got 'train/{label}'",
     ),
     (
         "test/{id}",
         "test/{label}/{id}",
-        "6  test.images: expected a pattern with {id} and no other fields than {id}, got 'test/{label}/{id}'",
+        "6  test.images: a test image has no label: expected {id} and columns of test.table, got 'test/{label}/{id}'",
+    ),
+    (
+        "test/{id}",
+        "test/{patient}/{id}",
+        "6  test.images: {patient} is a column of a table: add test.table, or remove it",
+    ),
+    (
+        "test/{id}",
+        "test/*/{id}",
+        "6  test.images: expected * only in **, once and as a folder of its own (train/**/{id}.jpg), got 'test/*/{id}'",
+    ),
+    (
+        "test/{id}",
+        "a/**/b/**/{id}",
+        "6  test.images: expected * only in **, once and as a folder of its own (train/**/{id}.jpg), got"
+        " 'a/**/b/**/{id}'",
+    ),
+    (
+        "test/{id}",
+        "test/{id:d}",
+        "6  test.images: 'test/{id:d}' is not a pattern such as 'train/{label}/{id}': Unknown format code 'd' for"
+        " object of type 'str'",
+    ),
+    ("test/{id}", "test/{id}\n  id: Image", "7  test.id: id is a column of a table: add the table, or remove id"),
+    (
+        "  table: train.csv\n  images: train/{label}/{id}",
+        "  images: train/{label}/{patient}/{id}",
+        "3  train.images: {patient} is a column of a table: add the table, or remove it",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nintensity: ful",
+        "2  intensity: expected auto, full, window, {percentile: [1, 99]} or {low: 0, high: 4095}, got 'ful'",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nintensity: {low: 5}",
+        "2  intensity: expected auto, full, window, percentile, or low and high",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nintensity: {percentile: [99, 1]}",
+        "2  intensity: expected the lower number first, got [99.0, 1.0]",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nintensity: {percentile: [1, 101]}",
+        "2  intensity.percentile.1: expected 100 or less, got 101",
     ),
     ("test/{id}", "../{id}", "6  test.images: expected a pattern inside the data folder, got '../{id}'"),
     ("test/{id}", "/kaggle/{id}", "6  test.images: expected a pattern inside the data folder, got '/kaggle/{id}'"),

@@ -61,7 +61,6 @@ def test_which_targets_are_in_the_label_column():
     ("target", "changes", "message"),
     [
         ("singel_label", {}, "target: expected one of .*; got 'singel_label'; did you mean 'single_label'?"),
-        ("single_label", {"classes": None}, "classes: missing required key"),
         ("regression", {}, "classes: regression predicts numbers and has no classes: remove it"),
         ("binary", {}, "classes: expected two classes, of which the second is the positive one, such as .0, 1., got"),
         ("ordinal", {"classes": ["a", "b"]}, "classes: expected 3 or more items"),

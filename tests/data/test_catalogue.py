@@ -67,7 +67,9 @@ def test_readable_files_are_read_once_and_unreadable_ones_again(tmp_path, monkey
     bad.write_text("no image")
     assert unreadable([good, bad]) == [bad]
     read, read_new = [], catalogue_module._read_new
-    monkeypatch.setattr(catalogue_module, "_read_new", lambda path, writer: read.append(path) or read_new(path, writer))
+    monkeypatch.setattr(
+        catalogue_module, "_read_new", lambda path, *others: read.append(path) or read_new(path, *others)
+    )
     assert unreadable([good, bad]) == [bad]
     assert read == [str(bad)]
 

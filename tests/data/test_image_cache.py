@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from podium.config.reading import Intensity, Reading
 from podium.data import catalogue as catalogue_module
 from podium.data import image_cache, images
 from podium.data.cache import size_of
-from podium.data.catalogue import ImageSource
+from podium.data.catalogue import ImageSource, read_catalogue
 from podium.data.image_cache import RECORD, Cache, ImageReader, ImageStore, open_writer
+from podium.data.image_paths import ImagePaths
 from podium.data.images import Scaling, read_scaled
 
 SMALL, LARGE = Scaling(24, "squash"), Scaling(40, "squash")
@@ -203,6 +205,22 @@ def test_a_cache_folder_that_cannot_be_written_is_reported(photographs, monkeypa
     assert reads_right(cached_source(photographs, console=console), photographs)
     assert "images are not cached in" in console.file.getvalue()
     assert "set PODIUM_CACHE to another folder" in console.file.getvalue()
+
+
+def test_images_that_are_read_in_another_way_are_cached_apart(tmp_path):
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.linspace(0, 4095, 24 * 24).reshape(24, 24).astype(np.uint16))
+    contents = set()
+    for reading in (Reading(), Reading(Intensity(rule="full")), Reading(Intensity(low=0, high=4095))):
+        paths = ImagePaths.of([path]).read_as(reading)
+        source = cached_source(paths)
+        assert same(read(source, 0), read_scaled(path, [SMALL], reading))
+        assert cached_rows(source) == [0]
+        contents |= {source.content(), read_catalogue(paths).digest}
+    assert len(contents) == 6
+    assert {entry.name for entry in ImageStore("cars", SMALL).entry.parent.iterdir() if entry.is_dir()} == {
+        f"cars{name}-squash-24-v3" for name in ("", "-full", "-0-to-4095")
+    }
 
 
 # Damage

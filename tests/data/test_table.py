@@ -82,7 +82,8 @@ def test_class_folders_may_contain_the_same_file_name(tiny_competition):
 
 def test_the_text_around_the_id_in_a_pattern_is_not_part_of_it(tiny_competition):
     (tiny_competition.folder / "train/0/notes.txt").write_text("no image")
-    rows = rows_of(tiny_competition.change(train={"images": "train/{label}/00{id}.jpg"}))
+    tiny = tiny_competition.change(train={"images": "train/{label}/00{id}.jpg"}, on_ignored="skip")
+    rows = rows_of(tiny)
     assert len(rows.train) == 24
     assert rows.train.loc[0, "id"] == "0/00"
     assert train_path(rows, 0).name == "0000.jpg"
@@ -90,7 +91,7 @@ def test_the_text_around_the_id_in_a_pattern_is_not_part_of_it(tiny_competition)
 
 def test_a_missing_class_folder_is_an_error(tiny_competition):
     shutil.rmtree(tiny_competition.folder / "train/3")
-    with pytest.raises(DataError, match=r"no folder .*train/3 for the class 3"):
+    with pytest.raises(DataError, match=r"no image of the class 3: looked for train/\{label\}/\{id\} in "):
         rows_of(tiny_competition.change(train={"images": "train/{label}/{id}"}))
 
 
@@ -166,7 +167,8 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 @pytest.mark.parametrize("name", ["train.csv", "sample-submission.csv"])
 def test_a_missing_table_is_named(tiny_competition, name):
     (tiny_competition.folder / name).unlink()
-    with pytest.raises(DataError, match=f"{name} does not exist; is .*data the competition's data folder"):
+    named = name.replace("-", "_")  # the usual spelling
+    with pytest.raises(DataError, match=f"{named} does not exist; is .*data the competition's data folder"):
         read_both(tiny_competition)
 
 
@@ -176,7 +178,7 @@ def test_duplicate_ids_are_named_once_each(tiny_competition, name):
     lines = table.read_text().splitlines()
     add_line(table, "\n".join([lines[1], lines[1], lines[2]]))
     first, second = (line.split(",")[0] for line in lines[1:3])
-    with pytest.raises(DataError, match=f"has duplicate ids: {first}, {second};"):
+    with pytest.raises(DataError, match=rf"has duplicate ids: {first} \(line \d+\), {second} \(line \d+\);"):
         read_both(tiny_competition)
 
 
@@ -189,7 +191,7 @@ def test_unknown_labels_are_named_in_one_error(tiny_competition):
 def test_missing_images_are_named_in_one_error(tiny_competition):
     for number in range(12):
         (tiny_competition.folder / f"train/{number % 4}/{number:04}.jpg").unlink()
-    with pytest.raises(DataError, match=r"12 images listed in .*train\.csv do not exist: .* and 2 more") as caught:
+    with pytest.raises(DataError, match=r"12 images listed in .*train\.csv do not exist in .* and 2 more") as caught:
         rows_of(tiny_competition)
     assert all(f"train/{number % 4}/{number:04}.jpg" in str(caught.value) for number in range(10))
 

@@ -124,7 +124,7 @@ def test_a_training_needs_no_test_set_and_predicting_later_needs_no_training(pod
     train = ["train", member, "--data", folder, "--fold", 0]
     ended = podium(*train)
     assert ended.code == 0, ended.err
-    assert "24 images to train on, no sample-submission.csv, 4 classes" in ended.out
+    assert "24 images to train on, no sample_submission.csv, 4 classes" in ended.out
     (folder / "hidden.csv").rename(sample)
     assert "already trained with this config" in podium(*train).out
     predict = podium("predict", member, "--data", folder, "--fold", 0)
@@ -289,7 +289,8 @@ def test_an_unreadable_image_is_an_error_before_training_or_left_out(podium, tin
     assert not list(Path("runs").glob("tiny-*"))
     ended = podium(*train, "--set", "competition.on_bad_image=skip", "--fold", 0)
     assert ended.code == 0, ended.err
-    assert "1 unreadable images are left out" in ended.out
+    assert "left out (on_bad_image: skip): 1 images cannot be read: " in ended.out
+    assert f"{bad.name} (its end is missing)" in ended.out.replace("\n", " ")
 
 
 def test_all_problems_of_a_member_are_reported_before_anything_is_read(podium, tiny_competition):

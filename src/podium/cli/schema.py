@@ -14,6 +14,7 @@ from podium.config.backbones import BACKBONES
 from podium.config.competition import Competition, ShareFolds
 from podium.config.ensemble import EnsembleSettings
 from podium.config.member import MemberSettings
+from podium.config.reading import RULES
 from podium.config.settings import Settings
 from podium.config.stage import OPTIMIZERS
 from podium.evaluation.metrics import METRICS
@@ -36,6 +37,7 @@ _TRANSFORM = {
 }
 _SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Unfreeze": {"enum": ["none", "all"]},
+    "Intensity": {"enum": list(RULES)},
     "Optimizer": {"enum": list(OPTIMIZERS)},
     "TestTimeViews": {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "minItems": 1}]},
 }

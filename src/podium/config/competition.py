@@ -1,17 +1,19 @@
 """The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
-import string
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
+from podium.config.patterns import Pattern, checked_image_pattern
 from podium.config.problems import nearest, raise_key_problems
+from podium.config.reading import Intensity, Pages, Reading
 from podium.config.settings import Settings, Share, short_form
 from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
+from podium.errors import ConfigError
 from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
 
 _LABEL = "Category"
@@ -30,18 +32,22 @@ class TrainSource(Settings):
     group: str | None = None
     """The column that grouped folds keep together."""
     images: str
-    """The path of an image, such as `train/{label}/{id}`."""
+    """The path of an image, such as `train/{label}/{id}`: {id}, {label} and any column of the table; `**` for any
+    number of folders. If it ends with {id}, the ids may lack the extension."""
 
     @field_validator("images")
     @classmethod
-    def _has_id(cls, images: str) -> str:
-        return checked_pattern(images, {"id", "label"})
+    def _is_pattern(cls, images: str) -> str:
+        return checked_image_pattern(images)
 
     @model_validator(mode="after")
     def _has_labels(self) -> Self:
         problems = []
         if self.table is None and "{label}" not in self.images:
             problems.append(("images", "without a table the folder is the class: expected {label} in images"))
+        others = set(Pattern.of(self.images).fields) - {"id", "label"}
+        if self.table is None and others:
+            problems.append(("images", f"{{{min(others)}}} is a column of a table: add the table, or remove it"))
         if self.table is None and self.group is not None:
             problems.append(("group", "group is a column of a table: add the table, or remove group"))
         raise_key_problems(problems)
@@ -56,13 +62,32 @@ class ExtraSource(TrainSource):
 
 
 class TestSource(Settings):
+    """The test images; their ids are those of the sample submission."""
+
     images: str
-    """The path of a test image, such as `test_upload/{id}`; the ids are those of the sample submission."""
+    """The path of a test image, such as `test_upload/{id}`: {id} and any column of the table; `**` as in `train`."""
+    table: str | None = None
+    """A CSV file in the data folder with more columns of the test images."""
+    id: str | None = None
+    """The column of image ids in the table; by default that of the sample submission."""
 
     @field_validator("images")
     @classmethod
-    def _has_id(cls, images: str) -> str:
-        return checked_pattern(images, {"id"})
+    def _is_pattern(cls, images: str) -> str:
+        if "label" in Pattern.of(checked_image_pattern(images)).fields:
+            raise ValueError(f"a test image has no label: expected {{id}} and columns of test.table, got {images!r}")
+        return images
+
+    @model_validator(mode="after")
+    def _has_table(self) -> Self:
+        problems = []
+        others = set(Pattern.of(self.images).fields) - {"id"}
+        if self.table is None and others:
+            problems.append(("images", f"{{{min(others)}}} is a column of a table: add test.table, or remove it"))
+        if self.table is None and self.id is not None:
+            problems.append(("id", "id is a column of a table: add the table, or remove id"))
+        raise_key_problems(problems)
+        return self
 
 
 class StratifiedFolds(Settings):
@@ -140,7 +165,8 @@ class Competition(Settings):
     """What is predicted: single_label, binary, multi_label, ordinal, regression or soft_label, alone or with its own
     keys, such as {kind: multi_label, separator: space}."""
     classes: Annotated[dict[str, str], Field(validate_default=True)] = {}
-    """Each label, as in the table, with its display name; or a list of labels. Not for regression."""
+    """Each label, as in the table, with its display name; or a list of labels. By default they are read from the data,
+    in sorted order. Not for regression."""
     metric_code: SkipJsonSchema[str | None] = None
     """The content of the file of an own metric, if it is not read from the file; resolved configs have it."""
     metric: str
@@ -149,8 +175,15 @@ class Competition(Settings):
     submission: Submission = Submission()
     folds: Folds = StratifiedFolds(kind="stratified")
     """How rows are split: a kind alone, or {kind: stratified, count: 5, seed: 42}."""
+    intensity: Intensity = Intensity(rule="auto")
+    """How values of more than 8 bits are scaled to 8: `auto`, `full`, `window`, {percentile: [1, 99]} of each image, or
+    bounds such as {low: 0, high: 4095}."""
+    pages: Pages = "first"
+    """Of an image with several pages the first is used, or with `channels` its three pages as channels."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with images that cannot be read: stop before training, or leave them out."""
+    on_ignored: Literal["error", "skip"] = "error"
+    """What to do with files in the folders of classes that are no image of a class: stop, or leave them out."""
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -172,8 +205,8 @@ class Competition(Settings):
             if classes:
                 raise ValueError("regression predicts numbers and has no classes: remove it")
             return classes
-        if not classes:
-            raise ValueError("missing required key")
+        if not classes:  # they are read from the data
+            return classes
         if target.kind == "binary" and len(classes) != 2:
             raise ValueError(
                 f"expected two classes, of which the second is the positive one, such as [0, 1], got {classes}"
@@ -230,7 +263,7 @@ class Competition(Settings):
             separator = SEPARATORS[self.target.separator]
             problems += [
                 ("classes", f"{label!r} contains the separator: expected single labels")
-                for label in self.labels
+                for label in self.classes
                 if label.split(separator) != [label]
             ]
         for key, source in (("train", self.train), *((f"extra.{n}", source) for n, source in enumerate(self.extra))):
@@ -248,6 +281,8 @@ class Competition(Settings):
         form, format_ = self.submission, self.submission_format
         found = form.problems(format_, self.target.kind, self.most_labels)
         problems = [(f"submission.{key}", message) for key, message in found]
+        if not self.has_classes:
+            return problems
         names = "target.columns" if self.target.kind == "regression" else "the classes"
         problems += [
             (f"submission.columns.{name}", f"{name!r} is not one of {names}{nearest(name, self._outputs)}")
@@ -301,7 +336,7 @@ class Competition(Settings):
 
     @property
     def _outputs(self) -> list[str]:
-        return (self.target.columns or []) if isinstance(self.target, Regression) else self.labels
+        return (self.target.columns or []) if isinstance(self.target, Regression) else list(self.classes)
 
     @property
     def has_label_column(self) -> bool:
@@ -323,21 +358,21 @@ class Competition(Settings):
         return source_of(self.data_at_kaggle) or ("competition", self.slug)
 
     @property
+    def reading(self) -> Reading:
+        """How the image files are read."""
+        return Reading(self.intensity, self.pages)
+
+    @property
     def labels(self) -> list[str]:
         """The labels in the order of the model's outputs."""
+        if not self.has_classes:
+            raise ConfigError(
+                f"the classes of {self.slug} are only known with its data: list them in the competition file, such as"
+                " classes: [cat, dog]"
+            )
         return list(self.classes)
 
-
-def checked_pattern(pattern: str, fields: set[str]) -> str:
-    """Return the pattern if it has {id}, has only these fields, and stays inside its folder."""
-    try:
-        used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
-    except ValueError as error:
-        raise ValueError(f"{pattern!r} is not a pattern such as 'train/{{label}}/{{id}}': {error}") from None
-    if "id" not in used or not used <= fields:
-        allowed = " and ".join(f"{{{name}}}" for name in sorted(fields))
-        raise ValueError(f"expected a pattern with {{id}} and no other fields than {allowed}, got {pattern!r}")
-    path = PurePosixPath(pattern)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"expected a pattern inside the data folder, got {pattern!r}")
-    return pattern
+    @property
+    def has_classes(self) -> bool:
+        """Whether the classes are known, or there are none; otherwise they are read from the data."""
+        return bool(self.classes) or self.target.kind == "regression"

@@ -24,8 +24,8 @@ class Submission(Settings):
     column if the target is binary. numbers: those of a regression. By default label for single_label and ordinal,
     numbers for regression, labels for the metric map@k; else probabilities or, if the metric takes answers, indicators,
     or labels where those of the training rows are in one column."""
-    sample: str = "sample-submission.csv"
-    """A CSV file in the data folder."""
+    sample: str = "sample_submission.csv"
+    """A CSV file in the data folder; it may also be spelled sample-submission.csv."""
     id: str = "Id"
     """The column of image ids."""
     label: str | None = None

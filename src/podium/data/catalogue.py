@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from podium.config.reading import AS_USUAL, Reading
+from podium.data.conversion import DEEP, JPEG, PAGES, TRANSPARENT, is_plain
 from podium.data.image_cache import Cache, CacheWriter, Digests, FoundImages, ImageLocation, open_writer
-from podium.data.image_paths import path_text
-from podium.data.images import JPEG, Image, Scaling, decode_scaled, read_file, read_scaled
+from podium.data.image_paths import path_text, reading_of
+from podium.data.images import Image, Scaling, check_complete, decode_scaled, read_file, read_scaled
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.hardware import worker_count
@@ -31,15 +33,13 @@ from podium.paths import cache_folder
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ENDINGS = {JPEG: b"\xff\xd9", b"\x89PNG": b"IEND"}
-"""The first bytes of a format, and what a complete file of it contains: OpenCV may fill the missing part with grey."""
-_ENTRY = np.dtype([("file", "S16"), ("digest", "S16"), ("readable", "?")])
+_ENTRY = np.dtype([("file", "S16"), ("digest", "S16"), ("readable", "?"), ("traits", "u1")])
 _CHUNK = 4_096
 """Rows that are looked up at a time, so that the memory for it stays small."""
 _FILES_PER_TASK = 8
 """Handing over a task takes as long as hashing a small image."""
-_FileContent = tuple[bytes, bool, list[tuple[Scaling, Image]]]
-"""The digest of a file, whether it is a complete image, and the image in the scalings to be cached."""
+_FileContent = tuple[bytes, bool, int, list[tuple[Scaling, Image]]]
+"""The digest of a file, whether it is a complete image, its traits, and the image in the scalings to be cached."""
 _MANY = 2_000
 """Progress and results are printed for at least this many images."""
 
@@ -48,18 +48,35 @@ _MANY = 2_000
 class Catalogue:
     digests: Digests
     readable: NDArray[np.bool_]
+    traits: NDArray[np.uint8]
+    """What is unusual about each image; 0 for most."""
+    reading: Reading = AS_USUAL
 
     @property
     def digest(self) -> str:
-        """Changes with every byte of every readable image."""
-        return hashlib.sha256(self.digests[self.readable].tobytes()).hexdigest()[:16]
+        """Changes with every pixel of every readable image."""
+        content = self.digests[self.readable].tobytes() + str(self.reading).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    @property
+    def notes(self) -> list[str]:
+        """How unusual images are read."""
+        intensity, several = self.reading.intensity, self.reading.pages == "channels"
+        auto = ": the window of a DICOM file, else the 1st to 99th percentile of the image"
+        texts = {
+            DEEP: f"have more than 8 bits, scaled by intensity: {intensity}{auto * (intensity.rule == 'auto')}",
+            TRANSPARENT: "are partly transparent, on black",
+            PAGES: "have several pages, " + ("one for each channel" if several else "of which the first is used"),
+        }
+        counts = {trait: int(np.count_nonzero(self.traits & trait)) for trait in texts}
+        return [f"{counts[trait]:,} images {text}" for trait, text in texts.items() if counts[trait]]
 
 
 class ImageSource:
     """The images of a list of rows, from the cache if they are in it."""
 
     def __init__(self, paths: Sequence[Path], cache: Cache | None = None) -> None:
-        self._paths = paths
+        self._paths, self._reading = paths, reading_of(paths)
         self._cache = cache if cache and cache.gigabytes > 0 else None
         self._found: dict[Scaling, FoundImages] = {}
 
@@ -76,7 +93,7 @@ class ImageSource:
             return
         console, began = self._cache.console, time.perf_counter()
         try:
-            with open_writer(absent, self._cache) as writer:
+            with open_writer(absent, self._cache, self._reading) as writer:
                 known = read_catalogue(self._paths, self._cache.name, console, writer, only_new=only_new)
         except OSError as error:
             if console is not None:
@@ -92,12 +109,14 @@ class ImageSource:
             console.print(f"  cached {writer.count:,} images at {sizes} px in {seconds:.1f} s", highlight=False)
         self._found |= {scaling: store.find(known.digests) for scaling, store in writer.stores.items()}
 
-    def digests(self) -> Digests:
-        return read_catalogue(self._paths, self._cache.name if self._cache else "images").digests
+    def content(self) -> bytes:
+        """Changes with every pixel of every image."""
+        known = read_catalogue(self._paths, self._cache.name if self._cache else "images")
+        return known.digests.tobytes() + str(self._reading).encode()
 
     def location(self, row: int, scalings: Sequence[Scaling]) -> ImageLocation:
         cached = tuple(found[row] if (found := self._found.get(scaling)) else None for scaling in scalings)
-        return ImageLocation(path_text(self._paths, row), cached)
+        return ImageLocation(path_text(self._paths, row), cached, self._reading)
 
 
 def read_catalogue(
@@ -113,6 +132,8 @@ def read_catalogue(
     With a `writer`, the images that are read are also decoded and cached, and those that are known but not cached are
     read too, unless `only_new`.
     """
+    reading = reading_of(paths)
+    name += str(reading)  # whether a file can be read depends on it
     entries, known = _look_up(paths, name)
     to_read = ~known
     if writer and not only_new:
@@ -125,16 +146,16 @@ def read_catalogue(
         def read(row: int) -> _FileContent:
             path = path_text(paths, row)
             if writer and known[row]:
-                return _read_known(path, bytes(entries["digest"][row]), writer)
-            return _read_new(path, writer)
+                return _read_known(path, entries[row], writer, reading)
+            return _read_new(path, writer, reading)
 
         contents = in_parallel(read, rows.tolist(), "reading images", console)
-        for row, (digest, readable, images) in zip(rows, contents, strict=True):
-            entries["digest"][row], entries["readable"][row] = digest, readable
+        for row, (digest, readable, traits, images) in zip(rows, contents, strict=True):
+            entries["digest"][row], entries["readable"][row], entries["traits"][row] = digest, readable, traits
             if writer and images:
                 writer.add(digest, images)
         _save(name, entries[rows])
-    return Catalogue(entries["digest"].copy(), entries["readable"].copy())
+    return Catalogue(entries["digest"].copy(), entries["readable"].copy(), entries["traits"].copy(), reading)
 
 
 def unreadable(paths: Sequence[Path], name: str = "images", console: Console | None = None) -> list[Path]:
@@ -209,38 +230,42 @@ def _save(name: str, new: NDArray[np.void]) -> None:
         np.save(opened, entries[first])
 
 
-def _read_new(path: str, writer: CacheWriter | None) -> _FileContent:
+def _read_new(path: str, writer: CacheWriter | None, reading: Reading) -> _FileContent:
     try:
         encoded = read_file(path)
     except DataError:
-        return b"", False, []
+        return b"", False, 0, []
     content = encoded.tobytes()
     digest = hashlib.sha256(content).digest()[:16].rstrip(b"\0")  # as NumPy returns it
-    if not _has_ending(content):
-        return digest, False, []
-    scalings = writer.claim(digest) if writer else []
     try:
-        images = list(zip(scalings, decode_scaled(path, encoded, scalings), strict=True))
+        check_complete(path, content)
+        scalings = writer.claim(digest) if writer else []
+        images, traits = decode_scaled(path, encoded, scalings, reading)
     except (DataError, cv2.error):
-        return digest, False, []
-    return digest, bool(images) or _is_decodable(encoded), images
+        return digest, False, 0, []
+    readable = bool(images) or not is_plain(encoded) or _is_decodable(encoded)
+    return digest, readable, traits, list(zip(scalings, images, strict=True))
 
 
-def _read_known(path: str, digest: bytes, writer: CacheWriter) -> _FileContent:
+def _read_known(path: str, entry: np.void, writer: CacheWriter, reading: Reading) -> _FileContent:
     """The file is not read if there is no more room for its image."""
+    digest, traits = bytes(entry["digest"]), int(entry["traits"])
     scalings = writer.claim(digest)
     try:
-        return digest, True, list(zip(scalings, read_scaled(path, scalings) if scalings else [], strict=True))
+        images = read_scaled(path, scalings, reading) if scalings else []
     except DataError:  # removed or damaged meanwhile: reported when the image is needed
-        return digest, True, []
+        return digest, True, traits, []
+    return digest, True, traits, list(zip(scalings, images, strict=True))
 
 
 def is_complete_image(content: bytes) -> bool:
-    return _has_ending(content) and _is_decodable(np.frombuffer(content, dtype=np.uint8))
-
-
-def _has_ending(content: bytes) -> bool:
-    return all(not content.startswith(start) or end in content for start, end in _ENDINGS.items())
+    encoded = np.frombuffer(content, dtype=np.uint8)
+    try:
+        check_complete("", content)
+        decode_scaled("", encoded, [])
+    except DataError:
+        return False
+    return not is_plain(encoded) or _is_decodable(encoded)
 
 
 def _is_decodable(content: Image) -> bool:

@@ -1,6 +1,7 @@
 """The cache of decoded images, so that each image is decoded once.
 
-    images/<competition>-<scaling>-v<DECODER_VERSION>/    one entry of the cache for each scaling
+    images/<competition>-<scaling>-v<DECODER_VERSION>/    one entry of the cache for each scaling; the competition
+                                                          includes how its images are read, if that is unusual
       pixels.bin    the pixels, one image after the other; processes map this file into their memory
       index.bin     a record for each image
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from podium.config.reading import AS_USUAL, Reading
 from podium.data.cache import available, entry_of, make_room, mark_used
 from podium.data.images import DECODER_VERSION, Image, Resize, Scaling, read_scaled
 from podium.locks import wait_for_lock
@@ -62,6 +64,7 @@ class ImageLocation:
 
     path: str
     cached: tuple[CachedImage | None, ...]
+    reading: Reading = AS_USUAL
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,9 @@ class CacheWriter:
 
 
 @contextmanager
-def open_writer(scalings: Iterable[Scaling], cache: Cache) -> Iterator[CacheWriter]:
+def open_writer(scalings: Iterable[Scaling], cache: Cache, reading: Reading = AS_USUAL) -> Iterator[CacheWriter]:
     """Stores of these scalings; another process that wants to write to them waits until the block ends."""
-    stores = [ImageStore(cache.name, scaling) for scaling in sorted(scalings, key=str)]
+    stores = [ImageStore(f"{cache.name}{reading}", scaling) for scaling in sorted(scalings, key=str)]
     with ExitStack() as stack:
         for store in stores:
             stack.enter_context(wait_for_lock(store.entry))
@@ -241,7 +244,7 @@ class ImageReader:
         """The image in each scaling. Missing scalings are decoded together. Images may be read-only."""
         images = [self._read(cached) if cached else None for cached in location.cached]
         absent = [scaling for scaling, image in zip(scalings, images, strict=True) if image is None]
-        decoded = iter(read_scaled(location.path, absent) if absent else ())
+        decoded = iter(read_scaled(location.path, absent, location.reading) if absent else ())
         return [next(decoded) if image is None else image for image in images]
 
     def _read(self, cached: CachedImage) -> Image | None:

@@ -2,13 +2,15 @@
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from podium.config.reading import AS_USUAL, Reading
 
 _CHUNK = 5_000
 """Paths processed at a time, so that the memory for intermediate values does not grow with their number."""
@@ -19,11 +21,17 @@ NO_IMAGE = -1
 class ImagePaths(Sequence[Path]):
     """The paths of many images, at about 20 bytes each; a `Path` takes 300. Slices and selections are ImagePaths.
 
-    The item is None if the row has no image.
+    The item is None if the row has no image. `reading` is how these images are read.
     """
 
-    def __init__(self, folders: list[str], folder_of: NDArray[np.int32], names: NDArray[np.bytes_]) -> None:
-        self.folders, self.folder_of, self.names = folders, folder_of, names
+    def __init__(
+        self,
+        folders: list[str],
+        folder_of: NDArray[np.int32],
+        names: NDArray[np.bytes_],
+        reading: Reading = AS_USUAL,
+    ) -> None:
+        self.folders, self.folder_of, self.names, self.reading = folders, folder_of, names, reading
 
     @classmethod
     def of(cls, paths: Iterable[Path | str], root: Path | None = None) -> "ImagePaths":
@@ -49,10 +57,23 @@ class ImagePaths(Sequence[Path]):
             np.concatenate([part.names for part in parts]),
         )
 
+    def read_as(self, reading: Reading) -> "ImagePaths":
+        """The same paths, of images that are read in this way."""
+        return ImagePaths(self.folders, self.folder_of, self.names, reading)
+
     def take(self, positions: NDArray[np.integer[Any]]) -> "ImagePaths":
         """The paths at these positions, None for NO_IMAGE."""
         folder_of = np.where(positions == NO_IMAGE, NO_IMAGE, self.folder_of[positions]) if len(self) else positions
-        return ImagePaths(self.folders, folder_of.astype(np.int32), self.names[positions])
+        return ImagePaths(self.folders, folder_of.astype(np.int32), self.names[positions], self.reading)
+
+    def renamed(self, names: Mapping[int, str]) -> "ImagePaths":
+        """The paths with other file names at some positions."""
+        if not names:
+            return self
+        encoded = [os.fsencode(name) for name in names.values()]
+        changed = self.names.astype(f"S{max(self.names.dtype.itemsize, *map(len, encoded))}")
+        changed[list(names)] = encoded
+        return ImagePaths(self.folders, self.folder_of, changed, self.reading)
 
     @property
     def missing(self) -> NDArray[np.bool_]:
@@ -76,7 +97,7 @@ class ImagePaths(Sequence[Path]):
 
     def __getitem__(self, item: Any) -> Any:
         if not isinstance(item, int | np.integer):
-            return ImagePaths(self.folders, self.folder_of[item], self.names[item])
+            return ImagePaths(self.folders, self.folder_of[item], self.names[item], self.reading)
         if self.folder_of[item] == NO_IMAGE:
             return None
         return Path(self.folders[self.folder_of[item]], os.fsdecode(self.names[item]))
@@ -85,6 +106,10 @@ class ImagePaths(Sequence[Path]):
 def _split(path: Path | str) -> tuple[str, str]:
     folder, name = os.path.split(path)
     return os.path.split(Path(path)) if name in ("", ".", "..") else (folder, name)
+
+
+def reading_of(paths: Sequence[Path]) -> Reading:
+    return paths.reading if isinstance(paths, ImagePaths) else AS_USUAL
 
 
 def path_text(paths: Sequence[Path], position: int) -> str:

@@ -1,4 +1,7 @@
-"""Reading images from their files, and scaling them to a model's input size."""
+"""Reading images from their files, and scaling them to a model's input size.
+
+Ordinary JPEG and PNG files are decoded here, as fast as possible; everything else in `conversion.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +10,18 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from podium.errors import DataError
+from podium.config.reading import AS_USUAL, Reading
+from podium.data.conversion import JPEG, PNG, Content, UnreadableError, convert, is_plain
+from podium.data.conversion import Image as Image
+from podium.errors import DataError, ImageError
 
-Image = NDArray[np.uint8]
 Resize = Literal["squash", "crop", "pad"]
 
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 """Increase it when the same file and scaling give different pixels."""
-JPEG = b"\xff\xd8"
-"""The first bytes of every JPEG."""
+_ENDINGS = {JPEG: b"\xff\xd9", PNG: b"IEND"}
+"""The first bytes of a format, and what a complete file of it contains: OpenCV may fill the missing part with grey."""
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The types of JPEG segments that hold the image's size."""
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
@@ -62,44 +66,80 @@ class Scaling:
         return next((factor for factor in _REDUCED if -(-side // factor) >= self.size), 1)
 
 
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str, reading: Reading = AS_USUAL) -> Image:
     """The image as (height, width, 3) RGB, rotated upright according to its EXIF orientation."""
-    return decode(path, read_file(path))
+    content = read_file(path)
+    return decode(path, content) if is_plain(content) else convert_file(path, content, reading)[0]
 
 
-def read_scaled(path: Path | str, scalings: Sequence[Scaling]) -> list[Image]:
+def read_scaled(path: Path | str, scalings: Sequence[Scaling], reading: Reading = AS_USUAL) -> list[Image]:
     """The image in each of these scalings."""
-    return decode_scaled(path, read_file(path), scalings)
+    return decode_scaled(path, read_file(path), scalings, reading)[0]
 
 
-def decode_scaled(path: Path | str, content: NDArray[np.uint8], scalings: Sequence[Scaling]) -> list[Image]:
-    """Decode the bytes of a file. The image is decoded once for all scalings that allow the same reduction."""
+def decode_scaled(
+    path: Path | str, content: Content, scalings: Sequence[Scaling], reading: Reading = AS_USUAL
+) -> tuple[list[Image], int]:
+    """The image in each of these scalings, and its traits, from the bytes of its file."""
+    if not is_plain(content):
+        image, traits = convert_file(path, content, reading)
+        return [scaling.scale(image) for scaling in scalings], traits
     size = _jpeg_size(content) if scalings else None
-    reduced: dict[int, Image] = {}
+    reduced: dict[int, Image] = {}  # decoded once for all scalings that allow the same reduction
     scaled = []
     for scaling in scalings:
         reduction = scaling.reduction(size)
         if reduction not in reduced:
             reduced[reduction] = decode(path, content, reduction)
         scaled.append(scaling.scale(reduced[reduction]))
-    return scaled
+    return scaled, 0
 
 
-def read_file(path: Path | str) -> NDArray[np.uint8]:
+def read_file(path: Path | str) -> Content:
     try:
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the image") from None
 
 
-def decode(path: Path | str, content: NDArray[np.uint8], reduction: int = 1) -> Image:
+def decode(path: Path | str, content: Content, reduction: int = 1) -> Image:
+    """A plain image, reduced by a factor if it is a JPEG."""
     image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if image is None:
-        raise DataError(f"{path} is not a readable image; replace it, or set on_bad_image: skip")
+        raise ImageError(path, "it is damaged")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _jpeg_size(content: NDArray[np.uint8]) -> tuple[int, int] | None:
+def convert_file(path: Path | str, content: Content, reading: Reading) -> tuple[Image, int]:
+    """An image that is not plain, and its traits."""
+    try:
+        return convert(content, reading, str(path))
+    except UnreadableError as error:
+        raise ImageError(path, str(error)) from None
+
+
+def check_complete(path: Path | str, content: bytes) -> None:
+    """Fail if the end of the file is missing."""
+    if any(content.startswith(start) and end not in content for start, end in _ENDINGS.items()):
+        raise ImageError(path, "its end is missing")
+
+
+def why_unreadable(path: Path | str, reading: Reading = AS_USUAL) -> str:
+    """The reason."""
+    try:
+        content = read_file(path)
+        check_complete(path, content.tobytes())
+        decode_scaled(path, content, [Scaling(1, "squash")], reading)
+    except ImageError as error:
+        return error.reason
+    except DataError:
+        return "the file cannot be opened"
+    except cv2.error:
+        return "it is damaged"
+    return "it can be read now"
+
+
+def _jpeg_size(content: Content) -> tuple[int, int] | None:
     """Height and width from the header; None for other formats. Pillow would take ten times as long."""
     header = content.data
     start = len(JPEG)

@@ -1,10 +1,9 @@
 """The rows of a competition: ids, truth, groups, and the path of each row's image."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import repeat
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -13,15 +12,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.competition import Competition, ExtraSource, TrainSource
-from podium.data.find_images import files_in, find_images, image_roots, root_of
+from podium.config.patterns import Pattern
+from podium.data.find_images import (
+    FoundImages,
+    describe_unused,
+    find_images,
+    image_roots,
+    images_of_classes,
+    root_of,
+)
 from podium.data.image_paths import ImagePaths
 from podium.data.target import LABEL
 from podium.data.targets import target_of
-from podium.errors import DataError, listed
-from podium.files import digest_of
+from podium.errors import MOST_LISTED, DataError, listed
+from podium.files import digest_of, with_lines
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """The rows of one source, and their images."""
+
+    table: pd.DataFrame
+    images: FoundImages
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class CompetitionRows:
     train: pd.DataFrame
     extra: pd.DataFrame
     paths: ImagePaths
+    notes: list[str] = field(default_factory=list)
+    """What a user should know about the search for images."""
 
     def paths_of(self, *tables: pd.DataFrame) -> ImagePaths:
         """The images of these tables' rows, one table after the other."""
@@ -50,22 +67,25 @@ class CompetitionRows:
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
-    roots = image_roots(competition, folder, competition.train.images)
+    roots = image_roots(competition, folder, Pattern.of(competition.train.images))
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
-    tables = [train[0], *(table for table, _ in extra)]
-    paths = ImagePaths.join([train[1], *(paths for _, paths in extra)])
+    parts = [train, *extra]
+    paths = ImagePaths.join([part.images.paths for part in parts]).read_as(competition.reading)
     first = 0
-    for table in tables:
-        table["image"] = np.arange(first, first + len(table), dtype=np.int32)
-        first += len(table)
-    joined = pd.concat(tables[1:], ignore_index=True) if extra else train[0].iloc[:0]
+    for part in parts:
+        part.table["image"] = np.arange(first, first + len(part.table), dtype=np.int32)
+        first += len(part.table)
+    joined = pd.concat([part.table for part in extra], ignore_index=True) if extra else train.table.iloc[:0]
     columns = ["id", *target_of(competition).columns, "group", "image"]
-    return CompetitionRows(folder, train[0][columns], joined[columns], paths)
+    notes = [note for part in parts for note in part.images.notes]
+    test = Pattern.of(competition.test.images)
+    notes += describe_unused([part.images for part in parts], [root / test.folder for root in roots])
+    return CompetitionRows(folder, train.table[columns], joined[columns], paths, notes)
 
 
-def read_extra(competition: Competition, folder: Path) -> list[tuple[pd.DataFrame, ImagePaths]]:
-    """The rows of each extra source, and their images."""
+def read_extra(competition: Competition, folder: Path) -> list[SourceRows]:
+    """The rows of each extra source."""
     return [_extra_rows(source, competition, folder) for source in competition.extra]
 
 
@@ -81,18 +101,28 @@ def drop_unreadable(rows: CompetitionRows, readable: NDArray[np.bool_], competit
     before, after = (target.classes_without_rows(target.truth(table)) for table in (rows.train, train))
     if lost := set(after) - set(before):
         raise DataError(f"no readable image left for the class {', '.join(sorted(lost))}; replace some of them")
-    return CompetitionRows(rows.folder, train, extra, rows.paths)
+    return replace(rows, train=train, extra=extra)
 
 
 def check_readable(paths: ImagePaths, readable: NDArray[np.bool_], competition: Competition) -> None:
-    """Raise an error that lists the unreadable images, unless they may be skipped."""
-    bad = np.flatnonzero(~readable)
-    if len(bad) and competition.on_bad_image == "error":
-        names = ", ".join(paths.text(position) for position in bad)
+    """Raise an error that names the unreadable images, unless they may be skipped."""
+    if competition.on_bad_image == "error" and not readable.all():
         raise DataError(
-            f"{len(bad)} images cannot be read: {names}; replace them, or leave them out with on_bad_image: skip in"
-            " the competition file"
+            f"{describe_unreadable(paths[~readable])}; replace them, or leave them out with on_bad_image: skip in the"
+            " competition file"
         )
+
+
+def describe_unreadable(paths: ImagePaths) -> str:
+    """How many images cannot be read, and why."""
+    from podium.data.images import why_unreadable
+
+    files = [paths.text(row) for row in range(len(paths))]
+    reasons = [why_unreadable(file, paths.reading) for file in files[:MOST_LISTED]]
+    if len(set(reasons)) == 1:
+        return f"{len(paths):,} images cannot be read: {listed(files)} ({reasons[0]})"
+    named = [f"{file} ({reason})" for file, reason in zip(files, reasons, strict=False)]
+    return f"{len(paths):,} images cannot be read: {listed([*named, *files[MOST_LISTED:]])}"
 
 
 def columns_with_content(table: pd.DataFrame) -> Iterator["pd.Series[Any]"]:
@@ -143,76 +173,92 @@ def _select(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataF
     return table[list(dict.fromkeys(columns))]
 
 
-def _training_rows(
-    source: TrainSource, competition: Competition, folder: Path, roots: Sequence[Path]
-) -> tuple[pd.DataFrame, ImagePaths]:
+def _training_rows(source: TrainSource, competition: Competition, folder: Path, roots: Sequence[Path]) -> SourceRows:
     if source.table is None:
-        rows, paths = _rows_from_folders(source, competition, root_of(source.images, roots))
+        rows = _rows_from_folders(source, competition, roots)
     else:
-        rows, paths = _rows_from_table(source, competition, folder / source.table, roots)
-    if rows.empty:
+        rows = _rows_from_table(source, competition, folder / source.table, roots)
+    if rows.table.empty:
         raise DataError(f"no training rows in {folder / (source.table or source.images)}")
-    return rows, paths
+    return rows
 
 
-def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> tuple[pd.DataFrame, ImagePaths]:
+def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> SourceRows:
     place = folder / source.folder  # an absolute path is not changed by this
     if not place.is_dir():
         raise DataError(f"the extra source {place} is not a folder; correct `extra` in the competition file")
     return _training_rows(source, competition, place, [place])
 
 
-def _rows_from_table(
-    source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]
-) -> tuple[pd.DataFrame, ImagePaths]:
-    target = target_of(competition)
-    table = read_table(path, [source.id, *target.source_columns(source), *([source.group] if source.group else [])])
+def _rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
+    target, pattern = target_of(competition), Pattern.of(source.images)
+    group = [source.group] if source.group else []
+    table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern)])
     rows = pd.DataFrame({"id": table[source.id]})
     rows["group"] = pd.Categorical(table[source.group] if source.group else [""] * len(rows))
-    check_ids(rows, path)
+    check_ids(rows["id"], path)
     rows = pd.concat([rows, target.parse(table, source, path)], axis=1)
-    paths = find_images(_files(rows, source), source.images, roots, path)
-    return rows, paths
+    values = {**dict(table.items()), "id": rows["id"], "label": rows.get(LABEL)}
+    return SourceRows(rows, find_images(files_of(pattern, values, path), pattern, roots, path))
 
 
-def _files(rows: pd.DataFrame, source: TrainSource) -> Iterator[str]:
-    """The path of each row's image, relative to a root."""
-    labels = rows[LABEL] if LABEL in rows else repeat("")
-    return (source.images.format(id=id_, label=label) for id_, label in zip(rows["id"], labels, strict=False))
-
-
-def _rows_from_folders(source: TrainSource, competition: Competition, root: Path) -> tuple[pd.DataFrame, ImagePaths]:
+def _rows_from_folders(source: TrainSource, competition: Competition, roots: Sequence[Path]) -> SourceRows:
     """A row for every file that the pattern matches, for each class."""
-    ids: list[str] = []
-    files: list[str] = []
-    counts = []
-    for label in competition.labels:
-        before, _, after = source.images.format(id="\0", label=label).partition("\0")
-        parent, start = (root / before, "") if before.endswith("/") else ((root / before).parent, Path(before).name)
-        if not parent.is_dir():
-            raise DataError(f"no folder {parent} for the class {label}; expected one folder per class")
-        found = [name for name in files_in(parent) if name.startswith(start) and name.endswith(after)]
-        # Several folders may contain the same file name, so the id includes the label.
-        ids += [f"{label}/{name[len(start) : len(name) - len(after)]}" for name in found]
-        files += [f"{parent}/{name}" for name in found]
-        counts.append(len(found))
-    labels = pd.Categorical.from_codes(np.repeat(np.arange(len(counts)), counts).tolist(), pd.Index(competition.labels))
-    groups = pd.Categorical([""] * len(ids))
-    return pd.DataFrame({"id": ids, "label": labels, "group": groups}), ImagePaths.of(files)
-
-
-def check_ids(rows: pd.DataFrame, table: Path) -> None:
-    # Indexing the array: filtering the Series would cache its row labels permanently.
-    duplicates = sorted(set(rows["id"].to_numpy()[rows["id"].duplicated().to_numpy()]))
-    if duplicates:
-        raise DataError(f"{table} has duplicate ids: {listed(duplicates)}; expected one row per image")
-    empty = int((rows["id"] == "").sum())
-    if empty:
-        raise DataError(f"{table} has {empty} rows without an id; add the ids or remove these rows")
-    # Only an id with one of these characters can leave the folder; PureWindowsPath is slow.
-    suspicious = [id_ for id_ in rows["id"] if ".." in id_ or ":" in id_ or id_[0] in "/\\"]
-    outside = [id_ for id_ in suspicious if PureWindowsPath(id_).anchor or ".." in PureWindowsPath(id_).parts]
-    if outside:
+    pattern = Pattern.of(source.images)
+    root = root_of(pattern, roots)
+    found = images_of_classes(pattern, competition.labels, root, other_folders(competition, root, pattern))
+    if found.ignored and competition.on_ignored == "error":
         raise DataError(
-            f"{table} has ids that lead outside the data folder: {listed(outside)}; download it again from its source"
+            f"{root / pattern.folder} has {'; '.join(found.ignored)}: {', '.join(found.ignored.values())}, or leave"
+            " them out with on_ignored: skip in the competition file"
+        )
+    found.images.notes.extend(f"ignored: {what}" for what in found.ignored)
+    codes = np.repeat(np.arange(len(found.labels)), found.counts).tolist()
+    labels = pd.Categorical.from_codes(codes, pd.Index(found.labels))
+    groups = pd.Categorical([""] * len(found.ids))
+    return SourceRows(pd.DataFrame({"id": found.ids, "label": labels, "group": groups}), found.images)
+
+
+def other_folders(competition: Competition, root: Path, pattern: Pattern) -> list[Path]:
+    """Folders with other images than those of this pattern, below the folder of the pattern."""
+    others = [Pattern.of(competition.test.images).folder, *(Path(extra.folder) for extra in competition.extra)]
+    return [root / other for other in others if root / pattern.folder in (root / other).parents]
+
+
+def other_fields(pattern: Pattern) -> list[str]:
+    """The columns that a pattern needs besides the id and the label."""
+    return [name for name in pattern.fields if name not in ("id", "label")]
+
+
+def files_of(pattern: Pattern, values: Mapping[Any, Any], table: Path) -> Iterator[str]:
+    """The path of each row's image, relative to a root."""
+    for name in pattern.fields:
+        _check_inside(values[name], name, table)
+    return pattern.fill([values[name] for name in pattern.fields])
+
+
+def check_ids(ids: "pd.Series[str]", table: Path) -> None:
+    # Indexing the array: filtering the Series would cache its row labels permanently.
+    repeated = np.flatnonzero(ids.duplicated().to_numpy())
+    if len(repeated):
+        first = {id_: row for row, id_ in zip(repeated[::-1].tolist(), ids.to_numpy()[repeated[::-1]], strict=True)}
+        lines = with_lines(table, {row: id_ for id_, row in first.items()})
+        raise DataError(f"{table} has duplicate ids: {lines}; expected one row per image")
+    empty = np.flatnonzero((ids == "").to_numpy())
+    if len(empty):
+        lines = with_lines(table, dict.fromkeys(empty.tolist(), "empty"))
+        raise DataError(f"{table} has {len(empty)} rows without an id: {lines}; add the ids or remove these rows")
+
+
+def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:
+    """Fail if a value leads outside the data folder."""
+    # Only a text with one of these characters can; PureWindowsPath is slow.
+    suspicious = {text for text in values.unique() if ".." in text or ":" in text or text[:1] in ("/", "\\")}
+    outside = {text for text in suspicious if PureWindowsPath(text).anchor or ".." in PureWindowsPath(text).parts}
+    if outside:
+        rows = np.flatnonzero(values.isin(outside).to_numpy()).tolist()
+        lines = with_lines(table, {row: values.iloc[row] for row in rows})
+        what = "ids" if column == "id" else f"values of {column}"
+        raise DataError(
+            f"{table} has {what} that lead outside the data folder: {lines}; download it again from its source"
         )

@@ -1,7 +1,6 @@
 """Images to predict: those of a competition's test set, of a folder, or of a table."""
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +10,15 @@ import pandas as pd
 from rich.console import Console
 
 from podium.config.competition import Competition
+from podium.config.patterns import Pattern
 from podium.data.catalogue import read_catalogue
-from podium.data.find_images import find_images, image_roots
+from podium.data.find_images import IMAGE_SUFFIXES, describe_unused, find_images, image_roots, is_system_file
 from podium.data.image_paths import NO_IMAGE, ImagePaths
-from podium.data.table import check_ids, check_readable, digest_of_columns, read_table
+from podium.data.table import check_ids, check_readable, digest_of_columns, files_of, other_fields, read_table
 from podium.errors import DataError, listed
+from podium.files import columns_of, with_lines
+from podium.paths import sample_file
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PATH = "path"
 """The column of a table with the images' paths, relative to the table."""
 
@@ -28,7 +29,9 @@ class UnlabelledImages:
     paths: ImagePaths
     """None where the image cannot be read."""
     contents: str = ""
-    """A digest of the bytes of all images."""
+    """A digest of the pixels of all images."""
+    notes: Sequence[str] = ()
+    """What a user should know about the search for images."""
 
     @cached_property
     def digest(self) -> str:
@@ -50,11 +53,29 @@ def read_test_set(
 
 def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     """The images of the sample submission's ids. One error names all images that are missing."""
-    sample, pattern = folder / competition.submission.sample, competition.test.images
-    ids = read_table(sample, [competition.submission.id])[competition.submission.id]
-    check_ids(pd.DataFrame({"id": ids}), sample)
-    roots = image_roots(competition, folder, pattern)
-    return UnlabelledImages(ids.tolist(), find_images((pattern.format(id=id_) for id_ in ids), pattern, roots, sample))
+    source, form, pattern = competition.test, competition.submission, Pattern.of(competition.test.images)
+    sample, fields = sample_file(folder, form.sample), other_fields(pattern)
+    ids = read_table(sample, [form.id])[form.id]
+    check_ids(ids, sample)
+    values = {"id": ids}
+    if source.table:
+        table = _rows_of(ids, sample, folder / source.table, source.id or form.id, fields)
+        values |= {name: table[name] for name in fields}
+    roots, train = image_roots(competition, folder, pattern), Pattern.of(competition.train.images)
+    found = find_images(files_of(pattern, values, sample), pattern, roots, sample)
+    notes = found.notes + describe_unused([found], [root / train.folder for root in roots])
+    return UnlabelledImages(ids.tolist(), found.paths.read_as(competition.reading), notes=notes)
+
+
+def _rows_of(ids: "pd.Series[str]", sample: Path, table: Path, id_column: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of a table for the ids of the sample submission."""
+    content = read_table(table, [id_column, *columns])
+    check_ids(content[id_column], table)
+    rows = pd.Index(content[id_column]).get_indexer(pd.Index(ids))
+    absent = {row: ids.iloc[row] for row in np.flatnonzero(rows < 0).tolist()}
+    if absent:
+        raise DataError(f"{table} has no row for {len(absent):,} ids of {sample}: {with_lines(sample, absent)}")
+    return content.take(rows).reset_index(drop=True)
 
 
 def with_contents(
@@ -64,6 +85,9 @@ def with_contents(
     `on_bad_image: error`, an error lists them."""
     known = read_catalogue(images.paths, competition.slug, console)
     check_readable(images.paths, known.readable, competition)
+    if console:
+        for note in [*images.notes, *known.notes]:
+            console.print(f"  {note}", highlight=False)
     paths = images.paths.take(np.where(known.readable, np.arange(len(images.paths)), NO_IMAGE))
     return replace(images, paths=paths, contents=known.digest)
 
@@ -77,33 +101,28 @@ def find_unlabelled(
     are beside the table or in `folder`, the competition's data.
     """
     if place.is_dir():
-        return _images_in(place, console)
+        images = _images_in(place, console)
+        return replace(images, paths=images.paths.read_as(competition.reading))
     if not place.is_file():
         raise DataError(f"{place} does not exist; expected a folder of images, or a CSV file with their ids or paths")
-    columns = _columns_of(place)
+    columns = columns_of(place)
     known = (competition.submission.id, "id", PATH)
     id_column = next((name for name in known if name in columns), competition.submission.id)
-    table = read_table(place, [id_column, *([PATH] if PATH in columns else [])])
+    pattern = Pattern.of(competition.test.images)
+    table = read_table(place, [id_column, *([PATH] if PATH in columns else other_fields(pattern))])
+    ids, roots = table[id_column], [place.parent]
     if PATH in columns:
-        return UnlabelledImages(
-            table[id_column].tolist(), find_images(iter(table[PATH]), "{path}", [place.parent], place)
-        )
-    check_ids(table.rename(columns={id_column: "id"}), place)
-    pattern, roots = competition.test.images, [place.parent]
-    if folder:
-        roots += image_roots(competition, folder, pattern)
-    files = (pattern.format(id=id_) for id_ in table[id_column])
-    return UnlabelledImages(table[id_column].tolist(), find_images(files, pattern, roots, place))
-
-
-def _columns_of(table: Path) -> list[str]:
-    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        return next(csv.reader(file), [])
+        found = find_images(iter(table[PATH]), Pattern.of("{path}"), roots, place)
+    else:
+        check_ids(ids, place)
+        roots += image_roots(competition, folder, pattern) if folder else []
+        found = find_images(files_of(pattern, {**dict(table.items()), "id": ids}, place), pattern, roots, place)
+    return UnlabelledImages(ids.tolist(), found.paths.read_as(competition.reading), notes=found.notes)
 
 
 def _images_in(folder: Path, console: Console | None) -> UnlabelledImages:
     files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    shown = [file for file in files if not is_system_file(file.as_posix())]
     names = [file.as_posix() for file in shown if file.suffix.lower() in IMAGE_SUFFIXES]
     ignored = [file.as_posix() for file in shown if file.suffix.lower() not in IMAGE_SUFFIXES]
     if not names:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from podium.config.backbone_settings import BackboneChoice, BackboneSettings
-from podium.config.competition import ShareFolds, checked_pattern
+from podium.config.competition import ShareFolds
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
+from podium.config.patterns import checked_pattern
 from podium.config.problems import raise_key_problems
 from podium.config.settings import NotInDigest, Positive, Settings, short_form
 from podium.config.stage import Stage, TrainingSettings

@@ -170,7 +170,7 @@ class ClassificationTask:
             "rounding": [stage.batch_size, devices.gpu_names()],
             "versions": {name: version for name, version in versions().items() if name != "commit"},
         }
-        images = [source.digests().tobytes() for source in (self._training_source, self._validation_source)]
+        images = [source.content() for source in (self._training_source, self._validation_source)]
         return features_digest(decisive, images, parts.backbone.weights)
 
     def _architecture(self) -> Any:

@@ -12,7 +12,7 @@ from podium.config.loading import load_competition
 from podium.config.resolved import resolved_competition
 from podium.errors import ConfigError, DataError, PodiumError, RunError, SubmissionError
 from podium.files import read_json
-from podium.paths import data_folder
+from podium.paths import data_folder, sample_file
 from podium.runs import Run
 from podium.submission.check import find_problems
 from podium.submission.ledger import Ledger
@@ -48,12 +48,16 @@ def competition_called(slug: str, runs: Path) -> Competition | None:
     known = known_competitions()
     if slug in known:
         return known[slug].competition
-    configs = sorted(runs.glob("*/fold[0-9]*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in configs:
+    for path in _configs_of_runs(runs):
         with suppress(RunError):
             if (found := resolved_competition(Run(path.parent))).slug == slug:
                 return found
     return None
+
+
+def _configs_of_runs(runs: Path) -> list[Path]:
+    """The resolved configs of all runs, the newest first."""
+    return sorted(runs.glob("*/fold[0-9]*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _slug_of(file_name: str) -> str:
@@ -115,13 +119,26 @@ def check_submission(
         competition = find_competition(competition, path, runs)
     if sample is None:
         sample = _sample_of(path, competition, Path(data) if data else None, Path(runs))
+    if not competition.has_classes:
+        competition = _with_classes(competition, Path(data) if data else None, Path(runs))
     return find_problems(path, SubmissionSpec.of(competition, Path(sample)))
+
+
+def _with_classes(competition: Competition, data: Path | None, runs: Path) -> Competition:
+    """The classes of a finished run of the competition, else those in its data."""
+    for path in _configs_of_runs(runs):
+        with suppress(RunError):
+            if (found := resolved_competition(Run(path.parent))).slug == competition.slug:
+                return competition.model_copy(update={"classes": found.classes})
+    from podium.data.classes import with_classes
+
+    return with_classes(competition, data_folder(competition.slug, data))
 
 
 def _sample_of(file: Path, competition: Competition, data: Path | None, runs: Path) -> Path:
     """The sample submission in the competition's data, else the one that the blend of the CSV was written for."""
     try:
-        return data_folder(competition.slug, data) / competition.submission.sample
+        return sample_file(data_folder(competition.slug, data), competition.submission.sample)
     except DataError:
         blend = blend_that_wrote(file.name, _folders_of_runs(file, runs))
         sample = Path(blend[1].get("sample", "")) if blend and not data else Path()

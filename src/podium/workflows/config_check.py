@@ -7,7 +7,7 @@ from typing import TypeVar
 from podium.config.competition import Competition
 from podium.config.loading import kind_in
 from podium.config.yaml_file import read_yaml
-from podium.errors import ConfigError, DataError, PodiumError
+from podium.errors import ConfigError, DataError, PodiumError, listed
 from podium.paths import data_folder
 from podium.workflows.configs import load_competition, load_ensemble, load_member
 from podium.workflows.fold_runs import read_sample
@@ -60,6 +60,7 @@ def load_any(file: Path) -> Competition | None:
 
 def check_data(competition: Competition, data: Path | None) -> tuple[list[str], list[str]]:
     """What the data has, and its problems: columns, labels, ids, the sample submission, and images that are missing."""
+    from podium.data.classes import with_classes
     from podium.data.table import read_rows
     from podium.data.targets import target_of
     from podium.data.unlabelled import find_test_set
@@ -69,13 +70,20 @@ def check_data(competition: Competition, data: Path | None) -> tuple[list[str], 
     except DataError as error:
         return ([f"data not checked: {error}"], []) if data is None else ([], [str(error)])
     problems: list[str] = []
+    are_listed, resolved = competition.has_classes, _attempt(lambda: with_classes(competition, folder), problems)
+    if resolved is None:
+        return [], problems
+    competition = resolved
     rows = _attempt(lambda: read_rows(competition, folder), problems)
     sample = _attempt(lambda: read_sample(competition, folder), problems)
     test = _attempt(lambda: find_test_set(competition, folder), problems) if sample else None
     parts = [f"{len(rows.train):,} images to train on"] if rows else []
     parts += [f"{len(test.ids):,} to predict"] if test else []
     parts += [] if sample or problems else [f"no {competition.submission.sample}, which predicting needs"]
-    return ([] if problems else [f"{folder}: {', '.join([*parts, target_of(competition).description])}"]), problems
+    notes = [] if are_listed else [f"classes read from the data: {listed(competition.labels)}"]
+    notes += [*(rows.notes if rows else ()), *(test.notes if test else ())]
+    summary = f"{folder}: {', '.join([*parts, target_of(competition).description])}"
+    return ([] if problems else [summary, *(f"  {note}" for note in notes)]), problems
 
 
 def _attempt(read: Callable[[], Result], problems: list[str]) -> Result | None:

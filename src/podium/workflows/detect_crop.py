@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from podium.config.competition import Competition, TableFolds, TestSource, TrainSource
+from podium.config.competition import Competition, TableFolds
 from podium.config.loading import load_competition
+from podium.config.patterns import Pattern
+from podium.config.reading import Reading
 from podium.config.yaml_file import read_yaml, to_yaml
 from podium.detection.box_sources import BoxSource, open_box_source
 from podium.detection.config import CropOptions
@@ -32,12 +34,10 @@ from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, digest_of_file, read_json, write_json, write_table, write_text
 from podium.locks import locked
-from podium.paths import data_folder
+from podium.paths import data_folder, sample_file
 from podium.runs import edited_folds
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from podium.data.table import CompetitionRows
     from podium.data.unlabelled import UnlabelledImages
     from podium.detection.cropping import Box
@@ -88,6 +88,7 @@ class _Plan:
     """Of everything that determines the result."""
     out: Path
     config: Path
+    reading: Reading
 
 
 def crop_competition(
@@ -140,13 +141,15 @@ def _plan(
     console: Console,
 ) -> _Plan:
     from podium.data.catalogue import read_catalogue
+    from podium.data.classes import with_classes
     from podium.data.image_paths import ImagePaths
     from podium.data.images import DECODER_VERSION
     from podium.data.table import check_readable, drop_unreadable, read_rows
     from podium.data.unlabelled import find_test_set
 
+    original = with_classes(original, folder)
     rows, test = read_rows(original, folder), find_test_set(original, folder)
-    paths = ImagePaths.join([rows.paths, test.paths])
+    paths = ImagePaths.join([rows.paths, test.paths]).read_as(original.reading)
     known = read_catalogue(paths, original.slug, console)
     check_readable(paths, known.readable, original)
     drop_unreadable(rows, known.readable[: len(rows.paths)], original)  # raises if a class has no image left
@@ -165,7 +168,7 @@ def _plan(
         test.ids,
         known.digest,
     ]
-    return _Plan(new, options, source, contents, digest_of(inputs), out, config)
+    return _Plan(new, options, source, contents, digest_of(inputs), out, config, original.reading)
 
 
 # The folder
@@ -228,7 +231,7 @@ def _crop_images(
         if str(new.path) not in plan.contents:
             shutil.copyfile(new.path, draft / new.file)
             return row | {"result": UNREADABLE}, 1.0
-        image, own_boxes = read_image(new.path), boxes.get(new.file, [])
+        image, own_boxes = read_image(new.path, plan.reading), boxes.get(new.file, [])
         height, width = image.shape[:2]
         plan.boxes.check(own_boxes, new.file, width, height)
         cropped = cropping.crop_image(image, own_boxes, plan.options)
@@ -304,47 +307,50 @@ def _new_competition(
     test: "UnlabelledImages",
     suffix: str,
 ) -> _NewCompetition:
+    from podium.data.find_images import image_roots
     from podium.data.table import read_extra
 
     new = copy.deepcopy(dict(content))
-    for key in ("zips", "data_at_kaggle"):  # they contain the original images
+    for key in ("zips", "data_at_kaggle", "intensity", "pages"):  # they belong to the original images
         new.pop(key, None)
     slug = f"{original.slug}-{suffix}"
     new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
     tables: dict[str, Path] = {}
+    train_roots, test_roots = (
+        image_roots(original, folder, Pattern.of(source.images)) for source in (original.train, original.test)
+    )
     images = [
-        *_images_of(original.train, rows.train, rows.paths_of(rows.train)),
-        *(_NewImage(*pair, _file_of(original.test, pair[0])) for pair in zip(test.ids, test.paths, strict=True)),
+        *_images_of(rows.train["id"], rows.paths_of(rows.train), train_roots),
+        *_images_of(test.ids, test.paths, test_roots),
     ]
     subfolders = _extra_folders([source.folder for source in original.extra])
     extra = zip(original.extra, subfolders, read_extra(original, folder), strict=True)
-    for number, (source, subfolder, (table, paths)) in enumerate(extra):
+    for number, (source, subfolder, more) in enumerate(extra):
         new["extra"][number]["folder"] = subfolder
-        for image in _images_of(source, table, paths):
+        for image in _images_of(more.table["id"], more.images.paths, [folder / source.folder]):
             images.append(replace(image, file=posixpath.normpath(f"{subfolder}/{image.file}")))
         if source.table is not None:
             new["extra"][number]["table"] = _add_table(source.table, folder / source.folder, tables, subfolder)
     if original.train.table is not None:
         new["train"]["table"] = _add_table(original.train.table, folder, tables)
-    sample = _add_table(original.submission.sample, folder, tables)
-    if sample != original.submission.sample:
-        new["submission"]["sample"] = sample
     if original.metric_code:
         new["metric_code"] = original.metric_code  # its file is next to the original competition file
+    if original.test.table is not None:
+        new["test"]["table"] = _add_table(original.test.table, folder, tables)
+    name = original.submission.sample
+    found = PurePosixPath(name).with_name(sample_file(folder, name).name).as_posix()  # either spelling
+    if (sample := _add_table(found, folder, tables)) != found:
+        new.setdefault("submission", {})["sample"] = sample
     if isinstance(original.folds, TableFolds):
         new["folds"]["path"] = _add_table(original.folds.path, folder, tables)
     return _NewCompetition(slug, _unique(images), tables, new)
 
 
-def _images_of(source: TrainSource, rows: "pd.DataFrame", paths: Iterable[Path]) -> Iterator[_NewImage]:
-    labels = rows["label"] if "label" in rows else [""] * len(rows)
-    for image_id, label, path in zip(rows["id"], labels, paths, strict=True):
-        name = image_id.removeprefix(f"{label}/") if source.table is None else image_id
-        yield _NewImage(image_id, path, _file_of(source, name, label))
-
-
-def _file_of(source: TrainSource | TestSource, image_id: str, label: str = "") -> str:
-    return posixpath.normpath(source.images.format(id=image_id, label=label))
+def _images_of(ids: Iterable[str], paths: Iterable[Path], roots: Sequence[Path]) -> Iterator[_NewImage]:
+    """Each image, at the same place below the new folder as below its root."""
+    for image_id, path in zip(ids, paths, strict=True):
+        root = next(root for root in roots if path.is_relative_to(root))
+        yield _NewImage(image_id, path, path.relative_to(root).as_posix())
 
 
 def _extra_folders(folders: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from podium.config.loading import Ensemble
+from podium.config.resolved import resolved_competition
 from podium.errors import DataError, KaggleError, RateLimitedError, RunError, StoppedError
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.fleet import Fleet, FleetJob, advance, check_members, claim_jobs, open_fleet, read_fleets
@@ -15,7 +16,7 @@ from podium.kernel.metadata import Machine
 from podium.kernel.report import SAMPLE, read_report
 from podium.kernel.script import READABLE, Packing
 from podium.locks import locked
-from podium.paths import data_folder
+from podium.paths import data_folder, sample_file
 from podium.retries import pause
 from podium.runs import Run
 from podium.workflows.blend import Blend, blend_as
@@ -104,6 +105,8 @@ def collect_predictions(
             best, competition = run.state.get("best"), ensemble.competition
             if best is None or not path.is_dir():
                 raise RunError(f"{output} is incomplete; download it again with podium kernel pull {job.ref}")
+            if not competition.has_classes:
+                competition = competition.model_copy(update={"classes": resolved_competition(run).classes})
             found.append(FoldPredictions(entry.member, entry.fold, path, best, competition, sample, runs, is_partial))
     return found
 
@@ -112,7 +115,7 @@ def sample_submission(fleet: Fleet, ensemble: Ensemble, data: Path | None, runs:
     """The file of the local competition data, else the copy in a kernel's output."""
     competition = ensemble.competition
     try:
-        sample = data_folder(competition.slug, data) / competition.submission.sample
+        sample = sample_file(data_folder(competition.slug, data), competition.submission.sample)
         if sample.is_file():
             return sample
     except DataError:

@@ -1,7 +1,7 @@
 """The inputs of a training: the rows, folds and images of a competition, and a run for each fold of a member."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from podium.config.dry_run import as_dry_run, dry_run_rows
 from podium.config.loading import Member
 from podium.config.member import MemberSettings
 from podium.config.settings import decisive_keys
-from podium.errors import ConfigError, RunError
+from podium.errors import ConfigError, RunError, listed
 from podium.files import digest_of, read_json
 from podium.models.preset_places import is_at_hand, print_preset_of_dry_run
 from podium.models.weights import weights_digest
 from podium.options import RunOptions
-from podium.paths import data_folder
+from podium.paths import data_folder, sample_file
 from podium.runs import Run
 from podium.submission.spec import Sample, SubmissionSpec
 
@@ -54,7 +54,7 @@ class Prepared:
     @property
     def sample(self) -> Path:
         """The sample submission."""
-        return self.rows.folder / self.competition.submission.sample
+        return sample_file(self.rows.folder, self.competition.submission.sample)
 
     @cached_property
     def prior(self) -> "NDArray[np.float64]":
@@ -79,12 +79,14 @@ def prepare(
     only once.
     """
     from podium.data.catalogue import read_catalogue
+    from podium.data.classes import with_classes
     from podium.data.folds import make_folds
-    from podium.data.table import drop_unreadable, read_rows
+    from podium.data.table import describe_unreadable, drop_unreadable, read_rows
     from podium.data.targets import target_of
     from podium.data.unlabelled import read_test_set
 
     folder = data_folder(competition.slug, options.data, competition.kaggle_source)
+    are_listed, competition = competition.has_classes, with_classes(competition, folder)
     rows = read_rows(competition, folder)
     sample = read_sample(competition, folder)
     for member in to_train if options.dry_run else ():
@@ -101,8 +103,12 @@ def prepare(
         + (f", {len(sample.ids):,} to predict" if sample else f", no {competition.submission.sample}")
         + f", {target_of(competition).description}; folds in {folds.path}"
     )
-    if unreadable := int((~known.readable).sum()):
-        console.print(f"{unreadable} unreadable images are left out (on_bad_image: skip)")
+    if not are_listed:
+        console.print(f"  classes read from the data: {listed(competition.labels)}", highlight=False)
+    for note in [*rows.notes, *known.notes]:
+        console.print(f"  {note}", highlight=False)
+    if not known.readable.all():
+        console.print(f"  left out (on_bad_image: skip): {describe_unreadable(rows.paths[~known.readable])}")
     members = [] if options.limit_test else members
     cache = partial(_cache_new, members, _scalings_for_test, console=console)
     read_test = partial(read_test_set, competition, folder, console, cache)
@@ -111,7 +117,7 @@ def prepare(
 
 def read_sample(competition: Competition, folder: Path) -> Sample | None:
     """The sample submission, checked against the competition file; None if there is none, as training needs none."""
-    path = folder / competition.submission.sample
+    path = sample_file(folder, competition.submission.sample)
     return SubmissionSpec.of(competition, path).read_sample() if path.is_file() else None
 
 
@@ -272,6 +278,7 @@ class FoldRun:
 
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
     """The runs of a member: one for each fold in the options, else in the config, else of the competition."""
+    member = replace(member, competition=prepared.competition)  # its classes are known
     if options.dry_run:
         member = as_dry_run(member, is_at_hand)
     numbers = prepared.folds.numbers

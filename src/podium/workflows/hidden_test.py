@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 from podium.config.competition import Competition
+from podium.config.patterns import ANY_FOLDERS, Pattern
 from podium.errors import DataError, KaggleError
 from podium.files import write_table
+from podium.paths import sample_file
 from podium.workflows.fold_runs import read_sample
 
 IMAGES = 12
@@ -14,8 +16,10 @@ IMAGES = 12
 
 def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     """Write a data folder with only a sample submission of new ids and their images, which are training images."""
+    from podium.data.classes import with_classes
     from podium.data.table import read_rows
 
+    competition = with_classes(competition, folder)
     if read_sample(competition, folder) is None:
         raise DataError(f"{folder} has no {competition.submission.sample}; download the competition's data again")
     rows = read_rows(competition, folder)
@@ -23,25 +27,35 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     count = min(IMAGES, len(paths))
     chosen = [paths[number * len(paths) // count] for number in range(count)]
     shutil.rmtree(out, ignore_errors=True)
-    id_column, pattern = competition.submission.id, competition.test.images
-    with (folder / competition.submission.sample).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns, first = list(reader.fieldnames or ()), next(reader)
-    suffix = Path(first[id_column]).suffix
-    rows_out = []
+    test, form, pattern = competition.test, competition.submission, Pattern.of(competition.test.images)
+    sample = sample_file(folder, form.sample)
+    tables = {sample.relative_to(folder): form.id} | ({Path(test.table): test.id or form.id} if test.table else {})
+    first: dict[str, str] = {}
+    for table, id_column in tables.items():
+        columns, row = _first_row(folder / table)
+        suffix = Path(row[id_column]).suffix
+        new = [{**row, id_column: f"hidden{number:03}{suffix}"} for number in range(len(chosen))]
+        write_table(out / table, columns, new)
+        first |= row
     for number, image in enumerate(chosen):
-        row = {**first, id_column: f"hidden{number:03}{suffix}"}
-        place = out / pattern.format(id=row[id_column])
+        values = {**first, "id": f"hidden{number:03}{suffix}"}
+        file = next(pattern.fill([[values[name]] for name in pattern.fields])).replace(ANY_FOLDERS, "")
+        place = out / (file + image.suffix * (pattern.ends_with_field and not suffix))
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, place)
-        rows_out.append(row)
-    write_table(out / competition.submission.sample, columns, rows_out)
+
+
+def _first_row(table: Path) -> tuple[list[str], dict[str, str]]:
+    """The columns and the first row."""
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames or ()), next(reader)
 
 
 def check_ids(submission: Path, folder: Path, competition: Competition) -> int:
     """The number of rows of a submission, which must have exactly the ids of the sample submission in the folder."""
     form = competition.submission
-    found, expected = (_ids_in(path, form.id) for path in (submission, folder / form.sample))
+    found, expected = (_ids_in(path, form.id) for path in (submission, sample_file(folder, form.sample)))
     if sorted(found) != sorted(expected):
         raise KaggleError(
             f"{submission} has {len(found)} rows with other ids than the {len(expected)} of the mounted test set"

@@ -20,7 +20,7 @@ from podium.kernel.bundle import BLEND
 from podium.kernel.job import Job, load_config
 from podium.kernel.report import CODE_SUBMISSION, SAMPLE
 from podium.options import RunOptions
-from podium.paths import data_folder, kaggle_places
+from podium.paths import data_folder, kaggle_places, sample_file
 from podium.predictions import write_predictions
 from podium.submission.check import find_problems
 from podium.submission.spec import SubmissionSpec
@@ -33,11 +33,12 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     """Predict the test set, and write submission.csv. Return the report."""
     loaded = load_config(configs / job.config, job.overrides_in(configs), job.seed)
     assert isinstance(loaded, Ensemble)
-    competition = loaded.competition.model_copy(update={"on_bad_image": "skip"})
-    folder = data_folder(competition.slug, options.data, competition.kaggle_source)
+    folder = data_folder(loaded.competition.slug, options.data, loaded.competition.kaggle_source)
     facts = read_json(configs.parent / BLEND)
     model = model_of_blend(FinishedBlend(Path(job.blend), facts, mounted_predictions(facts["predictions"], job)))
-    sample = folder / competition.submission.sample
+    as_trained = {name: getattr(model.competition, name) for name in ("classes", "intensity", "pages")}
+    competition = loaded.competition.model_copy(update={**as_trained, "on_bad_image": "skip"})
+    sample = sample_file(folder, competition.submission.sample)
     SubmissionSpec.of(competition, sample).read_sample()
     images = read_test_set(competition, folder, console)
     console.print(f"{competition.title or competition.slug}: {len(images.ids):,} test images")

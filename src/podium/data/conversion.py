@@ -1,0 +1,334 @@
+"""Reading image files that are not plain 8-bit images as RGB bytes: deep, transparent, DICOM, with several pages.
+
+Values of more than 8 bits are scaled to 8 by the competition's `intensity`; values of 8 bits stay as they are.
+Transparent parts become black. Of several pages the first is used, or one page for each channel.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from podium.config.reading import DEFAULT_PERCENTILES, Intensity, Reading
+
+Image = NDArray[np.uint8]
+Content = NDArray[np.uint8]
+"""The bytes of a file."""
+
+DEEP, TRANSPARENT, PAGES = 1, 2, 4
+"""Traits of an image, which can be combined."""
+JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG", b"\x93NUMPY"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0")
+_SAMPLE = 250_000
+"""Percentiles are computed from about this many values, which is accurate enough."""
+_MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 5: (False, False), 6: (True, False),
+             7: (True, True), 8: (False, True)}  # fmt: skip
+"""By EXIF orientation: whether left and right, and top and bottom, are exchanged, after rows and columns if above 4."""
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 258, 262, 277, 284, 338, 339
+"""TIFF tags."""
+_WHITE_IS_ZERO, _RGB = 0, 2
+"""Values of _PHOTOMETRIC."""
+
+
+class UnreadableError(Exception):
+    """Why a file cannot be read as an image."""
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """The values of a file: (height, width), or with 3 channels in the order RGB."""
+
+    values: NDArray[Any]
+    alpha: Image | None = None
+    pages: int = 1
+    window: tuple[float, float] | None = None
+    is_inverted: bool = False
+
+
+def is_plain(content: Content) -> bool:
+    """Whether OpenCV reads the file right: 8 bits, one page, no transparency. Looks at the header only."""
+    start = content[:4].tobytes()
+    if start[:2] in (JPEG, b"BM"):
+        return True
+    if start == PNG:
+        return len(content) > 25 and content[24] <= 8 and content[25] not in (4, 6) and not _has_chunk(content, b"tRNS")
+    if start == b"RIFF" and content[8:12].tobytes() == b"WEBP":
+        kind = content[12:16].tobytes()
+        alpha_at = {b"VP8X": (20, 0x10), b"VP8L": (24, 0x10)}.get(kind)
+        return alpha_at is None or len(content) <= alpha_at[0] or not content[alpha_at[0]] & alpha_at[1]
+    return False
+
+
+def convert(content: Content, reading: Reading, name: str = "") -> tuple[Image, int]:
+    """The image as (height, width, 3) RGB bytes, upright, and its traits. Raises an UnreadableError."""
+    decoded = _decode(content, reading, name)
+    image = to_bytes(decoded.values, reading.intensity, decoded.window)
+    traits = DEEP * (decoded.values.dtype not in (np.uint8, np.bool_)) + PAGES * (decoded.pages > 1)
+    if decoded.is_inverted:
+        image = np.invert(image)
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    if decoded.alpha is not None and decoded.alpha.min() < 255:
+        image = np.asarray(cv2.multiply(image, cv2.merge([decoded.alpha] * 3), scale=1 / 255), dtype=np.uint8)
+        traits += TRANSPARENT
+    return image, traits
+
+
+# Values of any type to bytes
+
+
+def to_bytes(values: NDArray[Any], intensity: Intensity, window: tuple[float, float] | None = None) -> Image:
+    """Scale values to 0 to 255."""
+    if values.dtype == np.uint8 and window is None:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind not in "uif":
+        raise UnreadableError(f"its values are of the type {values.dtype}; expected numbers")
+    low, high = _bounds(values, intensity, window)
+    factor = 255.0 / (high - low) if high > low else 0.0
+    scaled = (np.nan_to_num(values.astype(np.float32), nan=low, posinf=high, neginf=low) - low) * factor
+    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+
+
+def _bounds(values: NDArray[Any], intensity: Intensity, window: tuple[float, float] | None) -> tuple[float, float]:
+    """The values that become black and white."""
+    if intensity.low is not None and intensity.high is not None:
+        return intensity.low, intensity.high
+    if window and intensity.rule in ("auto", "window"):
+        return window
+    if intensity.rule == "window":
+        raise UnreadableError("it has no window, as some DICOM files do; set another intensity")
+    if intensity.rule == "full":
+        return _full_range(values)
+    step = max(1, int((values.shape[0] * values.shape[1] / _SAMPLE) ** 0.5))
+    sample = values[::step, ::step]
+    sample = sample[np.isfinite(sample)] if values.dtype.kind == "f" else sample
+    if not sample.size:
+        return 0.0, 0.0
+    low, high = np.percentile(sample, intensity.percentile or DEFAULT_PERCENTILES)
+    if low < high:
+        return float(low), float(high)
+    return float(sample.min()), float(sample.max())  # most of the image has the same value
+
+
+def _full_range(values: NDArray[Any]) -> tuple[float, float]:
+    if values.dtype.kind != "f":
+        limits = np.iinfo(values.dtype)
+        return float(limits.min), float(limits.max)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if low < 0.0 or high > 1.0:
+        raise UnreadableError(
+            f"its values are from {low:g} to {high:g}; expected floats from 0 to 1 with intensity: full: set the"
+            " bounds, such as {low: 0, high: 255}"
+        )
+    return 0.0, 1.0
+
+
+# Files to values
+
+
+def _decode(content: Content, reading: Reading, name: str) -> _Decoded:
+    if not content.size:
+        raise UnreadableError("it is empty")
+    start = content[:6].tobytes()
+    if start == NPY:
+        return _Decoded(_with_channels(_read_npy(content)))
+    if content[128:132].tobytes() == b"DICM":
+        return _read_dicom(content, reading)
+    if start[:4] in _TIFF:
+        return _read_tiff(content, reading)
+    pixels = None if start[:3] == b"GIF" else _imdecode(content)
+    if pixels is None and name.lower().endswith((".dcm", ".dicom")):
+        return _read_dicom(content, reading)
+    if pixels is None:
+        return _read_with_pillow(content)
+    has_exif = (
+        _has_chunk(content, b"eXIf") if start[:4] == PNG else start[:4] == b"RIFF" and b"EXIF" in content.tobytes()
+    )
+    return _from_opencv(_upright(pixels, _exif_orientation(content)) if has_exif else pixels)
+
+
+def _imdecode(content: Content) -> NDArray[Any] | None:
+    try:
+        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return None if pixels is None else np.asarray(pixels)
+
+
+def _from_opencv(pixels: NDArray[Any]) -> _Decoded:
+    """OpenCV has the channels in the order BGR, and an alpha channel of the same depth."""
+    if pixels.ndim == 2:
+        return _Decoded(pixels)
+    alpha = None
+    if pixels.shape[2] == 4:
+        alpha = np.asarray(cv2.extractChannel(pixels, 3))
+        if alpha.dtype != np.uint8:
+            alpha = to_bytes(alpha, Intensity(rule="full"))
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        return _Decoded(np.ascontiguousarray(pixels[..., 2::-1]), alpha)
+    order = cv2.COLOR_BGR2RGB if alpha is None else cv2.COLOR_BGRA2RGB  # several times as fast
+    return _Decoded(np.asarray(cv2.cvtColor(pixels, order)), alpha)
+
+
+def _read_npy(content: Content) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = np.load(io.BytesIO(content.tobytes()), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UnreadableError(f"it is not a complete array ({error})") from None
+    return values
+
+
+def _with_channels(values: NDArray[Any]) -> NDArray[Any]:
+    """The array with its channels last."""
+    if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3):
+        values = np.moveaxis(values, 0, 2)
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3)) or not values.size:
+        raise UnreadableError(f"it has the shape {values.shape}; expected (height, width), with 1 or 3 channels if any")
+    return np.ascontiguousarray(values)
+
+
+def _read_tiff(content: Content, reading: Reading) -> _Decoded:
+    """Pillow reads bytes right, OpenCV everything deeper."""
+    pages, tags = _tiff_header(content)
+    bits, samples = max(tags.get(_BITS, (1,))), int(tags.get(_SAMPLES, 1))
+    is_alpha = bool({1, 2} & set(tags.get(_EXTRA_SAMPLES, ())))
+    if samples > 4 or (samples == 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha):
+        raise UnreadableError(f"it has {samples} channels, of which none is transparency; expected 1 or 3")
+    if pages > 1 and reading.pages == "channels":
+        is_complete, every = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
+        if not is_complete:
+            raise UnreadableError("its pages cannot be read")
+        return _Decoded(_pages_as_channels([np.asarray(page) for page in every]), pages=pages)
+    if bits <= 8 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
+        return replace(_read_with_pillow(content), pages=pages)
+    if samples > 1 and tags.get(_PLANES) == 2:
+        raise UnreadableError("its channels are in separate planes; expected the channels of each pixel together")
+    pixels = _imdecode(content)
+    decoded = _read_with_pillow(content) if pixels is None else _from_opencv(pixels)
+    return replace(decoded, pages=pages, is_inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
+def _tiff_header(content: Content) -> tuple[int, dict[int, Any]]:
+    """The number of pages, and the tags of the first."""
+    file = io.BytesIO(content.data)
+    tags, seen = dict[int, Any](), set[int]()
+    try:
+        header = file.read(8)
+        directory = ImageFileDirectory_v2(header if header[2] != 43 else header + file.read(8))
+        while directory.next and directory.next not in seen:
+            seen.add(directory.next)
+            file.seek(directory.next)
+            directory.load(file)
+            tags = tags or dict(directory)
+    except Exception as error:  # Pillow raises many kinds of errors, depending on what is damaged
+        raise UnreadableError(f"it is not a complete TIFF ({error})") from None
+    return len(seen), tags
+
+
+def _pages_as_channels(pages: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    shapes = {page.shape for page in pages}
+    if len(pages) != 3 or len(shapes) != 1 or pages[0].ndim != 2:
+        raise UnreadableError(f"it has {len(pages)} pages; expected 3 grey ones of one size with pages: channels")
+    return np.stack(pages, axis=2)
+
+
+def _read_with_pillow(content: Content) -> _Decoded:
+    try:
+        with Pillow.open(io.BytesIO(content.data)) as opened:
+            pages, image = getattr(opened, "n_frames", 1), ImageOps.exif_transpose(opened)
+            if image.mode in ("F", "I", "I;16", "I;16B", "I;16L"):
+                return _Decoded(np.asarray(image), pages=pages)
+            if image.has_transparency_data:
+                pixels = np.asarray(image.convert("RGBA"))
+                return _Decoded(pixels[..., :3], pixels[..., 3], pages)
+            return _Decoded(np.asarray(image.convert("RGB")), pages=pages)
+    except Exception as error:  # likewise
+        raise UnreadableError(_describe(content, error)) from None
+
+
+def _describe(content: Content, error: Exception) -> str:
+    """Why no library reads the file."""
+    start = content[:200].tobytes()
+    if not any(start):
+        return "it begins with zeros"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in start):
+        return f"it is text: {' '.join(start.decode(errors='replace').split())[:40]}"
+    is_unknown = isinstance(error, UnidentifiedImageError)
+    return "its format is unknown" if is_unknown else f"it is damaged ({error})"
+
+
+# DICOM
+
+
+def _read_dicom(content: Content, reading: Reading) -> _Decoded:
+    try:
+        import pydicom
+        from pydicom.pixels import apply_color_lut, apply_modality_lut
+    except ImportError:
+        raise UnreadableError("it is a DICOM file, which needs pydicom: pip install 'podium-kit[dicom]'") from None
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(content.tobytes()), force=True)
+        values, pages = dataset.pixel_array, int(dataset.get("NumberOfFrames") or 1)
+        if pages > 1:
+            values = _pages_as_channels(list(values)) if reading.pages == "channels" else values[0]
+        kind = str(dataset.get("PhotometricInterpretation", ""))
+        if kind == "PALETTE COLOR":
+            return _Decoded(to_bytes(apply_color_lut(values, dataset), Intensity(rule="full")), pages=pages)
+        if not kind.startswith("MONOCHROME"):
+            return _Decoded(values, pages=pages)
+        values = apply_modality_lut(values, dataset)
+    except UnreadableError:
+        raise
+    except Exception as error:  # pydicom raises many kinds of errors; those of missing plug-ins say what to install
+        raise UnreadableError(f"it is a DICOM file that pydicom cannot read ({' '.join(str(error).split())})") from None
+    return _Decoded(values, pages=pages, window=_window(dataset), is_inverted=kind == "MONOCHROME1")
+
+
+def _window(dataset: Any) -> tuple[float, float] | None:
+    """The values that become black and white in the first window of the file."""
+    centre, width = (dataset.get(name) for name in ("WindowCenter", "WindowWidth"))
+    if centre in (None, "") or width in (None, ""):
+        return None
+    centre, width = (float(value[0] if hasattr(value, "__len__") else value) for value in (centre, width))
+    return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+
+
+# Headers
+
+
+def _has_chunk(content: Content, name: bytes) -> bool:
+    """Whether a PNG has this chunk before its pixels."""
+    view, at = content.data, 8
+    while at + 8 <= len(view):
+        kind = bytes(view[at + 4 : at + 8])
+        if kind in (b"IDAT", b"IEND"):
+            return False
+        if kind == name:
+            return True
+        at += 12 + int.from_bytes(view[at : at + 4], "big")
+    return False
+
+
+def _exif_orientation(content: Content) -> int:
+    try:
+        with Pillow.open(io.BytesIO(content.data)) as opened:
+            return int(opened.getexif().get(_ORIENTATION, 1))
+    except Exception:  # without Pillow the pixels are still right
+        return 1
+
+
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    if orientation not in _MIRRORED:
+        return pixels
+    mirror_x, mirror_y = _MIRRORED[orientation]
+    turned = pixels.swapaxes(0, 1) if orientation > 4 else pixels
+    return np.ascontiguousarray(turned[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])

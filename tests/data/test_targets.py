@@ -120,8 +120,8 @@ def test_numbers_are_read_exactly():
     assert truth_of(target, "1234567.891", "-0.1", "1e3") == [[1234567.891], [-0.1], [1000]]
     message = problem_of(target, "1", "", "nan", "inf", "1,5")
     assert message == (
-        "train.csv has invalid values in column y: '' in line 3, 'nan' in line 4, 'inf' in line 5 and 1 more; expected"
-        " a number"
+        "train.csv has invalid values in column y: '' in line 3, 'nan' in line 4, 'inf' in line 5, '1,5' in line 6;"
+        " expected a number"
     )
     bounded = RegressionTarget([], ["y"], [0.0, 5.0], True)
     assert problem_of(bounded, "5", "5.1").endswith("'5.1' in line 3; expected a number from 0 to 5 (target.range)")

@@ -397,6 +397,6 @@ def _invalid(texts: pd.DataFrame, wrong: NDArray[np.bool_], expected: str) -> li
     for number, column in enumerate(texts):
         rows = np.flatnonzero(wrong[:, number])
         if len(rows):
-            examples = listed([f"{texts[column].iloc[row]!r} in line {row + 2}" for row in rows], 3)
+            examples = listed([f"{texts[column].iloc[row]!r} in line {row + 2}" for row in rows])
             problems.append(f"invalid values in column {column}: {examples}; expected {expected}")
     return problems

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from podium.cli.options import Debug
+from podium.cli.reference import reference
 from podium.config.backbones import BACKBONES
 from podium.config.competition import Competition, ShareFolds
 from podium.config.ensemble import EnsembleSettings
@@ -65,6 +66,7 @@ _ALSO: dict[tuple[str, str], dict[str, Any]] = {
 
 def schema(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="member, competition, ensemble or detector.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables for people instead.")] = False,
     debug: Debug = False,
 ) -> None:
     """Print the JSON Schema of a kind of config, for editors that check and complete YAML.
@@ -74,12 +76,16 @@ def schema(
     An editor uses the schema of a file that begins with `# yaml-language-server: $schema=member.json`, as the project's
     configs do; their schemas are in configs/schemas/.
     """
-    print(schema_text(kind), end="")
+    print(reference(schema_of_kind(kind)) if markdown else schema_text(kind), end="")
 
 
 def schema_text(kind: Kind) -> str:
     """The content of configs/schemas/<kind>.json."""
-    return json.dumps(schema_of(_model_of(kind)), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(schema_of_kind(kind), indent=1, ensure_ascii=False) + "\n"
+
+
+def schema_of_kind(kind: Kind) -> dict[str, Any]:
+    return schema_of(_model_of(kind))
 
 
 def _model_of(kind: Kind) -> type[Settings]:

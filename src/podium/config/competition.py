@@ -95,7 +95,9 @@ class StratifiedFolds(Settings):
 
     kind: Literal["stratified"]
     count: Annotated[int, Field(ge=2)] = 5
+    """The number of folds."""
     seed: int = 42
+    """Another seed gives another split."""
 
 
 class GroupedFolds(Settings):
@@ -103,7 +105,9 @@ class GroupedFolds(Settings):
 
     kind: Literal["grouped"]
     count: Annotated[int, Field(ge=2)] = 5
+    """The number of folds."""
     seed: int = 42
+    """Another seed gives another split."""
 
 
 class HoldoutFolds(Settings):
@@ -113,6 +117,7 @@ class HoldoutFolds(Settings):
     share: Share = 0.2
     """The share of validation rows."""
     seed: int = 42
+    """Another seed gives another split."""
 
 
 class ShareFolds(Settings):
@@ -120,9 +125,13 @@ class ShareFolds(Settings):
 
     kind: Literal["shares"]
     train: Share = 0.8
+    """The share of rows to train on."""
     validation: Share = 0.1
+    """The share of validation rows."""
     test: Share = 0.1
+    """The share of rows that are scored once, at the end."""
     seed: int = 42
+    """Another seed gives another split."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Self:
@@ -153,12 +162,16 @@ class Competition(Settings):
     slug: Slug
     """The last part of the competition's URL; its data is in data/<slug>."""
     title: str = ""
+    """A name for messages."""
     data_at_kaggle: DataAtKaggle = None
     """Where Kaggle has the data: `kaggle-dataset:<owner>/<slug>`, `kaggle-kernel:<owner>/<slug>` or
     `kaggle-competition:<slug>`. The competition's own data by default."""
     train: TrainSource
+    """The labelled images."""
     extra: list[ExtraSource] = []
+    """More labelled images, which every fold trains on and none validates on."""
     test: TestSource
+    """The images to predict."""
     zips: list[str] = []
     """Archives in the data folder to unpack before its images are read."""
     target: TargetSettings = SingleLabel(kind="single_label")
@@ -173,6 +186,7 @@ class Competition(Settings):
     """The competition's score: the name of a metric, or FILE.py:FUNCTION for a function of a Python file next to this
     file."""
     submission: Submission = Submission()
+    """The columns and the form of a submission."""
     folds: Folds = StratifiedFolds(kind="stratified")
     """How rows are split: a kind alone, or {kind: stratified, count: 5, seed: 42}."""
     intensity: Intensity = Intensity(rule="auto")

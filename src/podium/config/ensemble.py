@@ -38,6 +38,7 @@ class HillClimb(Settings):
 
     method: Literal["hill_climb"]
     rounds: Count = 50
+    """The largest number of members that are added."""
 
 
 class Stacking(Settings):
@@ -46,6 +47,7 @@ class Stacking(Settings):
 
     method: Literal["stacking"]
     C: Positive = 0.01
+    """As in scikit-learn: the inverse of the strength of regularization."""
 
 
 Blend = Annotated[
@@ -65,6 +67,7 @@ class EnsembleSettings(Settings):
     blend: Blend = Mean(method="mean")
     """How predictions are blended: a method alone, or {method: hill_climb, rounds: 50}."""
     seed: Seed = 42
+    """Decides the folds of the nested cross-validation."""
 
     @field_validator("members")
     @classmethod

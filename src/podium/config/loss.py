@@ -38,6 +38,7 @@ class Asymmetric(Settings):
     gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
     """How much less a negative counts the surer it is."""
     gamma_positive: Annotated[float, Field(ge=0.0)] = 1.0
+    """How much less a positive counts the surer it is."""
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     """A negative with a lower probability does not count."""
 

@@ -23,6 +23,7 @@ class Head(Settings):
     dense: list[Count] = []
     """The units of each Dense layer before the last one."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """The share of features that is dropped before the last layer."""
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 regularization of the Dense layers' kernels."""
 
@@ -125,7 +126,9 @@ class MemberSettings(TrainingSettings):
     folds: Annotated[FoldNumbers | None, NotInDigest] = None
     """Which of the competition's folds to train; all by default."""
     backbone: BackboneChoice
+    """The pretrained model, and its weights."""
     head: Head = Head()
+    """The layers that are added to it."""
     loss: Loss | None = None
     """By default the first that fits the target. single_label: categorical_crossentropy; binary and multi_label:
     binary_crossentropy, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy; regression: mse, mae,

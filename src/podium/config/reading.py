@@ -26,6 +26,7 @@ class Intensity(Settings):
     low: float | None = None
     """This value becomes black, and `high` white, such as 0 and 4095 for 12 bits."""
     high: float | None = None
+    """Only together with `low`."""
 
     @model_validator(mode="before")
     @classmethod

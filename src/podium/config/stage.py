@@ -61,6 +61,7 @@ class Optimizer(Settings):
     """A Keras optimizer and its arguments."""
 
     name: str
+    """A class of keras.optimizers."""
     arguments: dict[str, Any] = {}
     """Arguments of the Keras optimizer, such as {weight_decay: 1e-4} or {momentum: 0.9, nesterov: true}."""
 
@@ -103,6 +104,7 @@ class Cosine(Settings):
 
     kind: Literal["cosine"]
     warmup_epochs: Annotated[float, Field(ge=0.0)] = 0.0
+    """The length of the warm-up, which may be a part of an epoch."""
     final: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
@@ -112,7 +114,9 @@ class OneCycle(Settings):
     kind: Literal["one_cycle"]
     warmup: Share = 0.3
     start: Annotated[float, Field(gt=1.0)] = 25.0
+    """How many times smaller the first learning rate is."""
     end: Annotated[float, Field(gt=1.0)] = 1e4
+    """How many times smaller the last learning rate is."""
 
 
 class Plateau(Settings):
@@ -122,6 +126,7 @@ class Plateau(Settings):
     patience: Count = 2
     factor: Share = 0.3
     minimum: Annotated[float, Field(ge=0.0)] = 1e-7
+    """The learning rate does not fall below it."""
 
 
 Schedule = Annotated[
@@ -160,15 +165,19 @@ class Stage(Settings):
     """A stage of fine-tuning: which layers are trained, for how long, how fast, on which image size."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    """In messages, charts and `history.csv`."""
     unfreeze: Unfreeze
     """Which layers of the backbone are trained: none, all, {from: BLOCK}, {parameters: 0.3} or {layers: 0.3}."""
     epochs: Count
+    """The largest number of epochs."""
     batch_size: Count
+    """Images per step; `podium find-batch` finds the fastest."""
     image_size: Annotated[int, Field(ge=16, le=2048)]
     """Width and height in pixels."""
     optimizer: Optimizer = Optimizer(name="Adam")
     """A Keras optimizer: its name, or {name: SGD, momentum: 0.9}."""
     learning_rate: Positive
+    """The largest learning rate of its schedule."""
     schedule: Schedule = Constant(kind="constant")
     """How the learning rate changes: its kind alone, or {kind: cosine, warmup_epochs: 1}."""
     augmentation: Augmentation | None = None
@@ -213,9 +222,11 @@ class TrainingSettings(Settings):
     """The keys that member and detector files share."""
 
     seed: Seed = 42
+    """Decides all random numbers of the training."""
     augmentation: Augmentation = []
     """Albumentations transforms, such as [HorizontalFlip, {Rotate: {limit: 10}}]."""
     stages: list[Stage] = []
+    """The stages of fine-tuning, in order; each starts from the best weights so far."""
     precision: Precision = "auto"
     """The dtype of computations; weights are always float32. auto: mixed_float16 on GPUs that benefit from it; on CPUs
     mixed_bfloat16 if it makes the steps of a long training clearly faster; else float32."""

@@ -34,6 +34,7 @@ class Fetch(Settings):
     addresses: Texts = ["original", "thumbnail"]
     """original, thumbnail, or a URL pattern such as https://host/{subset}/{id}.jpg."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 8
+    """The number of downloads at the same time."""
 
     @field_validator("addresses")
     @classmethod
@@ -54,7 +55,9 @@ class OpenImagesSource(Settings):
 
     kind: Literal["openimages"]
     boxes: str = "oidv6-train-annotations-bbox.csv"
+    """The table of boxes."""
     classes: str = "class-descriptions-boxable.csv"
+    """The table of class codes and names."""
     image_table: str | None = "train-images-boxable-with-rotation.csv"
     """The table with the rotation and the URLs of each image; null if there is none."""
     urls: list[str] = []
@@ -126,7 +129,9 @@ class Keep(Settings):
     inside: bool = False
     """The photo was taken inside the object."""
     occluded: bool = True
+    """The object is hidden in part."""
     truncated: bool = True
+    """The object extends beyond the image."""
 
 
 def _count_or_share(value: Any) -> int | float:
@@ -164,25 +169,35 @@ class DetectionHead(Settings):
 
 class DetectorSettings(TrainingSettings):
     slug: Annotated[Slug, NotInDigest]
+    """The name of the dataset: its data is in `data/<slug>`."""
     title: Annotated[str, NotInDigest] = ""
+    """A name for messages."""
     data_at_kaggle: Annotated[DataAtKaggle, NotInDigest] = None
+    """Where Kaggle has the data, such as `kaggle-dataset:<owner>/<slug>`."""
     source: Annotated[Source, NotInDigest]
+    """Where the images and boxes come from, and their format."""
     classes: Annotated[dict[str, Texts], NotInDigest] = {}
     """Class name: the source's class names that it combines; or a list of the source's names. Default: all classes of
     the source, except for Open Images, where it is required."""
     keep: Annotated[Keep, NotInDigest] = Keep()
+    """Which boxes with the flags of Open Images are kept."""
     split: Annotated[Split, NotInDigest] = ShareFolds(kind="shares")
+    """The shares of images for training, validation and the test, or the split of the source."""
     empty_images: Annotated[Annotated[int | float, PlainValidator(_count_or_share)] | None, NotInDigest] = None
     """Images without boxes: a count, or a share of the images with boxes. Default: none from Open Images, all from
     other sources."""
     backbone: BackboneChoice = BackboneSettings(name="ResNet50")
+    """The pretrained model below the detector, or a whole detector as a KerasHub preset."""
     levels: Annotated[int, Field(ge=5, le=7)] = 7
     """The coarsest level of the feature pyramid. A RetinaNet preset has its own."""
     anchors: Anchors = Anchors()
+    """The sizes and shapes of the boxes that predictions start from."""
     head: DetectionHead = DetectionHead()
+    """The layers that predict classes and boxes."""
     box_weight: Positive = 10.0
     """Weight of the box loss relative to the class loss."""
     resize: Literal["squash", "pad"] = "pad"
+    """How an image becomes square: change its aspect ratio, or pad it."""
     stages: list[Stage] = []
     """May be empty in a file that only builds a dataset."""
     monitor: Literal["ap50", "ap", "iou"] = "ap50"

@@ -23,6 +23,10 @@ COMMANDS = {
         "demo.demo",
         "Draw a car competition, train a small ensemble on it, and write a checked submission, on two laptop cores.",
     ),
+    "init": Command(
+        "init.init",
+        "Look at a competition's data, and write commented config files for it: competition, member and ensemble.",
+    ),
     "train": Command("members.train", "Fine-tune one member, stage after stage, on each of its folds."),
     "predict": Command(
         "members.predict",

@@ -230,6 +230,12 @@ class Kaggle:
         send = self._competitions.request("get_competition", competition_name=slug)
         return call(f"the competition {slug}", send, responses.parse_has_joined)
 
+    def metric_name(self, slug: str) -> str:
+        """The metric as the competition's page names it; empty if it names none."""
+        send = self._competitions.request("get_competition", competition_name=slug)
+        with self._explain_competition(slug):
+            return call(f"the competition {slug}", send, lambda found: responses.text(found.evaluation_metric))
+
     @contextmanager
     def _explain_competition(self, slug: str) -> Iterator[None]:
         """Kaggle responds with 403 if the user has not joined a competition, and also if there is none."""

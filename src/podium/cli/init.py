@@ -1,0 +1,68 @@
+"""`podium init`: the config files of a new competition, from its data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.cli.options import Debug, make_console
+from podium.errors import DataError
+
+
+def init(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="The folder of the data, or the slug of a downloaded competition.")
+    ],
+    slug: Annotated[
+        str | None,
+        typer.Option(metavar="SLUG", help="The last part of the competition's URL.", show_default="the folder's name"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="What to predict, if the guess is wrong.", show_default="guessed from the data"
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The metric, or FILE.py:FUNCTION.",
+            show_default="from the page, else the target's usual one",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of the answers.", show_default="guessed")
+    ] = None,
+    configs: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the files.")] = Path("configs"),
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files that exist.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a competition's data, and write commented config files for it: competition, member and ensemble.
+
+    podium init data/my-competition
+
+    It prints what it assumed. The files pass `podium run ENSEMBLE.yaml --dry-run` as they are; then edit them.
+    """
+    from podium.workflows.init import init as write_configs
+    from podium.workflows.init import metric_at_kaggle
+
+    console = make_console()
+    folder = Path(data) if Path(data).is_dir() else Path("data") / data
+    if not folder.is_dir():
+        raise DataError(
+            f"neither {data} nor {folder} is a folder; give the folder of the data, or download it with"
+            f" podium data download {data if '/' not in data else 'SLUG'}"
+        )
+    if metric is None and folder != Path(data):
+        metric = metric_at_kaggle(data, console)
+    started = write_configs(
+        folder, configs, console, slug=slug, target=target, metric=metric, label=label, replace_files=replace
+    )
+    for path in (started.competition, started.member, started.ensemble):
+        console.print(f"{path}: written", highlight=False, soft_wrap=True)
+    console.print("assumed:", highlight=False)
+    for assumption in started.assumptions:
+        console.print(f"  {assumption}", highlight=False, markup=False, soft_wrap=True)
+    at = "" if folder == Path("data") / started.competition.stem else f" --data {folder}"
+    console.print(f"next: podium run {started.ensemble}{at} --dry-run", highlight=False, soft_wrap=True)

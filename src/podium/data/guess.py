@@ -1,0 +1,358 @@
+"""A guess at what a competition asks for, from the files in its data folder."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.data.inventory import Inventory, class_folders, locate
+from podium.errors import DataError
+from podium.evaluation.metrics import Metric, find_metric
+
+SEPARATORS = {"space": " ", "comma": ",", "pipe": "|"}
+DEFAULT_METRICS = {
+    "single_label": "accuracy",
+    "binary": "roc_auc",
+    "multi_label": "macro_f1",
+    "ordinal": "quadratic_kappa",
+    "regression": "rmse",
+    "soft_label": "log_loss",
+}
+_GROUPS = re.compile(
+    "patient|subject|person|group|user|site|hotel|individual|session|case|study|scene|series|animal", re.I
+)
+_MOST_CLASSES_OF_NUMBERS = 50
+"""Whole numbers with more distinct values than this are numbers, not classes."""
+
+
+@dataclass
+class Guess:
+    """The keys of a competition file, with a reason for each that was assumed."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def set(self, key: str, value: Any, reason: str = "") -> None:
+        self.keys[key] = value
+        if reason:
+            self.reasons[key] = reason
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the user or Kaggle says about the competition."""
+
+    target: str | None = None
+    metric: str | None = None
+    label: str | None = None
+    """The column of the answers."""
+
+
+def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
+    if inventory.sample is None:
+        raise DataError(
+            f"no sample submission in {inventory.folder}; expected a CSV with 'submission' in its name, which says what"
+            " to predict: put it there"
+        )
+    sample = inventory.tables[inventory.sample]
+    if not inventory.images:
+        raise DataError(f"no images in {inventory.folder}; expected photographs in folders or zips: unpack the data")
+    guess = Guess()
+    id_column, test_pattern = _test_images(inventory, sample)
+    found = _train_table(inventory, sample, id_column)
+    if found is None:
+        _classes_from_folders(guess, inventory, sample, id_column, test_pattern, hints)
+    else:
+        _columns_of_table(guess, inventory, found, sample, id_column, hints)
+    guess.set("test", {"images": test_pattern})
+    if inventory.zips:
+        guess.set("zips", list(inventory.zips), "unpacked if their folders are missing")
+    form = {"sample": inventory.sample, "id": id_column, **guess.keys.pop("submission", {})}
+    guess.set("submission", form)
+    return guess
+
+
+def _test_images(inventory: Inventory, sample: pd.DataFrame) -> tuple[str, str]:
+    for column in sample.columns:
+        located = locate(inventory, sample, column, "test") if sample[column].is_unique else None
+        if located and located.share > 0.5:
+            return str(column), located.pattern
+    raise DataError(
+        f"no column of {inventory.sample} names images of {inventory.folder}: it has {', '.join(sample.columns)}, and"
+        f" the images are like {inventory.images[0]}; unpack the test images, or write the competition file yourself"
+    )
+
+
+def _train_table(inventory: Inventory, sample: pd.DataFrame, id_column: str) -> tuple[str, str, str] | None:
+    """The name of the table, its column of ids and the pattern of its images."""
+    best = None
+    for name, table in inventory.tables.items():
+        if name == inventory.sample or len(table.columns) < 2 or table.empty:
+            continue
+        for column in table.columns:
+            located = locate(inventory, table, column, "train")
+            if located is None or located.share < 0.5:
+                continue
+            if set(table[column]) & set(sample[id_column]) and "train" not in name.lower():
+                continue  # a table of test images
+            rank = (column == id_column, "train" in name.lower(), located.share, len(table))
+            if best is None or rank > best[0]:
+                best = rank, (name, str(column), located.pattern)
+    return best[1] if best else None
+
+
+def _classes_from_folders(
+    guess: Guess, inventory: Inventory, sample: pd.DataFrame, id_column: str, test_pattern: str, hints: Hints
+) -> None:
+    found = class_folders(inventory, test_pattern)
+    if found is None:
+        raise DataError(
+            f"{inventory.folder} has neither a table of training images nor a folder for each class; expected a CSV"
+            f" with a column of ids besides {inventory.sample}, or folders of images: write the file by hand"
+        )
+    above, classes, is_nested = found
+    place = f"{above}/" if above else ""
+    guess.set("train", {"images": f"{place}{{label}}/{'**/' * is_nested}{{id}}"}, "no table: a folder for each class")
+    values = pd.Series(np.repeat(list(classes), list(classes.values())))
+    answers = [column for column in sample.columns if column != id_column]
+    if len(answers) == 1:
+        _one_column(guess, values, sample[answers[0]], hints, may_be_regression=False)
+        guess.keys["submission"] = {"label": answers[0], **guess.keys.get("submission", {})}
+    else:
+        _columns_of_classes(guess, values, answers, inventory)
+    _metric(guess, hints)
+    _folds(guess, values, None)
+
+
+def _columns_of_table(
+    guess: Guess, inventory: Inventory, found: tuple[str, str, str], sample: pd.DataFrame, sample_id: str, hints: Hints
+) -> None:
+    name, id_column, pattern = found
+    table = inventory.tables[name]
+    answers = [column for column in sample.columns if column != sample_id]
+    others = [column for column in table.columns if column != id_column]
+    train: dict[str, Any] = {"table": name, "id": id_column}
+    if len(answers) > 1 and set(answers) <= set(others):
+        strata = _columns_of_numbers(guess, table[answers], hints)
+        label = None
+    else:
+        label = _label_column(others, answers, table, name, hints)
+        train["label"] = label
+        if len(answers) == 1:
+            _one_column(guess, table[label], sample[answers[0]], hints)
+            guess.keys["submission"] = {"label": answers[0], **guess.keys.get("submission", {})}
+        else:
+            _columns_of_classes(guess, table[label], answers, inventory)
+        strata = table[label]
+        pattern = pattern.replace(f"{{{label}}}", "{label}")
+    group = next(
+        (column for column in others if column not in (label, *answers) and _is_group(column, table[column])), None
+    )
+    if group:
+        train["group"] = group
+    train["images"] = pattern
+    guess.set("train", train)
+    _metric(guess, hints)
+    has_classes = guess.keys["target"] in ("single_label", "binary", "ordinal", "soft_label")
+    _folds(guess, strata if has_classes else None, group, None if group is None else table[group].nunique())
+
+
+def _label_column(others: Sequence[str], answers: Sequence[str], table: pd.DataFrame, name: str, hints: Hints) -> str:
+    if hints.label in others:
+        return str(hints.label)
+    if len(answers) == 1 and answers[0] in others:
+        return answers[0]
+    if len(others) == 1:
+        return others[0]
+    for column in others:
+        if len(answers) > 1 and _matched(table[column], answers):
+            return column
+    usual = [column for column in others if re.search("label|class|categor|target|species|breed", column, re.I)]
+    if len(usual) == 1:
+        return usual[0]
+    raise DataError(
+        f"cannot tell which column of {name} has the answers: it has {', '.join(others)}, and the sample submission"
+        f" {', '.join(answers)}; give the column with --label"
+    )
+
+
+def _one_column(
+    guess: Guess, values: "pd.Series[str]", examples: "pd.Series[str]", hints: Hints, *, may_be_regression: bool = True
+) -> None:
+    """The target of one column in the sample."""
+    distinct = sorted(values.unique())
+    numbers, example_numbers = _numbers(values), _numbers(examples)
+    is_whole = numbers is not None and bool((numbers == np.round(numbers)).all())
+    examples_are_whole = example_numbers is not None and bool((example_numbers == np.round(example_numbers)).all())
+    separator = _separator(values)
+    if hints.target:
+        target, reason = hints.target, "as given"
+    elif numbers is not None and set(numbers) == {0.0, 1.0}:
+        target, reason = "binary", "its values are 0 and 1"
+    elif len(distinct) == 2:
+        target, reason = "binary", "two classes, the second is the positive one"
+    elif numbers is None and separator:
+        target, reason = "multi_label", f"several labels in one value, separated by a {separator}"
+    elif numbers is None or not may_be_regression:
+        target, reason = "single_label", f"{len(distinct)} classes"
+    elif is_whole and hints.metric == "quadratic_kappa":
+        target, reason = "ordinal", "whole numbers, and kappa counts how far a prediction is off"
+    elif (metric := _metric_of(hints)) and set(metric.targets) == {"regression"}:
+        target, reason = "regression", f"the metric is {hints.metric}"
+    elif is_whole and examples_are_whole and len(distinct) <= _MOST_CLASSES_OF_NUMBERS:
+        target, reason = "single_label", f"{len(distinct)} whole numbers; if their order matters, use ordinal"
+    else:
+        target, reason = "regression", "its values are numbers"
+    _set_target(guess, target, reason, separator)
+    if target == "regression":
+        return
+    if target in ("binary", "ordinal"):
+        classes = sorted(distinct, key=float) if numbers is not None else distinct
+        guess.set("classes", classes)
+    elif target == "single_label":
+        guess.set("classes", sorted(distinct, key=float) if numbers is not None else distinct)
+    else:
+        labels = sorted(
+            {label for value in distinct for label in value.split(SEPARATORS[separator or "space"]) if label}
+        )
+        guess.set("classes", labels)
+    if target in ("binary", "single_label", "ordinal"):
+        is_label = set(examples) <= set(distinct) and not (target == "binary" and not _takes_answers(hints))
+        if target != "binary" or is_label:
+            guess.keys["submission"] = {"format": "label"}
+        else:
+            guess.keys["submission"] = {"format": "probabilities"}
+            guess.reasons["submission"] = "the probability of the positive class; for classes use format: label"
+
+
+def _metric_of(hints: Hints) -> Metric | None:
+    """The given metric, unless it is the competition's own."""
+    return find_metric(hints.metric) if hints.metric else None
+
+
+def _takes_answers(hints: Hints) -> bool:
+    metric = _metric_of(hints)
+    return metric is not None and metric.takes_answers
+
+
+def _set_target(guess: Guess, target: str, reason: str, separator: str | None = None) -> None:
+    value: Any = target
+    if target == "multi_label" and separator:
+        value = {"kind": target, "separator": separator}
+    guess.set("target", value, reason)
+
+
+def _separator(values: "pd.Series[str]") -> str | None:
+    """The separator of several labels in one value: labels that also stand alone, or that repeat in many values."""
+    distinct = set(values)
+    for name, separator in SEPARATORS.items():
+        if not any(separator in value.strip() for value in distinct):
+            continue
+        labels = {label.strip() for value in distinct for label in value.split(separator) if label}
+        if len(labels & distinct) >= len(labels) / 2 or len(labels) <= len(distinct) / 2:
+            return name
+    return None
+
+
+def _columns_of_numbers(guess: Guess, answers: pd.DataFrame, hints: Hints) -> "pd.Series[Any] | None":
+    """The target of a column for each class or number; returns classes to stratify by."""
+    table = pd.DataFrame({column: pd.to_numeric(answers[column], errors="coerce") for column in answers})
+    if table.isna().any().any():
+        wrong = table.columns[table.isna().any()][0]
+        raise DataError(f"the column {wrong} has values that are not numbers; expected numbers in every answer column")
+    values = table.to_numpy(dtype=float)
+    is_binary, totals = set(np.unique(values)) <= {0.0, 1.0}, values.sum(axis=1)
+    if hints.target:
+        target, reason = hints.target, "as given"
+    elif is_binary and (totals == 1).all():
+        target, reason = "soft_label", "one column per class, exactly one is 1 in each row"
+    elif is_binary:
+        target, reason = "multi_label", "columns of 0 and 1"
+    elif (values >= 0).all() and np.allclose(totals, totals[0], rtol=0.01):
+        target, reason = "soft_label", "the shares of the classes"
+    else:
+        target, reason = "regression", "columns of numbers"
+    if target == "regression":
+        guess.set("target", {"kind": target, "columns": list(answers.columns)}, reason)
+        return None
+    _set_target(guess, target, reason)
+    guess.set("classes", list(answers.columns))
+    return pd.Series(values.argmax(axis=1), dtype=int)
+
+
+def _columns_of_classes(guess: Guess, values: "pd.Series[str]", answers: Sequence[str], inventory: Inventory) -> None:
+    """One label per image, and a probability column per class."""
+    columns = _matched(values, answers)
+    if columns is None:
+        raise DataError(
+            f"the answer columns of {inventory.sample} ({_some(answers)}) are not the labels of the training images"
+            f" ({_some(sorted(values.unique()))}); write the competition file yourself"
+        )
+    guess.set("target", "single_label", f"{len(columns)} classes, a probability for each")
+    guess.set("classes", list(columns))
+    renamed = {label: column for label, column in columns.items() if label != column}
+    guess.keys["submission"] = {"format": "probabilities", **({"columns": renamed} if renamed else {})}
+
+
+def _matched(values: "pd.Series[str]", answers: Sequence[str]) -> Mapping[str, str] | None:
+    """The answer column of each label: named like it, or with a common prefix."""
+    labels = sorted(values.unique())
+    if len(labels) != len(answers):
+        return None
+    if set(labels) == set(answers):
+        return {label: label for label in answers}
+    columns = {
+        label: [answer for answer in answers if re.fullmatch(rf"\D*[_ ]?{re.escape(label)}", answer)]
+        for label in labels
+    }
+    if all(len(found) == 1 for found in columns.values()):
+        return {label: found[0] for label, found in columns.items()}
+    return None
+
+
+def _metric(guess: Guess, hints: Hints) -> None:
+    target = guess.keys["target"]
+    kind = target if isinstance(target, str) else target["kind"]
+    if hints.metric:
+        guess.set("metric", hints.metric)
+        return
+    name = DEFAULT_METRICS[kind]
+    if kind == "multi_label" and isinstance(target, str):
+        name = "roc_auc"  # a probability for each class
+    if kind == "single_label" and guess.keys.get("submission", {}).get("format") == "probabilities":
+        name = "log_loss"
+    if kind == "binary" and guess.keys.get("submission", {}).get("format") == "label":
+        name = "accuracy"
+    guess.set("metric", name, "not known from the data: see the competition's page")
+
+
+def _is_group(name: str, values: "pd.Series[str]") -> bool:
+    count = values.nunique()
+    return bool(_GROUPS.search(name)) and 5 <= count < len(values) / 1.2
+
+
+def _folds(guess: Guess, values: "pd.Series[Any] | None", group: str | None, groups: int | None = None) -> None:
+    smallest = 5
+    if values is not None and values.nunique() <= _MOST_CLASSES_OF_NUMBERS:
+        smallest = int(values.value_counts().min())
+    count = min(5, groups or 5, max(2, smallest))
+    if group:
+        guess.set(
+            "folds", {"kind": "grouped", "count": count}, f"{group} looks like a group: its images stay in one fold"
+        )
+    else:
+        reason = f"the smallest class has {smallest} images" if count < 5 else ""
+        guess.set("folds", {"kind": "stratified", "count": count}, reason)
+
+
+def _numbers(values: "pd.Series[str]") -> NDArray[np.float64] | None:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    return numbers if len(numbers) and np.isfinite(numbers).all() else None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -1,0 +1,217 @@
+"""Start a competition: look at its data, and write a competition, a member and an ensemble file for it."""
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.config.kaggle_names import SLUG
+from podium.config.problems import nearest
+from podium.credentials import describe_credentials
+from podium.errors import ConfigError, DataError, KaggleError
+from podium.evaluation.metrics import METRICS, find_metric
+from podium.files import write_text
+from podium.workflows.configs import load_ensemble
+
+if TYPE_CHECKING:
+    from podium.data.guess import Guess
+
+_SIZES = (64, 96, 128, 160, 192, 224)
+"""Image sizes of the first member; larger ones are slow on a laptop."""
+_IMAGES_MEASURED = 50
+_WORDS_OF_METRICS = (
+    ("quadratic", "quadratic_kappa"),
+    ("roc|auc|area under", "roc_auc"),
+    ("rmsle|squared logarithmic", "rmsle"),
+    ("rmse|root mean squared", "rmse"),
+    ("mae|mean absolute", "mae"),
+    ("log.?loss|multi.?class.?loss|logarithmic loss|cross.?entropy", "log_loss"),
+    ("balanced accuracy", "balanced_accuracy"),
+    ("accuracy|categorization", "accuracy"),
+    ("matthews|mcc", "matthews"),
+    ("macro", "macro_f1"),
+    ("mean ?f|sample", "samples_f1"),
+)
+"""podium's metric for a name at Kaggle; the first that fits. Kaggle's names are free text."""
+_MANY_CLASSES = 40
+"""More classes than this are left out of the competition file, and read from the data."""
+
+
+@dataclass(frozen=True)
+class Started:
+    competition: Path
+    member: Path
+    ensemble: Path
+    assumptions: Sequence[str]
+
+
+def init(
+    data: Path,
+    configs: Path,
+    console: Console,
+    *,
+    slug: str | None = None,
+    target: str | None = None,
+    metric: str | None = None,
+    label: str | None = None,
+    replace_files: bool = False,
+) -> Started:
+    """Write the three files below `configs` for the data in this folder. Nothing is written if a file exists already.
+
+    Args:
+        data: The unpacked data of the competition, or its zips.
+        configs: The folder of configs; missing folders are created.
+        console: Where to print.
+        slug: The last part of the competition's URL; by default the name of the data folder.
+        target: The kind of target, instead of a guess.
+        metric: The competition's metric, instead of the usual one for its target.
+        label: The column of the answers, if the table has several.
+        replace_files: Replace existing files.
+    """
+    from podium.data.guess import Hints, guess_competition
+    from podium.data.inventory import read_inventory
+
+    slug = slug or _slug_of(data)
+    _check_names(target, metric, configs / "competitions")
+    paths = [
+        configs / "competitions" / f"{slug}.yaml",
+        configs / "members" / f"{slug}_first.yaml",
+        configs / "ensembles" / f"{slug}.yaml",
+    ]
+    if existing := [str(path) for path in paths if path.exists() and not replace_files]:
+        raise ConfigError(f"{', '.join(existing)} exist already; edit them, or replace them with --replace")
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder; expected the folder with the competition's data")
+    with console.status(f"looking at {data}"):
+        inventory = read_inventory(data)
+        guess = guess_competition(inventory, Hints(target, metric, label))
+        size = _image_size([data / image for image in inventory.images])
+    texts = [
+        _competition_text(slug, data, guess),
+        _member_text(slug, guess, size),
+        _ensemble_text(slug),
+    ]
+    for path, text in zip(paths, texts, strict=True):
+        schema = path.parent.parent / "schemas" / f"{path.parent.name[:-1]}.json"
+        first = f"# yaml-language-server: $schema=../schemas/{schema.name}\n" if schema.is_file() else ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, first + text)
+    load_ensemble(paths[2])
+    return Started(paths[0], paths[1], paths[2], [f"{key}: {reason}" for key, reason in guess.reasons.items()])
+
+
+def _slug_of(data: Path) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-")
+    if not SLUG.fullmatch(name):
+        raise ConfigError(
+            f"{data.name!r} does not make a competition's name; give one with --slug, such as digit-recognizer"
+        )
+    return name
+
+
+def _image_size(images: Sequence[Path]) -> int:
+    """The largest usual size that is not above the median shorter side of some images."""
+    from PIL import Image, UnidentifiedImageError
+
+    sides = []
+    for path in images[:: max(1, len(images) // _IMAGES_MEASURED)]:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+        except (OSError, UnidentifiedImageError):  # in a zip, or of a format that Pillow does not read
+            continue
+    side = statistics.median(sides) if sides else _SIZES[-1]
+    return max((size for size in _SIZES if size <= side), default=_SIZES[0])
+
+
+def _competition_text(slug: str, data: Path, guess: "Guess") -> str:
+    keys = dict(guess.keys)
+    classes = keys.get("classes", [])
+    if len(classes) > _MANY_CLASSES and _kind(guess) == "single_label":
+        del keys["classes"]
+    order = ["train", "test", "zips", "target", "classes", "metric", "submission", "folds"]
+    lines = [
+        f"# {slug}: written by podium init from what is in {data}. Check what it assumed, then try:",
+        f"#   podium run configs/ensembles/{slug}.yaml --dry-run",
+        f"slug: {slug}",
+    ]
+    for key in order:
+        if key in keys:
+            if reason := guess.reasons.get(key):
+                lines.append(f"# {reason}")
+            lines.append(_yaml(key, keys[key]))
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(key: str, value: Any) -> str:
+    from podium.config.yaml_file import to_yaml
+
+    if key == "classes":
+        value = [int(label) if re.fullmatch(r"0|[1-9]\d*", label) else label for label in value]
+    return to_yaml({"x": [], key: value}).partition("\n")[2].rstrip("\n")  # with a list, each key has a line of its own
+
+
+def _member_text(slug: str, guess: "Guess", size: int) -> str:
+    flip = "  - HorizontalFlip  # remove it if left and right differ in meaning\n"
+    return f"""\
+# A first member: EfficientNetB0 with ImageNet weights, first its head, then all layers.
+# Run: podium train configs/members/{slug}_first.yaml --fold 0
+competition: ../competitions/{slug}.yaml
+backbone: {{name: EfficientNetB0, weights: imagenet}}
+head: {{pooling: avg, dropout: 0.3}}
+augmentation:
+{flip}  - RandomResizedCrop: {{size: image_size, scale: [0.6, 1.0], ratio: [0.9, 1.11], p: 0.7}}
+  - RandomBrightnessContrast: {{brightness_limit: 0.2, contrast_limit: 0.2, p: 0.5}}
+stages:
+  - {{name: head, unfreeze: none, epochs: 5, batch_size: 32, image_size: {size}, learning_rate: 1e-3}}
+  - {{name: all, unfreeze: all, epochs: 10, batch_size: 32, image_size: {size}, learning_rate: 3e-4,
+     optimizer: {{name: AdamW, weight_decay: 0.02}}, schedule: {{kind: cosine, warmup_epochs: 0.5, final: 0.02}}}}
+tta: [identity, horizontal_flip]
+"""
+
+
+def _ensemble_text(slug: str) -> str:
+    return f"""\
+# One member so far: add others, whose mistakes differ, to raise the score.
+# Run: podium run configs/ensembles/{slug}.yaml
+members:
+  - ../members/{slug}_first.yaml
+blend: mean
+"""
+
+
+def _kind(guess: "Guess") -> str:
+    target = guess.keys["target"]
+    return str(target if isinstance(target, str) else target["kind"])
+
+
+def metric_at_kaggle(slug: str, console: Console) -> str | None:
+    """podium's name of the metric that the competition's page names, if there is a key for Kaggle and it is known."""
+    from podium.kaggle.client import sign_in
+
+    if describe_credentials() is None:
+        return None
+    try:
+        name = sign_in().metric_name(slug)
+    except KaggleError as error:
+        console.print(f"the metric is not read from the competition's page: {error}", highlight=False, markup=False)
+        return None
+    return next((metric for words, metric in _WORDS_OF_METRICS if re.search(words, name, re.IGNORECASE)), None)
+
+
+def _check_names(target: str | None, metric: str | None, folder: Path) -> None:
+    from podium.data.guess import DEFAULT_METRICS
+
+    if target is not None and target not in DEFAULT_METRICS:
+        raise ConfigError(f"{target!r} is not a kind of target{nearest(target, list(DEFAULT_METRICS))}")
+    if metric is None or find_metric(metric):
+        return
+    own, _, function = metric.partition(":")
+    if not function:
+        raise ConfigError(f"{metric!r} is not a metric{nearest(metric, list(METRICS))}")
+    if not (folder / own).is_file():
+        raise ConfigError(f"{folder / own} does not exist; put the metric's file beside the competition file")

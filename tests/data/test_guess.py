@@ -1,0 +1,151 @@
+"""What `podium init` finds out from a data folder."""
+
+import zipfile
+
+import pandas as pd
+import pytest
+from layouts import OPTIONS, draw
+
+from podium.data.guess import Hints, guess_competition
+from podium.data.inventory import read_inventory
+from podium.errors import DataError
+
+COLOURS = ["blue", "green", "red"]
+EXPECTED = {
+    "text-label": {
+        "train": {"table": "train.csv", "id": "image_id", "label": "colour", "images": "train_images/{id}.jpg"},
+        "test": {"images": "test_images/{id}.jpg"},
+        "target": "single_label",
+        "classes": COLOURS,
+        "metric": "accuracy",
+        "submission": {"sample": "sample_submission.csv", "id": "image_id", "label": "colour", "format": "label"},
+        "folds": {"kind": "stratified", "count": 5},
+    },
+    "class-folders": {
+        "train": {"images": "train/{label}/{id}"},
+        "test": {"images": "test/{id}"},
+        "target": "single_label",
+        "classes": COLOURS,
+        "metric": "accuracy",
+        "submission": {"sample": "sample_submission.csv", "id": "file", "label": "colour", "format": "label"},
+    },
+    "one-hot": {
+        "train": {"table": "train.csv", "id": "image_id", "images": "images/{id}.jpg"},
+        "test": {"images": "images/{id}.jpg"},
+        "target": "multi_label",
+        "classes": ["red", "green", "blue"],
+        "metric": "roc_auc",
+    },
+    "separated-labels": {
+        "train": {"table": "train.csv", "id": "image", "label": "labels", "images": "train/{id}"},
+        "target": {"kind": "multi_label", "separator": "space"},
+        "classes": COLOURS,
+        "metric": "macro_f1",
+    },
+    "regression": {
+        "train": {"table": "train.csv", "id": "Id", "label": "size", "images": "train/{id}.jpg"},
+        "target": "regression",
+        "metric": "rmse",
+    },
+    "binary": {
+        "train": {"table": "train.csv", "id": "isic_id", "label": "target", "images": "train/{id}.jpg"},
+        "target": "binary",
+        "classes": ["0", "1"],
+        "metric": "own_metric.py:score",
+        "submission": {
+            "sample": "sample_submission.csv", "id": "isic_id", "label": "target", "format": "probabilities",
+        },
+    },
+    "patients": {
+        "train": {
+            "table": "train.csv", "id": "id", "label": "grade", "group": "patient_id",
+            "images": "train/{patient_id}/{id}.png",
+        },
+        "test": {"images": "test/**/{id}.png"},
+        "target": "ordinal",
+        "classes": ["0", "1", "2", "3"],
+        "metric": "quadratic_kappa",
+        "folds": {"kind": "grouped", "count": 5},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_layout_and_the_target_are_guessed(name, tmp_path):
+    metric = dict(zip(*[iter(OPTIONS.get(name, []))] * 2, strict=True)).get("--metric")
+    guess = guess_competition(read_inventory(draw(name, tmp_path / name)), Hints(metric=metric))
+    found = {key: value for key, value in guess.keys.items() if key in EXPECTED[name]}
+    assert found == EXPECTED[name]
+
+
+def folder_with(tmp_path, images, **tables):
+    for image in images:
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / image).touch()
+    for name, table in tables.items():
+        pd.DataFrame(table).to_csv(tmp_path / f"{name}.csv", index=False)
+    return read_inventory(tmp_path)
+
+
+def guessed(tmp_path, images, hints=None, **tables):
+    return guess_competition(folder_with(tmp_path, images, **tables), hints or Hints()).keys
+
+
+IMAGES = [f"{part}/{number}.jpg" for part in ("train", "test") for number in range(20)]
+
+
+def test_names_of_two_words_are_not_two_labels(tmp_path):
+    label = ["Ford Focus", "Ford Fiesta", "Opel Astra", "Niva"] * 5
+    keys = guessed(
+        tmp_path, IMAGES, train={"id": range(20), "car": label}, sample_submission={"id": range(20), "car": label}
+    )
+    assert keys["target"] == "single_label"
+    assert keys["classes"] == ["Ford Fiesta", "Ford Focus", "Niva", "Opel Astra"]
+
+
+def test_a_probability_column_for_each_label(tmp_path):
+    train = {"file": [f"{number}.jpg" for number in range(20)], "class": [0, 1, 2, 3] * 5, "driver": ["p1", "p2"] * 10}
+    sample = {"file": [f"{number}.jpg" for number in range(20)], **{f"c{number}": 0.25 for number in range(4)}}
+    keys = guessed(tmp_path, IMAGES, train=train, sample_submission=sample)
+    assert keys["target"] == "single_label"
+    assert keys["metric"] == "log_loss"
+    assert keys["submission"]["columns"] == {str(number): f"c{number}" for number in range(4)}
+
+
+def test_votes_and_several_numbers(tmp_path):
+    votes = {"galaxy": range(20), "smooth": [0.6] * 20, "disk": [0.4] * 20}
+    assert guessed(tmp_path / "a", IMAGES, train=votes, sample_submission=votes)["target"] == "soft_label"
+    numbers = {"plant": range(20), "height": range(20), "leaf_area": [0.5, 7.25] * 10}
+    target = guessed(tmp_path / "b", IMAGES, train=numbers, sample_submission=numbers)["target"]
+    assert target == {"kind": "regression", "columns": ["height", "leaf_area"]}
+
+
+def test_images_in_zips(tmp_path):
+    for part in ("train", "test"):
+        with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+            for number in range(20):
+                archive.writestr(f"{part}/{number}.jpg", "")
+    table = {"Id": range(20), "label": ["cat", "dog"] * 10}
+    keys = guessed(tmp_path, [], train=table, sampleSubmission=table)
+    assert keys["zips"] == ["test.zip", "train.zip"]
+    assert keys["train"]["images"] == "train/{id}.jpg"
+    assert keys["submission"]["sample"] == "sampleSubmission.csv"
+
+
+@pytest.mark.parametrize(
+    ("images", "tables", "message"),
+    [
+        ([], {"train": {"id": [1], "label": [2]}}, "no sample submission"),
+        ([], {"sample_submission": {"id": [1], "label": [2]}}, "no images"),
+        (IMAGES, {"sample_submission": {"id": ["x"], "label": ["cat"]}}, "no column of sample_submission.csv names"),
+        (["test/1.jpg"], {"sample_submission": {"id": [1], "label": [2]}}, "neither a table of training images nor"),
+        (
+            IMAGES,
+            {"train": {"id": [1, 2], "a": [2, 3], "b": [1, 1]}, "sample_submission": {"id": [1], "c": [2]}},
+            "--label",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_guessed_is_said(tmp_path, images, tables, message):
+    with pytest.raises(DataError, match=message):
+        guessed(tmp_path, images, **tables)

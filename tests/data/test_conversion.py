@@ -60,8 +60,8 @@ def test_twelve_bits_in_sixteen_keep_their_grey_levels(tmp_path, ending):
     assert np.array_equal(image[..., 0], np.rint(ramp() / 4095 * 255))
     assert (image == image[..., :1]).all()
     assert notes(path) == [
-        "1 images have more than 8 bits, scaled by intensity: auto: the window of a DICOM file, else the 1st to 99th"
-        " percentile of the image"
+        "1 images have more than 8 bits, scaled by intensity: auto (the window of a DICOM file, else the 1st to 99th"
+        " percentile of the image)"
     ]
     assert notes(path, reading=TWELVE_BITS) == ["1 images have more than 8 bits, scaled by intensity: 0-to-4095"]
 

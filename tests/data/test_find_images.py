@@ -244,11 +244,14 @@ def test_in_a_folder_of_training_and_test_images_none_are_unnamed(tiny_competiti
 def test_a_class_folder_that_is_not_a_class_is_an_error(tiny_competition):
     tiny = by_class(tiny_competition, classes=["0", "1", "3"])
     problem = problem_of(tiny)
-    assert "train has 6 images of what is not a class: 2 (6): add the classes to the competition file, or" in problem
+    assert (
+        "train has 6 images with a label that is not a class: 2 (6): add the classes to the competition file, or"
+        in problem
+    )
     assert problem.endswith("leave them out with on_ignored: skip in the competition file")
     rows = rows_of(tiny.change(on_ignored="skip"))
     assert len(rows.train) == 18
-    assert rows.notes == ["ignored: 6 images of what is not a class: 2 (6)"]
+    assert rows.notes == ["ignored: 6 images with a label that is not a class: 2 (6)"]
 
 
 def test_nested_images_of_a_class_are_an_error(tiny_competition):

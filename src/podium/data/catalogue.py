@@ -62,7 +62,7 @@ class Catalogue:
     def notes(self) -> list[str]:
         """How unusual images are read."""
         intensity, several = self.reading.intensity, self.reading.pages == "channels"
-        auto = ": the window of a DICOM file, else the 1st to 99th percentile of the image"
+        auto = " (the window of a DICOM file, else the 1st to 99th percentile of the image)"
         texts = {
             DEEP: f"have more than 8 bits, scaled by intensity: {intensity}{auto * (intensity.rule == 'auto')}",
             TRANSPARENT: "are partly transparent, on black",

@@ -343,7 +343,7 @@ def _ignored(
     """What is ignored, and what may be done about it."""
     if others:
         yield (
-            f"{others.total():,} images of what is not a class: {listed(_counted(others))}",
+            f"{others.total():,} images with a label that is not a class: {listed(_counted(others))}",
             "add the classes to the competition file",
         )
     if misplaced:

@@ -221,6 +221,10 @@ def test_a_limit_below_the_number_of_classes_is_an_error():
         stratified_limit(SKEWED, 3, seed=0)
 
 
+def test_a_limit_needs_no_row_of_every_range_of_numbers():
+    assert len(stratified_limit(np.arange(100) // 10, 3, seed=0, of_each=False)) == 3
+
+
 def test_grouped_folds_need_a_group_column(tiny_competition):
     with pytest.raises(ConfigError, match=r"grouped folds need train\.group"):
         tiny_competition.change(folds="grouped")

@@ -156,9 +156,9 @@ def iterative_split(
     Iterative stratification (Sechidis et al., 2011): beginning with the rarest feature, each group goes to the part
     that lacks the feature most; if parts are equal, to the one that lacks most of the group's other features.
     """
-    counts = np.zeros((groups.max() + 1, features.shape[1] + 1))
+    counts = np.zeros((groups.max() + 1, features.shape[1] + 1), np.float32)  # exact for whole numbers
     np.add.at(counts, groups, np.column_stack([features, np.ones(len(groups))]))  # the last feature: to be a row
-    left = counts.sum(axis=0)
+    left = counts.sum(axis=0, dtype=np.float64)
     lacking = np.outer(shares, left)
     part_of = np.full(len(counts), -1)
     order = np.random.default_rng(seed).permutation(len(counts))

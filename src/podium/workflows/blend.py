@@ -88,7 +88,7 @@ class Blend:
 
     @property
     def test(self) -> "pd.DataFrame":
-        """The predictions of the test images: a probability for each class, by id."""
+        """The predictions of the test images: the predicted columns `p_…`, by id."""
         return read_frame(self.path / "test.csv")
 
     @property

@@ -162,7 +162,9 @@ def test_a_config_in_python_trains_stops_at_an_interrupt_and_resumes(tiny_compet
 
 def test_all_problems_of_a_config_are_one_error_that_a_notebook_shows_without_a_traceback():
     with pytest.raises(podium.PodiumError) as raised:
-        podium.Competition(slug="Squares", train={"images": "{id}"}, test={"images": "{id}"}, classes=[], metric="acc")
+        podium.Competition(
+            slug="Squares", train={"images": "{id}"}, test={"images": "{id}"}, classes=["a"], metric="acc"
+        )
     (shown,) = raised.value._render_traceback_()
     assert shown == f"ConfigError: {raised.value}"
     assert all(key in shown for key in ("slug", "classes", "metric", "train.images"))

@@ -157,7 +157,7 @@ TINY = {
     "CLIP": clip,
     "CSPNet": lambda: MODELS.CSPNetBackbone(
         stem_filters=8, stem_kernel_size=3, stem_strides=2, stackwise_depth=[1, 1], stackwise_strides=[2, 2],
-        stackwise_num_filters=[8, 16], block_type="dark",
+        stackwise_num_filters=[8, 16], block_type="dark_block", stage_type="dark",
     ),
     "DeiT": lambda: MODELS.DeiTBackbone(
         **TRANSFORMER, patch_size=(8, 8), image_shape=(SIDE, SIDE, 3), intermediate_dim=8

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from podium.errors import DataError
 from podium.files import write_json
@@ -139,6 +140,9 @@ def kernel(finished, blend, tmp_path, monkeypatch):
     """`kernel(layout, **places)` runs the job with these folders mounted; the working folder is the current one."""
     unpacked = tmp_path / "unpacked"
     shutil.copytree(finished.ensemble.parent, unpacked / "configs")
+    competition = yaml.safe_load((unpacked / "configs" / "competition.yaml").read_text())
+    del competition["classes"]  # those of the runs
+    (unpacked / "configs" / "competition.yaml").write_text(yaml.safe_dump(competition))
     shutil.copy(blend / "blend.json", unpacked / BLEND)
     staged = stage_blend(blend).resolve()
     (tmp_path / "working").mkdir()

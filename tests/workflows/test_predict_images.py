@@ -59,6 +59,17 @@ def test_one_fold_and_the_default_name_of_the_file(finished, podium_here):
     np.testing.assert_allclose(read("first_new.csv"), read(expected).loc[read("first_new.csv").index], atol=1e-6)
 
 
+def test_classes_that_were_read_from_the_data_need_no_data_again(finished, podium_here):
+    shutil.copytree(finished.ensemble.parent, "configs")
+    content = yaml.safe_load(Path("configs/competition.yaml").read_text())
+    del content["classes"]
+    Path("configs/competition.yaml").write_text(yaml.safe_dump(content))
+    ended = podium_here("predict", "configs/first.yaml", "--images", "new", "--fold", 0)
+    assert (ended.code, ended.err) == (0, "")
+    ensemble = load_ensemble(Path("configs/ensemble.yaml"))
+    assert find_blend(ensemble, Path("runs")).path.name.startswith("ensemble-")
+
+
 @pytest.mark.parametrize("method", ["weights", "stacking"])
 def test_a_blend_predicts_the_test_images_as_it_did_before(method, finished, podium_here):
     shutil.rmtree("submissions")  # equal ones would be refused

@@ -85,9 +85,10 @@ def _has_folds(folds: Sequence[int], member: Member) -> bool:
 
 
 def _is_of_member(config: dict[str, Any], member: Member) -> bool:
-    settings, before = resolved_settings(member), config["member"]
-    same_labels = config["inputs"]["labels"] == member.competition.labels
-    return same_labels and all(before.get(key) == settings[key] for key in decisive_keys(type(member.settings)))
+    settings, before, competition = resolved_settings(member), config["member"], member.competition
+    if competition.has_classes and config["inputs"]["labels"] != competition.labels:
+        return False
+    return all(before.get(key) == settings[key] for key in decisive_keys(type(member.settings)))
 
 
 def find_member(member: Member, options: RunOptions) -> list[Run]:

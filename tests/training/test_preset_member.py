@@ -92,6 +92,7 @@ def test_training_does_not_resume_without_its_recipe(images, vit, tmp_path):
         images.fit(run, settings)
 
 
+@pytest.mark.slow
 def test_only_blocks_of_the_stage_are_trained(images, vit, tmp_path):
     settings = on_preset(vit, stage("end", **SMALL, unfreeze={"from": "tranformer_block_3"}))
     run = images.fit(started(tmp_path), settings)

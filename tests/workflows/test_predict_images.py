@@ -70,7 +70,7 @@ def test_classes_that_were_read_from_the_data_need_no_data_again(finished, podiu
     assert find_blend(ensemble, Path("runs")).path.name.startswith("ensemble-")
 
 
-@pytest.mark.parametrize("method", ["weights", "stacking"])
+@pytest.mark.parametrize("method", ["weights", pytest.param("stacking", marks=pytest.mark.slow)])
 def test_a_blend_predicts_the_test_images_as_it_did_before(method, finished, podium_here):
     shutil.rmtree("submissions")  # equal ones would be refused
     data = finished.competition.folder

@@ -322,7 +322,7 @@ def _exif_orientation(content: Content) -> int:
     try:
         with Pillow.open(io.BytesIO(content.data)) as opened:
             return int(opened.getexif().get(_ORIENTATION, 1))
-    except Exception:  # without Pillow the pixels are still right
+    except Exception:  # Pillow raises many kinds of errors; without an orientation the pixels are still right
         return 1
 
 

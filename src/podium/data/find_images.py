@@ -126,7 +126,11 @@ def describe_unused(found: Sequence[FoundImages], others: Collection[Path]) -> l
         for folder, rows in paths.by_folder():
             if folder in unused:
                 unused[folder].difference_update(paths.names[rows].tolist())
-    files = sorted(os.path.join(folder, os.fsdecode(name)) for folder, names in unused.items() for name in names)  # noqa: PTH118
+    files = sorted(
+        os.path.join(folder, os.fsdecode(name))  # noqa: PTH118  # creating a Path takes several times as long
+        for folder, names in unused.items()
+        for name in names
+    )
     return [f"{len(files):,} images are in no table: {listed(files)}"] if files else []
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from podium.config.target import SEPARATORS
 from podium.data.inventory import Inventory, class_folders, locate
-from podium.errors import DataError
+from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
 
-SEPARATORS = {"space": " ", "comma": ",", "pipe": "|"}
 DEFAULT_METRICS = {
     "single_label": "accuracy",
     "binary": "roc_auc",
@@ -207,26 +207,17 @@ def _one_column(
         target, reason = "single_label", f"{len(distinct)} whole numbers; if their order matters, use ordinal"
     else:
         target, reason = "regression", "its values are numbers"
+    separator = separator or "space"
     _set_target(guess, target, reason, separator)
-    if target == "regression":
-        return
-    if target in ("binary", "ordinal"):
-        classes = sorted(distinct, key=float) if numbers is not None else distinct
-        guess.set("classes", classes)
-    elif target == "single_label":
+    if target == "multi_label":
+        guess.set("classes", sorted({label for value in distinct for label in _split(value, separator)}))
+    elif target != "regression":
         guess.set("classes", sorted(distinct, key=float) if numbers is not None else distinct)
-    else:
-        labels = sorted(
-            {label for value in distinct for label in value.split(SEPARATORS[separator or "space"]) if label}
-        )
-        guess.set("classes", labels)
-    if target in ("binary", "single_label", "ordinal"):
-        is_label = set(examples) <= set(distinct) and not (target == "binary" and not _takes_answers(hints))
-        if target != "binary" or is_label:
-            guess.keys["submission"] = {"format": "label"}
-        else:
+        if target == "binary" and not (_takes_answers(hints) and set(examples) <= set(distinct)):
             guess.keys["submission"] = {"format": "probabilities"}
             guess.reasons["submission"] = "the probability of the positive class; for classes use format: label"
+        else:
+            guess.keys["submission"] = {"format": "label"}
 
 
 def _metric_of(hints: Hints) -> Metric | None:
@@ -249,13 +240,17 @@ def _set_target(guess: Guess, target: str, reason: str, separator: str | None = 
 def _separator(values: "pd.Series[str]") -> str | None:
     """The separator of several labels in one value: labels that also stand alone, or that repeat in many values."""
     distinct = set(values)
-    for name, separator in SEPARATORS.items():
-        if not any(separator in value.strip() for value in distinct):
+    for separator in SEPARATORS:
+        if all(len(_split(value, separator)) <= 1 for value in distinct):
             continue
-        labels = {label.strip() for value in distinct for label in value.split(separator) if label}
+        labels = {label for value in distinct for label in _split(value, separator)}
         if len(labels & distinct) >= len(labels) / 2 or len(labels) <= len(distinct) / 2:
-            return name
+            return separator
     return None
+
+
+def _split(value: str, separator: str) -> list[str]:
+    return [label.strip() for label in value.split(SEPARATORS[separator]) if label.strip()]
 
 
 def _columns_of_numbers(guess: Guess, answers: pd.DataFrame, hints: Hints) -> "pd.Series[Any] | None":
@@ -289,8 +284,8 @@ def _columns_of_classes(guess: Guess, values: "pd.Series[str]", answers: Sequenc
     columns = _matched(values, answers)
     if columns is None:
         raise DataError(
-            f"the answer columns of {inventory.sample} ({_some(answers)}) are not the labels of the training images"
-            f" ({_some(sorted(values.unique()))}); write the competition file yourself"
+            f"the answer columns of {inventory.sample} ({listed(answers)}) are not the labels of the training images"
+            f" ({listed(sorted(values.unique()))}); write the competition file yourself"
         )
     guess.set("target", "single_label", f"{len(columns)} classes, a probability for each")
     guess.set("classes", list(columns))
@@ -352,7 +347,3 @@ def _folds(guess: Guess, values: "pd.Series[Any] | None", group: str | None, gro
 def _numbers(values: "pd.Series[str]") -> NDArray[np.float64] | None:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
     return numbers if len(numbers) and np.isfinite(numbers).all() else None
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from podium.data.find_images import IMAGE_SUFFIXES
 from podium.errors import DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy", ".dcm"}
 _ROWS_TRIED = 200
 """How many rows decide which column has the ids and where their images are."""
 
@@ -77,7 +77,7 @@ def read_inventory(folder: Path) -> Inventory:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _images_in_zip(path: Path) -> list[str]:

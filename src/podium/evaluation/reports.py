@@ -26,7 +26,7 @@ def class_reports(classes: Sequence[str], truth: NDArray[np.int64], answers: NDA
 
 
 def label_reports(classes: Sequence[str], truth: Floats, predictions: Floats) -> Reports:
-    """Precision, recall and F1 at a probability of 0.5, and the ROC AUC, of every class by itself."""
+    """Precision, recall and F1 at a probability of 0.5, and the ROC AUC, of each class."""
     from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
     answers = predictions >= 0.5

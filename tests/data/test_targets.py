@@ -190,10 +190,19 @@ def test_averages_get_the_allowed_form():
 def test_geometric_mean_treats_yes_and_no_alike():
     target = BinaryTarget(["0", "1"])
     views = np.array([[[0.9], [0.2]], [[0.5], [0.2]]])
-    mean = target.geometric_mean(views, 1e-12)
+    mean = target.geometric_mean(views)
     assert mean[1] == pytest.approx(0.2)
     assert mean[0] == pytest.approx(0.75)  # the odds 9 and 1 have the mean 3
-    assert target.geometric_mean(1 - views, 1e-12) == pytest.approx(1 - mean)
+    assert target.geometric_mean(1 - views) == pytest.approx(1 - mean)
+
+
+def test_temperature_divides_the_logits():
+    logits = np.array([[2.0, 0.0, -1.0]])
+    softmax = np.exp(logits) / np.exp(logits).sum()
+    cooler = np.exp(logits / 4) / np.exp(logits / 4).sum()
+    assert SingleLabelTarget(ABC).with_temperature(softmax, 4) == pytest.approx(cooler)
+    labels = MultiLabelTarget(ABC).with_temperature(1 / (1 + np.exp(-logits)), 0.5)
+    assert labels == pytest.approx(1 / (1 + np.exp(-2 * logits)))
 
 
 def test_prior_is_the_mean_of_the_training_rows():

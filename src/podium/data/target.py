@@ -29,6 +29,8 @@ Truth = NDArray[Any]
 Head = Literal["softmax", "sigmoid", "linear", "bounded", "ordinal"]
 """The last layers of a model; `models/heads.py` builds them."""
 
+SMALLEST = 1e-7
+"""In logarithms: float32 softmax is not accurate below, and one probability of 0 must not exclude a class."""
 LABEL = "label"
 """In a table of rows or predictions: the column of true classes, as text."""
 TRUTH_PREFIX = "t_"
@@ -140,9 +142,13 @@ class Target(ABC):
     def normalize(self, predictions: Floats) -> Floats:
         """Any average or blend of predictions in the allowed form; the last axis has the outputs."""
 
-    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
-        """The mean over the first axis, of probabilities that are at least `smallest`."""
-        return self.normalize(np.exp(np.log(predictions.clip(smallest)).mean(axis=0)))
+    def geometric_mean(self, predictions: Floats, smallest: float = SMALLEST, power: float = 1.0) -> Floats:
+        """The mean over the first axis, to this power, of probabilities that are at least `smallest`."""
+        return self.normalize(np.exp(power * np.log(predictions.clip(smallest)).mean(axis=0)))
+
+    def with_temperature(self, probabilities: Floats, temperature: float) -> Floats:
+        """As if the logits had been divided by the temperature: less certain if it is above 1, else more."""
+        return self.geometric_mean(probabilities[None], power=1 / temperature)
 
     def prior(self, truth: Truth) -> Floats:
         """The prediction for an image that cannot be read."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition, TrainSource
 from podium.config.target import SEPARATORS, MultiLabel, Regression
-from podium.data.target import LABEL, TRUTH_PREFIX, Encoded, Floats, Head, OneHot, Target, Truth
+from podium.data.target import LABEL, SMALLEST, TRUTH_PREFIX, Encoded, Floats, Head, OneHot, Target, Truth
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import SMALLEST_PROBABILITY
 from podium.evaluation.reports import Reports, class_reports, error_reports, label_reports
@@ -123,8 +123,8 @@ class BinaryTarget(_ClassTarget):
     def normalize(self, predictions: Floats) -> Floats:
         return predictions.clip(0.0, 1.0)
 
-    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
-        return _mean_of_odds(predictions, smallest)
+    def geometric_mean(self, predictions: Floats, smallest: float = SMALLEST, power: float = 1.0) -> Floats:
+        return _mean_of_odds(predictions, smallest, power)
 
     def _answers(self, predictions: Floats) -> NDArray[np.int64]:
         return (predictions[:, 0] >= 0.5).astype(np.int64)
@@ -220,8 +220,8 @@ class MultiLabelTarget(_MatrixTarget):
     def normalize(self, predictions: Floats) -> Floats:
         return predictions.clip(0.0, 1.0)
 
-    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
-        return _mean_of_odds(predictions, smallest)
+    def geometric_mean(self, predictions: Floats, smallest: float = SMALLEST, power: float = 1.0) -> Floats:
+        return _mean_of_odds(predictions, smallest, power)
 
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
         return _invalid(texts, ~np.isin(numbers, (0, 1)), "0 or 1")
@@ -324,7 +324,7 @@ class RegressionTarget(_MatrixTarget):
     def normalize(self, predictions: Floats) -> Floats:
         return predictions.clip(self.range[0], self.range[1]) if self.range else predictions
 
-    def geometric_mean(self, predictions: Floats, smallest: float) -> Floats:
+    def geometric_mean(self, predictions: Floats, smallest: float = SMALLEST, power: float = 1.0) -> Floats:
         raise DataError("numbers have no geometric mean; expected the arithmetic mean")
 
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
@@ -371,9 +371,10 @@ def _to_sum_one(values: Floats) -> Floats:
     return np.where(total > 0, positive / np.where(total > 0, total, 1), 1 / values.shape[-1])
 
 
-def _mean_of_odds(probabilities: Floats, smallest: float) -> Floats:
-    """The geometric mean over the first axis of yes and of no, which then sum to 1."""
-    yes, no = (np.log(part.clip(smallest)).mean(axis=0) for part in (probabilities, 1 - probabilities))
+def _mean_of_odds(probabilities: Floats, smallest: float, power: float) -> Floats:
+    """The geometric mean over the first axis, to this power, of yes and of no, which then sum to 1."""
+    parts = (probabilities, 1 - probabilities)
+    yes, no = (power * np.log(part.clip(smallest)).mean(axis=0) for part in parts)
     return np.asarray(1 / (1 + np.exp(no - yes)))
 
 

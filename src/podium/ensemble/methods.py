@@ -17,12 +17,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from podium.config.ensemble import problem_of_method
-from podium.data.target import Floats, Target, Truth
+from podium.data.target import SMALLEST, Floats, Target, Truth
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
-
-_MIN_PROBABILITY = 1e-7
-"""For logarithms: float32 softmax is not accurate below, and a zero from one member must not exclude a class."""
 
 
 class BlendMethod(ABC):
@@ -106,7 +103,7 @@ class Geometric(BlendMethod):
         pass
 
     def _predict(self, predictions: Floats) -> Floats:
-        return self.target.geometric_mean(predictions, _MIN_PROBABILITY)
+        return self.target.geometric_mean(predictions)
 
 
 class RankMean(BlendMethod):
@@ -327,10 +324,10 @@ def make_method(name: str, members: Sequence[str], metric: Metric, target: Targe
 
 def _log_features(probs: Floats) -> Floats:
     """(members, rows, classes) to (rows, members × classes)."""
-    rows_first: Floats = np.log(probs.clip(_MIN_PROBABILITY)).transpose(1, 0, 2)
+    rows_first: Floats = np.log(probs.clip(SMALLEST)).transpose(1, 0, 2)
     return rows_first.reshape(probs.shape[1], -1)
 
 
 def _log_odds(probs: Floats) -> Floats:
-    clipped = probs.clip(_MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    clipped = probs.clip(SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(clipped / (1 - clipped)))

@@ -29,10 +29,11 @@ def paths(tmp_path):
     return [tmp_path / f"{row}.png" for row in range(ROWS)]
 
 
-def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4):
+def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4, metadata=None):
     return TrainingBatches(
         ImageSource(paths),
         TARGETS,
+        metadata,
         image_size=20,
         resize="squash",
         batch_size=batch_size,
@@ -144,6 +145,17 @@ def test_predictions_are_in_the_order_of_the_rows(paths, monkeypatch, workers):
     with as_dataset(batches) as feed:
         assert reds.predict(feed, verbose=0).tolist() == [10 * row for row in range(ROWS)]
     assert [len(batch) for (batch,) in (batches[number] for number in range(3))] == [4, 4, 3]
+
+
+def test_metadata_of_a_row_comes_with_its_image(paths):
+    metadata = np.arange(ROWS, dtype=np.float32)[:, None]
+    with as_dataset(training_batches(paths, metadata=metadata)) as feed:
+        seen = [(rows_in(images.numpy()), values[:, 0].numpy().tolist()) for (images, values), _ in feed]
+    assert [rows for rows, _ in seen] == [values for _, values in seen]
+    assert sorted(row for rows, _ in seen for row in rows) == list(range(ROWS))
+    views = [PlainView(8, "squash"), PlainView(8, "crop")]
+    ((images, values),) = PredictionBatches(ImageSource(paths), views, 4, metadata)[1]
+    assert rows_in(images) == values[:, 0].tolist() == [2, 2, 3, 3]
 
 
 def test_an_exception_while_a_batch_is_loaded_is_raised_as_itself(paths):

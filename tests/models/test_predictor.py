@@ -122,3 +122,16 @@ def test_folded_model_keeps_half_precision(images):
     assert probs.dtype == model.predict_on_batch(inputs).dtype
     expected = model.predict_on_batch(inputs).astype(np.float32)
     np.testing.assert_allclose(probs.astype(np.float32), expected, atol=0.05 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("count", [1, MIN_IMAGES])
+def test_a_model_with_two_inputs(count, images):
+    pixels, columns = keras.Input((32, 32, 3), dtype="uint8"), keras.Input((2,))
+    pooled = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(pixels))
+    model = keras.Model([pixels, columns], layers.Dense(3)(layers.Concatenate()([pooled, columns])))
+    values = np.random.default_rng(2).random((10, 2), dtype=np.float32)
+    batches = [((images[start : start + 4], values[start : start + 4]),) for start in range(0, 10, 4)]
+    expected = model.predict_on_batch((images, values))
+    np.testing.assert_allclose(
+        np.concatenate(list(Predictor(model, count).predict_batches(batches))), expected, rtol=1e-5
+    )

@@ -16,6 +16,11 @@ from podium.data.target import Encoded
 from podium.data.workers import Block, worker_pool
 
 
+def with_metadata(images: Any, metadata: NDArray[np.float32] | None, rows: Any) -> Any:
+    """The inputs of a model: the images of these rows, or their features, and the metadata if it takes any."""
+    return images if metadata is None else (images, metadata[rows])
+
+
 class EpochBatches:
     """Every row once per epoch, in a new order each time, including the last, smaller batch.
 
@@ -88,12 +93,13 @@ class ViewLoader:
 
 
 class TrainingBatches(EpochBatches):
-    """Augmented images with their targets."""
+    """Augmented images, with the metadata of their rows if there is any, and their targets."""
 
     def __init__(
         self,
         source: ImageSource,
         targets: Encoded,
+        metadata: NDArray[np.float32] | None = None,
         *,
         image_size: int,
         resize: Resize,
@@ -102,16 +108,16 @@ class TrainingBatches(EpochBatches):
         seed: Sequence[int],
     ) -> None:
         super().__init__(len(source), batch_size, seed)
-        self._source, self._targets = source, targets
+        self._source, self._targets, self._metadata = source, targets, metadata
         self._view = TrainingView(image_size, resize, augmentation, self.seed)
         self._load = ViewLoader(source, [self._view])
 
-    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Image, NDArray[np.float32]]:
-        return self._load(rows.tolist(), epoch), self._targets[rows]
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Any, NDArray[np.float32]]:
+        return with_metadata(self._load(rows.tolist(), epoch), self._metadata, rows), self._targets[rows]
 
     def in_row_order(self, epoch: int) -> "PredictionBatches":
-        """The augmented images of this epoch in the order of their rows."""
-        return PredictionBatches(self._source, [self._view], self._batch_size, epoch)
+        """The augmented images of this epoch in the order of their rows, without metadata."""
+        return PredictionBatches(self._source, [self._view], self._batch_size, epoch=epoch)
 
 
 class BoxBatches(EpochBatches):
@@ -147,14 +153,22 @@ class BoxBatches(EpochBatches):
 class PredictionBatches:
     """Images in the order of their rows: the views of the first row, those of the second, and so on."""
 
-    def __init__(self, source: ImageSource, views: Sequence[ImageView], batch_size: int, epoch: int = 0) -> None:
-        self._rows, self.epoch = len(source), epoch
-        self._rows_per_batch = max(1, batch_size // len(views))
+    def __init__(
+        self,
+        source: ImageSource,
+        views: Sequence[ImageView],
+        batch_size: int,
+        metadata: NDArray[np.float32] | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self._rows, self.epoch, self._metadata = len(source), epoch, metadata
+        self._views, self._rows_per_batch = len(views), max(1, batch_size // len(views))
         self._load = ViewLoader(source, views)
 
     def __len__(self) -> int:
         return math.ceil(self._rows / self._rows_per_batch)
 
-    def __getitem__(self, index: int) -> tuple[Image]:
+    def __getitem__(self, index: int) -> tuple[Any]:
         start = index * self._rows_per_batch
-        return (self._load(range(start, min(start + self._rows_per_batch, self._rows)), self.epoch),)
+        rows = range(start, min(start + self._rows_per_batch, self._rows))
+        return (with_metadata(self._load(rows, self.epoch), self._metadata, np.repeat(rows, self._views)),)

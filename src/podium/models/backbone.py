@@ -168,7 +168,7 @@ def _first_trainable(backbone: Any, layers: list[Any], settings: Unfreeze) -> in
     return position
 
 
-def initialize_batchnorm(model: Any, images: Any) -> None:
+def initialize_batchnorm(model: Any, inputs: Any) -> None:
     """Set the statistics of every BatchNormalization layer to those of these images.
 
     With the initial statistics, a deep frozen backbone with random weights outputs nearly the same for every image.
@@ -178,6 +178,6 @@ def initialize_batchnorm(model: Any, images: Any) -> None:
     before = [(norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
         norm.momentum, norm.trainable = 0.0, True
-    model(images, training=True)
+    model(inputs, training=True)
     for norm, (momentum, trainable) in zip(norms, before, strict=True):
         norm.momentum, norm.trainable = momentum, trainable

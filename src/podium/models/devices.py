@@ -137,11 +137,11 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=list(metrics), **options)
 
     def train_step(self, data: Any) -> Any:
-        images, targets, row_weights = data
+        inputs, targets, row_weights = data
         replica = tf.distribute.get_replica_context()
         replicas = replica.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            outputs = self(images, training=True)
+            outputs = self(inputs, training=True)
             losses = self._row_loss(targets, outputs)
             regularization = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
             rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(row_weights))
@@ -154,7 +154,7 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         shares = [gradient / replicas for gradient in gradients]
         self.optimizer.apply_gradients(list(zip(shares, weights, strict=True)))
         self._loss_tracker.update_state(losses + regularization, sample_weight=row_weights)
-        return self.compute_metrics(images, targets, outputs, sample_weight=row_weights)
+        return self.compute_metrics(inputs, targets, outputs, sample_weight=row_weights)
 
 
 def is_distributed(model: Any) -> bool:
@@ -189,8 +189,8 @@ def assign_device_values(model: Any, variable: Any, values: NDArray[Any]) -> Non
 
 
 def _pad(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
-    images, targets = batch
-    missing = -len(images) % parts
-    rows = np.arange(len(images) + missing) % len(images)
-    row_weights = np.repeat(np.array([1, 0], np.float32), [len(images), missing])
-    return images[rows], targets[rows], row_weights
+    inputs, targets = batch
+    missing = -len(targets) % parts
+    rows = np.arange(len(targets) + missing) % len(targets)
+    row_weights = np.repeat(np.array([1, 0], np.float32), [len(targets), missing])
+    return keras.tree.map_structure(lambda part: part[rows], inputs), targets[rows], row_weights

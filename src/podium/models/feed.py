@@ -1,6 +1,6 @@
 """Batches as a `tf.data.Dataset`, prefetched in order by separate threads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ PREFETCH = 4
 
 
 class Batches(Protocol):
+    """Each batch is a tuple of arrays, or of tuples of arrays where a model has several inputs."""
+
     epoch: int
 
     def __len__(self) -> int: ...
@@ -29,12 +31,13 @@ def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = t
     """
     failures: list[BaseException] = []
     first = {batches.epoch: transform(batches[0])}
-    specs = [np.asarray(part) for part in first[batches.epoch]]
+    structure = first[batches.epoch]
+    specs = [np.asarray(part) for part in tf.nest.flatten(structure)]
 
-    def load(index: Any) -> Sequence[Any]:
+    def load(index: Any) -> Any:
         try:
             known = first.pop(batches.epoch, None) if int(index) == 0 else None
-            return transform(batches[int(index)]) if known is None else known
+            return tf.nest.flatten(transform(batches[int(index)]) if known is None else known)
         except BaseException as error:
             failures.append(error)
             raise
@@ -43,7 +46,7 @@ def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = t
         loaded = tf.numpy_function(load, [index], [part.dtype for part in specs], stateful=False)
         for part, spec in zip(loaded, specs, strict=True):
             part.set_shape((None, *spec.shape[1:]))
-        return tuple(loaded)
+        return tf.nest.pack_sequence_as(structure, loaded)
 
     threads = worker_count() + 1  # one more than cores: while one hands over its batch, another waits
     options = tf.data.Options()

@@ -44,13 +44,13 @@ class Predictor:
     def predict_batches(self, dataset: Iterable[tuple[Any]]) -> Iterator[NDArray[Any]]:
         """The predictions of each batch, in order."""
         if self._folded is None:
-            for (images,) in dataset:
-                yield np.asarray(self._model.predict_on_batch(images))
+            for (inputs,) in dataset:
+                yield np.asarray(self._model.predict_on_batch(inputs))
             return
         with ThreadPoolExecutor(CONCURRENT_BATCHES) as pool:
             running: deque[Future[NDArray[Any]]] = deque()
-            for (images,) in dataset:
-                running.append(pool.submit(self._folded, images))
+            for (inputs,) in dataset:
+                running.append(pool.submit(self._folded, inputs))
                 if len(running) > CONCURRENT_BATCHES:
                     yield running.popleft().result()
             while running:
@@ -63,17 +63,18 @@ def _fold(model: Any) -> Callable[[Any], NDArray[Any]]:
         for convolution, normalization in _foldable_pairs(part):
             _fold_pair(convolution, normalization, values)
 
-    def call(images: Any) -> Any:
+    def call(*inputs: Any) -> Any:
         trainable, non_trainable = (
             [tf.constant(values[id(variable)]) for variable in variables]
             for variables in (model.trainable_variables, model.non_trainable_variables)
         )
-        return model.stateless_call(trainable, non_trainable, images, training=False)[0]
+        data = inputs if len(inputs) > 1 else inputs[0]
+        return model.stateless_call(trainable, non_trainable, data, training=False)[0]
 
-    (inputs,) = model.inputs
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
     # Calling the tf.function itself would warn about retracing, once per fold.
-    graph = tf.function(call).get_concrete_function(tf.TensorSpec(inputs.shape, inputs.dtype))
-    return lambda images: np.asarray(graph(images))
+    graph = tf.function(call).get_concrete_function(*specs)
+    return lambda inputs: np.asarray(graph(*keras.tree.flatten(inputs)))
 
 
 def _models_within(model: Any) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from podium.config.backbone_settings import PresetSettings
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation, PlainView
-from podium.data.batches import PredictionBatches, TrainingBatches, ViewLoader
+from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.target import Encoded, Target, Truth
@@ -95,9 +95,9 @@ class ClassificationTask:
             start_from_rows(model, self._target, self._training.truth)
         if pretrained and self._settings.backbone.has_random_weights:
             source = ImageSource(self._training.paths[:STATISTICS_IMAGES])
-            initialize_batchnorm(
-                model, ViewLoader(source, [PlainView(image_size, self._settings.resize)])(range(len(source)))
-            )
+            view = PlainView(image_size, self._settings.resize)
+            (inputs,) = PredictionBatches(source, [view], STATISTICS_IMAGES)[0]
+            initialize_batchnorm(model, inputs)
         return model
 
     def unfreeze(self, model: Any, stage: Stage) -> None:
@@ -115,7 +115,7 @@ class ClassificationTask:
 
     def load_weights(self, model: Any, file: Path, image_size: int) -> None:
         source = model
-        if isinstance(self._settings.backbone, PresetSettings) and image_size != model.input_shape[1]:
+        if isinstance(self._settings.backbone, PresetSettings) and image_size != model.inputs[0].shape[1]:
             source = self.build(image_size, pretrained=False)  # its position embeddings may have another size
         self.uncompiled(source).load_weights(file)
         if source is not model:
@@ -139,7 +139,7 @@ class ClassificationTask:
             return StageSetup(model, parts.full_model(), batches)
         head = parts.head_model(backbone)
         *of_views, self._validation_features[head] = (cached.files[file.name] for file in files)
-        feature_batches = FeatureBatches(of_views, self._encoded, stage.batch_size, self._seed(number))
+        feature_batches = FeatureBatches(of_views, self._encoded, None, stage.batch_size, self._seed(number))
         return StageSetup(model, head, feature_batches, cached.seconds_per_image)
 
     def _feature_files(self, number: int, stage: Stage, views: int) -> list[FeatureFile]:

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches
+from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches, with_metadata
 from podium.data.cache import GB, entry_of, make_room, mark_used
 from podium.data.target import Encoded
 from podium.errors import RunError
@@ -83,14 +83,22 @@ def _stored_dtype(dtype: str) -> str:
 
 
 class FeatureBatches(EpochBatches):
-    """Features with their targets; epochs cycle through the views."""
+    """Features, and the metadata of their rows if there is any, with their targets; epochs cycle through the views."""
 
-    def __init__(self, views: Sequence[Features], targets: Encoded, batch_size: int, seed: Sequence[int]) -> None:
+    def __init__(
+        self,
+        views: Sequence[Features],
+        targets: Encoded,
+        metadata: NDArray[np.float32] | None,
+        batch_size: int,
+        seed: Sequence[int],
+    ) -> None:
         super().__init__(len(targets), batch_size, seed)
-        self._views, self._targets = views, targets
+        self._views, self._targets, self._metadata = views, targets, metadata
 
-    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        return self._views[epoch % len(self._views)][rows], self._targets[rows]
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Any, NDArray[np.float32]]:
+        features = self._views[epoch % len(self._views)][rows]
+        return with_metadata(features, self._metadata, rows), self._targets[rows]
 
 
 class ViewBatches(EpochBatches):
@@ -109,14 +117,15 @@ class FeaturePredictionBatches:
 
     epoch = 0
 
-    def __init__(self, features: Features, batch_size: int) -> None:
-        self._features, self._batch_size = features, batch_size
+    def __init__(self, features: Features, batch_size: int, metadata: NDArray[np.float32] | None = None) -> None:
+        self._features, self._batch_size, self._metadata = features, batch_size, metadata
 
     def __len__(self) -> int:
         return math.ceil(len(self._features) / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[Any]]:
-        return (self._features[index * self._batch_size : (index + 1) * self._batch_size],)
+    def __getitem__(self, index: int) -> tuple[Any]:
+        rows = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        return (with_metadata(self._features[rows], self._metadata, rows),)
 
 
 # The cache

@@ -54,6 +54,16 @@ def competition(target, label="y", **changes):
     return Competition.model_validate(content | changes)
 
 
+def test_truth_of_several_labels_is_bytes_and_its_batches_are_floats():
+    target = MultiLabelTarget(ABC)
+    truth = target.truth(parsed(target, ("0", "1", "1"), ("1", "0", "0"), columns=ABC))
+    assert truth.dtype == np.uint8
+    batch = target.encode(truth)[np.array([1, 0])]
+    assert (batch.dtype, batch.tolist()) == (np.float32, [[1, 0, 0], [0, 1, 1]])
+    shares = pd.DataFrame({f"t_{name}": [0.25] for name in ABC})
+    assert target.truth(shares).tolist() == [[0.25, 0.25, 0.25]]
+
+
 def test_target_of_a_competition():
     words = target_of(competition({"kind": "multi_label", "separator": "space"}, classes=ABC))
     assert (type(words), words.outputs, words.separator) == (MultiLabelTarget, ABC, "space")

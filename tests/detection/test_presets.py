@@ -204,7 +204,7 @@ def test_names_are_checked_before_a_download(name, message, tmp_path, monkeypatc
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["resnet_50_imagenet", "kaggle://keras/resnet/keras/x", "hf://ada/resnet"])
+@pytest.mark.parametrize("name", ["resnet_50_imagenet", "kaggle://keras/resnet/keras/x"])
 def test_failed_download_is_one_line(name, monkeypatch):
     def unreachable(place, load_weights):
         assert place == name
@@ -215,6 +215,12 @@ def test_failed_download_is_one_line(name, monkeypatch):
         WeightsError, match=r"cannot be downloaded \(Failed to resolve a host\); connect to the internet once .*[^\n]$"
     ):
         build_detector(settings_of(name), 2, 64)
+
+
+def test_a_model_of_hugging_face_needs_an_extra(monkeypatch):
+    monkeypatch.setattr("podium.models.preset_places.find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"hf://ada/resnet needs huggingface_hub: pip install 'podium-kit\[hf\]'$"):
+        build_detector(settings_of("hf://ada/resnet"), 2, 64)
 
 
 def test_preset_on_kaggle_is_found_where_it_is_mounted(tmp_path, monkeypatch):

@@ -181,6 +181,17 @@ def test_own_metric_is_packed_next_to_its_competition(tiny_competition, tmp_path
     assert {"podium/evaluation/metric_file.py", "podium/evaluation/metric_functions.py"} <= files.keys()
 
 
+@pytest.mark.parametrize("more", [(), ("competition=other.yaml",)])
+def test_own_metric_named_in_an_override_is_packed(more, tiny_competition, tmp_path, monkeypatch):
+    folder = tmp_path if more else tiny_competition.config.parent
+    (folder / "mine.py").write_text(OWN_METRIC)
+    (tmp_path / "other.yaml").write_text(tiny_competition.config.read_text())
+    monkeypatch.chdir(tmp_path)
+    job = Job(kind="member", overrides=(*more, "competition.metric=mine.py:score"))
+    files = packed_files(make_bundle([tiny_competition.member()], job))
+    assert files["configs/set/mine.py" if more else "configs/mine.py"] == OWN_METRIC
+
+
 @pytest.mark.parametrize("relative_to", ["the current folder", "the member file"])
 def test_competition_file_named_in_an_override_is_packed(relative_to, tiny_competition, tmp_path, monkeypatch):
     cropped = tmp_path / "cropped" / "competition.yaml"

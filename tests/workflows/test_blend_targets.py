@@ -10,6 +10,7 @@ from target_kinds import KINDS, write_competition
 
 from podium.config.loading import load_competition
 from podium.data.targets import target_of
+from podium.evaluation.decisions import needs_decision
 from podium.evaluation.metrics import metric_of
 from podium.files import read_json, write_json
 from podium.predictions import Predictions, write_predictions
@@ -88,6 +89,8 @@ def test_blend_of_every_kind_is_scored_compared_written_and_valid(name, predicte
     decision = made.decision
     assert (decision is not None) == metric.takes_answers
     assert ("thresholds: " in out) == bool(decision and decision.thresholds)
+    fits = needs_decision(metric, target_of(competition).kind)
+    assert ("decision: " in out) == (fits and not (decision.thresholds or decision.cut_points))
     assert ("cut points: " in out) == bool(decision and decision.cut_points)
     again = blend(predictions, "mean", name="other")
     found = compare([made.path, again.path], folder=tmp_path / "runs")

@@ -13,6 +13,7 @@ from rich.console import Console
 import podium
 from podium.config.loading import load_ensemble, load_member
 from podium.config.resolved import resolved_competition, resolved_member
+from podium.errors import RunError
 from podium.options import RunOptions
 from podium.runs import Run
 from podium.workflows.finished import find_blend, find_member
@@ -68,6 +69,17 @@ def test_classes_that_were_read_from_the_data_need_no_data_again(finished, podiu
     assert (ended.code, ended.err) == (0, "")
     ensemble = load_ensemble(Path("configs/ensemble.yaml"))
     assert find_blend(ensemble, Path("runs")).path.name.startswith("ensemble-")
+
+
+@pytest.mark.parametrize("change", [{"intensity": "full"}, {"target": "ordinal"}, {"metric": "balanced_accuracy"}])
+def test_runs_of_a_competition_that_decides_other_weights_are_not_used(change, finished):
+    shutil.copytree(finished.ensemble.parent, "configs")
+    content = yaml.safe_load(Path("configs/competition.yaml").read_text())
+    Path("configs/competition.yaml").write_text(yaml.safe_dump(content | change))
+    with pytest.raises(RunError, match="first is not trained with this config"):
+        find_member(load_member(Path("configs/first.yaml")), RunOptions())
+    with pytest.raises(RunError, match=r"no finished blend with this config in runs; .* has another config"):
+        find_blend(load_ensemble(Path("configs/ensemble.yaml")), Path("runs"))
 
 
 @pytest.mark.parametrize("method", ["weights", pytest.param("stacking", marks=pytest.mark.slow)])

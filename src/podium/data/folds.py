@@ -157,7 +157,8 @@ def iterative_split(
     that lacks the feature most; if parts are equal, to the one that lacks most of the group's other features.
     """
     counts = np.zeros((groups.max() + 1, features.shape[1] + 1), np.float32)  # exact for whole numbers
-    np.add.at(counts, groups, np.column_stack([features, np.ones(len(groups))]))  # the last feature: to be a row
+    np.add.at(counts[:, :-1], groups, features)
+    np.add.at(counts[:, -1], groups, 1)  # the last feature: to be a row
     left = counts.sum(axis=0, dtype=np.float64)
     lacking = np.outer(shares, left)
     part_of = np.full(len(counts), -1)

@@ -1,7 +1,7 @@
 """What a competition predicts: the interface of every kind of target. The kinds are in `targets.py`.
 
-The truth is an array: class numbers as (rows,), or a matrix of float64 as (rows, columns). Predictions are a matrix of
-float64 as (rows, outputs).
+The truth is an array: class numbers as (rows,), or a matrix as (rows, columns), of bytes for multi_label and of float64
+else. Predictions are a matrix of float64 as (rows, outputs).
 
 kind           truth                      predictions
 single_label   class numbers              a probability for each class; they sum to 1
@@ -50,7 +50,20 @@ class OneHot:
         return np.asarray(self._rows[self._labels[rows]])
 
 
-Encoded = NDArray[np.float32] | OneHot
+class AsFloats:
+    """A matrix as float32, converted one batch at a time to save memory."""
+
+    def __init__(self, matrix: NDArray[Any]) -> None:
+        self._matrix = matrix
+
+    def __len__(self) -> int:
+        return len(self._matrix)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._matrix[rows].astype(np.float32)
+
+
+Encoded = AsFloats | OneHot
 """The truth as what a model is trained on."""
 
 

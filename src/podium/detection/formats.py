@@ -37,7 +37,6 @@ from podium.errors import DataError
 SHORT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Split names as the formats use them."""
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\s\x00-\x1f\x7f]|^\.|\.$')
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _MAX_STEM_BYTES = 240

@@ -20,9 +20,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator
 from rich.console import Console
 
+from podium.data.find_images import IMAGE_SUFFIXES
 from podium.detection.dataset import BoxDataset, boxes_by_image, checked, class_indices
 from podium.detection.formats import (
-    IMAGE_SUFFIXES,
     SHORT_SPLITS,
     SPLIT_NAMES,
     ImageFiles,

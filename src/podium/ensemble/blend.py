@@ -1,7 +1,8 @@
 """Blending of members from their prediction files, with a nested estimate of the blend's score.
 
 Where the metric takes answers, a decision is fitted together with the blend (`evaluation/decisions.py`), and the scores
-of the members are those of decisions that were fitted on other rows.
+of the members are those of decisions that were fitted on other rows. Where that scores no better than the default
+decision, the default is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,14 @@ from podium.data.target import Floats, Truth
 from podium.data.targets import target_of
 from podium.ensemble.methods import BlendMethod, make_method
 from podium.errors import DataError, RunError
-from podium.evaluation.decisions import Decision, cross_fitted_answers, fit_decision, needs_decision
+from podium.evaluation.decisions import (
+    Decision,
+    better_answers,
+    cross_fitted_answers,
+    default_decision,
+    fit_decision,
+    needs_decision,
+)
 from podium.evaluation.metrics import Metric, metric_of
 from podium.evaluation.statistics import bootstrap_error, stratified_folds
 from podium.predictions import Predictions, align, average, concatenate, read_predictions
@@ -52,6 +60,8 @@ class NestedScore:
     optimistic: float
     """The score on the rows that the blend was fitted on; the difference shows how much it overfits."""
     predictions: Floats
+    has_fitted_decision: bool = False
+    """Whether decisions that were fitted with the blend score better than the default one."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Com
     truth = target.truth(oof.known_truth)
     fold_of = stratified_folds(target.strata(truth), min(OUTER_FOLDS, len(truth)), seed)
     answers = cross_fitted_answers(metric, target.kind, truth, oof.values, fold_of)
+    answers = better_answers(metric, truth, oof.values, answers)
     return MemberResult(
         name,
         [fold for fold, _ in folders],
@@ -101,7 +112,9 @@ def blend_members(
     method = make_method(options.pop("method"), [member.name for member in members], metric, target, **options)
     estimate = nested_score(method, oof, truth, metric, folds=min(OUTER_FOLDS, len(truth)), seed=settings.seed)
     fitted = method.fit(oof, truth)
-    decision = fit_decision(metric, target.kind, truth, fitted.predict(oof)) if metric.takes_answers else None
+    decision = default_decision(target.kind) if metric.takes_answers else None
+    if estimate.has_fitted_decision:
+        decision = fit_decision(metric, target.kind, truth, fitted.predict(oof))
     return EnsembleResult(
         list(members),
         estimate,
@@ -154,10 +167,13 @@ def nested_score(
         if has_decision:
             decision = fit_decision(metric, kind, truth[~held_out], method.predict(oof[:, ~held_out]))
             answers[held_out] = decision.apply(predictions[held_out])
+    answers = better_answers(metric, truth, predictions, answers)
+    has_decision = answers is not predictions
     fitted = method.fit(oof, truth).predict(oof)
     return NestedScore(
         score=metric(truth, answers),
         standard_error=bootstrap_error(metric, truth, answers, seed=seed),
         optimistic=metric(truth, fit_decision(metric, kind, truth, fitted).apply(fitted) if has_decision else fitted),
         predictions=predictions,
+        has_fitted_decision=has_decision,
     )

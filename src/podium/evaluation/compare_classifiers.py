@@ -28,7 +28,7 @@ from podium.evaluation.comparison import (
     read_seconds,
     read_versions,
 )
-from podium.evaluation.decisions import cross_fitted_answers, default_decision
+from podium.evaluation.decisions import better_answers, cross_fitted_answers, default_decision
 from podium.evaluation.metrics import Metric
 from podium.evaluation.statistics import (
     RESAMPLES,
@@ -120,7 +120,10 @@ def compare_predictions(
     """Where the metric takes answers, each run's decisions are fitted on other rows than those they are made for."""
     count, truth = len(paired.ids), paired.truth
     fold_of = stratified_folds(truth, min(DECISION_FOLDS, count), SEED)
-    answers = [cross_fitted_answers(metric, target, truth, part, fold_of) for part in paired.predictions]
+    answers = [
+        better_answers(metric, truth, part, cross_fitted_answers(metric, target, truth, part, fold_of))
+        for part in paired.predictions
+    ]
     tables = [_compact(part, metric, target) for part in answers]
 
     def scores(rows: NDArray[np.int64]) -> list[float]:

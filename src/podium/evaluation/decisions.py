@@ -109,6 +109,11 @@ def cross_fitted_answers(
     return answers
 
 
+def better_answers(metric: Metric, truth: Truth, predictions: Floats, answers: Floats) -> Floats:
+    """The answers, if they score better than the default decision, else the predictions as they are."""
+    return answers if metric.better(metric(truth, answers), metric(truth, predictions)) else predictions
+
+
 def _score(metric: Metric, truth: Truth, answers: Floats) -> float:
     """Greater is better."""
     try:

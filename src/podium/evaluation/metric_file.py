@@ -106,11 +106,13 @@ def own_metric(name: str, code: str, target: str, columns: Sequence[str] = (), l
 
 
 def _of_arrays(call: Callable[..., float], facts: MetricFile, target: str) -> Function:
+    import numpy as np
+
     from podium.evaluation.decisions import default_decision
 
     def score(truth: Truth, predictions: Floats) -> float:
         answers = default_decision(target).apply(predictions) if facts.takes_answers else predictions.copy()
-        return call(truth.copy(), answers)
+        return call(truth.astype(np.int64 if truth.ndim == 1 else np.float64), answers)
 
     return score
 
@@ -178,6 +180,6 @@ def _as_columns(truth: Truth, predictions: Floats) -> Floats:
     import numpy as np
 
     if truth.ndim == 2:
-        return truth
+        return truth.astype(np.float64)
     width = predictions.shape[1]
     return np.eye(width)[truth] if width > 1 else truth[:, None].astype(np.float64)

@@ -234,7 +234,7 @@ def _checked(truth: Truth, predictions: Floats) -> tuple[Truth, Floats]:
                 f"Labels run from {truth.min()} to {truth.max()} ({truth.dtype}); expected class numbers from 0 to"
                 f" {classes - 1}: use the class list the model was trained with"
             )
-    elif not np.isfinite(truth.astype(np.float64)).all():
+    elif truth.dtype.kind not in "iub" and not np.isfinite(truth.astype(np.float64)).all():
         raise DataError("The truth has NaN or infinite numbers; expected finite ones: fix the table of labels")
     invalid = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
     if len(invalid):

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import BACKBONES
-from podium.config.loading import Ensemble, files_of
+from podium.config.loading import Ensemble, Member, files_of, kind_in
+from podium.config.yaml_file import read_yaml
 from podium.detection.loading import Detector
 from podium.errors import BundleError
+from podium.evaluation.metrics import OWN_METRIC
 from podium.kernel.job import Job, Model, digest_of_job, load_config
 from podium.kernel.pretrained import describe_weights, downloaded, pretrained
 from podium.kernel.script import ENTRY, READABLE, Packing, literal, make_script
@@ -96,7 +98,10 @@ def _make_bundle(
     if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
         files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
-        files |= {f"configs/set/{own.name}": _read(own) for own in files_of(competition)[1:]}
+    for model in models:
+        if isinstance(model, Member) and (own := OWN_METRIC.fullmatch(model.competition.metric)):
+            folder = Path(job.competition or _competition_in(packed_paths)).parent  # also of one given with --set
+            files[f"configs/{(folder / own['file']).as_posix()}"] = model.competition.metric_code or ""
     files |= more_files
     user_files = [*files, "--set"]
     files |= boxes.files
@@ -132,6 +137,11 @@ def _find_competition(job: Job, configs: Iterable[Path]) -> Path | None:
     name = job.named_competition
     folders = [] if name is None else [Path(), *(path.parent for path in configs)]
     return next((folder / name for folder in folders if name and (folder / name).is_file()), None)
+
+
+def _competition_in(configs: Mapping[Path, str]) -> str:
+    """The path in the script of the competition file that the members name."""
+    return next(name for path, name in configs.items() if kind_in(read_yaml(path)) == "competition")
 
 
 def _check_weights(models: Iterable[Model]) -> None:

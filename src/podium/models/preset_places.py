@@ -1,5 +1,6 @@
 """Where the files of a KerasHub preset are: a folder, a mounted Kaggle Model, KerasHub's cache or the internet."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ DESCRIPTION_FILES = ("config.json", "image_converter.json")
 
 def place_of(settings: PresetSettings) -> str:
     """The name, handle or folder that KerasHub loads it from; in a kernel, the folder of its Kaggle Model."""
+    if settings.preset.startswith("hf://") and find_spec("huggingface_hub") is None:
+        raise WeightsError(f"the preset {settings.preset} needs huggingface_hub: pip install 'podium-kit[hf]'")
     if settings.kaggle_source is not None:
         places = [place / settings.kaggle_folder for place in kaggle_places(*settings.kaggle_source)]
         found = next((place for place in places if place.is_dir()), None)

@@ -256,10 +256,16 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
 
 
 def _describe_decision(blend: Blend) -> str:
-    """The fitted thresholds or cut points, if there are any."""
+    """The fitted thresholds or cut points, or the default decision, if the metric wants any."""
+    from podium.evaluation.decisions import needs_decision
+
     decision, names = blend.decision, blend.competition.answer_columns
-    if decision is None or not (decision.thresholds or decision.cut_points):
+    if decision is None or not needs_decision(metric_of(blend.competition), decision.target):
         return ""
+    if not (decision.thresholds or decision.cut_points):
+        default = {"ordinal": "the most probable class", "regression": "rounding"}.get(decision.target, "0.5")
+        what = "cut points" if decision.target in ("ordinal", "regression") else "thresholds"
+        return f"decision: {default}, as fitted {what} score no better on rows they were not fitted on"
     what = "thresholds" if decision.thresholds else "cut points"
     columns = [[threshold] for threshold in decision.thresholds] or decision.cut_points
     if len(columns) > MOST_SHOWN:

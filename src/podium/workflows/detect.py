@@ -35,7 +35,6 @@ _BUILD_VERSION = 2
 _DATASET_FILES = ("index.json", "images.csv", "boxes.csv")
 _DEFAULT_THRESHOLD = 0.5
 _DRAWN = "drawn"
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 # Build a dataset
@@ -321,15 +320,19 @@ def detect_objects(
 
 def _find_images(paths: Sequence[Path], drawn: Path) -> dict[str, Path]:
     """Images by name, relative to the given folder. Images drawn by an earlier call are skipped."""
+    from podium.data.find_images import IMAGE_SUFFIXES
+
     found: dict[str, Path] = {}
     for given in paths:
         if given.is_dir():
             root, drawn_root = given.resolve(), drawn.resolve()
-            files = (path for path in sorted(given.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file())
+            files = (
+                path for path in sorted(given.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+            )
             named = {path.relative_to(given).as_posix(): path for path in files}
             named = {name: path for name, path in named.items() if drawn_root not in (root / name).parents}
             if not named:
-                raise DataError(f"{given} contains no image ({', '.join(_SUFFIXES)})")
+                raise DataError(f"{given} contains no image, such as a .jpg or .png file")
         elif given.is_file():
             named = {given.name: given}
         else:

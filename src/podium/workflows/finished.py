@@ -16,6 +16,9 @@ from podium.options import RunOptions
 from podium.runs import Run
 from podium.workflows.fold_runs import resolved_settings
 
+_DECISIVE = {"target", "metric", "metric_code", "intensity", "pages"}
+"""What decides the weights of a competition's members, besides its data."""
+
 
 @dataclass(frozen=True)
 class FinishedBlend:
@@ -87,6 +90,9 @@ def _has_folds(folds: Sequence[int], member: Member) -> bool:
 def _is_of_member(config: dict[str, Any], member: Member) -> bool:
     settings, before, competition = resolved_settings(member), config["member"], member.competition
     if competition.has_classes and config["inputs"]["labels"] != competition.labels:
+        return False
+    decisive = competition.model_dump(mode="json", by_alias=True, include=_DECISIVE)
+    if any(config["competition"].get(key) != value for key, value in decisive.items()):
         return False
     return all(before.get(key) == settings[key] for key in decisive_keys(type(member.settings)))
 

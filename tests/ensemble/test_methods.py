@@ -326,3 +326,41 @@ def test_stacking_of_a_label_that_all_rows_have_is_the_mean():
     blended = fitted("stacking", oof, truth, metric, target).predict(oof)
     assert blended[:, 2] == pytest.approx(oof.mean(axis=0)[:, 2])
     assert (blended[:, 1] != oof.mean(axis=0)[:, 1]).all()
+
+
+# Calibration and selection
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TARGETS if kind != "regression"])
+def test_temperatures_undo_a_change_of_the_logits(kind):
+    """Members whose logits are the same but for a factor are the same again."""
+    target, metric, oof, truth = cases()[kind]
+    calibrated = target.with_temperature(
+        oof[1], fitted("mean", oof[1:2], truth, metric, target, calibrate=True).temperatures[0]
+    )
+    sure = np.stack([target.with_temperature(calibrated, 1 / factor) for factor in (1, 4, 0.25)])
+    blender = fitted("mean", sure, truth, metric, target, calibrate=True)
+    assert blender.temperatures == pytest.approx([1, 4, 0.25], rel=0.03)
+    assert blender.predict(sure) == pytest.approx(calibrated, abs=0.01)
+    assert target.loss(truth, blender.predict(sure)) < target.loss(
+        truth, fitted("mean", sure, truth, metric, target).predict(sure)
+    )
+
+
+@pytest.mark.parametrize("name", ["mean", "weights", "stacking"])
+def test_a_member_of_noise_is_left_out_and_never_asked_again(name):
+    oof, labels = noisy_members(signals=(2.0, 2.0, 0.0))
+    oof[1] = oof[0]
+    blender = fitted(name, oof, labels, LOG_LOSS, select="auto", calibrate=True)
+    left_out = blender.describe()["left_out"]
+    assert "member2" in left_out
+    described = json.loads(json.dumps(blender.describe()))
+    used = [member for member in blender.members if member not in left_out]
+    restored = make_method(name, used, LOG_LOSS, CLASSES, select="auto", calibrate=True)
+    kept = oof[[blender.members.index(member) for member in used]]
+    assert restored.restore(described, kept, labels).predict(kept) == pytest.approx(blender.predict(oof))
+
+
+def test_selection_keeps_members_that_help():
+    oof, labels = noisy_members(signals=(2.0, 2.0, 2.0))
+    assert fitted("geometric", oof, labels, LOG_LOSS, select="auto").describe()["left_out"] == []

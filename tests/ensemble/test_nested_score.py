@@ -1,8 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from podium.data.targets import BinaryTarget, MultiLabelTarget, OrdinalTarget, SingleLabelTarget
-from podium.ensemble.blend import nested_score
+from podium.ensemble.blend import members_that_add_nothing, nested_score, weight_errors
 from podium.ensemble.methods import METHODS, BlendMethod, Stacking, make_method
 from podium.errors import DataError
 from podium.evaluation.metrics import METRICS
@@ -146,3 +148,30 @@ def test_nested_score_of_decisions_on_noise_is_not_optimistic(target, metric, tr
         found = nested_score(method, oof, truth, METRICS[metric], seed=seed)
         gaps.append(found.optimistic - found.score)
     assert min(gaps) >= 0  # 0 where the default decision is used
+
+    assert min(gaps) > 0
+
+
+def members_of_quality(*signals, rows=400, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, rows)
+    odds = np.exp(random.normal(size=(len(signals), rows, 4)) + np.array(signals)[:, None, None] * np.eye(4)[labels])
+    return odds / odds.sum(axis=2, keepdims=True), labels
+
+
+def test_a_member_that_adds_nothing_is_named():
+    oof, labels = members_of_quality(2.0, 2.0, 0.0)
+    make = partial(make_method, "weights", metric=METRICS["log_loss"], target=CLASSES)
+    assert members_that_add_nothing(make, list("abc"), oof, labels) == ["c"]
+    assert members_that_add_nothing(make, ["a"], oof[:1], labels) == []
+
+
+def test_standard_errors_of_weights_are_those_of_other_rows():
+    drawn = []
+    for seed in range(30):
+        oof, labels = members_of_quality(2.0, 2.0, 2.0, seed=seed)
+        method = make_method("weights", list("abc"), ACCURACY, CLASSES)
+        drawn.append(list(method.fit(oof, labels).describe()["weights"].values()))
+    errors = weight_errors(method, oof, labels, seed=1)
+    assert np.array(list(errors.values())) == pytest.approx(np.std(drawn, axis=0), rel=0.6)
+    assert weight_errors(make_method("mean", list("abc"), ACCURACY, CLASSES), oof, labels, seed=1) == {}

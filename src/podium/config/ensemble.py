@@ -1,6 +1,6 @@
 """The schema of an ensemble file: its members, their folds, and how their predictions are blended."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -66,8 +66,17 @@ class EnsembleSettings(Settings):
     """Replaces the test-time augmentation of every member."""
     blend: Blend = Mean(method="mean")
     """How predictions are blended: a method alone, or {method: hill_climb, rounds: 50}."""
+    calibrate: bool = False
+    """Before blending, divide the logits of each member by the temperature with the lowest out-of-fold loss."""
+    select: Literal["all", "auto"] = "all"
+    """auto: leave out members, one at a time, as long as the blend scores as well without them."""
     seed: Seed = 42
     """Decides the folds of the nested cross-validation."""
+
+    @property
+    def blending(self) -> dict[str, Any]:
+        """The method with all of its settings."""
+        return {**self.blend.model_dump(), "calibrate": self.calibrate, "select": self.select}
 
     @field_validator("members")
     @classmethod
@@ -78,8 +87,13 @@ class EnsembleSettings(Settings):
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
         """What does not fit the competition's target, as (key, message)."""
-        problem = problem_of_method(self.blend.method, competition.target.kind)
-        return [*(self.tta.problems_with(competition) if self.tta else []), *([("blend", problem)] if problem else [])]
+        kind = competition.target.kind
+        problems = self.tta.problems_with(competition) if self.tta else []
+        if problem := problem_of_method(self.blend.method, kind):
+            problems.append(("blend", problem))
+        if self.calibrate and kind == "regression":
+            problems.append(("calibrate", "numbers have no temperature: remove it"))
+        return problems
 
 
 _NOT_FOR = {

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.competition import Competition, TrainSource
+from podium.evaluation.metrics import SMALLEST_PROBABILITY
 from podium.evaluation.reports import Reports
 
 Floats = NDArray[np.float64]
@@ -161,7 +162,7 @@ class Target(ABC):
 
     def with_temperature(self, probabilities: Floats, temperature: float) -> Floats:
         """As if the logits had been divided by the temperature: less certain if it is above 1, else more."""
-        return self.geometric_mean(probabilities[None], power=1 / temperature)
+        return self.geometric_mean(probabilities[None], SMALLEST_PROBABILITY, 1 / temperature)
 
     def prior(self, truth: Truth) -> Floats:
         """The prediction for an image that cannot be read."""

@@ -5,8 +5,9 @@ of the members are those of decisions that were fitted on other rows. Where that
 decision, the default is used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from podium.evaluation.statistics import bootstrap_error, stratified_folds
 from podium.predictions import Predictions, align, average, concatenate, read_predictions
 
 OUTER_FOLDS = 5
+RESAMPLES = 20
+"""For the standard errors of weights, which are then known to about a sixth."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,12 @@ def blend_members(
     truth = target.truth(first.oof.known_truth)
     oof = np.stack([align(member.oof, first.oof.ids).values for member in members])
     test = np.stack([align(member.test, first.test.ids).values for member in members])
-    options = settings.blend.model_dump()
-    method = make_method(options.pop("method"), [member.name for member in members], metric, target, **options)
+    options, names = settings.blending, [member.name for member in members]
+    name = options.pop("method")
+    make = partial(make_method, name, metric=metric, target=target, **options)
+    method = make(names)
     estimate = nested_score(method, oof, truth, metric, folds=min(OUTER_FOLDS, len(truth)), seed=settings.seed)
+    described = members_that_add_nothing(make, names, oof, truth), weight_errors(method, oof, truth, settings.seed)
     fitted = method.fit(oof, truth)
     decision = default_decision(target.kind) if metric.takes_answers else None
     if estimate.has_fitted_decision:
@@ -118,11 +124,35 @@ def blend_members(
     return EnsembleResult(
         list(members),
         estimate,
-        fitted.describe(),
+        {**fitted.describe(), "adds_nothing": described[0], "weight_errors": described[1]},
         decision,
         Predictions(first.oof.ids, first.oof.outputs, estimate.predictions, first.oof.truth, first.oof.folds),
         Predictions(first.test.ids, first.oof.outputs, fitted.predict(test)),
     )
+
+
+def members_that_add_nothing(
+    make: Callable[[Sequence[str]], BlendMethod], names: Sequence[str], oof: Floats, truth: Truth
+) -> list[str]:
+    """The members without which the blend scores as well."""
+
+    def score(kept: Sequence[int]) -> tuple[float, float]:
+        return make([names[number] for number in kept]).score_of_fit(oof[kept], truth)
+
+    numbers = list(range(len(names)))
+    without = {number: [other for other in numbers if other != number] for number in numbers if len(numbers) > 1}
+    with_all = score(numbers)
+    return [names[number] for number, rest in without.items() if score(rest) >= with_all]
+
+
+def weight_errors(method: BlendMethod, oof: Floats, truth: Truth, seed: int) -> dict[str, float]:
+    """The standard error of each weight: how much it varies if the blend is fitted on resampled rows."""
+    if not method.learns or "weights" not in method.fit(oof, truth).describe():
+        return {}
+    random = np.random.default_rng(seed)
+    samples = [random.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
+    fitted = [method.fit(oof[:, rows], truth[rows]).describe()["weights"] for rows in samples]
+    return {name: float(np.std([weights.get(name, 0.0) for weights in fitted])) for name in method.members}
 
 
 def apply_blend(
@@ -136,7 +166,14 @@ def apply_blend(
     `fitted` is the description of that blend, and `oof` are the out-of-fold predictions of its members.
     """
     first, rows, target = next(iter(oof.values())), next(iter(predictions.values())), target_of(competition)
-    method = make_method(fitted["method"], list(oof), metric_of(competition), target)
+    method = make_method(
+        fitted["method"],
+        list(oof),
+        metric_of(competition),
+        target,
+        calibrate=fitted["calibrate"],
+        select=fitted["select"],
+    )
     truth = target.truth(first.known_truth)
     before = np.stack([align(member, first.ids).values for member in oof.values()])
     new = np.stack([align(predictions[name], rows.ids).values for name in oof])

@@ -8,10 +8,10 @@ runs/<name>-<digest>/
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -141,6 +141,8 @@ def blend(
     predictions: Sequence[FoldPredictions],
     method: str | Mapping[str, Any] = "mean",
     *,
+    calibrate: bool = False,
+    select: Literal["all", "auto"] = "all",
     name: str = "blend",
     seed: int = 42,
 ) -> Blend:
@@ -150,6 +152,8 @@ def blend(
         predictions: From `predict`. Folds of one member are joined; all members need the same folds.
         method: "mean", "geometric", "rank_mean", "weights", "hill_climb" or "stacking", or a mapping with arguments,
             such as `{"method": "hill_climb", "rounds": 20}`.
+        calibrate: Divide the logits of each member by the temperature with the lowest out-of-fold loss.
+        select: "auto" leaves out members, one at a time, as long as the blend scores as well without them.
         name: The name in the file name of the submission.
         seed: For the folds of the nested cross-validation.
 
@@ -159,7 +163,7 @@ def blend(
     members = list(dict.fromkeys(fold.member for fold in predictions))
     if not members:
         raise RunError("no predictions to blend; expected those of at least one member")
-    keys: dict[str, Any] = {"members": members, "blend": method, "seed": seed}
+    keys: dict[str, Any] = {"members": members, "blend": method, "calibrate": calibrate, "select": select, "seed": seed}
     settings = EnsembleSettings(**keys)
     return blend_as(settings, predictions, name)
 
@@ -198,7 +202,7 @@ def _digest(settings: EnsembleSettings, predictions: Sequence[FoldPredictions]) 
     first = predictions[0]
     inputs = list(zip(_folders(predictions), (fold.best for fold in predictions), strict=True))
     form = [first.competition.submission.model_dump(), hashlib.sha256(first.sample.read_bytes()).hexdigest()]
-    return digest_of([inputs, settings.blend.model_dump(), settings.seed, form])
+    return digest_of([inputs, settings.blending, settings.seed, form])
 
 
 def _folders(predictions: Sequence[FoldPredictions]) -> list[str]:
@@ -228,7 +232,7 @@ def _facts(
         "predictions": _folders(predictions),
         "digests": [fold.best.get("digest") for fold in predictions],
         "sample": str(predictions[0].sample),
-        "blend": {**settings.blend.model_dump(), **result.blend},
+        "blend": {**settings.blending, **result.blend},
         "decision": result.decision.to_dict() if result.decision else None,
         "score": result.estimate.score,
         "standard_error": result.estimate.standard_error,
@@ -249,10 +253,27 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
         f" nested cross-validation ({direction} is better);"
         f" {facts['optimistic_score']:.4f} on the rows it was fitted on"
     )
-    if blend.weights:
-        console.print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in blend.weights.items()))
+    for line in _describe_members(facts["blend"]):
+        console.print(line, markup=False, highlight=False)
     if text := _describe_decision(blend):
         console.print(text, markup=False)
+
+
+def _describe_members(facts: dict[str, Any]) -> Iterator[str]:
+    """Weights, temperatures, and members that were or can be left out."""
+    if weights := facts.get("weights"):
+        errors = facts["weight_errors"]
+        texts = [
+            f"{name} {weight:.3f}" + (f" ± {errors[name]:.3f}" if errors else "") for name, weight in weights.items()
+        ]
+        yield f"weights: {', '.join(texts)}"
+    if temperatures := facts.get("temperatures"):
+        yield f"temperatures: {', '.join(f'{name} {value:.2f}' for name, value in temperatures.items())}"
+    if left_out := facts.get("left_out"):
+        yield f"left out, since the blend scores as well without: {', '.join(left_out)}"
+    if useless := facts["adds_nothing"]:
+        advice = "" if len(useless) == 1 else ", each alone"
+        yield f"the blend scores as well without {', '.join(useless)}{advice}; select: auto leaves such members out"
 
 
 def _describe_decision(blend: Blend) -> str:

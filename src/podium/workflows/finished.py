@@ -65,7 +65,7 @@ def find_blend(ensemble: Ensemble, runs: Path) -> FinishedBlend:
 
 
 def _is_of_ensemble(blend: FinishedBlend, ensemble: Ensemble) -> bool:
-    facts, settings = blend.facts, ensemble.settings.blend.model_dump()
+    facts, settings = blend.facts, ensemble.settings.blending
     members = {member.name: member for member in ensemble.members}
     if facts.get("ensemble") != ensemble.name or list(facts["members"]) != list(members):
         return False

@@ -81,9 +81,11 @@ class TrainedModel:
         for folder, fold in zip(self.blend.predictions, self.folds, strict=True):
             before[fold.member.name].append(read_predictions(folder / "oof.csv"))
             folds[fold.member.name].append(fold)
-        oof = {name: concatenate(parts) for name, parts in before.items()}
-        predictions = {name: predict_images(parts, images, console) for name, parts in folds.items()}
-        return apply_blend(self.blend.facts["blend"], self.competition, oof, predictions)
+        fitted = self.blend.facts["blend"]
+        used = [name for name in before if name not in fitted.get("left_out", [])]
+        oof = {name: concatenate(before[name]) for name in used}
+        predictions = {name: predict_images(folds[name], images, console) for name in used}
+        return apply_blend(fitted, self.competition, oof, predictions)
 
 
 def model_of(runs: "Sequence[str | os.PathLike[str]]") -> TrainedModel:

@@ -149,8 +149,6 @@ def test_nested_score_of_decisions_on_noise_is_not_optimistic(target, metric, tr
         gaps.append(found.optimistic - found.score)
     assert min(gaps) >= 0  # 0 where the default decision is used
 
-    assert min(gaps) > 0
-
 
 def members_of_quality(*signals, rows=400, seed=0):
     random = np.random.default_rng(seed)

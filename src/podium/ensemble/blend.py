@@ -7,7 +7,6 @@ decision, the default is used.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,10 @@ def blend_members(
     test = np.stack([align(member.test, first.test.ids).values for member in members])
     options, names = settings.blending, [member.name for member in members]
     name = options.pop("method")
-    make = partial(make_method, name, metric=metric, target=target, **options)
+
+    def make(names: Sequence[str]) -> BlendMethod:
+        return make_method(name, names, metric, target, **options)
+
     method = make(names)
     estimate = nested_score(method, oof, truth, metric, folds=min(OUTER_FOLDS, len(truth)), seed=settings.seed)
     described = members_that_add_nothing(make, names, oof, truth), weight_errors(method, oof, truth, settings.seed)

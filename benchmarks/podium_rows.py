@@ -94,7 +94,7 @@ def _submission(count: int, timed: Callable[[str, Callable[[], Any]], Any]) -> N
     sample, ids = Path("sample.csv"), [f"{number:08}.jpg" for number in range(count)]
     sample.write_text("Id,Category\n" + "".join(f"{name},0\n" for name in ids))
     probs = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), size=count)
-    spec = SubmissionSpec(sample, "label", "Id", "Category", CLASSES, {})
+    spec = SubmissionSpec(sample=sample, format="label", id_column="Id", answer_columns=["Category"], labels=CLASSES)
     path = timed("writing", lambda: write_submission(spec, ids, probs, folder=Path("out"), name="many"))
     problems = timed("checking", lambda: find_problems(path, spec))
     assert not problems, problems

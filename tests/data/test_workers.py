@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -100,6 +101,14 @@ def test_an_exception_in_a_worker_is_raised_in_this_process(paths, two_workers):
     with pytest.raises(ConfigError, match="with a size"):
         ViewLoader(ImageSource(paths[:2]), [cropped])(range(2))
     assert two_workers.count == 2
+
+
+def test_paths_are_relative_to_the_current_folder(paths, two_workers, monkeypatch):
+    monkeypatch.chdir(paths[0].parent.parent)
+    expected = an_epoch([path.relative_to(Path.cwd()) for path in paths])
+    monkeypatch.chdir(paths[0].parent)
+    assert two_workers.count
+    assert (an_epoch([Path(path.name) for path in paths]) == expected).all()
 
 
 def test_the_shared_memory_grows_with_the_blocks(paths, two_workers):

@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -226,7 +227,7 @@ class _Worker:
         if self._mapped is None or len(self._mapped) < size:
             os.ftruncate(self._memory, size)
             self._mapped = mmap.mmap(self._memory, size)
-        _send(self._connection, (block, pickled_views, shape))
+        _send(self._connection, (Path.cwd(), block, pickled_views, shape))
         result = _receive(self._connection)
         return np.frombuffer(self._mapped, np.uint8, count=size).reshape(shape).copy(), result
 
@@ -324,7 +325,8 @@ def _work(connection_handle: int, memory: int) -> None:
     _send(connection, os.getpid())
     while True:
         try:
-            block, views, shape = _receive(connection)
+            folder, block, views, shape = _receive(connection)
+            os.chdir(folder)  # paths are relative to that of the main process, which a notebook may change
             if mapped is None or len(mapped) < math.prod(shape):
                 mapped = mmap.mmap(memory, math.prod(shape))
             pixels = np.frombuffer(mapped, np.uint8, count=math.prod(shape)).reshape(shape)

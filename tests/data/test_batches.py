@@ -71,6 +71,14 @@ def test_the_order_is_new_in_each_epoch_and_follows_from_the_seed(paths):
     assert rows_of_epoch(training_batches(paths, seed=(2, 0, 0)), 0) != orders[0]
 
 
+def test_weights_follow_their_rows(paths):
+    batches = training_batches(paths)
+    batches.weights = np.arange(ROWS, dtype=np.float32)
+    for images, targets, weights in epoch_of(batches, 1):
+        assert rows_in(images) == weights.tolist()
+        np.testing.assert_array_equal(targets, TARGETS[weights.astype(int)])
+
+
 def test_rows_are_shuffled(paths):
     assert rows_of_epoch(training_batches(paths), 0) != list(range(ROWS))
 

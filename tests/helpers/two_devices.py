@@ -35,7 +35,7 @@ def draw(folder, count, start):
     paths = [folder / f"{start + number}.png" for number in range(count)]
     for path in paths:
         cv2.imwrite(str(path), random.integers(0, 255, (32, 32, 3), dtype=np.uint8))
-    return LabelledImages(paths, np.arange(count) % 2)
+    return LabelledImages(paths, np.arange(count) % 2, None, np.linspace(0.5, 2, count, dtype=np.float32))
 
 
 class Trainings:

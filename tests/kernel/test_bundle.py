@@ -226,6 +226,15 @@ def test_weights_file_of_this_machine_is_refused(tiny_competition):
         make_bundle([member], Job(kind="member"))
 
 
+@pytest.mark.parametrize("place", ["/cars/*.jpg", "../cars/*.jpg"])
+def test_extra_rows_outside_the_data_are_refused(place, tiny_competition):
+    member = tiny_competition.member(extra=[{"images": place, "label": 1}])
+    with pytest.raises(
+        BundleError, match=r"tiny: \S*/cars/\*\.jpg of its extra rows is outside the competition's data"
+    ):
+        make_bundle([member], Job(kind="member"))
+
+
 @pytest.mark.parametrize(
     "secret",
     [

@@ -56,6 +56,13 @@ def test_every_field_is_explicit(update):
     assert read_metadata(update.path) == content
 
 
+def test_datasets_of_extra_rows_are_attached(tiny_competition):
+    extra = {"table": "kaggle-dataset:ada/more/soft.csv", "images": "kaggle-dataset:ada/cars/{id}.jpg"}
+    members = [load_member(tiny_competition.member(extra=[extra]))]
+    content = kernel_metadata(TINY, members, "ada", T4, "build/kernel.py")
+    assert content["dataset_sources"] == ["ada/more", "ada/cars"]
+
+
 def test_changes_by_the_user_are_preserved(update):
     update(TINY)
     change(update.path, is_private=False, dataset_sources=["ada/more-cars"], docker_image="an-image")

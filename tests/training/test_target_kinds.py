@@ -1,5 +1,7 @@
 """Training every kind of target: it learns, and resumes bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,7 @@ def two_stages():
 )
 def test_training_of_every_kind_resumes_bit_for_bit(name, tmp_path):
     target, training, validation = labelled_images(tmp_path, name, train=18)
+    training = replace(training, weights=np.linspace(0.5, 2, len(training.truth), dtype=np.float32))
     settings = member(two_stages())
 
     def task():
@@ -57,6 +60,26 @@ def test_training_of_every_kind_resumes_bit_for_bit(name, tmp_path):
     assert ("val_accuracy" in losses) == target.truth_is_class
     for report in target.reports(validation.truth, np.tile(target.prior(training.truth), (len(validation.truth), 1))):
         assert (run.path / report).read_bytes() == (whole.path / report).read_bytes()
+
+
+def test_soft_labels_and_weights_of_rows_count_in_the_loss(tmp_path):
+    target, training, validation = labelled_images(tmp_path, "single_label", train=18)
+    rows, settings = len(training.truth), member([stage("all", epochs=1, **FAST)])
+    task = task_of(settings, target, training, validation)
+    model = task.build(32, pretrained=False)
+    task.compile(model, "SGD")
+
+    def loss(**changes):
+        task = task_of(settings, target, replace(training, **changes), validation)
+        images, targets, *weights = task.prepare_stage(model, 0, settings.stages[0], None).batches[0]
+        return float(model.compute_loss(images, targets, model(images, training=False), *weights))
+
+    def all_labelled(*shares):
+        return np.tile(np.array(shares, np.float32), (rows, 1))
+
+    assert loss(weights=np.full(rows, 3, np.float32)) == pytest.approx(3 * loss(), rel=1e-5)
+    red, green, mixed = (loss(labels=all_labelled(*shares)) for shares in ((1, 0, 0), (0, 1, 0), (0.7, 0.3, 0)))
+    assert mixed == pytest.approx(0.7 * red + 0.3 * green, rel=1e-5)
 
 
 def test_restored_model_predicts_numbers_in_the_units_of_the_table(tmp_path):

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from podium.config.backbone_settings import BackboneChoice, PresetSettings
 from podium.config.competition import Competition
+from podium.config.extra import Extra
 from podium.config.loss import LOSSES, SMOOTHED, Loss
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
@@ -125,6 +126,8 @@ class MemberSettings(TrainingSettings):
     """The competition file, relative to this file."""
     folds: Annotated[FoldNumbers | None, NotInDigest] = None
     """Which of the competition's folds to train; all by default."""
+    extra: list[Extra] = []
+    """More rows, which every fold trains on and none validates on."""
     backbone: BackboneChoice
     """The pretrained model, and its weights."""
     head: Head = Head()
@@ -159,6 +162,11 @@ class MemberSettings(TrainingSettings):
             ("image_size", f"{self.backbone.label} takes images of {smallest} pixels or more, got {stage.image_size}")
         ]
 
+    @property
+    def places(self) -> list[str]:
+        """Where the rows beside those of the competition are."""
+        return [place for extra in self.extra for place in extra.places]
+
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
         """What does not fit the competition's target, as (key, message)."""
         target = competition.target
@@ -171,4 +179,6 @@ class MemberSettings(TrainingSettings):
             problems.append(("loss", "binary_crossentropy of numbers needs their range: set target.range, or use mse"))
         elif self.label_smoothing and (loss not in SMOOTHED or target.kind == "regression"):
             problems.append(("label_smoothing", f"{loss} of {target.kind} has no label smoothing: remove it"))
+        for number, extra in enumerate(self.extra):
+            problems += [(f"extra.{number}.{key}", message) for key, message in extra.problems_with(competition)]
         return problems + self.tta.problems_with(competition)

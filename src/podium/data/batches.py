@@ -33,6 +33,8 @@ class EpochBatches:
         self.seed = tuple(seed)
         self._order: tuple[int, NDArray[np.int32]] | None = None
         self.epoch = 0
+        self.weights: NDArray[np.float32] | None = None
+        """How much each row counts in the loss; the third part of a batch, if it is set."""
         self.steps_before, self._rows_before = 0, 0
 
     def resume_after(self, steps: int, rows: int) -> None:
@@ -61,7 +63,9 @@ class EpochBatches:
 
     def __getitem__(self, index: int) -> Any:
         epoch, start = self.epoch, self._rows_before + index * self._batch_size
-        return self.batch(self.order(epoch)[start : start + self._batch_size].astype(np.int64), epoch)
+        rows = self.order(epoch)[start : start + self._batch_size].astype(np.int64)
+        batch = self.batch(rows, epoch)
+        return batch if self.weights is None else (*batch, self.weights[rows])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
         """The inputs and targets of one training step; each task defines its own."""

@@ -177,7 +177,7 @@ def _training_rows(source: TrainSource, competition: Competition, folder: Path, 
     if source.table is None:
         rows = _rows_from_folders(source, competition, roots)
     else:
-        rows = _rows_from_table(source, competition, folder / source.table, roots)
+        rows = rows_from_table(source, competition, folder / source.table, roots)
     if rows.table.empty:
         raise DataError(f"no training rows in {folder / (source.table or source.images)}")
     return rows
@@ -190,7 +190,7 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
     return _training_rows(source, competition, place, [place])
 
 
-def _rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
+def rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
     target, pattern = target_of(competition), Pattern.of(source.images)
     group = [source.group] if source.group else []
     table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern)])

@@ -161,7 +161,7 @@ class _MatrixTarget(Target):
         return AsFloats(truth)
 
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
-        return _invalid(texts, ~np.isfinite(numbers), "a number")
+        return invalid_values(texts, ~np.isfinite(numbers), "a number")
 
     def _from_numbers(self, numbers: Floats) -> Floats:
         return numbers
@@ -229,7 +229,7 @@ class MultiLabelTarget(_MatrixTarget):
         return _mean_of_odds(predictions, smallest, power)
 
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
-        return _invalid(texts, ~np.isin(numbers, (0, 1)), "0 or 1")
+        return invalid_values(texts, ~np.isin(numbers, (0, 1)), "0 or 1")
 
 
 class SoftLabelTarget(_MatrixTarget):
@@ -259,7 +259,7 @@ class SoftLabelTarget(_MatrixTarget):
 
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
         wrong = ~(np.isfinite(numbers) & (numbers >= 0))
-        problems = _invalid(texts, wrong, "a number from 0 up")
+        problems = invalid_values(texts, wrong, "a number from 0 up")
         empty = np.flatnonzero(~wrong.any(axis=1) & (numbers.sum(axis=1) == 0))
         if len(empty):
             rows = listed([str(row + 2) for row in empty])
@@ -335,7 +335,7 @@ class RegressionTarget(_MatrixTarget):
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
         low, high = self.range or (-np.inf, np.inf)
         expected = f"a number from {low:g} to {high:g} (target.range)" if self.range else "a number"
-        return _invalid(texts, ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high)), expected)
+        return invalid_values(texts, ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high)), expected)
 
 
 TARGETS: dict[str, type[Target]] = {
@@ -397,7 +397,7 @@ def _check_known(labels: set[str], classes: Sequence[str], path: Path) -> None:
         )
 
 
-def _invalid(texts: pd.DataFrame, wrong: NDArray[np.bool_], expected: str) -> list[str]:
+def invalid_values(texts: pd.DataFrame, wrong: NDArray[np.bool_], expected: str) -> list[str]:
     """A problem for each column with invalid values, with examples and their lines in the file."""
     problems = []
     for number, column in enumerate(texts):

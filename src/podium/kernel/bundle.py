@@ -94,6 +94,7 @@ def _make_bundle(
     models = [model for config in loaded for model in job.models_of(config)]
     if job.trains:
         _check_weights(models)
+        _check_extra(models)
     files = {f"configs/{name}": _read(path) for path, name in packed_paths.items()}
     if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
@@ -160,6 +161,18 @@ def _check_weights(models: Iterable[Model]) -> None:
                 f"{model.name}: the weights {backbone.weights} are a file on this machine, which a kernel cannot read;"
                 " upload it with podium data push and set backbone.weights: kaggle-dataset:<owner>/<slug>/<file>"
             )
+
+
+def _check_extra(models: Iterable[Model]) -> None:
+    """Raise an error for extra rows that are outside the data folder on this machine."""
+    for model in models:
+        for place in model.settings.places if isinstance(model, Member) else ():
+            if Path(place).is_absolute() or ".." in Path(place).parts:
+                raise BundleError(
+                    f"{model.name}: {place} of its extra rows is outside the competition's data, so a kernel cannot"
+                    " read it; upload its folder with podium data push and name it"
+                    " kaggle-dataset:<owner>/<slug>/<path>"
+                )
 
 
 def _needs_efficientnet(models: Iterable[Model]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.config.kaggle_names import MODEL_NAME, KernelRef, slug_of, source_of
+from podium.config.loading import Member
 from podium.errors import BundleError
 from podium.kernel.accelerators import machine_shape, refusal
 from podium.kernel.job import Job, Model, data_source
@@ -50,6 +51,9 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
         attached += [source_of(place) for place in job.trained_at]
         if job.trains and not job.dry_run:
             attached += [source_of_weights(model) for model in models]
+        attached += [
+            source_of(place) for model in models if isinstance(model, Member) for place in model.settings.places
+        ]
 
     def names_of(kind: str) -> list[str]:
         return _unique(source[1] for source in attached if source and source[0] == kind)

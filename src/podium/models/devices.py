@@ -123,9 +123,9 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A model trained by several devices, each on its part of a batch, with the loss of a single device.
 
     Keras averages on each device and then over the devices, which is a different loss if their parts differ in size,
-    as in the last batch of an epoch. Here every row has the same weight. Trainable BatchNormalization uses the
-    statistics of each device's own part, which are noisier with fewer rows, and keeps those of the first device.
-    Dropout is the same on every device.
+    as in the last batch of an epoch. Here every row has its own weight, 1 by default. Trainable BatchNormalization
+    uses the statistics of each device's own part, which are noisier with fewer rows, and keeps those of the first
+    device. Dropout is the same on every device.
     """
 
     def compile(self, optimizer: Any, loss: Any, metrics: Sequence[Any], **options: Any) -> None:
@@ -144,8 +144,10 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             outputs = self(inputs, training=True)
             losses = self._row_loss(targets, outputs)
             regularization = tf.add_n(self.losses) if self.losses else tf.zeros((), losses.dtype)
-            rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(row_weights))
-            loss = tf.reduce_sum(losses * row_weights) / rows + regularization / replicas
+            is_row = tf.cast(row_weights > 0, losses.dtype)
+            rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(is_row))
+            losses *= row_weights
+            loss = tf.reduce_sum(losses) / rows + regularization / replicas
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         # The optimizer of each device clips its own gradients and, in half precision, only that of the first device
@@ -153,8 +155,8 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled_loss, weights))
         shares = [gradient / replicas for gradient in gradients]
         self.optimizer.apply_gradients(list(zip(shares, weights, strict=True)))
-        self._loss_tracker.update_state(losses + regularization, sample_weight=row_weights)
-        return self.compute_metrics(inputs, targets, outputs, sample_weight=row_weights)
+        self._loss_tracker.update_state(losses + regularization, sample_weight=is_row)
+        return self.compute_metrics(inputs, targets, outputs, sample_weight=is_row)
 
 
 def is_distributed(model: Any) -> bool:
@@ -188,9 +190,11 @@ def assign_device_values(model: Any, variable: Any, values: NDArray[Any]) -> Non
         part.assign(value)
 
 
-def _pad(batch: tuple[Any, Any], parts: int) -> tuple[Any, Any, Any]:
-    inputs, targets = batch
+def _pad(batch: tuple[Any, ...], parts: int) -> tuple[Any, Any, Any]:
+    inputs, targets, *weights = batch
     missing = -len(targets) % parts
     rows = np.arange(len(targets) + missing) % len(targets)
     row_weights = np.repeat(np.array([1, 0], np.float32), [len(targets), missing])
+    if weights:
+        row_weights *= weights[0][rows]
     return keras.tree.map_structure(lambda part: part[rows], inputs), targets[rows], row_weights

@@ -269,7 +269,7 @@ class RestoreMetrics(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         """Keras has just reset them. Some metrics and losses have no variables before their first batch; on
         several devices Keras has already built them."""
         if not devices.is_distributed(self.model):
-            inputs, targets = self._batches[0]
+            inputs, targets, *_ = self._batches[0]
             predictions = self.model(inputs, training=False)
             self.model.compute_metrics(inputs, targets, predictions)
             self.model.compute_loss(inputs, targets, predictions, None)

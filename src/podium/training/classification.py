@@ -1,7 +1,5 @@
 """The task of a member: loss, metrics, batches and reports for models that predict the target of each image."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +16,8 @@ from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
-from podium.data.target import Encoded, Target, Truth
+from podium.data.labelled import LabelledImages
+from podium.data.target import Encoded, Target
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import Metric
 from podium.files import read_json, write_text
@@ -42,12 +41,6 @@ from podium.training.task import StageContext, StageSetup
 
 STATISTICS_IMAGES = 32
 """A backbone with random weights computes its first BatchNormalization statistics from this many images."""
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    paths: Sequence[Path]
-    truth: Truth
 
 
 class ClassificationTask:
@@ -126,6 +119,11 @@ class ClassificationTask:
 
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         """Fit the full model or, if the backbone is frozen and epochs share views, its head on cached features."""
+        setup = self._setup(model, number, stage, context)
+        setup.batches.weights = self._training.weights
+        return setup
+
+    def _setup(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         views = stage.shared_views
         if views is None:
             return StageSetup(model, model, self.batches(number, stage))
@@ -192,7 +190,7 @@ class ClassificationTask:
 
     @property
     def _encoded(self) -> Encoded:
-        return self._target.encode(self._training.truth)
+        return self._training.encode(self._target)
 
     def _augmentation(self, stage: Stage) -> Augmentation:
         return Augmentation(self._transforms(stage), stage.image_size)

@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 CHANGEABLE_IN_STAGE = ("learning_rate", "schedule", "epochs", "batch_size", "early_stopping", "views")
 """Settings that may change in a stage that has started. In a later stage, all may."""
-INPUTS = {"rows": "rows and images", "folds": "folds", "weights": "weights file", "labels": "classes"}
+INPUTS = {
+    "rows": "rows and images",
+    "more_rows": "extra rows",
+    "folds": "folds",
+    "weights": "weights file",
+    "labels": "classes",
+}
 
 
 def start_or_resume(trainable: "Trainable", console: Console, *, resume: bool) -> None:
@@ -250,7 +256,7 @@ def _fixed_settings(resolved: dict[str, Any], decisive: Collection[str]) -> dict
     inputs = resolved["inputs"]
     return {
         **{key: value for key, value in settings_in(resolved).items() if key in decisive and key != "stages"},
-        **{name: inputs[key] for key, name in INPUTS.items()},
+        **{name: inputs.get(key) for key, name in INPUTS.items()},
         **{key: resolved.get("competition", {}).get(key) for key in ("metric", "target")},
         "limit": resolved["limit"],
         "dry run": resolved["dry_run"],

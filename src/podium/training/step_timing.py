@@ -226,9 +226,10 @@ class _StageSteps:
     def _model(self, precision: Precision) -> Any:
         import numpy as np
 
+        from podium.data.labelled import LabelledImages
         from podium.evaluation.metrics import METRICS
         from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
-        from podium.training.classification import ClassificationTask, LabelledImages
+        from podium.training.classification import ClassificationTask
         from podium.training.trainer import make_optimizer
 
         if precision not in self._models:

@@ -1,11 +1,13 @@
 """Check config files, and the data that their competition file describes, before anything trains."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from podium.config.competition import Competition
-from podium.config.loading import kind_in
+from podium.config.extra import Extra
+from podium.config.loading import Ensemble, Member, kind_in
 from podium.config.yaml_file import read_yaml
 from podium.errors import ConfigError, DataError, PodiumError, listed
 from podium.paths import data_folder
@@ -23,44 +25,50 @@ def check_configs(files: Sequence[Path], data: Path | None = None) -> tuple[list
     fine: list[str] = []
     problems: list[str] = []
     competitions: list[Competition] = []
+    extra: list[tuple[Competition, Extra]] = []
     for file in files:
         try:
-            competition = load_any(file)
+            loaded = load_any(file)
         except ConfigError as error:
             problems.append(str(error))
             continue
         fine.append(f"{file}: valid")
-        if competition is not None and competition not in competitions:
-            competitions.append(competition)
+        if loaded is None:
+            continue
+        competition = loaded if isinstance(loaded, Competition) else loaded.competition
+        competitions += [] if competition in competitions else [competition]
+        members = loaded.members if isinstance(loaded, Ensemble) else (loaded,) if isinstance(loaded, Member) else ()
+        extra += [(competition, source) for member in members for source in member.settings.extra]
     for competition in competitions:
-        valid, more = check_data(competition, data)
+        sources = [source for of, source in extra if of == competition]
+        valid, more = check_data(competition, data, sources)
         fine += valid
         problems += more
     return fine, problems
 
 
-def load_any(file: Path) -> Competition | None:
-    """Load a config with all checks. Returns its competition; None for a detector."""
+def load_any(file: Path) -> Competition | Member | Ensemble | None:
+    """Load a config with all checks; returns None for a detector."""
     match kind_in(read_yaml(file)):
         case "ensemble":
-            return load_ensemble(file).competition
+            return load_ensemble(file)
         case "competition":
             return load_competition(file)
         case "detector":
-            from functools import partial
-
             from podium.data.augmentation import transform_problems
             from podium.detection.loading import load_detector
 
             load_detector(file, check=partial(transform_problems, takes_boxes=True))
             return None
         case _:
-            return load_member(file).competition
+            return load_member(file)
 
 
-def check_data(competition: Competition, data: Path | None) -> tuple[list[str], list[str]]:
-    """What the data has, and its problems: columns, labels, ids, the sample submission, and images that are missing."""
+def check_data(competition: Competition, data: Path | None, extra: Sequence[Extra] = ()) -> tuple[list[str], list[str]]:
+    """What the data has, and its problems: columns, labels, ids, the sample submission, and images that are missing;
+    also those of the extra rows of members."""
     from podium.data.classes import with_classes
+    from podium.data.extra import read_extra
     from podium.data.table import read_rows
     from podium.data.targets import target_of
     from podium.data.unlabelled import find_test_set
@@ -77,6 +85,8 @@ def check_data(competition: Competition, data: Path | None) -> tuple[list[str], 
     rows = _attempt(lambda: read_rows(competition, folder), problems)
     sample = _attempt(lambda: read_sample(competition, folder), problems)
     test = _attempt(lambda: find_test_set(competition, folder), problems) if sample else None
+    for source in extra:
+        _attempt(partial(read_extra, source, competition, folder), problems)
     parts = [f"{len(rows.train):,} images to train on"] if rows else []
     parts += [f"{len(test.ids):,} to predict"] if test else []
     parts += [] if sample or problems else [f"no {competition.submission.sample}, which predicting needs"]

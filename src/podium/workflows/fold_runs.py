@@ -21,6 +21,7 @@ from podium.options import RunOptions
 from podium.paths import data_folder, sample_file
 from podium.runs import Run
 from podium.submission.spec import Sample, SubmissionSpec
+from podium.workflows.more_rows import MoreRows, read_more_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from podium.data.folds import Folds
     from podium.data.image_paths import ImagePaths
     from podium.data.images import Scaling
+    from podium.data.labelled import LabelledImages
     from podium.data.table import CompetitionRows
-    from podium.data.target import Target
+    from podium.data.target import Target, Truth
     from podium.data.unlabelled import UnlabelledImages
     from podium.inference.predict import PredictionSets
-    from podium.training.classification import ClassificationTask, LabelledImages
+    from podium.training.classification import ClassificationTask
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ class FoldRun:
     options: RunOptions
     run: Run
     resolved: dict[str, Any]
+    more_rows: MoreRows | None = None
+    """The rows that the member's config adds to those of the competition."""
 
     def __repr__(self) -> str:
         score = f", {self.run.state['best']['monitor']} {self.score:.4f}" if self.is_trained else ", not trained"
@@ -292,15 +296,16 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
             raise ConfigError(
                 f"there is no fold {fold} in {prepared.folds.path}; expected one of {', '.join(map(str, numbers))}"
             )
-    resolved = _resolved(member, prepared, options)
+    more_rows = read_more_rows(member, prepared)
+    resolved = _resolved(member, prepared, options, more_rows)
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
-        FoldRun(member, fold, prepared, options, Run(folder / f"fold{fold}"), {**resolved, "fold": fold})
+        FoldRun(member, fold, prepared, options, Run(folder / f"fold{fold}"), {**resolved, "fold": fold}, more_rows)
         for fold in sorted(set(folds))
     ]
 
 
-def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[str, Any]:
+def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows: MoreRows | None) -> dict[str, Any]:
     """The resolved config, with a digest of everything that determines the weights."""
     settings = resolved_settings(member)
     competition = member.competition.model_dump(mode="json", by_alias=True)
@@ -313,6 +318,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
         "limit": options.limit,
         "dry_run": options.dry_run,
         "rows": digest_of([prepared.rows.digest, prepared.contents]),
+        "more_rows": more_rows.digest if more_rows else None,
         "folds": prepared.folds.digest,
     }
     return {
@@ -320,7 +326,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions) -> dict[s
         "digest": digest_of(digest_content),
         "dry_run": options.dry_run,
         "limit": options.limit,
-        "inputs": {key: digest_content[key] for key in ("labels", "weights", "rows", "folds")},
+        "inputs": {key: digest_content[key] for key in ("labels", "weights", "rows", "more_rows", "folds")},
         "prior": prepared.prior.tolist(),
         "member": settings,
         "competition": competition,
@@ -340,34 +346,37 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     import pandas as pd
 
     from podium.data.folds import TEST
+    from podium.data.labelled import LabelledImages, join
     from podium.data.targets import target_of
-    from podium.training.classification import LabelledImages
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
     target = target_of(fold_run.member.competition)
     columns = [*target.columns, "image"]
     own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST), columns]
-    training = _limited(pd.concat([own, rows.extra[columns]], ignore_index=True), target, _training_limit(fold_run))
+    table = pd.concat([own, rows.extra[columns]], ignore_index=True)
+    training = LabelledImages(rows.paths_of(table), target.truth(table))
+    if fold_run.more_rows:
+        training = join([training, *fold_run.more_rows.of_fold(fold_run.fold)], target)
+    if (chosen := _limited(training.truth, target, _training_limit(fold_run))) is not None:
+        training = training.take(chosen)
     validation = validation_rows(fold_run)
-    truth = target.truth(training)
-    if absent := target.classes_without_rows(truth):
+    if absent := target.classes_without_rows(training.truth):
         raise ConfigError(
             f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; fix"
             f" {fold_run.prepared.folds.path}"
         )
-    return (
-        LabelledImages(rows.paths_of(training), truth),
-        LabelledImages(rows.paths_of(validation), target.truth(validation)),
-    )
+    return training, LabelledImages(rows.paths_of(validation), target.truth(validation))
 
 
 def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
     from podium.data.targets import target_of
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
-    held_out = rows.train[of_row == str(fold_run.fold)].reset_index(drop=True)
+    held_out: pd.DataFrame = rows.train[of_row == str(fold_run.fold)].reset_index(drop=True)
+    target = target_of(fold_run.member.competition)
     limit = dry_run_rows(fold_run.member) if fold_run.options.dry_run else None
-    return _limited(held_out, target_of(fold_run.member.competition), limit)
+    chosen = _limited(target.truth(held_out), target, limit)
+    return held_out if chosen is None else held_out.iloc[chosen].reset_index(drop=True)
 
 
 def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
@@ -400,11 +409,11 @@ def _training_limit(fold_run: FoldRun) -> int | None:
     return min(limit, rows) if limit else rows
 
 
-def _limited(rows: "pd.DataFrame", target: "Target", limit: int | None) -> "pd.DataFrame":
-    """The same rows for every member of an ensemble, whatever its seed, so that their predictions can be blended."""
+def _limited(truth: "Truth", target: "Target", limit: int | None) -> "NDArray[np.int64] | None":
+    """Which rows to use; None for all. They are the same for every member of an ensemble, whatever its seed, so that
+    their predictions can be blended."""
     from podium.data.folds import stratified_limit
 
-    if limit is None or len(rows) <= limit:
-        return rows
-    strata = target.strata(target.truth(rows))
-    return rows.iloc[stratified_limit(strata, limit, seed=0, of_each=target.truth_is_class)].reset_index(drop=True)
+    if limit is None or len(truth) <= limit:
+        return None
+    return stratified_limit(target.strata(truth), limit, seed=0, of_each=target.truth_is_class)

@@ -110,7 +110,7 @@ def training_memory(folder: str) -> dict[str, Any]:
     from podium.evaluation.metrics import metric_of
     from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
-    from podium.training.trainer import make_optimizer
+    from podium.training.optimizers import make_optimizer
     from podium.workflows.fold_runs import fold_images, fold_runs, prepare
 
     member, options = _member(32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
@@ -131,7 +131,7 @@ def training_memory(folder: str) -> dict[str, Any]:
     (stage,) = settings.stages
     model = task.build(stage.image_size, pretrained=True)
     task.unfreeze(model, stage)
-    task.compile(model, make_optimizer(stage))
+    task.compile(model, make_optimizer(stage, task.backbone(model)))
     batches = task.batches(0, stage)
     for step in range(min(STEPS, len(batches))):
         model.train_on_batch(*batches[step])

@@ -240,10 +240,11 @@ STAGE_PROBLEMS = [
     ("unfreeze: {layers: 50}", "expected 1 or less, got 50"),
     ("optimizer: Adan", "'Adan' is not a Keras optimizer; did you mean 'Adam'?"),
     ("optimizer: {nmae: Adam}", "unknown key; did you mean 'name'?"),
-    (
-        "optimizer: {name: SGD, learning_rate: 0.1}",
-        "set the learning rate with the stage's key learning_rate",
-    ),
+    ("optimizer: {name: SGD, learning_rate: 0.1}", "set learning_rate with the stage's key learning_rate"),
+    ("optimizer: {name: SGD, use_ema: true}", "set use_ema with the stage's key ema"),
+    ("ema: 1.0", "expected a number below 1, got 1.0"),
+    ("accumulate: 1", "expected 2 or more, got 1"),
+    ("average: {last: 3, best: 3}", "expected one of the keys last and best, such as {last: 3}"),
     (
         "schedule: cosin",
         "expected one of constant, exponential, step, cosine, one_cycle, plateau; got 'cosin'; did you mean 'cosine'?",

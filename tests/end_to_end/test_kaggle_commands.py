@@ -375,7 +375,7 @@ def test_internet_needs_a_verified_phone_number(podium, kaggle, member):
 
 def test_output_above_kaggles_limit_is_refused_before_a_push(podium, kaggle, tiny_competition):
     backbone = {"name": "ConvNeXtXLarge", "weights": "none"}
-    stage = {**ONE_STAGE, "optimizer": {"name": "Adam", "use_ema": True}}
+    stage = {**ONE_STAGE, "ema": 0.999}
     ended = podium("kernel", "push", tiny_competition.member(backbone=backbone, stages=[stage]), "--fold", "0")
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
     assert "Kaggle keeps at most 20 GB of output" in ended.err

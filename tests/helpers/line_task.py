@@ -58,6 +58,9 @@ class LineTask:
         self.model = keras.Model(signals, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals)))
         return self.model
 
+    def backbone(self, model):
+        return model
+
     def unfreeze(self, model, stage):
         if stage.unfreeze.from_ is not None:
             try:

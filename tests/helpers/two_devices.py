@@ -75,12 +75,12 @@ class Trainings:
 class SharedLine(LineTask):
     """The line on all devices, in batches that two cannot share evenly."""
 
-    def __init__(self, stages, odd=None):
+    def __init__(self, odd=None):
         super().__init__()
-        self.stages, self.odd = stages, odd
+        self.odd = odd
 
     def build(self, image_size, *, pretrained):
-        together = devices.select_devices(self.stages)
+        together = devices.all_devices()
         with together.scope():
             signals = keras.Input((image_size, 1))
             answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
@@ -111,8 +111,8 @@ class Lines:
             StringIO(),
         )
         if stop_at:
-            stopped(run, stages, stop_at, SharedLine(stages, odd), precision=precision)
-        fit(run, stages, SharedLine(stages, odd), precision=precision, console=Console(file=log, width=200))
+            stopped(run, stages, stop_at, SharedLine(odd), precision=precision)
+        fit(run, stages, SharedLine(odd), precision=precision, console=Console(file=log, width=200))
         history = pd.read_csv(run.history)
         figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
         return {**figures, "message": log.getvalue().splitlines()[0].partition(" trainable, ")[2]}
@@ -120,14 +120,15 @@ class Lines:
 
 def lines(folder):
     line = Lines(folder).line
-    clipped = {"optimizer": {"name": "SGD", "global_clipnorm": 0.1}}
-    accumulated = {"optimizer": {"name": "SGD", "gradient_accumulation_steps": 2}}
+    together = {"optimizer": "AdamW", "accumulate": 3, "ema": 0.9, "layer_decay": 0.5, "clip_norm": 0.1}
     return {
         "whole": line(TWO),
         "whole, stopped": line(TWO, stop_at=7),
-        "clipped": [line(names, **clipped) for names in ([], TWO)],
+        "clipped": [line(names, clip_norm=0.1) for names in ([], TWO)],
         "overflown": line(TWO, odd=4, precision="mixed_float16", learning_rate=1e-3),
-        "accumulated": [line(names, **accumulated) for names in ([], TWO)],
+        "together": [line(names, **together) for names in ([], TWO)],
+        "together, stopped": line(TWO, stop_at=7, **together),
+        "together, half": line(TWO, precision="mixed_float16", **together),
     }
 
 
@@ -159,7 +160,7 @@ def main():
             batch_size=BATCH,
             image_size=32,
             learning_rate=0.002,
-            optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9},
+            ema=0.9,
         )
     ]
     half = {"precision": "mixed_float16"}

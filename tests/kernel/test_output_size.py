@@ -12,11 +12,11 @@ from podium.kernel.output_size import check_output_size
 
 @pytest.fixture
 def member_of(tiny_competition):
-    """`member_of(backbone, arguments)`: a member with this backbone and these arguments of Adam."""
+    """`member_of(backbone, changes)`: a member with this backbone and these keys of its stage."""
 
-    def make(backbone, folds=2, **arguments):
+    def make(backbone, folds=2, **changes):
         stage = {"name": "all", "unfreeze": "all", "epochs": 1, "batch_size": 8, "image_size": 128}
-        stage |= {"learning_rate": 0.1, "optimizer": {"name": "Adam", **arguments}}
+        stage |= {"learning_rate": 0.1, **changes}
         competition = tiny_competition.change(folds={"kind": "stratified", "count": folds})
         return load_member(competition.member(backbone={"name": backbone, "weights": "none"}, stages=[stage]))
 
@@ -39,7 +39,7 @@ def test_output_above_the_limit_is_refused_with_a_way_out(member_of):
 
 
 def test_averaged_weights_are_counted(member_of):
-    member = member_of("ConvNeXtXLarge", use_ema=True)
+    member = member_of("ConvNeXtXLarge", ema=0.999)
     with pytest.raises(BundleError, match=r"\(1\) may take 2\d\.\d GB, .*: use a smaller backbone"):
         check_output_size(Job(kind="member", folds=(0,)), [member])
 

@@ -23,7 +23,7 @@ STAGES = [
     stage("one", epochs=2, optimizer="Adam", schedule={"kind": "plateau", "patience": 1, "factor": 0.5}),
     stage("two", epochs=2, optimizer="Adam", image_size=32, schedule="cosine", early_stopping=2),
 ]
-AVERAGED = [stage(epochs=2, learning_rate=0.3, optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9})]
+AVERAGED = [stage(epochs=2, learning_rate=0.3, ema=0.9, accumulate=3, layer_decay=0.5, clip_norm=0.5)]
 STEPS = 4
 
 

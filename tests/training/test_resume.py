@@ -135,7 +135,7 @@ def test_worse_epoch_after_resuming_does_not_replace_the_best(tmp_path):
 # Moving averages
 
 
-EMA = [stage(epochs=2, learning_rate=0.3, optimizer={"name": "SGD", "use_ema": True, "ema_momentum": 0.9})]
+EMA = [stage(epochs=2, learning_rate=0.3, ema=0.9)]
 
 
 def test_moving_averages_are_validated_and_saved_but_not_trained_on(tmp_path):

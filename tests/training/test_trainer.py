@@ -18,7 +18,7 @@ from podium.errors import ConfigError, TrainingDivergedError
 from podium.evaluation.metrics import METRICS
 from podium.progress import format_seconds
 from podium.training.classification import ClassificationTask, LabelledImages
-from podium.training.trainer import make_optimizer
+from podium.training.optimizers import make_optimizer
 
 
 def history(run):
@@ -148,7 +148,7 @@ def test_cosine_changes_the_rate_at_every_step(tmp_path, monkeypatch):
 def test_optimizer_takes_its_arguments_and_moves_the_weights(optimizer):
     task, moving = LineTask(), stage(optimizer=optimizer)
     model, batches = task.build(16, pretrained=True), task.batches(0, moving)
-    task.compile(model, make_optimizer(moving))
+    task.compile(model, make_optimizer(moving, model))
     before = model.get_weights()
     model.train_on_batch(*batches[0])
     assert all((old != new).all() for old, new in zip(before, model.get_weights(), strict=True))

@@ -49,9 +49,11 @@ def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path):
     one, two = lines["clipped"]
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)  # clipped is the whole gradient, not a device's part
     assert lines["overflown"]["val_error"] < 10  # on the second device alone; neither takes that step
-    one, two = lines["accumulated"]
-    alone = "on one of 2 GPUs, since Keras cannot share gradient_accumulation_steps or ema_overwrite_frequency"
-    assert two == {**one, "message": alone}
+    one, two = lines["together"]
+    assert two == lines["together, stopped"] == {**two, "message": f"{one['message']}, on 2 GPUs"}
+    for figure in ("loss", "val_error"):  # of accumulated, clipped gradients, decayed rates and averaged weights
+        assert two[figure] == pytest.approx(one[figure], rel=1e-5)
+        assert lines["together, half"][figure] == pytest.approx(one[figure], rel=0.02)
 
 
 @pytest.mark.slow

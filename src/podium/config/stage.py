@@ -13,6 +13,11 @@ OPTIMIZERS = (
     "SGD",
 )  # fmt: skip
 """The optimizers of Keras. A test compares the two."""
+STAGE_KEYS = {
+    "learning_rate": "learning_rate", "global_clipnorm": "clip_norm", "gradient_accumulation_steps": "accumulate",
+    "use_ema": "ema", "ema_momentum": "ema", "ema_overwrite_frequency": "ema",
+}  # fmt: skip
+"""Arguments of Keras's optimizers that are keys of a stage."""
 EPOCHS_PER_VIEW = 5
 """The default number of epochs that share a view of the images, while the backbone is frozen."""
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
@@ -72,9 +77,10 @@ class Optimizer(Settings):
 
     @field_validator("arguments")
     @classmethod
-    def _have_no_learning_rate(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        if "learning_rate" in arguments:
-            raise ValueError("set the learning rate with the stage's key learning_rate")
+    def _have_no_keys_of_the_stage(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        raise_key_problems(
+            [("", f"set {name} with the stage's key {key}") for name, key in STAGE_KEYS.items() if name in arguments]
+        )
         return arguments
 
 
@@ -161,6 +167,25 @@ Augmentation = Annotated[list[Any], AfterValidator(_are_transforms)]
 """Albumentations by name: `HorizontalFlip`, or `Rotate: {limit: 10}`; `data/augmentation.py` checks and builds them."""
 
 
+class Average(Settings):
+    """The epochs of a stage whose weights are averaged: one of these keys."""
+
+    last: Annotated[int, Field(ge=2)] | None = None
+    """How many of the last epochs."""
+    best: Annotated[int, Field(ge=2)] | None = None
+    """How many of the epochs with the best validation metric."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.last is None) == (self.best is None):
+            raise ValueError("expected one of the keys last and best, such as {last: 3}")
+        return self
+
+    @property
+    def count(self) -> int:
+        return self.last or self.best or 0
+
+
 class Stage(Settings):
     """A stage of fine-tuning: which layers are trained, for how long, how fast, on which image size."""
 
@@ -180,6 +205,19 @@ class Stage(Settings):
     """The largest learning rate of its schedule."""
     schedule: Schedule = Constant(kind="constant")
     """How the learning rate changes: its kind alone, or {kind: cosine, warmup_epochs: 1}."""
+    layer_decay: Share | None = None
+    """Lower learning rates for earlier layers: each group of the backbone's layers has the rate of the next group times
+    this, such as 0.8; the head has the full rate."""
+    ema: Share | None = None
+    """Validate and save moving averages of the weights instead of the weights; this is their momentum, such as 0.999.
+    Training continues without them."""
+    average: Average | None = None
+    """At the end of the stage, the mean of the weights after several epochs, {last: 3} or {best: 3}, replaces the best
+    weights if it has a better validation metric."""
+    accumulate: Annotated[int, Field(ge=2)] | None = None
+    """Update the weights with the mean gradient of this many batches, when a large batch does not fit into memory."""
+    clip_norm: Positive | None = None
+    """The largest norm of all gradients together; longer ones are shortened to it."""
     augmentation: Augmentation | None = None
     """Replaces the config's augmentation in this stage."""
     early_stopping: Count | None = None
@@ -214,6 +252,13 @@ class Stage(Settings):
             problems.append(("schedule.warmup_epochs", f"{shorter}, got {self.schedule.warmup_epochs:g}"))
         if self.views is not None and not self.unfreeze.is_none:
             problems.append(("views", "epochs share views only if the backbone is frozen (unfreeze: none): remove it"))
+        if self.layer_decay is not None and self.unfreeze.is_none:
+            problems.append(("layer_decay", "the backbone is frozen (unfreeze: none): remove it"))
+        if self.average is not None and self.average.count > self.epochs:
+            problems.append(("average", f"the stage has only {self.epochs} epochs, got {self.average.count}"))
+        others = [name for name in ("clipnorm", "clipvalue") if self.optimizer.arguments.get(name) is not None]
+        if self.clip_norm is not None and others:
+            problems.append(("clip_norm", f"the optimizer clips by {others[0]} already: remove one of the two"))
         raise_key_problems(problems)
         return self
 

@@ -111,8 +111,11 @@ class DetectionTask:
             initialize_batchnorm(detector, images)
         return detector
 
+    def backbone(self, model: Any) -> Any:
+        return model.features
+
     def unfreeze(self, model: Any, stage: Stage) -> None:
-        unfreeze(model.features, stage.unfreeze, self._settings.backbone.freeze_batchnorm)
+        unfreeze(self.backbone(model), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
         model.compile(

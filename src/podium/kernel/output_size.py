@@ -42,13 +42,14 @@ def _runs_of(job: Job, model: Model) -> Iterator[tuple[float, float]]:
     if isinstance(model, Member):
         folds = len(job.folds or model.settings.folds or range(fold_count(model.competition) or 1))
     weights = _weights_gb(model)
-    arrays = 1 + _STATES + any(map(_averages_weights, model.settings.stages))
+    arrays = 1 + _STATES + max(map(_more_arrays, model.settings.stages), default=0)
     for _ in range(folds):
         yield weights, _CHECKPOINTS * (arrays + 1) * weights
 
 
-def _averages_weights(stage: Stage) -> bool:
-    return bool(stage.optimizer.arguments.get("use_ema"))
+def _more_arrays(stage: Stage) -> int:
+    """For each weight: one of moving averages, one of accumulated gradients, and one of each averaged epoch."""
+    return (stage.ema is not None) + (stage.accumulate is not None) + (stage.average.count if stage.average else 0)
 
 
 def _weights_gb(model: Model) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from podium.config.stage import Precision, Stage
+from podium.config.stage import Precision
 from podium.models import feed
 
 TENSOR_CORES = (7, 0)
@@ -85,14 +85,10 @@ class Devices:
 
 
 ONE_DEVICE = Devices([])
-SINGLE_DEVICE_ARGUMENTS = ("gradient_accumulation_steps", "ema_overwrite_frequency")
-"""Optimizer arguments that depend on the step, which Keras does not support on several devices."""
 
 
-def select_devices(stages: Sequence[Stage]) -> Devices:
-    """All GPUs if every stage can be trained on several, else one device: the first GPU or the CPU."""
-    if any(map(_needs_single_device, stages)):
-        return ONE_DEVICE
+def all_devices() -> Devices:
+    """All GPUs, or the CPU."""
     return _devices(tuple(gpu_names()))
 
 
@@ -101,18 +97,13 @@ def _devices(names: tuple[str, ...]) -> Devices:
     return Devices(names)
 
 
-def _needs_single_device(stage: Stage) -> bool:
-    return any(stage.optimizer.arguments.get(name) is not None for name in SINGLE_DEVICE_ARGUMENTS)
-
-
-def describe_devices(model: Any, stage: Stage) -> str:
+def describe_devices(model: Any) -> str:
     """For example ", on 2 GPUs, in mixed_float16"; empty on a CPU in float32."""
     count = len(gpu_names())
     if is_distributed(model):
         parts = [f"on {count} GPUs"]
     elif count > 1:
-        reason = f", since Keras cannot distribute {' or '.join(SINGLE_DEVICE_ARGUMENTS)}"
-        parts = [f"on one of {count} GPUs{reason if _needs_single_device(stage) else ''}"]
+        parts = [f"on one of {count} GPUs"]
     else:
         parts = ["on the GPU"] * count
     parts += [f"in {model.dtype_policy.name}"] if model.dtype_policy.name != "float32" else []

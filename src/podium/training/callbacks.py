@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from podium.errors import TrainingDivergedError
 from podium.files import check_free_space
 from podium.models import devices
 from podium.progress import Advance, format_seconds
+from podium.training.averaging import AverageEpochs
 from podium.training.checkpoints import Checkpoint, restore_metrics
 from podium.training.learning_rate import LearningRate
 from podium.training.session import StageRun
@@ -39,7 +41,8 @@ def stage_callbacks(stage_run: StageRun, advance: Advance) -> list[Any]:
         counting["early_stopping"] = keras.callbacks.EarlyStopping(
             monitor=task.monitor, mode=task.mode, patience=stage.early_stopping
         )
-    callbacks = [DivergenceCheck(stage_run), Validation(stage_run), LearningRate(stage_run), *counting.values()]
+    validation = Validation(stage_run)
+    callbacks = [DivergenceCheck(stage_run), validation, LearningRate(stage_run), *counting.values()]
     callbacks += [History(stage_run)]
     if isinstance(task, SupportsCharts):
         callbacks += [Charts(stage_run, task)]
@@ -47,7 +50,10 @@ def stage_callbacks(stage_run: StageRun, advance: Advance) -> list[Any]:
         callbacks += [
             keras.callbacks.TensorBoard(session.run.path / "tensorboard" / f"{stage_run.number}-{stage.name}")
         ]
-    return [*callbacks, EpochReport(stage_run, advance), Checkpoints(stage_run, counting)]
+    callbacks += [EpochReport(stage_run, advance)]
+    if stage_run.epoch_weights:
+        callbacks += [AverageEpochs(stage_run, validation, stage_run.epoch_weights)]
+    return [*callbacks, Checkpoints(stage_run, counting)]
 
 
 class DivergenceCheck(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -73,13 +79,13 @@ class DivergenceCheck(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Adds the task's metrics to the epoch's logs, and saves the weights if they are the best so far.
 
-    Where the optimizer keeps moving averages (`use_ema`), those are validated and saved; training continues without.
+    Where the optimizer keeps moving averages (`ema`), those are validated and saved; training continues without.
     """
 
     def __init__(self, stage_run: StageRun) -> None:
         super().__init__()
         self._stage_run, self._task = stage_run, stage_run.session.task
-        self._has_averages = bool(stage_run.stage.optimizer.arguments.get("use_ema"))
+        self._has_averages = stage_run.stage.ema is not None
         self._weights: list[Any] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -87,12 +93,19 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         if self._has_averages:
             self._weights = [keras.ops.convert_to_numpy(weight) for weight in self.model.trainable_weights]
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
-        start = time.perf_counter()
-        logs.update(self._task.validate(self.model, self._stage_run.stage))
-        self._stage_run.record_validation(time.perf_counter() - start)
-        if self._is_best(logs[self._task.monitor]):
-            self._save_weights(epoch, logs[self._task.monitor])
+        logs.update(self.validate(epoch))
+        if self._stage_run.epoch_weights:
+            self._stage_run.epoch_weights.add(epoch, logs[self._task.monitor], self.model)
         self._restore_weights()
+
+    def validate(self, epoch: int, averaged: Sequence[int] = ()) -> dict[str, float]:
+        """The metrics of the model's weights, which are those after an epoch or the mean of several."""
+        start = time.perf_counter()
+        metrics = self._task.validate(self.model, self._stage_run.stage)
+        self._stage_run.record_validation(time.perf_counter() - start)
+        if self._is_best(metrics[self._task.monitor]):
+            self._save_weights(epoch, metrics[self._task.monitor], averaged)
+        return metrics
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Keras ends every `fit` with the averages in the model, but an interrupted epoch has its own `fit`."""
@@ -109,7 +122,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
             return True
         return bool(score > best["score"] if self._task.mode == "max" else score < best["score"])
 
-    def _save_weights(self, epoch: int, score: float) -> None:
+    def _save_weights(self, epoch: int, score: float, averaged: Sequence[int]) -> None:
         session, stage = self._stage_run.session, self._stage_run.stage
         weights = session.checkpoints.folder / ".writing-best.weights.h5"
         weights.parent.mkdir(exist_ok=True)
@@ -121,6 +134,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         session.progress.best = {
             "stage": stage.name,
             "epoch": epoch,
+            **({"averaged": list(averaged)} if averaged else {}),
             "monitor": self._task.monitor,
             "score": float(score),
             "image_size": stage.image_size,

@@ -75,13 +75,12 @@ class ClassificationTask:
         self.mode: Literal["max", "min"] = "max" if maximize else "min"
 
     def build(self, image_size: int, *, pretrained: bool) -> Any:
-        model_devices = devices.select_devices(self._settings.stages)
         model = build_classifier(
             self._settings,
             self._target,
             image_size,
             pretrained=pretrained,
-            devices=model_devices,
+            devices=devices.all_devices(),
             recipe=self._recipe,
         )
         if pretrained:
@@ -93,8 +92,11 @@ class ClassificationTask:
             initialize_batchnorm(model, inputs)
         return model
 
+    def backbone(self, model: Any) -> Any:
+        return model.get_layer(BACKBONE)
+
     def unfreeze(self, model: Any, stage: Stage) -> None:
-        unfreeze(model.get_layer(BACKBONE), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
+        unfreeze(self.backbone(model), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
         loss, metrics = make_loss(self._settings, self._target, model), ["accuracy"] * self._target.truth_is_class
@@ -127,7 +129,7 @@ class ClassificationTask:
         views = stage.shared_views
         if views is None:
             return StageSetup(model, model, self.batches(number, stage))
-        parts = split_classifier(model, devices.select_devices(self._settings.stages))
+        parts = split_classifier(model, devices.all_devices())
         backbone, files = parts.feature_model(), self._feature_files(number, stage, views)
         name = self._features_digest(parts, number, stage)
         cached = cached_features(name, files, backbone, self._cache_gb, context)
@@ -202,7 +204,10 @@ class ClassificationTask:
         return (self._settings.seed, self._fold, number)
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """The target's loss (without smoothing or L2) and other figures, and the competition's metric."""
+        self._last_predictions = self.predict_validation(model, stage)
+        return self._metrics(self._last_predictions)
+
+    def predict_validation(self, model: Any, stage: Stage) -> NDArray[np.float64]:
         features = self._validation_features.get(model)
         batches = (
             self._validation_images(stage) if features is None else FeaturePredictionBatches(features, stage.batch_size)
@@ -214,8 +219,17 @@ class ClassificationTask:
                 f"the predictions became NaN in stage {stage.name} at the learning rate {stage.learning_rate:.3g};"
                 " expected them to stay finite: lower the stage's learning_rate"
             )
-        self._last_predictions = predictions
-        truth = self._validation.truth
+        return predictions
+
+    def score(self, predictions: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+        """The monitored metric of predictions of all validation rows on some of them."""
+        return self._metrics(predictions, rows)[self.monitor]
+
+    def _metrics(
+        self, predictions: NDArray[np.float64], rows: "NDArray[np.int64] | slice" = slice(None)
+    ) -> dict[str, float]:
+        """The target's loss (without smoothing or L2) and other figures, and the competition's metric."""
+        predictions, truth = predictions[rows], self._validation.truth[rows]
         figures = {"loss": self._target.loss(truth, predictions), **self._target.figures(truth, predictions)}
         figures[self._metric.name] = self._metric(truth, predictions)
         return {f"val_{name}": value for name, value in figures.items()}

@@ -16,6 +16,7 @@ from podium.files import write_table
 from podium.models.devices import is_out_of_memory, resolve_precision
 from podium.options import RunOptions
 from podium.runs import Run
+from podium.training.averaging import EpochWeights
 from podium.training.checkpoints import (
     LOSSES,
     Arrays,
@@ -153,6 +154,8 @@ class StageRun:
     number: int
     stage: Stage
     setup: StageSetup
+    epoch_weights: EpochWeights | None = None
+    """Those that the stage averages at its end, if it does."""
     _steps_timed: int = 0
     _step_seconds: float = 0.0
     _checkpoint_seconds: float | None = None
@@ -161,6 +164,10 @@ class StageRun:
     def __post_init__(self) -> None:
         progress = self.session.progress
         progress.seconds_per_image = self.setup.seconds_per_image or progress.seconds_per_image
+        if self.stage.average:
+            self.epoch_weights = EpochWeights(self.stage.average, self.session.task.mode)
+            if self.session.restored and progress.position > (self.number, 0, 0):
+                self.epoch_weights.restore(self.session.restored)
 
     def save(self) -> None:
         """Write a checkpoint, unless weights are not finite: then the previous checkpoint is kept."""
@@ -168,7 +175,7 @@ class StageRun:
         if not are_finite(array for name, array in arrays.items() if name.startswith("model/")):
             return
         start = time.perf_counter()
-        self.session.write_checkpoint(arrays)
+        self.session.write_checkpoint({**arrays, **(self.epoch_weights.capture() if self.epoch_weights else {})})
         self.session.update_state("training", self.stage, self.setup.batches.steps)
         self._checkpoint_seconds = max(self._checkpoint_seconds or 0.0, time.perf_counter() - start)
 
@@ -194,7 +201,7 @@ class StageRun:
         """The next step, and everything after it before the training can stop again."""
         seconds = self._step_seconds + self._seconds_to_save() + SPARE_SECONDS
         if self.session.progress.step + 1 >= self.setup.batches.steps:
-            seconds += self._seconds_to_validate()
+            seconds += self._seconds_to_validate() * (2 if self.epoch_weights else 1)
         return seconds
 
     def _seconds_to_save(self) -> float:

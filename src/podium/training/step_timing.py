@@ -230,7 +230,7 @@ class _StageSteps:
         from podium.evaluation.metrics import METRICS
         from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
         from podium.training.classification import ClassificationTask
-        from podium.training.trainer import make_optimizer
+        from podium.training.optimizers import make_optimizer
 
         if precision not in self._models:
             no_images, any_metric = LabelledImages([], np.zeros(0, np.int64)), METRICS["accuracy"]
@@ -240,7 +240,7 @@ class _StageSteps:
                 model = task.build(self._stage.image_size, pretrained=False)
             task.unfreeze(model, self._stage)
             with model_scope(model):
-                task.compile(model, make_optimizer(self._stage))
+                task.compile(model, make_optimizer(self._stage, task.backbone(model)))
             self._models[precision] = model
         return self._models[precision]
 

@@ -45,6 +45,9 @@ class Task(Protocol):
     def build(self, image_size: int, *, pretrained: bool) -> Any:
         """A Keras model for images of this size."""
 
+    def backbone(self, model: Any) -> Any:
+        """The part of the model below its head, whose groups of layers may have learning rates of their own."""
+
     def unfreeze(self, model: Any, stage: Stage) -> None:
         """Set which layers are trainable in this stage."""
 

@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from rich.console import Console
 
 from podium.changes import delete_request, pending_requests
 from podium.config.stage import Stage
-from podium.errors import ConfigError
 from podium.files import SMALL_FILES, report_full_disk
 from podium.models import devices
 from podium.models.devices import make_repeatable, precision_scope
@@ -22,8 +20,9 @@ from podium.training.checkpoints import (
     restore_model,
     restore_optimizer,
 )
+from podium.training.optimizers import describe_optimizer, make_optimizer
 from podium.training.session import Session, StageRun
-from podium.training.task import Task
+from podium.training.task import StageSetup, Task
 
 
 def train(session: Session, stages: Sequence[Stage]) -> None:
@@ -64,11 +63,9 @@ def train_stages(session: Session, stages: Sequence[Stage]) -> Any:
             progress.start_stage(number, stage)
             checkpoint = None
         task.unfreeze(model, stage)
-        print_stage(session.console, model, stage)
+        print_stage(session.console, task, model, stage)
         with session.explain_full_memory(number, stage):
-            setup = task.prepare_stage(model, number, stage, session.context(stage))
-            with devices.model_scope(setup.model):
-                task.compile(setup.model, make_optimizer(stage))
+            setup = compile_stage(session, model, number, stage)
             fit(StageRun(session, number, stage, setup), checkpoint)
     return model
 
@@ -83,7 +80,15 @@ def check_stages(task: Task, model: Any, stages: Sequence[Stage]) -> None:
     """Report problems of later stages before the first one trains."""
     for stage in stages:
         task.unfreeze(model, stage)
-        make_optimizer(stage)
+        make_optimizer(stage, task.backbone(model))
+
+
+def compile_stage(session: Session, model: Any, number: int, stage: Stage) -> StageSetup:
+    """Prepare the model and the batches of a stage for `fit`."""
+    setup = session.task.prepare_stage(model, number, stage, session.context(stage))
+    with devices.model_scope(setup.model):
+        session.task.compile(setup.model, make_optimizer(stage, session.task.backbone(model)))
+    return setup
 
 
 def load_best_weights(session: Session, model: Any) -> None:
@@ -92,24 +97,13 @@ def load_best_weights(session: Session, model: Any) -> None:
     session.task.load_weights(model, session.run.path / best["file"], best["image_size"])
 
 
-def make_optimizer(stage: Stage) -> Any:
-    optimizer = getattr(keras.optimizers, stage.optimizer.name)
-    try:
-        return optimizer(learning_rate=stage.learning_rate, **stage.optimizer.arguments)
-    except (TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"stage {stage.name}: {stage.optimizer.name} does not accept {stage.optimizer.arguments} ({reason});"
-            f" see keras.optimizers.{stage.optimizer.name} for its arguments"
-        ) from None
-
-
-def print_stage(console: Console, model: Any, stage: Stage) -> None:
+def print_stage(console: Console, task: Task, model: Any, stage: Stage) -> None:
     trainable = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     console.print(
         f"  stage {stage.name}: {epochs} at {stage.image_size} px, batches of {stage.batch_size},"
-        f" {trainable:,} of {model.count_params():,} weights trainable{devices.describe_devices(model, stage)}"
+        f" {trainable:,} of {model.count_params():,} weights trainable"
+        f"{describe_optimizer(stage, task.backbone(model))}{devices.describe_devices(model)}"
     )
 
 

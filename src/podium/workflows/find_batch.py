@@ -258,7 +258,8 @@ def scaled_learning_rate(stage: Stage, batch_size: int) -> float:
 
 def _step_key(stage: Stage) -> tuple[Any, ...]:
     """What determines the time and the memory of a stage's steps."""
-    return stage.image_size, stage.unfreeze.model_dump_json(), stage.optimizer.model_dump_json()
+    of_optimizer = stage.optimizer.model_dump_json(), stage.layer_decay, stage.ema, stage.accumulate, stage.clip_norm
+    return stage.image_size, stage.unfreeze.model_dump_json(), *of_optimizer
 
 
 def find_stages(member: Member, name: str | None) -> list[int]:

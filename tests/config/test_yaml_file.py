@@ -1,8 +1,10 @@
-"""YAML that podium writes is read as the same content."""
+"""YAML that podium writes is read as the same content, and values are replaced in place."""
 
+import pytest
 import yaml
 
-from podium.config.yaml_file import read_yaml, to_yaml
+from podium.config.yaml_file import read_yaml, replace_value, to_yaml
+from podium.errors import ConfigError
 
 CONTENT = {
     "slug": "cars-cropped",
@@ -23,3 +25,28 @@ def test_written_yaml_is_read_as_the_same_content(tmp_path):
 
 def test_other_yaml_readers_read_text_as_text():
     assert yaml.safe_load(to_yaml(CONTENT))["classes"] == CONTENT["classes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("a: 1  # one\n\nb: 2\n", "a", "a: 1e-3  # one\n\nb: 2\n"),
+        ("s:\r\n  - {n: x, rate: 0.1}  # é\r\n", "s.0.rate", "s:\r\n  - {n: x, rate: 1e-3}  # é\r\n"),
+        ("s:\n  - n: x\n  - rate: '5'\n", "s.1.rate", "s:\n  - n: x\n  - rate: 1e-3\n"),
+    ],
+)
+def test_replaced_value_leaves_the_rest_of_the_file(text, key, expected, tmp_path):
+    path = tmp_path / "file.yaml"
+    path.write_bytes(text.encode())
+    line = replace_value(path, key, "1e-3")
+    assert path.read_bytes().decode() == expected
+    assert "1e-3" in expected.splitlines()[line - 1]
+
+
+@pytest.mark.parametrize(("text", "key"), [("a: &r 1\nb: *r\n", "b"), ("a: 1\n", "b"), ("a: [1]\n", "a")])
+def test_value_that_is_not_alone_in_its_place_is_not_replaced(text, key, tmp_path):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{key} cannot be replaced in the file; change it to 2 by hand"):
+        replace_value(path, key, "2")
+    assert path.read_text() == text

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 from podium.config.problems import Problem, nearest
+from podium.errors import ConfigError
+from podium.files import atomic_write
 
 _SCALARS = {
     "int": r"-?(?:0|[1-9]\d*)",
@@ -224,3 +227,35 @@ def _set(content: Any, keys: list[str], value: Any) -> str | None:
         else:
             return f"{where} is {here!r} and has no keys; set {where}={{…}} as a whole"
     return None
+
+
+def replace_value(path: Path, key: str, text: str) -> int:
+    """Replace a value in a YAML file and nothing else, comments included; returns its line."""
+    with path.open(encoding="utf-8", newline="") as file:
+        before = file.read()
+    expected = read_yaml(path).content
+    node = _node_at(yaml.compose(before, Loader=_Loader), key.split("."))
+    if isinstance(node, yaml.ScalarNode):
+        after = f"{before[: node.start_mark.index]}{text}{before[node.end_mark.index :]}"
+        _set(expected, key.split("."), parse_value(text))
+        if _read_text(after) == expected:  # not if an alias refers to the value
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(after.encode())
+            return node.start_mark.line + 1
+    raise ConfigError(f"{path}: {key} cannot be replaced in the file; change it to {text} by hand")
+
+
+def _read_text(text: str) -> Any:
+    with suppress(yaml.YAMLError):
+        return yaml.load(text, Loader=_Loader)
+
+
+def _node_at(node: yaml.Node | None, keys: Sequence[str]) -> yaml.Node | None:
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for name, value in node.value if name.value == key), None)
+        elif isinstance(node, yaml.SequenceNode) and key.isdecimal() and int(key) < len(node.value):
+            node = node.value[int(key)]
+        else:
+            return None
+    return node

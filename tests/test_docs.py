@@ -15,7 +15,18 @@ from test_readme import COMMANDS, ROOT, parsed
 
 PAGES = [
     f"docs/{name}.md"
-    for name in ("api", "backbones", "configuration", "data", "detection", "kaggle", "metrics", "stopping", "targets")
+    for name in (
+        "api",
+        "backbones",
+        "configuration",
+        "data",
+        "detection",
+        "kaggle",
+        "metrics",
+        "recipes",
+        "stopping",
+        "targets",
+    )
 ]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 SHOWN = [

@@ -42,7 +42,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     [
         (
             MemberSettings,
-            "seed augmentation stages precision backbone head loss label_smoothing resize monitor",
+            "seed augmentation stages precision backbone head loss label_smoothing resize monitor soup",
             "cache_gb save_every tensorboard competition folds tta",
         ),
         (

@@ -50,6 +50,14 @@ COMMANDS = {
         "find_batch.find_batch",
         "Find the largest and the fastest batch size for this machine by timing training steps of a member.",
     ),
+    "find-lr": Command(
+        "find_lr.find_lr",
+        "Find a learning rate for each stage of a member: train steps at rising rates until the loss diverges.",
+    ),
+    "soup": Command(
+        "soup.soup",
+        "Average the weights of finished runs of one architecture, as far as that improves the validation score.",
+    ),
     "check": Command(
         "leaderboard.check",
         "Check a submission against the sample: columns, ids, predictions, duplicates. Reports all problems at once.",

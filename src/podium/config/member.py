@@ -144,6 +144,9 @@ class MemberSettings(TrainingSettings):
     stages: Annotated[list[Stage], Field(min_length=1)]
     monitor: Literal["metric", "loss"] = "metric"
     """What selects the best weights: the competition's metric or the loss, both on the validation rows."""
+    soup: Annotated[list[str], Field(min_length=2)] | None = None
+    """Finished runs whose weights are averaged instead of training, such as [xception-1a2b3c4d, xception-5e6f7a8b]; the
+    other keys are those of the best of them. `podium soup` writes it."""
     tta: Annotated[TestTimeViews, NotInDigest] = TestTimeViews()
     """Test-time augmentation: none, auto, or a list of views."""
 

@@ -226,3 +226,12 @@ def stratified_limit(strata: Names, limit: int, seed: int, *, of_each: bool = Tr
         rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         rank[rows[0]] = 0.0
     return np.sort(shuffled[np.argsort(rank[shuffled], kind="stable")][:limit])
+
+
+def stratified_halves(strata: Names, seed: int) -> NDArray[np.int64]:
+    """For each row 0 or 1: two halves with the same balance."""
+    halves = np.empty(len(strata), dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(strata))
+    order = order[np.argsort(np.asarray(strata)[order], kind="stable")]  # alternate within each class
+    halves[order] = np.arange(len(strata)) % 2
+    return halves

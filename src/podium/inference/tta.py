@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from podium.config.member import TestTimeViews, view_part
 from podium.data.augmentation import Augmentation
+from podium.data.folds import stratified_halves
 from podium.data.images import Image, Resize, Scaling, cut_square, zoomed_scaling
 from podium.data.target import Target, Truth
 from podium.evaluation.metrics import Metric
@@ -162,10 +163,7 @@ class ViewSelection:
 
         Choosing and scoring views on the same rows would overestimate the gain.
         """
-        halves = np.empty(len(truth), dtype=np.int64)
-        order = np.random.default_rng(seed).permutation(len(truth))
-        order = order[np.argsort(self.target.strata(truth)[order], kind="stable")]  # alternate within each class
-        halves[order] = np.arange(len(truth)) % 2
+        halves = stratified_halves(self.target.strata(truth), seed)
         averaged = np.empty(per_view.shape[1:])
         for half in (0, 1):
             chosen = self.choose(per_view[:, halves != half], truth[halves != half])

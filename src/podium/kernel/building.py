@@ -71,6 +71,11 @@ class KernelBuilder:
         for model in models:
             if isinstance(model, Member):
                 check_folds(model, job.folds)
+                if model.settings.soup and job.trains:
+                    raise ConfigError(
+                        f"{model.name} is a soup, made of runs on this machine, so Kaggle cannot train it: leave it"
+                        " out, or submit a finished blend with podium kernel push --inference"
+                    )
         check_output_size(job, models)
         bundle = self._bundle(job, models[0])
         owner = self.owner or local_username() or NO_OWNER

@@ -11,6 +11,7 @@ from podium.options import RunOptions
 from podium.signals import StopCondition, parse_duration
 from podium.training.run_training import train_run
 from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+from podium.workflows.soup import make_soup
 
 
 def train(
@@ -78,6 +79,8 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
         best = fold_run.run.state["best"]
         score = f"{best['monitor']} {best['score']:.4f}"
         console.print(f"{fold_run.name}: already trained with this config, {score}, skipped ({fold_run.path})")
+    elif fold_run.settings.soup:
+        make_soup(fold_run, console)
     else:
         train_run(fold_run, console, resume=resume)
 

@@ -64,7 +64,7 @@ def test_resumed_training_keeps_its_precision(tmp_path):
 
 def test_auto_is_float32_on_a_cpu(tmp_path):
     run, log = started(tmp_path), StringIO()
-    fit(run, AVERAGED, console=Console(file=log, width=200))
+    fit(run, [stage()], console=Console(file=log, width=200))
     assert run.state["best"]["precision"] == "float32"
     assert log.getvalue().count("weights trainable\n") == 1
 

@@ -42,7 +42,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     [
         (
             MemberSettings,
-            "seed augmentation stages precision backbone head loss label_smoothing resize monitor soup",
+            "seed augmentation stages precision backbone head loss label_smoothing resize monitor soup extra",
             "cache_gb save_every tensorboard competition folds tta",
         ),
         (
@@ -65,7 +65,7 @@ def test_fields_of_a_competition_and_an_ensemble_are_known():
         "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric",
         "metric_code", "submission", "folds", "intensity", "pages", "on_bad_image", "on_ignored",
     }  # fmt: skip
-    assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "seed"}
+    assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "calibrate", "select", "seed"}
 
 
 def test_nested_settings_decide_with_the_field_that_has_them():

@@ -64,10 +64,13 @@ def test_missing_images_of_train_and_test_are_reported_together(check, tiny_comp
 
 
 def test_data_without_a_sample_submission_can_be_trained_on(check, tiny_competition):
-    (tiny_competition.folder / "sample-submission.csv").unlink()
+    sample = tiny_competition.folder / "sample-submission.csv"
+    sample.rename(sample.with_name("all_ones.csv"))
     ended = check(tiny_competition.config, "--data", tiny_competition.folder)
     assert ended.code == 0
-    assert "24 images to train on, no sample_submission.csv, which predicting needs, 4 classes" in ended.out
+    assert "24 images to train on, 4 classes" in ended.out
+    missing = "predicting needs sample_submission.csv (submission.sample), which does not exist"
+    assert f"{missing}; other CSV files are all_ones.csv" in ended.out
 
 
 def test_a_file_that_is_no_config_and_a_missing_data_folder_are_errors(check, tiny_competition, tmp_path):

@@ -40,6 +40,13 @@ def test_a_folder_that_is_missing(podium, tmp_path, monkeypatch):
     assert (code, "podium data download digit-recognizer" in err) == (1, True)
 
 
+def test_a_target_that_the_data_does_not_have(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw("text-label", Path("data/discs"), train=30, test=3)
+    code, _, err = podium("init", "discs", "--target", "regression")
+    assert (code, "expected a number" in err, "another --target" in err) == (1, True, True)
+
+
 def test_an_unknown_target_names_the_nearest(podium, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw("text-label", Path("data/discs"), train=30, test=3)

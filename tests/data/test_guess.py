@@ -120,6 +120,31 @@ def test_votes_and_several_numbers(tmp_path):
     assert target == {"kind": "regression", "columns": ["height", "leaf_area"]}
 
 
+def test_a_sample_with_any_name(tmp_path):
+    images = [
+        f"{part}/{number}.jpg" for part, first in (("train", 0), ("test", 20)) for number in range(first, first + 20)
+    ]
+    train = {"galaxy": range(20), "smooth": [0.6] * 20, "disk": [0.4] * 20}
+    ones = {"galaxy": range(20, 40), "smooth": [1] * 20, "disk": [1] * 20}
+    keys = guessed(tmp_path, images, train=train, all_ones=ones)
+    assert keys["submission"]["sample"] == "all_ones.csv"
+    assert keys["target"] == "soft_label"
+    other = guess_competition(read_inventory(tmp_path), Hints(sample="all_ones.csv"))
+    assert other.keys == keys
+    with pytest.raises(DataError, match=r"no ones\.csv in .* whose CSV files are all_ones\.csv, train\.csv"):
+        guess_competition(read_inventory(tmp_path), Hints(sample="ones.csv"))
+
+
+def test_images_in_linked_folders(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.jpg").touch()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(data)
+    assert read_inventory(data).images == ["train/1.jpg"]
+
+
 def test_images_in_zips(tmp_path):
     for part in ("train", "test"):
         with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
@@ -135,7 +160,7 @@ def test_images_in_zips(tmp_path):
 @pytest.mark.parametrize(
     ("images", "tables", "message"),
     [
-        ([], {"train": {"id": [1], "label": [2]}}, "no sample submission"),
+        (IMAGES, {"train": {"id": [1], "label": [2]}}, "no sample .* CSV files are train.csv; .*--sample"),
         ([], {"sample_submission": {"id": [1], "label": [2]}}, "no images"),
         (IMAGES, {"sample_submission": {"id": ["x"], "label": ["cat"]}}, "no column of sample_submission.csv names"),
         (["test/1.jpg"], {"sample_submission": {"id": [1], "label": [2]}}, "neither a table of training images nor"),

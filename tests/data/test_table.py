@@ -168,7 +168,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 def test_a_missing_table_is_named(tiny_competition, name):
     (tiny_competition.folder / name).unlink()
     named = name.replace("-", "_")  # the usual spelling
-    with pytest.raises(DataError, match=f"{named} does not exist; is .*data the competition's data folder"):
+    with pytest.raises(DataError, match=f"{named} does not exist; .*data has "):
         read_both(tiny_competition)
 
 

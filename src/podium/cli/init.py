@@ -34,6 +34,9 @@ def init(
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The column of the answers.", show_default="guessed")
     ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The name of the sample submission.", show_default="guessed")
+    ] = None,
     configs: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the files.")] = Path("configs"),
     replace: Annotated[bool, typer.Option("--replace", help="Replace files that exist.")] = False,
     debug: Debug = False,
@@ -57,12 +60,21 @@ def init(
     if metric is None and folder != Path(data):
         metric = metric_at_kaggle(data, console)
     started = write_configs(
-        folder, configs, console, slug=slug, target=target, metric=metric, label=label, replace_files=replace
+        folder,
+        configs,
+        console,
+        slug=slug,
+        target=target,
+        metric=metric,
+        label=label,
+        sample=sample,
+        replace_files=replace,
     )
     for path in (started.competition, started.member, started.ensemble):
         console.print(f"{path}: written", highlight=False, soft_wrap=True)
     console.print("assumed:", highlight=False)
     for assumption in started.assumptions:
         console.print(f"  {assumption}", highlight=False, markup=False, soft_wrap=True)
-    at = "" if folder == Path("data") / started.competition.stem else f" --data {folder}"
-    console.print(f"next: podium run {started.ensemble}{at} --dry-run", highlight=False, soft_wrap=True)
+    if started.problems:
+        raise DataError("\n".join([*started.problems, f"correct {started.competition}, or give another --target"]))
+    console.print(f"next: {started.next}", highlight=False, soft_wrap=True)

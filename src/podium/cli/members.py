@@ -106,6 +106,8 @@ def predict(
         return
     if out is not None:
         raise typer.BadParameter("--out requires --images; other predictions are in the run folders")
+    if member.is_dir():
+        raise typer.BadParameter(f"{member} is a folder: name other images with --images, or give a member file")
     loaded = load_member(member, set_ or (), seed)
     for fold_run in fold_runs(loaded, prepare(loaded.competition, options, console), options):
         predict_if_needed(fold_run, console)

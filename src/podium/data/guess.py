@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,18 +50,24 @@ class Hints:
     metric: str | None = None
     label: str | None = None
     """The column of the answers."""
+    sample: str | None = None
+    """The sample submission."""
 
 
 def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
-    if inventory.sample is None:
-        raise DataError(
-            f"no sample submission in {inventory.folder}; expected a CSV with 'submission' in its name, which says what"
-            " to predict: put it there"
-        )
-    sample = inventory.tables[inventory.sample]
     if not inventory.images:
         raise DataError(f"no images in {inventory.folder}; expected photographs in folders or zips: unpack the data")
     guess = Guess()
+    name = hints.sample or inventory.sample or _sample_by_its_ids(inventory)
+    if name not in inventory.tables:
+        raise DataError(
+            f"no {hints.sample or 'sample submission'} in {inventory.folder}, whose CSV files are"
+            f" {listed(sorted(inventory.tables))}; name the one that shows how answers are submitted with --sample"
+        )
+    if not hints.sample and not inventory.sample:
+        guess.reasons["submission"] = f"{name} is the table of the test images"
+    inventory = replace(inventory, sample=name)
+    sample = inventory.tables[name]
     id_column, test_pattern = _test_images(inventory, sample)
     found = _train_table(inventory, sample, id_column)
     if found is None:
@@ -74,6 +80,16 @@ def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
     form = {"sample": inventory.sample, "id": id_column, **guess.keys.pop("submission", {})}
     guess.set("submission", form)
     return guess
+
+
+def _sample_by_its_ids(inventory: Inventory) -> str | None:
+    """The only table of test images, if there is one."""
+    found = []
+    for name, table in inventory.tables.items():
+        located = locate(inventory, table, table.columns[0], "test") if len(table.columns) > 1 else None
+        if located and located.share > 0.5 and "test" in located.pattern.lower() and "train" not in name.lower():
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
 def _test_images(inventory: Inventory, sample: pd.DataFrame) -> tuple[str, str]:
@@ -322,7 +338,7 @@ def _metric(guess: Guess, hints: Hints) -> None:
         name = "log_loss"
     if kind == "binary" and guess.keys.get("submission", {}).get("format") == "label":
         name = "accuracy"
-    guess.set("metric", name, "not known from the data: see the competition's page")
+    guess.set("metric", name, f"the usual one for {kind}: see the competition's page for the real one")
 
 
 def _is_group(name: str, values: "pd.Series[str]") -> bool:

@@ -60,8 +60,12 @@ class Located:
 
 
 def read_inventory(folder: Path) -> Inventory:
-    images = []
-    for place, folders, names in os.walk(folder):
+    images, visited = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in visited:
+            folders.clear()  # a link to a folder above would never end
+            continue
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         above = Path(place).relative_to(folder).as_posix()
         images += [name if above == "." else f"{above}/{name}" for name in sorted(names) if _is_image(name)]

@@ -156,7 +156,11 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
             for chunk in chunks:
                 yield _select(chunk, path, columns)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; is {path.parent} the competition's data folder?") from None
+        beside = sorted(other.name for other in path.parent.glob("*.csv"))
+        found = f"{path.parent} has {listed(beside)}" if beside else f"{path.parent} has no CSV files"
+        raise DataError(
+            f"{path} does not exist; {found}: correct the file's name in the competition file, or the data folder"
+        ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
 

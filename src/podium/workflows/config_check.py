@@ -89,11 +89,17 @@ def check_data(competition: Competition, data: Path | None, extra: Sequence[Extr
         _attempt(partial(read_extra, source, competition, folder), problems)
     parts = [f"{len(rows.train):,} images to train on"] if rows else []
     parts += [f"{len(test.ids):,} to predict"] if test else []
-    parts += [] if sample or problems else [f"no {competition.submission.sample}, which predicting needs"]
-    notes = [] if are_listed else [f"classes read from the data: {listed(competition.labels)}"]
+    notes = [] if sample or problems else [_without_sample(competition, folder)]
+    notes += [] if are_listed else [f"classes read from the data: {listed(competition.labels)}"]
     notes += [*(rows.notes if rows else ()), *(test.notes if test else ())]
     summary = f"{folder}: {', '.join([*parts, target_of(competition).description])}"
     return ([] if problems else [summary, *(f"  {note}" for note in notes)]), problems
+
+
+def _without_sample(competition: Competition, folder: Path) -> str:
+    others = sorted(path.name for path in folder.glob("*.csv") if path.name != competition.train.table)
+    found = f"; other CSV files are {listed(others)}" if others else ""
+    return f"predicting needs {competition.submission.sample} (submission.sample), which does not exist{found}"
 
 
 def _attempt(read: Callable[[], Result], problems: list[str]) -> Result | None:

@@ -102,7 +102,11 @@ def prepare(
     console.print(
         f"{competition.title or competition.slug}: {len(rows.train):,} images to train on"
         + (f", {len(rows.extra):,} extra" if len(rows.extra) else "")
-        + (f", {len(sample.ids):,} to predict" if sample else f", no {competition.submission.sample}")
+        + (
+            f", {len(sample.ids):,} to predict"
+            if sample
+            else f", no {competition.submission.sample}, which predicting needs"
+        )
         + f", {target_of(competition).description}; folds in {folds.path}"
     )
     if not are_listed:

@@ -15,6 +15,7 @@ from podium.credentials import describe_credentials
 from podium.errors import ConfigError, DataError, KaggleError
 from podium.evaluation.metrics import METRICS, find_metric
 from podium.files import write_text
+from podium.workflows.config_check import check_data
 from podium.workflows.configs import load_ensemble
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class Started:
     member: Path
     ensemble: Path
     assumptions: Sequence[str]
+    problems: Sequence[str]
+    """Where the data does not fit the target that was asked for."""
+    next: str
+    """The command to try."""
 
 
 def init(
@@ -58,6 +63,7 @@ def init(
     target: str | None = None,
     metric: str | None = None,
     label: str | None = None,
+    sample: str | None = None,
     replace_files: bool = False,
 ) -> Started:
     """Write the three files below `configs` for the data in this folder. Nothing is written if a file exists already.
@@ -70,6 +76,7 @@ def init(
         target: The kind of target, instead of a guess.
         metric: The competition's metric, instead of the usual one for its target.
         label: The column of the answers, if the table has several.
+        sample: The file name of the sample submission.
         replace_files: Replace existing files.
     """
     from podium.data.guess import Hints, guess_competition
@@ -88,20 +95,30 @@ def init(
         raise DataError(f"{data} is not a folder; expected the folder with the competition's data")
     with console.status(f"looking at {data}"):
         inventory = read_inventory(data)
-        guess = guess_competition(inventory, Hints(target, metric, label))
+        guess = guess_competition(inventory, Hints(target, metric, label, sample))
         size = _image_size([data / image for image in inventory.images])
+    at = "" if data == Path("data") / slug else f" --data {data}"
     texts = [
-        _competition_text(slug, data, guess),
-        _member_text(slug, guess, size),
-        _ensemble_text(slug),
+        _competition_text(slug, data, guess, f"podium run {paths[2]}{at} --dry-run"),
+        _member_text(slug, guess, size, f"podium train {paths[1]}{at} --fold 0"),
+        _ensemble_text(slug, f"podium run {paths[2]}{at}"),
     ]
     for path, text in zip(paths, texts, strict=True):
         schema = path.parent.parent / "schemas" / f"{path.parent.name[:-1]}.json"
         first = f"# yaml-language-server: $schema=../schemas/{schema.name}\n" if schema.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, first + text)
-    load_ensemble(paths[2])
-    return Started(paths[0], paths[1], paths[2], [f"{key}: {reason}" for key, reason in guess.reasons.items()])
+    competition = load_ensemble(paths[2]).competition
+    problems = check_data(competition, data)[1] if target and not inventory.zips else []
+    assumptions = [_assumption(guess, key) for key in guess.reasons]
+    return Started(paths[0], paths[1], paths[2], assumptions, problems, f"podium run {paths[2]}{at} --dry-run")
+
+
+def _assumption(guess: "Guess", key: str) -> str:
+    """What was assumed, with the value of keys that have a short one."""
+    value, reason = guess.keys[key], guess.reasons[key]
+    value = value.get("kind") if isinstance(value, dict) else value
+    return f"{key}: {value} ({reason})" if isinstance(value, str) else f"{key}: {reason}"
 
 
 def _slug_of(data: Path) -> str:
@@ -128,7 +145,7 @@ def _image_size(images: Sequence[Path]) -> int:
     return max((size for size in _SIZES if size <= side), default=_SIZES[0])
 
 
-def _competition_text(slug: str, data: Path, guess: "Guess") -> str:
+def _competition_text(slug: str, data: Path, guess: "Guess", command: str) -> str:
     keys = dict(guess.keys)
     classes = keys.get("classes", [])
     if len(classes) > _MANY_CLASSES and _kind(guess) == "single_label":
@@ -136,7 +153,7 @@ def _competition_text(slug: str, data: Path, guess: "Guess") -> str:
     order = ["train", "test", "zips", "target", "classes", "metric", "submission", "folds"]
     lines = [
         f"# {slug}: written by podium init from what is in {data}. Check what it assumed, then try:",
-        f"#   podium run configs/ensembles/{slug}.yaml --dry-run",
+        f"#   {command}",
         f"slug: {slug}",
     ]
     for key in order:
@@ -155,11 +172,11 @@ def _yaml(key: str, value: Any) -> str:
     return to_yaml({"x": [], key: value}).partition("\n")[2].rstrip("\n")  # with a list, each key has a line of its own
 
 
-def _member_text(slug: str, guess: "Guess", size: int) -> str:
+def _member_text(slug: str, guess: "Guess", size: int, command: str) -> str:
     flip = "  - HorizontalFlip  # remove it if left and right differ in meaning\n"
     return f"""\
 # A first member: EfficientNetB0 with ImageNet weights, first its head, then all layers.
-# Run: podium train configs/members/{slug}_first.yaml --fold 0
+# Run: {command}
 competition: ../competitions/{slug}.yaml
 backbone: {{name: EfficientNetB0, weights: imagenet}}
 head: {{pooling: avg, dropout: 0.3}}
@@ -174,10 +191,10 @@ tta: [identity, horizontal_flip]
 """
 
 
-def _ensemble_text(slug: str) -> str:
+def _ensemble_text(slug: str, command: str) -> str:
     return f"""\
 # One member so far: add others, whose mistakes differ, to raise the score.
-# Run: podium run configs/ensembles/{slug}.yaml
+# Run: {command}
 members:
   - ../members/{slug}_first.yaml
 blend: mean

@@ -9,6 +9,7 @@ from podium.config.kaggle_names import KaggleKind, KaggleSource, is_at_kaggle, s
 from podium.config.problems import one_of, raise_key_problems
 from podium.config.settings import Positive, Settings
 
+FirstKernel = Literal["mean", "repeat"]
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 
 
@@ -25,6 +26,9 @@ class BackboneSettings(Settings):
     """Keep the statistics of the backbone's BatchNormalization layers, also in layers that are trained."""
     alpha: Positive | None = None
     """Width multiplier of the MobileNets and SmallResNet."""
+    channels: FirstKernel = "mean"
+    """The first kernel for images of other than three channels: the mean of its three channels for each, or the three
+    in turn (repeat)."""
 
     @field_validator("name")
     @classmethod
@@ -108,6 +112,9 @@ class PresetSettings(Settings):
     """none: the preset's architecture, trained from scratch."""
     freeze_batchnorm: bool = True
     """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
+    channels: FirstKernel = "mean"
+    """The first kernel for images of other than three channels: the mean of its three channels for each, or the three
+    in turn (repeat)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,8 @@ class Backbone:
     family: str
     """The module with the family's `preprocess_input`."""
     scaling: Scaling
+    inner_scaling: Scaling = "none"
+    """What the model does itself, for three channels only."""
     minimum_size: int = SMALLEST
     widths: bool = False
     """Whether it has a width multiplier, `alpha`."""
@@ -30,9 +32,14 @@ class Backbone:
 
 
 def _keras(
-    family: str, scaling: Scaling, *names: str, minimum_size: int = SMALLEST, widths: bool = False
+    family: str,
+    scaling: Scaling,
+    *names: str,
+    inner_scaling: Scaling = "none",
+    minimum_size: int = SMALLEST,
+    widths: bool = False,
 ) -> dict[str, Backbone]:
-    row = Backbone("keras.applications", f"keras.applications.{family}", scaling, minimum_size, widths)
+    row = Backbone("keras.applications", f"keras.applications.{family}", scaling, inner_scaling, minimum_size, widths)
     return dict.fromkeys(names, row)
 
 
@@ -50,8 +57,14 @@ BACKBONES: dict[str, Backbone] = {
     **_keras("densenet", "torch", "DenseNet121", "DenseNet169", "DenseNet201"),
     **_keras("nasnet", "tf", "NASNetMobile", "NASNetLarge"),
     **_keras("efficientnet", "none", *(f"EfficientNetB{size}" for size in range(8))),
-    **_keras("efficientnet_v2", "none", *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L"))),
-    **_keras("convnext", "none", *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge"))),
+    **_keras("efficientnet_v2", "none", *(f"EfficientNetV2B{size}" for size in range(4)), inner_scaling="torch"),
+    **_keras("efficientnet_v2", "none", *(f"EfficientNetV2{size}" for size in "SML")),
+    **_keras(
+        "convnext",
+        "none",
+        *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
+        inner_scaling="torch",
+    ),
     # The package `efficientnet`: the same architectures without scaling, and the noisy-student weights.
     **{
         f"efficientnet.EfficientNetB{size}": Backbone(

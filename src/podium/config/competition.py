@@ -1,5 +1,6 @@
 """The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,13 +10,14 @@ from pydantic.json_schema import SkipJsonSchema
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.patterns import Pattern, checked_image_pattern
 from podium.config.problems import nearest, raise_key_problems
-from podium.config.reading import Intensity, Pages, Reading
+from podium.config.reading import MOST_CHANNELS, RGB, Intensity, Pages, Reading
 from podium.config.settings import Settings, Share, short_form
 from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
 from podium.errors import ConfigError
 from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
 
+_CHANNEL = re.compile(r"[\w-]+")
 _LABEL = "Category"
 """The default column of labels."""
 
@@ -45,7 +47,7 @@ class TrainSource(Settings):
         problems = []
         if self.table is None and "{label}" not in self.images:
             problems.append(("images", "without a table the folder is the class: expected {label} in images"))
-        others = set(Pattern.of(self.images).fields) - {"id", "label"}
+        others = set(Pattern.of(self.images).fields) - {"id", "label", "channel"}
         if self.table is None and others:
             problems.append(("images", f"{{{min(others)}}} is a column of a table: add the table, or remove it"))
         if self.table is None and self.group is not None:
@@ -81,7 +83,7 @@ class TestSource(Settings):
     @model_validator(mode="after")
     def _has_table(self) -> Self:
         problems = []
-        others = set(Pattern.of(self.images).fields) - {"id"}
+        others = set(Pattern.of(self.images).fields) - {"id", "channel"}
         if self.table is None and others:
             problems.append(("images", f"{{{min(others)}}} is a column of a table: add test.table, or remove it"))
         if self.table is None and self.id is not None:
@@ -193,11 +195,24 @@ class Competition(Settings):
     """How values of more than 8 bits are scaled to 8: `auto`, `full`, `window`, {percentile: [1, 99]} of each image, or
     bounds such as {low: 0, high: 4095}."""
     pages: Pages = "first"
-    """Of an image with several pages the first is used, or with `channels` its three pages as channels."""
+    """Of an image with several pages the first is used, or with `channels` each page as a channel."""
+    channels: Annotated[int | list[str], Field(union_mode="left_to_right")] = RGB
+    """The number of channels of an image; or, where each channel is a file, their names in place of {channel} at the
+    end of a file's name, such as [red, green, blue, yellow] for `images: train/{id}_{channel}`."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with images that cannot be read: stop before training, or leave them out."""
     on_ignored: Literal["error", "skip"] = "error"
     """What to do with files in the folders of classes that are no image of a class: stop, or leave them out."""
+
+    @field_validator("channels")
+    @classmethod
+    def _are_possible(cls, channels: int | list[str]) -> int | list[str]:
+        count = channels if isinstance(channels, int) else len(channels)
+        if not 1 <= count <= MOST_CHANNELS:
+            raise ValueError(f"expected 1 to {MOST_CHANNELS} channels, got {count}")
+        if isinstance(channels, list) and (len(set(channels)) < count or not all(map(_CHANNEL.fullmatch, channels))):
+            raise ValueError(f"expected different names of letters, digits, - and _, got {channels}")
+        return channels
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -264,7 +279,7 @@ class Competition(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [*self._column_problems(), *self._submission_problems()]
+        problems = [*self._column_problems(), *self._channel_problems(), *self._submission_problems()]
         if self.folds.kind == "grouped" and self.train.group is None:
             problems.append(("folds", "grouped folds need train.group, the column of groups"))
         raise_key_problems(problems)
@@ -290,6 +305,28 @@ class Competition(Settings):
             if source.label != _LABEL and not self.has_label_column:
                 problems.append((f"{key}.label", f"the columns are {self._named_columns}: remove it"))
         return problems
+
+    def _channel_problems(self) -> list[tuple[str, str]]:
+        """Problems of the images whose channels are files of their own."""
+        if isinstance(self.channels, int):
+            return []
+        problems = [] if self.train.table else [("train.table", "missing required key: channels in files need a table")]
+        sources: dict[str, TrainSource | TestSource] = {
+            "train": self.train,
+            "test": self.test,
+            **{f"extra.{n}": one for n, one in enumerate(self.extra)},
+        }
+        expected = "expected {channel} once and at the end, as in train/{id}_{channel}.png"
+        return problems + [
+            (f"{key}.images", f"{expected}, got {source.images!r}")
+            for key, source in sources.items()
+            if not Path(source.images).stem.endswith("{channel}") or source.images.count("{channel}") > 1
+        ]
+
+    def pattern_of(self, source: TrainSource | TestSource) -> Pattern:
+        """The pattern of the images; where each channel is a file, of those of the first channel."""
+        pattern = Pattern.of(source.images)
+        return pattern if isinstance(self.channels, int) else pattern.with_value("channel", self.channels[0])
 
     def _submission_problems(self) -> list[tuple[str, str]]:
         form, format_ = self.submission, self.submission_format
@@ -374,7 +411,9 @@ class Competition(Settings):
     @property
     def reading(self) -> Reading:
         """How the image files are read."""
-        return Reading(self.intensity, self.pages)
+        if isinstance(self.channels, int):
+            return Reading(self.intensity, self.pages, self.channels)
+        return Reading(self.intensity, self.pages, len(self.channels), tuple(self.channels))
 
     @property
     def labels(self) -> list[str]:

@@ -12,13 +12,15 @@ from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
 from podium.config.member import MemberSettings
 from podium.config.problems import Problem, nearest, problems_of, raise_problems
+from podium.config.reading import RGB
 from podium.config.settings import Settings
 from podium.config.yaml_file import Override, Overrides, YamlFile, apply_overrides, parse_overrides, read_yaml
 from podium.evaluation.metrics import OWN_METRIC
 
 Model = TypeVar("Model", bound=Settings)
-ExtraCheck = Callable[[Mapping[str, Any]], list[tuple[str, str]]]
-"""Checks a config's content with a heavy library and returns (key, message) for each problem."""
+ExtraCheck = Callable[[Mapping[str, Any], int], list[tuple[str, str]]]
+"""Checks a config's content, given the channels of its images, with a heavy library and returns (key, message) for each
+problem."""
 
 
 _KIND_KEYS = {"members": "ensemble", "competition": "member", "metric": "competition", "source": "detector"}
@@ -79,17 +81,18 @@ def load_ensemble(
     """
     parsed, problems = _parse_with_seed(overrides, seed)
     own = [override for override in parsed if override.first_key in EnsembleSettings.model_fields]
-    file, settings, more = _read(EnsembleSettings, path, own, check)
-    problems += _unused(file, parsed) + more
-    members = []
+    file = read_yaml(path)
+    apply_overrides(file, own)
+    members, of_members = [], []
     for entry in _member_files(file):
         of_member = [override for given in parsed if (override := _for_member(given, Path(entry).stem))]
         if seed is not None:
             of_member.append(Override("seed", seed))
         member, more = _load_member(_relative_to(path, entry), of_member, check)
-        problems += more
+        of_members += more
         members += [member] if member else []
-    problems += _members_agree(file, members)
+    settings, more = _validate(EnsembleSettings, file, check, members[0].competition if members else None)
+    problems += [*_unused(file, parsed), *more, *of_members, *_members_agree(file, members)]
     if settings and members:
         problems += _check_folds(file, settings.folds, members[0].competition)
         problems += _check_target(file, settings, members[0].competition)
@@ -103,7 +106,7 @@ def make_member(
 ) -> Member:
     """A member without a file: `settings` are the keys of a member file except `competition`."""
     file = YamlFile(Path(name), {**settings, "competition": competition.slug})
-    valid, problems = _validate(MemberSettings, file, check)
+    valid, problems = _validate(MemberSettings, file, check, competition)
     if valid:
         problems += _check_folds(file, valid.folds, competition) + _check_target(file, valid, competition)
     raise_problems(problems)
@@ -164,7 +167,7 @@ def _read(
 
 
 def _validate(
-    model: type[Model], file: YamlFile, check: ExtraCheck | None = None
+    model: type[Model], file: YamlFile, check: ExtraCheck | None = None, competition: Competition | None = None
 ) -> tuple[Model | None, list[Problem]]:
     if file.is_unreadable:
         return None, file.problems
@@ -177,7 +180,8 @@ def _validate(
         found = problems_of(error, model)
     if check is not None:
         keys = {key for key, _ in found}
-        found += [(key, message) for key, message in check(file.content) if key not in keys]
+        channels = competition.reading.channels if competition else RGB
+        found += [(key, message) for key, message in check(file.content, channels) if key not in keys]
     problems = file.problems + [file.problem(key, message) for key, message in found]
     return settings, sorted(problems, key=lambda problem: problem.line or 0)
 
@@ -202,11 +206,13 @@ def _load_member(
         for override in overrides
         if override.key.startswith(prefix)
     ]
-    file, settings, problems = _read(MemberSettings, path, own, check)
-    competition = None
+    file = read_yaml(path)
+    apply_overrides(file, own)
+    competition, more = None, list[Problem]()
     if isinstance(named := file.content.get("competition"), str):
         _, competition, more = _read(Competition, _competition_file(file, named), of_competition)
-        problems += more
+    settings, problems = _validate(MemberSettings, file, check, competition)
+    problems += more
     if settings and competition:
         problems += _check_folds(file, settings.folds, competition) + _check_target(file, settings, competition)
     if problems or settings is None or competition is None:

@@ -9,6 +9,7 @@ from podium.config.competition import Competition
 from podium.config.extra import Extra
 from podium.config.loss import LOSSES, SMOOTHED, Loss
 from podium.config.problems import nearest, raise_key_problems
+from podium.config.reading import RGB
 from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
 from podium.config.stage import Stage, TrainingSettings
 
@@ -184,4 +185,6 @@ class MemberSettings(TrainingSettings):
             problems.append(("label_smoothing", f"{loss} of {target.kind} has no label smoothing: remove it"))
         for number, extra in enumerate(self.extra):
             problems += [(f"extra.{number}.{key}", message) for key, message in extra.problems_with(competition)]
+        if self.backbone.channels != "mean" and competition.reading.channels == RGB:
+            problems.append(("backbone.channels", "the images have three channels: remove it"))
         return problems + self.tta.problems_with(competition)

@@ -36,6 +36,11 @@ class Pattern:
         )
         return (template.format(*values) for values in zip(*columns, strict=True))
 
+    def with_value(self, field: str, value: str) -> "Pattern":
+        """The pattern with the same value of this field for all rows."""
+        pieces = [(text + value, None, "") if name == field else (text, name, form) for text, name, form in self.pieces]
+        return Pattern(self.text, tuple(pieces))
+
     @property
     def folder(self) -> Path:
         """The folders before the first field."""

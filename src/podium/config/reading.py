@@ -1,5 +1,6 @@
-"""The schema of how image files are read: what becomes of more than 8 bits, and of several pages."""
+"""The schema of how image files are read: what becomes of more than 8 bits, of several pages and of channels."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +10,9 @@ from podium.config.settings import Settings
 
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 Pages = Literal["first", "channels"]
+RGB = 3
+"""The usual number of channels."""
+MOST_CHANNELS = 16
 RULES = ("auto", "full", "window")
 DEFAULT_PERCENTILES = (1.0, 99.0)
 
@@ -69,11 +73,23 @@ class Reading:
 
     intensity: Intensity = field(default_factory=lambda: Intensity(rule="auto"))
     pages: Pages = "first"
+    channels: int = RGB
+    files: tuple[str, ...] = ()
+    """What the name of a channel's file ends with, where each channel has a file of its own."""
 
     def __str__(self) -> str:
         """For names; empty by default."""
         parts = [str(self.intensity)] if self.intensity.rule != "auto" else []
-        return "".join(f"-{part}" for part in [*parts, *(["pages"] if self.pages == "channels" else [])])
+        parts += ["pages"] if self.pages == "channels" else []
+        parts += self.files or ([f"{self.channels}-channels"] if self.channels != RGB else [])
+        return "".join(f"-{part}" for part in parts)
+
+    def files_of(self, first: str) -> list[str]:
+        """All files of an image, given the first."""
+        if not self.files:
+            return [first]
+        stem, suffix = os.path.splitext(first)  # noqa: PTH122  # creating a Path takes several times as long
+        return [stem.removesuffix(self.files[0]) + name + suffix for name in self.files]
 
 
 AS_USUAL = Reading()

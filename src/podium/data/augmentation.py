@@ -24,6 +24,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # on import it would che
 import albumentations
 
 from podium.config.problems import nearest
+from podium.config.reading import RGB
 from podium.data.boxes import MIN_VISIBILITY, Boxes, ImageBoxes, to_square
 from podium.data.images import Image, Resize, Scaling, cut_square
 from podium.errors import ConfigError
@@ -125,7 +126,7 @@ class Augmentation:
         except Exception as error:
             supported = "images and boxes" if self._takes_boxes else "an image alone"
             raise ConfigError(
-                f"the augmentation failed for an image of {image.shape[1]}×{image.shape[0]} pixels"
+                f"the augmentation failed for an image of {_size(image)} pixels"
                 f" ({type(error).__name__}: {_first_reason(error)}); use transforms that work on {supported}"
             ) from error
         augmented = outputs["image"]
@@ -136,10 +137,16 @@ class Augmentation:
             )
         if augmented.shape != image.shape:
             raise ConfigError(
-                f"the augmentation changed {image.shape[1]}×{image.shape[0]} pixels to"
-                f" {augmented.shape[1]}×{augmented.shape[0]}; set `size: image_size` for transforms with a size"
+                f"the augmentation changed {_size(image)} pixels to {_size(augmented)}; set `size: image_size` for"
+                " transforms with a size"
             )
         return outputs
+
+
+def _size(image: Image) -> str:
+    """Width and height, and the channels if there are not three."""
+    height, width, channels = image.shape
+    return f"{width}×{height}" + f"×{channels}" * (channels != RGB)
 
 
 def _rebuild(transforms: list[Any], image_size: int, takes_boxes: bool) -> Augmentation:
@@ -209,7 +216,9 @@ def _first_reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def transform_problems(member: Mapping[str, Any], *, takes_boxes: bool = False) -> list[tuple[str, str]]:
+def transform_problems(
+    member: Mapping[str, Any], channels: int = RGB, *, takes_boxes: bool = False
+) -> list[tuple[str, str]]:
     """Every problem with the transforms of a member file (augmentation, stages, views), with its key.
 
     `takes_boxes` is for detectors, whose transforms must move boxes too.
@@ -228,7 +237,7 @@ def transform_problems(member: Mapping[str, Any], *, takes_boxes: bool = False) 
     for place, item, its_stages in places:
         try:
             if _looks_like_a_transform(item):  # the schema reports anything else
-                _test_transform(item, [stage.get("image_size") for stage in its_stages], takes_boxes)
+                _test_transform(item, [stage.get("image_size") for stage in its_stages], channels, takes_boxes)
         except ConfigError as error:
             problems.append((place, str(error)))
     return problems
@@ -240,7 +249,7 @@ def _items(transforms: Any, key: str, stages: list[Any]) -> list[tuple[str, Any,
     return [(f"{key}.{number}", item, stages) for number, item in enumerate(items)]
 
 
-def _test_transform(item: Any, image_sizes: Sequence[Any], takes_boxes: bool) -> None:
+def _test_transform(item: Any, image_sizes: Sequence[Any], channels: int, takes_boxes: bool) -> None:
     """Apply a transform, with p = 1, to noise of each of these sizes: some problems appear only there."""
     build_transform(item, _TEST_SIZE)
     name, arguments = _name_and_arguments(item)
@@ -249,7 +258,7 @@ def _test_transform(item: Any, image_sizes: Sequence[Any], takes_boxes: bool) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for size in sorted(sizes or {_TEST_SIZE}):
-            noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+            noise = np.random.default_rng(0).integers(0, 256, (size, size, channels), dtype=np.uint8)
             augmentation = Augmentation([{name: {**arguments, "p": 1.0}}], size, takes_boxes=takes_boxes)
             if takes_boxes:
                 augmentation.with_boxes(noise, np.array([[1, 1, size - 1, size - 1]], np.float32), seed=0)

@@ -24,7 +24,7 @@ from podium.config.reading import AS_USUAL, Reading
 from podium.data.conversion import DEEP, JPEG, PAGES, TRANSPARENT, is_plain
 from podium.data.image_cache import Cache, CacheWriter, Digests, FoundImages, ImageLocation, open_writer
 from podium.data.image_paths import path_text, reading_of
-from podium.data.images import Image, Scaling, check_complete, decode_scaled, read_file, read_scaled
+from podium.data.images import Image, Scaling, check_complete, decode_scaled, is_quick, read_files, read_scaled
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.hardware import worker_count
@@ -186,7 +186,8 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: Thread
 def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
     """An entry for each image, and which of them are known. Unreadable files are read again: they may be replaced."""
     entries = np.zeros(len(paths), dtype=_ENTRY)
-    files = (_file_digest(path_text(paths, row)) for row in range(len(paths)))
+    reading = reading_of(paths)
+    files = (_file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
     entries["file"] = np.fromiter(files, dtype="S16", count=len(paths))
     saved, known = _load(name), np.zeros(len(paths), dtype=bool)
     for start in range(0, len(paths) if len(saved) else 0, _CHUNK):
@@ -199,13 +200,16 @@ def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArra
     return entries, known
 
 
-def _file_digest(path: str) -> bytes:
-    """Changes whenever the file does: writing to it sets its ctime, which cannot be set back."""
+def _file_digest(paths: Sequence[str]) -> bytes:
+    """Changes whenever a file of the image does: writing to it sets its ctime, which cannot be set back."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # creating a Path takes several times as long
+        found = [(path, os.stat(path)) for path in paths]  # noqa: PTH116  # creating a Path takes several times as long
     except OSError:
         return b"missing"
-    text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
+    text = "\0".join(
+        f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\0{status.st_ino}"
+        for path, status in found
+    )
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
 
 
@@ -232,18 +236,19 @@ def _save(name: str, new: NDArray[np.void]) -> None:
 
 def _read_new(path: str, writer: CacheWriter | None, reading: Reading) -> _FileContent:
     try:
-        encoded = read_file(path)
+        encoded = read_files(path, reading)
     except DataError:
         return b"", False, 0, []
-    content = encoded.tobytes()
-    digest = hashlib.sha256(content).digest()[:16].rstrip(b"\0")  # as NumPy returns it
+    contents = [part.tobytes() for part in encoded]
+    digest = hashlib.sha256(b"".join(contents)).digest()[:16].rstrip(b"\0")  # as NumPy returns it
     try:
-        check_complete(path, content)
+        for content in contents:
+            check_complete(path, content)
         scalings = writer.claim(digest) if writer else []
         images, traits = decode_scaled(path, encoded, scalings, reading)
     except (DataError, cv2.error):
         return digest, False, 0, []
-    readable = bool(images) or not is_plain(encoded) or _is_decodable(encoded)
+    readable = bool(images) or not is_quick(encoded, reading) or _is_decodable(encoded[0])
     return digest, readable, traits, list(zip(scalings, images, strict=True))
 
 
@@ -262,7 +267,7 @@ def is_complete_image(content: bytes) -> bool:
     encoded = np.frombuffer(content, dtype=np.uint8)
     try:
         check_complete("", content)
-        decode_scaled("", encoded, [])
+        decode_scaled("", [encoded], [])
     except DataError:
         return False
     return not is_plain(encoded) or _is_decodable(encoded)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from podium.config.competition import Competition
-from podium.config.patterns import Pattern
 from podium.config.target import SEPARATORS, MultiLabel
 from podium.data.find_images import image_roots, images_of_classes, root_of
 from podium.data.table import other_folders, read_table
@@ -36,7 +35,7 @@ def _labels(competition: Competition, folder: Path) -> Iterable[str]:
     """The labels of the training rows; if each class has a column, the columns of the sample submission."""
     source, target = competition.train, competition.target
     if source.table is None:
-        pattern = Pattern.of(source.images)
+        pattern = competition.pattern_of(source)
         root = root_of(pattern, image_roots(competition, folder, pattern))
         return images_of_classes(pattern, None, root, other_folders(competition, root, pattern)).labels
     if not competition.has_label_column:

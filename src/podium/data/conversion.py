@@ -1,4 +1,5 @@
-"""Reading image files that are not plain 8-bit images as RGB bytes: deep, transparent, DICOM, with several pages.
+"""Reading image files that are not plain 8-bit images as bytes: deep, transparent, DICOM, with several pages, or with
+another number of channels than RGB.
 
 Values of more than 8 bits are scaled to 8 by the competition's `intensity`; values of 8 bits stay as they are.
 Transparent parts become black. Of several pages the first is used, or one page for each channel.
@@ -16,7 +17,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from podium.config.reading import DEFAULT_PERCENTILES, Intensity, Reading
+from podium.config.reading import DEFAULT_PERCENTILES, RGB, Intensity, Reading
 
 Image = NDArray[np.uint8]
 Content = NDArray[np.uint8]
@@ -43,7 +44,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class _Decoded:
-    """The values of a file: (height, width), or with 3 channels in the order RGB."""
+    """The values of a file: (height, width), or with channels, of which 3 are in the order RGB."""
 
     values: NDArray[Any]
     alpha: Image | None = None
@@ -67,18 +68,38 @@ def is_plain(content: Content) -> bool:
 
 
 def convert(content: Content, reading: Reading, name: str = "") -> tuple[Image, int]:
-    """The image as (height, width, 3) RGB bytes, upright, and its traits. Raises an UnreadableError."""
+    """The image as (height, width, channels) bytes, upright, and its traits. Raises an UnreadableError."""
     decoded = _decode(content, reading, name)
+    if reading.channels not in (1, RGB):
+        decoded = replace(decoded, values=_checked_channels(decoded, reading), alpha=None)
     image = to_bytes(decoded.values, reading.intensity, decoded.window)
     traits = DEEP * (decoded.values.dtype not in (np.uint8, np.bool_)) + PAGES * (decoded.pages > 1)
     if decoded.is_inverted:
         image = np.invert(image)
+    if reading.channels not in (1, RGB):
+        return image, traits
     if image.ndim == 2 or image.shape[2] == 1:
         image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     if decoded.alpha is not None and decoded.alpha.min() < 255:
         image = np.asarray(cv2.multiply(image, cv2.merge([decoded.alpha] * 3), scale=1 / 255), dtype=np.uint8)
         traits += TRANSPARENT
-    return image, traits
+    return (image if reading.channels == RGB else to_grey(image)), traits
+
+
+def to_grey(image: Image) -> Image:
+    """One channel of an RGB image."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
+
+
+def _checked_channels(decoded: _Decoded, reading: Reading) -> NDArray[Any]:
+    """The values as (height, width, channels), if there are as many channels as expected."""
+    values: NDArray[Any] = np.atleast_3d(decoded.values)
+    if values.shape[2] != reading.channels:
+        hint = ": set pages: channels" if decoded.pages == reading.channels else ""
+        raise UnreadableError(
+            f"it has {values.shape[2]} channel{'s' * (values.shape[2] > 1)}; expected {reading.channels}{hint}"
+        )
+    return values
 
 
 # Values of any type to bytes
@@ -140,7 +161,7 @@ def _decode(content: Content, reading: Reading, name: str) -> _Decoded:
         raise UnreadableError("it is empty")
     start = content[:6].tobytes()
     if start == NPY:
-        return _Decoded(_with_channels(_read_npy(content)))
+        return _Decoded(_with_channels(_read_npy(content), reading.channels))
     if content[128:132].tobytes() == b"DICM":
         return _read_dicom(content, reading)
     if start[:4] in _TIFF:
@@ -153,7 +174,7 @@ def _decode(content: Content, reading: Reading, name: str) -> _Decoded:
     has_exif = (
         _has_chunk(content, b"eXIf") if start[:4] == PNG else start[:4] == b"RIFF" and b"EXIF" in content.tobytes()
     )
-    return _from_opencv(_upright(pixels, _exif_orientation(content)) if has_exif else pixels)
+    return _from_opencv(_upright(pixels, _exif_orientation(content)) if has_exif else pixels, reading)
 
 
 def _imdecode(content: Content) -> NDArray[Any] | None:
@@ -164,10 +185,12 @@ def _imdecode(content: Content) -> NDArray[Any] | None:
     return None if pixels is None else np.asarray(pixels)
 
 
-def _from_opencv(pixels: NDArray[Any]) -> _Decoded:
+def _from_opencv(pixels: NDArray[Any], reading: Reading) -> _Decoded:
     """OpenCV has the channels in the order BGR, and an alpha channel of the same depth."""
     if pixels.ndim == 2:
         return _Decoded(pixels)
+    if pixels.shape[2] == reading.channels == 4:
+        return _Decoded(pixels[..., [2, 1, 0, 3]])
     alpha = None
     if pixels.shape[2] == 4:
         alpha = np.asarray(cv2.extractChannel(pixels, 3))
@@ -187,12 +210,16 @@ def _read_npy(content: Content) -> NDArray[Any]:
     return values
 
 
-def _with_channels(values: NDArray[Any]) -> NDArray[Any]:
+def _with_channels(values: NDArray[Any], expected: int) -> NDArray[Any]:
     """The array with its channels last."""
-    if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3):
+    counts = (1, RGB) if expected in (1, RGB) else (expected,)
+    if values.ndim == 3 and values.shape[0] in counts and values.shape[2] not in counts:
         values = np.moveaxis(values, 0, 2)
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3)) or not values.size:
-        raise UnreadableError(f"it has the shape {values.shape}; expected (height, width), with 1 or 3 channels if any")
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in counts) or not values.size:
+        raise UnreadableError(
+            f"it has the shape {values.shape}; expected (height, width), with {' or '.join(map(str, counts))} channels"
+            " if any"
+        )
     return np.ascontiguousarray(values)
 
 
@@ -201,19 +228,21 @@ def _read_tiff(content: Content, reading: Reading) -> _Decoded:
     pages, tags = _tiff_header(content)
     bits, samples = max(tags.get(_BITS, (1,))), int(tags.get(_SAMPLES, 1))
     is_alpha = bool({1, 2} & set(tags.get(_EXTRA_SAMPLES, ())))
-    if samples > 4 or (samples == 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha):
-        raise UnreadableError(f"it has {samples} channels, of which none is transparency; expected 1 or 3")
+    if samples > 4:
+        raise UnreadableError(f"it has {samples} channels in one page; expected a page for each, or a .npy file")
+    if samples == 4 and reading.channels != 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha:
+        raise UnreadableError("it has 4 channels, of which none is transparency; expected 1 or 3, or set channels: 4")
     if pages > 1 and reading.pages == "channels":
         is_complete, every = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
         if not is_complete:
             raise UnreadableError("its pages cannot be read")
-        return _Decoded(_pages_as_channels([np.asarray(page) for page in every]), pages=pages)
-    if bits <= 8 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
+        return _Decoded(_pages_as_channels([np.asarray(page) for page in every], reading), pages=pages)
+    if bits <= 8 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and reading.channels != 4:
         return replace(_read_with_pillow(content), pages=pages)
     if samples > 1 and tags.get(_PLANES) == 2:
         raise UnreadableError("its channels are in separate planes; expected the channels of each pixel together")
     pixels = _imdecode(content)
-    decoded = _read_with_pillow(content) if pixels is None else _from_opencv(pixels)
+    decoded = _read_with_pillow(content) if pixels is None else _from_opencv(pixels, reading)
     return replace(decoded, pages=pages, is_inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
@@ -234,10 +263,12 @@ def _tiff_header(content: Content) -> tuple[int, dict[int, Any]]:
     return len(seen), tags
 
 
-def _pages_as_channels(pages: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _pages_as_channels(pages: Sequence[NDArray[Any]], reading: Reading) -> NDArray[Any]:
     shapes = {page.shape for page in pages}
-    if len(pages) != 3 or len(shapes) != 1 or pages[0].ndim != 2:
-        raise UnreadableError(f"it has {len(pages)} pages; expected 3 grey ones of one size with pages: channels")
+    if len(pages) != reading.channels or len(shapes) != 1 or pages[0].ndim != 2:
+        raise UnreadableError(
+            f"it has {len(pages)} pages; expected {reading.channels} grey ones of one size with pages: channels"
+        )
     return np.stack(pages, axis=2)
 
 
@@ -279,7 +310,7 @@ def _read_dicom(content: Content, reading: Reading) -> _Decoded:
         dataset = pydicom.dcmread(io.BytesIO(content.tobytes()), force=True)
         values, pages = dataset.pixel_array, int(dataset.get("NumberOfFrames") or 1)
         if pages > 1:
-            values = _pages_as_channels(list(values)) if reading.pages == "channels" else values[0]
+            values = _pages_as_channels(list(values), reading) if reading.pages == "channels" else values[0]
         kind = str(dataset.get("PhotometricInterpretation", ""))
         if kind == "PALETTE COLOR":
             return _Decoded(to_bytes(apply_color_lut(values, dataset), Intensity(rule="full")), pages=pages)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from podium.config.competition import Competition
 from podium.config.patterns import ANY_FOLDERS, Pattern
+from podium.config.reading import AS_USUAL, Reading
 from podium.data.archives import unpack
 from podium.data.image_paths import ImagePaths
 from podium.errors import DataError, listed
@@ -137,15 +138,19 @@ def describe_unused(found: Sequence[FoundImages], others: Collection[Path]) -> l
 # The images of a table
 
 
-def find_images(files: Iterator[str], pattern: Pattern, roots: Sequence[Path], table: Path) -> FoundImages:
+def find_images(
+    files: Iterator[str], pattern: Pattern, roots: Sequence[Path], table: Path, reading: Reading = AS_USUAL
+) -> FoundImages:
     """The images of a table's rows, given the path that the pattern has for each row."""
     first = [*islice(files, 1)]
     root = root_of(pattern, roots, *first)
     every = chain(first, files)
     search = _Search(pattern, root, table)
     paths = _find_nested(list(every), search) if pattern.is_nested else _find_in_folders(every, search)
+    if reading.files:
+        _find_other_channels(paths, search, reading)
     search.raise_problems()
-    return FoundImages(paths, search.notes(), search.unused)
+    return FoundImages(paths.read_as(reading), search.notes(), search.unused)
 
 
 @dataclass
@@ -235,6 +240,17 @@ def _find_nested(files: Sequence[str], search: _Search) -> ImagePaths:
         place = search.root / unused
         search.note_unused(str(place.parent), [os.fsencode(place.name)])
     return ImagePaths.of(chosen, search.root)
+
+
+def _find_other_channels(paths: ImagePaths, search: _Search, reading: Reading) -> None:
+    """The files of an image after the first belong to it, and have to exist."""
+    for folder, rows in paths.by_folder():
+        unused = search.unused.get(folder, set())
+        for row in set(rows.tolist()).difference(search.missing, search.ambiguous):
+            for file in reading.files_of(paths.text(row))[1:]:
+                unused.discard(os.fsencode(os.path.basename(file)))  # noqa: PTH119  # likewise
+                if not os.path.isfile(file):  # noqa: PTH113
+                    search.missing.setdefault(row, _below(search.root, Path(file)))
 
 
 class _Tree:

@@ -87,10 +87,15 @@ class FoundImages:
 class ImageStore:
     """The cached images of a competition in one scaling."""
 
-    def __init__(self, name: str, scaling: Scaling) -> None:
-        self.scaling = scaling
-        self.entry = entry_of("images", f"{name}-{scaling}-v{DECODER_VERSION}")
+    def __init__(self, name: str, scaling: Scaling, reading: Reading = AS_USUAL) -> None:
+        self.scaling, self._channels = scaling, reading.channels
+        self.entry = entry_of("images", f"{name}{reading}-{scaling}-v{DECODER_VERSION}")
         self.pixels, self.index = self.entry / "pixels.bin", self.entry / "index.bin"
+
+    @property
+    def bytes_per_image(self) -> int:
+        """The approximate size of a cached image."""
+        return int(self._channels * _ASPECT[self.scaling.resize] * self.scaling.size**2)
 
     def find(self, digests: Digests) -> FoundImages:
         records = self.read_index()
@@ -116,7 +121,7 @@ class ImageStore:
             return np.empty(0, dtype=RECORD)
         records = np.frombuffer(content, dtype=RECORD, count=len(content) // RECORD.itemsize).copy()
         start, height, width = (records[name].astype(np.float64) for name in ("start", "height", "width"))
-        valid = (start >= 0) & (height > 0) & (width > 0) & (start + 3 * height * width <= size)
+        valid = (start >= 0) & (height > 0) & (width > 0) & (start + self._channels * height * width <= size)
         records[~valid] = np.zeros((), RECORD)
         return records
 
@@ -142,7 +147,7 @@ class CacheWriter:
     def reserve(self, count: int) -> None:
         """Make room for this many images, or for as many as possible."""
         entry = next(iter(self.stores.values())).entry
-        needed = count * sum(map(_bytes_per_image, self.stores))
+        needed = count * sum(store.bytes_per_image for store in self.stores.values())
         room = min(needed, available(entry, self._cache.gigabytes))
         self._room = room if make_room(entry, room, self._cache.gigabytes) else 0
 
@@ -152,7 +157,7 @@ class CacheWriter:
             return [scaling for scaling in self.stores if self._claim(scaling, digest)]
 
     def _claim(self, scaling: Scaling, digest: bytes) -> bool:
-        size, known = _bytes_per_image(scaling), self._known[scaling]
+        size, known = self.stores[scaling].bytes_per_image, self._known[scaling]
         if self._room < size or digest in self._added[scaling]:
             return False
         position = int(np.searchsorted(known, np.bytes_(digest)))
@@ -185,7 +190,7 @@ class CacheWriter:
 @contextmanager
 def open_writer(scalings: Iterable[Scaling], cache: Cache, reading: Reading = AS_USUAL) -> Iterator[CacheWriter]:
     """Stores of these scalings; another process that wants to write to them waits until the block ends."""
-    stores = [ImageStore(f"{cache.name}{reading}", scaling) for scaling in sorted(scalings, key=str)]
+    stores = [ImageStore(cache.name, scaling, reading) for scaling in sorted(scalings, key=str)]
     with ExitStack() as stack:
         for store in stores:
             stack.enter_context(wait_for_lock(store.entry))
@@ -229,11 +234,6 @@ class _StoreWriter:
             self._pixels.close()
 
 
-def _bytes_per_image(scaling: Scaling) -> int:
-    """The approximate size of a cached image."""
-    return int(3 * _ASPECT[scaling.resize] * scaling.size**2)
-
-
 class ImageReader:
     """Scaled images, from the cache if possible, otherwise from their files. Not thread-safe."""
 
@@ -242,20 +242,21 @@ class ImageReader:
 
     def __call__(self, location: ImageLocation, scalings: Sequence[Scaling]) -> list[Image]:
         """The image in each scaling. Missing scalings are decoded together. Images may be read-only."""
-        images = [self._read(cached) if cached else None for cached in location.cached]
+        channels = location.reading.channels
+        images = [self._read(cached, channels) if cached else None for cached in location.cached]
         absent = [scaling for scaling, image in zip(scalings, images, strict=True) if image is None]
         decoded = iter(read_scaled(location.path, absent, location.reading) if absent else ())
         return [next(decoded) if image is None else image for image in images]
 
-    def _read(self, cached: CachedImage) -> Image | None:
+    def _read(self, cached: CachedImage, channels: int) -> Image | None:
         """None if the file was replaced or is damaged."""
         file = self._files.get(cached.file)
-        if file is None or not file.has(cached):
+        if file is None or not file.has(cached, channels):
             try:
                 file = self._files[cached.file] = _MappedPixels(cached.file)
             except (OSError, ValueError):
                 return None
-        return file.read(cached) if file.has(cached) else None
+        return file.read(cached, channels) if file.has(cached, channels) else None
 
 
 class _MappedPixels:
@@ -268,15 +269,16 @@ class _MappedPixels:
         self._verified = bytearray()
         """One byte per record."""
 
-    def has(self, cached: CachedImage) -> bool:
-        return self._inode == cached.inode and cached.start + 3 * cached.height * cached.width <= len(self._content)
+    def has(self, cached: CachedImage, channels: int) -> bool:
+        size = channels * cached.height * cached.width
+        return self._inode == cached.inode and cached.start + size <= len(self._content)
 
-    def read(self, cached: CachedImage) -> Image | None:
-        size = 3 * cached.height * cached.width
+    def read(self, cached: CachedImage, channels: int) -> Image | None:
+        size = channels * cached.height * cached.width
         pixels = np.frombuffer(self._content, dtype=np.uint8, count=size, offset=cached.start)
         self._verified.extend(bytes(max(0, cached.number + 1 - len(self._verified))))
         if not self._verified[cached.number]:
             if zlib.crc32(pixels.data) != cached.checksum:
                 return None
             self._verified[cached.number] = 1
-        return pixels.reshape(cached.height, cached.width, 3)
+        return pixels.reshape(cached.height, cached.width, channels)

@@ -3,16 +3,16 @@
 Ordinary JPEG and PNG files are decoded here, as fast as possible; everything else in `conversion.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from podium.config.reading import AS_USUAL, Reading
-from podium.data.conversion import JPEG, PNG, Content, UnreadableError, convert, is_plain
+from podium.config.reading import AS_USUAL, RGB, Reading
+from podium.data.conversion import JPEG, PNG, Content, UnreadableError, convert, is_plain, to_grey
 from podium.data.conversion import Image as Image
 from podium.errors import DataError, ImageError
 
@@ -56,7 +56,7 @@ class Scaling:
         new_height, new_width = self.shape_of(height, width)
         shrinks_by = (height * width / (new_height * new_width)) ** 0.5
         interpolation = next(flag for factor, flag in _INTERPOLATIONS if shrinks_by > factor)
-        return np.asarray(cv2.resize(image, (new_width, new_height), interpolation=interpolation), dtype=np.uint8)
+        return _by_fours(image, lambda part: cv2.resize(part, (new_width, new_height), interpolation=interpolation))
 
     def reduction(self, size: tuple[int, int] | None) -> int:
         """The factor by which a JPEG of this size can be reduced while it is decoded, which is much faster."""
@@ -67,51 +67,79 @@ class Scaling:
 
 
 def read_image(path: Path | str, reading: Reading = AS_USUAL) -> Image:
-    """The image as (height, width, 3) RGB, rotated upright according to its EXIF orientation."""
-    content = read_file(path)
-    return decode(path, content) if is_plain(content) else convert_file(path, content, reading)[0]
+    """The image as (height, width, channels), RGB by default, rotated upright according to its EXIF orientation."""
+    contents = read_files(path, reading)
+    if is_quick(contents, reading):
+        return decode(path, contents[0], channels=reading.channels)
+    return convert_files(path, contents, reading)[0]
 
 
 def read_scaled(path: Path | str, scalings: Sequence[Scaling], reading: Reading = AS_USUAL) -> list[Image]:
     """The image in each of these scalings."""
-    return decode_scaled(path, read_file(path), scalings, reading)[0]
+    return decode_scaled(path, read_files(path, reading), scalings, reading)[0]
 
 
 def decode_scaled(
-    path: Path | str, content: Content, scalings: Sequence[Scaling], reading: Reading = AS_USUAL
+    path: Path | str, contents: Sequence[Content], scalings: Sequence[Scaling], reading: Reading = AS_USUAL
 ) -> tuple[list[Image], int]:
-    """The image in each of these scalings, and its traits, from the bytes of its file."""
-    if not is_plain(content):
-        image, traits = convert_file(path, content, reading)
+    """The image in each of these scalings, and its traits, from the bytes of its files."""
+    if not is_quick(contents, reading):
+        image, traits = convert_files(path, contents, reading)
         return [scaling.scale(image) for scaling in scalings], traits
-    size = _jpeg_size(content) if scalings else None
+    size = _jpeg_size(contents[0]) if scalings else None
     reduced: dict[int, Image] = {}  # decoded once for all scalings that allow the same reduction
     scaled = []
     for scaling in scalings:
         reduction = scaling.reduction(size)
         if reduction not in reduced:
-            reduced[reduction] = decode(path, content, reduction)
+            reduced[reduction] = decode(path, contents[0], reduction, reading.channels)
         scaled.append(scaling.scale(reduced[reduction]))
     return scaled, 0
 
 
-def read_file(path: Path | str) -> Content:
+def read_files(path: Path | str, reading: Reading = AS_USUAL) -> list[Content]:
+    """The bytes of an image's file, or of its files if each channel has one."""
+    return [_read_file(file) for file in reading.files_of(str(path))]
+
+
+def _read_file(path: str) -> Content:
     try:
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the image") from None
 
 
-def decode(path: Path | str, content: Content, reduction: int = 1) -> Image:
+def is_quick(contents: Sequence[Content], reading: Reading) -> bool:
+    """Whether it is a plain image that `decode` reads."""
+    return not reading.files and reading.channels in (1, RGB) and is_plain(contents[0])
+
+
+def decode(path: Path | str, content: Content, reduction: int = 1, channels: int = RGB) -> Image:
     """A plain image, reduced by a factor if it is a JPEG."""
     image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if image is None:
         raise ImageError(path, "it is damaged")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return image if channels == RGB else to_grey(image)
 
 
-def convert_file(path: Path | str, content: Content, reading: Reading) -> tuple[Image, int]:
+def convert_files(path: Path | str, contents: Sequence[Content], reading: Reading) -> tuple[Image, int]:
     """An image that is not plain, and its traits."""
+    if not reading.files:
+        return _convert_file(path, contents[0], reading)
+    alone, planes, traits = replace(reading, channels=1, files=()), [], 0
+    for file, content in zip(reading.files_of(str(path)), contents, strict=True):
+        plain = is_plain(content)
+        plane, own_traits = (decode(file, content, channels=1), 0) if plain else _convert_file(file, content, alone)
+        planes.append(plane)
+        traits |= own_traits
+    sizes = [f"{plane.shape[1]} × {plane.shape[0]}" for plane in planes]
+    if len(set(sizes)) > 1:
+        raise ImageError(path, f"its channels have different sizes: {', '.join(sizes)} pixels")
+    return np.concatenate(planes, axis=2), traits
+
+
+def _convert_file(path: Path | str, content: Content, reading: Reading) -> tuple[Image, int]:
     try:
         return convert(content, reading, str(path))
     except UnreadableError as error:
@@ -127,9 +155,10 @@ def check_complete(path: Path | str, content: bytes) -> None:
 def why_unreadable(path: Path | str, reading: Reading = AS_USUAL) -> str:
     """The reason."""
     try:
-        content = read_file(path)
-        check_complete(path, content.tobytes())
-        decode_scaled(path, content, [Scaling(1, "squash")], reading)
+        contents = read_files(path, reading)
+        for content in contents:
+            check_complete(path, content.tobytes())
+        decode_scaled(path, contents, [Scaling(1, "squash")], reading)
     except ImageError as error:
         return error.reason
     except DataError:
@@ -187,5 +216,11 @@ def _pad(image: Image, size: int, border: int) -> Image:
     if (height, width) == (size, size):
         return image
     top, left = offset_in_square(height, size), offset_in_square(width, size)
-    padded = cv2.copyMakeBorder(image, top, size - height - top, left, size - width - left, border)
-    return np.asarray(padded, dtype=np.uint8)
+    sides = top, size - height - top, left, size - width - left
+    return _by_fours(image, lambda part: cv2.copyMakeBorder(part, *sides, border))
+
+
+def _by_fours(image: Image, change: Callable[[Image], Any]) -> Image:
+    """OpenCV takes at most four channels at a time, and drops the axis of a single one."""
+    parts = [np.atleast_3d(change(image[..., start : start + 4])) for start in range(0, image.shape[2], 4)]
+    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), dtype=np.uint8)

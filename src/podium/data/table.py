@@ -67,7 +67,7 @@ class CompetitionRows:
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
-    roots = image_roots(competition, folder, Pattern.of(competition.train.images))
+    roots = image_roots(competition, folder, competition.pattern_of(competition.train))
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
     parts = [train, *extra]
@@ -79,7 +79,7 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     joined = pd.concat([part.table for part in extra], ignore_index=True) if extra else train.table.iloc[:0]
     columns = ["id", *target_of(competition).columns, "group", "image"]
     notes = [note for part in parts for note in part.images.notes]
-    test = Pattern.of(competition.test.images)
+    test = competition.pattern_of(competition.test)
     notes += describe_unused([part.images for part in parts], [root / test.folder for root in roots])
     return CompetitionRows(folder, train.table[columns], joined[columns], paths, notes)
 
@@ -195,7 +195,7 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
 
 
 def rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
-    target, pattern = target_of(competition), Pattern.of(source.images)
+    target, pattern = target_of(competition), competition.pattern_of(source)
     group = [source.group] if source.group else []
     table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern)])
     rows = pd.DataFrame({"id": table[source.id]})
@@ -203,12 +203,12 @@ def rows_from_table(source: TrainSource, competition: Competition, path: Path, r
     check_ids(rows["id"], path)
     rows = pd.concat([rows, target.parse(table, source, path)], axis=1)
     values = {**dict(table.items()), "id": rows["id"], "label": rows.get(LABEL)}
-    return SourceRows(rows, find_images(files_of(pattern, values, path), pattern, roots, path))
+    return SourceRows(rows, find_images(files_of(pattern, values, path), pattern, roots, path, competition.reading))
 
 
 def _rows_from_folders(source: TrainSource, competition: Competition, roots: Sequence[Path]) -> SourceRows:
     """A row for every file that the pattern matches, for each class."""
-    pattern = Pattern.of(source.images)
+    pattern = competition.pattern_of(source)
     root = root_of(pattern, roots)
     found = images_of_classes(pattern, competition.labels, root, other_folders(competition, root, pattern))
     if found.ignored and competition.on_ignored == "error":
@@ -225,7 +225,7 @@ def _rows_from_folders(source: TrainSource, competition: Competition, roots: Seq
 
 def other_folders(competition: Competition, root: Path, pattern: Pattern) -> list[Path]:
     """Folders with other images than those of this pattern, below the folder of the pattern."""
-    others = [Pattern.of(competition.test.images).folder, *(Path(extra.folder) for extra in competition.extra)]
+    others = [competition.pattern_of(competition.test).folder, *(Path(extra.folder) for extra in competition.extra)]
     return [root / other for other in others if root / pattern.folder in (root / other).parents]
 
 

@@ -53,7 +53,7 @@ def read_test_set(
 
 def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     """The images of the sample submission's ids. One error names all images that are missing."""
-    source, form, pattern = competition.test, competition.submission, Pattern.of(competition.test.images)
+    source, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test)
     sample, fields = sample_file(folder, form.sample), other_fields(pattern)
     ids = read_table(sample, [form.id])[form.id]
     check_ids(ids, sample)
@@ -61,10 +61,10 @@ def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     if source.table:
         table = _rows_of(ids, sample, folder / source.table, source.id or form.id, fields)
         values |= {name: table[name] for name in fields}
-    roots, train = image_roots(competition, folder, pattern), Pattern.of(competition.train.images)
-    found = find_images(files_of(pattern, values, sample), pattern, roots, sample)
+    roots, train = image_roots(competition, folder, pattern), competition.pattern_of(competition.train)
+    found = find_images(files_of(pattern, values, sample), pattern, roots, sample, competition.reading)
     notes = found.notes + describe_unused([found], [root / train.folder for root in roots])
-    return UnlabelledImages(ids.tolist(), found.paths.read_as(competition.reading), notes=notes)
+    return UnlabelledImages(ids.tolist(), found.paths, notes=notes)
 
 
 def _rows_of(ids: "pd.Series[str]", sample: Path, table: Path, id_column: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -101,6 +101,11 @@ def find_unlabelled(
     are beside the table or in `folder`, the competition's data.
     """
     if place.is_dir():
+        if competition.reading.files:
+            raise DataError(
+                f"{place} is a folder, and the channels of an image are files of their own: give a CSV file with the"
+                " ids, or with the path of the first channel's file of each image"
+            )
         images = _images_in(place, console)
         return replace(images, paths=images.paths.read_as(competition.reading))
     if not place.is_file():
@@ -108,16 +113,17 @@ def find_unlabelled(
     columns = columns_of(place)
     known = (competition.submission.id, "id", PATH)
     id_column = next((name for name in known if name in columns), competition.submission.id)
-    pattern = Pattern.of(competition.test.images)
+    pattern = competition.pattern_of(competition.test)
     table = read_table(place, [id_column, *([PATH] if PATH in columns else other_fields(pattern))])
     ids, roots = table[id_column], [place.parent]
     if PATH in columns:
-        found = find_images(iter(table[PATH]), Pattern.of("{path}"), roots, place)
+        found = find_images(iter(table[PATH]), Pattern.of("{path}"), roots, place, competition.reading)
     else:
         check_ids(ids, place)
         roots += image_roots(competition, folder, pattern) if folder else []
-        found = find_images(files_of(pattern, {**dict(table.items()), "id": ids}, place), pattern, roots, place)
-    return UnlabelledImages(ids.tolist(), found.paths.read_as(competition.reading), notes=found.notes)
+        files = files_of(pattern, {**dict(table.items()), "id": ids}, place)
+        found = find_images(files, pattern, roots, place, competition.reading)
+    return UnlabelledImages(ids.tolist(), found.paths, notes=found.notes)
 
 
 def _images_in(folder: Path, console: Console | None) -> UnlabelledImages:

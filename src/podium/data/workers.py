@@ -96,7 +96,8 @@ class WorkerPool:
 
     def prepare(self, block: Block, views: Sequence[ImageView], pickled: bytes) -> tuple[Image, list[Boxes]]:
         """Prepare the images and boxes of a block, in a worker process if any. `pickled` contains the views."""
-        shape = (len(block.rows) * len(views), views[0].size, views[0].size, 3)
+        size, channels = views[0].size, block.locations[0].reading.channels
+        shape = (len(block.rows) * len(views), size, size, channels)
         while self.count:
             with suppress(queue.Empty):  # the last process may just have ended
                 worker = self._free.get(timeout=1.0)

@@ -236,6 +236,8 @@ class DetectorSettings(TrainingSettings):
                 problems.append(("split", "Open Images tables have no split: give shares, or remove split"))
             if self.empty_images and self.source.image_table is None:
                 problems.append(("empty_images", "needs the list of images: set source.image_table"))
+        if self.backbone.channels != "mean":
+            problems.append(("backbone.channels", "a detector takes images of three channels: remove it"))
         raise_key_problems(problems)
         return self
 

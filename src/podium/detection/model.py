@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from podium.config.backbone_settings import BackboneSettings, PresetSettings
-from podium.config.backbones import BACKBONES
 from podium.data.boxes import CORNERS
 from podium.detection.config import LEVELS, DetectorSettings
 from podium.detection.presets import read_preset
 from podium.errors import ConfigError
-from podium.models.backbone import InputScaling, build_backbone
+from podium.models.backbone import build_backbone, scaling_of
 from podium.models.classifier import BACKBONE
 from podium.models.presets import open_preset
 
@@ -73,8 +72,7 @@ def _named_pyramid(backbone: BackboneSettings, levels: int, image_size: int, pre
     if not pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})
     model = build_backbone(backbone, image_size)
-    scaling = InputScaling(BACKBONES[backbone.name].scaling, name="scaling")
-    return _pyramid(scaling, model, _level_outputs(model, backbone.name, image_size), levels, image_size)
+    return _pyramid(scaling_of(backbone), model, _level_outputs(model, backbone.name, image_size), levels, image_size)
 
 
 def _preset_pyramid(backbone: PresetSettings, levels: int, image_size: int, pretrained: bool, file: Path | None) -> Any:

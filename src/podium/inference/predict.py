@@ -119,7 +119,12 @@ def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
     image_size = int(best["image_size"])
     with precision_scope(best.get("precision", "float32")):
         model = build_classifier(
-            member.settings, target_of(member.competition), image_size, pretrained=False, recipe=run.recipe
+            member.settings,
+            target_of(member.competition),
+            image_size,
+            pretrained=False,
+            recipe=run.recipe,
+            channels=member.competition.reading.channels,
         )
     load_weights(model, run.best_weights, member.name)
     return model, image_size

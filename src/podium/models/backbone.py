@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import keras
 
 from podium.config.backbone_settings import BackboneSettings
 from podium.config.backbones import BACKBONES
+from podium.config.reading import RGB
 from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
+from podium.models.channels import for_channels, spread_channels
 from podium.models.weights import find_weights_file, missing_weights
 
 _BLOCKS = ("encoder_layers", "layers", "stages_list")
@@ -23,7 +26,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @keras.saving.register_keras_serializable("podium")
 class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Scales images of 0 to 255 as the family's `preprocess_input` does, so the model takes unscaled images."""
+    """Scales images of 0 to 255 as the family's `preprocess_input` does, so the model takes unscaled images.
+
+    For other than three channels each is scaled by the mean of the three.
+    """
 
     def __init__(self, scaling: str, **kwargs: Any) -> None:
         super().__init__(trainable=False, **kwargs)
@@ -31,13 +37,15 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
 
     def call(self, images: Any) -> Any:
         images = keras.ops.cast(images, self.compute_dtype)
+        channels = images.shape[-1]
         if self.scaling == "tf":
             return images / 127.5 - 1.0
         if self.scaling == "torch":
-            mean, std = (keras.ops.array(values, images.dtype) for values in (IMAGENET_MEAN, IMAGENET_STD))
+            mean, std = (for_channels(values, channels, images.dtype) for values in (IMAGENET_MEAN, IMAGENET_STD))
             return (images / 255.0 - mean) / std
         if self.scaling == "caffe":
-            return keras.ops.flip(images, axis=-1) - keras.ops.array([103.939, 116.779, 123.68], images.dtype)
+            ordered = keras.ops.flip(images, axis=-1) if channels == RGB else images
+            return ordered - for_channels((103.939, 116.779, 123.68), channels, images.dtype)
         return images
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -47,17 +55,35 @@ class InputScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no ty
         return {**super().get_config(), "scaling": self.scaling}
 
 
-def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
+def scaling_of(settings: BackboneSettings, channels: int = RGB) -> InputScaling:
+    """The scaling of the backbone's input."""
+    row = BACKBONES[settings.name]
+    inner = row.inner_scaling if channels != RGB else "none"
+    return InputScaling(row.scaling if inner == "none" else inner, name="scaling")
+
+
+def build_backbone(settings: BackboneSettings, image_size: int, channels: int = RGB) -> Any:
     """The Keras model from scaled images to features, with its weights."""
+    if channels != RGB and not settings.has_random_weights:
+        model = build_backbone(settings.model_copy(update={"weights": "none"}), image_size, channels)
+        trained = build_backbone(settings, image_size)
+        is_flipped = BACKBONES[settings.name].scaling == "caffe"
+        for weight, value in zip(model.weights, map(keras.ops.convert_to_numpy, trained.weights), strict=True):
+            weight.assign(spread_channels(value, weight.shape, settings.channels, is_flipped=is_flipped))
+        return model
     row = BACKBONES[settings.name]
     build = getattr(importlib.import_module(row.package), settings.name.rpartition(".")[2])
-    arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3)}
+    arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, channels)}
     if settings.alpha is not None:
         arguments["alpha"] = settings.alpha
+    if channels != RGB and row.inner_scaling != "none":
+        arguments["include_preprocessing"] = False
     file = find_weights_file(settings)
     named = None if settings.weights == "none" or file else settings.weights
     try:
-        backbone = build(weights=named, **arguments)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
+            backbone = build(weights=named, **arguments)
     except Exception as error:  # Keras raises a bare Exception if a download fails
         if named is None:
             raise ConfigError(f"cannot build {settings.name} at {image_size} pixels: {error}") from error
@@ -67,18 +93,19 @@ def build_backbone(settings: BackboneSettings, image_size: int) -> Any:
             " none"
         ) from error
     if row.family == "keras.applications.efficientnet" and named is None:
-        backbone = _add_imagenet_rescaling(backbone)
+        backbone = _add_imagenet_rescaling(backbone, channels)
     if file:
         load_weights(backbone, file, settings.name)
     return backbone
 
 
-def _add_imagenet_rescaling(efficientnet: Any) -> Any:
+def _add_imagenet_rescaling(efficientnet: Any, channels: int) -> Any:
     """Add the second rescaling that Keras adds to EfficientNet only if it loads the ImageNet weights by name.
 
     Otherwise a model fine-tuned from ImageNet would scale images differently when it is rebuilt to load its weights.
     """
-    rescaling = keras.layers.Rescaling([1 / math.sqrt(std) for std in IMAGENET_STD])
+    factors = [1 / math.sqrt(std) for std in IMAGENET_STD]
+    rescaling = keras.layers.Rescaling(factors if channels == RGB else sum(factors) / RGB)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         outputs = layer(*inputs, **options)

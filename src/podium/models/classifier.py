@@ -10,10 +10,10 @@ from typing import Any
 import keras
 
 from podium.config.backbone_settings import PresetSettings
-from podium.config.backbones import BACKBONES
 from podium.config.member import Head, MemberSettings
+from podium.config.reading import RGB
 from podium.data.target import Target
-from podium.models.backbone import InputScaling, build_backbone
+from podium.models.backbone import build_backbone, scaling_of
 from podium.models.devices import ONE_DEVICE, Devices
 from podium.models.heads import output_layers
 
@@ -52,6 +52,7 @@ def build_classifier(
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
     recipe: Path | None = None,
+    channels: int = RGB,
 ) -> Any:
     """The model from uint8 images to predictions of the target.
 
@@ -60,25 +61,27 @@ def build_classifier(
     which is written when it is built with the preset's weights.
     """
     with devices.scope():
-        scaling, backbone = _scaling_and_backbone(settings, image_size, pretrained, recipe)
+        scaling, backbone = _scaling_and_backbone(settings, image_size, pretrained, recipe, channels)
         backbone.name = BACKBONE
-        images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+        images = keras.Input((image_size, image_size, channels), dtype="uint8", name="images")
         features = backbone(scaling(images))
         return devices.make_model(images, _apply_head(features, settings.head, target), name="classifier")
 
 
 def _scaling_and_backbone(
-    settings: MemberSettings, image_size: int, pretrained: bool, recipe: Path | None
+    settings: MemberSettings, image_size: int, pretrained: bool, recipe: Path | None, channels: int
 ) -> tuple[Any, Any]:
     backbone = settings.backbone
     if isinstance(backbone, PresetSettings):
         from podium.models.preset_backbone import build_preset  # imports KerasHub, which takes seconds
 
         sizes, pooling = [stage.image_size for stage in settings.stages], settings.head.pooling
-        return build_preset(backbone, image_size, pooling, pretrained=pretrained, file=recipe, stages=sizes)
+        return build_preset(
+            backbone, image_size, pooling, pretrained=pretrained, file=recipe, stages=sizes, channels=channels
+        )
     if not pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})
-    return InputScaling(BACKBONES[backbone.name].scaling, name="scaling"), build_backbone(backbone, image_size)
+    return scaling_of(backbone, channels), build_backbone(backbone, image_size, channels)
 
 
 def _apply_head(features: Any, head: Head, target: Target) -> Any:

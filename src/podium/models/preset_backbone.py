@@ -10,9 +10,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.config.backbone_settings import PresetSettings
+from podium.config.backbone_settings import FirstKernel, PresetSettings
 from podium.config.backbones import MEMBER_PRESETS
+from podium.config.reading import RGB
 from podium.errors import ConfigError
+from podium.models.channels import spread_channels
 from podium.models.presets import Preset, PresetScaling, Recipe, load_backbone, load_converter, open_preset
 
 
@@ -24,6 +26,7 @@ def build_preset(
     pretrained: bool,
     file: Path | None,
     stages: Iterable[int],
+    channels: int = RGB,
 ) -> tuple[PresetScaling, Any]:
     """The scaling and the backbone for images of this size; `stages` are the image sizes of all stages.
 
@@ -33,12 +36,13 @@ def build_preset(
     recipe = preset.recipe
     recipe.check_image_sizes(settings.preset, sorted({image_size, *stages}))
     try:
-        model = recipe.build(image_size)
+        model = recipe.build(image_size, channels)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"preset {settings.preset} cannot be built at {image_size} pixels: {reason}") from error
+        size = f"{image_size} pixels" + f" and {channels} channels" * (channels != RGB)
+        raise ConfigError(f"preset {settings.preset} cannot be built at {size}: {reason}") from error
     if preset.backbone:
-        assign_weights(model.weights, preset.backbone, recipe.antialias)
+        assign_weights(model.weights, preset.backbone, recipe.antialias, settings.channels)
     (images,) = model.inputs
     return recipe.scaling, keras.Model(images, _features(model, recipe, settings.preset, pooling))
 
@@ -85,12 +89,17 @@ def _features(model: Any, recipe: Recipe, name: str, pooling: str) -> Any:
     raise ConfigError(f"preset {name} {reason}")
 
 
-def assign_weights(variables: list[Any], values: list[NDArray[Any]], antialias: bool) -> None:
-    """Assign the weights of the same model for another image size: position embeddings are interpolated."""
+def assign_weights(
+    variables: list[Any], values: list[NDArray[Any]], antialias: bool, first_kernel: FirstKernel = "mean"
+) -> None:
+    """Assign the weights of the same model for images of another size or with other channels: position embeddings are
+    interpolated."""
     for variable, value in zip(variables, values, strict=True):
         shape = tuple(variable.shape)
         if value.shape == shape:
             variable.assign(value)
+        elif value.ndim == 4 and value.shape[2] != shape[2]:
+            variable.assign(spread_channels(value, shape, first_kernel))
         elif value.dtype.kind == "f":  # others are the numbers of the positions, and already right
             variable.assign(_interpolate(value, shape, antialias))
 

@@ -16,8 +16,10 @@ import keras_hub
 
 from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import PresetKinds
+from podium.config.reading import RGB
 from podium.errors import ConfigError, RunError, WeightsError
 from podium.files import read_json, write_json
+from podium.models.channels import for_channels
 from podium.models.preset_places import check_preset_name, place_of
 
 _IGNORED_KEYS = ("dtype", "build_config", "compile_config")
@@ -28,7 +30,8 @@ _IGNORED_KEYS = ("dtype", "build_config", "compile_config")
 class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Scale images of 0 to 255 as the preset's image converter does, inside the model.
 
-    Scale and offset are a number, a number per channel, or None to skip that step.
+    Scale and offset are a number, a number per channel, or None to skip that step. For other than three channels each
+    is scaled by the mean of the three.
     """
 
     def __init__(self, scale: Any, offset: Any, **kwargs: Any) -> None:
@@ -38,9 +41,9 @@ class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
     def call(self, images: Any) -> Any:
         images = keras.ops.cast(images, self.compute_dtype)
         if self.scale is not None:
-            images = images * keras.ops.array(self.scale, images.dtype)
+            images = images * for_channels(self.scale, images.shape[-1], images.dtype)
         if self.offset is not None:
-            images = images + keras.ops.array(self.offset, images.dtype)
+            images = images + for_channels(self.offset, images.shape[-1], images.dtype)
         return images
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -68,11 +71,11 @@ class Recipe:
             content["config"]["use_mask_token"] = False  # only self-supervised training uses it
         return cls(content, _to_json(converter.scale), _to_json(converter.offset), pyramid or {})
 
-    def build(self, image_size: int) -> Any:
+    def build(self, image_size: int, channels: int = RGB) -> Any:
         """The backbone for images of this size, with random weights."""
         content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
-            content["config"][key] = [image_size, image_size, 3]
+            content["config"][key] = [image_size, image_size, channels]
         model = keras.saving.deserialize_keras_object(content)
         for layer in model._flatten_layers(include_self=False):
             if hasattr(layer, "interpolated_position_embeddings"):

@@ -16,6 +16,7 @@ from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
+from podium.data.image_paths import reading_of
 from podium.data.labelled import LabelledImages
 from podium.data.target import Encoded, Target
 from podium.errors import TrainingDivergedError
@@ -82,6 +83,7 @@ class ClassificationTask:
             pretrained=pretrained,
             devices=devices.all_devices(),
             recipe=self._recipe,
+            channels=reading_of(self._training.paths).channels,
         )
         if pretrained:
             start_from_rows(model, self._target, self._training.truth)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.config.member import MemberSettings
+from podium.config.reading import RGB
 from podium.config.stage import Precision, Stage
 from podium.errors import PodiumError
 from podium.files import digest_of, read_json, write_json
@@ -40,6 +41,7 @@ def choose_cpu_precision(
     rows: int | None,
     console: Console,
     *,
+    channels: int = RGB,
     supported: bool | None = None,
     command: Sequence[str] = COMMAND,
 ) -> Precision:
@@ -53,11 +55,11 @@ def choose_cpu_precision(
     if rows is not None and rows * sum(map(_pixels, stages)) < MIN_PIXELS:
         return FLOAT32
     stage = max(stages, key=_pixels)
-    key = _cache_key(settings, stage)
+    key = _cache_key(settings, stage, channels)
     path = cache_folder() / "precision" / f"{digest_of(key)}.json"
     seconds, note = _read_seconds(path), " when timed before"
     if seconds is None:
-        seconds, note = _time_both(settings, target, stage, command), ""
+        seconds, note = _time_both(settings, target, stage, channels, command), ""
         if seconds is None:
             return FLOAT32
         with suppress(OSError):  # timed again next time
@@ -74,12 +76,13 @@ def _pixels(stage: Stage) -> int:
     return int(stage.epochs * stage.image_size**2)
 
 
-def _cache_key(settings: MemberSettings, stage: Stage) -> dict[str, Any]:
+def _cache_key(settings: MemberSettings, stage: Stage, channels: int) -> dict[str, Any]:
     """Everything that the timing depends on."""
     return {
         "cpu": cpu_name(),
         **{library: metadata.version(library) for library in ("tensorflow", "keras")},
         "backbone": settings.backbone.model_dump(mode="json", exclude={"weights"}),
+        "channels": channels,
         "head": settings.head.model_dump(mode="json"),
         **stage.model_dump(mode="json", by_alias=True, include={"image_size", "batch_size", "unfreeze", "optimizer"}),
     }
@@ -93,11 +96,11 @@ def _read_seconds(path: Path) -> dict[str, float] | None:
 
 
 def _time_both(
-    settings: MemberSettings, target: "Target", stage: Stage, command: Sequence[str]
+    settings: MemberSettings, target: "Target", stage: Stage, channels: int, command: Sequence[str]
 ) -> dict[str, float] | None:
     """Seconds of a step; None if they cannot be timed. In turn, so that other load on the machine affects both."""
     seconds: dict[Precision, list[float]] = {FLOAT32: [], BFLOAT16: []}
-    with suppress(PodiumError, OSError), StepTimer(settings, target, stage, command) as timer:
+    with suppress(PodiumError, OSError), StepTimer(settings, target, stage, command, channels) as timer:
         for _ in range(MAX_ROUNDS):
             for precision, timings in seconds.items():
                 timing = timer.time(stage.batch_size, precision)

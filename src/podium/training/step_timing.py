@@ -19,6 +19,7 @@ from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
 from podium.config.member import MemberSettings
+from podium.config.reading import RGB, Reading
 from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError, PodiumError
 
@@ -57,7 +58,12 @@ class StepTimer:
     """Times the training steps of one stage. A context manager, which ends the child process."""
 
     def __init__(
-        self, settings: MemberSettings, target: "Target", stage: Stage, command: Sequence[str] = COMMAND
+        self,
+        settings: MemberSettings,
+        target: "Target",
+        stage: Stage,
+        command: Sequence[str] = COMMAND,
+        channels: int = RGB,
     ) -> None:
         from podium.data.targets import target_fields
 
@@ -65,6 +71,7 @@ class StepTimer:
             "settings": settings.model_dump(mode="json", by_alias=True),
             "stage": stage.model_dump(mode="json", by_alias=True),
             "target": target_fields(target),
+            "channels": channels,
         }
         self._command = command
         self._child: _Child | None = None
@@ -184,6 +191,7 @@ def main() -> None:
             MemberSettings.model_validate(content["settings"]),
             target_from(content["target"]),
             Stage.model_validate(content["stage"]),
+            content["channels"],
         )
         answer({"gpus": len(gpu_names()), "auto_precision": resolve_precision("auto")})
         for line in sys.stdin:
@@ -195,8 +203,8 @@ def main() -> None:
 class _StageSteps:
     """The model of the stage with random weights, built as the trainer does."""
 
-    def __init__(self, settings: MemberSettings, target: "Target", stage: Stage) -> None:
-        self._settings, self._target, self._stage = settings, target, stage
+    def __init__(self, settings: MemberSettings, target: "Target", stage: Stage, channels: int) -> None:
+        self._settings, self._target, self._stage, self._channels = settings, target, stage, channels
         self._models: dict[str, Any] = {}
 
     def time(self, batch_size: int, precision: Precision) -> dict[str, Any]:
@@ -226,6 +234,7 @@ class _StageSteps:
     def _model(self, precision: Precision) -> Any:
         import numpy as np
 
+        from podium.data.image_paths import ImagePaths
         from podium.data.labelled import LabelledImages
         from podium.evaluation.metrics import METRICS
         from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
@@ -233,7 +242,8 @@ class _StageSteps:
         from podium.training.optimizers import make_optimizer
 
         if precision not in self._models:
-            no_images, any_metric = LabelledImages([], np.zeros(0, np.int64)), METRICS["accuracy"]
+            paths = ImagePaths.of([]).read_as(Reading(channels=self._channels))
+            no_images, any_metric = LabelledImages(paths, np.zeros(0, np.int64)), METRICS["accuracy"]
             task = ClassificationTask(self._settings, self._target, any_metric, no_images, no_images, fold=0)
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
             with precision_scope(resolve_precision(precision)):
@@ -258,7 +268,7 @@ class _StageSteps:
 
         start = time.perf_counter()
         with training_dataset(
-            model, _RandomBatches(self._stage.image_size, len(self._target.outputs), batch_size, steps)
+            model, _RandomBatches(self._stage.image_size, self._channels, len(self._target.outputs), batch_size, steps)
         ) as dataset:
             model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record_end)], verbose=0)
         return [end - before for before, end in pairwise([start, *ends])]
@@ -269,12 +279,12 @@ class _RandomBatches:
 
     epoch = 0
 
-    def __init__(self, image_size: int, outputs: int, batch_size: int, steps: int) -> None:
+    def __init__(self, image_size: int, channels: int, outputs: int, batch_size: int, steps: int) -> None:
         import numpy as np
 
         random = np.random.default_rng(0)
         self._steps = steps
-        self._images = random.integers(0, 256, (batch_size, image_size, image_size, 3), dtype=np.uint8)
+        self._images = random.integers(0, 256, (batch_size, image_size, image_size, channels), dtype=np.uint8)
         self._targets = np.full((batch_size, outputs), 1 / outputs, np.float32)  # valid for every kind of target
 
     def __len__(self) -> int:

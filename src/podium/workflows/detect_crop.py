@@ -25,8 +25,7 @@ from rich.console import Console
 
 from podium.config.competition import Competition, TableFolds
 from podium.config.loading import load_competition
-from podium.config.patterns import Pattern
-from podium.config.reading import Reading
+from podium.config.reading import RGB, Reading
 from podium.config.yaml_file import read_yaml, to_yaml
 from podium.detection.box_sources import BoxSource, open_box_source
 from podium.detection.config import CropOptions
@@ -108,6 +107,8 @@ def crop_competition(
     `options.class_name` may be empty if there is only one class.
     """
     original = load_competition(competition)
+    if original.reading.channels != RGB:
+        raise ConfigError(f"{competition} has images of {original.reading.channels} channels; a detector takes {RGB}")
     folder = data_folder(original.slug, data, original.kaggle_source)
     out = out or Path("data") / f"{original.slug}-{_SUFFIX[options.method]}"
     config = config or out / "competition.yaml"
@@ -317,7 +318,7 @@ def _new_competition(
     new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
     tables: dict[str, Path] = {}
     train_roots, test_roots = (
-        image_roots(original, folder, Pattern.of(source.images)) for source in (original.train, original.test)
+        image_roots(original, folder, original.pattern_of(source)) for source in (original.train, original.test)
     )
     images = [
         *_images_of(rows.train["id"], rows.paths_of(rows.train), train_roots),

@@ -121,7 +121,8 @@ class BatchFinder:
             from podium.data.targets import target_of
 
             own_sizes = [other.batch_size for other in stages if _step_key(other) == key]
-            with StepTimer(self.member.settings, target_of(self.member.competition), stage, self.command) as timer:
+            target, channels = target_of(self.member.competition), self.member.competition.reading.channels
+            with StepTimer(self.member.settings, target, stage, self.command, channels) as timer:
                 timer.start()
                 limit = None if timer.gpus else self._memory_limit()
                 search = _Search(timer, self.precision, limit, self.on_tried)
@@ -276,14 +277,14 @@ def choose_precision(member: Member, console: Console, command: Sequence[str] = 
     """The precision that a training of this member uses."""
     from podium.data.targets import target_of
 
-    settings, target = member.settings, target_of(member.competition)
+    settings, target, channels = member.settings, target_of(member.competition), member.competition.reading.channels
     if settings.precision != "auto":
         return settings.precision
-    with StepTimer(settings, target, settings.stages[0], command) as timer:
+    with StepTimer(settings, target, settings.stages[0], command, channels) as timer:
         timer.start()
         if timer.gpus:
             return timer.auto_precision
-    return choose_cpu_precision(settings, target, None, console, command=command)
+    return choose_cpu_precision(settings, target, None, console, channels=channels, command=command)
 
 
 def draw_chart(found: FoundBatch, path: Path) -> None:

@@ -254,8 +254,9 @@ class FoldRun:
 
         if self.options.dry_run:
             return "float32"
-        rows = len(fold_images(self)[0].paths)
-        return choose_cpu_precision(self.settings, target_of(self.member.competition), rows, console)
+        rows, competition = len(fold_images(self)[0].paths), self.member.competition
+        channels = competition.reading.channels
+        return choose_cpu_precision(self.settings, target_of(competition), rows, console, channels=channels)
 
     @property
     def predictions(self) -> Path:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from podium.config.competition import Competition
-from podium.config.patterns import ANY_FOLDERS, Pattern
+from podium.config.patterns import ANY_FOLDERS
 from podium.errors import DataError, KaggleError
 from podium.files import write_table
 from podium.paths import sample_file
@@ -27,7 +27,7 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     count = min(IMAGES, len(paths))
     chosen = [paths[number * len(paths) // count] for number in range(count)]
     shutil.rmtree(out, ignore_errors=True)
-    test, form, pattern = competition.test, competition.submission, Pattern.of(competition.test.images)
+    test, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test)
     sample = sample_file(folder, form.sample)
     tables = {sample.relative_to(folder): form.id} | ({Path(test.table): test.id or form.id} if test.table else {})
     first: dict[str, str] = {}
@@ -42,7 +42,9 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
         file = next(pattern.fill([[values[name]] for name in pattern.fields])).replace(ANY_FOLDERS, "")
         place = out / (file + image.suffix * (pattern.ends_with_field and not suffix))
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(image, place)
+        reading = competition.reading
+        for original, copy in zip(reading.files_of(str(image)), reading.files_of(str(place)), strict=True):
+            shutil.copyfile(original, copy)
 
 
 def _first_row(table: Path) -> tuple[list[str], dict[str, str]]:

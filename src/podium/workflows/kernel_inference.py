@@ -36,7 +36,7 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     folder = data_folder(loaded.competition.slug, options.data, loaded.competition.kaggle_source)
     facts = read_json(configs.parent / BLEND)
     model = model_of_blend(FinishedBlend(Path(job.blend), facts, mounted_predictions(facts["predictions"], job)))
-    as_trained = {name: getattr(model.competition, name) for name in ("classes", "intensity", "pages")}
+    as_trained = {name: getattr(model.competition, name) for name in ("classes", "intensity", "pages", "channels")}
     competition = loaded.competition.model_copy(update={**as_trained, "on_bad_image": "skip"})
     sample = sample_file(folder, competition.submission.sample)
     SubmissionSpec.of(competition, sample).read_sample()

@@ -9,7 +9,7 @@ from podium.training.run_training import import_libraries
 def build_model(member: Member, *, image_size: int | None = None, pretrained: bool = True) -> Any:
     """Build the Keras model of a member.
 
-    It takes uint8 or float images of 0 to 255 with shape (batch, height, width, 3), scales them as its backbone
+    It takes uint8 or float images of 0 to 255 with shape (batch, height, width, channels), scales them as its backbone
     expects, and returns predictions of the competition's target, such as a probability for each class. It is not
     compiled.
 
@@ -22,5 +22,6 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
     from podium.data.targets import target_of
     from podium.models.classifier import build_classifier
 
-    size = image_size or member.settings.stages[-1].image_size
-    return build_classifier(member.settings, target_of(member.competition), size, pretrained=pretrained)
+    size, channels = image_size or member.settings.stages[-1].image_size, member.competition.reading.channels
+    target = target_of(member.competition)
+    return build_classifier(member.settings, target, size, pretrained=pretrained, channels=channels)

@@ -348,6 +348,21 @@ COMPETITION_PROBLEMS = [
         "slug: cars\nintensity: {percentile: [1, 101]}",
         "2  intensity.percentile.1: expected 100 or less, got 101",
     ),
+    (
+        "slug: cars",
+        "slug: cars\nchannels: 17",
+        "2  channels: expected 1 to 16 channels, got 17",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nchannels: [a, a]",
+        "2  channels: expected different names of letters, digits, - and _, got ['a', 'a']",
+    ),
+    (
+        "slug: cars",
+        "slug: cars\nchannels: many",
+        "2  channels: expected a whole number, or a list of names, got 'many'",
+    ),
     ("test/{id}", "../{id}", "6  test.images: expected a pattern inside the data folder, got '../{id}'"),
     ("test/{id}", "/kaggle/{id}", "6  test.images: expected a pattern inside the data folder, got '/kaggle/{id}'"),
     (

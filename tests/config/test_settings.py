@@ -63,7 +63,7 @@ def test_fields_of_a_competition_and_an_ensemble_are_known():
     folds; an ensemble's is in the digest of its blend."""
     assert set(Competition.model_fields) == {
         "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric",
-        "metric_code", "submission", "folds", "intensity", "pages", "on_bad_image", "on_ignored",
+        "metric_code", "submission", "folds", "intensity", "pages", "channels", "on_bad_image", "on_ignored",
     }  # fmt: skip
     assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "calibrate", "select", "seed"}
 

@@ -225,11 +225,13 @@ def test_three_pages_may_be_the_channels(tmp_path):
     assert "it has 2 pages; expected 3 grey ones of one size" in why_unreadable(path, by_page)
 
 
-def test_four_channels_without_transparency_are_refused(tmp_path):
+def test_four_channels_without_transparency_need_four_channels(tmp_path):
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[338] = 0  # the fourth channel is anything
     path = saved(tmp_path / "a.tiff", Image.fromarray(np.dstack([ramp(np.uint8, 255)] * 4), "RGBX"), tiffinfo=tags)
-    assert why_unreadable(path) == "it has 4 channels, of which none is transparency; expected 1 or 3"
+    reason = "it has 4 channels, of which none is transparency; expected 1 or 3, or set channels: 4"
+    assert why_unreadable(path) == reason
+    assert np.array_equal(read_image(path, Reading(channels=4)), np.dstack([ramp(np.uint8, 255)] * 4))
 
 
 def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path):

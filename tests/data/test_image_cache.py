@@ -41,9 +41,9 @@ def decoded(monkeypatch):
     names = []
     decode = images.decode
 
-    def recording(path, content, reduction=1):
+    def recording(path, *arguments):
         names.append(Path(path).name)
-        return decode(path, content, reduction)
+        return decode(path, *arguments)
 
     monkeypatch.setattr(images, "decode", recording)
     return names
@@ -290,5 +290,5 @@ def test_a_killed_writer_leaves_complete_images(photographs):
     with open_writer([scaling], make_cache()) as writer:  # the next writer continues after them
         writer.add(b"new", [(scaling, np.full((5, 6, 3), 7, np.uint8))])
     found, reader = store.find(np.array([*there, b"new"])), ImageReader()
-    values = [int(reader._read(found[row])[0, 0, 0]) for row in range(len(there) + 1)]
+    values = [int(reader._read(found[row], 3)[0, 0, 0]) for row in range(len(there) + 1)]
     assert values == [int.from_bytes(digest[:15], "big") % 251 for digest in there] + [7]

@@ -27,8 +27,8 @@ class BackboneSettings(Settings):
     alpha: Positive | None = None
     """Width multiplier of the MobileNets and SmallResNet."""
     channels: FirstKernel = "mean"
-    """The first kernel for images of other than three channels: the mean of its three channels for each, or the three
-    in turn (repeat)."""
+    """The first kernel for images of other than three channels: the mean of its three channels for each channel, or,
+    for more than three, these in turn (repeat)."""
 
     @field_validator("name")
     @classmethod
@@ -113,8 +113,8 @@ class PresetSettings(Settings):
     freeze_batchnorm: bool = True
     """Freeze the BatchNormalization layers of the backbone, even when the layers around them are trainable."""
     channels: FirstKernel = "mean"
-    """The first kernel for images of other than three channels: the mean of its three channels for each, or the three
-    in turn (repeat)."""
+    """The first kernel for images of other than three channels: the mean of its three channels for each channel, or,
+    for more than three, these in turn (repeat)."""
 
     @model_validator(mode="before")
     @classmethod

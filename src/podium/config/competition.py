@@ -204,6 +204,13 @@ class Competition(Settings):
     on_ignored: Literal["error", "skip"] = "error"
     """What to do with files in the folders of classes that are no image of a class: stop, or leave them out."""
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _names_as_text(cls, channels: Any) -> Any:
+        if isinstance(channels, bool) or not isinstance(channels, int | list):
+            raise ValueError(f"expected a whole number, or a list of names, got {channels!r}")
+        return [as_label(name) for name in channels] if isinstance(channels, list) else channels
+
     @field_validator("channels")
     @classmethod
     def _are_possible(cls, channels: int | list[str]) -> int | list[str]:
@@ -323,9 +330,9 @@ class Competition(Settings):
             if not Path(source.images).stem.endswith("{channel}") or source.images.count("{channel}") > 1
         ]
 
-    def pattern_of(self, source: TrainSource | TestSource) -> Pattern:
-        """The pattern of the images; where each channel is a file, of those of the first channel."""
-        pattern = Pattern.of(source.images)
+    def pattern_of(self, images: str) -> Pattern:
+        """The pattern of a source's images; where each channel is a file, of those of the first channel."""
+        pattern = Pattern.of(images)
         return pattern if isinstance(self.channels, int) else pattern.with_value("channel", self.channels[0])
 
     def _submission_problems(self) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ def _labels(competition: Competition, folder: Path) -> Iterable[str]:
     """The labels of the training rows; if each class has a column, the columns of the sample submission."""
     source, target = competition.train, competition.target
     if source.table is None:
-        pattern = competition.pattern_of(source)
+        pattern = competition.pattern_of(source.images)
         root = root_of(pattern, image_roots(competition, folder, pattern))
         return images_of_classes(pattern, None, root, other_folders(competition, root, pattern)).labels
     if not competition.has_label_column:

@@ -170,7 +170,7 @@ def _decode(content: Content, reading: Reading, name: str) -> _Decoded:
     if pixels is None and name.lower().endswith((".dcm", ".dicom")):
         return _read_dicom(content, reading)
     if pixels is None:
-        return _read_with_pillow(content)
+        return _read_with_pillow(content, reading)
     has_exif = (
         _has_chunk(content, b"eXIf") if start[:4] == PNG else start[:4] == b"RIFF" and b"EXIF" in content.tobytes()
     )
@@ -230,19 +230,20 @@ def _read_tiff(content: Content, reading: Reading) -> _Decoded:
     is_alpha = bool({1, 2} & set(tags.get(_EXTRA_SAMPLES, ())))
     if samples > 4:
         raise UnreadableError(f"it has {samples} channels in one page; expected a page for each, or a .npy file")
-    if samples == 4 and reading.channels != 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha:
+    has_fourth = samples == 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha  # which Pillow drops
+    if has_fourth and reading.channels != 4:
         raise UnreadableError("it has 4 channels, of which none is transparency; expected 1 or 3, or set channels: 4")
     if pages > 1 and reading.pages == "channels":
         is_complete, every = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
         if not is_complete:
             raise UnreadableError("its pages cannot be read")
         return _Decoded(_pages_as_channels([np.asarray(page) for page in every], reading), pages=pages)
-    if bits <= 8 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and reading.channels != 4:
-        return replace(_read_with_pillow(content), pages=pages)
+    if bits <= 8 and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and not has_fourth:
+        return replace(_read_with_pillow(content, reading), pages=pages)
     if samples > 1 and tags.get(_PLANES) == 2:
         raise UnreadableError("its channels are in separate planes; expected the channels of each pixel together")
     pixels = _imdecode(content)
-    decoded = _read_with_pillow(content) if pixels is None else _from_opencv(pixels, reading)
+    decoded = _read_with_pillow(content, reading) if pixels is None else _from_opencv(pixels, reading)
     return replace(decoded, pages=pages, is_inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
@@ -272,11 +273,13 @@ def _pages_as_channels(pages: Sequence[NDArray[Any]], reading: Reading) -> NDArr
     return np.stack(pages, axis=2)
 
 
-def _read_with_pillow(content: Content) -> _Decoded:
+def _read_with_pillow(content: Content, reading: Reading) -> _Decoded:
     try:
         with Pillow.open(io.BytesIO(content.data)) as opened:
             pages, image = getattr(opened, "n_frames", 1), ImageOps.exif_transpose(opened)
             if image.mode in ("F", "I", "I;16", "I;16B", "I;16L"):
+                return _Decoded(np.asarray(image), pages=pages)
+            if reading.channels not in (1, RGB):
                 return _Decoded(np.asarray(image), pages=pages)
             if image.has_transparency_data:
                 pixels = np.asarray(image.convert("RGBA"))

@@ -11,6 +11,7 @@ from podium.config.competition import Competition
 from podium.config.extra import Extra
 from podium.config.kaggle_names import KaggleSource
 from podium.config.patterns import Pattern
+from podium.config.reading import Reading
 from podium.data.catalogue import read_catalogue
 from podium.data.find_images import find_images, image_roots, is_image_name, is_system_file
 from podium.data.image_cache import Digests
@@ -31,25 +32,24 @@ def read_extra(source: Extra, competition: Competition, folder: Path) -> Labelle
     """The rows of a source; `folder` is the competition's data."""
     assert source.images is not None
     target, root = target_of(competition), _root(source.images, folder)
-    pattern = _below_root(source.images)
+    images = _below_root(source.images)
     if source.label is not None:
-        paths = _matching(root, pattern).read_as(competition.reading)
+        paths = _matching(root, images, competition.reading)
         truth = np.repeat(_truth_of(source.label, target, competition, source.images), len(paths), axis=0)
         return LabelledImages(paths, truth, None, weights_of(len(paths), source.weight))
     assert source.table is not None
     table = _root(source.table, folder) / _below_root(source.table)
     if not table.is_file():
         raise DataError(f"extra: the table {table} does not exist; correct its path in the member file")
-    roots = image_roots(competition, root, Pattern.of(pattern))
+    pattern = competition.pattern_of(images)
+    roots = image_roots(competition, root, pattern)
     if _PREFIX + target.outputs[0] in columns_of(table):
-        paths, labels = _soft_rows(table, Pattern.of(pattern), roots, competition, target)
-        return soft_labelled(target, paths.read_as(competition.reading), labels, source.weight)
-    columns = competition.train.model_copy(update={"images": pattern, "group": None})
+        paths, labels = _soft_rows(table, pattern, roots, competition, target)
+        return soft_labelled(target, paths, labels, source.weight)
+    columns = competition.train.model_copy(update={"images": images, "group": None})
     rows = rows_from_table(columns, competition, table, roots)
     truth = target.truth(rows.table)
-    return LabelledImages(
-        rows.images.paths.read_as(competition.reading), truth, None, weights_of(len(truth), source.weight)
-    )
+    return LabelledImages(rows.images.paths, truth, None, weights_of(len(truth), source.weight))
 
 
 def check_images(images: LabelledImages, own: Digests, competition: Competition) -> tuple[LabelledImages, str]:
@@ -91,13 +91,15 @@ def _below_root(text: str) -> str:
     return source.path if source else text
 
 
-def _matching(root: Path, pattern: str) -> ImagePaths:
-    """The images that match a pattern with `*`."""
+def _matching(root: Path, pattern: str, reading: Reading) -> ImagePaths:
+    """The images that match a pattern with `*`; where each channel is a file, those of the first."""
     found = sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207  # an absolute pattern is allowed
+    first = reading.files[:1] or ("",)
     files = [name for name in found if (root / name).is_file() and is_image_name(name)]
+    files = [name for name in files if Path(name).stem.endswith(first)]
     if not (files := [name for name in files if not is_system_file(Path(name).name)]):
         raise DataError(f"extra: no image matches {root / pattern}; expected a pattern such as outside/audi/*.jpg")
-    return ImagePaths.of(files, root)
+    return ImagePaths.of(files, root).read_as(reading)
 
 
 def _truth_of(label: str, target: Target, competition: Competition, place: str) -> Floats:
@@ -125,5 +127,6 @@ def _soft_rows(
         wrong, expected = wrong | ~((numbers >= 0) & (numbers <= 1)), "a probability from 0 to 1"
     if problems := invalid_values(table[columns], wrong, expected):
         raise DataError(f"{path} has {'; '.join(problems)}")
-    found = find_images(files_of(pattern, {**dict(table.items()), "id": table[ids]}, path), pattern, roots, path)
+    files = files_of(pattern, {**dict(table.items()), "id": table[ids]}, path)
+    found = find_images(files, pattern, roots, path, competition.reading)
     return found.paths, target.normalize(numbers)

@@ -67,7 +67,7 @@ class CompetitionRows:
 
 def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
-    roots = image_roots(competition, folder, competition.pattern_of(competition.train))
+    roots = image_roots(competition, folder, competition.pattern_of(competition.train.images))
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
     parts = [train, *extra]
@@ -79,7 +79,7 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     joined = pd.concat([part.table for part in extra], ignore_index=True) if extra else train.table.iloc[:0]
     columns = ["id", *target_of(competition).columns, "group", "image"]
     notes = [note for part in parts for note in part.images.notes]
-    test = competition.pattern_of(competition.test)
+    test = competition.pattern_of(competition.test.images)
     notes += describe_unused([part.images for part in parts], [root / test.folder for root in roots])
     return CompetitionRows(folder, train.table[columns], joined[columns], paths, notes)
 
@@ -195,7 +195,7 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
 
 
 def rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
-    target, pattern = target_of(competition), competition.pattern_of(source)
+    target, pattern = target_of(competition), competition.pattern_of(source.images)
     group = [source.group] if source.group else []
     table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern)])
     rows = pd.DataFrame({"id": table[source.id]})
@@ -208,7 +208,7 @@ def rows_from_table(source: TrainSource, competition: Competition, path: Path, r
 
 def _rows_from_folders(source: TrainSource, competition: Competition, roots: Sequence[Path]) -> SourceRows:
     """A row for every file that the pattern matches, for each class."""
-    pattern = competition.pattern_of(source)
+    pattern = competition.pattern_of(source.images)
     root = root_of(pattern, roots)
     found = images_of_classes(pattern, competition.labels, root, other_folders(competition, root, pattern))
     if found.ignored and competition.on_ignored == "error":
@@ -225,7 +225,10 @@ def _rows_from_folders(source: TrainSource, competition: Competition, roots: Seq
 
 def other_folders(competition: Competition, root: Path, pattern: Pattern) -> list[Path]:
     """Folders with other images than those of this pattern, below the folder of the pattern."""
-    others = [competition.pattern_of(competition.test).folder, *(Path(extra.folder) for extra in competition.extra)]
+    others = [
+        competition.pattern_of(competition.test.images).folder,
+        *(Path(extra.folder) for extra in competition.extra),
+    ]
     return [root / other for other in others if root / pattern.folder in (root / other).parents]
 
 

@@ -53,7 +53,7 @@ def read_test_set(
 
 def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     """The images of the sample submission's ids. One error names all images that are missing."""
-    source, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test)
+    source, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test.images)
     sample, fields = sample_file(folder, form.sample), other_fields(pattern)
     ids = read_table(sample, [form.id])[form.id]
     check_ids(ids, sample)
@@ -61,7 +61,7 @@ def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     if source.table:
         table = _rows_of(ids, sample, folder / source.table, source.id or form.id, fields)
         values |= {name: table[name] for name in fields}
-    roots, train = image_roots(competition, folder, pattern), competition.pattern_of(competition.train)
+    roots, train = image_roots(competition, folder, pattern), competition.pattern_of(competition.train.images)
     found = find_images(files_of(pattern, values, sample), pattern, roots, sample, competition.reading)
     notes = found.notes + describe_unused([found], [root / train.folder for root in roots])
     return UnlabelledImages(ids.tolist(), found.paths, notes=notes)
@@ -113,7 +113,7 @@ def find_unlabelled(
     columns = columns_of(place)
     known = (competition.submission.id, "id", PATH)
     id_column = next((name for name in known if name in columns), competition.submission.id)
-    pattern = competition.pattern_of(competition.test)
+    pattern = competition.pattern_of(competition.test.images)
     table = read_table(place, [id_column, *([PATH] if PATH in columns else other_fields(pattern))])
     ids, roots = table[id_column], [place.parent]
     if PATH in columns:

@@ -31,7 +31,7 @@ def spread_channels(
         return value
     axis = next(axis for axis, (old, new) in enumerate(zip(value.shape, shape, strict=True)) if old != new)
     count, is_kernel = shape[axis], value.ndim == 4
-    if is_kernel and how == "repeat":
+    if is_kernel and how == "repeat" and count > RGB:
         each = np.take(np.flip(value, axis) if is_flipped else value, np.arange(count) % RGB, axis)
     else:
         each = np.repeat(value.mean(axis=axis, keepdims=True), count, axis)

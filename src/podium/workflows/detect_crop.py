@@ -318,7 +318,7 @@ def _new_competition(
     new["slug"], new["title"] = slug, f"{original.title or original.slug}, {suffix}"
     tables: dict[str, Path] = {}
     train_roots, test_roots = (
-        image_roots(original, folder, original.pattern_of(source)) for source in (original.train, original.test)
+        image_roots(original, folder, original.pattern_of(source.images)) for source in (original.train, original.test)
     )
     images = [
         *_images_of(rows.train["id"], rows.paths_of(rows.train), train_roots),

@@ -27,7 +27,7 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     count = min(IMAGES, len(paths))
     chosen = [paths[number * len(paths) // count] for number in range(count)]
     shutil.rmtree(out, ignore_errors=True)
-    test, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test)
+    test, form, pattern = competition.test, competition.submission, competition.pattern_of(competition.test.images)
     sample = sample_file(folder, form.sample)
     tables = {sample.relative_to(folder): form.id} | ({Path(test.table): test.id or form.id} if test.table else {})
     first: dict[str, str] = {}

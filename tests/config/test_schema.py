@@ -62,6 +62,9 @@ def test_a_shipped_config_is_valid_by_the_schema_that_its_first_line_names(path)
         ("member", {**MEMBER, "stages": [{**STAGE, "unfreeze": {"from": "block5a"}}]}),
         ("member", {**MEMBER, "stages": [{**STAGE, "optimizer": {"name": "SGD", "momentum": 0.9}}]}),
         ("member", {**MEMBER, "backbone": {"preset": "dinov3_vit_small_lvd1689m"}, "head": {"pooling": "token"}}),
+        ("member", {**MEMBER, "metadata": "all"}),
+        ("member", {**MEMBER, "metadata": ["age"]}),
+        ("competition", {**COMPETITION, "metadata": {"age": "number", "sex": "category", "site": [1, "x"]}}),
         ("competition", {**COMPETITION, "folds": "holdout"}),
         ("competition", {**COMPETITION, "classes": {"0": "Sedan", "1": "Van"}}),
         ("ensemble", {"members": ["a.yaml"], "blend": {"method": "stacking", "C": 0.1}, "tta": "none"}),
@@ -84,6 +87,7 @@ def test_short_forms_are_valid(kind, content):
         ("member", {**MEMBER, "stages": [{**STAGE, "schedule": "step"}]}),  # `every` has no default
         ("member", {**MEMBER, "augmentation": ["horizontalflip"]}),
         ("competition", {**COMPETITION, "metric": "acuracy"}),
+        ("competition", {**COMPETITION, "metadata": {"age": "numeric"}}),
         ("ensemble", {"members": []}),
         ("detector", {**DETECTOR, "split": {"tran": 0.8}}),
     ],

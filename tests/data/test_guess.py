@@ -61,9 +61,10 @@ EXPECTED = {
             "table": "train.csv", "id": "id", "label": "grade", "group": "patient_id",
             "images": "train/{patient_id}/{id}.png",
         },
-        "test": {"images": "test/**/{id}.png"},
+        "test": {"images": "test/**/{id}.png", "table": "test.csv"},
         "target": "ordinal",
         "classes": ["0", "1", "2", "3"],
+        "metadata": {"age": "number", "sex": ["f", "m"]},
         "metric": "quadratic_kappa",
         "folds": {"kind": "grouped", "count": 5},
     },
@@ -143,6 +144,18 @@ def test_images_in_linked_folders(tmp_path):
     (data / "train").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/again").symlink_to(data)
     assert read_inventory(data).images == ["train/1.jpg"]
+
+
+def test_columns_that_the_table_of_the_test_images_has_too_are_metadata(tmp_path):
+    shared = {
+        "id": range(20), "age": [30, "", "NA", 45] * 5, "site": ["a", "b", "c", "d"] * 5,
+        "note": [f"note {row}" for row in range(20)], "machine": ["x"] * 20, "file_path": range(20),
+    }  # fmt: skip
+    sample = {"id": range(20), "label": [0] * 20}
+    tables = {"train": {**shared, "label": [0, 1] * 10, "outcome": [1, 2] * 10}, "sample_submission": sample}
+    keys = guessed(tmp_path, IMAGES, Hints(label="label"), **tables, test_info={**shared, "id": range(20)})
+    assert keys["metadata"] == {"age": "number", "site": ["a", "b", "c", "d"]}
+    assert keys["test"]["table"] == "test_info.csv"
 
 
 def test_images_in_zips(tmp_path):

@@ -39,6 +39,7 @@ _TRANSFORM = {
 _SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Unfreeze": {"enum": ["none", "all"]},
     "Intensity": {"enum": list(RULES)},
+    "MetadataSettings": {"anyOf": [{"enum": ["all"]}, {**_TEXTS, "minItems": 1}]},
     "Optimizer": {"enum": list(OPTIMIZERS)},
     "TestTimeViews": {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "minItems": 1}]},
 }

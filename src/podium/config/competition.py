@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
+from podium.config.metadata import MetadataColumns
 from podium.config.patterns import Pattern, checked_image_pattern
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import MOST_CHANNELS, RGB, Intensity, Pages, Reading
@@ -182,6 +183,9 @@ class Competition(Settings):
     classes: Annotated[dict[str, str], Field(validate_default=True)] = {}
     """Each label, as in the table, with its display name; or a list of labels. By default they are read from the data,
     in sorted order. Not for regression."""
+    metadata: MetadataColumns = {}
+    """Columns of the tables of training and test images that members may take as a second input: number, category, or
+    a list of the categories. By default the categories are those of the training rows."""
     metric_code: SkipJsonSchema[str | None] = None
     """The content of the file of an own metric, if it is not read from the file; resolved configs have it."""
     metric: str
@@ -295,6 +299,12 @@ class Competition(Settings):
     def _column_problems(self) -> list[tuple[str, str]]:
         """Problems of the columns and folders that the truth is read from."""
         problems = []
+        if self.metadata and self.train.table is None:
+            problems.append(("metadata", "these are columns of a table: add train.table, or remove it"))
+        answers = [self.train.label] if self.has_label_column else self._outputs
+        problems += [
+            (f"metadata.{name}", "this is what is predicted: remove it") for name in answers if name in self.metadata
+        ]
         if isinstance(self.target, MultiLabel) and self.target.separator:
             separator = SEPARATORS[self.target.separator]
             problems += [

@@ -8,6 +8,7 @@ from podium.config.backbone_settings import BackboneChoice, PresetSettings
 from podium.config.competition import Competition
 from podium.config.extra import Extra
 from podium.config.loss import LOSSES, SMOOTHED, Loss
+from podium.config.metadata import MetadataSettings
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import RGB
 from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
@@ -133,6 +134,9 @@ class MemberSettings(TrainingSettings):
     """The pretrained model, and its weights."""
     head: Head = Head()
     """The layers that are added to it."""
+    metadata: MetadataSettings | None = None
+    """Columns of the competition's metadata as a second input: all, a list of columns, or with the units of the Dense
+    layers between them and the head, such as {columns: [age, sex], units: [32]}."""
     loss: Loss | None = None
     """By default the first that fits the target. single_label: categorical_crossentropy; binary and multi_label:
     binary_crossentropy, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy; regression: mse, mae,
@@ -172,7 +176,7 @@ class MemberSettings(TrainingSettings):
         return [place for extra in self.extra for place in extra.places]
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
-        """What does not fit the competition's target, as (key, message)."""
+        """What does not fit the competition, as (key, message)."""
         target = competition.target
         problems: list[tuple[str, str]] = []
         fitting = LOSSES[target.kind]
@@ -187,4 +191,5 @@ class MemberSettings(TrainingSettings):
             problems += [(f"extra.{number}.{key}", message) for key, message in extra.problems_with(competition)]
         if self.backbone.channels != "mean" and competition.reading.channels == RGB:
             problems.append(("backbone.channels", "the images have three channels: remove it"))
+        problems += self.metadata.problems(competition.metadata) if self.metadata else []
         return problems + self.tta.problems_with(competition)

@@ -17,6 +17,7 @@ from podium.data.find_images import find_images, image_roots, is_image_name, is_
 from podium.data.image_cache import Digests
 from podium.data.image_paths import ImagePaths
 from podium.data.labelled import LabelledImages, soft_labelled, weights_of
+from podium.data.metadata import Metadata
 from podium.data.table import check_ids, check_readable, files_of, other_fields, read_table, rows_from_table
 from podium.data.target import Floats, Target
 from podium.data.targets import invalid_values, target_of
@@ -28,8 +29,10 @@ _PREFIX = "p_"
 """Before the name of an output, in the columns of soft labels."""
 
 
-def read_extra(source: Extra, competition: Competition, folder: Path) -> LabelledImages:
-    """The rows of a source; `folder` is the competition's data."""
+def read_extra(
+    source: Extra, competition: Competition, folder: Path, metadata: Metadata | None = None
+) -> LabelledImages:
+    """The rows of a source; `folder` is the competition's data. Metadata that its table lacks is missing."""
     assert source.images is not None
     target, root = target_of(competition), _root(source.images, folder)
     images = _below_root(source.images)
@@ -49,7 +52,8 @@ def read_extra(source: Extra, competition: Competition, folder: Path) -> Labelle
     columns = competition.train.model_copy(update={"images": images, "group": None})
     rows = rows_from_table(columns, competition, table, roots)
     truth = target.truth(rows.table)
-    return LabelledImages(rows.images.paths, truth, None, weights_of(len(truth), source.weight))
+    paths, weights = rows.images.paths, weights_of(len(truth), source.weight)
+    return LabelledImages(paths, truth, None, weights, metadata.encode(rows.table) if metadata else None)
 
 
 def check_images(images: LabelledImages, own: Digests, competition: Competition) -> tuple[LabelledImages, str]:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from podium.config.patterns import Pattern
 from podium.config.target import SEPARATORS
+from podium.data.guess_metadata import guess_metadata
 from podium.data.inventory import Inventory, class_folders, locate
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
@@ -74,7 +76,16 @@ def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
         _classes_from_folders(guess, inventory, sample, id_column, test_pattern, hints)
     else:
         _columns_of_table(guess, inventory, found, sample, id_column, hints)
-    guess.set("test", {"images": test_pattern})
+    test = {"images": test_pattern}
+    if found:
+        train = guess.keys["train"]
+        used = [*train.values(), *sample.columns, *Pattern.of(train["images"]).fields, *guess.keys.get("classes", [])]
+        if metadata := guess_metadata(inventory, found[0], set(sample[id_column]), used):
+            test |= {"table": metadata.table} | ({} if metadata.id == id_column else {"id": metadata.id})
+            guess.set(
+                "metadata", metadata.columns, f"columns that {metadata.table} has too; the first member takes them"
+            )
+    guess.set("test", test)
     if inventory.zips:
         guess.set("zips", list(inventory.zips), "unpacked if their folders are missing")
     form = {"sample": inventory.sample, "id": id_column, **guess.keys.pop("submission", {})}

@@ -21,6 +21,8 @@ class LabelledImages:
     """What to train on instead of the truth, in the form of predictions."""
     weights: NDArray[np.float32] | None = None
     """How much each row counts in the loss; 1 by default."""
+    metadata: NDArray[np.float32] | None = None
+    """The second input of a model that takes one."""
 
     def encode(self, target: Target) -> Encoded:
         """What a model is trained on."""
@@ -29,23 +31,28 @@ class LabelledImages:
     def take(self, rows: NDArray[np.int64]) -> "LabelledImages":
         """These rows, in this order; a row may be repeated."""
         assert isinstance(self.paths, ImagePaths)
-        labels, weights = (part if part is None else part[rows] for part in (self.labels, self.weights))
-        return LabelledImages(self.paths.take(rows), self.truth[rows], labels, weights)
+        more = (part if part is None else part[rows] for part in (self.labels, self.weights, self.metadata))
+        return LabelledImages(self.paths.take(rows), self.truth[rows], *more)
 
 
 def join(parts: Sequence[LabelledImages], target: Target) -> LabelledImages:
     """The rows of all parts, one part after the other."""
     if len(parts) == 1:
         return parts[0]
-    labels = weights = None
+    labels = weights = metadata = None
     if any(part.labels is not None for part in parts):
         labels = np.concatenate([as_labels(target, part) for part in parts])
     if any(part.weights is not None for part in parts):
         ones = [np.ones(len(part.truth), np.float32) if part.weights is None else part.weights for part in parts]
         weights = np.concatenate(ones)
+    if known := [part.metadata for part in parts if part.metadata is not None]:
+        missing = [np.full((len(part.truth), known[0].shape[1]), np.nan, np.float32) for part in parts]
+        metadata = np.concatenate(
+            [none if part.metadata is None else part.metadata for part, none in zip(parts, missing, strict=True)]
+        )
     paths: Any = [part.paths for part in parts]
     joined = ImagePaths.join(paths).read_as(paths[0].reading)
-    return LabelledImages(joined, np.concatenate([part.truth for part in parts]), labels, weights)
+    return LabelledImages(joined, np.concatenate([part.truth for part in parts]), labels, weights, metadata)
 
 
 def as_labels(target: Target, images: LabelledImages) -> NDArray[np.float32]:

@@ -22,10 +22,11 @@ from podium.data.find_images import (
     root_of,
 )
 from podium.data.image_paths import ImagePaths
+from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
 from podium.errors import MOST_LISTED, DataError, listed
-from podium.files import digest_of, with_lines
+from podium.files import columns_of, digest_of, with_lines
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
@@ -41,7 +42,7 @@ class SourceRows:
 
 @dataclass(frozen=True)
 class CompetitionRows:
-    """The labelled rows: `train` and `extra` have the columns id, those of the target, group and image.
+    """The labelled rows: `train` and `extra` have the columns id, those of the target and of metadata, group and image.
 
     `image` is the position of the row's image in `paths`. The target has the column `label`, or a column of numbers for
     each of its values. Ids, labels and groups are text; labels and groups are categories, so that a row takes little
@@ -77,7 +78,13 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
         part.table["image"] = np.arange(first, first + len(part.table), dtype=np.int32)
         first += len(part.table)
     joined = pd.concat([part.table for part in extra], ignore_index=True) if extra else train.table.iloc[:0]
-    columns = ["id", *target_of(competition).columns, "group", "image"]
+    columns = [
+        "id",
+        *target_of(competition).columns,
+        "group",
+        "image",
+        *(PREFIX + name for name in competition.metadata),
+    ]
     notes = [note for part in parts for note in part.images.notes]
     test = competition.pattern_of(competition.test.images)
     notes += describe_unused([part.images for part in parts], [root / test.folder for root in roots])
@@ -126,8 +133,8 @@ def describe_unreadable(paths: ImagePaths) -> str:
 
 
 def columns_with_content(table: pd.DataFrame) -> Iterator["pd.Series[Any]"]:
-    """The columns of training rows without the position of the image."""
-    return (table[name] for name in table.columns if name != "image")
+    """The columns of training rows without the position of the image, and metadata, which only some members take."""
+    return (table[name] for name in table.columns if name != "image" and not name.startswith(PREFIX))
 
 
 def digest_of_columns(columns: Iterable["pd.Series[Any]"], *more: Any) -> str:
@@ -197,11 +204,15 @@ def _extra_rows(source: ExtraSource, competition: Competition, folder: Path) -> 
 def rows_from_table(source: TrainSource, competition: Competition, path: Path, roots: Sequence[Path]) -> SourceRows:
     target, pattern = target_of(competition), competition.pattern_of(source.images)
     group = [source.group] if source.group else []
-    table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern)])
+    metadata = list(competition.metadata)
+    if source is not competition.train and metadata:  # other data often has less
+        metadata = [name for name in metadata if name in columns_of(path)]
+    table = read_table(path, [source.id, *target.source_columns(source), *group, *other_fields(pattern), *metadata])
     rows = pd.DataFrame({"id": table[source.id]})
     rows["group"] = pd.Categorical(table[source.group] if source.group else [""] * len(rows))
     check_ids(rows["id"], path)
-    rows = pd.concat([rows, target.parse(table, source, path)], axis=1)
+    parsed = [target.parse(table, source, path), parse_metadata(table, competition.metadata, path)]
+    rows = pd.concat([rows, *parsed], axis=1)
     values = {**dict(table.items()), "id": rows["id"], "label": rows.get(LABEL)}
     return SourceRows(rows, find_images(files_of(pattern, values, path), pattern, roots, path, competition.reading))
 
@@ -220,7 +231,9 @@ def _rows_from_folders(source: TrainSource, competition: Competition, roots: Seq
     codes = np.repeat(np.arange(len(found.labels)), found.counts).tolist()
     labels = pd.Categorical.from_codes(codes, pd.Index(found.labels))
     groups = pd.Categorical([""] * len(found.ids))
-    return SourceRows(pd.DataFrame({"id": found.ids, "label": labels, "group": groups}), found.images)
+    rows = pd.DataFrame({"id": found.ids, "label": labels, "group": groups})
+    metadata = parse_metadata(rows[["id"]], competition.metadata, root)
+    return SourceRows(pd.concat([rows, metadata], axis=1), found.images)
 
 
 def other_folders(competition: Competition, root: Path, pattern: Pattern) -> list[Path]:

@@ -1,12 +1,13 @@
 """Images to predict: those of a competition's test set, of a folder, or of a table."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 
 from podium.config.competition import Competition
@@ -14,6 +15,7 @@ from podium.config.patterns import Pattern
 from podium.data.catalogue import read_catalogue
 from podium.data.find_images import IMAGE_SUFFIXES, describe_unused, find_images, image_roots, is_system_file
 from podium.data.image_paths import NO_IMAGE, ImagePaths
+from podium.data.metadata import parse_metadata
 from podium.data.table import check_ids, check_readable, digest_of_columns, files_of, other_fields, read_table
 from podium.errors import DataError, listed
 from podium.files import columns_of, with_lines
@@ -32,11 +34,14 @@ class UnlabelledImages:
     """A digest of the pixels of all images."""
     notes: Sequence[str] = ()
     """What a user should know about the search for images."""
+    metadata: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The columns of metadata, a row for each image."""
 
     @cached_property
     def digest(self) -> str:
-        """Changes with every id and every byte, but not with the folder."""
-        return digest_of_columns([pd.Series(self.ids, dtype=object)], self.contents)
+        """Changes with every id, every byte and the metadata, but not with the folder."""
+        columns = [self.metadata[name] for name in self.metadata]
+        return digest_of_columns([pd.Series(self.ids, dtype=object), *columns], self.contents)
 
 
 def read_test_set(
@@ -57,25 +62,32 @@ def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
     sample, fields = sample_file(folder, form.sample), other_fields(pattern)
     ids = read_table(sample, [form.id])[form.id]
     check_ids(ids, sample)
-    values = {"id": ids}
-    if source.table:
-        table = _rows_of(ids, sample, folder / source.table, source.id or form.id, fields)
-        values |= {name: table[name] for name in fields}
+    place, id_column = (folder / source.table, source.id or form.id) if source.table else (sample, form.id)
+    if not source.table and (absent := [name for name in competition.metadata if name not in columns_of(sample)]):
+        raise DataError(
+            f"{sample} has no column {', '.join(absent)} for the metadata of test images; expected a table that has it:"
+            " add it to the competition file as test.table"
+        )
+    values, metadata = {"id": ids}, pd.DataFrame()
+    if fields or competition.metadata:
+        table = read_table(place, [id_column, *fields, *competition.metadata])
+        rows = _rows_of(ids, sample, table[id_column], place)
+        values |= {name: table[name].take(rows).reset_index(drop=True) for name in fields}
+        metadata = parse_metadata(table, competition.metadata, place).take(rows).reset_index(drop=True)
     roots, train = image_roots(competition, folder, pattern), competition.pattern_of(competition.train.images)
     found = find_images(files_of(pattern, values, sample), pattern, roots, sample, competition.reading)
     notes = found.notes + describe_unused([found], [root / train.folder for root in roots])
-    return UnlabelledImages(ids.tolist(), found.paths, notes=notes)
+    return UnlabelledImages(ids.tolist(), found.paths, notes=notes, metadata=metadata)
 
 
-def _rows_of(ids: "pd.Series[str]", sample: Path, table: Path, id_column: str, columns: Sequence[str]) -> pd.DataFrame:
-    """The rows of a table for the ids of the sample submission."""
-    content = read_table(table, [id_column, *columns])
-    check_ids(content[id_column], table)
-    rows = pd.Index(content[id_column]).get_indexer(pd.Index(ids))
+def _rows_of(ids: "pd.Series[str]", sample: Path, found: "pd.Series[str]", table: Path) -> NDArray[np.int64]:
+    """The rows of a table, which has the ids `found`, for the ids of the sample submission."""
+    check_ids(found, table)
+    rows = pd.Index(found).get_indexer(pd.Index(ids))
     absent = {row: ids.iloc[row] for row in np.flatnonzero(rows < 0).tolist()}
     if absent:
         raise DataError(f"{table} has no row for {len(absent):,} ids of {sample}: {with_lines(sample, absent)}")
-    return content.take(rows).reset_index(drop=True)
+    return np.asarray(rows, np.int64)
 
 
 def with_contents(
@@ -93,13 +105,23 @@ def with_contents(
 
 
 def find_unlabelled(
-    place: Path, competition: Competition, folder: Path | None = None, console: Console | None = None
+    place: Path,
+    competition: Competition,
+    folder: Path | None = None,
+    console: Console | None = None,
+    metadata: Iterable[str] = (),
 ) -> UnlabelledImages:
     """The images of a folder, whose ids are their file names, or of a table.
 
     A table has a column `path`, relative to the table, or ids for the pattern of the competition's test images. These
-    are beside the table or in `folder`, the competition's data.
+    are beside the table or in `folder`, the competition's data. It also has these columns of metadata.
     """
+    kinds = {name: competition.metadata[name] for name in metadata}
+    if place.is_dir() and kinds:
+        raise DataError(
+            f"{place} is a folder, and the model takes metadata ({', '.join(kinds)}); expected a CSV file with these"
+            f" columns and the paths of the images, in a column {PATH}"
+        )
     if place.is_dir():
         if competition.reading.files:
             raise DataError(
@@ -114,7 +136,7 @@ def find_unlabelled(
     known = (competition.submission.id, "id", PATH)
     id_column = next((name for name in known if name in columns), competition.submission.id)
     pattern = competition.pattern_of(competition.test.images)
-    table = read_table(place, [id_column, *([PATH] if PATH in columns else other_fields(pattern))])
+    table = read_table(place, [id_column, *([PATH] if PATH in columns else other_fields(pattern)), *kinds])
     ids, roots = table[id_column], [place.parent]
     if PATH in columns:
         found = find_images(iter(table[PATH]), Pattern.of("{path}"), roots, place, competition.reading)
@@ -123,7 +145,8 @@ def find_unlabelled(
         roots += image_roots(competition, folder, pattern) if folder else []
         files = files_of(pattern, {**dict(table.items()), "id": ids}, place)
         found = find_images(files, pattern, roots, place, competition.reading)
-    return UnlabelledImages(ids.tolist(), found.paths, notes=found.notes)
+    parsed = parse_metadata(table, kinds, place)
+    return UnlabelledImages(ids.tolist(), found.paths, notes=found.notes, metadata=parsed)
 
 
 def _images_in(folder: Path, console: Console | None) -> UnlabelledImages:

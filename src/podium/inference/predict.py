@@ -19,6 +19,7 @@ from podium.data.batches import PredictionBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import ImagePaths
+from podium.data.metadata import Metadata
 from podium.data.target import Target, Truth
 from podium.data.targets import target_of
 from podium.evaluation.metrics import metric_of
@@ -42,6 +43,8 @@ class PredictionRows:
 
     ids: Sequence[str]
     paths: ImagePaths
+    metadata: pd.DataFrame
+    """A table with the columns of metadata that the member takes, if any."""
     truth: Truth | None = None
 
 
@@ -115,16 +118,17 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
 def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
     """The model with its best weights, and the image size of the stage that trained them."""
     run.check_best_weights()
-    best = run.state["best"]
-    image_size = int(best["image_size"])
+    best, settings, competition = run.state["best"], member.settings, member.competition
+    image_size, metadata = int(best["image_size"]), Metadata.of(settings, competition)
     with precision_scope(best.get("precision", "float32")):
         model = build_classifier(
-            member.settings,
-            target_of(member.competition),
+            settings,
+            target_of(competition),
             image_size,
+            metadata=metadata,
             pretrained=False,
             recipe=run.recipe,
-            channels=member.competition.reading.channels,
+            channels=competition.reading.channels,
         )
     load_weights(model, run.best_weights, member.name)
     return model, image_size
@@ -149,10 +153,12 @@ def predict_views(
     if not len(paths):
         return predictions
     source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
+    columns = Metadata.of(settings, member.competition)
+    metadata = columns.encode(rows.metadata)[readable] if columns else None
     prepared = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
     start = time.perf_counter()
     with console.status(f"predicting {len(paths)} {name} images, {len(views)} views"):
-        predicted = _predict_images(predictor, source, prepared, batch_size, console)
+        predicted = _predict_images(predictor, source, prepared, batch_size, console, metadata)
     predictions[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
     console.print(
         f"  predicted {len(paths)} {name} images, {len(views)} view{'s' * (len(views) > 1)}, in"
@@ -163,12 +169,17 @@ def predict_views(
 
 
 def _predict_images(
-    predictor: Predictor, source: ImageSource, views: Sequence[ImageView], batch_size: int, console: Console
+    predictor: Predictor,
+    source: ImageSource,
+    views: Sequence[ImageView],
+    batch_size: int,
+    console: Console,
+    metadata: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
     """All views of the first row, then of the next; smaller batches if memory runs out."""
     while True:
         try:
-            with as_dataset(PredictionBatches(source, views, batch_size)) as dataset:
+            with as_dataset(PredictionBatches(source, views, batch_size, metadata)) as dataset:
                 return predictor.predict(dataset).astype(np.float64)
         except Exception as error:
             if not is_out_of_memory(error) or batch_size <= len(views):

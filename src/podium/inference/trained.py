@@ -54,6 +54,12 @@ class TrainedFold:
     def name(self) -> str:
         return f"{self.member.name} fold {self.fold}"
 
+    @property
+    def metadata(self) -> list[str]:
+        """The columns of metadata that it takes."""
+        settings = self.member.settings.metadata
+        return settings.chosen(self.member.competition.metadata) if settings else []
+
 
 def _chosen_views(run: Run, tta: TestTimeViews) -> list[str]:
     """The names of the views that were chosen when the run was predicted."""
@@ -80,7 +86,7 @@ def _predict(fold: TrainedFold, images: UnlabelledImages, console: Console) -> P
     make_repeatable(settings.seed)
     model, image_size = load_trained_model(fold.run, fold.member)
     predictor = Predictor(model, len(images.ids) * len(fold.views))
-    rows = PredictionRows(images.ids, images.paths)
+    rows = PredictionRows(images.ids, images.paths, images.metadata)
     per_view = predict_views(predictor, rows, fold.views, fold.member, image_size, fold.prior, console, "new")
     target = target_of(fold.member.competition)
     selection = ViewSelection(target, metric_of(fold.member.competition), settings.tta.mean)

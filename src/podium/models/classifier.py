@@ -1,4 +1,4 @@
-"""The model of a member: input scaling, backbone, pooling and head, whatever it predicts.
+"""The model of a member: input scaling, backbone, pooling, metadata and head, whatever it predicts.
 
 Split into two parts for stages with a frozen backbone.
 """
@@ -12,10 +12,12 @@ import keras
 from podium.config.backbone_settings import PresetSettings
 from podium.config.member import Head, MemberSettings
 from podium.config.reading import RGB
+from podium.data.metadata import Metadata
 from podium.data.target import Target
 from podium.models.backbone import build_backbone, scaling_of
 from podium.models.devices import ONE_DEVICE, Devices
 from podium.models.heads import output_layers
+from podium.models.metadata import METADATA, MetadataFeatures
 
 BACKBONE = "backbone"
 """The name of the backbone's layer in the model."""
@@ -49,12 +51,13 @@ def build_classifier(
     target: Target,
     image_size: int,
     *,
+    metadata: Metadata | None = None,
     pretrained: bool = True,
     devices: Devices = ONE_DEVICE,
     recipe: Path | None = None,
     channels: int = RGB,
 ) -> Any:
-    """The model from uint8 images to predictions of the target.
+    """The model from uint8 images, and `metadata` if the member takes any, to predictions of the target.
 
     It is built for one image size, since the padding of several families depends on it. `pretrained=False` skips the
     backbone's weights, for a model that loads other weights. A preset's backbone is then built from the file `recipe`,
@@ -64,8 +67,16 @@ def build_classifier(
         scaling, backbone = _scaling_and_backbone(settings, image_size, pretrained, recipe, channels)
         backbone.name = BACKBONE
         images = keras.Input((image_size, image_size, channels), dtype="uint8", name="images")
-        features = backbone(scaling(images))
-        return devices.make_model(images, _apply_head(features, settings.head, target), name="classifier")
+        features = _pool(backbone(scaling(images)), settings.head)
+        regularizer = keras.regularizers.L2(settings.head.l2) if settings.head.l2 else None
+        if metadata is None or settings.metadata is None:
+            return devices.make_model(
+                images, _apply_head(features, settings.head, target, regularizer), name="classifier"
+            )
+        columns = keras.Input((len(metadata.columns),), name="metadata")
+        join = MetadataFeatures(metadata.sizes, settings.metadata.units, regularizer, name=METADATA)
+        outputs = _apply_head(join([features, columns]), settings.head, target, regularizer)
+        return devices.make_model([images, columns], outputs, name="classifier")
 
 
 def _scaling_and_backbone(
@@ -84,16 +95,18 @@ def _scaling_and_backbone(
     return scaling_of(backbone, channels), build_backbone(backbone, image_size, channels)
 
 
-def _apply_head(features: Any, head: Head, target: Target) -> Any:
-    layers = keras.layers
+def _pool(features: Any, head: Head) -> Any:
     pooling = {
-        "avg": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
+        "avg": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
         "gem": GeneralizedMeanPooling,
-        "token": layers.Identity,  # the backbone's output
+        "token": keras.layers.Identity,  # the backbone's output
     }[head.pooling]
-    regularizer = keras.regularizers.L2(head.l2) if head.l2 else None
-    x = pooling(name="pooling")(features)
+    return pooling(name="pooling")(features)
+
+
+def _apply_head(x: Any, head: Head, target: Target, regularizer: Any) -> Any:
+    layers = keras.layers
     if head.batchnorm:
         x = layers.BatchNormalization(name="head_batchnorm")(x)
     for number, units in enumerate(head.dense):
@@ -127,6 +140,8 @@ class ClassifierParts:
     """
 
     images: Any
+    metadata: Any | None
+    """The second input, if the classifier has one."""
     scaling: Any
     backbone: Any
     pooling: Any | None
@@ -143,12 +158,16 @@ class ClassifierParts:
         with self.devices.scope():
             (output,) = feature_model.outputs
             features = keras.Input(output.shape[1:], dtype=output.dtype, name="features")
-            return self.devices.make_model(features, self._apply_head(features), name="head")
+            return self.devices.make_model(self._with_metadata(features), self._apply_head(features), name="head")
 
     def full_model(self) -> Any:
         """From images to predictions, for training."""
         with self.devices.scope():
-            return self.devices.make_model(self.images, self._apply_head(self._apply_frozen()), name="full")
+            outputs = self._apply_head(self._apply_frozen())
+            return self.devices.make_model(self._with_metadata(self.images), outputs, name="full")
+
+    def _with_metadata(self, first: Any) -> Any:
+        return first if self.metadata is None else [first, self.metadata]
 
     def _apply_frozen(self) -> Any:
         features = InferenceMode(self.backbone)(self.scaling(self.images))
@@ -156,12 +175,13 @@ class ClassifierParts:
 
     def _apply_head(self, features: Any) -> Any:
         for layer in self.head:
-            features = layer(features)
+            features = layer(self._with_metadata(features) if isinstance(layer, MetadataFeatures) else features)
         return features
 
 
 def split_classifier(classifier: Any, devices: Devices = ONE_DEVICE) -> ClassifierParts:
-    _, scaling, backbone, pooling, *head = classifier.layers
-    if pooling.weights:
-        return ClassifierParts(classifier.inputs[0], scaling, backbone, None, [pooling, *head], devices)
-    return ClassifierParts(classifier.inputs[0], scaling, backbone, pooling, head, devices)
+    images, *more = classifier.inputs
+    layers = (layer for layer in classifier.layers if not isinstance(layer, keras.layers.InputLayer))
+    scaling, backbone, pooling, *head = layers
+    frozen, trained = (None, [pooling, *head]) if pooling.weights else (pooling, head)
+    return ClassifierParts(images, more[0] if more else None, scaling, backbone, frozen, trained, devices)

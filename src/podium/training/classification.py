@@ -18,6 +18,7 @@ from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import reading_of
 from podium.data.labelled import LabelledImages
+from podium.data.metadata import Metadata
 from podium.data.target import Encoded, Target
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import Metric
@@ -28,6 +29,7 @@ from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier
 from podium.models.feed import as_dataset
 from podium.models.heads import start_from_rows
 from podium.models.losses import make_loss
+from podium.models.metadata import METADATA
 from podium.runs import versions
 from podium.training.features import (
     FeatureBatches,
@@ -56,6 +58,7 @@ class ClassificationTask:
         eager: bool = False,
         cache: Cache | None = None,
         recipe: Path | None = None,
+        metadata: Metadata | None = None,
     ) -> None:
         """`eager` disables graph mode: for a few steps of a large model, tracing the graph takes most of the time.
 
@@ -63,7 +66,7 @@ class ClassificationTask:
         """
         self._settings, self._target, self._metric = settings, target, metric
         self._training, self._validation, self._fold = training, validation, fold
-        self._eager, self._recipe = eager, recipe
+        self._eager, self._recipe, self._metadata = eager, recipe, metadata
         self._training_source = ImageSource(training.paths, cache)
         self._validation_source = ImageSource(validation.paths, cache)
         self._cache_gb = cache.gigabytes if cache else 0.0
@@ -80,6 +83,7 @@ class ClassificationTask:
             self._settings,
             self._target,
             image_size,
+            metadata=self._metadata,
             pretrained=pretrained,
             devices=devices.all_devices(),
             recipe=self._recipe,
@@ -87,10 +91,12 @@ class ClassificationTask:
         )
         if pretrained:
             start_from_rows(model, self._target, self._training.truth)
+            if self._training.metadata is not None:
+                model.get_layer(METADATA).start_from_rows(self._training.metadata)
         if pretrained and self._settings.backbone.has_random_weights:
             source = ImageSource(self._training.paths[:STATISTICS_IMAGES])
             view = PlainView(image_size, self._settings.resize)
-            (inputs,) = PredictionBatches(source, [view], STATISTICS_IMAGES)[0]
+            (inputs,) = PredictionBatches(source, [view], STATISTICS_IMAGES, self._training.metadata)[0]
             initialize_batchnorm(model, inputs)
         return model
 
@@ -141,7 +147,9 @@ class ClassificationTask:
             return StageSetup(model, parts.full_model(), batches)
         head = parts.head_model(backbone)
         *of_views, self._validation_features[head] = (cached.files[file.name] for file in files)
-        feature_batches = FeatureBatches(of_views, self._encoded, None, stage.batch_size, self._seed(number))
+        feature_batches = FeatureBatches(
+            of_views, self._encoded, self._training.metadata, stage.batch_size, self._seed(number)
+        )
         return StageSetup(model, head, feature_batches, cached.seconds_per_image)
 
     def _feature_files(self, number: int, stage: Stage, views: int) -> list[FeatureFile]:
@@ -157,9 +165,9 @@ class ClassificationTask:
     def _view_images(self, number: int, stage: Stage, view: int) -> PredictionBatches:
         return self.batches(number, stage).in_row_order(view)
 
-    def _validation_images(self, stage: Stage) -> PredictionBatches:
+    def _validation_images(self, stage: Stage, metadata: NDArray[np.float32] | None = None) -> PredictionBatches:
         view = PlainView(stage.image_size, self._settings.resize)
-        return PredictionBatches(self._validation_source, [view], stage.batch_size)
+        return PredictionBatches(self._validation_source, [view], stage.batch_size, metadata)
 
     def _features_digest(self, parts: ClassifierParts, number: int, stage: Stage) -> str:
         transforms = self._transforms(stage)
@@ -185,6 +193,7 @@ class ClassificationTask:
         return TrainingBatches(
             self._training_source,
             self._encoded,
+            self._training.metadata,
             image_size=stage.image_size,
             resize=self._settings.resize,
             batch_size=stage.batch_size,
@@ -210,10 +219,10 @@ class ClassificationTask:
         return self._metrics(self._last_predictions)
 
     def predict_validation(self, model: Any, stage: Stage) -> NDArray[np.float64]:
-        features = self._validation_features.get(model)
-        batches = (
-            self._validation_images(stage) if features is None else FeaturePredictionBatches(features, stage.batch_size)
-        )
+        features, metadata = self._validation_features.get(model), self._validation.metadata
+        batches: PredictionBatches | FeaturePredictionBatches = self._validation_images(stage, metadata)
+        if features is not None:
+            batches = FeaturePredictionBatches(features, stage.batch_size, metadata)
         with as_dataset(batches) as dataset:
             predictions = np.asarray(self.uncompiled(model).predict(dataset, verbose=0), dtype=np.float64)
         if not np.isfinite(predictions).all():

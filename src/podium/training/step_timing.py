@@ -236,6 +236,7 @@ class _StageSteps:
 
         from podium.data.image_paths import ImagePaths
         from podium.data.labelled import LabelledImages
+        from podium.data.metadata import Metadata
         from podium.evaluation.metrics import METRICS
         from podium.models.devices import make_repeatable, model_scope, precision_scope, resolve_precision
         from podium.training.classification import ClassificationTask
@@ -244,7 +245,10 @@ class _StageSteps:
         if precision not in self._models:
             paths = ImagePaths.of([]).read_as(Reading(channels=self._channels))
             no_images, any_metric = LabelledImages(paths, np.zeros(0, np.int64)), METRICS["accuracy"]
-            task = ClassificationTask(self._settings, self._target, any_metric, no_images, no_images, fold=0)
+            one_column = Metadata({"": None})  # more make no difference
+            task = ClassificationTask(
+                self._settings, self._target, any_metric, no_images, no_images, fold=0, metadata=one_column
+            )
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
             with precision_scope(resolve_precision(precision)):
                 model = task.build(self._stage.image_size, pretrained=False)
@@ -267,9 +271,8 @@ class _StageSteps:
             ends.append(time.perf_counter())
 
         start = time.perf_counter()
-        with training_dataset(
-            model, _RandomBatches(self._stage.image_size, self._channels, len(self._target.outputs), batch_size, steps)
-        ) as dataset:
+        batches = _RandomBatches(model, len(self._target.outputs), batch_size, steps)
+        with training_dataset(model, batches) as dataset:
             model.fit(dataset, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=record_end)], verbose=0)
         return [end - before for before, end in pairwise([start, *ends])]
 
@@ -279,19 +282,21 @@ class _RandomBatches:
 
     epoch = 0
 
-    def __init__(self, image_size: int, channels: int, outputs: int, batch_size: int, steps: int) -> None:
+    def __init__(self, model: Any, outputs: int, batch_size: int, steps: int) -> None:
         import numpy as np
 
-        random = np.random.default_rng(0)
-        self._steps = steps
-        self._images = random.integers(0, 256, (batch_size, image_size, image_size, channels), dtype=np.uint8)
+        self._steps, (images, *more) = steps, model.inputs
+        self._images = np.random.default_rng(0).integers(0, 256, (batch_size, *images.shape[1:]), dtype=np.uint8)
+        self._metadata = np.zeros((batch_size, 1), np.float32) if more else None
         self._targets = np.full((batch_size, outputs), 1 / outputs, np.float32)  # valid for every kind of target
 
     def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, index: int) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
-        return self._images.copy(), self._targets
+    def __getitem__(self, index: int) -> "tuple[Any, NDArray[np.float32]]":
+        from podium.data.batches import with_metadata
+
+        return with_metadata(self._images.copy(), self._metadata, slice(None)), self._targets
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def prepare(
     from podium.data.catalogue import read_catalogue
     from podium.data.classes import with_classes
     from podium.data.folds import make_folds
+    from podium.data.metadata import with_categories
     from podium.data.table import describe_unreadable, drop_unreadable, read_rows
     from podium.data.targets import target_of
     from podium.data.unlabelled import read_test_set
@@ -90,6 +91,7 @@ def prepare(
     folder = data_folder(competition.slug, options.data, competition.kaggle_source)
     are_listed, competition = competition.has_classes, with_classes(competition, folder)
     rows = read_rows(competition, folder)
+    competition = with_categories(competition, [rows.train, rows.extra])
     sample = read_sample(competition, folder)
     for member in to_train if options.dry_run else ():
         small = as_dry_run(member, is_at_hand)
@@ -226,6 +228,7 @@ class FoldRun:
 
     def task(self, console: Console) -> "ClassificationTask":
         from podium.data.image_cache import Cache
+        from podium.data.metadata import Metadata
         from podium.data.targets import target_of
         from podium.evaluation.metrics import metric_of
         from podium.training.classification import ClassificationTask
@@ -246,6 +249,7 @@ class FoldRun:
             eager=self.options.dry_run,
             cache=Cache(competition.slug, settings.cache_gb, console),
             recipe=self.run.recipe,
+            metadata=Metadata.of(settings, competition),
         )
 
     def precision_on_cpu(self, console: Console) -> str:
@@ -287,7 +291,7 @@ class FoldRun:
 
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
     """The runs of a member: one for each fold in the options, else in the config, else of the competition."""
-    member = replace(member, competition=prepared.competition)  # its classes are known
+    member = replace(member, competition=prepared.competition)  # its classes and categories are known
     if options.dry_run:
         member = as_dry_run(member, is_at_hand)
     numbers = prepared.folds.numbers
@@ -312,6 +316,13 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
 
 def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows: MoreRows | None) -> dict[str, Any]:
     """The resolved config, with a digest of everything that determines the weights."""
+    from podium.data.metadata import Metadata
+    from podium.data.table import digest_of_columns
+
+    rows, metadata = prepared.rows, Metadata.of(member.settings, member.competition)
+    inputs = [rows.digest, prepared.contents]
+    if metadata:
+        inputs.append(digest_of_columns(metadata.content([rows.train, rows.extra]), metadata.columns))
     settings = resolved_settings(member)
     competition = member.competition.model_dump(mode="json", by_alias=True)
     digest_content = {
@@ -322,7 +333,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows
         "weights": weights_digest(member.name, member.settings.backbone),
         "limit": options.limit,
         "dry_run": options.dry_run,
-        "rows": digest_of([prepared.rows.digest, prepared.contents]),
+        "rows": digest_of(inputs),
         "more_rows": more_rows.digest if more_rows else None,
         "folds": prepared.folds.digest,
     }
@@ -352,25 +363,29 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
 
     from podium.data.folds import TEST
     from podium.data.labelled import LabelledImages, join
+    from podium.data.metadata import Metadata
     from podium.data.targets import target_of
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
     target = target_of(fold_run.member.competition)
-    columns = [*target.columns, "image"]
-    own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST), columns]
-    table = pd.concat([own, rows.extra[columns]], ignore_index=True)
-    training = LabelledImages(rows.paths_of(table), target.truth(table))
+    metadata = Metadata.of(fold_run.settings, fold_run.member.competition)
+
+    def labelled(table: pd.DataFrame) -> LabelledImages:
+        encoded = metadata.encode(table) if metadata else None
+        return LabelledImages(rows.paths_of(table), target.truth(table), metadata=encoded)
+
+    own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST)]
+    training = labelled(pd.concat([own, rows.extra], ignore_index=True))
     if fold_run.more_rows:
         training = join([training, *fold_run.more_rows.of_fold(fold_run.fold)], target)
     if (chosen := _limited(training.truth, target, _training_limit(fold_run))) is not None:
         training = training.take(chosen)
-    validation = validation_rows(fold_run)
     if absent := target.classes_without_rows(training.truth):
         raise ConfigError(
             f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; fix"
             f" {fold_run.prepared.folds.path}"
         )
-    return training, LabelledImages(rows.paths_of(validation), target.truth(validation))
+    return training, labelled(validation_rows(fold_run))
 
 
 def validation_rows(fold_run: FoldRun) -> "pd.DataFrame":
@@ -394,13 +409,13 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
     rows, target = prepared.rows, target_of(fold_run.member.competition)
 
     def labelled(table: "pd.DataFrame") -> PredictionRows:
-        return PredictionRows(table["id"].tolist(), rows.paths_of(table), target.truth(table))
+        return PredictionRows(table["id"].tolist(), rows.paths_of(table), table, target.truth(table))
 
     test = slice(options.limit_test)
     final_test = rows.train[prepared.folds.of_row == TEST]
     return PredictionSets(
         labelled(validation_rows(fold_run)),
-        PredictionRows(prepared.test.ids[test], prepared.test.paths[test]),
+        PredictionRows(prepared.test.ids[test], prepared.test.paths[test], prepared.test.metadata[test]),
         labelled(final_test) if len(final_test) else None,
         prepared.prior,
     )

@@ -150,7 +150,7 @@ def _competition_text(slug: str, data: Path, guess: "Guess", command: str) -> st
     classes = keys.get("classes", [])
     if len(classes) > _MANY_CLASSES and _kind(guess) == "single_label":
         del keys["classes"]
-    order = ["train", "test", "zips", "target", "classes", "metric", "submission", "folds"]
+    order = ["train", "test", "zips", "target", "classes", "metadata", "metric", "submission", "folds"]
     lines = [
         f"# {slug}: written by podium init from what is in {data}. Check what it assumed, then try:",
         f"#   {command}",
@@ -173,6 +173,7 @@ def _yaml(key: str, value: Any) -> str:
 
 
 def _member_text(slug: str, guess: "Guess", size: int, command: str) -> str:
+    metadata = "metadata: all  # columns of the tables, as a second input\n" if "metadata" in guess.keys else ""
     flip = "  - HorizontalFlip  # remove it if left and right differ in meaning\n"
     return f"""\
 # A first member: EfficientNetB0 with ImageNet weights, first its head, then all layers.
@@ -180,7 +181,7 @@ def _member_text(slug: str, guess: "Guess", size: int, command: str) -> str:
 competition: ../competitions/{slug}.yaml
 backbone: {{name: EfficientNetB0, weights: imagenet}}
 head: {{pooling: avg, dropout: 0.3}}
-augmentation:
+{metadata}augmentation:
 {flip}  - RandomResizedCrop: {{size: image_size, scale: [0.6, 1.0], ratio: [0.9, 1.11], p: 0.7}}
   - RandomBrightnessContrast: {{brightness_limit: 0.2, contrast_limit: 0.2, p: 0.5}}
 stages:

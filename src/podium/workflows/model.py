@@ -11,7 +11,8 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
 
     It takes uint8 or float images of 0 to 255 with shape (batch, height, width, channels), scales them as its backbone
     expects, and returns predictions of the competition's target, such as a probability for each class. It is not
-    compiled.
+    compiled. If the member takes metadata, its inputs are the images and an array of shape (batch, columns) of numbers
+    and of positions of categories in their lists, NaN for what is missing or unknown.
 
     Args:
         member: From `load_member` or `make_member`.
@@ -19,9 +20,16 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
         pretrained: Load the weights that the config names; otherwise they are random.
     """
     import_libraries(to_fork=False)
+    from podium.data.metadata import Metadata
     from podium.data.targets import target_of
     from podium.models.classifier import build_classifier
 
-    size, channels = image_size or member.settings.stages[-1].image_size, member.competition.reading.channels
-    target = target_of(member.competition)
-    return build_classifier(member.settings, target, size, pretrained=pretrained, channels=channels)
+    settings, competition = member.settings, member.competition
+    return build_classifier(
+        settings,
+        target_of(competition),
+        image_size or settings.stages[-1].image_size,
+        metadata=Metadata.of(settings, competition),
+        pretrained=pretrained,
+        channels=competition.reading.channels,
+    )

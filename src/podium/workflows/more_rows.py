@@ -29,12 +29,14 @@ def read_more_rows(member: Member, prepared: "Prepared") -> MoreRows | None:
         return None
     from podium.data.catalogue import read_catalogue
     from podium.data.extra import check_images, read_extra
+    from podium.data.metadata import Metadata
 
     competition, rows = prepared.competition, prepared.rows
+    metadata = Metadata.of(member.settings, competition)
     own = read_catalogue(rows.paths, competition.slug).digests
     extra, digests = [], []
     for source in member.settings.extra:
-        images, contents = check_images(read_extra(source, competition, rows.folder), own, competition)
+        images, contents = check_images(read_extra(source, competition, rows.folder, metadata), own, competition)
         extra.append(images)
         digests.append([contents, _digest_of_labels(images)])
     return MoreRows(extra, digest_of(digests))
@@ -42,6 +44,6 @@ def read_more_rows(member: Member, prepared: "Prepared") -> MoreRows | None:
 
 def _digest_of_labels(images: "LabelledImages") -> str:
     digest = hashlib.sha256(images.truth.tobytes())
-    for part in (images.labels, images.weights):
+    for part in (images.labels, images.weights, images.metadata):
         digest.update(b"" if part is None else part.tobytes())
     return digest.hexdigest()

@@ -44,7 +44,7 @@ def predict_images(
         runs: One or more runs from `train`, a blend from `blend` or `run`, or the folder of a run, of all folds of a
             member, or of a blend.
         images: A folder, or a CSV file with the column `path`, or with ids for the pattern of the competition's test
-            images.
+            images; and with the columns of metadata that the model takes, if any.
         out: A CSV file to write the predictions to.
         data: The folder of the competition's data, for a CSV file of ids. By default PODIUM_DATA, else `data/<slug>`.
         console: Where to print. By default the notebook or the terminal; `Console(quiet=True)` prints nothing.
@@ -142,7 +142,8 @@ def predict_to_file(
     competition, folder = model.competition, None
     with suppress(DataError):  # a table of paths, or of ids with their images beside it, needs no other data
         folder = data_folder(competition.slug, Path(data) if data else None, competition.kaggle_source)
-    found = with_contents(find_unlabelled(images, competition, folder, console), competition, console)
+    metadata = dict.fromkeys(name for fold in model.folds for name in fold.metadata)
+    found = with_contents(find_unlabelled(images, competition, folder, console, metadata), competition, console)
     predictions = model.predict(found, console)
     if out:
         write_predictions(out, predictions)

@@ -1,0 +1,78 @@
+"""A member that takes metadata, from its tables to the predictions of other tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+
+@pytest.fixture
+def patients(tiny_competition):
+    """The tiny competition with the age and the sex of every row; some ages are missing."""
+    folder = tiny_competition.folder
+    train = pd.read_csv(folder / "train.csv", dtype=str)
+    train["age"], train["sex"] = ["", *range(21, 44)], ["f", "m"] * 12
+    train.to_csv(folder / "train.csv", index=False)
+    test = pd.DataFrame({"Id": list(tiny_competition.answers), "age": range(40, 48), "sex": ["f", "m"] * 4})
+    test.to_csv(folder / "test.csv", index=False)
+    source = {"images": "test_upload/{id}", "table": "test.csv"}
+    return tiny_competition.change(metadata={"age": "number", "sex": "category"}, test=source)
+
+
+def read(path):
+    return pd.read_csv(path, dtype={"id": str}, index_col="id")
+
+
+def test_other_tables_are_predicted_with_the_scaling_of_the_training(patients, podium):
+    member = patients.member(metadata="all")
+    data = ["--data", patients.folder]
+    ended = podium("run", patients.ensemble([member]), *data, "--dry-run")
+    assert ended.code == 0, ended.err
+    (before,) = Path("runs").glob("tiny-*/fold0/predictions-*/test.csv")
+    config = yaml.safe_load((before.parents[1] / "config.yaml").read_text())
+    assert config["competition"]["metadata"] == {"age": "number", "sex": ["f", "m"]}
+    last = pd.read_csv(patients.folder / "test.csv", dtype=str).tail(1)
+    last.to_csv("one.csv", index=False)  # alone, its own mean would be its age
+    predict = ["predict", before.parents[1], *data, "--out", "out.csv", "--images"]
+    assert podium(*predict, "one.csv").code == 0
+    np.testing.assert_allclose(read("out.csv"), read(before).tail(1), atol=1e-6)
+    last.assign(age="", sex="unknown").to_csv("one.csv", index=False)
+    assert podium(*predict, "one.csv").code == 0
+    assert np.isfinite(read("out.csv")).all(axis=None)
+    ended = podium(*predict, patients.folder / "test_upload")
+    assert (ended.code, "is a folder, and the model takes metadata (age, sex)" in ended.err) == (1, True)
+
+
+@pytest.mark.slow
+def test_runs_depend_on_the_metadata_that_they_take(patients, podium):
+    """Another value of it means training again; a member without it does not notice."""
+    files = [
+        patients.member("plain"),
+        patients.member("sexes", metadata=["sex"]),
+        patients.member("both", metadata="all"),
+    ]
+
+    def trained():
+        for file in files:
+            assert podium("train", file, "--data", patients.folder, "--fold", 0, "--dry-run").code == 0
+        return {path.parent.name for path in Path("runs").glob("*/fold0")}
+
+    before = trained()
+    table = patients.folder / "train.csv"
+    table.write_text(table.read_text().replace(",43,", ",44,"))
+    assert [name.partition("-")[0] for name in trained() - before] == ["both"]
+
+
+@pytest.mark.slow
+def test_a_kernel_predicts_the_metadata_of_a_hidden_test_set(patients, podium):
+    ensemble = patients.ensemble([patients.member(metadata=["age", "sex"])])
+    data = ["--data", patients.folder]
+    assert podium("run", ensemble, *data, "--fold", 0, "--set", "folds=[0]").code == 0
+    build = ["kernel", "build", "--inference", ensemble, "--set", "folds=[0]", "--attach", "kaggle-dataset:ada/trained"]
+    ended = podium(*build)
+    assert ended.code == 0, ended.err
+    ended = podium("kernel", "run", *data)
+    assert (ended.code, ended.err) == (0, ""), ended.out
+    assert "submission.csv has exactly the 12 ids of another test set" in ended.out

@@ -1,7 +1,9 @@
 """The options that commands share."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from podium.signals import StopCondition
 
@@ -25,3 +27,5 @@ class RunOptions:
     stop_condition: StopCondition = field(default_factory=StopCondition)
     command: str = "podium train … --resume"
     """The command that resumes a stopped training, for messages."""
+    on_epoch: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
+    """Called after every epoch with all rows of the history, once a checkpoint is saved; an exception ends the run."""

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from podium.config.yaml_file import read_yaml, replace_value, to_yaml
+from podium.config.yaml_file import read_yaml, replace_value, text_with_values, to_yaml
 from podium.errors import ConfigError
 
 CONTENT = {
@@ -50,3 +50,29 @@ def test_value_that_is_not_alone_in_its_place_is_not_replaced(text, key, tmp_pat
     with pytest.raises(ConfigError, match=f"{key} cannot be replaced in the file; change it to 2 by hand"):
         replace_value(path, key, "2")
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "expected"),
+    [
+        ("# a\na: 1  # one\n\nb: 2\n", "a", 1e-3, "# a\na: 0.001  # one\n\nb: 2\n"),
+        ("s:\n  - {n: x, r: 0.1}  # r\n", "s.0.r", "text", "s:\n  - {n: x, r: text}  # r\n"),
+        ("s:\n  - {n: x}\n", "s.0.o.p", [1, 2], "s:\n  - {o: {p: [1, 2]}, n: x}\n"),
+        ("h:\n  n: x  # name\n# end\n", "h.d", 0.5, "h:\n  d: 0.5\n  n: x  # name\n# end\n"),
+        ("l:\n  - A\n  - B\n# next\nm: 1\n", "l", ["C"], "l:\n  [C]\n# next\nm: 1\n"),
+        ("a: 1\n# end", "h.d", {"x": None}, "a: 1\n# end\nh: {d: {x: null}}\n"),
+    ],
+)
+def test_a_value_in_the_text_is_replaced_or_added_with_comments_kept(text, key, value, expected, tmp_path):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    assert text_with_values(path, {key: value}) == expected
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(("text", "key"), [("a: &r 1\nb: *r\n", "b"), ("a: 1\n", "a.b"), ("a: [1]\n", "a.1")])
+def test_a_value_that_has_no_place_of_its_own_is_an_error(text, key, tmp_path):
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{key} cannot be set to 2 in the file: write the key out there"):
+        text_with_values(path, {key: 2})

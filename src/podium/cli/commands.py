@@ -58,6 +58,10 @@ COMMANDS = {
         "soup.soup",
         "Average the weights of finished runs of one architecture, as far as that improves the validation score.",
     ),
+    "search": Command(
+        "search.search",
+        "Search for better settings: Optuna tries values of the keys under `search` in a member file.",
+    ),
     "check": Command(
         "leaderboard.check",
         "Check a submission against the sample: columns, ids, predictions, duplicates. Reports all problems at once.",

@@ -41,6 +41,7 @@ _SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Intensity": {"enum": list(RULES)},
     "MetadataSettings": {"anyOf": [{"enum": ["all"]}, {**_TEXTS, "minItems": 1}]},
     "Optimizer": {"enum": list(OPTIMIZERS)},
+    "SearchValues": {"type": "array", "minItems": 2},
     "TestTimeViews": {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "minItems": 1}]},
 }
 """What YAML may have instead of the keys of a part, by the part's class."""

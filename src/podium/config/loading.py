@@ -1,5 +1,6 @@
 """Load configs: a competition, a member with its competition, an ensemble with its members."""
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from podium.config.ensemble import EnsembleSettings
 from podium.config.member import MemberSettings
 from podium.config.problems import Problem, nearest, problems_of, raise_problems
 from podium.config.reading import RGB
-from podium.config.settings import Settings
+from podium.config.search import SearchValues
+from podium.config.settings import Settings, decisive_keys
 from podium.config.yaml_file import Override, Overrides, YamlFile, apply_overrides, parse_overrides, read_yaml
 from podium.evaluation.metrics import OWN_METRIC
 
@@ -215,6 +217,7 @@ def _load_member(
     problems += more
     if settings and competition:
         problems += _check_folds(file, settings.folds, competition) + _check_target(file, settings, competition)
+    problems += _check_search(file, competition, check)
     if problems or settings is None or competition is None:
         return None, problems
     return Member(path.stem, settings, competition), []
@@ -272,6 +275,42 @@ def _check_target(
     file: YamlFile, settings: MemberSettings | EnsembleSettings, competition: Competition
 ) -> list[Problem]:
     return [file.problem(key, message) for key, message in settings.problems_with(competition)]
+
+
+def _check_search(file: YamlFile, competition: Competition | None, check: ExtraCheck | None) -> list[Problem]:
+    """Problems of the values that a search would try, each set alone, as with --set."""
+    entries = file.content.get("search")
+    if not entries or not isinstance(entries, dict):
+        return []
+    alone = {key: value for key, value in file.content.items() if key != "search"}
+
+    def problems_with(override: Override | None) -> list[tuple[str, str]]:
+        trial = YamlFile(file.path, copy.deepcopy(alone))
+        apply_overrides(trial, [override] if override else [])
+        settings, found = _validate(MemberSettings, trial, check, competition)
+        found += _check_target(trial, settings, competition) if settings and competition else []
+        return [(problem.key, problem.message) for problem in found]
+
+    searchable = decisive_keys(MemberSettings) - {"monitor", "soup"}
+    usual, problems = problems_with(None), []
+    for key, values in entries.items():
+        if str(key).partition(".")[0] not in searchable:
+            message = "expected a key that affects the weights, as for --set, such as stages.0.learning_rate"
+            problems.append(file.problem(f"search.{key}", message))
+            continue
+        try:
+            ends = SearchValues.model_validate(values).ends
+        except ValidationError:  # reported with the file
+            continue
+        for value in ends:
+            found = [
+                (below, message)
+                for below, message in problems_with(Override(key, value))
+                if (below, message) not in usual
+            ]
+            for below, message in found:
+                problems.append(file.problem(f"search.{key}", message if below == key else f"{below}: {message}"))
+    return problems
 
 
 def _parse_with_seed(overrides: Overrides, seed: int | None) -> tuple[list[Override], list[Problem]]:

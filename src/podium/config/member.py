@@ -11,6 +11,7 @@ from podium.config.loss import LOSSES, SMOOTHED, Loss
 from podium.config.metadata import MetadataSettings
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import RGB
+from podium.config.search import SearchValues
 from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
 from podium.config.stage import Stage, TrainingSettings
 
@@ -154,6 +155,8 @@ class MemberSettings(TrainingSettings):
     other keys are those of the best of them. `podium soup` writes it."""
     tta: Annotated[TestTimeViews, NotInDigest] = TestTimeViews()
     """Test-time augmentation: none, auto, or a list of views."""
+    search: Annotated[dict[str, SearchValues], NotInDigest] = {}
+    """What `podium search` varies: keys as for --set, such as stages.0.learning_rate, and their values."""
 
     @model_validator(mode="after")
     def _pooling_fits(self) -> Self:

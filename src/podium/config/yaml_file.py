@@ -1,6 +1,7 @@
 """Read a YAML file with the line of each key, and change values of it as `--set KEY=VALUE` does."""
 
 import copy
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -50,6 +51,14 @@ _Dumper.yaml_implicit_resolvers = {
 def to_yaml(content: dict[str, Any]) -> str:
     """The YAML text that `read_yaml` reads as this content."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+
+
+def flow_text(value: Any) -> str:
+    """The value as YAML in one line."""
+    dumped = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=math.inf
+    )
+    return dumped.removesuffix("\n").removesuffix("\n...")
 
 
 @dataclass
@@ -259,3 +268,38 @@ def _node_at(node: yaml.Node | None, keys: Sequence[str]) -> yaml.Node | None:
         else:
             return None
     return node
+
+
+def text_with_values(path: Path, values: Mapping[str, Any]) -> str:
+    """The text of a YAML file with other values, comments included."""
+    text, expected = path.read_text(encoding="utf-8"), read_yaml(path).content
+    for key, value in values.items():
+        text = _with_value(text, key.split("."), value) or text
+        problem = _set(expected, key.split("."), value)
+        if problem or _read_text(text) != expected:  # for example if the value is that of an alias
+            raise ConfigError(f"{path}: {key} cannot be set to {flow_text(value)} in the file: write the key out there")
+    return text
+
+
+def _with_value(text: str, keys: list[str], value: Any) -> str | None:
+    """Replace the value in the text or, if there is no such key, add it to its mapping."""
+    node, depth = yaml.compose(text, Loader=_Loader), 0
+    assert node is not None
+    while depth < len(keys) and (child := _node_at(node, keys[depth : depth + 1])):
+        node, depth = child, depth + 1
+    start, end = node.start_mark.index, node.end_mark.index
+    if depth == len(keys):
+        lines = text[start:end].rstrip().splitlines(keepends=True)
+        while lines[1:] and lines[-1].lstrip()[:1] in ("", "#"):  # PyYAML includes the comments after a block
+            lines.pop()
+        return text[:start] + flow_text(value) + text[start + len("".join(lines).rstrip()) :]
+    for key in reversed(keys[depth + 1 :]):
+        value = {key: value}
+    line = flow_text({keys[depth]: value})[1:-1]
+    if not isinstance(node, yaml.MappingNode) or not node.value:
+        return None
+    if depth == 0 and not node.flow_style:
+        return text.rstrip("\n") + f"\n{line}\n"
+    first = node.value[0][0].start_mark
+    separator = ", " if node.flow_style else "\n" + " " * first.column
+    return text[: first.index] + line + separator + text[first.index :]

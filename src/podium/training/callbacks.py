@@ -264,6 +264,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
         }
         self._batches.resume_after(0, 0)
         self._save()
+        if on_epoch := self._session.options.on_epoch:
+            on_epoch(progress.history)
         is_last = self.model.stop_training or progress.epoch >= stage.epochs
         self._session.stop_if_requested(stage, 0.0 if is_last else self._stage_run.seconds_until_next_stop())
 

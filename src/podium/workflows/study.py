@@ -1,0 +1,156 @@
+"""The Optuna study of a search. It is a SQLite file that several processes share, and survives those that are killed.
+
+While a trial runs, its process records a heartbeat. A trial without one is requeued with its values by the next process
+that starts a trial.
+"""
+
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from podium.errors import StoppedError
+from podium.files import atomic_write
+from podium.locks import wait_for_lock
+from podium.signals import Interrupted, StopCondition
+
+HEARTBEAT_SECONDS = 20
+MISSED_HEARTBEATS = 3
+"""After so many the process of a trial counts as dead."""
+MAX_RETRIES = 5
+"""Of a trial that was stopped or killed: one that kills its process each time is given up."""
+FEWEST_FOR_IMPORTANCE = 4
+DATABASE_SECONDS = 60
+"""How long a process waits while another one writes to the file."""
+
+
+def open_study(folder: Path, direction: Literal["maximize", "minimize"], startup: int, warmup: int) -> optuna.Study:
+    """Create the study in this folder, or open it; trials are pruned from `warmup` epochs and `startup` trials on."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), wait_for_lock(folder):
+        warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat
+        storage = RDBStorage(
+            f"sqlite:///{folder / 'study.db'}",
+            engine_kwargs={"connect_args": {"timeout": DATABASE_SECONDS}},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=MISSED_HEARTBEATS * HEARTBEAT_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+        )
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        return optuna.create_study(
+            storage=storage, pruner=pruner, study_name="search", direction=direction, load_if_exists=True
+        )
+
+
+def run_trials(
+    study: optuna.Study,
+    folder: Path,
+    objective: Callable[[Trial], float],
+    total: int,
+    seed: int,
+    stop_condition: StopCondition,
+    command: str,
+) -> None:
+    """Run trials until `total` are finished, by this process or others.
+
+    The values of a trial depend on the seed, its number, and the trials that were finished before. If this process is
+    stopped, its trial is requeued with its values.
+    """
+    waited = 0
+    while waited <= (MISSED_HEARTBEATS + 1) * HEARTBEAT_SECONDS:
+        if reason := stop_condition.reason(0.0):
+            raise StoppedError(f"{reason}: stopped between two trials; resume with: {command}")
+        with ExitStack() as lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            lock.enter_context(wait_for_lock(folder))  # SQLite alone would let two processes take the same trial
+            fail_stale_trials(study)
+            states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+            finished = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
+            if finished >= total:
+                return
+            if finished + states[TrialState.RUNNING] < total:
+                study.optimize(_with_retry(study, objective, seed, lock, command), n_trials=1)
+                waited = 0
+                continue
+        # The last trials run in other processes, or did when these were killed.
+        time.sleep(1)
+        waited += 1
+
+
+def _with_retry(
+    study: optuna.Study, objective: Callable[[Trial], float], seed: int, lock: ExitStack, command: str
+) -> Callable[[Trial], float]:
+    def run(trial: Trial) -> float:
+        lock.close()
+        study.sampler = optuna.samplers.TPESampler(seed=(seed + 1_000_003 * trial.number) % 2**32)
+        try:
+            return objective(trial)
+        except (Interrupted, StoppedError) as stopped:
+            RetryHeartbeatStaleTrialCallback(MAX_RETRIES)(study, study.trials[trial.number])
+            if isinstance(stopped, StoppedError):
+                raise
+            raise StoppedError(f"{stopped}: stopped; resume with: {command}") from None
+
+    return run
+
+
+def best_first(study: optuna.Study) -> list[FrozenTrial]:
+    """All finished trials, pruned ones last."""
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return sorted(trials, key=lambda trial: _rank(trial, sign))
+
+
+def _rank(trial: FrozenTrial, sign: int) -> tuple[bool, float, int]:
+    is_complete = trial.state == TrialState.COMPLETE
+    return not is_complete, sign * trial.value if is_complete and trial.value is not None else math.inf, trial.number
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """The share of each key in the variance of the score, by fANOVA; empty if too few trials differ."""
+    values = [trial.value for trial in best_first(study) if trial.state == TrialState.COMPLETE]
+    if len(values) < FEWEST_FOR_IMPORTANCE or len(set(values)) == 1:
+        return {}
+    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+def draw_study(study: optuna.Study, title: str, score: str, path: Path) -> None:
+    """The score of every trial with the best so far, and the importance of each key, as PNG."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shares = importances(study)
+    with mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(9.6, 4.0), dpi=130, layout="constrained")
+        history, *others = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
+    trials = sorted(best_first(study), key=lambda trial: trial.number)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    numbers, values = [trial.number for trial in complete], [trial.value or 0.0 for trial in complete]
+    better = max if study.direction == optuna.study.StudyDirection.MAXIMIZE else min
+    best = [better(values[: count + 1]) for count in range(len(values))]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.intermediate_values]
+    ends = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
+    history.plot([trial.number for trial in pruned], ends, "x", color="0.6", label="pruned, at its last epoch")
+    history.plot(numbers, values, "o", color="C0", label="complete")
+    history.step(numbers, best, where="post", color="C2", label="best so far")
+    history.set(xlabel="complete", ylabel=score)
+    history.set_title(title, loc="left", parse_math=False)
+    history.xaxis.get_major_locator().set_params(integer=True)
+    history.legend(frameon=False)
+    for axes in others:
+        axes.barh(list(shares)[::-1], list(shares.values())[::-1], color="C0")
+        axes.set_title("importance", loc="left")
+        axes.set_xlim(0, 1)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")

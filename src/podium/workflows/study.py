@@ -144,12 +144,12 @@ def draw_study(study: optuna.Study, title: str, score: str, path: Path) -> None:
     history.plot([trial.number for trial in pruned], ends, "x", color="0.6", label="pruned, at its last epoch")
     history.plot(numbers, values, "o", color="C0", label="complete")
     history.step(numbers, best, where="post", color="C2", label="best so far")
-    history.set(xlabel="complete", ylabel=score)
+    history.set(xlabel="trial", ylabel=score)
     history.set_title(title, loc="left", parse_math=False)
     history.xaxis.get_major_locator().set_params(integer=True)
     history.legend(frameon=False)
     for axes in others:
-        axes.barh(list(shares)[::-1], list(shares.values())[::-1], color="C0")
+        axes.barh(list(shares)[::-1], list(shares.values())[::-1], height=0.5, color="C0")
         axes.set_title("importance", loc="left")
         axes.set_xlim(0, 1)
     with atomic_write(path) as temporary:

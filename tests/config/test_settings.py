@@ -42,8 +42,8 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     [
         (
             MemberSettings,
-            "seed augmentation stages precision backbone head metadata loss label_smoothing resize monitor soup extra",
-            "cache_gb save_every tensorboard competition folds tta search",
+            "seed augmentation stages precision backbone head metadata loss label_smoothing resize monitor"
+            " soup extra cache_gb save_every tensorboard competition folds tta search class_weights sampling",
         ),
         (
             DetectorSettings,

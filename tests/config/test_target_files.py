@@ -127,6 +127,7 @@ def test_losses_have_keys_of_their_own():
     assert make_member("one", {**SETTINGS, "loss": {"kind": "huber", "delta": 0.5}}, ages).settings.loss.delta == 0.5
     message = problem_of(make_member, "one", {**SETTINGS, "loss": {"kind": "huber", "delta": 0}}, ages)
     assert message == "one  loss.delta: expected a number above 0, got 0"
+    assert make_member("one", {**SETTINGS, "class_weights": {1: 2}}, competition("binary", classes=[0, 1]))
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,18 @@ def test_losses_have_keys_of_their_own():
             "label_smoothing: ordinal_crossentropy of ordinal has no label smoothing",
         ),
         ("regression", {"tta": {"mean": "geometric"}}, "tta.mean: numbers have no geometric mean"),
+        ("regression", {"class_weights": "balanced"}, "class_weights: regression has no classes: remove it"),
+        ("regression", {"sampling": "sqrt"}, "sampling: regression has no classes: remove it"),
+        ("single_label", {"class_weights": {"d": 2.0}}, "class_weights.d: 'd' is not a class; expected one of a, b, c"),
+        ("single_label", {"class_weights": {"a": -1, 2: 1}}, "class_weights.a: expected a number above 0, got -1"),
+        ("single_label", {"class_weights": "balance"}, "class_weights: expected balanced, sqrt, or weights of classes"),
+        ("single_label", {"sampling": "root"}, "sampling: expected one of balanced, sqrt; got 'root'"),
+        (
+            "ordinal",
+            {"loss": {"kind": "focal", "alpha": 0.5}},
+            "loss.alpha: ordinal has no positives: use class_weights",
+        ),
+        ("single_label", {"head": {"dropout_samples": 3}}, "head.dropout_samples: without dropout all samples are the"),
     ],
 )
 def test_settings_that_do_not_fit_the_target_are_problems(target, changes, message):

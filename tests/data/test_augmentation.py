@@ -114,6 +114,14 @@ def test_a_list_in_yaml_becomes_a_tuple():
         ({}, "expected a transform's name"),
         ("BasicTransform", "BasicTransform: NotImplementedError"),
         ("BboxParams", "'BboxParams' is not a transform"),
+        ("RandAugmnt", "did you mean 'RandAugment'?"),
+        ({"TrivialAugment": {"n": 2}}, "TrivialAugment has no argument n; expected p"),
+        (
+            {"RandAugment": {"n": 0}},
+            "RandAugment: expected n, the number of operations, as a whole number from 1, got 0",
+        ),
+        ({"RandAugment": {"magnitude": 31}}, "RandAugment: expected a magnitude above 0, up to 30, got 31"),
+        ({"RandAugment": {"magnitude": "high"}}, "RandAugment: "),
     ],
 )
 def test_an_invalid_transform_is_a_one_line_error(item, reason):
@@ -135,6 +143,61 @@ def test_an_invalid_transform_is_a_one_line_error(item, reason):
 def test_an_augmentation_must_keep_shape_and_type(item, reason):
     with pytest.raises(ConfigError, match=reason):
         Augmentation([item], 32)(IMAGE, seed=0)
+
+
+ERASED = [{"Erasing": {"scale": [0.1, 0.2], "p": 1.0}}]
+
+
+def test_erasing_covers_a_rectangle_of_this_share():
+    for seed in range(5):
+        erased = (Augmentation(ERASED, 32)(np.full((32, 32, 3), 200, np.uint8), seed) != 200).all(axis=2)
+        assert 0.07 < erased.mean() < 0.23
+        assert erased[erased.any(axis=1)][:, erased.any(axis=0)].all()
+
+
+def scene():
+    """Stripes of every grey value above 60, and a bright square."""
+    image = np.broadcast_to(np.linspace(60, 160, 64).astype(np.uint8)[None, :, None], (64, 64, 3)).copy()
+    image[20:44, 14:38] = (250, 240, 30)
+    return image
+
+
+def strength(magnitude, seeds=40):
+    augment = Augmentation([{"RandAugment": {"n": 1, "magnitude": magnitude}}], 64)
+    changed = [np.abs(augment(scene(), seed).astype(int) - scene()).mean() for seed in range(seeds)]
+    return np.mean(changed)
+
+
+def test_one_of_many_operations_is_applied():
+    augment = Augmentation(["TrivialAugment"], 64)
+    images = [augment(scene(), seed) for seed in range(60)]
+    assert 1 <= sum((image == scene()).all() for image in images) < 15  # one operation changes nothing
+    assert len({image.tobytes() for image in images}) > 40
+    assert len({Augmentation([{"TrivialAugment": {"p": 0.0}}], 64)(scene(), seed).tobytes() for seed in range(5)}) == 1
+
+
+def test_magnitude_is_the_strength_of_the_operations():
+    assert strength(3) < strength(15) < strength(30)
+    twice = Augmentation([{"RandAugment": {"n": 2, "magnitude": 9}}], 64)
+    assert transform_problems(member(augmentation=["TrivialAugment", {"RandAugment": {"n": 3}}])) == []
+    assert (twice(scene(), 5) == twice(scene(), 5)).all()
+
+
+@pytest.mark.parametrize("name", ["TrivialAugment", "RandAugment"])
+def test_random_operations_move_boxes_with_the_image(name):
+    black = np.zeros((64, 64, 3), np.uint8)
+    black[20:44, 14:38] = 200
+    augment, moved = Augmentation([name], 64, takes_boxes=True), 0
+    for seed in range(60):
+        image, boxes = augment.with_boxes(black, np.array([[14, 20, 38, 44]], np.float32), seed)
+        rows, columns = np.nonzero(image[..., 0] == 200)
+        if not (len(rows) and len(boxes)) or image[0, 0, 0]:  # moved away, or a changed colour
+            continue
+        left, top, right, bottom = boxes[0, :4]
+        assert left - 2 <= columns.min() <= columns.max() <= right + 2
+        assert top - 2 <= rows.min() <= rows.max() <= bottom + 2
+        moved += (boxes[0, :4] != [14, 20, 38, 44]).any()
+    assert moved > 5
 
 
 def member(**changes):

@@ -3,9 +3,11 @@ import keras
 import numpy as np
 import pytest
 
+from podium.config.mixing import Mix
 from podium.data.augmentation import Augmentation, PlainView
 from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
+from podium.data.mixing import Mixing
 from podium.errors import DataError
 from podium.models.feed import as_dataset
 
@@ -29,16 +31,16 @@ def paths(tmp_path):
     return [tmp_path / f"{row}.png" for row in range(ROWS)]
 
 
-def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4, metadata=None):
+def training_batches(paths, augmentation=(), seed=(1, 0, 0), batch_size=4, **more):
     return TrainingBatches(
         ImageSource(paths),
         TARGETS,
-        metadata,
         image_size=20,
         resize="squash",
         batch_size=batch_size,
         augmentation=Augmentation(augmentation, 20),
         seed=seed,
+        **more,
     )
 
 
@@ -99,6 +101,28 @@ def test_an_image_is_augmented_differently_in_each_epoch(paths):
         position = batches.order(epoch).tolist().index(5)
         seen.add(epoch_of(batches, epoch)[position // 4][0][position % 4].tobytes())
     assert len(seen) >= 4
+
+
+def test_rows_drawn_again_are_augmented_differently(paths):
+    batches = training_batches(paths, AUGMENTATION, batch_size=ROWS)
+    batches.shares = np.where(np.arange(ROWS) == 5, 10.0, 1.0)  # half of the rows
+    ((images, targets),) = epoch_of(batches, 0)
+    again = targets.argmax(axis=1)[batches.order(0) % ROWS == 5]
+    assert len(again) in (5, 6)
+    assert (again == 5 % 3).all()
+    assert len({image.tobytes() for image in images[batches.order(0) % ROWS == 5]}) >= 4
+
+
+def test_a_resumed_epoch_has_the_same_mixed_and_drawn_rows(paths):
+    whole, resumed = (training_batches(paths, AUGMENTATION) for _ in range(2))
+    for batches in (whole, resumed):
+        batches.mixing = Mixing(Mix(alpha=0.4), Mix(alpha=1.0), epochs=5)
+        batches.shares, batches.weights = np.arange(1.0, ROWS + 1), np.linspace(0.5, 1, ROWS).astype(np.float32)
+    resumed.resume_after(1, 4)
+    for expected, batch in zip(epoch_of(whole, 3)[1:], epoch_of(resumed, 3), strict=True):
+        assert all((one == other).all() for one, other in zip(expected, batch, strict=True))
+    assert (epoch_of(whole, 3)[1][1].max(axis=1) < 1).any()
+    assert any((epoch_of(whole, epoch)[0][1] != epoch_of(whole, 3)[0][1]).any() for epoch in (0, 1))
 
 
 class Epochs(keras.callbacks.Callback):

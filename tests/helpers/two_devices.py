@@ -163,6 +163,8 @@ def main():
             ema=0.9,
         )
     ]
+    mixed = [stage(epochs=2, batch_size=BATCH, image_size=32, learning_rate=0.002, mixup=0.5, cutmix=1.0)]
+    balanced = {"class_weights": {"b": 3.0}, "sampling": "sqrt", "loss": "focal"}
     half = {"precision": "mixed_float16"}
     results = {
         "one": trainings.whole([], plain),
@@ -186,6 +188,9 @@ def main():
             "two, stopped after an epoch": trainings.broken(TWO, plain, STEPS),
             "rich": trainings.whole(TWO, rich, **learning),
             "rich, stopped": trainings.broken(TWO, rich, STEPS + 3, **learning),
+            "mixed, one": trainings.whole([], mixed, **balanced),
+            "mixed, two": trainings.whole(TWO, mixed, **balanced),
+            "samples": trainings.whole(TWO, mixed, head={"dropout": 0.3, "dropout_samples": 3}),
             "averages, one": trainings.whole([], averaged),
             "averages, two": trainings.whole(TWO, averaged),
             "half, two": trainings.whole(TWO, plain, **half),

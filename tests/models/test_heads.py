@@ -19,7 +19,7 @@ from podium.data.targets import (
 from podium.models.classifier import build_classifier
 from podium.models.devices import precision_scope
 from podium.models.heads import OrderedClasses, output_layers, start_from_rows
-from podium.models.losses import make_loss
+from podium.models.losses import make_loss, of_rows, training_loss
 
 ABC = ["a", "b", "c"]
 TARGETS = [
@@ -174,6 +174,51 @@ def test_asymmetric_loss_ignores_easy_negatives():
     assert loss_of(target, positive, [[0.5]], **asymmetric) == pytest.approx(-0.5 * np.log(0.5), rel=1e-4)
     plain = {"loss": {"kind": "asymmetric", "gamma_negative": 0, "gamma_positive": 0, "margin": 0}}
     assert loss_of(target, negative, [[0.3]], **plain) == pytest.approx(loss_of(target, negative, [[0.3]]), rel=1e-4)
+
+
+def test_focal_loss_counts_sure_predictions_less():
+    abc, yes_no = SingleLabelTarget(ABC), BinaryTarget(["no", "yes"])
+    one = {"loss": {"kind": "focal", "gamma": 2.0}}
+    assert loss_of(abc, np.array([0]), [[0.8, 0.1, 0.1]], **one) == pytest.approx(-(0.2**2) * np.log(0.8), rel=1e-4)
+    assert loss_of(yes_no, np.array([0]), [[0.3]], **one) == pytest.approx(-(0.3**2) * np.log(0.7), rel=1e-4)
+    weighted = {"loss": {"kind": "focal", "gamma": 0.0, "alpha": 0.9}}
+    assert loss_of(yes_no, np.array([1]), [[0.3]], **weighted) == pytest.approx(-0.9 * np.log(0.3), rel=1e-4)
+    plain = {"loss": {"kind": "focal", "gamma": 0.0}, "label_smoothing": 0.1}
+    smoothed = loss_of(abc, np.array([2]), [[0.2, 0.3, 0.5]], label_smoothing=0.1)
+    assert loss_of(abc, np.array([2]), [[0.2, 0.3, 0.5]], **plain) == pytest.approx(smoothed, rel=1e-5)
+
+
+def weighted_loss(target, truth, predictions, **changes):
+    loss = training_loss(settings(**changes), target, output_model(target), truth)
+    encoded = np.asarray(target.encode(truth)[np.arange(len(truth))])
+    predictions = np.asarray(predictions, np.float32)
+    rows = np.asarray(of_rows(loss)(encoded, predictions))
+    assert float(loss(encoded, predictions)) == pytest.approx(rows.mean(), rel=1e-5)
+    return rows
+
+
+def test_rows_count_by_the_weight_of_their_class():
+    truth, predictions = np.array([0, 0, 0, 1]), [[0.5, 0.25, 0.25]] * 4
+    rows = weighted_loss(SingleLabelTarget(ABC), truth, predictions, class_weights={"b": 3.0})
+    assert rows == pytest.approx([np.log(2)] * 3 + [3 * np.log(4)], rel=1e-5)
+    balanced = weighted_loss(SingleLabelTarget(ABC), truth, predictions, class_weights="balanced")
+    assert balanced[:3].sum() / np.log(2) == pytest.approx(balanced[3] / np.log(4))
+    soft = weighted_loss(SoftLabelTarget(ABC), np.array([[0.5, 0.5, 0]]), [[0.5, 0.5, 0]], class_weights={"b": 3.0})
+    assert soft == pytest.approx([0], abs=1e-6)  # of the Kullback-Leibler divergence
+    ordinal = weighted_loss(OrdinalTarget(ABC), np.array([0, 2]), [[0.5, 0.25, 0.25]] * 2, class_weights={"c": 2.0})
+    alike = weighted_loss(OrdinalTarget(ABC), np.array([0, 2]), [[0.5, 0.25, 0.25]] * 2, class_weights={"c": 1.0})
+    assert ordinal == pytest.approx(alike * [1, 2])
+
+
+def test_outputs_count_by_the_weight_of_yes_and_no():
+    yes = weighted_loss(BinaryTarget(["no", "yes"]), np.array([0, 1]), [[0.5], [0.5]], class_weights={"yes": 4.0})
+    assert yes == pytest.approx(np.array([1, 4]) * np.log(2), rel=1e-4)
+    truth = np.array([[1.0, 0.0, 1.0]])
+    for loss in ("binary_crossentropy", "asymmetric", "focal"):
+        each = weighted_loss(MultiLabelTarget(ABC), truth, [[0.5, 0.5, 0.5]], loss=loss, class_weights={"a": 1.0})
+        more = weighted_loss(MultiLabelTarget(ABC), truth, [[0.5, 0.5, 0.5]], loss=loss, class_weights={"a": 7.0})
+        positive = weighted_loss(MultiLabelTarget(["a"]), truth[:, :1], [[0.5]], loss=loss, class_weights={"a": 1.0})
+        assert more - each == pytest.approx(6 * positive / 3, rel=1e-4)
 
 
 def test_label_smoothing_of_binary_crossentropy():

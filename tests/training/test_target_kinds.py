@@ -19,11 +19,10 @@ def member(stages, **changes):
     return MemberSettings(
         competition="-",
         backbone=BackboneSettings(name="SmallResNet", weights="none", alpha=0.25, freeze_batchnorm=False),
-        head=Head(dropout=0.1),
         augmentation=["HorizontalFlip"],
         stages=stages,
         seed=1,
-        **changes,
+        **{"head": Head(dropout=0.1), **changes},
     )
 
 
@@ -80,6 +79,29 @@ def test_soft_labels_and_weights_of_rows_count_in_the_loss(tmp_path):
     assert loss(weights=np.full(rows, 3, np.float32)) == pytest.approx(3 * loss(), rel=1e-5)
     red, green, mixed = (loss(labels=all_labelled(*shares)) for shares in ((1, 0, 0), (0, 1, 0), (0.7, 0.3, 0)))
     assert mixed == pytest.approx(0.7 * red + 0.3 * green, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["single_label", "binary", "words", "ordinal", "soft_label", "number"])
+def test_regularized_training_of_every_kind_resumes_bit_for_bit(name, tmp_path):
+    """Mixed images, drawn rows, class weights and several dropout masks, within an epoch and in a frozen stage."""
+    target, training, validation = labelled_images(tmp_path, name, train=18)
+    balance = {} if name == "number" else {"class_weights": "balanced", "sampling": "sqrt", "loss": "focal"}
+    mixed = {**FAST, "batch_size": 4, "mixup": 0.4, "cutmix": 1.0}
+    head = stage("head", unfreeze="none", epochs=3, views=1, **FAST)
+    stages = [head, stage("all", epochs=2, plain_epochs=1, **mixed)]
+    settings = member(stages, head={"dropout": 0.3, "dropout_samples": 3}, **balance)
+
+    def task():
+        return task_of(settings, target, training, validation, cache=Cache("colours", 1.0))
+
+    whole = trained(tmp_path / "whole", settings.stages, task(), seed=1)
+    for number, steps in enumerate((3, 3 * 2 + 1, 3 * 2 + 3 + 1)):  # in each stage, and in its plain epoch
+        run = started(tmp_path / str(number))
+        stopped(run, settings.stages, steps, task(), seed=1)
+        fit(run, settings.stages, task(), seed=1)
+        assert_same_weights(whole.best_weights, run.best_weights)
+        assert whole.history.read_bytes() == run.history.read_bytes()
 
 
 def test_restored_model_predicts_numbers_in_the_units_of_the_table(tmp_path):

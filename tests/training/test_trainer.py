@@ -5,6 +5,7 @@ import re
 from io import StringIO
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,6 +158,29 @@ def test_optimizer_takes_its_arguments_and_moves_the_weights(optimizer):
         key: value for key, value in arguments.items() if key != "name"
     }
     assert type(model.optimizer).__name__ == arguments["name"]
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "Lion"])
+def test_weight_decay_of_kernels_only(optimizer):
+    decaying = stage(optimizer={"name": optimizer, "weight_decay": 0.5, "decay_kernels_only": True}, learning_rate=0.1)
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.SeparableConv2D(3, 3, use_bias=False)(images)
+    x = keras.layers.LayerNormalization()(x)
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    before = {weight.path: np.array(weight) + 1 for weight in model.trainable_weights}
+    for weight in model.trainable_weights:
+        weight.assign(before[weight.path])
+    optimizer = make_optimizer(decaying, model)
+    optimizer.apply([np.zeros(weight.shape, np.float32) for weight in model.trainable_weights], model.trainable_weights)
+    for weight in model.trainable_weights:
+        share = 0.95 if "kernel" in weight.name else 1.0
+        np.testing.assert_allclose(np.array(weight), share * before[weight.path], rtol=1e-5)
+    assert {weight.name for weight in model.trainable_weights} >= {"depthwise_kernel", "kernel", "bias", "gamma"}
+
+
+def test_decay_of_an_optimizer_without_weight_decay_is_a_problem():
+    with pytest.raises(ValueError, match="Adam decays no weights: set its weight_decay"):
+        stage(optimizer={"name": "Adam", "decay_kernels_only": True})
 
 
 @pytest.mark.parametrize(

@@ -68,5 +68,11 @@ def test_moving_averages_are_the_same_on_two_devices(every):
 
 
 @pytest.mark.slow
+def test_mixed_and_weighted_rows_have_the_same_loss_on_two_devices(every):
+    same_within_rounding(every["mixed, one"], every["mixed, two"])
+    assert every["samples"]["loss"] != every["mixed, two"]["loss"]
+
+
+@pytest.mark.slow
 def test_bfloat16_trains(every):
     assert every["bfloat"]["loss"][1] < every["bfloat"]["loss"][0]

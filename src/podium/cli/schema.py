@@ -40,6 +40,7 @@ _SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Unfreeze": {"enum": ["none", "all"]},
     "Intensity": {"enum": list(RULES)},
     "MetadataSettings": {"anyOf": [{"enum": ["all"]}, {**_TEXTS, "minItems": 1}]},
+    "Mix": {"type": "number", "exclusiveMinimum": 0},
     "Optimizer": {"enum": list(OPTIMIZERS)},
     "SearchValues": {"type": "array", "minItems": 2},
     "TestTimeViews": {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "minItems": 1}]},

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from podium.config.backbones import BACKBONES, SMALLEST
 from podium.config.kaggle_names import KaggleKind, KaggleSource, is_at_kaggle, source_of
@@ -10,6 +10,7 @@ from podium.config.problems import one_of, raise_key_problems
 from podium.config.settings import Positive, Settings
 
 FirstKernel = Literal["mean", "repeat"]
+StochasticDepth = Annotated[float, Field(ge=0.0, lt=1.0)] | None
 NAMED_WEIGHTS = ("imagenet", "noisy-student", "none")
 
 
@@ -29,6 +30,9 @@ class BackboneSettings(Settings):
     channels: FirstKernel = "mean"
     """The first kernel for images of other than three channels: the mean of its three channels for each channel, or,
     for more than three, these in turn (repeat)."""
+    stochastic_depth: StochasticDepth = None
+    """The probability that the last block is skipped for an image in training; earlier blocks are skipped less often.
+    0.2 by default for the EfficientNets, 0 for ConvNeXt; other models have none."""
 
     @field_validator("name")
     @classmethod
@@ -61,6 +65,9 @@ class BackboneSettings(Settings):
             problems.append(("weights", f"{self.name} has no imagenet weights: use none, or a path to a file"))
         if self.alpha is not None and not row.widths:
             problems.append(("alpha", f"{self.name} has no width multiplier, only the MobileNets have: remove it"))
+        if self.stochastic_depth is not None and not row.has_stochastic_depth:
+            message = f"{self.name} has no stochastic depth, only the EfficientNets and ConvNeXt have: remove it"
+            problems.append(("stochastic_depth", message))
         raise_key_problems(problems)
         return self
 
@@ -115,6 +122,9 @@ class PresetSettings(Settings):
     channels: FirstKernel = "mean"
     """The first kernel for images of other than three channels: the mean of its three channels for each channel, or,
     for more than three, these in turn (repeat)."""
+    stochastic_depth: StochasticDepth = None
+    """The probability that the last block is skipped for an image in training, for presets that have it: DINOV2,
+    DINOV3, EfficientNet, MiT and MobileNetV5."""
 
     @model_validator(mode="before")
     @classmethod

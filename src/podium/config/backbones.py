@@ -30,6 +30,10 @@ class Backbone:
     weights: tuple[str, ...] = ("imagenet",)
     """The names of its pretrained weights."""
 
+    @property
+    def has_stochastic_depth(self) -> bool:
+        return "efficientnet" in self.family or "convnext" in self.family
+
 
 def _keras(
     family: str,

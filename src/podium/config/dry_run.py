@@ -66,7 +66,7 @@ def _without_download(backbone: AnyBackbone, is_at_hand: IsAtHand) -> AnyBackbon
 
 def _shortened(stage: Stage, image_size: int) -> Stage:
     changes: dict[str, Any] = {"epochs": 1, "batch_size": BATCH_SIZE, "image_size": min(stage.image_size, image_size)}
-    return stage.model_copy(update={**changes, "schedule": _schedule(stage)})
+    return stage.model_copy(update={**changes, "plain_epochs": 0, "schedule": _schedule(stage)})
 
 
 def _schedule(stage: Stage) -> Schedule:

@@ -1,10 +1,12 @@
-"""The schema of a member's loss, and which losses fit which target."""
+"""The schema of a member's loss and class weights, and which losses fit which target."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from podium.config.problems import raise_key_problems
 from podium.config.settings import Positive, Settings, short_form
+from podium.config.submission import by_class
 
 
 class CategoricalCrossentropy(Settings):
@@ -29,6 +31,16 @@ class BinaryCrossentropy(Settings):
     """Averaged over the classes, or over numbers on the scale of their range."""
 
     kind: Literal["binary_crossentropy"]
+
+
+class Focal(Settings):
+    """The categorical or the binary cross-entropy, in which rows that are predicted well count little."""
+
+    kind: Literal["focal"]
+    gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """How much less a row counts the surer its prediction is."""
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Of binary and multi_label: the weight of positives; that of negatives is 1 - alpha."""
 
 
 class Asymmetric(Settings):
@@ -64,6 +76,7 @@ Loss = Annotated[
     | OrdinalCrossentropy
     | KullbackLeibler
     | BinaryCrossentropy
+    | Focal
     | Asymmetric
     | MeanSquaredError
     | MeanAbsoluteError
@@ -73,13 +86,34 @@ Loss = Annotated[
 ]
 
 LOSSES: dict[str, list[str]] = {
-    "single_label": ["categorical_crossentropy"],
-    "binary": ["binary_crossentropy", "asymmetric"],
-    "multi_label": ["binary_crossentropy", "asymmetric"],
-    "ordinal": ["ordinal_crossentropy", "categorical_crossentropy"],
+    "single_label": ["categorical_crossentropy", "focal"],
+    "binary": ["binary_crossentropy", "focal", "asymmetric"],
+    "multi_label": ["binary_crossentropy", "focal", "asymmetric"],
+    "ordinal": ["ordinal_crossentropy", "categorical_crossentropy", "focal"],
     "regression": ["mse", "mae", "huber", "binary_crossentropy"],
-    "soft_label": ["kl_divergence", "categorical_crossentropy"],
+    "soft_label": ["kl_divergence", "categorical_crossentropy", "focal"],
 }
 """The losses that fit a kind of target; the first is the default."""
-SMOOTHED = ("categorical_crossentropy", "binary_crossentropy")
+SMOOTHED = ("categorical_crossentropy", "binary_crossentropy", "focal")
 """The losses with label smoothing."""
+
+Balance = Literal["balanced", "sqrt"]
+
+
+def _are_weights(value: Any) -> Any:
+    if isinstance(value, dict):
+        wrong = {
+            label: weight
+            for label, weight in value.items()
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0
+        }
+        raise_key_problems(
+            [(str(label), f"expected a number above 0, got {weight!r}") for label, weight in wrong.items()]
+        )
+        return by_class(value)
+    if value not in get_args(Balance):
+        raise ValueError(f"expected balanced, sqrt, or weights of classes such as {{cat: 2.5}}, got {value!r}")
+    return value
+
+
+ClassWeights = Annotated[Balance | dict[str, float], BeforeValidator(_are_weights)]

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from podium.config.backbone_settings import BackboneChoice, PresetSettings
 from podium.config.competition import Competition
 from podium.config.extra import Extra
-from podium.config.loss import LOSSES, SMOOTHED, Loss
+from podium.config.loss import LOSSES, SMOOTHED, Balance, ClassWeights, Focal, Loss
 from podium.config.metadata import MetadataSettings
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import RGB
@@ -28,8 +28,16 @@ class Head(Settings):
     """The units of each Dense layer before the last one."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The share of features that is dropped before the last layer."""
+    dropout_samples: Count = 1
+    """Train with so many dropout masks for each image, and the mean of their losses."""
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 regularization of the Dense layers' kernels."""
+
+    @model_validator(mode="after")
+    def _samples_have_dropout(self) -> Self:
+        if self.dropout_samples > 1 and not self.dropout:
+            raise_key_problems([("dropout_samples", "without dropout all samples are the same: set dropout")])
+        return self
 
 
 View = Any
@@ -139,12 +147,19 @@ class MemberSettings(TrainingSettings):
     """Columns of the competition's metadata as a second input: all, a list of columns, or with the units of the Dense
     layers between them and the head, such as {columns: [age, sex], units: [32]}."""
     loss: Loss | None = None
-    """By default the first that fits the target. single_label: categorical_crossentropy; binary and multi_label:
-    binary_crossentropy, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy; regression: mse, mae,
-    huber, binary_crossentropy; soft_label: kl_divergence, categorical_crossentropy. Its kind alone, or with its own
-    keys, such as {kind: huber, delta: 0.5}."""
+    """By default the first that fits the target. single_label: categorical_crossentropy, focal; binary and multi_label:
+    binary_crossentropy, focal, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy, focal; regression:
+    mse, mae, huber, binary_crossentropy; soft_label: kl_divergence, categorical_crossentropy, focal. Its kind alone, or
+    with its own keys, such as {kind: huber, delta: 0.5}."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """With the categorical and the binary cross-entropy."""
+    """With the categorical and the binary cross-entropy, and the focal loss."""
+    class_weights: ClassWeights | None = None
+    """How much the rows of a class count in the training loss. balanced: every class counts as much as the others;
+    sqrt: half the way there; or a weight for each class, 1 for those that are not named. Of multi_label, the weight of
+    the images with the class."""
+    sampling: Balance | None = None
+    """How often the rows of a class are drawn. balanced: every class as often as the others; sqrt: in proportion to the
+    square root of its rows. An epoch has as many rows as before."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How an image becomes square: change its aspect ratio, crop it at the centre, or pad it."""
     stages: Annotated[list[Stage], Field(min_length=1)]
@@ -195,4 +210,16 @@ class MemberSettings(TrainingSettings):
         if self.backbone.channels != "mean" and competition.reading.channels == RGB:
             problems.append(("backbone.channels", "the images have three channels: remove it"))
         problems += self.metadata.problems(competition.metadata) if self.metadata else []
-        return problems + self.tta.problems_with(competition)
+        if isinstance(self.loss, Focal) and self.loss.alpha and target.kind not in ("binary", "multi_label"):
+            problems.append(("loss.alpha", f"{target.kind} has no positives: use class_weights"))
+        return problems + self._problems_of_balance(competition) + self.tta.problems_with(competition)
+
+    def _problems_of_balance(self, competition: Competition) -> list[tuple[str, str]]:
+        if competition.target.kind == "regression":
+            given = [key for key in ("class_weights", "sampling") if getattr(self, key) is not None]
+            return [(key, "regression has no classes: remove it") for key in given]
+        if not isinstance(self.class_weights, dict) or not competition.classes:
+            return []
+        labels = list(competition.classes)
+        unknown = [label for label in self.class_weights if label not in labels]
+        return [(f"class_weights.{label}", f"{label!r} is not a class{nearest(label, labels)}") for label in unknown]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
+from podium.config.mixing import Mix
 from podium.config.problems import one_of, raise_key_problems
 from podium.config.settings import Count, NotInDigest, Positive, Seed, Settings, Share, short_form
 
@@ -18,6 +19,8 @@ STAGE_KEYS = {
     "use_ema": "ema", "ema_momentum": "ema", "ema_overwrite_frequency": "ema",
 }  # fmt: skip
 """Arguments of Keras's optimizers that are keys of a stage."""
+DECAYING = ("AdamW", "Muon")
+"""The optimizers with a weight decay by default."""
 EPOCHS_PER_VIEW = 5
 """The default number of epochs that share a view of the images, while the backbone is frozen."""
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
@@ -69,6 +72,8 @@ class Optimizer(Settings):
     """A class of keras.optimizers."""
     arguments: dict[str, Any] = {}
     """Arguments of the Keras optimizer, such as {weight_decay: 1e-4} or {momentum: 0.9, nesterov: true}."""
+    decay_kernels_only: bool = False
+    """Apply weight_decay to kernels only: not to biases, the scales of normalization layers, or embeddings."""
 
     @field_validator("name")
     @classmethod
@@ -82,6 +87,12 @@ class Optimizer(Settings):
             [("", f"set {name} with the stage's key {key}") for name, key in STAGE_KEYS.items() if name in arguments]
         )
         return arguments
+
+    @model_validator(mode="after")
+    def _decays(self) -> Self:
+        if self.decay_kernels_only and self.name not in DECAYING and not self.arguments.get("weight_decay"):
+            raise_key_problems([("decay_kernels_only", f"{self.name} decays no weights: set its weight_decay")])
+        return self
 
 
 class Constant(Settings):
@@ -220,6 +231,13 @@ class Stage(Settings):
     """The largest norm of all gradients together; longer ones are shortened to it."""
     augmentation: Augmentation | None = None
     """Replaces the config's augmentation in this stage."""
+    mixup: Mix | None = None
+    """Blend each image with another one of its batch, and their targets: alpha, or {alpha: 0.2, probability: 0.5}."""
+    cutmix: Mix | None = None
+    """Replace a rectangle of each image by that of another one, and mix their targets: alpha, or
+    {alpha: 1, probability: 0.5}. With mixup too, each batch is mixed by one of the two, drawn at random."""
+    plain_epochs: Annotated[int, Field(ge=0)] = 0
+    """So many epochs at the end of the stage do not mix images."""
     early_stopping: Count | None = None
     """End the stage after this many epochs without improvement."""
     views: Count | None = None
@@ -228,9 +246,13 @@ class Stage(Settings):
     has its own, as in any other stage."""
 
     @property
+    def mixes_images(self) -> bool:
+        return self.mixup is not None or self.cutmix is not None
+
+    @property
     def shared_views(self) -> int | None:
-        """How many views the epochs share; None if each epoch has its own."""
-        if not self.unfreeze.is_none:
+        """How many views the epochs share; None if each epoch has its own, as mixed images have."""
+        if not self.unfreeze.is_none or self.mixes_images:
             return None
         views = self.views or math.ceil(self.epochs / EPOCHS_PER_VIEW)
         return views if views < self.epochs else None
@@ -241,7 +263,8 @@ class Stage(Settings):
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "name" in value and "arguments" not in value:
-            return {"name": value["name"], "arguments": {key: part for key, part in value.items() if key != "name"}}
+            own = {key: part for key, part in value.items() if key in Optimizer.model_fields}
+            return {**own, "arguments": {key: part for key, part in value.items() if key not in own}}
         return value
 
     @model_validator(mode="after")
@@ -252,6 +275,8 @@ class Stage(Settings):
             problems.append(("schedule.warmup_epochs", f"{shorter}, got {self.schedule.warmup_epochs:g}"))
         if self.views is not None and not self.unfreeze.is_none:
             problems.append(("views", "epochs share views only if the backbone is frozen (unfreeze: none): remove it"))
+        elif self.views is not None and self.mixes_images:
+            problems.append(("views", "with mixup or cutmix every epoch has its own images: remove it"))
         if self.layer_decay is not None and self.unfreeze.is_none:
             problems.append(("layer_decay", "the backbone is frozen (unfreeze: none): remove it"))
         if self.average is not None and self.average.count > self.epochs:
@@ -259,6 +284,12 @@ class Stage(Settings):
         others = [name for name in ("clipnorm", "clipvalue") if self.optimizer.arguments.get(name) is not None]
         if self.clip_norm is not None and others:
             problems.append(("clip_norm", f"the optimizer clips by {others[0]} already: remove one of the two"))
+        if self.plain_epochs and not self.mixes_images:
+            problems.append(("plain_epochs", "no epoch mixes images: add mixup or cutmix, or remove it"))
+        elif self.plain_epochs >= self.epochs:
+            problems.append(("plain_epochs", f"expected fewer than the stage's {self.epochs} epochs"))
+        if self.mixes_images and self.batch_size == 1:
+            problems.append(("batch_size", "mixup and cutmix need batches of two images or more"))
         raise_key_problems(problems)
         return self
 

@@ -5,6 +5,7 @@ augmentation:
   - Rotate: {limit: 10, p: 0.5}
   - RandomResizedCrop: {size: image_size, scale: [0.8, 1.0]}     # image_size is the image size of the stage
   - OneOf: {p: 0.3, transforms: [GaussNoise, {GaussianBlur: {blur_limit: [3, 5]}}]}
+  - TrivialAugment                       # podium's own, as is RandAugment: {n: 2, magnitude: 9}
 """
 
 import copy
@@ -13,7 +14,7 @@ import os
 import random
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,8 +28,10 @@ from podium.config.problems import nearest
 from podium.config.reading import RGB
 from podium.data.boxes import MIN_VISIBILITY, Boxes, ImageBoxes, to_square
 from podium.data.images import Image, Resize, Scaling, cut_square
+from podium.data.random_operations import rand_augment, trivial_augment
 from podium.errors import ConfigError
 
+_OWN: dict[str, Callable[..., Any]] = {"RandAugment": rand_augment, "TrivialAugment": trivial_augment}
 _TEST_SIZE, _LARGEST_TEST_SIZE = 32, 2048
 """Image sizes at which transforms are tested."""
 
@@ -156,8 +159,8 @@ def _rebuild(transforms: list[Any], image_size: int, takes_boxes: bool) -> Augme
 def build_transform(item: Any, image_size: int) -> Any:
     """The transform of an item such as `HorizontalFlip` or `{Rotate: {limit: 10}}`."""
     name, arguments = _name_and_arguments(item)
-    found: Any = getattr(albumentations, name, None) if isinstance(name, str) else None
-    if not _is_transform(found):
+    found: Any = _OWN.get(name) or getattr(albumentations, name, None) if isinstance(name, str) else None
+    if name not in _OWN and not _is_transform(found):
         raise ConfigError(f"{name!r} is not a transform of Albumentations{nearest(str(name), _known_transforms())}")
     if not isinstance(arguments, Mapping):
         raise ConfigError(f"{name}: expected named arguments such as {{p: 0.5}}, got {arguments!r}")
@@ -167,18 +170,15 @@ def build_transform(item: Any, image_size: int) -> Any:
         if not isinstance(parts, list) or not parts:
             raise ConfigError(f"{name}: expected a list of transforms, got {parts!r}")
         given["transforms"] = [build_transform(part, image_size) for part in parts]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    known = list(inspect.signature(found).parameters)
+    if unknown := [key for key in given if key not in known]:  # Albumentations only warns
+        raise ConfigError(f"{name} has no argument {', '.join(unknown)}{nearest(unknown[0], known)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            transform = found(**given)
+            return found(**given)
         except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # of Albumentations
             raise ConfigError(f"{name}: {_first_reason(error)}") from None
-    unknown = [str(warning.message) for warning in caught if "not valid" in str(warning.message)]
-    if unknown:  # Albumentations only warns
-        names = [key for key in given if key in unknown[0]]
-        known = [argument for argument in inspect.signature(found).parameters if argument != "self"]
-        raise ConfigError(f"{name} has no argument {', '.join(names)}{nearest(names[0] if names else '', known)}")
-    return transform
 
 
 def _is_transform(found: Any) -> bool:
@@ -187,7 +187,7 @@ def _is_transform(found: Any) -> bool:
 
 
 def _known_transforms() -> list[str]:
-    return [name for name in dir(albumentations) if _is_transform(getattr(albumentations, name))]
+    return [*_OWN, *(name for name in dir(albumentations) if _is_transform(getattr(albumentations, name)))]
 
 
 def _name_and_arguments(item: Any) -> tuple[Any, Any]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.augmentation import Augmentation, ImageView, TrainingView
+from podium.data.balance import draw_rows
 from podium.data.boxes import CORNERS, Boxes, ImageBoxes
 from podium.data.catalogue import ImageSource
 from podium.data.images import Image, Resize
-from podium.data.target import Encoded
+from podium.data.mixing import Mixing
+from podium.data.target import Encoded, Floats
 from podium.data.workers import Block, worker_pool
 
 
@@ -31,8 +33,11 @@ class EpochBatches:
     def __init__(self, rows: int, batch_size: int, seed: Sequence[int]) -> None:
         self._rows, self._batch_size = rows, batch_size
         self.seed = tuple(seed)
-        self._order: tuple[int, NDArray[np.int32]] | None = None
+        self._order: tuple[int, NDArray[Any]] | None = None
         self.epoch = 0
+        self.shares: Floats | None = None
+        """How often each row is drawn relative to the others, if an epoch draws its rows: see `draw_rows`."""
+        self.mixing: Mixing | None = None
         self.weights: NDArray[np.float32] | None = None
         """How much each row counts in the loss; the third part of a batch, if it is set."""
         self.steps_before, self._rows_before = 0, 0
@@ -53,22 +58,28 @@ class EpochBatches:
         """The number of rows that the model has seen after this many steps of the epoch."""
         return min(self._rows_before + (steps - self.steps_before) * self._batch_size, self._rows)
 
-    def order(self, epoch: int) -> NDArray[np.int32]:
-        """The order of the rows in this epoch."""
+    def order(self, epoch: int) -> NDArray[Any]:
+        """The rows of this epoch in order; a row that is drawn again is counted on, as in `draw_rows`."""
         known = self._order
         if known is None or known[0] != epoch:
-            order = np.random.default_rng([*self.seed, epoch]).permutation(self._rows)
-            known = self._order = epoch, order.astype(np.int32)
+            generator = np.random.default_rng([*self.seed, epoch])
+            if self.shares is None:
+                known = epoch, generator.permutation(self._rows).astype(np.int32)
+            else:
+                known = epoch, draw_rows(self.shares, generator)
+            self._order = known
         return known[1]
 
     def __getitem__(self, index: int) -> Any:
         epoch, start = self.epoch, self._rows_before + index * self._batch_size
         rows = self.order(epoch)[start : start + self._batch_size].astype(np.int64)
         batch = self.batch(rows, epoch)
-        return batch if self.weights is None else (*batch, self.weights[rows])
+        if self.weights is not None:
+            batch = (*batch, self.weights[rows % self._rows])
+        return self.mixing(batch, epoch, [*self.seed, epoch, *rows]) if self.mixing else batch
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        """The inputs and targets of one training step; each task defines its own."""
+        """The inputs and targets of one training step; each task defines its own. `rows` are a part of `order`."""
         raise NotImplementedError
 
 
@@ -92,7 +103,7 @@ class ViewLoader:
     def _load(
         self, rows: Sequence[int], epoch: int, boxes: Sequence[ImageBoxes] | None = None
     ) -> tuple[Image, list[Boxes]]:
-        locations = [self._source.location(row, self._scalings) for row in rows]
+        locations = [self._source.location(row % len(self._source), self._scalings) for row in rows]
         return worker_pool().prepare(Block(locations, rows, epoch, boxes), self._views, self._pickled)
 
 
@@ -117,7 +128,8 @@ class TrainingBatches(EpochBatches):
         self._load = ViewLoader(source, [self._view])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Any, NDArray[np.float32]]:
-        return with_metadata(self._load(rows.tolist(), epoch), self._metadata, rows), self._targets[rows]
+        images, rows = self._load(rows.tolist(), epoch), rows % self._rows
+        return with_metadata(images, self._metadata, rows), self._targets[rows]
 
     def in_row_order(self, epoch: int) -> "PredictionBatches":
         """The augmented images of this epoch in the order of their rows, without metadata."""

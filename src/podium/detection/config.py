@@ -247,9 +247,8 @@ class DetectorSettings(TrainingSettings):
         if stage.image_size % STRIDE or stage.image_size < minimum:
             expected = f"a multiple of {STRIDE}" + (f", at least {minimum}" * (minimum > STRIDE))
             problems.append(("image_size", f"expected {expected}, got {stage.image_size}"))
-        if stage.views is not None:
-            problems.append(("views", "not supported for detectors: remove it"))
-        return problems
+        given = [key for key in ("views", "mixup", "cutmix") if getattr(stage, key) is not None]
+        return problems + [(key, "not supported for detectors: remove it") for key in given]
 
 
 # Cropping

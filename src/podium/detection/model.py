@@ -79,7 +79,7 @@ def _preset_pyramid(backbone: PresetSettings, levels: int, image_size: int, pret
     """The same model with the preset's weights as without, so that a resumed or loaded model equals the original."""
     preset = open_preset(partial(read_preset, backbone, levels), pretrained, file)
     recipe = preset.recipe
-    model = recipe.build(image_size)
+    model = recipe.build(image_size, stochastic_depth=backbone.stochastic_depth)
     outputs = [model.pyramid_outputs[f"P{level}"] for level in LEVELS]
     _check_sizes(outputs, backbone.preset, image_size)
     pyramid = _pyramid(recipe.scaling, model, outputs, levels, image_size, **recipe.pyramid)

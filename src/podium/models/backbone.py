@@ -16,6 +16,7 @@ from podium.config.reading import RGB
 from podium.config.stage import Unfreeze
 from podium.errors import ConfigError, WeightsError
 from podium.models.channels import for_channels, spread_channels
+from podium.models.stochastic_depth import set_stochastic_depth, with_stochastic_depth
 from podium.models.weights import find_weights_file, missing_weights
 
 _BLOCKS = ("encoder_layers", "layers", "stages_list")
@@ -96,6 +97,9 @@ def build_backbone(settings: BackboneSettings, image_size: int, channels: int = 
         backbone = _add_imagenet_rescaling(backbone, channels)
     if file:
         load_weights(backbone, file, settings.name)
+    rate = settings.stochastic_depth
+    if rate is not None and not set_stochastic_depth(backbone, rate):
+        backbone = with_stochastic_depth(backbone, rate)
     return backbone
 
 

@@ -16,6 +16,7 @@ from podium.data.metadata import Metadata
 from podium.data.target import Target
 from podium.models.backbone import build_backbone, scaling_of
 from podium.models.devices import ONE_DEVICE, Devices
+from podium.models.dropout_samples import DropoutSamples
 from podium.models.heads import output_layers
 from podium.models.metadata import METADATA, MetadataFeatures
 
@@ -111,7 +112,9 @@ def _apply_head(x: Any, head: Head, target: Target, regularizer: Any) -> Any:
         x = layers.BatchNormalization(name="head_batchnorm")(x)
     for number, units in enumerate(head.dense):
         x = layers.Dense(units, activation="relu", kernel_regularizer=regularizer, name=f"head_dense_{number}")(x)
-    if head.dropout:
+    if head.dropout_samples > 1:
+        x = DropoutSamples(head.dropout, head.dropout_samples, name="head_dropout")(x)
+    elif head.dropout:
         x = layers.Dropout(head.dropout, name="head_dropout")(x)
     for layer in output_layers(target, regularizer):
         x = layer(x)

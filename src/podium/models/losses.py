@@ -9,13 +9,27 @@ from typing import Any
 import keras
 from keras import ops
 
-from podium.config.loss import LOSSES, Asymmetric, Huber
+from podium.config.loss import LOSSES, Asymmetric, Focal, Huber
 from podium.config.member import MemberSettings
-from podium.data.target import Target
+from podium.data.balance import class_weights
+from podium.data.target import Target, Truth
 from podium.models.heads import TableUnits
 
 EPSILON = 1e-7
 """Probabilities nearer to 0 or 1 would have an infinite logarithm in float32."""
+
+
+def training_loss(settings: MemberSettings, target: Target, model: Any, truth: Truth) -> keras.losses.Loss:
+    """The loss of a model with the weights of the classes, which depend on the truth of the training rows."""
+    loss = make_loss(settings, target, model)
+    if settings.class_weights is None:
+        return loss
+    return ClassWeighted(of_rows(loss), class_weights(settings.class_weights, target, truth).tolist())
+
+
+def of_rows(loss: keras.losses.Loss) -> keras.losses.Loss:
+    """The same loss with a value for every row, not their mean."""
+    return type(loss).from_config({**loss.get_config(), "reduction": "none"})
 
 
 def make_loss(settings: MemberSettings, target: Target, model: Any) -> keras.losses.Loss:
@@ -29,6 +43,11 @@ def make_loss(settings: MemberSettings, target: Target, model: Any) -> keras.los
         return ScaledLoss(name, offset, scale, loss.delta if isinstance(loss, Huber) else 1.0)
     if isinstance(loss, Asymmetric):
         return AsymmetricLoss(loss.gamma_negative, loss.gamma_positive, loss.margin)
+    if isinstance(loss, Focal) and target.head == "sigmoid":
+        given = {} if loss.alpha is None else {"apply_class_balancing": True, "alpha": loss.alpha}
+        return keras.losses.BinaryFocalCrossentropy(gamma=loss.gamma, label_smoothing=smoothing, **given)
+    if isinstance(loss, Focal):
+        return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=loss.gamma, label_smoothing=smoothing)
     match loss.kind if loss else LOSSES[target.kind][0]:
         case "categorical_crossentropy":
             return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
@@ -38,6 +57,28 @@ def make_loss(settings: MemberSettings, target: Target, model: Any) -> keras.los
             return OrdinalCrossentropy()
         case _:
             return KullbackLeibler()
+
+
+class ClassWeighted(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """A loss of rows, each weighted by its class, or each output of a row by whether it is no or yes.
+
+    A row with shares of several classes has the weighted mean of their weights.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, weights: Any, **options: Any) -> None:
+        """`weights` are as those of `data.balance.class_weights`."""
+        super().__init__(**options)
+        self.loss, self.weights = loss, weights
+
+    def call(self, truth: Any, predictions: Any) -> Any:
+        weights = ops.convert_to_tensor(self.weights, dtype=truth.dtype)
+        if len(weights.shape) == 1:
+            return self.loss(truth, predictions) * ops.matmul(truth, weights)
+        each_output = self.loss(truth[..., None], predictions[..., None])
+        return ops.mean(each_output * (weights[0] * (1.0 - truth) + weights[1] * truth), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "loss": self.loss, "weights": self.weights}
 
 
 @keras.saving.register_keras_serializable("podium")

@@ -36,7 +36,7 @@ def build_preset(
     recipe = preset.recipe
     recipe.check_image_sizes(settings.preset, sorted({image_size, *stages}))
     try:
-        model = recipe.build(image_size, channels)
+        model = recipe.build(image_size, channels, settings.stochastic_depth)
     except ValueError as error:
         reason = str(error).splitlines()[0]
         size = f"{image_size} pixels" + f" and {channels} channels" * (channels != RGB)

@@ -21,6 +21,7 @@ from podium.errors import ConfigError, RunError, WeightsError
 from podium.files import read_json, write_json
 from podium.models.channels import for_channels
 from podium.models.preset_places import check_preset_name, place_of
+from podium.models.stochastic_depth import set_stochastic_depth
 
 _IGNORED_KEYS = ("dtype", "build_config", "compile_config")
 """Keys of Keras configs; the run sets the precision, not the preset."""
@@ -71,7 +72,7 @@ class Recipe:
             content["config"]["use_mask_token"] = False  # only self-supervised training uses it
         return cls(content, _to_json(converter.scale), _to_json(converter.offset), pyramid or {})
 
-    def build(self, image_size: int, channels: int = RGB) -> Any:
+    def build(self, image_size: int, channels: int = RGB, stochastic_depth: float | None = None) -> Any:
         """The backbone for images of this size, with random weights."""
         content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
@@ -82,6 +83,9 @@ class Recipe:
                 # DINOV2's own methods save and load another size's embeddings, and may lose trained ones.
                 for name in ("save_own_variables", "load_own_variables"):
                     setattr(layer, name, partial(getattr(keras.layers.Layer, name), layer))
+        if stochastic_depth is not None and not set_stochastic_depth(model, stochastic_depth):
+            name = self.backbone["class_name"]
+            raise ConfigError(f"the preset is a {name} without stochastic depth: remove backbone.stochastic_depth")
         return model
 
     @property

@@ -13,12 +13,14 @@ from podium.config.backbone_settings import PresetSettings
 from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation, PlainView
+from podium.data.balance import row_shares
 from podium.data.batches import PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import reading_of
 from podium.data.labelled import LabelledImages
 from podium.data.metadata import Metadata
+from podium.data.mixing import Mixing
 from podium.data.target import Encoded, Target
 from podium.errors import TrainingDivergedError
 from podium.evaluation.metrics import Metric
@@ -26,9 +28,10 @@ from podium.files import read_json, write_text
 from podium.models import devices
 from podium.models.backbone import initialize_batchnorm, unfreeze
 from podium.models.classifier import BACKBONE, ClassifierParts, build_classifier, split_classifier
+from podium.models.dropout_samples import MeanOverSamples, accuracy
 from podium.models.feed import as_dataset
 from podium.models.heads import start_from_rows
-from podium.models.losses import make_loss
+from podium.models.losses import of_rows, training_loss
 from podium.models.metadata import METADATA
 from podium.runs import versions
 from podium.training.features import (
@@ -107,7 +110,10 @@ class ClassificationTask:
         unfreeze(self.backbone(model), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
-        loss, metrics = make_loss(self._settings, self._target, model), ["accuracy"] * self._target.truth_is_class
+        loss = training_loss(self._settings, self._target, model, self._training.truth)
+        metrics: list[Any] = ["accuracy"] * self._target.truth_is_class
+        if self._settings.head.dropout_samples > 1:
+            loss, metrics = MeanOverSamples(of_rows(loss)), [accuracy] * self._target.truth_is_class
         model.compile(optimizer=optimizer, loss=loss, metrics=metrics, run_eagerly=self._eager)
 
     def uncompiled(self, model: Any) -> Any:
@@ -131,6 +137,10 @@ class ClassificationTask:
         """Fit the full model or, if the backbone is frozen and epochs share views, its head on cached features."""
         setup = self._setup(model, number, stage, context)
         setup.batches.weights = self._training.weights
+        if self._settings.sampling:
+            setup.batches.shares = row_shares(self._settings.sampling, self._target, self._training.truth)
+        if stage.mixes_images:
+            setup.batches.mixing = Mixing.of(stage)
         return setup
 
     def _setup(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:

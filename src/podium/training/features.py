@@ -97,6 +97,7 @@ class FeatureBatches(EpochBatches):
         self._views, self._targets, self._metadata = views, targets, metadata
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Any, NDArray[np.float32]]:
+        rows = rows % self._rows
         features = self._views[epoch % len(self._views)][rows]
         return with_metadata(features, self._metadata, rows), self._targets[rows]
 

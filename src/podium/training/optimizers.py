@@ -31,6 +31,8 @@ def make_optimizer(stage: Stage, backbone: Any) -> Any:
         ) from None
     if stage.layer_decay:
         optimizer.rate_factors = rate_factors(backbone, stage.layer_decay)
+    if stage.optimizer.decay_kernels_only:
+        optimizer.exclude_from_weight_decay(var_names=["^(?!.*kernel)"])
     return optimizer
 
 

@@ -168,7 +168,7 @@ def test_invalid_training_key_is_reported(load, changes, message):
 def test_backbone_may_be_a_preset(load, preset, is_a_folder, source):
     settings = load(backbone={"preset": preset, "freeze_batchnorm": False}).backbone
     keys = {"preset": preset, "weights": "pretrained", "freeze_batchnorm": False, "channels": "mean"}
-    assert settings.model_dump() == keys
+    assert settings.model_dump(exclude_none=True) == keys
     assert (settings.is_a_folder, settings.kaggle_source) == (is_a_folder, source)
     assert settings.is_fetched == (not is_a_folder and source is None)
     assert load(f"backbone={{preset: {preset}}}", backbone={"name": "ResNet50"}).backbone.preset == preset

@@ -42,8 +42,9 @@ def test_wrong_arguments_have_the_messages_of_a_file():
     [
         (
             MemberSettings,
-            "seed augmentation stages precision backbone head metadata loss label_smoothing resize monitor"
-            " soup extra cache_gb save_every tensorboard competition folds tta search class_weights sampling",
+            "seed augmentation stages precision backbone head metadata loss label_smoothing class_weights sampling"
+            " resize monitor soup extra",
+            "cache_gb save_every tensorboard competition folds tta search",
         ),
         (
             DetectorSettings,

@@ -183,6 +183,12 @@ def test_magnitude_is_the_strength_of_the_operations():
     assert (twice(scene(), 5) == twice(scene(), 5)).all()
 
 
+def test_random_operations_need_colours():
+    problems = transform_problems(member(augmentation=["TrivialAugment"]), channels=5)
+    message = "TrivialAugment changes colours, and these images have 5 channels: list single transforms"
+    assert problems == [("augmentation.0", message)]
+
+
 @pytest.mark.parametrize("name", ["TrivialAugment", "RandAugment"])
 def test_random_operations_move_boxes_with_the_image(name):
     black = np.zeros((64, 64, 3), np.uint8)

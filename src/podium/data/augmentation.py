@@ -253,6 +253,8 @@ def _test_transform(item: Any, image_sizes: Sequence[Any], channels: int, takes_
     """Apply a transform, with p = 1, to noise of each of these sizes: some problems appear only there."""
     build_transform(item, _TEST_SIZE)
     name, arguments = _name_and_arguments(item)
+    if name in _OWN and channels != RGB:
+        raise ConfigError(f"{name} changes colours, and these images have {channels} channels: list single transforms")
     # The schema reports sizes that are not valid.
     sizes = {size for size in image_sizes if isinstance(size, int) and 8 <= size <= _LARGEST_TEST_SIZE}
     with warnings.catch_warnings():

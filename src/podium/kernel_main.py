@@ -93,8 +93,8 @@ def end_processes() -> None:
 
 
 def restore(job: Job, config_digest: str, unpacked: Path, runs: Path, console: Console) -> None:
-    """Copy the packed folds and boxes to `runs`, then the output of the version to resume from."""
-    for name in ("folds", "boxes"):
+    """Copy the packed folds, boxes and labels to `runs`, then the output of the version to resume from."""
+    for name in ("folds", "boxes", "pseudo"):
         if (unpacked / name).is_dir():
             shutil.copytree(unpacked / name, runs / name, dirs_exist_ok=True)
     if job.resume_from is None:

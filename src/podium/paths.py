@@ -92,3 +92,8 @@ def folds_file(runs: Path, slug: str, digest: str) -> Path:
 def boxes_folder(runs: Path, slug: str) -> Path:
     """The images with boxes that were built for a detector."""
     return runs / "boxes" / slug
+
+
+def labels_folder(runs: Path, name: str) -> Path:
+    """The labels that an ensemble made for other members."""
+    return runs / "pseudo" / name

@@ -114,7 +114,7 @@ def test_a_source_that_cannot_be_read_is_one_line(settings, content, message, dr
 
 
 def test_keys_that_do_not_fit_together_are_problems_of_the_config(drawn):
-    with pytest.raises(ConfigError, match=r"(?s)one of the keys table and label.*images: missing required key"):
+    with pytest.raises(ConfigError, match=r"(?s)one of the keys pseudo, table and label.*images: missing required key"):
         Extra(weight=2.0)
     with pytest.raises(ConfigError, match=r"expected a pattern with \{id\}"):
         Extra(table="more.csv", images="more/*.jpg")

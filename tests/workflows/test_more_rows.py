@@ -92,7 +92,7 @@ def test_config_check_reads_extra_rows(runs_of, tiny_competition, podium_in, tmp
     )
     ended = podium_in(tmp_path, "config", "check", member, "--data", tiny_competition.folder)
     assert ended.code == 1
-    assert "extra.1: expected one of the keys table and label" in ended.err
+    assert "extra.1: expected one of the keys pseudo, table and label" in ended.err
 
     def check(file):
         return podium_in(tmp_path, "config", "check", file, "--data", tiny_competition.folder)
@@ -100,7 +100,7 @@ def test_config_check_reads_extra_rows(runs_of, tiny_competition, podium_in, tmp
     absent = {"table": "absent.csv", "images": "more/{id}"}
     ended = check(tiny_competition.member(extra=[absent, {"label": "0", "table": "x"}]))
     assert ended.code == 1
-    assert "extra.1: expected one of the keys table and label" in ended.err
+    assert "extra.1: expected one of the keys pseudo, table and label" in ended.err
     ended = check(tiny_competition.ensemble([tiny_competition.member(extra=[absent])]))
     assert ended.code == 1
     assert f"extra: the table {tiny_competition.folder / 'absent.csv'} does not exist" in ended.err

@@ -34,6 +34,10 @@ COMMANDS = {
     ),
     "blend": Command("ensembles.blend", "Blend the predictions of the members, and write a checked submission."),
     "run": Command("ensembles.run", "Run only the missing steps of an ensemble, and write a checked submission."),
+    "pseudo": Command(
+        "pseudo.pseudo",
+        "Label the test images with a finished ensemble, for other members to train on (extra: [{pseudo: NAME}]).",
+    ),
     "runs": Command(
         "runs.runs",
         "List every run: its progress, its best score, the time spent on it, and the command that resumes it.",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from podium.config.backbone_settings import BackboneChoice, PresetSettings
 from podium.config.competition import Competition
-from podium.config.extra import Extra
+from podium.config.extra import Extra, HardExamples, Teacher
 from podium.config.loss import LOSSES, SMOOTHED, Balance, ClassWeights, Focal, Loss
 from podium.config.metadata import MetadataSettings
 from podium.config.problems import nearest, raise_key_problems
@@ -139,6 +139,10 @@ class MemberSettings(TrainingSettings):
     """Which of the competition's folds to train; all by default."""
     extra: list[Extra] = []
     """More rows, which every fold trains on and none validates on."""
+    teacher: Teacher | None = None
+    """Train on a mixture of the truth and an ensemble's out-of-fold predictions."""
+    hard: HardExamples | None = None
+    """Train more often on the rows that an ensemble gets wrong."""
     backbone: BackboneChoice
     """The pretrained model, and its weights."""
     head: Head = Head()
@@ -190,8 +194,14 @@ class MemberSettings(TrainingSettings):
 
     @property
     def places(self) -> list[str]:
-        """Where the rows beside those of the competition are."""
+        """Where its extra rows are."""
         return [place for extra in self.extra for place in extra.places]
+
+    @property
+    def labels(self) -> list[str]:
+        """The ensembles whose labels it is trained on."""
+        of_test = [extra.pseudo for extra in self.extra if extra.pseudo]
+        return list(dict.fromkeys([*of_test, *(part.ensemble for part in (self.teacher, self.hard) if part)]))
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
         """What does not fit the competition, as (key, message)."""
@@ -212,6 +222,9 @@ class MemberSettings(TrainingSettings):
         problems += self.metadata.problems(competition.metadata) if self.metadata else []
         if isinstance(self.loss, Focal) and self.loss.alpha and target.kind not in ("binary", "multi_label"):
             problems.append(("loss.alpha", f"{target.kind} has no positives: use class_weights"))
+        for key, part in (("teacher", self.teacher), ("hard", self.hard)):
+            found = part.problems_with(target.kind) if part else []
+            problems += [(f"{key}.{below}".rstrip("."), message) for below, message in found]
         return problems + self._problems_of_balance(competition) + self.tta.problems_with(competition)
 
     def _problems_of_balance(self, competition: Competition) -> list[tuple[str, str]]:

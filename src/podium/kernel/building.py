@@ -5,23 +5,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from podium.config.kaggle_names import KernelRef
+from podium.config.kaggle_names import KernelRef, is_at_kaggle
 from podium.config.loading import Ensemble, Member, fold_count
 from podium.credentials import local_username
 from podium.detection.config import FolderSource
 from podium.detection.loading import Detector
 from podium.errors import BundleError, ConfigError
 from podium.files import write_json, write_text
-from podium.kernel.bundle import Bundle, PackedBoxes, make_bundle
+from podium.kernel.bundle import LABELS, Bundle, PackedBoxes, make_bundle
 from podium.kernel.job import Job, Model, kind_of, load_config
 from podium.kernel.metadata import METADATA, NO_OWNER, Machine, kernel_metadata, merge_metadata, ref_of
 from podium.kernel.output_size import check_output_size
 from podium.kernel.pretrained import download_problem, pretrained_files
 from podium.kernel.script import READABLE, Packing
-from podium.paths import boxes_folder
+from podium.paths import boxes_folder, labels_folder
 from podium.runs import edited_folds
 
 SCRIPT = READABLE.path
+MOST_LABELS = 300_000
+"""Bytes of labels by ensembles that are packed."""
 _GENERATED_METADATA = Path("build/kernel-metadata.json")
 """The metadata as last generated, without the user's changes."""
 
@@ -77,13 +79,14 @@ class KernelBuilder:
                         " out, or submit a finished blend with podium kernel push --inference"
                     )
         check_output_size(job, models)
-        bundle = self._bundle(job, models[0])
+        bundle = self._bundle(job, models)
         owner = self.owner or local_username() or NO_OWNER
         metadata = kernel_metadata(bundle.job, models, owner, self.machine, self.packing.path.as_posix())
         weights = tuple(pretrained_files(models)) if job.kind == "weights" else ()
         return BuiltKernel(bundle, metadata, weights, download_problem(models, self.configs, job, owner))
 
-    def _bundle(self, job: Job, model: Model) -> Bundle:
+    def _bundle(self, job: Job, models: Sequence[Model]) -> Bundle:
+        model, members = models[0], [model for model in models if isinstance(model, Member)]
         if job.kind == "weights":
             return make_bundle(self.configs, job, packing=self.packing)
         if job.kind == "inference":
@@ -92,8 +95,8 @@ class KernelBuilder:
         if isinstance(model, Detector):
             check_data(model)
             return make_bundle(self.configs, job, boxes=pack_boxes(model, self.runs), packing=self.packing)
-        folds = edited_folds(self.runs, model.competition.slug)
-        return make_bundle(self.configs, job, folds, packing=self.packing)
+        folds, labels = edited_folds(self.runs, model.competition.slug), pack_labels(members, self.runs)
+        return make_bundle(self.configs, job, folds, packing=self.packing, labels=labels)
 
     def build(self, job: Job) -> BuiltKernel:
         """Write the script and update kernel-metadata.json."""
@@ -171,3 +174,21 @@ def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
         return PackedBoxes(reason=f"{rotated:,} of its images were rotated, and images are not packed")
     names = (INDEX, IMAGES, BOXES)
     return PackedBoxes({f"boxes/{slug}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})
+
+
+def pack_labels(members: Sequence[Member], runs: Path) -> dict[str, str]:
+    """The labels by ensembles that these members are trained on, unless a dataset has them, by their path in `runs`."""
+    names = {name: member for member in members for name in member.settings.labels if not is_at_kaggle(name)}
+    packed: dict[str, str] = {}
+    for name, member in names.items():
+        folder, what = labels_folder(runs, name), f"{member.name}: the labels of the ensemble {name}"
+        dataset = "upload their folder with podium data push, and write kaggle-dataset:<owner>/<slug> instead"
+        if "/" in name:
+            raise BundleError(f"{what} are a folder on this machine, which a kernel cannot read: {dataset}")
+        files = {f"{LABELS}{name}/{path.name}": path.read_text(encoding="utf-8") for path in folder.glob("*.csv")}
+        if not files:
+            raise BundleError(f"{what} are not in {folder}: make them with podium pseudo first")
+        if (size := sum(map(len, files.values()))) > MOST_LABELS:
+            raise BundleError(f"{what} in {folder} have {size:,} bytes, too many for a script: {dataset}")
+        packed |= files
+    return packed

@@ -32,6 +32,8 @@ PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-ap
 """Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
 _NAMED_COMPETITION = "set/competition.yaml"
 """Path among the packed configs of a competition file named with --set."""
+LABELS = "pseudo/"
+"""The folder among the packed files of labels by ensembles. Ids may look like keys."""
 BLEND = "blend.json"
 """Path among the packed files of the description of a finished blend."""
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -68,14 +70,16 @@ def make_bundle(
     boxes: PackedBoxes | None = None,
     packing: Packing = READABLE,
     blend: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Bundle:
     """Create the script for a config, or for the pretrained weights of several.
 
     `job.config` is replaced by the config's path in the script. `folds` are fold tables that the user has changed, by
-    file name, and `blend` is the blend.json of an inference job. A dataset that is too large is not packed; the kernel
-    builds it.
+    file name, `blend` is the blend.json of an inference job, and `labels` are files of labels by ensembles. A dataset
+    that is too large is not packed; the kernel builds it.
     """
     files = {f"folds/{name}": text for name, text in (folds or {}).items()} | ({BLEND: blend} if blend else {})
+    files |= labels or {}
     bundle = _make_bundle(configs, job, files, boxes or PackedBoxes(), packing)
     if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
         reason = f"the script would have {len(bundle.text):,} bytes, more than {MAX_BYTES:,}"
@@ -104,7 +108,7 @@ def _make_bundle(
             folder = Path(job.competition or _competition_in(packed_paths)).parent  # also of one given with --set
             files[f"configs/{(folder / own['file']).as_posix()}"] = model.competition.metric_code or ""
     files |= more_files
-    user_files = [*files, "--set"]
+    user_files = [*(name for name in files if not name.startswith(LABELS)), "--set"]
     files |= boxes.files
     files |= _podium_source([ENTRY, job.workflow])
     if _needs_efficientnet(models):

@@ -51,9 +51,9 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
         attached += [source_of(place) for place in job.trained_at]
         if job.trains and not job.dry_run:
             attached += [source_of_weights(model) for model in models]
-        attached += [
-            source_of(place) for model in models if isinstance(model, Member) for place in model.settings.places
-        ]
+        members = [model for model in models if isinstance(model, Member)] if job.trains else []
+        for member in members:
+            attached += [source_of(place) for place in (*member.settings.places, *member.settings.labels)]
 
     def names_of(kind: str) -> list[str]:
         return _unique(source[1] for source in attached if source and source[0] == kind)

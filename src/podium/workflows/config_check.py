@@ -38,7 +38,7 @@ def check_configs(files: Sequence[Path], data: Path | None = None) -> tuple[list
         competition = loaded if isinstance(loaded, Competition) else loaded.competition
         competitions += [] if competition in competitions else [competition]
         members = loaded.members if isinstance(loaded, Ensemble) else (loaded,) if isinstance(loaded, Member) else ()
-        extra += [(competition, source) for member in members for source in member.settings.extra]
+        extra += [(competition, source) for member in members for source in member.settings.extra if not source.pseudo]
     for competition in competitions:
         sources = [source for of, source in extra if of == competition]
         valid, more = check_data(competition, data, sources)

@@ -305,7 +305,7 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
             raise ConfigError(
                 f"there is no fold {fold} in {prepared.folds.path}; expected one of {', '.join(map(str, numbers))}"
             )
-    more_rows = read_more_rows(member, prepared)
+    more_rows = read_more_rows(member, prepared, options.runs)
     resolved = _resolved(member, prepared, options, more_rows)
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
@@ -362,7 +362,7 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     import pandas as pd
 
     from podium.data.folds import TEST
-    from podium.data.labelled import LabelledImages, join
+    from podium.data.labelled import LabelledImages
     from podium.data.metadata import Metadata
     from podium.data.targets import target_of
 
@@ -377,7 +377,7 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST)]
     training = labelled(pd.concat([own, rows.extra], ignore_index=True))
     if fold_run.more_rows:
-        training = join([training, *fold_run.more_rows.of_fold(fold_run.fold)], target)
+        training = fold_run.more_rows.added_to(training, own["id"].tolist(), fold_run.fold, target)
     if (chosen := _limited(training.truth, target, _training_limit(fold_run))) is not None:
         training = training.take(chosen)
     if absent := target.classes_without_rows(training.truth):

@@ -124,7 +124,7 @@ def test_a_training_needs_no_test_set_and_predicting_later_needs_no_training(pod
     train = ["train", member, "--data", folder, "--fold", 0]
     ended = podium(*train)
     assert ended.code == 0, ended.err
-    assert "24 images to train on, no sample_submission.csv, 4 classes" in ended.out
+    assert "24 images to train on, no sample_submission.csv, which predicting needs, 4 classes" in ended.out
     (folder / "hidden.csv").rename(sample)
     assert "already trained with this config" in podium(*train).out
     predict = podium("predict", member, "--data", folder, "--fold", 0)

@@ -96,7 +96,7 @@ class WorkerPool:
 
     def prepare(self, block: Block, views: Sequence[ImageView], pickled: bytes) -> tuple[Image, list[Boxes]]:
         """Prepare the images and boxes of a block, in a worker process if any. `pickled` contains the views."""
-        size, channels = views[0].size, block.locations[0].reading.channels
+        size, channels = views[0].size, block.locations[0].reading.channels if block.locations else 3
         shape = (len(block.rows) * len(views), size, size, channels)
         while self.count:
             with suppress(queue.Empty):  # the last process may just have ended

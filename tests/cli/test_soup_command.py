@@ -89,6 +89,14 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(podium, work):
     assert (code, err) == (1, f"podium: expected the same folds of all runs, got {first.name}: 0, {other.name}: 1\n")
 
 
+def test_kernel_does_not_train_a_soup(podium, work):
+    first = work / "tiny" / "configs" / "first.yaml"
+    (first.parent / "soup.yaml").write_text(first.read_text() + "soup: [first-00000000, first-00000001]\n")
+    code, _, err = podium("kernel", "build", "tiny/configs/soup.yaml", "--fold", "0")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("podium: soup is a soup, made of runs on this machine, so Kaggle cannot train it: leave it out")
+
+
 def test_soup_without_its_runs_says_what_to_train(podium, work):
     first = work / "tiny" / "configs" / "first.yaml"
     (first.parent / "lost.yaml").write_text(first.read_text() + "soup: [first-00000000, first-00000001]\n")

@@ -94,7 +94,9 @@ def test_kernel_does_not_train_a_soup(podium, work):
     (first.parent / "soup.yaml").write_text(first.read_text() + "soup: [first-00000000, first-00000001]\n")
     code, _, err = podium("kernel", "build", "tiny/configs/soup.yaml", "--fold", "0")
     assert (code, err.count("\n")) == (1, 1)
-    assert err.startswith("podium: soup is a soup, made of runs on this machine, so Kaggle cannot train it: leave it out")
+    assert err.startswith(
+        "podium: soup is a soup, made of runs on this machine, so Kaggle cannot train it: leave it out"
+    )
 
 
 def test_soup_without_its_runs_says_what_to_train(podium, work):

@@ -22,11 +22,12 @@ from podium.workflows.fold_runs import FoldRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SAFETY = 10.0
-"""The suggested rate is this many times lower than the one with the lowest loss."""
+SAFETY = 3.0
+"""The suggested rate is this many times lower than the one with the lowest loss. The usual factor of 10 is for curves
+that a running mean of the past shifts to higher rates; here the smoothing is centred."""
 FIRST_PART = 0.1
 """Of the test, at rates too low to change anything: its mean is the loss before training."""
-SMOOTHED = 0.02
+SMOOTHED = 0.03
 """The standard deviation of the Gaussian that smooths the losses, as a part of the test."""
 
 

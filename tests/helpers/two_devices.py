@@ -6,6 +6,7 @@ python two_devices.py FOLDER some|all        prints the results as JSON
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from podium.config.member import MemberSettings
 from podium.data.image_cache import Cache
+from podium.data.metadata import Metadata
 from podium.data.targets import SingleLabelTarget
 from podium.evaluation.metrics import METRICS
 from podium.models import devices
@@ -57,7 +59,13 @@ class Trainings:
         }
         settings = MemberSettings.model_validate(content | changes)
         target, metric = SingleLabelTarget(["a", "b"]), METRICS["accuracy"]
-        return ClassificationTask(settings, target, metric, self.training, self.validation, 0, cache=self.cache)
+        parts = [self.training, self.validation]
+        if settings.metadata:
+            numbers = [np.arange(len(part.truth), dtype=np.float32)[:, None] for part in parts]
+            parts = [replace(part, metadata=column) for part, column in zip(parts, numbers, strict=True)]
+        return ClassificationTask(
+            settings, target, metric, *parts, 0, cache=self.cache, metadata=Metadata({"number": None})
+        )
 
     def whole(self, names, stages, **changes):
         use(names)
@@ -195,6 +203,9 @@ def main():
             "averages, two": trainings.whole(TWO, averaged),
             "half, two": trainings.whole(TWO, plain, **half),
             "half, two, stopped": trainings.broken(TWO, plain, STEPS + 2, **half),
+            "metadata, one": trainings.whole([], plain, metadata="all"),
+            "metadata, two": trainings.whole(TWO, plain, metadata="all"),
+            "metadata, two, stopped": trainings.broken(TWO, plain, 2, metadata="all"),
             "bfloat": trainings.whole([], plain, precision="mixed_bfloat16"),
         }
     print(json.dumps(results))

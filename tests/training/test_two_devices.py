@@ -57,7 +57,9 @@ def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["two, stopped after an epoch", "rich, stopped", "half, two, stopped"])
+@pytest.mark.parametrize(
+    "kind", ["two, stopped after an epoch", "rich, stopped", "half, two, stopped", "metadata, two, stopped"]
+)
 def test_stopped_training_resumes_to_the_same_bits(kind, every):
     assert every[kind] == every[kind.partition(", stopped")[0]]
 
@@ -71,6 +73,12 @@ def test_moving_averages_are_the_same_on_two_devices(every):
 def test_mixed_and_weighted_rows_have_the_same_loss_on_two_devices(every):
     same_within_rounding(every["mixed, one"], every["mixed, two"])
     assert every["samples"]["loss"] != every["mixed, two"]["loss"]
+
+
+@pytest.mark.slow
+def test_metadata_is_the_same_on_two_devices(every):
+    same_within_rounding(every["metadata, one"], every["metadata, two"])
+    assert every["metadata, one"]["loss"] != every["one"]["loss"]
 
 
 @pytest.mark.slow

@@ -65,10 +65,13 @@ def test_the_last_epochs_and_a_single_row_are_not_mixed():
     assert (mixed(images=IMAGES[:1], targets=TARGETS[:1], cutmix=1.0)[1] == TARGETS[:1]).all()
 
 
-def test_weights_of_rows_are_mixed_and_metadata_are_not():
+def test_weights_of_rows_are_mixed_and_metadata_are_those_of_the_larger_share():
     metadata, weights = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([1, 1, 0.5], np.float32)
-    mixing = Mixing(Mix(alpha=1.0), None, epochs=8)
-    (images, mixed_metadata), targets, mixed_weights = mixing(((IMAGES, metadata), TARGETS, weights), 0, [3])
-    assert mixed_metadata is metadata
-    np.testing.assert_allclose(mixed_weights, targets @ weights, rtol=1e-5)
-    assert (images == mixing((IMAGES, TARGETS), 0, [3])[0]).all()
+    mixing, largest = Mixing(Mix(alpha=1.0), None, epochs=8), set()
+    for seed in range(8):
+        (images, chosen), targets, mixed_weights = mixing(((IMAGES, metadata), TARGETS, weights), 0, [seed])
+        np.testing.assert_array_equal(chosen, metadata[targets.argmax(axis=1)])
+        np.testing.assert_allclose(mixed_weights, targets @ weights, rtol=1e-5)
+        assert (images == mixing((IMAGES, TARGETS), 0, [seed])[0]).all()
+        largest.add(int(targets[1].argmax()))
+    assert largest == {0, 1}

@@ -1,7 +1,7 @@
 """Mixing the images of a batch with each other, and their targets in the same shares: mixup and CutMix.
 
-Rows are in random order, so the other image of a row is that of the row before it. Metadata remain those of the row:
-categories cannot be mixed.
+Rows are in random order, so the other image of a row is that of the row before it. Categories cannot be mixed: metadata
+are those of the image with the larger share.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,8 @@ class Mixing:
             return batch
         images, share = mix(images, generator.beta(settings.alpha, settings.alpha), generator)
         mixed = [(share * part + (1 - share) * np.roll(part, 1, axis=0)).astype(part.dtype) for part in others]
+        if share < 0.5:
+            metadata = [np.roll(part, 1, axis=0) for part in metadata]
         return ((images, *metadata) if metadata else images, *mixed)
 
 

@@ -168,7 +168,9 @@ def test_workers_end_with_a_process_that_is_killed():
 
 
 IMPORTS_OF_A_WORKER = """
-import sys, podium.data.workers
+import sys
+from podium.data.workers import IMPORTS
+__import__(IMPORTS)
 print([name for name in ("tensorflow", "keras", "sklearn", "matplotlib") if name in sys.modules])
 """
 

@@ -11,11 +11,13 @@ augmentation:
 import copy
 import inspect
 import os
+import pickle
 import random
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +29,7 @@ import albumentations
 from podium.config.problems import nearest
 from podium.config.reading import RGB
 from podium.data.boxes import MIN_VISIBILITY, Boxes, ImageBoxes, to_square
+from podium.data.image_cache import ImageLocation, reader_of_thread
 from podium.data.images import Image, Resize, Scaling, cut_square
 from podium.data.random_operations import rand_augment, trivial_augment
 from podium.errors import ConfigError
@@ -87,6 +90,58 @@ class TrainingView:
 
     def _seed_of(self, row: int, epoch: int) -> int:
         return int(np.random.SeedSequence([*self.seed, epoch, row]).generate_state(1)[0])
+
+
+class Views:
+    """Some views, which are pickled once for all blocks."""
+
+    def __init__(self, views: Iterable[ImageView]) -> None:
+        self.each = tuple(views)
+        self.scalings = [view.scaling for view in self.each]
+        self._pickled = pickle.dumps(self.each)
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __reduce__(self) -> Any:
+        return _unpickle_views, (self._pickled,)
+
+
+@lru_cache(maxsize=8)
+def _unpickle_views(pickled: bytes) -> Views:
+    return Views(pickle.loads(pickled))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows to prepare in some views. `boxes` are those of the rows, if there are any; then there is a single
+    TrainingView."""
+
+    locations: Sequence[ImageLocation]
+    rows: Sequence[int]
+    epoch: int
+    views: Views
+    boxes: Sequence[ImageBoxes] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        size, channels = self.views.each[0].size, self.locations[0].reading.channels
+        return len(self.rows) * len(self.views), size, size, channels
+
+    def __call__(self, into: Image) -> list[Boxes]:
+        """Write the images into an array: the views of the first row, those of the second, and so on. Returns the
+        boxes."""
+        read, moved, position = reader_of_thread(), list[Boxes](), 0
+        for number, (location, row) in enumerate(zip(self.locations, self.rows, strict=True)):
+            for view, scaled in zip(self.views.each, read(location, self.views.scalings), strict=True):
+                if self.boxes is None:
+                    into[position] = view(scaled, row, self.epoch)
+                else:
+                    assert isinstance(view, TrainingView)
+                    into[position], boxes = view.with_boxes(scaled, row, self.epoch, self.boxes[number])
+                    moved.append(boxes)
+                position += 1
+        return moved
 
 
 class Augmentation:

@@ -1,21 +1,20 @@
 """Batches of images: read, scaled and augmented on all cores, in an order that depends on the seed only."""
 
 import math
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.data.augmentation import Augmentation, ImageView, TrainingView
+from podium.data.augmentation import Augmentation, Block, ImageView, TrainingView, Views
 from podium.data.balance import draw_rows
 from podium.data.boxes import CORNERS, Boxes, ImageBoxes
 from podium.data.catalogue import ImageSource
 from podium.data.images import Image, Resize
 from podium.data.mixing import Mixing
 from podium.data.target import Encoded, Floats
-from podium.data.workers import Block, worker_pool
+from podium.data.workers import worker_pool
 
 
 def with_metadata(images: Any, metadata: NDArray[np.float32] | None, rows: Any) -> Any:
@@ -87,10 +86,8 @@ class ViewLoader:
     """Loads rows of an image source in some views, by threads or processes."""
 
     def __init__(self, source: ImageSource, views: Sequence[ImageView]) -> None:
-        self._source, self._views = source, list(views)
-        self._scalings = [view.scaling for view in views]
-        self._pickled = pickle.dumps(self._views)
-        source.cache_images(self._scalings)
+        self._source, self._views = source, Views(views)
+        source.cache_images(self._views.scalings)
 
     def __call__(self, rows: Sequence[int], epoch: int = 0) -> Image:
         """The views of the first row, those of the second, and so on."""
@@ -103,8 +100,8 @@ class ViewLoader:
     def _load(
         self, rows: Sequence[int], epoch: int, boxes: Sequence[ImageBoxes] | None = None
     ) -> tuple[Image, list[Boxes]]:
-        locations = [self._source.location(row % len(self._source), self._scalings) for row in rows]
-        return worker_pool().prepare(Block(locations, rows, epoch, boxes), self._views, self._pickled)
+        locations = [self._source.location(row % len(self._source), self._views.scalings) for row in rows]
+        return worker_pool().do(Block(locations, rows, epoch, self._views, boxes))
 
 
 class TrainingBatches(EpochBatches):

@@ -22,7 +22,7 @@ from rich.progress import track
 
 from podium.config.reading import AS_USUAL, Reading
 from podium.data.conversion import DEEP, JPEG, PAGES, TRANSPARENT, is_plain
-from podium.data.image_cache import Cache, CacheWriter, Digests, FoundImages, ImageLocation, open_writer
+from podium.data.image_cache import Cache, CachedImages, CacheWriter, Digests, ImageLocation, open_writer
 from podium.data.image_paths import path_text, reading_of
 from podium.data.images import Image, Scaling, check_complete, decode_scaled, is_quick, read_files, read_scaled
 from podium.errors import DataError
@@ -78,7 +78,7 @@ class ImageSource:
     def __init__(self, paths: Sequence[Path], cache: Cache | None = None) -> None:
         self._paths, self._reading = paths, reading_of(paths)
         self._cache = cache if cache and cache.gigabytes > 0 else None
-        self._found: dict[Scaling, FoundImages] = {}
+        self._found: dict[Scaling, CachedImages] = {}
 
     def __len__(self) -> int:
         return len(self._paths)

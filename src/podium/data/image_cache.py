@@ -68,7 +68,7 @@ class ImageLocation:
 
 
 @dataclass(frozen=True)
-class FoundImages:
+class CachedImages:
     """The records of many images, by row; the number is -1 if an image is not cached."""
 
     file: str
@@ -97,12 +97,12 @@ class ImageStore:
         """The approximate size of a cached image."""
         return int(self._channels * _ASPECT[self.scaling.resize] * self.scaling.size**2)
 
-    def find(self, digests: Digests) -> FoundImages:
+    def find(self, digests: Digests) -> CachedImages:
         records = self.read_index()
         found = np.zeros(len(digests), dtype=_FOUND)
         found["number"] = -1
         if not len(records):
-            return FoundImages(str(self.pixels), 0, found)
+            return CachedImages(str(self.pixels), 0, found)
         order = np.argsort(records["digest"], kind="stable")
         position = np.searchsorted(records["digest"], digests, sorter=order)
         position[position == len(order)] = 0
@@ -111,7 +111,7 @@ class ImageStore:
         found["number"][hit] = number[hit]
         for name in ("start", "height", "width", "checksum"):
             found[name][hit] = records[name][number[hit]]
-        return FoundImages(str(self.pixels), self.pixels.stat().st_ino, found)
+        return CachedImages(str(self.pixels), self.pixels.stat().st_ino, found)
 
     def read_index(self) -> NDArray[np.void]:
         """All records. Invalid ones, and those beyond the end of the pixels, are zeroed."""
@@ -257,6 +257,17 @@ class ImageReader:
             except (OSError, ValueError):
                 return None
         return file.read(cached, channels) if file.has(cached, channels) else None
+
+
+_of_thread = threading.local()
+
+
+def reader_of_thread() -> ImageReader:
+    """The reader that this thread always uses."""
+    if not hasattr(_of_thread, "reader"):
+        _of_thread.reader = ImageReader()
+    reader: ImageReader = _of_thread.reader
+    return reader
 
 
 class _MappedPixels:

@@ -1,4 +1,4 @@
-"""Preparing blocks of images for a model, in threads of this process or, if they are too slow, in worker processes.
+"""Work on images for a model, in threads of this process or, if they are too slow, in worker processes.
 
 Worker processes are started in the background and kept until this process ends. They import neither TensorFlow nor
 Keras. On Linux they are forked from a fork server, which imports what they need while this process imports TensorFlow;
@@ -22,20 +22,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
-from podium.data.augmentation import ImageView, TrainingView
-from podium.data.boxes import Boxes, ImageBoxes
-from podium.data.image_cache import ImageLocation, ImageReader
 from podium.data.images import Image
 from podium.hardware import worker_count
 
@@ -48,35 +43,19 @@ BUSY_SHARE = 0.5
 """Processes are started if threads spend more than this share of a core on images: the model then waits for images."""
 WINDOW = 5.0
 """Seconds over which that share is measured."""
+IMPORTS = "podium.data.augmentation"
+"""What the processes import before they get any work."""
 END_SECONDS = 2.0
 """How long the end waits for a process that is at work."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some rows to prepare. `boxes` are those of the rows, if there are any; then there is a single TrainingView."""
+class Work(Protocol):
+    """Something that fills an array of bytes of this shape, and may return more. Must be picklable."""
 
-    locations: Sequence[ImageLocation]
-    rows: Sequence[int]
-    epoch: int
-    boxes: Sequence[ImageBoxes] | None = None
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
-
-def prepare_block(block: Block, views: Sequence[ImageView], read: ImageReader, into: Image) -> list[Boxes]:
-    """Write the images into an array: the views of the first row, those of the second, and so on. Returns the boxes."""
-    scalings = [view.scaling for view in views]
-    moved: list[Boxes] = []
-    position = 0
-    for number, (location, row) in enumerate(zip(block.locations, block.rows, strict=True)):
-        for view, scaled in zip(views, read(location, scalings), strict=True):
-            if block.boxes is None:
-                into[position] = view(scaled, row, block.epoch)
-            else:
-                assert isinstance(view, TrainingView)
-                into[position], boxes = view.with_boxes(scaled, row, block.epoch, block.boxes[number])
-                moved.append(boxes)
-            position += 1
-    return moved
+    def __call__(self, into: Image, /) -> Any: ...
 
 
 class WorkerPool:
@@ -92,17 +71,14 @@ class WorkerPool:
         """Processes that are ready."""
         self._has_ended = False
         self._busy, self._since = 0.0, time.perf_counter()
-        self._of_thread = threading.local()
 
-    def prepare(self, block: Block, views: Sequence[ImageView], pickled: bytes) -> tuple[Image, list[Boxes]]:
-        """Prepare the images and boxes of a block, in a worker process if any. `pickled` contains the views."""
-        size, channels = views[0].size, block.locations[0].reading.channels if block.locations else 3
-        shape = (len(block.rows) * len(views), size, size, channels)
+    def do(self, work: Work) -> tuple[Image, Any]:
+        """The array and what else the work returns, from a process if there are any, otherwise from this thread."""
         while self.count:
             with suppress(queue.Empty):  # the last process may just have ended
                 worker = self._free.get(timeout=1.0)
                 try:
-                    pixels, result = worker.prepare(block, pickled, shape)
+                    pixels, result = worker.do(work)
                 except (OSError, EOFError, pickle.UnpicklingError):  # killed, perhaps for lack of memory
                     self._remove(worker)
                     continue
@@ -110,10 +86,10 @@ class WorkerPool:
                 if isinstance(result, Exception):
                     raise result
                 return pixels, result
-        pixels, began = np.empty(shape, np.uint8), time.thread_time()
-        boxes = prepare_block(block, views, self._reader(), pixels)
+        pixels, began = np.empty(work.shape, np.uint8), time.thread_time()
+        result = work(pixels)
         self._start_if_busy(time.thread_time() - began)
-        return pixels, boxes
+        return pixels, result
 
     def start(self) -> None:
         """Start the processes in the background, once."""
@@ -169,12 +145,6 @@ class WorkerPool:
         with self._lock:
             self.count = max(0, self.count - 1)
 
-    def _reader(self) -> ImageReader:
-        if not hasattr(self._of_thread, "reader"):
-            self._of_thread.reader = ImageReader()
-        reader: ImageReader = self._of_thread.reader
-        return reader
-
 
 @cache
 def worker_pool() -> WorkerPool:
@@ -222,13 +192,14 @@ class _Worker:
             self.end()
             raise
 
-    def prepare(self, block: Block, pickled_views: bytes, shape: tuple[int, ...]) -> tuple[Image, Any]:
-        """The images, and the boxes or an exception."""
+    def do(self, work: Work) -> tuple[Image, Any]:
+        """The array, and what else the work returns or an exception."""
+        shape = work.shape
         size = math.prod(shape)
         if self._mapped is None or len(self._mapped) < size:
             os.ftruncate(self._memory, size)
             self._mapped = mmap.mmap(self._memory, size)
-        _send(self._connection, (Path.cwd(), block, pickled_views, shape))
+        _send(self._connection, (Path.cwd(), work))
         result = _receive(self._connection)
         return np.frombuffer(self._mapped, np.uint8, count=size).reshape(shape).copy(), result
 
@@ -283,7 +254,7 @@ def _start_python(call: str, **options: Any) -> "subprocess.Popen[bytes]":
     keep_memory = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
     python_path = os.pathsep.join(part for part in sys.path if part)
     environment = {**os.environ, **one_thread, **keep_memory, "PYTHONPATH": python_path}
-    command = f"from podium.data import workers; workers.{call}"
+    command = f"import {IMPORTS}; from podium.data import workers; workers.{call}"
     return subprocess.Popen([sys.executable, "-c", command], env=environment, **options)
 
 
@@ -321,24 +292,24 @@ def _set_up_process() -> None:
 
 
 def _work(connection_handle: int, memory: int) -> None:
-    connection, read = Connection(connection_handle), ImageReader()
+    connection = Connection(connection_handle)
     mapped: mmap.mmap | None = None
     _send(connection, os.getpid())
     while True:
         try:
-            folder, block, views, shape = _receive(connection)
+            folder, work = _receive(connection)
             os.chdir(folder)  # paths are relative to that of the main process, which a notebook may change
-            if mapped is None or len(mapped) < math.prod(shape):
-                mapped = mmap.mmap(memory, math.prod(shape))
-            pixels = np.frombuffer(mapped, np.uint8, count=math.prod(shape)).reshape(shape)
-            _send(connection, _result(block, views, read, pixels))
+            size = math.prod(work.shape)
+            if mapped is None or len(mapped) < size:
+                mapped = mmap.mmap(memory, size)
+            _send(connection, _result(work, np.frombuffer(mapped, np.uint8, count=size).reshape(work.shape)))
         except (EOFError, OSError):
             return
 
 
-def _result(block: Block, pickled_views: bytes, read: ImageReader, pixels: Image) -> list[Boxes] | Exception:
+def _result(work: Work, into: Image) -> Any:
     try:
-        return prepare_block(block, _unpickle(pickled_views), read, pixels)
+        return work(into)
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
@@ -354,8 +325,3 @@ def _send(connection: Connection, content: Any) -> None:
 
 def _receive(connection: Connection) -> Any:
     return pickle.loads(connection.recv_bytes())
-
-
-@lru_cache(maxsize=8)
-def _unpickle(views: bytes) -> Any:
-    return pickle.loads(views)

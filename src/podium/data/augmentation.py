@@ -125,7 +125,8 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        size, channels = self.views.each[0].size, self.locations[0].reading.channels
+        size = self.views.each[0].size
+        channels = self.locations[0].reading.channels if self.locations else RGB
         return len(self.rows) * len(self.views), size, size, channels
 
     def __call__(self, into: Image) -> list[Boxes]:

@@ -89,10 +89,14 @@ def _has_file(root: Path, path: str) -> bool:
     return next(root.glob("/".join(parts) + "*"), None) is not None
 
 
+def has_image_suffix(file: str | Path) -> bool:
+    return _split_suffix(str(file))[1].lower() in IMAGE_SUFFIXES
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file may be an image: it has the extension of one, or none."""
-    suffix = _split_suffix(name)[1].lower()
-    return not suffix or suffix in IMAGE_SUFFIXES or suffix[1:].isdecimal()
+    suffix = _split_suffix(name)[1]
+    return not suffix or suffix[1:].isdecimal() or has_image_suffix(name)
 
 
 def is_system_file(path: str) -> bool:
@@ -181,7 +185,7 @@ class _Search:
 
     def note_unused(self, folder: str, names: Iterable[bytes]) -> None:
         texts = ((name, os.fsdecode(name)) for name in names)
-        images = {name for name, text in texts if _split_suffix(text)[1].lower() in IMAGE_SUFFIXES and text[0] != "."}
+        images = {name for name, text in texts if has_image_suffix(text) and text[0] != "."}
         if images:
             self.unused.setdefault(folder, set()).update(images)
 
@@ -277,9 +281,8 @@ def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
     """The names of images, in order, by their name without extension."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
-        stem, suffix = _split_suffix(name)
-        if suffix.lower() in IMAGE_SUFFIXES:
-            found[stem].append(name)
+        if has_image_suffix(name):
+            found[_split_suffix(name)[0]].append(name)
     return found
 
 
@@ -303,7 +306,11 @@ def _names_in(folder: Path) -> set[bytes]:
 
 
 def images_of_classes(
-    pattern: Pattern, labels: Sequence[str] | None, root: Path, without: Collection[Path] = ()
+    pattern: Pattern,
+    labels: Sequence[str] | None,
+    root: Path,
+    without: Collection[Path] = (),
+    reading: Reading = AS_USUAL,
 ) -> ClassImages:
     """The images that the pattern finds for these labels, or for all labels that it finds.
 
@@ -335,7 +342,7 @@ def images_of_classes(
         [len(found[label]) for label in labels],
         [id_ for label in labels for id_, _ in found[label]],
         FoundImages(
-            ImagePaths.of((file for label in labels for _, file in found[label]), root),
+            ImagePaths.of((file for label in labels for _, file in found[label]), root).read_as(reading),
             [f"{system.total():,} system files are ignored: {listed(_counted(system))}"] if system else [],
         ),
         dict(_ignored(pattern, others, misplaced, no_images)),

@@ -48,13 +48,14 @@ class ImagePaths(Sequence[Path]):
 
     @classmethod
     def join(cls, parts: Sequence["ImagePaths"]) -> "ImagePaths":
-        """The paths of all parts, one part after the other."""
+        """The paths of all parts, one part after the other; their images are read in the same way."""
         first = np.cumsum([0, *(len(part.folders) for part in parts)])
         folder_of = [part.folder_of + shift for part, shift in zip(parts, first[:-1], strict=True)]
         return cls(
             [folder for part in parts for folder in part.folders],
             np.concatenate(folder_of).astype(np.int32),
             np.concatenate([part.names for part in parts]),
+            parts[0].reading,
         )
 
     def read_as(self, reading: Reading) -> "ImagePaths":

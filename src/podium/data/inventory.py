@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from podium.data.find_images import IMAGE_SUFFIXES
+from podium.data.find_images import has_image_suffix
 from podium.errors import DataError
 
 _ROWS_TRIED = 200
@@ -81,7 +81,7 @@ def read_inventory(folder: Path) -> Inventory:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and has_image_suffix(name)
 
 
 def _images_in_zip(path: Path) -> list[str]:

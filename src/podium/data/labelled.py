@@ -51,8 +51,9 @@ def join(parts: Sequence[LabelledImages], target: Target) -> LabelledImages:
             [none if part.metadata is None else part.metadata for part, none in zip(parts, missing, strict=True)]
         )
     paths: Any = [part.paths for part in parts]
-    joined = ImagePaths.join(paths).read_as(paths[0].reading)
-    return LabelledImages(joined, np.concatenate([part.truth for part in parts]), labels, weights, metadata)
+    return LabelledImages(
+        ImagePaths.join(paths), np.concatenate([part.truth for part in parts]), labels, weights, metadata
+    )
 
 
 def as_labels(target: Target, images: LabelledImages) -> NDArray[np.float32]:

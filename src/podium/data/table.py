@@ -72,7 +72,7 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     train = _training_rows(competition.train, competition, folder, roots)
     extra = read_extra(competition, folder)
     parts = [train, *extra]
-    paths = ImagePaths.join([part.images.paths for part in parts]).read_as(competition.reading)
+    paths = ImagePaths.join([part.images.paths for part in parts])
     first = 0
     for part in parts:
         part.table["image"] = np.arange(first, first + len(part.table), dtype=np.int32)
@@ -221,7 +221,8 @@ def _rows_from_folders(source: TrainSource, competition: Competition, roots: Seq
     """A row for every file that the pattern matches, for each class."""
     pattern = competition.pattern_of(source.images)
     root = root_of(pattern, roots)
-    found = images_of_classes(pattern, competition.labels, root, other_folders(competition, root, pattern))
+    others = other_folders(competition, root, pattern)
+    found = images_of_classes(pattern, competition.labels, root, others, competition.reading)
     if found.ignored and competition.on_ignored == "error":
         raise DataError(
             f"{root / pattern.folder} has {'; '.join(found.ignored)}: {', '.join(found.ignored.values())}, or leave"

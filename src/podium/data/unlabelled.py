@@ -13,7 +13,7 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.patterns import Pattern
 from podium.data.catalogue import read_catalogue
-from podium.data.find_images import IMAGE_SUFFIXES, describe_unused, find_images, image_roots, is_system_file
+from podium.data.find_images import describe_unused, find_images, has_image_suffix, image_roots, is_system_file
 from podium.data.image_paths import NO_IMAGE, ImagePaths
 from podium.data.metadata import parse_metadata
 from podium.data.table import check_ids, check_readable, digest_of_columns, files_of, other_fields, read_table
@@ -150,10 +150,9 @@ def find_unlabelled(
 
 
 def _images_in(folder: Path, console: Console | None) -> UnlabelledImages:
-    files = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    shown = [file for file in files if not is_system_file(file.as_posix())]
-    names = [file.as_posix() for file in shown if file.suffix.lower() in IMAGE_SUFFIXES]
-    ignored = [file.as_posix() for file in shown if file.suffix.lower() not in IMAGE_SUFFIXES]
+    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    shown = [file for file in files if not is_system_file(file)]
+    names, ignored = ([file for file in shown if has_image_suffix(file) == wanted] for wanted in (True, False))
     if not names:
         raise DataError(f"{folder} has no image; expected files such as .jpg or .png, in it or in folders below it")
     if ignored and console:

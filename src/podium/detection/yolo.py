@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator
 from rich.console import Console
 
-from podium.data.find_images import IMAGE_SUFFIXES
+from podium.data.find_images import has_image_suffix
 from podium.detection.dataset import BoxDataset, boxes_by_image, checked, class_indices
 from podium.detection.formats import (
     SHORT_SPLITS,
@@ -103,7 +103,7 @@ def read_yolo(folder: Path, *, slug: str | None = None, console: Console | None 
     images: list[tuple[Any, ...]] = []
     boxes: list[tuple[Any, ...]] = []
     for split, place in split_folders:
-        paths = sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        paths = sorted(path for path in place.rglob("*") if has_image_suffix(path) and path.is_file())
         labels = _label_files(place, paths)
         for path, size in zip(paths, upright_sizes(paths, console), strict=True):
             for number, corners in _boxes_in(labels.get(path), len(classes), size):

@@ -320,15 +320,13 @@ def detect_objects(
 
 def _find_images(paths: Sequence[Path], drawn: Path) -> dict[str, Path]:
     """Images by name, relative to the given folder. Images drawn by an earlier call are skipped."""
-    from podium.data.find_images import IMAGE_SUFFIXES
+    from podium.data.find_images import has_image_suffix
 
     found: dict[str, Path] = {}
     for given in paths:
         if given.is_dir():
             root, drawn_root = given.resolve(), drawn.resolve()
-            files = (
-                path for path in sorted(given.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-            )
+            files = (path for path in sorted(given.rglob("*")) if has_image_suffix(path) and path.is_file())
             named = {path.relative_to(given).as_posix(): path for path in files}
             named = {name: path for name, path in named.items() if drawn_root not in (root / name).parents}
             if not named:

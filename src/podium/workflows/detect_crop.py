@@ -150,7 +150,7 @@ def _plan(
 
     original = with_classes(original, folder)
     rows, test = read_rows(original, folder), find_test_set(original, folder)
-    paths = ImagePaths.join([rows.paths, test.paths]).read_as(original.reading)
+    paths = ImagePaths.join([rows.paths, test.paths])
     known = read_catalogue(paths, original.slug, console)
     check_readable(paths, known.readable, original)
     drop_unreadable(rows, known.readable[: len(rows.paths)], original)  # raises if a class has no image left

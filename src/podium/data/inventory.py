@@ -1,6 +1,5 @@
 """What a data folder contains: images (also in zips), tables and the sample submission, and how ids name images."""
 
-import os
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from podium.data.find_images import has_image_suffix
+from podium.data.find_images import files_below, has_image_suffix, is_system_file
 from podium.errors import DataError
 
 _ROWS_TRIED = 200
@@ -60,15 +59,7 @@ class Located:
 
 
 def read_inventory(folder: Path) -> Inventory:
-    images, visited = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in visited:
-            folders.clear()  # a link to a folder above would never end
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        above = Path(place).relative_to(folder).as_posix()
-        images += [name if above == "." else f"{above}/{name}" for name in sorted(names) if _is_image(name)]
+    images = [file for file in files_below(folder, "") if _is_image(file)]
     zips = []
     for path in sorted(folder.glob("*.zip")):
         if inside := _images_in_zip(path):
@@ -81,7 +72,7 @@ def read_inventory(folder: Path) -> Inventory:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and has_image_suffix(name)
+    return has_image_suffix(name) and not is_system_file(name)
 
 
 def _images_in_zip(path: Path) -> list[str]:
@@ -90,7 +81,7 @@ def _images_in_zip(path: Path) -> list[str]:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable zip ({error}); download it again, or remove it") from None
-    return [name for name in names if "__MACOSX" not in name and _is_image(name.rpartition("/")[2])]
+    return [name for name in names if _is_image(name)]
 
 
 def _read(path: Path) -> pd.DataFrame:

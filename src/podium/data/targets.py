@@ -77,10 +77,7 @@ class _ClassTarget(Target):
 
 class SingleLabelTarget(_ClassTarget):
     kind = "single_label"
-
-    @property
-    def head(self) -> Head:
-        return "softmax"
+    head: Head = "softmax"
 
     def normalize(self, predictions: Floats) -> Floats:
         return _to_sum_one(predictions)
@@ -92,10 +89,7 @@ class SingleLabelTarget(_ClassTarget):
 
 class OrdinalTarget(SingleLabelTarget):
     kind = "ordinal"
-
-    @property
-    def head(self) -> Head:
-        return "ordinal"
+    head = "ordinal"
 
     def loss(self, truth: Truth, predictions: Floats) -> float:
         """The mean log loss of "above this class", over all classes but the last."""
@@ -105,10 +99,7 @@ class OrdinalTarget(SingleLabelTarget):
 
 class BinaryTarget(_ClassTarget):
     kind = "binary"
-
-    @property
-    def head(self) -> Head:
-        return "sigmoid"
+    head = "sigmoid"
 
     @property
     def outputs(self) -> list[str]:
@@ -172,16 +163,13 @@ class MultiLabelTarget(_MatrixTarget):
     separator: str | None = None
     """Between the labels in one column; None if each class has a column."""
     kind = "multi_label"
+    head = "sigmoid"
     dtype = np.uint8
 
     @classmethod
     def of(cls, competition: Competition) -> "Target":
         assert isinstance(competition.target, MultiLabel)
         return cls(competition.labels, competition.target.separator)
-
-    @property
-    def head(self) -> Head:
-        return "sigmoid"
 
     def source_columns(self, source: TrainSource) -> list[str]:
         return [source.label] if self.separator else self.outputs
@@ -234,10 +222,7 @@ class MultiLabelTarget(_MatrixTarget):
 
 class SoftLabelTarget(_MatrixTarget):
     kind = "soft_label"
-
-    @property
-    def head(self) -> Head:
-        return "softmax"
+    head = "softmax"
 
     def truth(self, table: pd.DataFrame) -> Truth:
         return _to_sum_one(super().truth(table))

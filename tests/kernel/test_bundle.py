@@ -31,12 +31,10 @@ KEY = "0123456789abcdef" * 2
 
 
 def packed_files(bundle):
-    """The files of a script, as Python reads them."""
-    files = {}
-    for node in ast.parse(bundle.text).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-            files[node.targets[0].slice.value] = node.value.value
-    return files
+    """The files of a script, as Python unpacks them, without running its job."""
+    found = {}
+    exec(compile(bundle.text.removesuffix("run()\n"), "kernel.py", "exec"), found)
+    return found["FILES"]
 
 
 def test_script_depends_on_the_configs_and_not_on_where_they_are(tiny_competition, tmp_path):
@@ -212,6 +210,14 @@ def test_competition_file_named_in_an_override_is_packed(relative_to, tiny_compe
     script = tmp_path / "kernel.py"
     script.write_text(built.bundle.text)
     assert read_about(script)["data_of"] == "tiny-squares-cropped"
+
+
+def test_a_source_above_the_size_limit_is_compressed(monkeypatch):
+    readable = make_bundle([XCEPTION], Job(kind="member"))
+    monkeypatch.setattr(bundling, "MAX_BYTES", len(readable.text) - 1)
+    compressed = make_bundle([XCEPTION], Job(kind="member"))
+    assert (readable.is_compressed, compressed.is_compressed) == (False, True)
+    assert packed_files(compressed) == packed_files(readable)
 
 
 def test_script_above_the_size_limit_is_refused_with_its_largest_files(monkeypatch):

@@ -137,6 +137,8 @@ def build_(
     built = KernelBuilder([config], Machine(gpu, internet), runs, packing=packing).build(job)
     bundle = built.bundle
     console.print(f"{packing.path}: {len(bundle.text):,} bytes, {len(bundle.sizes)} files, commit {bundle.commit}")
+    if bundle.is_compressed and not compress:
+        console.print("  compressed: as readable source it would exceed Kaggle's limit")
     kernels.print_boxes(built, console)
     console.print(
         f"{METADATA}: {built.metadata['id']}; rehearse it with podium kernel run, push it with podium kernel push"

@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,14 +22,12 @@ from podium.errors import BundleError
 from podium.evaluation.metrics import OWN_METRIC
 from podium.kernel.job import Job, Model, digest_of_job, load_config
 from podium.kernel.pretrained import describe_weights, downloaded, pretrained
-from podium.kernel.script import ENTRY, READABLE, Packing, literal, make_script
+from podium.kernel.script import ENTRY, PURE_PACKAGES, READABLE, Packing, literal, make_script
 from podium.kernel.secrets import check_for_secrets
 from podium.runs import git_commit
 
 MAX_BYTES = 900_000
 """Kaggle accepts scripts of about a million bytes."""
-PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
-"""Pure Python packages missing on Kaggle, by module with their distribution; packed if a backbone needs them."""
 _NAMED_COMPETITION = "set/competition.yaml"
 """Path among the packed configs of a competition file named with --set."""
 LABELS = "pseudo/"
@@ -57,6 +55,7 @@ class Bundle:
     sizes: Mapping[str, int]
     """Bytes of each packed file."""
     boxes: PackedBoxes = field(default_factory=PackedBoxes)
+    is_compressed: bool = False
 
     @property
     def digest(self) -> str:
@@ -76,7 +75,7 @@ def make_bundle(
 
     `job.config` is replaced by the config's path in the script. `folds` are fold tables that the user has changed, by
     file name, `blend` is the blend.json of an inference job, and `labels` are files of labels by ensembles. A dataset
-    that is too large is not packed; the kernel builds it.
+    that is too large is not packed; the kernel builds it. A source that is too large is compressed.
     """
     files = {f"folds/{name}": text for name, text in (folds or {}).items()} | ({BLEND: blend} if blend else {})
     files |= labels or {}
@@ -84,6 +83,8 @@ def make_bundle(
     if len(bundle.text) > MAX_BYTES and bundle.boxes.files:
         reason = f"the script would have {len(bundle.text):,} bytes, more than {MAX_BYTES:,}"
         bundle = _make_bundle(configs, job, files, PackedBoxes(reason=reason), packing)
+    if len(bundle.text) > MAX_BYTES and not packing.compress:
+        bundle = _make_bundle(configs, job, files, bundle.boxes, replace(packing, compress=True))
     _check_size(bundle)
     return bundle
 
@@ -120,7 +121,7 @@ def _make_bundle(
     about = {"title": _title_of(job), "podium": metadata.version("podium-kit"), "commit": commit}
     about |= {"config_digest": digest, **_data_of(job, models[0]), **_weights_of(job, models)}
     sizes = {name: len(literal(text)) for name, text in files.items()}
-    return Bundle(job, make_script(job, files, about, packing), commit, digest, sizes, boxes)
+    return Bundle(job, make_script(job, files, about, packing), commit, digest, sizes, boxes, packing.compress)
 
 
 def _config_places(configs: Sequence[Path]) -> dict[Path, str]:
@@ -258,7 +259,7 @@ def _check_size(bundle: Bundle) -> None:
         largest = sorted(bundle.sizes.items(), key=lambda item: -item[1])[:5]
         raise BundleError(
             f"the script has {size:,} bytes, more than the limit of {MAX_BYTES:,}; its largest files:"
-            f" {', '.join(f'{name} {size:,}' for name, size in largest)}; pack them with --compress"
+            f" {', '.join(f'{name} {size:,}' for name, size in largest)}"
         )
 
 

@@ -22,9 +22,8 @@ from typing import IO, Any, Literal, get_args
 from podium.config.kaggle_names import KaggleKind
 from podium.errors import DataError, KaggleError, MachineError
 from podium.files import write_json, write_text
-from podium.kernel.bundle import PURE_PACKAGES
 from podium.kernel.job import JOB_CHANGES, SESSION_HOURS
-from podium.kernel.script import code_of
+from podium.kernel.script import PURE_PACKAGES, code_of
 from podium.locks import locked
 from podium.paths import mount_points
 

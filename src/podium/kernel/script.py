@@ -31,18 +31,22 @@ class Packing:
 
 
 READABLE = Packing()
+PURE_PACKAGES = {"efficientnet": "efficientnet", "keras_applications": "keras-applications"}
+"""Pure Python packages missing on Kaggle, by module with their distribution; compressed, if a backbone needs them."""
 
 
 def make_script(job: Job, files: Mapping[str, str], about: Mapping[str, str], packing: Packing) -> str:
     """The text of the script or the notebook."""
-    configs = {name: text for name, text in files.items() if name.startswith("configs/")}
-    others = {name: text for name, text in files.items() if name not in configs}
+    readable = {name: text for name, text in files.items() if name.startswith("configs/")}
+    if not packing.compress:
+        readable = {name: text for name, text in files.items() if name.partition("/")[0] not in PURE_PACKAGES}
+    others = {name: text for name, text in files.items() if name not in readable}
     description = _DESCRIPTION.format(**about, config=job.config)
     settings = [
         f"ABOUT = {json.dumps(about, indent=4)}",
         f"JOB = json.loads({literal(json.dumps(job.model_dump(mode='json'), indent=4))})",
     ]
-    packed = [*_assignments(configs), _compressed(others)] if packing.compress else _assignments(files)
+    packed = _assignments(readable) + ([_compressed(others)] if others else [])
     parts = [[_IMPORTS, *settings], ["FILES = {}", *packed], [_RUN.format(entry=ENTRY)]]
     if packing.notebook:
         return _notebook(description, ["\n\n".join(part) for part in parts])

@@ -67,7 +67,7 @@ def test_commands_and_groups(podium):
     ]  # fmt: skip
     assert GROUPS == {
         "config": ["check"],
-        "data": ["sample", "download", "push"],
+        "data": ["sample", "download", "push", "errors"],
         "kernel": ["build", "run", "push", "status", "logs", "pull"],
         "fleet": ["up", "status", "down"],
         "detect": ["build", "export", "train", "evaluate", "predict", "crop", "import-log"],

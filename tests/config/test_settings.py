@@ -43,7 +43,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
         (
             MemberSettings,
             "seed augmentation stages precision backbone head metadata loss label_smoothing class_weights sampling"
-            " resize monitor soup extra",
+            " resize monitor soup extra teacher hard",
             "cache_gb save_every tensorboard competition folds tta search",
         ),
         (
@@ -64,8 +64,8 @@ def test_fields_of_a_competition_and_an_ensemble_are_known():
     folds; an ensemble's is in the digest of its blend."""
     assert set(Competition.model_fields) == {
         "slug", "title", "data_at_kaggle", "train", "extra", "test", "zips", "target", "classes", "metric",
-        "metric_code", "metadata", "submission", "folds", "intensity", "pages", "channels", "on_bad_image",
-        "on_ignored",
+        "metric_code", "metadata", "submission", "folds", "intensity", "pages", "channels", "ignore",
+        "on_bad_image", "on_ignored",
     }  # fmt: skip
     assert set(EnsembleSettings.model_fields) == {"members", "folds", "tta", "blend", "calibrate", "select", "seed"}
 

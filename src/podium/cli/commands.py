@@ -88,7 +88,7 @@ COMMANDS = {
 }
 GROUPS = {
     "config": "Config files: check them and the data that they describe.",
-    "data": "Download or draw the data of a competition, or push a folder to a Kaggle dataset.",
+    "data": "Download or draw the data of a competition, push a folder to a Kaggle dataset, find wrong labels.",
     "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
     "fleet": "Train an ensemble on Kaggle's GPUs: up, status, down.",

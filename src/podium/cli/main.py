@@ -94,12 +94,13 @@ def _group(name: str) -> typer.Typer:
         from podium.cli import detect
 
         return detect.app
-    from podium.cli import download, push_data, sample
+    from podium.cli import download, label_errors, push_data, sample
 
     group = typer.Typer(no_args_is_help=True)
     group.command("sample")(sample.sample)
     group.command("download")(download.download)
     group.command("push")(push_data.push)
+    group.command("errors")(label_errors.errors)
     return group
 
 

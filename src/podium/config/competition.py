@@ -1,10 +1,11 @@
 """The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
+import csv
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
@@ -21,6 +22,9 @@ from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_met
 _CHANNEL = re.compile(r"[\w-]+")
 _LABEL = "Category"
 """The default column of labels."""
+
+
+_IGNORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "default": []}
 
 
 class TrainSource(Settings):
@@ -203,6 +207,9 @@ class Competition(Settings):
     channels: Annotated[int | list[str], Field(union_mode="left_to_right")] = RGB
     """The number of channels of an image; or, where each channel is a file, their names in place of {channel} at the
     end of a file's name, such as [red, green, blue, yellow] for `images: train/{id}_{channel}`."""
+    ignore: Annotated[list[str], WithJsonSchema(_IGNORE)] = []
+    """Rows of wrong labels to leave out of training: a CSV file next to this file, with the column `id`, or their ids.
+    They are still validated and predicted, so that scores stay comparable."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with images that cannot be read: stop before training, or leave them out."""
     on_ignored: Literal["error", "skip"] = "error"
@@ -267,6 +274,23 @@ class Competition(Settings):
         if path is None or not path.is_file():
             return content
         return {**content, "metric_code": path.read_text(encoding="utf-8", errors="replace")}
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _read_ignored(cls, ignore: Any, info: ValidationInfo) -> Any:
+        """The ids in a file next to the competition file, or in the working directory."""
+        if isinstance(ignore, list):
+            return [as_label(name) for name in ignore]
+        if not isinstance(ignore, str):
+            raise ValueError(f"expected a CSV file such as ignore.csv, or a list of ids, got {ignore!r}")
+        path = (info.context or {}).get("folder", Path()) / ignore
+        if not path.is_file():
+            raise ValueError(f"there is no file {ignore} next to the competition file")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if any(not row.get("id") for row in rows):
+            raise ValueError(f"expected a CSV file with the column id, and an id in every row, got {ignore}")
+        return list(dict.fromkeys(row["id"] for row in rows))
 
     @field_validator("metric")
     @classmethod

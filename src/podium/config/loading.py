@@ -157,6 +157,8 @@ def files_of(path: Path) -> list[Path]:
     own = OWN_METRIC.fullmatch(str(file.content.get("metric")))
     if own and not file.content.get("metric_code"):
         found.append(_relative_to(path, own["file"]))
+    if isinstance(ignore := file.content.get("ignore"), str):
+        found.append(_relative_to(path, ignore))
     return list(dict.fromkeys(found))
 
 

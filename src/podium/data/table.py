@@ -70,6 +70,8 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     """Read the tables and find every image. One error names all images that are missing."""
     roots = image_roots(competition, folder, competition.pattern_of(competition.train.images))
     train = _training_rows(competition.train, competition, folder, roots)
+    if unknown := sorted(set(competition.ignore).difference(train.table["id"])):
+        raise DataError(f"ignore has ids that are not those of training rows: {listed(unknown)}; correct them")
     extra = read_extra(competition, folder)
     parts = [train, *extra]
     paths = ImagePaths.join([part.images.paths for part in parts])

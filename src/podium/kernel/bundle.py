@@ -104,6 +104,7 @@ def _make_bundle(
     if competition := _find_competition(job, packed_paths):
         job = job.model_copy(update={"competition": _NAMED_COMPETITION})
         files[f"configs/{_NAMED_COMPETITION}"] = _read(competition)
+        files |= {f"configs/set/{other.name}": _read(other) for other in files_of(competition)[1:]}
     for model in models:
         if isinstance(model, Member) and (own := OWN_METRIC.fullmatch(model.competition.metric)):
             folder = Path(job.competition or _competition_in(packed_paths)).parent  # also of one given with --set

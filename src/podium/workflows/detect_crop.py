@@ -336,6 +336,8 @@ def _new_competition(
         new["train"]["table"] = _add_table(original.train.table, folder, tables)
     if original.metric_code:
         new["metric_code"] = original.metric_code  # its file is next to the original competition file
+    if original.ignore:
+        new["ignore"] = original.ignore  # likewise
     if original.test.table is not None:
         new["test"]["table"] = _add_table(original.test.table, folder, tables)
     name = original.submission.sample

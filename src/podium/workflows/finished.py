@@ -16,7 +16,7 @@ from podium.options import RunOptions
 from podium.runs import Run
 from podium.workflows.fold_runs import resolved_settings
 
-_DECISIVE = {"target", "metric", "metric_code", "intensity", "pages", "channels"}
+_DECISIVE = {"target", "metric", "metric_code", "intensity", "pages", "channels", "ignore"}
 """What decides the weights of a competition's members, besides its data."""
 
 

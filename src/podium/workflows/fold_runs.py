@@ -113,7 +113,8 @@ def prepare(
     )
     if not are_listed:
         console.print(f"  classes read from the data: {listed(competition.labels)}", highlight=False)
-    for note in [*rows.notes, *known.notes]:
+    ignored = [f"{len(competition.ignore):,} images are not trained on (ignore)"] if competition.ignore else []
+    for note in [*rows.notes, *known.notes, *ignored]:
         console.print(f"  {note}", highlight=False)
     if not known.readable.all():
         console.print(f"  left out (on_bad_image: skip): {describe_unreadable(rows.paths[~known.readable])}")
@@ -323,6 +324,8 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows
     inputs = [rows.digest, prepared.contents]
     if metadata:
         inputs.append(digest_of_columns(metadata.content([rows.train, rows.extra]), metadata.columns))
+    if ignored := member.competition.ignore:
+        inputs.append(digest_of(sorted(ignored)))
     settings = resolved_settings(member)
     competition = member.competition.model_dump(mode="json", by_alias=True)
     digest_content = {
@@ -374,7 +377,8 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
         encoded = metadata.encode(table) if metadata else None
         return LabelledImages(rows.paths_of(table), target.truth(table), metadata=encoded)
 
-    own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST)]
+    ignored = rows.train["id"].isin(fold_run.prepared.competition.ignore).to_numpy()
+    own = rows.train.loc[(of_row != str(fold_run.fold)) & (of_row != TEST) & ~ignored]
     training = labelled(pd.concat([own, rows.extra], ignore_index=True))
     if fold_run.more_rows:
         training = fold_run.more_rows.added_to(training, own["id"].tolist(), fold_run.fold, target)

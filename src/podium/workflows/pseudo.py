@@ -7,6 +7,7 @@ runs/pseudo/<name>/
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,32 @@ from podium.files import write_json
 from podium.options import RunOptions
 from podium.paths import labels_folder
 from podium.runs import git_commit
-from podium.workflows.fold_runs import prepare
-from podium.workflows.predict import all_predictions
+from podium.workflows.fold_runs import Prepared, prepare
+from podium.workflows.predict import FoldPredictions, all_predictions
 from podium.workflows.run import ensemble_runs
 
 if TYPE_CHECKING:
     from podium.ensemble.pseudo import FoldBlend, FoldLabels
+
+
+@dataclass(frozen=True)
+class FinishedFolds:
+    """The predictions of a finished ensemble, blended for each fold as was fitted on the other folds."""
+
+    prepared: Prepared
+    predictions: list[FoldPredictions]
+    blends: "dict[int, FoldBlend]"
+
+
+def blend_finished(ensemble: Ensemble, options: RunOptions, console: Console) -> FinishedFolds:
+    from podium.ensemble.pseudo import blend_by_fold
+
+    prepared = prepare(ensemble.competition, options, console)
+    predictions = all_predictions(ensemble_runs(ensemble, prepared, options))
+    folders: dict[str, dict[int, Path]] = {}
+    for part in predictions:
+        folders.setdefault(part.member, {})[part.fold] = part.path
+    return FinishedFolds(prepared, predictions, blend_by_fold(folders, ensemble.settings, prepared.competition))
 
 
 def make_labels(
@@ -37,14 +58,11 @@ def make_labels(
 ) -> Path:
     """Label the test images with the predictions of a finished ensemble, for each of its folds."""
     from podium.data.targets import target_of
-    from podium.ensemble.pseudo import blend_by_fold, label_test_images
+    from podium.ensemble.pseudo import label_test_images
     from podium.predictions import concatenate, write_predictions
 
-    predictions = all_predictions(ensemble_runs(ensemble, prepare(ensemble.competition, options, console), options))
-    competition, folders = predictions[0].competition, dict[str, dict[int, Path]]()
-    for part in predictions:
-        folders.setdefault(part.member, {})[part.fold] = part.path
-    blends = blend_by_fold(folders, ensemble.settings, competition)
+    finished = blend_finished(ensemble, options, console)
+    competition, blends = finished.prepared.competition, finished.blends
     labels = label_test_images(blends, competition, hard=hard, chosen=chosen)
     oof = concatenate([blend.oof for blend in blends.values()])
     folder = labels_folder(options.runs, name or ensemble.name)
@@ -60,7 +78,7 @@ def make_labels(
         "metric": competition.metric,
         "score": metric_of(competition)(target_of(competition).truth(oof.known_truth), oof.values),
         "folds": {str(fold): of_fold.facts for fold, of_fold in labels.items()},
-        "weights": {f"{part.member} fold {part.fold}": part.best.get("digest") for part in predictions},
+        "weights": {f"{part.member} fold {part.fold}": part.best.get("digest") for part in finished.predictions},
         "commit": git_commit(),
     }
     write_json(folder / "pseudo.json", facts)

@@ -104,10 +104,8 @@ def _draw(found: "pd.DataFrame", paths: "ImagePaths", names: Mapping[str, str], 
         axes = figure.add_subplot(lines, COLUMNS, number + 1)
         (image,) = read_scaled(paths.text(number), [Scaling(SIZE, "pad")], paths.reading)
         axes.imshow(image[..., :3] if image.shape[2] >= 3 else image[..., 0], cmap="gray")
-        axes.set_title(
-            f"{str(row.id)[-24:]}\n{names.get(row.label, row.label)} → {names.get(row.suggested, row.suggested)}",
-            fontsize=7,
-        )
+        label, suggested = (names.get(str(name), str(name)) for name in (row.label, row.suggested))
+        axes.set_title(f"{str(row.id)[-24:]}\n{label} → {suggested}", fontsize=7)
         axes.axis("off")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")

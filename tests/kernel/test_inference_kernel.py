@@ -55,8 +55,10 @@ def test_script_has_the_blend_and_attaches_the_named_dataset(build, blend):
     job, configs = read_packed(Path("build/kernel.py"))
     assert (job.kind, job.blend, job.trained_at) == ("inference", blend.name, ("kaggle-dataset:ada/trained",))
     assert set(configs) == {f"configs/{name}.yaml" for name in ("competition", "ensemble", "first", "second")}
+    code, found = Path("build/kernel.py").read_text().removesuffix("run()\n"), {}
+    exec(compile(code, "kernel.py", "exec"), found)
     assert (
-        json.dumps(json.loads((blend / "blend.json").read_text())["digests"][0]) in Path("build/kernel.py").read_text()
+        json.loads(found["FILES"]["blend.json"])["digests"] == json.loads((blend / "blend.json").read_text())["digests"]
     )
 
 

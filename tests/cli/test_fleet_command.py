@@ -118,6 +118,7 @@ def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemb
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_fleet_packs_its_kernels_as_asked(kernels, finished_ensemble, podium_in, tmp_path):
     kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
     podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0", "--notebook", "--compress")

@@ -32,6 +32,7 @@ def test_a_dry_run_trains_every_member(podium, data_of, member):
         assert f"{stage['name']} 1/1" in ended.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_demo_prints_a_score_on_the_hidden_answers_for_each_member_and_the_blend(podium, tmp_path):
     ended = podium("demo", "--dry-run")
     assert ended.code == 0 or "must not be submitted" in ended.err  # so little training may answer one class only

@@ -74,6 +74,7 @@ def test_changed_preset_is_another_run(alone):
     assert weights_digest("squares", settings) != before
 
 
+@pytest.mark.slow
 def test_dry_run_replaces_a_preset_that_has_to_be_downloaded(alone, podium_in):
     ended = podium_in(
         alone,

@@ -42,7 +42,7 @@ def predictions_in(folder, name):
     return path
 
 
-SAME = ("single_label", "one_hot", "ordinal", "number")
+SAME = ("single_label", "one_hot", "ordinal", "number", "numbers", "soft_label")
 """Kinds with hardly any code that is not tested by another one."""
 
 

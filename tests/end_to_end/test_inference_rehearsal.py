@@ -22,7 +22,8 @@ def ids_in(path):
     return [row[0] for row in csv.reader(path.read_text().splitlines())][1:]
 
 
-@pytest.mark.parametrize("layout", ["new", pytest.param("old", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["new", "old"])
 def test_runs_of_one_test_set_predict_another_without_network(layout, podium, built):
     ended = podium("kernel", "run", "--data", built.competition.folder, "--layout", layout)
     assert (ended.code, ended.err) == (0, ""), ended.out

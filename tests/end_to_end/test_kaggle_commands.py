@@ -417,6 +417,7 @@ def test_notebook_is_pushed_and_run(podium, kaggle, member, tiny_competition):
     assert "done after" in ended.out
 
 
+@pytest.mark.slow
 def test_notebook_is_rehearsed(podium, member, tiny_competition):
     assert "build/kernel.ipynb: " in podium("kernel", "build", member, "--fold", "0", "--notebook").out
     ended = podium("kernel", "run", "--data", tiny_competition.folder, "--dry-run")

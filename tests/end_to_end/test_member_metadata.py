@@ -25,6 +25,7 @@ def read(path):
     return pd.read_csv(path, dtype={"id": str}, index_col="id")
 
 
+@pytest.mark.slow
 def test_other_tables_are_predicted_with_the_scaling_of_the_training(patients, podium):
     member = patients.member(metadata="all")
     data = ["--data", patients.folder]

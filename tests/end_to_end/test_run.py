@@ -159,6 +159,7 @@ def test_a_run_without_a_final_state_is_finished(run):
     assert ended.out.count("training on 12 images") == 1
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights_and_predictions_bit_for_bit(run):
     shutil.copytree("runs", "expected")
     (fold,) = Path("runs").glob("second-*/fold0")

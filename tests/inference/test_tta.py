@@ -226,6 +226,7 @@ def views_of_pure_noise(seed, rows=300, count=5):
     return per_view / per_view.sum(axis=2, keepdims=True), labels
 
 
+@pytest.mark.slow
 def test_nested_choice_reports_no_gain_for_noise():
     honest, optimistic = [], []
     for seed in range(20):

@@ -132,6 +132,7 @@ def test_epochs_alternate_between_views_each_in_its_own_order(here):
     assert len(set(seen)) == 4
 
 
+@pytest.mark.slow
 def test_training_without_the_cache_is_the_same_within_rounding(here, whole):
     run = here.trained("run", cache_gb=0)
     assert not entries()

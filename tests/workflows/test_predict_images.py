@@ -160,6 +160,7 @@ def test_a_blend_of_other_weights_is_an_error(finished, podium_here):
     assert "which is missing or by other weights than then: predict and blend again" in ended.err
 
 
+@pytest.mark.slow
 def test_chosen_views_are_used_again(finished, podium_here):
     views = ["--set", "tta={views: [identity, horizontal_flip, {rotate: 40}], select: auto}"]
     ended = podium_here("predict", finished.members[0], "--images", "new", *views)
@@ -174,6 +175,7 @@ def test_chosen_views_are_used_again(finished, podium_here):
         assert f"8 new images, {count} view" in ended.out
 
 
+@pytest.mark.slow
 def test_runs_and_blends_are_predicted_in_python(finished):
     member = podium.load_member(finished.members[0])
     runs = [podium.train(member, fold=fold, data=finished.competition.folder, console=QUIET) for fold in (0, 1)]

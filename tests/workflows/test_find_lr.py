@@ -22,10 +22,10 @@ def valley(position):
     return 5.0 if position < -4 else 2 + 0.75 * (position + 2) ** 2 if position < -2 else 2 + 3 * (position + 2)
 
 
-def test_suggested_rate_is_a_third_of_the_one_with_the_lowest_loss():
+def test_suggested_rate_is_half_of_the_one_with_the_lowest_loss():
     curve = found(valley)
     assert curve.rate_of_lowest == pytest.approx(0.01, rel=0.5)
-    assert curve.suggested == pytest.approx(curve.rate_of_lowest / 3, rel=0.05)
+    assert curve.suggested == pytest.approx(curve.rate_of_lowest / 2, rel=0.05)
     assert (curve.start, curve.lowest) == pytest.approx((5, 2), abs=0.15)
     assert curve.diverging_from == pytest.approx(0.1, rel=0.3)
 

@@ -43,7 +43,7 @@ def find_lr(
     """Find a learning rate for each stage of a member: train steps at rising rates until the loss diverges.
 
     It uses the stage's own batches, layers and optimizer; the stages before it are trained for one epoch each. The
-    suggested rate is a third of the one with the lowest loss. The curve is written to RUNS/find-lr, and nothing to the
+    suggested rate is half of the one with the lowest loss. The curve is written to RUNS/find-lr, and nothing to the
     member's run folders.
 
     podium find-lr configs/members/xception.yaml --stage all
@@ -85,7 +85,7 @@ def _print_found(found: "FoundRate", fold: int, console: Console) -> None:
             f"  the loss falls from {found.start:.4g} to {found.lowest:.4g} at {found.rate_of_lowest:.2g}{diverges}"
         )
         console.print(
-            f"  suggested: {found.suggested:.2g}, a third of the rate with the lowest loss: the loss falls fast there,"
+            f"  suggested: {found.suggested:.2g}, half of the rate with the lowest loss: the loss falls fast there,"
             " and a whole stage at the rate itself may diverge"
         )
     console.print(f"  configured: {found.stage.learning_rate:.2g}{_judge(found)}")

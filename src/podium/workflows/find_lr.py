@@ -22,7 +22,7 @@ from podium.workflows.fold_runs import FoldRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SAFETY = 3.0
+SAFETY = 2.0
 """The suggested rate is this many times lower than the one with the lowest loss. The usual factor of 10 is for curves
 that a running mean of the past shifts to higher rates; here the smoothing is centred."""
 FIRST_PART = 0.1

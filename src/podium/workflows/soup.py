@@ -35,7 +35,7 @@ def write_soup_member(folders: Sequence[Path], file: Path | None, options: RunOp
     if outside:
         raise RunError(f"{outside[0]} is not in the folder {options.runs}: expected runs of one folder, see --runs")
     names = list(dict.fromkeys(run.path.resolve().parent.name for run in runs))
-    folds = {name: sorted(_fold(run) for run in runs if run.path.resolve().parent.name == name) for name in names}
+    folds = {name: sorted({_fold(run) for run in runs if run.path.resolve().parent.name == name}) for name in names}
     if len(names) < 2:
         raise RunError("a soup needs two or more runs, such as those of several seeds or learning rates")
     if any(folds[name] != folds[names[0]] for name in names):
@@ -52,7 +52,8 @@ def write_soup_member(folders: Sequence[Path], file: Path | None, options: RunOp
             f"{file}: {member.settings.competition}, the competition file of {best.path}, is not found from there:"
             " write the soup into the folder of the other member files (--out FILE.yaml)"
         )
-    content = {"soup": names, **member.settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    settings = member.settings.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"search"})
+    content = {"soup": names, **settings}
     text = f"# A soup of finished runs, with the settings of the best, {best.path}.\n{to_yaml(content)}"
     if file.exists() and file.read_text(encoding="utf-8") != text:
         raise ConfigError(f"{file} exists with another content: choose another file with --out, or remove it")
@@ -139,11 +140,14 @@ def _short(value: Any) -> str:
 def _facts(source: Run) -> dict[str, Any]:
     """What has to be the same in all runs of a soup."""
     content, member = read_resolved(source), resolved_member(source)
+    competition = content["competition"]
     backbone = member.settings.backbone.model_dump(mode="json", include={"name", "preset", "alpha"}, exclude_none=True)
     head = member.settings.head.model_dump(mode="json", include={"pooling", "batchnorm", "dense"})
     return {
         "backbone": " ".join(map(str, backbone.values())),
         "head": head,
+        "metadata": [content["member"].get("metadata"), competition.get("metadata")],
+        "channels": competition.get("channels"),
         "image size": source.state["best"]["image_size"],
         "resize": member.settings.resize,
         "fold": content["fold"],

@@ -223,11 +223,12 @@ def test_missing_previous_output_fails_the_kernel(kernel):
         kernel.restore(RESUMING)
 
 
-def test_packed_folds_are_restored(kernel):
-    (kernel.unpacked / "folds").mkdir()
-    (kernel.unpacked / "folds" / "tiny-squares-x.csv").write_text("id,fold\n")
+@pytest.mark.parametrize("name", ["folds/tiny-squares-x.csv", "pseudo/cars/fold-0.csv"])
+def test_packed_folds_and_labels_are_restored(name, kernel):
+    (kernel.unpacked / name).parent.mkdir(parents=True)
+    (kernel.unpacked / name).write_text("id,fold\n")
     kernel.restore(Job(kind="member"))
-    assert Path("runs/folds/tiny-squares-x.csv").read_text() == "id,fold\n"
+    assert (Path("runs") / name).read_text() == "id,fold\n"
 
 
 def test_boxes_of_the_previous_version_are_preferred_to_packed_ones(kernel):

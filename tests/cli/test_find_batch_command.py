@@ -19,6 +19,7 @@ def member(tiny_competition, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_table_verdict_chart_and_json_of_one_stage(podium, member, tmp_path):
     path = member(STAGE, STAGE | {"name": "slow", "batch_size": 16, "optimizer": "SGD"})
     code, out, err = podium("find-batch", path, "--stage", "slow", "--largest", "16", "--plot", "charts/slow.png")

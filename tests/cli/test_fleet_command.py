@@ -97,6 +97,7 @@ def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_en
     assert "stopped" in podium_in(tmp_path, "fleet", "status").out
 
 
+@pytest.mark.slow
 def test_a_fleet_waits_as_long_as_a_rate_limit_lasts(kernels, finished_ensemble, podium_in, tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr("podium.workflows.fleet.pause", waited.append)

@@ -268,6 +268,7 @@ def test_a_folder_per_class_with_a_holdout_fold_and_chosen_views(podium, tiny_co
     assert views["view"].iloc[-1] == "all views"
 
 
+@pytest.mark.slow
 def test_rows_of_the_final_test_are_scored_by_predict(podium, make_tiny_competition, tmp_path):
     competition = make_tiny_competition(tmp_path / "shares", train=80).change(folds="shares")
     member, options = competition.member(), ["--data", competition.folder, "--dry-run"]

@@ -272,6 +272,7 @@ def test_training_killed_while_features_are_computed_resumes_to_the_same_end(her
     assert_same_end(run, whole[0])
 
 
+@pytest.mark.slow
 def test_stop_while_features_are_computed_keeps_the_finished_views(here, whole, monkeypatch):
     stop_condition, run = StopCondition(), here.run("stopped")
     with monkeypatch.context() as patch:

@@ -47,6 +47,7 @@ def task(settings, folder, count=32):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("takes_metadata", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_label_that_depends_on_metadata_only_is_learned_from_it(takes_metadata, tmp_path):
     chosen = {"metadata": MetadataSettings(units=[8])} if takes_metadata else {}

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podium.config.competition import Competition, TrainSource
+from podium.config.competition import Competition
+from podium.config.sources import TrainSource
 from podium.data.targets import (
     TARGETS,
     BinaryTarget,

@@ -12,8 +12,9 @@ import typer
 from podium.cli.options import Debug
 from podium.cli.reference import reference
 from podium.config.backbones import BACKBONES
-from podium.config.competition import Competition, ShareFolds
+from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
+from podium.config.folds import ShareFolds
 from podium.config.member import MemberSettings
 from podium.config.reading import RULES
 from podium.config.settings import Settings

@@ -8,159 +8,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from podium.config.folds import Folds, StratifiedFolds
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.metadata import MetadataColumns
-from podium.config.patterns import Pattern, checked_image_pattern
+from podium.config.patterns import Pattern
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import MOST_CHANNELS, RGB, Intensity, Pages, Reading
-from podium.config.settings import Settings, Share, short_form
+from podium.config.settings import Settings
+from podium.config.sources import DEFAULT_LABEL, ExtraSource, TestSource, TrainSource
 from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
 from podium.errors import ConfigError
 from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
 
 _CHANNEL = re.compile(r"[\w-]+")
-_LABEL = "Category"
-"""The default column of labels."""
-
-
 _IGNORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "default": []}
-
-
-class TrainSource(Settings):
-    """Labelled images: the rows of a table or, without a table, the files in one folder per class."""
-
-    table: str | None = None
-    """A CSV file in the data folder."""
-    id: str = "Id"
-    """The column of image ids."""
-    label: str = _LABEL
-    """The column of labels; unused where each class or each number has a column of its own."""
-    group: str | None = None
-    """The column that grouped folds keep together."""
-    images: str
-    """The path of an image, such as `train/{label}/{id}`: {id}, {label} and any column of the table; `**` for any
-    number of folders. If it ends with {id}, the ids may lack the extension."""
-
-    @field_validator("images")
-    @classmethod
-    def _is_pattern(cls, images: str) -> str:
-        return checked_image_pattern(images)
-
-    @model_validator(mode="after")
-    def _has_labels(self) -> Self:
-        problems = []
-        if self.table is None and "{label}" not in self.images:
-            problems.append(("images", "without a table the folder is the class: expected {label} in images"))
-        others = set(Pattern.of(self.images).fields) - {"id", "label", "channel"}
-        if self.table is None and others:
-            problems.append(("images", f"{{{min(others)}}} is a column of a table: add the table, or remove it"))
-        if self.table is None and self.group is not None:
-            problems.append(("group", "group is a column of a table: add the table, or remove group"))
-        raise_key_problems(problems)
-        return self
-
-
-class ExtraSource(TrainSource):
-    """More labelled images, which every fold trains on and none validates on."""
-
-    folder: str
-    """Relative to the competition's data folder, or absolute."""
-
-
-class TestSource(Settings):
-    """The test images; their ids are those of the sample submission."""
-
-    images: str
-    """The path of a test image, such as `test_upload/{id}`: {id} and any column of the table; `**` as in `train`."""
-    table: str | None = None
-    """A CSV file in the data folder with more columns of the test images."""
-    id: str | None = None
-    """The column of image ids in the table; by default that of the sample submission."""
-
-    @field_validator("images")
-    @classmethod
-    def _is_pattern(cls, images: str) -> str:
-        if "label" in Pattern.of(checked_image_pattern(images)).fields:
-            raise ValueError(f"a test image has no label: expected {{id}} and columns of test.table, got {images!r}")
-        return images
-
-    @model_validator(mode="after")
-    def _has_table(self) -> Self:
-        problems = []
-        others = set(Pattern.of(self.images).fields) - {"id", "channel"}
-        if self.table is None and others:
-            problems.append(("images", f"{{{min(others)}}} is a column of a table: add test.table, or remove it"))
-        if self.table is None and self.id is not None:
-            problems.append(("id", "id is a column of a table: add the table, or remove id"))
-        raise_key_problems(problems)
-        return self
-
-
-class StratifiedFolds(Settings):
-    """Every fold has the same share of each class."""
-
-    kind: Literal["stratified"]
-    count: Annotated[int, Field(ge=2)] = 5
-    """The number of folds."""
-    seed: int = 42
-    """Another seed gives another split."""
-
-
-class GroupedFolds(Settings):
-    """Stratified folds that keep each group (the same car, the same day) in one fold."""
-
-    kind: Literal["grouped"]
-    count: Annotated[int, Field(ge=2)] = 5
-    """The number of folds."""
-    seed: int = 42
-    """Another seed gives another split."""
-
-
-class HoldoutFolds(Settings):
-    """One fold that validates on a share of the rows and trains on the rest."""
-
-    kind: Literal["holdout"]
-    share: Share = 0.2
-    """The share of validation rows."""
-    seed: int = 42
-    """Another seed gives another split."""
-
-
-class ShareFolds(Settings):
-    """One fold, and test rows that are scored once, at the end."""
-
-    kind: Literal["shares"]
-    train: Share = 0.8
-    """The share of rows to train on."""
-    validation: Share = 0.1
-    """The share of validation rows."""
-    test: Share = 0.1
-    """The share of rows that are scored once, at the end."""
-    seed: int = 42
-    """Another seed gives another split."""
-
-    @model_validator(mode="after")
-    def _sum_to_one(self) -> Self:
-        total = self.train + self.validation + self.test
-        if abs(total - 1.0) > 1e-6:
-            raise ValueError(f"train, validation and test must sum to 1, got {total:g}")
-        return self
-
-
-class TableFolds(Settings):
-    """Folds from a CSV file with the columns id, label and fold; a fold is a number, `train` or `test`."""
-
-    kind: Literal["table"]
-    path: str
-    """Relative to the competition's data folder, or absolute."""
-
-
-Folds = Annotated[
-    StratifiedFolds | GroupedFolds | HoldoutFolds | ShareFolds | TableFolds,
-    Field(discriminator="kind"),
-    short_form("kind"),
-]
 
 
 class Competition(Settings):
@@ -343,7 +205,7 @@ class Competition(Settings):
                 problems.append((f"{key}.table", f"missing required key: {self.target.kind} needs a table"))
             elif "{label}" in source.images:
                 problems.append((f"{key}.images", f"{self.target.kind} has no single {{label}}: expected only {{id}}"))
-            if source.label != _LABEL and not self.has_label_column:
+            if source.label != DEFAULT_LABEL and not self.has_label_column:
                 problems.append((f"{key}.label", f"the columns are {self._named_columns}: remove it"))
         return problems
 

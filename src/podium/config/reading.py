@@ -45,11 +45,11 @@ class Intensity(Settings):
 
     @model_validator(mode="after")
     def _is_one_rule(self) -> Self:
-        bounds = (self.low is not None) + (self.high is not None)
-        if (self.rule is not None) + (self.percentile is not None) + (bounds > 0) != 1 or bounds == 1:
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if (self.rule is not None) + (self.percentile is not None) + bool(bounds) != 1 or len(bounds) == 1:
             raise ValueError("expected auto, full, window, percentile, or low and high")
-        for limits in (self.percentile, [self.low, self.high] if bounds else None):
-            if limits and limits[0] >= limits[1]:  # type: ignore[operator]  # both are numbers
+        for limits in (self.percentile, bounds):
+            if limits and limits[0] >= limits[1]:
                 raise ValueError(f"expected the lower number first, got {limits}")
         return self
 

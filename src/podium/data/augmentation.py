@@ -233,7 +233,7 @@ def build_transform(item: Any, image_size: int) -> Any:
         warnings.simplefilter("ignore")
         try:
             return found(**given)
-        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # of Albumentations
+        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # all of them from arguments
             raise ConfigError(f"{name}: {_first_reason(error)}") from None
 
 

@@ -252,8 +252,8 @@ def _find_other_channels(paths: ImagePaths, search: _Search, reading: Reading) -
         unused = search.unused.get(folder, set())
         for row in set(rows.tolist()).difference(search.missing, search.ambiguous):
             for file in reading.files_of(paths.text(row))[1:]:
-                unused.discard(os.fsencode(os.path.basename(file)))  # noqa: PTH119  # likewise
-                if not os.path.isfile(file):  # noqa: PTH113
+                unused.discard(os.fsencode(os.path.basename(file)))  # noqa: PTH119  # creating a Path takes several times as long
+                if not os.path.isfile(file):  # noqa: PTH113  # likewise
                     search.missing.setdefault(row, _below(search.root, Path(file)))
 
 

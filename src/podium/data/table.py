@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.config.competition import Competition, ExtraSource, TrainSource
+from podium.config.competition import Competition
 from podium.config.patterns import Pattern
+from podium.config.sources import ExtraSource, TrainSource
 from podium.data.find_images import (
     FoundImages,
     describe_unused,

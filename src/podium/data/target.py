@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.config.competition import Competition, TrainSource
+from podium.config.competition import Competition
+from podium.config.sources import TrainSource
 from podium.evaluation.metrics import SMALLEST_PROBABILITY
 from podium.evaluation.reports import Reports
 

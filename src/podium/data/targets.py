@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.config.competition import Competition, TrainSource
+from podium.config.competition import Competition
+from podium.config.sources import TrainSource
 from podium.config.target import SEPARATORS, MultiLabel, Regression
 from podium.data.target import LABEL, SMALLEST, TRUTH_PREFIX, AsFloats, Encoded, Floats, Head, OneHot, Target, Truth
 from podium.errors import DataError, listed

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from podium.config.backbone_settings import BackboneChoice, BackboneSettings
-from podium.config.competition import ShareFolds
+from podium.config.folds import ShareFolds
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.patterns import checked_pattern
 from podium.config.problems import raise_key_problems

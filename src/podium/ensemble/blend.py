@@ -118,7 +118,9 @@ def blend_members(
 
     method = make(names)
     estimate = nested_score(method, oof, truth, metric, folds=min(OUTER_FOLDS, len(truth)), seed=settings.seed)
-    described = members_that_add_nothing(make, names, oof, truth), weight_errors(method, oof, truth, settings.seed)
+    # With `select` they are left out already.
+    useless = members_that_add_nothing(make, names, oof, truth) if settings.select == "all" else []
+    errors = weight_errors(method, oof, truth, settings.seed)
     fitted = method.fit(oof, truth)
     decision = default_decision(target.kind) if metric.takes_answers else None
     if estimate.has_fitted_decision:
@@ -126,7 +128,7 @@ def blend_members(
     return EnsembleResult(
         list(members),
         estimate,
-        {**fitted.describe(), "adds_nothing": described[0], "weight_errors": described[1]},
+        {**fitted.describe(), "adds_nothing": useless, "weight_errors": errors},
         decision,
         Predictions(first.oof.ids, first.oof.outputs, estimate.predictions, first.oof.truth, first.oof.folds),
         Predictions(first.test.ids, first.oof.outputs, fitted.predict(test)),

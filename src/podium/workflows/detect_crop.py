@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from podium.config.competition import Competition, TableFolds
+from podium.config.competition import Competition
+from podium.config.folds import TableFolds
 from podium.config.loading import load_competition
 from podium.config.reading import RGB, Reading
 from podium.config.yaml_file import read_yaml, to_yaml

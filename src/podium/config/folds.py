@@ -1,0 +1,73 @@
+"""The schema of a competition's folds."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from podium.config.settings import Settings, Share, short_form
+
+
+class StratifiedFolds(Settings):
+    """Every fold has the same share of each class."""
+
+    kind: Literal["stratified"]
+    count: Annotated[int, Field(ge=2)] = 5
+    """The number of folds."""
+    seed: int = 42
+    """Another seed gives another split."""
+
+
+class GroupedFolds(Settings):
+    """Stratified folds that keep each group (the same car, the same day) in one fold."""
+
+    kind: Literal["grouped"]
+    count: Annotated[int, Field(ge=2)] = 5
+    """The number of folds."""
+    seed: int = 42
+    """Another seed gives another split."""
+
+
+class HoldoutFolds(Settings):
+    """One fold that validates on a share of the rows and trains on the rest."""
+
+    kind: Literal["holdout"]
+    share: Share = 0.2
+    """The share of validation rows."""
+    seed: int = 42
+    """Another seed gives another split."""
+
+
+class ShareFolds(Settings):
+    """One fold, and test rows that are scored once, at the end."""
+
+    kind: Literal["shares"]
+    train: Share = 0.8
+    """The share of rows to train on."""
+    validation: Share = 0.1
+    """The share of validation rows."""
+    test: Share = 0.1
+    """The share of rows that are scored once, at the end."""
+    seed: int = 42
+    """Another seed gives another split."""
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, validation and test must sum to 1, got {total:g}")
+        return self
+
+
+class TableFolds(Settings):
+    """Folds from a CSV file with the columns id, label and fold; a fold is a number, `train` or `test`."""
+
+    kind: Literal["table"]
+    path: str
+    """Relative to the competition's data folder, or absolute."""
+
+
+Folds = Annotated[
+    StratifiedFolds | GroupedFolds | HoldoutFolds | ShareFolds | TableFolds,
+    Field(discriminator="kind"),
+    short_form("kind"),
+]

@@ -52,9 +52,11 @@ format: $(STAMP)  ## format and fix the code with ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Extras stay in the lock: with hashes, pip takes coverage[toml] for another requirement than coverage, and an old pip
+# fails as soon as a newer release than the locked one is out.
 lock: $(STAMP)    ## resolve requirements.txt again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
-		--no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.txt
+		--no-strip-extras --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.txt
 
 clean:           ## remove the virtual environment and caches, never runs/ or submissions/
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

@@ -11,6 +11,7 @@
       backbone.json               how the backbone of a KerasHub preset is built without the preset
       timings.json versions.json  seconds of each part; versions of podium, its libraries and the git commit
       classification_report.csv confusion_matrix.csv     of the validation rows, without test-time views
+      neighbours-<size>.npz       the features of the training images, for a member with `neighbours`
       predictions-<digest>/       predictions for one choice of test-time views: oof.csv, test.csv, views.csv, …
 
 The digest covers everything that affects the weights, so a changed config gets its own folder.
@@ -68,6 +69,9 @@ class Run:
     @property
     def folds(self) -> Path:
         return self.path / "folds.csv"
+
+    def neighbours(self, image_size: int) -> Path:
+        return self.path / f"neighbours-{image_size}.npz"
 
     def predictions(self, digest: str) -> Path:
         return self.path / f"predictions-{digest}"

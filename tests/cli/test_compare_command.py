@@ -78,8 +78,8 @@ def make_run(here, config):
 def predict(run, digest, predictions, views=("identity",), weights="aa"):
     folder = run.predictions(digest)
     write_predictions(folder / "oof.csv", predictions)
-    tta = {"views": list(views), "mean": "arithmetic", "select": "all"}
-    facts = {"tta": tta, **tta, "weights": weights}
+    tta = {"views": list(views), "mean": "arithmetic", "select": "all", "image_sizes": []}
+    facts = {"settings": {"tta": tta, "neighbours": None}, **tta, "weights": weights}
     write_json(folder / "predictions.json", facts)
     return folder
 

@@ -407,6 +407,7 @@ def test_machine_that_kernels_do_not_get_is_one_line(gpu, podium, kaggle, member
     assert kaggle.count("SaveKernel") == 0
 
 
+@pytest.mark.slow
 def test_notebook_is_pushed_and_run(podium, kaggle, member, tiny_competition):
     kaggle.runner = lambda version, inputs, working: run_pushed(version, inputs, working, {"dry_run": True})
     ended = podium("kernel", "push", member, "--fold", "0", "--notebook", "--compress", "--follow")

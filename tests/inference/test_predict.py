@@ -96,7 +96,7 @@ def test_facts_have_the_score_the_views_and_the_image_size(predicted):
         "score": facts["score"],
         "score_of_first_view": pytest.approx(pd.read_csv(one.predictions / "views.csv")["score"][0]),
         "metric": "accuracy",
-        "tta": one.settings.tta.model_dump(mode="json"),
+        "settings": {"tta": one.settings.tta.model_dump(mode="json"), "neighbours": None},
         "views": ["identity", "horizontal_flip", "scale 1.1"],
         "mean": "arithmetic",
         "select": "all",
@@ -176,7 +176,7 @@ def test_unreadable_test_image_gets_the_shares_of_the_classes(trained):
     assert facts_of(one)["unreadable_test_images"] == 1
 
 
-@pytest.mark.parametrize("broken", ["predict_views", "write_json"])
+@pytest.mark.parametrize("broken", ["_predict_images", "write_json"])
 def test_interrupted_prediction_leaves_no_files(broken, trained, monkeypatch):
     one = with_views(trained[0], "identity", "horizontal_flip", mean="geometric")
 

@@ -205,7 +205,7 @@ def test_duplicate_view_is_not_chosen(metric):
 def test_single_view_is_chosen():
     per_view, labels = noisy_views([1.0])
     assert select().choose(per_view, labels) == [0]
-    assert select().average_chosen(per_view, labels, seed=0) == pytest.approx(per_view[0])
+    assert select().average_chosen([per_view], labels, seed=0) == pytest.approx(per_view[0])
 
 
 PLAIN_ACCURACY = Metric("accuracy", True, "labels", lambda labels, probs: (probs.argmax(axis=1) == labels).mean())
@@ -233,7 +233,7 @@ def test_nested_choice_reports_no_gain_for_noise():
         per_view, labels = views_of_pure_noise(seed)
         before = PLAIN_ACCURACY(labels, per_view[0])
         chosen = select(PLAIN_ACCURACY).choose(per_view, labels)
-        nested = select(PLAIN_ACCURACY).average_chosen(per_view, labels, seed)
+        nested = select(PLAIN_ACCURACY).average_chosen([per_view], labels, seed)
         optimistic.append(PLAIN_ACCURACY(labels, select().average(per_view[chosen])) - before)
         honest.append(PLAIN_ACCURACY(labels, nested) - before)
     assert np.mean(optimistic) > 0.008  # by chance
@@ -243,7 +243,7 @@ def test_nested_choice_reports_no_gain_for_noise():
 @pytest.mark.parametrize("metric", [ACCURACY, LOG_LOSS])
 def test_nested_choice_reports_a_true_gain(metric):
     per_view, labels = noisy_views([1.0, 2.0, -2.0])
-    honest = select(metric).average_chosen(per_view, labels, seed=0)
+    honest = select(metric).average_chosen([per_view], labels, seed=0)
     assert honest.sum(axis=1) == pytest.approx(np.ones(len(labels)))
     assert honest == pytest.approx(select().average(per_view[[0, 1]]))
     assert metric.better(metric(labels, honest), metric(labels, per_view[0]))
@@ -253,5 +253,5 @@ def test_halves_are_stratified():
     labels = np.array([0] * 10 + [1] * 4 + [2] * 2)
     per_view = np.stack([np.full((16, 3), 1 / 3), np.eye(3)[labels] * 0.7 + 0.1])
     # The second view helps on either half alone, so every row gets it: also the two of the rarest class.
-    honest = select().average_chosen(per_view, labels, seed=0)
+    honest = select().average_chosen([per_view], labels, seed=0)
     assert (honest.argmax(axis=1) == labels).all()

@@ -30,7 +30,7 @@ def as_dry_run(member: Member, is_at_hand: IsAtHand = lambda preset: False) -> M
     if changes["backbone"] is STAND_IN and settings.head.pooling == "token":
         changes["head"] = settings.head.model_copy(update={"pooling": "avg"})
     changes["soup"] = None  # trained like any other member
-    changes["tta"] = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS]})
+    changes["tta"] = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS], "image_sizes": []})
     return replace(member, settings=settings.model_copy(update=changes))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from podium.config.problems import raise_key_problems
-from podium.config.settings import Positive, Settings, short_form
+from podium.config.settings import Count, Positive, Settings, short_form
 from podium.config.submission import by_class
 
 
@@ -43,6 +43,19 @@ class Focal(Settings):
     """Of binary and multi_label: the weight of positives; that of negatives is 1 - alpha."""
 
 
+class ArcFace(Settings):
+    """A last layer that compares the angles between an image's features and the centres of the classes, trained with a
+    margin: for many similar classes."""
+
+    kind: Literal["arcface"]
+    margin: Annotated[float, Field(ge=0.0, lt=1.5)] = 0.3
+    """How much nearer the features have to be to their own class, in radians."""
+    scale: Positive = 30.0
+    """What the cosines are multiplied by before the softmax: higher for more classes."""
+    centres: Count = 1
+    """Centres of each class: about 3 if its images differ much, or if some labels are wrong."""
+
+
 class Asymmetric(Settings):
     """Binary cross-entropy in which easy negatives count little, for labels that most images do not have."""
 
@@ -77,6 +90,7 @@ Loss = Annotated[
     | KullbackLeibler
     | BinaryCrossentropy
     | Focal
+    | ArcFace
     | Asymmetric
     | MeanSquaredError
     | MeanAbsoluteError
@@ -86,7 +100,7 @@ Loss = Annotated[
 ]
 
 LOSSES: dict[str, list[str]] = {
-    "single_label": ["categorical_crossentropy", "focal"],
+    "single_label": ["categorical_crossentropy", "focal", "arcface"],
     "binary": ["binary_crossentropy", "focal", "asymmetric"],
     "multi_label": ["binary_crossentropy", "focal", "asymmetric"],
     "ordinal": ["ordinal_crossentropy", "categorical_crossentropy", "focal"],
@@ -94,7 +108,7 @@ LOSSES: dict[str, list[str]] = {
     "soft_label": ["kl_divergence", "categorical_crossentropy", "focal"],
 }
 """The losses that fit a kind of target; the first is the default."""
-SMOOTHED = ("categorical_crossentropy", "binary_crossentropy", "focal")
+SMOOTHED = ("categorical_crossentropy", "binary_crossentropy", "focal", "arcface")
 """The losses with label smoothing."""
 
 Balance = Literal["balanced", "sqrt"]

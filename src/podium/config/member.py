@@ -12,7 +12,7 @@ from podium.config.metadata import MetadataSettings
 from podium.config.problems import nearest, raise_key_problems
 from podium.config.reading import RGB
 from podium.config.search import SearchValues
-from podium.config.settings import Count, FoldNumbers, NotInDigest, Settings
+from podium.config.settings import Count, FoldNumbers, NotInDigest, Positive, Settings
 from podium.config.stage import Stage, TrainingSettings
 
 
@@ -65,6 +65,9 @@ class TestTimeViews(Settings):
     """How the predictions of the views are averaged."""
     select: Literal["all", "auto"] = "all"
     """auto: use only the views that improve the out-of-fold score."""
+    image_sizes: list[Count] = []
+    """Sizes to predict at, of which the one with the best out-of-fold score is used; by default that of the training.
+    Models often predict better at a size somewhat above it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +133,15 @@ def view_part(part: Any) -> tuple[str, Any]:
     return str(name), value
 
 
+class Neighbours(Settings):
+    """Predict the labels of the training images with the most similar features."""
+
+    count: Count = 20
+    """How many images vote."""
+    temperature: Positive = 0.1
+    """Lower gives the most similar ones more weight: it is exp(cosine / temperature)."""
+
+
 class MemberSettings(TrainingSettings):
     """One model of an ensemble, from its backbone to its test-time augmentation."""
 
@@ -151,12 +163,12 @@ class MemberSettings(TrainingSettings):
     """Columns of the competition's metadata as a second input: all, a list of columns, or with the units of the Dense
     layers between them and the head, such as {columns: [age, sex], units: [32]}."""
     loss: Loss | None = None
-    """By default the first that fits the target. single_label: categorical_crossentropy, focal; binary and multi_label:
-    binary_crossentropy, focal, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy, focal; regression:
-    mse, mae, huber, binary_crossentropy; soft_label: kl_divergence, categorical_crossentropy, focal. Its kind alone, or
-    with its own keys, such as {kind: huber, delta: 0.5}."""
+    """By default the first that fits the target. single_label: categorical_crossentropy, focal, arcface; binary and
+    multi_label: binary_crossentropy, focal, asymmetric; ordinal: ordinal_crossentropy, categorical_crossentropy, focal;
+    regression: mse, mae, huber, binary_crossentropy; soft_label: kl_divergence, categorical_crossentropy, focal. Its
+    kind alone, or with its own keys, such as {kind: huber, delta: 0.5}."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """With the categorical and the binary cross-entropy, and the focal loss."""
+    """With the categorical and the binary cross-entropy, the focal loss and arcface."""
     class_weights: ClassWeights | None = None
     """How much the rows of a class count in the training loss. balanced: every class counts as much as the others;
     sqrt: half the way there; or a weight for each class, 1 for those that are not named. Of multi_label, the weight of
@@ -174,8 +186,19 @@ class MemberSettings(TrainingSettings):
     other keys are those of the best of them. `podium soup` writes it."""
     tta: Annotated[TestTimeViews, NotInDigest] = TestTimeViews()
     """Test-time augmentation: none, auto, or a list of views."""
+    neighbours: Annotated[Neighbours | None, NotInDigest] = None
+    """Predict with the labels of the most similar training images instead of the last layer: {} or {count: 50}."""
     search: Annotated[dict[str, SearchValues], NotInDigest] = {}
     """What `podium search` varies: keys as for --set, such as stages.0.learning_rate, and their values."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        smallest = self.backbone.minimum_size
+        for size in self.tta.image_sizes:
+            if size < smallest:
+                message = f"{self.backbone.label} takes images of {smallest} pixels or more, got {size}"
+                raise_key_problems([("tta.image_sizes", message)])
+        return self
 
     @model_validator(mode="after")
     def _pooling_fits(self) -> Self:
@@ -191,6 +214,11 @@ class MemberSettings(TrainingSettings):
         return [
             ("image_size", f"{self.backbone.label} takes images of {smallest} pixels or more, got {stage.image_size}")
         ]
+
+    @property
+    def predicting(self) -> dict[str, Any]:
+        """What decides its predictions besides its weights, as plain data."""
+        return self.model_dump(mode="json", include={"tta", "neighbours"})
 
     @property
     def places(self) -> list[str]:

@@ -355,9 +355,9 @@ def _prediction_folders(run: Run) -> list[str]:
         except RunError:  # damaged: predicting again replaces it
             continue
         if facts.get("weights") == best.get("digest", facts.get("weights")) and (path.parent / OUT_OF_FOLD).is_file():
-            found.append((facts.get("tta"), path.stat().st_mtime_ns, path.parent.name))
-    own = _read_member_config(run)["member"].get("tta") if found else None
-    found.sort(key=lambda folder: (folder[0] == own, *folder[1:]), reverse=True)
+            found.append((facts.get("settings", {}), path.stat().st_mtime_ns, path.parent.name))
+    member = _read_member_config(run)["member"] if found else {}
+    found.sort(key=lambda folder: (folder[0].items() <= member.items(), *folder[1:]), reverse=True)
     return [name for _, _, name in found]
 
 
@@ -383,10 +383,12 @@ def _read_member_config(run: Run) -> dict[str, Any]:
 def _config_keys(config: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
     """The keys as in a config file, with the views of these predictions instead of the config's."""
     facts, competition = read_json(predictions / "predictions.json"), config["competition"]
+    sizes = ("image_size",) if "scores_of_sizes" in facts else ()
     return {
         "precision": "auto",
         **config["member"],
-        "tta": {key: facts.get(key) for key in ("views", "mean", "select")},
+        "tta": {key: facts.get(key) for key in ("views", "mean", "select", *sizes)},
+        "neighbours": facts.get("settings", {}).get("neighbours"),
         **{key: config.get(key) for key in ("limit", "dry_run")},
         "competition": {key: value for key, value in competition.items() if key not in ("title", "metric_code")},
         **({"metric_code": digest_of(code)} if (code := competition.get("metric_code")) else {}),

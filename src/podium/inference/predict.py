@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,27 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 
+from podium.config.backbone_settings import PresetSettings
 from podium.config.loading import Member
 from podium.data.augmentation import ImageView
 from podium.data.batches import PredictionBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import ImagePaths
+from podium.data.labelled import LabelledImages, as_labels
 from podium.data.metadata import Metadata
 from podium.data.target import Target, Truth
 from podium.data.targets import target_of
+from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
 from podium.files import write_json, write_text
+from podium.inference.neighbours import (
+    LabelledFeatures,
+    NeighbourPredictor,
+    Predicts,
+    feature_predictor,
+    normalized,
+)
 from podium.inference.tta import View, ViewSelection, make_views
 from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
@@ -56,6 +66,8 @@ class PredictionSets:
     """Labelled rows that were used neither for training nor for validation, if the folds have any."""
     prior: NDArray[np.float64]
     """The prediction for unreadable images, from the training rows."""
+    training: LabelledImages | None = None
+    """The images to train on, for a member that predicts from the nearest ones."""
 
 
 def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: Path, console: Console) -> None:
@@ -63,37 +75,42 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
     settings, competition = member.settings, member.competition
     target, metric, mean = target_of(competition), metric_of(competition), settings.tta.mean
     selection = ViewSelection(target, metric, mean)
-    views = make_views(settings.tta)
-    make_repeatable(settings.seed)
-    model, image_size = load_trained_model(run, member)
+    views, truth = make_views(settings.tta), sets.validation.truth
+    assert truth is not None
+    sizes = settings.tta.image_sizes or [int(run.state["best"]["image_size"])]
+    choose_views = settings.tta.select == "auto"
     rows = sum(len(part.ids) for part in (sets.validation, sets.test, sets.final_test) if part)
-    predictor = Predictor(model, rows * len(views))
-
-    def predict_rows(part: PredictionRows, views: Sequence[View], name: str) -> NDArray[np.float64]:
-        return predict_views(predictor, part, views, member, image_size, sets.prior, console, name)
-
     with run.timed("prediction"):
-        validation, truth = predict_rows(sets.validation, views, "validation"), sets.validation.truth
-        assert truth is not None
+        predictors = []
+        for size in sizes:
+            make_repeatable(settings.seed)
+            opened = SizedPredictor.open(run, member, size, rows * len(views), sets.prior, sets.training, console)
+            predictors.append(opened)
+        of_sizes = [predictor.predict(sets.validation, views, "validation") for predictor in predictors]
+        best, chosen = selection.choose_size(of_sizes, truth, choose_views=choose_views)
+        validation, predictor = of_sizes[best], predictors[best]
         scores = selection.score([view.name for view in views], validation, truth)
-        chosen = list(range(len(views)))
         oof = selection.average(validation)
-        if settings.tta.select == "auto":
-            chosen = selection.choose(validation, truth)
-            oof = selection.average_chosen(validation, truth, settings.seed)
+        if choose_views or len(sizes) > 1:
+            oof = selection.average_chosen(of_sizes, truth, settings.seed, choose_views=choose_views)
+        of_all_views = [metric(truth, selection.average(per_view)) for per_view in of_sizes]
+        if len(sizes) > 1:
+            listed = ", ".join(f"{size} px {score:.4f}" for size, score in zip(sizes, of_all_views, strict=True))
+            console.print(f"  image sizes: {listed}; {predictor.image_size} px is used", highlight=False)
         views = [views[number] for number in chosen]
-        test = selection.average(predict_rows(sets.test, views, "test"))
-        final = selection.average(predict_rows(sets.final_test, views, "final test")) if sets.final_test else None
+        test = selection.average(predictor.predict(sets.test, views, "test"))
+        final = selection.average(predictor.predict(sets.final_test, views, "final test")) if sets.final_test else None
 
     summary: dict[str, Any] = {
         "score": metric(truth, oof),
         "score_of_first_view": scores[0].score,
         "metric": competition.metric,
-        "tta": settings.tta.model_dump(mode="json"),
+        "settings": settings.predicting,
         "views": [view.name for view in views],
         "mean": mean,
         "select": settings.tta.select,
-        "image_size": image_size,
+        "image_size": predictor.image_size,
+        **({"scores_of_sizes": dict(zip(map(str, sizes), of_all_views, strict=True))} if len(sizes) > 1 else {}),
         "weights": run.state["best"].get("digest"),
         "test_rows": len(sets.test.ids),
         "unreadable_test_images": int(sets.test.paths.missing.sum()),
@@ -115,61 +132,109 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
         draft.rename(folder)
 
 
-def load_trained_model(run: Run, member: Member) -> tuple[Any, int]:
-    """The model with its best weights, and the image size of the stage that trained them."""
+@dataclass(frozen=True)
+class SizedPredictor:
+    """A trained fold that predicts images of one size."""
+
+    predictor: Predicts
+    member: Member
+    image_size: int
+    prior: NDArray[np.float64]
+    """The prediction for unreadable images."""
+    console: Console
+
+    @classmethod
+    def open(
+        cls,
+        run: Run,
+        member: Member,
+        image_size: int,
+        predictions: int,
+        prior: NDArray[np.float64],
+        training: LabelledImages | None,
+        console: Console,
+    ) -> "SizedPredictor":
+        """`predictions` is about how many it will make; `training` are the images of a member with `neighbours`."""
+        model, neighbours = load_trained_model(run, member, image_size)[0], member.settings.neighbours
+        if neighbours is None:
+            return cls(Predictor(model, predictions), member, image_size, prior, console)
+        features = cls(feature_predictor(model, predictions), member, image_size, prior, console)
+        file, weights = run.neighbours(image_size), str(run.state["best"].get("digest"))
+        known = LabelledFeatures.load(file, weights)
+        if known is None:
+            if training is None:
+                raise RunError(f"{run.path} has no {file.name} yet: run podium predict without --images first")
+            labels = as_labels(target_of(member.competition), training)
+            LabelledFeatures(features.of_training_images(training), labels).save(file, weights)
+            known = LabelledFeatures.load(file, weights)  # rounded as for all later predictions
+            assert known
+        return replace(features, predictor=NeighbourPredictor(features.predictor, known, neighbours))
+
+    def predict(self, rows: PredictionRows, views: Sequence[View], name: str) -> NDArray[np.float64]:
+        """Predictions as (views, rows, outputs)."""
+        readable = np.flatnonzero(~rows.paths.missing)
+        paths = rows.paths[readable]
+        predictions = np.tile(self.prior, (len(views), len(rows.paths), 1))
+        if not len(paths):
+            return predictions
+        columns = Metadata.of(self.member.settings, self.member.competition)
+        metadata = columns.encode(rows.metadata)[readable] if columns else None
+        predicted = self._predict(paths, views, metadata, name)
+        predictions[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
+        return predictions
+
+    def of_training_images(self, training: LabelledImages) -> NDArray[np.float32]:
+        assert isinstance(training.paths, ImagePaths)
+        return normalized(self._predict(training.paths, [View("identity")], training.metadata, "training"))
+
+    def _predict(
+        self, paths: ImagePaths, views: Sequence[View], metadata: NDArray[np.float32] | None, name: str
+    ) -> NDArray[np.float64]:
+        """All views of the first row, then of the next."""
+        settings, count = self.member.settings, f"{len(views)} view{'s' * (len(views) > 1)}"
+        batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCH_FACTOR if gpu_names() else 1)
+        source = ImageSource(paths, Cache(self.member.competition.slug, settings.cache_gb, self.console))
+        prepared = [view.prepare(self.image_size, settings.resize, settings.seed) for view in views]
+        start = time.perf_counter()
+        with self.console.status(f"predicting {len(paths)} {name} images, {count}"):
+            predicted = _predict_images(self.predictor, source, prepared, batch_size, self.console, metadata)
+        seconds = time.perf_counter() - start
+        self.console.print(f"  predicted {len(paths)} {name} images, {count}, in {seconds:.1f} s", highlight=False)
+        return predicted
+
+
+def load_trained_model(run: Run, member: Member, image_size: int | None = None) -> tuple[Any, int]:
+    """The model with its best weights, by default for the image size of the stage that trained them, and this size."""
     run.check_best_weights()
     best, settings, competition = run.state["best"], member.settings, member.competition
-    image_size, metadata = int(best["image_size"]), Metadata.of(settings, competition)
-    with precision_scope(best.get("precision", "float32")):
-        model = build_classifier(
+    trained_size, metadata = int(best["image_size"]), Metadata.of(settings, competition)
+    image_size = image_size or trained_size
+
+    def build(size: int) -> Any:
+        return build_classifier(
             settings,
             target_of(competition),
-            image_size,
+            size,
             metadata=metadata,
             pretrained=False,
             recipe=run.recipe,
             channels=competition.reading.channels,
         )
-    load_weights(model, run.best_weights, member.name)
+
+    with precision_scope(best.get("precision", "float32")):
+        model = source = build(image_size)
+        if image_size != trained_size and isinstance(settings.backbone, PresetSettings):
+            source = build(trained_size)  # its position embeddings may have another size
+    load_weights(source, run.best_weights, member.name)
+    if source is not model:
+        from podium.models.preset_backbone import copy_weights
+
+        copy_weights(source, model, run.recipe)
     return model, image_size
 
 
-def predict_views(
-    predictor: Predictor,
-    rows: PredictionRows,
-    views: Sequence[View],
-    member: Member,
-    image_size: int,
-    prior: NDArray[np.float64],
-    console: Console,
-    name: str,
-) -> NDArray[np.float64]:
-    """Predictions as (views, rows, outputs)."""
-    settings = member.settings
-    batch_size = max(stage.batch_size for stage in settings.stages) * (GPU_BATCH_FACTOR if gpu_names() else 1)
-    readable = np.flatnonzero(~rows.paths.missing)
-    paths = rows.paths[readable]
-    predictions = np.tile(prior, (len(views), len(rows.paths), 1))
-    if not len(paths):
-        return predictions
-    source = ImageSource(paths, Cache(member.competition.slug, settings.cache_gb, console))
-    columns = Metadata.of(settings, member.competition)
-    metadata = columns.encode(rows.metadata)[readable] if columns else None
-    prepared = [view.prepare(image_size, settings.resize, settings.seed) for view in views]
-    start = time.perf_counter()
-    with console.status(f"predicting {len(paths)} {name} images, {len(views)} views"):
-        predicted = _predict_images(predictor, source, prepared, batch_size, console, metadata)
-    predictions[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
-    console.print(
-        f"  predicted {len(paths)} {name} images, {len(views)} view{'s' * (len(views) > 1)}, in"
-        f" {time.perf_counter() - start:.1f} s",
-        highlight=False,
-    )
-    return predictions
-
-
 def _predict_images(
-    predictor: Predictor,
+    predictor: Predicts,
     source: ImageSource,
     views: Sequence[ImageView],
     batch_size: int,

@@ -141,6 +141,16 @@ class ViewSelection:
         gain = bootstrap_gain(self.metric, truth, first, averaged)
         return [*scores, ViewScore("all views", self.metric(truth, averaged), *gain)]
 
+    def choose_size(self, of_sizes: Sequence[Floats], truth: Truth, *, choose_views: bool) -> tuple[int, list[int]]:
+        """Of the predictions at several image sizes, the number of the best ones, and the views to use of them."""
+        views = [self.choose(views, truth) if choose_views else list(range(len(views))) for views in of_sizes]
+        if len(of_sizes) == 1:
+            return 0, views[0]
+        averages = [self.average(per_view[kept]) for per_view, kept in zip(of_sizes, views, strict=True)]
+        scores = [self.metric(truth, average) for average in averages]
+        best = (np.argmax if self.metric.higher_is_better else np.argmin)(scores)
+        return int(best), views[best]
+
     def choose(self, per_view: Floats, truth: Truth) -> list[int]:
         """Greedily from the first view: add the view with the largest gain, while it exceeds its standard error."""
         chosen = [0]
@@ -158,14 +168,17 @@ class ViewSelection:
             chosen.append(others[best])
         return sorted(chosen)
 
-    def average_chosen(self, per_view: Floats, truth: Truth, seed: int) -> Floats:
-        """Average each half of the rows over the views chosen on the other half.
+    def average_chosen(
+        self, of_sizes: Sequence[Floats], truth: Truth, seed: int, *, choose_views: bool = True
+    ) -> Floats:
+        """Average each half of the rows over the image size and the views chosen on the other half.
 
-        Choosing and scoring views on the same rows would overestimate the gain.
+        Choosing and scoring them on the same rows would overestimate the gain.
         """
         halves = stratified_halves(self.target.strata(truth), seed)
-        averaged = np.empty(per_view.shape[1:])
+        averaged = np.empty(of_sizes[0].shape[1:])
         for half in (0, 1):
-            chosen = self.choose(per_view[:, halves != half], truth[halves != half])
-            averaged[halves == half] = self.average(per_view[chosen][:, halves == half])
+            others = [per_view[:, halves != half] for per_view in of_sizes]
+            size, chosen = self.choose_size(others, truth[halves != half], choose_views=choose_views)
+            averaged[halves == half] = self.average(of_sizes[size][chosen][:, halves == half])
         return averaged

@@ -71,12 +71,10 @@ def build_classifier(
         features = _pool(backbone(scaling(images)), settings.head)
         regularizer = keras.regularizers.L2(settings.head.l2) if settings.head.l2 else None
         if metadata is None or settings.metadata is None:
-            return devices.make_model(
-                images, _apply_head(features, settings.head, target, regularizer), name="classifier"
-            )
+            return devices.make_model(images, _apply_head(features, settings, target, regularizer), name="classifier")
         columns = keras.Input((len(metadata.columns),), name="metadata")
         join = MetadataFeatures(metadata.sizes, settings.metadata.units, regularizer, name=METADATA)
-        outputs = _apply_head(join([features, columns]), settings.head, target, regularizer)
+        outputs = _apply_head(join([features, columns]), settings, target, regularizer)
         return devices.make_model([images, columns], outputs, name="classifier")
 
 
@@ -106,8 +104,8 @@ def _pool(features: Any, head: Head) -> Any:
     return pooling(name="pooling")(features)
 
 
-def _apply_head(x: Any, head: Head, target: Target, regularizer: Any) -> Any:
-    layers = keras.layers
+def _apply_head(x: Any, settings: MemberSettings, target: Target, regularizer: Any) -> Any:
+    layers, head = keras.layers, settings.head
     if head.batchnorm:
         x = layers.BatchNormalization(name="head_batchnorm")(x)
     for number, units in enumerate(head.dense):
@@ -116,7 +114,7 @@ def _apply_head(x: Any, head: Head, target: Target, regularizer: Any) -> Any:
         x = DropoutSamples(head.dropout, head.dropout_samples, name="head_dropout")(x)
     elif head.dropout:
         x = layers.Dropout(head.dropout, name="head_dropout")(x)
-    for layer in output_layers(target, regularizer):
+    for layer in output_layers(target, regularizer, settings.loss):
         x = layer(x)
     return x
 

@@ -8,14 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from podium.config.loss import ArcFace, Loss
 from podium.data.target import Target, Truth
 from podium.data.targets import RegressionTarget
+from podium.models.arcface import ClassAngles
 
 LAST = "probabilities"
-"""The name of the last Dense layer."""
+"""The name of the last layer with a kernel."""
 
 
-def output_layers(target: Target, regularizer: Any) -> list[Any]:
+def output_layers(target: Target, regularizer: Any, loss: Loss | None = None) -> list[Any]:
     """The layers that compute predictions from the head's features, in order."""
 
     def dense(units: int, activation: str | None) -> Any:
@@ -23,6 +25,8 @@ def output_layers(target: Target, regularizer: Any) -> list[Any]:
             units, activation=activation, kernel_regularizer=regularizer, dtype="float32", name=LAST
         )
 
+    if isinstance(loss, ArcFace):
+        return [ClassAngles(len(target.outputs), loss.centres, loss.scale, regularizer, name=LAST)]
     if target.head == "ordinal":
         return [dense(1, None), OrderedClasses(len(target.outputs), name="ordered_classes")]
     if target.head in ("linear", "bounded"):

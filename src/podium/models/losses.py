@@ -9,10 +9,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from podium.config.loss import LOSSES, Asymmetric, Focal, Huber
+from podium.config.loss import LOSSES, ArcFace, Asymmetric, Focal, Huber
 from podium.config.member import MemberSettings
 from podium.data.balance import class_weights
 from podium.data.target import Target, Truth
+from podium.models import arcface
 from podium.models.heads import TableUnits
 
 EPSILON = 1e-7
@@ -41,6 +42,8 @@ def make_loss(settings: MemberSettings, target: Target, model: Any) -> keras.los
             ops.convert_to_numpy(part).tolist() for part in (model.layers[-1].offset, model.layers[-1].scale)
         )
         return ScaledLoss(name, offset, scale, loss.delta if isinstance(loss, Huber) else 1.0)
+    if isinstance(loss, ArcFace):
+        return arcface.ArcFace(loss.margin, loss.scale, smoothing)
     if isinstance(loss, Asymmetric):
         return AsymmetricLoss(loss.gamma_negative, loss.gamma_positive, loss.margin)
     if isinstance(loss, Focal) and target.head == "sigmoid":

@@ -74,8 +74,9 @@ def _is_of_ensemble(blend: FinishedBlend, ensemble: Ensemble) -> bool:
     for folder in blend.predictions:
         config, facts_of_fold = read_resolved(Run(folder.parent)), read_json(folder / "predictions.json")
         member = members[config["name"]]
-        tta = member.settings.tta.model_dump(mode="json")
-        if config["limit"] is not None or not _is_of_member(config, member) or facts_of_fold.get("tta") != tta:
+        if config["limit"] is not None or not _is_of_member(config, member):
+            return False
+        if member.settings.predicting != facts_of_fold.get("settings"):
             return False
     return all(_has_folds(facts["members"][name]["folds"], member) for name, member in members.items())
 

@@ -156,8 +156,8 @@ def _scalings_for_test(settings: MemberSettings) -> "Iterable[Scaling]":
     from podium.data.images import zoomed_scaling
     from podium.inference.tta import make_views
 
-    size = settings.stages[-1].image_size
-    return {zoomed_scaling(size, settings.resize, view.zoom) for view in make_views(settings.tta)}
+    sizes, views = settings.tta.image_sizes or [settings.stages[-1].image_size], make_views(settings.tta)
+    return {zoomed_scaling(size, settings.resize, view.zoom) for size in sizes for view in views}
 
 
 @dataclass(frozen=True, repr=False)
@@ -266,8 +266,8 @@ class FoldRun:
     @property
     def predictions(self) -> Path:
         """The folder of predictions for the current test-time augmentation and test set."""
-        views = self.member.settings.tta.model_dump(mode="json")
-        return self.run.predictions(digest_of([views, self.prepared.test.digest, self.options.limit_test]))
+        inputs = [self.settings.predicting, self.prepared.test.digest, self.options.limit_test]
+        return self.run.predictions(digest_of(inputs))
 
     @property
     def is_predicted(self) -> bool:
@@ -287,7 +287,9 @@ class FoldRun:
 
         images = len(validation_rows(self)) + len(self.prepared.test.ids)
         seconds = self.run.state.get("seconds_per_image", 0.0)
-        return float(1.3 * seconds * images * len(make_views(self.member.settings.tta)))
+        tta, trained = self.settings.tta, self.settings.stages[-1].image_size
+        areas = sum((size / trained) ** 2 for size in tta.image_sizes or [trained])
+        return float(1.3 * seconds * images * len(make_views(tta)) * areas)
 
 
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
@@ -411,6 +413,7 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
 
     prepared, options = fold_run.prepared, fold_run.options
     rows, target = prepared.rows, target_of(fold_run.member.competition)
+    training = fold_images(fold_run)[0] if fold_run.settings.neighbours else None
 
     def labelled(table: "pd.DataFrame") -> PredictionRows:
         return PredictionRows(table["id"].tolist(), rows.paths_of(table), table, target.truth(table))
@@ -422,6 +425,7 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
         PredictionRows(prepared.test.ids[test], prepared.test.paths[test], prepared.test.metadata[test]),
         labelled(final_test) if len(final_test) else None,
         prepared.prior,
+        training,
     )
 
 

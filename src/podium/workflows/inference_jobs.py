@@ -76,7 +76,7 @@ def stage_blend(folder: Path) -> Path:
     for predictions in blend.predictions:
         run = Run(predictions.parent)
         files = [run.best_weights, run.config, run.recipe, run.path / "state.json"]
-        files += [predictions / "predictions.json", predictions / "oof.csv"]
+        files += [predictions / "predictions.json", predictions / "oof.csv", *run.path.glob("neighbours-*.npz")]
         for file in (file for file in files if file.is_file()):
             staged = target.joinpath(*predictions.parts[-3:-1]) / file.relative_to(run.path)
             staged.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from podium.config.competition import Competition
 from podium.config.loading import is_ensemble
-from podium.config.member import TestTimeViews
+from podium.config.member import MemberSettings
 from podium.console import make_console
 from podium.errors import ConfigError, DataError, RunError
 from podium.options import RunOptions
@@ -97,7 +97,7 @@ def model_of(runs: "Sequence[str | os.PathLike[str]]") -> TrainedModel:
     folds = []
     for run in runs:
         if isinstance(run, FoldRun):
-            folds.append(_read_fold(run.run, run.settings.tta))
+            folds.append(_read_fold(run.run, run.settings))
         else:
             folds += [_read_fold(found) for found in runs_in(Path(run))]
     return TrainedModel(folds)
@@ -122,14 +122,14 @@ def model_of_config(config: Path, overrides: Sequence[str], seed: int | None, op
     if not is_member:
         return model_of_blend(find_blend(load_ensemble(config, overrides, seed), options.runs))
     member = load_member(config, overrides, seed)
-    return TrainedModel([_read_fold(run, member.settings.tta) for run in find_member(member, options)])
+    return TrainedModel([_read_fold(run, member.settings) for run in find_member(member, options)])
 
 
-def _read_fold(run: Run, tta: TestTimeViews | None = None, predictions: Path | None = None) -> "TrainedFold":
+def _read_fold(run: Run, settings: MemberSettings | None = None, predictions: Path | None = None) -> "TrainedFold":
     import_libraries()
     from podium.inference.trained import TrainedFold
 
-    return TrainedFold.read(run, tta, predictions)
+    return TrainedFold.read(run, settings, predictions)
 
 
 def predict_to_file(

@@ -7,7 +7,10 @@ from rich.console import Console
 from podium.config.loading import Member
 from podium.console import make_console
 from podium.errors import ConfigError
+from podium.files import link_or_copy
+from podium.locks import locked
 from podium.options import RunOptions
+from podium.runs import Run
 from podium.signals import StopCondition, parse_duration
 from podium.training.run_training import train_run
 from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
@@ -79,10 +82,32 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
         best = fold_run.run.state["best"]
         score = f"{best['monitor']} {best['score']:.4f}"
         console.print(f"{fold_run.name}: already trained with this config, {score}, skipped ({fold_run.path})")
+    elif twin := trained_twin(fold_run):
+        take_weights(fold_run, twin, console)
     elif fold_run.settings.soup:
         make_soup(fold_run, console)
     else:
         train_run(fold_run, console, resume=resume)
+
+
+def trained_twin(fold_run: FoldRun) -> Run | None:
+    """A finished run of another member file with the same digest: only its name and how it predicts differ."""
+    runs = fold_run.options.runs.glob(f"*-{fold_run.resolved['digest']}/{fold_run.path.name}")
+    others = (Run(path) for path in sorted(runs) if path != fold_run.path)
+    return next((run for run in others if run.is_trained and not run.state.get("changes")), None)
+
+
+def take_weights(fold_run: FoldRun, twin: Run, console: Console) -> None:
+    """Finish a run with the weights and the reports of its twin."""
+    run = fold_run.run
+    with locked(run.path):
+        twin.check_best_weights()
+        run.start(fold_run.resolved, fold_run.folds_file)
+        for file in twin.path.iterdir():
+            if file.is_file() and file.name not in (run.config.name, "state.json"):
+                link_or_copy(file, run.path / file.name)
+        run.update_state(**twin.state)
+    console.print(f"{fold_run.name}: already trained with these settings, weights taken from {twin.path}")
 
 
 def seconds_of(time_limit: float | str | None) -> float | None:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet test test-all test-kill bench check format lock clean
+.PHONY: help install demo sheet test test-all test-kill bench recipes check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,10 @@ test-kill: $(STAMP) ## kill a training at random moments, resume it, and compare
 bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/results.md; options: DATA=, WEIGHTS=, TORCH=, ONLY=
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
+
+recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; options: MEMBER=, DATA=, ONLY=, SEEDS=
+	$(BIN)/python -m benchmarks.techniques $(if $(MEMBER),--member "$(MEMBER)") $(if $(DATA),--data "$(DATA)") \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
 
 check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .

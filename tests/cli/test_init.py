@@ -1,11 +1,12 @@
 """`podium init`: files that pass the checks as they are, and nothing overwritten."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from layouts import LAYOUTS, OPTIONS, draw
 
-from podium.config.loading import load_ensemble
+from podium.config.loading import load_ensemble, load_member
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -53,3 +54,34 @@ def test_an_unknown_target_names_the_nearest(podium, tmp_path, monkeypatch):
     code, _, err = podium("init", "discs", "--target", "singlelabel")
     assert (code, "single_label" in err) == (1, True)
     assert not Path("configs").exists()
+
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs" / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", [path.stem for path in RECIPES])
+@pytest.mark.parametrize("name", ["text-label", "regression"])
+def test_a_recipe_is_written_for_the_data(name, recipe, podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(RECIPES[0].parent, "configs/recipes")
+    draw(name, Path("data") / name, train=30, test=3)
+    code, _out, err = podium("init", name, "--recipe", recipe, *OPTIONS.get(name, []))
+    assert (code, err) == (0, "")
+    member = Path(f"configs/members/{name}_{recipe}.yaml")
+    text, settings = member.read_text(), load_member(member).settings
+    assert f"# Run:   podium train {member} --fold 0\n" in text
+    assert "# Notes: " in text
+    assert "podium init" not in text
+    assert settings.label_smoothing == (0.1 if name == "text-label" else 0.0)
+    assert {stage.image_size for stage in settings.stages} == {64}  # the drawn images are small
+    assert all(size >= 64 for size in settings.tta.image_sizes)
+    assert [part.name for part in load_ensemble(Path(f"configs/ensembles/{name}.yaml")).members] == [member.stem]
+
+
+def test_an_unknown_recipe_names_the_others(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(RECIPES[0].parent, "configs/recipes")
+    draw("text-label", Path("data/discs"), train=30, test=3)
+    code, _, err = podium("init", "discs", "--recipe", "stron")
+    assert (code, err.count("strong")) == (1, 1)
+    assert not Path("configs/members").exists()

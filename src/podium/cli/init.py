@@ -37,6 +37,14 @@ def init(
     sample: Annotated[
         str | None, typer.Option(metavar="FILE", help="The name of the sample submission.", show_default="guessed")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Start from configs/recipes/NAME.yaml, such as quick, strong or last-day.",
+            show_default="EfficientNetB0 in two stages",
+        ),
+    ] = None,
     configs: Annotated[Path, typer.Option(metavar="DIR", help="Where to write the files.")] = Path("configs"),
     replace: Annotated[bool, typer.Option("--replace", help="Replace files that exist.")] = False,
     debug: Debug = False,
@@ -68,6 +76,7 @@ def init(
         metric=metric,
         label=label,
         sample=sample,
+        recipe=recipe,
         replace_files=replace,
     )
     for path in (started.competition, started.member, started.ensemble):

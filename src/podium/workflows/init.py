@@ -64,6 +64,7 @@ def init(
     metric: str | None = None,
     label: str | None = None,
     sample: str | None = None,
+    recipe: str | None = None,
     replace_files: bool = False,
 ) -> Started:
     """Write the three files below `configs` for the data in this folder. Nothing is written if a file exists already.
@@ -77,6 +78,7 @@ def init(
         metric: The competition's metric, instead of the usual one for its target.
         label: The column of the answers, if the table has several.
         sample: The file name of the sample submission.
+        recipe: The name of a member file in the folder `recipes` of `configs` to start from.
         replace_files: Replace existing files.
     """
     from podium.data.guess import Hints, guess_competition
@@ -84,9 +86,10 @@ def init(
 
     slug = slug or _slug_of(data)
     _check_names(target, metric, configs / "competitions")
+    recipe_file = _recipe_file(recipe, configs / "recipes") if recipe else None
     paths = [
         configs / "competitions" / f"{slug}.yaml",
-        configs / "members" / f"{slug}_first.yaml",
+        configs / "members" / f"{slug}_{recipe or 'first'}.yaml",
         configs / "ensembles" / f"{slug}.yaml",
     ]
     if existing := [str(path) for path in paths if path.exists() and not replace_files]:
@@ -96,12 +99,17 @@ def init(
     with console.status(f"looking at {data}"):
         inventory = read_inventory(data)
         guess = guess_competition(inventory, Hints(target, metric, label, sample))
-        size = _image_size([data / image for image in inventory.images])
+        side = _median_side([data / image for image in inventory.images])
     at = "" if data == Path("data") / slug else f" --data {data}"
+    train = f"podium train {paths[1]}{at} --fold 0"
+    if recipe_file:
+        member = _text_of_recipe(recipe_file, slug, guess, side, train)
+    else:
+        member = _member_text(slug, guess, max((size for size in _SIZES if size <= side), default=_SIZES[0]), train)
     texts = [
         _competition_text(slug, data, guess, f"podium run {paths[2]}{at} --dry-run"),
-        _member_text(slug, guess, size, f"podium train {paths[1]}{at} --fold 0"),
-        _ensemble_text(slug, f"podium run {paths[2]}{at}"),
+        member,
+        _ensemble_text(paths[1], f"podium run {paths[2]}{at}"),
     ]
     for path, text in zip(paths, texts, strict=True):
         schema = path.parent.parent / "schemas" / f"{path.parent.name[:-1]}.json"
@@ -130,8 +138,8 @@ def _slug_of(data: Path) -> str:
     return name
 
 
-def _image_size(images: Sequence[Path]) -> int:
-    """The largest usual size that is not above the median shorter side of some images."""
+def _median_side(images: Sequence[Path]) -> float:
+    """The median of the shorter sides of some images; the largest usual size if they cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     sides = []
@@ -141,8 +149,41 @@ def _image_size(images: Sequence[Path]) -> int:
                 sides.append(min(image.size))
         except (OSError, UnidentifiedImageError):  # in a zip, or of a format that Pillow does not read
             continue
-    side = statistics.median(sides) if sides else _SIZES[-1]
-    return max((size for size in _SIZES if size <= side), default=_SIZES[0])
+    return statistics.median(sides) if sides else _SIZES[-1]
+
+
+def _recipe_file(name: str, folder: Path) -> Path:
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"{name!r} is not a recipe in {folder}{nearest(name, known)}")
+    return folder / f"{name}.yaml"
+
+
+def _text_of_recipe(file: Path, slug: str, guess: "Guess", side: float, command: str) -> str:
+    """The recipe for this competition: no images larger than the data's, and only keys that fit the target."""
+    from podium.config.loss import LOSSES, SMOOTHED
+    from podium.config.yaml_file import read_yaml, text_with_values
+
+    content = read_yaml(file).content
+    largest = max(stage["image_size"] for stage in content["stages"])
+
+    def scaled(size: int) -> int:
+        return size if largest <= side else max(_SIZES[0], round(size * side / largest / 32) * 32)
+
+    values: dict[str, Any] = {"competition": f"../competitions/{slug}.yaml"}
+    for number, stage in enumerate(content["stages"]):
+        values[f"stages.{number}.image_size"] = scaled(stage["image_size"])
+    if isinstance(tta := content.get("tta"), dict) and "image_sizes" in tta:
+        values["tta.image_sizes"] = list(dict.fromkeys(map(scaled, tta["image_sizes"])))
+    if "metadata" in guess.keys:
+        values["metadata"] = "all"
+    text = text_with_values(file, values)
+    text = re.sub(r"\A# yaml-language-server.*\n", "", text)
+    text = re.sub(r"^# Use:.*$", f"# Run:   {command}", text, flags=re.MULTILINE)
+    kind = _kind(guess)
+    if LOSSES[kind][0] not in SMOOTHED or kind == "regression":
+        text = re.sub(r"^label_smoothing:.*\n", "", text, flags=re.MULTILINE)
+    return text
 
 
 def _competition_text(slug: str, data: Path, guess: "Guess", command: str) -> str:
@@ -192,12 +233,12 @@ tta: [identity, horizontal_flip]
 """
 
 
-def _ensemble_text(slug: str, command: str) -> str:
+def _ensemble_text(member: Path, command: str) -> str:
     return f"""\
 # One member so far: add others, whose mistakes differ, to raise the score.
 # Run: {command}
 members:
-  - ../members/{slug}_first.yaml
+  - ../members/{member.name}
 blend: mean
 """
 

@@ -1,0 +1,55 @@
+"""`make recipes`: a row for each technique, in a file and in the docs."""
+
+import json
+
+from benchmarks import techniques
+from podium.config.loading import load_member
+
+STAGES = [
+    {"name": "head", "unfreeze": "none", "epochs": 1, "batch_size": 8, "image_size": 32, "learning_rate": 0.001},
+    {"name": "all", "unfreeze": "all", "epochs": 4, "batch_size": 8, "image_size": 32, "learning_rate": 0.001},
+]
+
+
+def test_keys_of_every_technique_are_valid(tiny_competition):
+    member = tiny_competition.member(stages=STAGES, tta=["horizontal_flip"], augmentation=["HorizontalFlip"])
+    for name, technique in techniques.TECHNIQUES.items():
+        changed = load_member(member, techniques.changes_of(technique, load_member(member)))
+        before = load_member(member)
+        assert changed != before, name
+        assert changed.settings.stages[0] == before.settings.stages[0]  # its backbone is frozen
+
+
+def test_a_technique_is_measured_with_the_same_seeds_and_written(tiny_competition, tmp_path, capsys):
+    member = tiny_competition.member(stages=STAGES)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{techniques.START}old\n{techniques.END}\nafter\n")
+    options = ["--member", member, "--data", tiny_competition.folder, "--runs", tmp_path / "runs", "--seeds", "2"]
+    options += ["--out", tmp_path / "out.json", "--page", page]
+    techniques.main([*map(str, options), "--only", "label smoothing"])
+    techniques.main([*map(str, options), "--only", "moving averages"])
+    out = capsys.readouterr().out
+    assert out.count("already trained with this config") == 2  # the member as it is
+    content = json.loads((tmp_path / "out.json").read_text())["tiny"]
+    rows = {row["technique"]: row["scores"] for row in content["rows"]}
+    assert set(rows) == {"", "label smoothing", "moving averages"}
+    assert all(len(scores) == 2 for scores in rows.values())
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert text.count("\n| ") == 3
+
+
+def test_differences_are_those_of_the_same_seeds():
+    rows = [
+        {"technique": name, "scores": scores, "minutes": 1.0}
+        for name, scores in (("", [0.5, 0.7]), ("worse", [0.4, 0.6]), ("mixed", [0.6, 0.8]), ("noisy", [0.7, 0.5]))
+    ]
+    text = techniques.table({"member": {"metric": "accuracy", "images": "cars", "rows": rows}})
+    assert "`member`, cars: accuracy 0.6000 (standard deviation 0.1414) as it is" in text
+    assert [line for line in text.splitlines() if "±" in line] == [
+        "| mixed | +10.0 ± 0.0 | 1.0 |",
+        "| noisy | +0.0 ± 20.0 | 1.0 |",
+        "| worse | -10.0 ± 0.0 | 1.0 |",
+    ]

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet test test-all test-kill bench recipes check format lock clean
+.PHONY: help install demo sheet test test-all test-kill bench recipes estimates check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/resu
 recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; options: MEMBER=, DATA=, ONLY=, SEEDS=
 	$(BIN)/python -m benchmarks.techniques $(if $(MEMBER),--member "$(MEMBER)") $(if $(DATA),--data "$(DATA)") \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
+
+estimates: $(STAMP) ## compare nested estimates with hidden scores on ten drawn competitions
+	$(BIN)/python -m benchmarks.estimates
 
 check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def test_boxes_and_detector_of_a_kernel_are_used_here(squares, podium, standin):
     assert (evaluated.code, evaluated.err) == (0, "")
     (run,) = Path("runs").glob("squares-*/fold0")
     assert json.loads((run / "kernel.json").read_text())["kernel"] == "ada/podium-squares/1"
-    found = podium("detect", "predict", squares, "drawn", "--threshold", "0")
+    found = podium("detect", "predict", squares, "drawn", "--threshold", "0", "--out", "found")
     assert (found.code, found.err) == (0, "")
     assert Path("found/boxes.csv").is_file()
     assert "already trained with this config" in podium("detect", "train", squares).out

@@ -80,8 +80,11 @@ def test_rehearsal_needs_a_built_script(podium):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["new", "old"])
-@pytest.mark.parametrize("config", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("config", "layout"),
+    [(path, "new") for path in SHIPPED] + [(path, "old") for path in SHIPPED if path.stem == "xception"],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
 def test_kernel_of_every_config_can_be_rehearsed(config, layout, podium, make_tiny_competition, tmp_path):
     """With a few drawn images instead of the real data."""
     loaded = load_ensemble(config) if "ensembles" in str(config) else load_member(config)

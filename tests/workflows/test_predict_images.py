@@ -165,7 +165,7 @@ def test_chosen_views_are_used_again(finished, podium_here):
     views = ["--set", "tta={views: [identity, horizontal_flip, {rotate: 40}], select: auto}"]
     ended = podium_here("predict", finished.members[0], "--images", "new", *views)
     assert (ended.code, ended.err.count("\n")) == (1, 1)
-    assert "is not predicted yet, and tta: auto chooses its views" in ended.err
+    assert "is not predicted yet, and its tta chooses views or an image size" in ended.err
     data = ["--data", finished.competition.folder]
     assert podium_here("predict", finished.members[0], *data, *views).code == 0
     ended = podium_here("predict", finished.members[0], "--images", "new", *views)

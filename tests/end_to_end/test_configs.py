@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-MEMBERS = sorted((CONFIGS / "members").glob("*.yaml"))
+MEMBERS = sorted((CONFIGS / "members").glob("*.yaml")) + sorted((CONFIGS / "recipes").glob("*.yaml"))
 
 
 @pytest.fixture

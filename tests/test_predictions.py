@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from podium.data.metadata import Metadata
 from podium.errors import DataError, RunError
 from podium.predictions import Predictions, align, average, concatenate, read_predictions, write_predictions
 
@@ -50,6 +51,23 @@ def test_matrix_of_truth_is_written_beside_the_predictions(tmp_path):
     read = read_predictions(tmp_path / "oof.csv")
     pd.testing.assert_frame_equal(read.truth, truth, rtol=1e-14)
     assert (read.outputs, read.values.tolist(), read.folds.tolist()) == (["age", "mass"], [[0.5, 1], [2, 3]], [0, 1])
+
+
+def test_metadata_is_written_after_the_predictions_and_read_as_text(tmp_path):
+    metadata = pd.DataFrame({"m_age": [0.1, np.nan], "m_site": pd.Categorical(["007", 'NA,"x"'])})
+    predictions = Predictions(["a", "b"], ["x"], np.array([[0.5], [0.25]]), metadata=metadata)
+    write_predictions(tmp_path / "test.csv", predictions)
+    assert (tmp_path / "test.csv").read_text() == 'id,p_x,m_age,m_site\na,0.5,0.1,007\nb,0.25,nan,"NA,""x"""\n'
+    read = read_predictions(tmp_path / "test.csv")
+    assert read.metadata.to_numpy().tolist() == [["0.1", "007"], ["nan", 'NA,"x"']]
+    other = Predictions(["c"], ["x"], np.array([[0.0]]), metadata=read.metadata.iloc[:1])
+    both = align(concatenate([read, other]), ["c", "b"])
+    assert both.metadata["m_site"].tolist() == ["007", 'NA,"x"']
+    assert average([both, both]).metadata is both.metadata
+    plain = Predictions(["d"], ["x"], np.array([[0.0]]))
+    assert concatenate([read, plain]).metadata is None
+    encoded = Metadata({"age": None, "site": ["007"]})
+    np.testing.assert_array_equal(encoded.encode(read.metadata), encoded.encode(metadata))
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
     id,label,fold,p_Audi,p_BMW                out of fold: the true class, and the fold whose model had not seen the row
     id,t_red,t_round,fold,p_red,p_round       the same where the truth is a number for each column
     id,p_Audi,p_BMW                           test
+    id,p_Audi,p_BMW,m_age                     with the metadata of the row, if the competition has any
 
 `data/targets.py` says what these numbers are. Ids and labels are text: "007" and "NA" stay as they are.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from podium.errors import DataError, RunError
 from podium.files import atomic_write
 
-_PREFIX, _TRUTH_PREFIX = "p_", "t_"
+_PREFIX, _TRUTH_PREFIX, _METADATA_PREFIX = "p_", "t_", "m_"
 _ROWS_AT_ONCE = 5_000
 """Rows formatted at a time, to save memory."""
 
@@ -37,6 +38,8 @@ class Predictions:
     """The column `label` with the true classes, or numbers in columns named `t_…`; `Target.truth` makes an array of
     them."""
     folds: NDArray[np.int64] | None = None
+    metadata: pd.DataFrame | None = None
+    """Columns named `m_…`, parsed, or as text if they were read from a file; `Metadata.encode` takes both."""
 
     def __post_init__(self) -> None:
         rows = len(self.ids)
@@ -68,18 +71,21 @@ class Predictions:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write atomically. Nine digits preserve every float32 exactly."""
-    truth, folds = predictions.truth, predictions.folds
+    truth, folds, metadata = predictions.truth, predictions.folds, predictions.metadata
     known = [] if truth is None else [*truth.columns, "fold"]
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", *known, *(_PREFIX + name for name in predictions.outputs)])
+        more = [] if metadata is None else list(metadata)
+        writer.writerow(["id", *known, *(_PREFIX + name for name in predictions.outputs), *more])
         row_format = ",".join(["%.9g"] * len(predictions.outputs))  # twice as fast as one value at a time
         for start in range(0, len(predictions.ids), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             answers = [] if truth is None else _as_text(truth.iloc[part])
+            after = [] if metadata is None else metadata.iloc[part].astype(str).to_numpy().tolist()
             for row, values in enumerate(predictions.values[part].tolist()):
                 before = [] if folds is None else [*answers[row], folds[start + row]]
-                writer.writerow([predictions.ids[start + row], *before, *(row_format % tuple(values)).split(",")])
+                texts = (row_format % tuple(values)).split(",")
+                writer.writerow([predictions.ids[start + row], *before, *texts, *(after[row] if after else ())])
 
 
 def _as_text(truth: pd.DataFrame) -> list[Sequence[str]]:
@@ -95,14 +101,15 @@ def read_predictions(path: Path) -> Predictions:
         with path.open(encoding="utf-8", newline="") as file:
             columns = next(csv.reader(file), [])
         known = columns[1 : columns.index("fold")] if "fold" in columns else []
-        names = columns[len(known) + 2 if known else 1 :]
+        more = [name for name in columns if name.startswith(_METADATA_PREFIX)]
+        names = columns[len(known) + 2 if known else 1 : len(columns) - len(more)]
         unknown = [name for name in names if not name.startswith(_PREFIX)]
         unknown += [name for name in known if known != ["label"] and not name.startswith(_TRUTH_PREFIX)]
         if columns[:1] != ["id"] or not names or unknown:
             raise ValueError(f"wrong columns (first: {_few(unknown or columns)})")
         table = pd.read_csv(
-            path, header=0, names=columns, dtype={"id": str, "label": str}, na_filter=False, skip_blank_lines=False,
-            float_precision="round_trip",
+            path, header=0, names=columns, dtype=dict.fromkeys(["id", "label", *more], str), na_filter=False,
+            skip_blank_lines=False, float_precision="round_trip",
         )  # fmt: skip
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("more values than columns")
@@ -115,7 +122,8 @@ def read_predictions(path: Path) -> Predictions:
                 table[known] if known == ["label"] else pd.DataFrame({name: _numbers(table[name]) for name in known})
             )
             folds = _numbers(table["fold"]).astype(np.int64)
-        return Predictions(table["id"].tolist(), [name.removeprefix(_PREFIX) for name in names], values, truth, folds)
+        outputs = [name.removeprefix(_PREFIX) for name in names]
+        return Predictions(table["id"].tolist(), outputs, values, truth, folds, table[more] if more else None)
     except OSError as error:
         raise RunError(
             f"cannot read {path} ({error.strerror}); expected predictions: train or predict first"
@@ -167,6 +175,7 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         _check_same_outputs(parts[0], part)
     truths = [part.truth for part in parts if part.truth is not None]
     folds = [part.folds for part in parts if part.folds is not None]
+    metadata = [part.metadata for part in parts if part.metadata is not None]
     if len(truths) not in (0, len(parts)):
         raise DataError(
             "Only some of the predictions to concatenate have the truth; expected all out of fold or all test"
@@ -177,6 +186,7 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         values=np.concatenate([part.values for part in parts]),
         truth=pd.concat(truths, ignore_index=True) if truths else None,
         folds=np.concatenate(folds) if folds else None,
+        metadata=pd.concat(metadata, ignore_index=True) if len(metadata) == len(parts) else None,
     )
 
 
@@ -195,6 +205,7 @@ def align(predictions: Predictions, ids: Sequence[str]) -> Predictions:
         values=predictions.values[rows],
         truth=None if predictions.truth is None else predictions.truth.iloc[rows].reset_index(drop=True),
         folds=None if predictions.folds is None else predictions.folds[rows],
+        metadata=None if predictions.metadata is None else predictions.metadata.iloc[rows].reset_index(drop=True),
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from podium.config.competition import Competition
-from podium.config.loading import make_member
+from podium.config.loading import make_ensemble, make_member
 from podium.errors import ConfigError
 
 STAGE = {"name": "all", "unfreeze": "all", "epochs": 1, "batch_size": 8, "image_size": 32, "learning_rate": 1e-3}
@@ -79,3 +79,23 @@ def test_a_competition_without_metadata_has_none_to_take():
 )
 def test_problems_of_a_competition(changes, message):
     assert message in problem_of(competition, **changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"metadata": ["agee"]}, "both  blend.metadata.columns: 'agee' is not in the competition's metadata; did you"),
+        ({"metadata": "age"}, "blend.metadata: expected all or a list of columns, got 'age'"),
+        ({"model": "boosting", "C": 1.0}, "blend.C: boosting has none: remove it, or use model: regression"),
+    ],
+)
+def test_problems_of_stacking(given, message):
+    member = make_member("m", SETTINGS, competition(metadata=COLUMNS))
+    assert message in problem_of(make_ensemble, "both", {"blend": {"method": "stacking", **given}}, [member])
+
+
+def test_stacking_without_metadata_in_the_competition():
+    member = make_member("m", SETTINGS, competition())
+    blend = {"method": "stacking", "metadata": "all"}
+    expected = "both  blend.metadata: the competition file declares none: add its columns there"
+    assert expected in problem_of(make_ensemble, "both", {"blend": blend}, [member])

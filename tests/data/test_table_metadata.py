@@ -1,7 +1,5 @@
 """Reading metadata from tables: numbers, categories, and what is missing."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +16,7 @@ from podium.errors import ConfigError, DataError
 
 TRAIN = {"table": "train.csv", "images": "train/{label}/{id}"}
 TEST = {"table": "test.csv", "images": "test_upload/{id}"}
-TAKES_ALL = SimpleNamespace(metadata=MetadataSettings())
+TAKES_ALL = MetadataSettings()
 
 
 def write_columns(path, ids, **columns):
@@ -73,9 +71,8 @@ def test_rows_and_test_images_are_encoded_with_the_categories_of_the_training_ro
     np.testing.assert_array_equal(  # in the order of the sample submission
         metadata.encode(test.metadata), [[100 + row, 1 if row > 3 else np.nan, 0] for row in range(8)]
     )
-    chosen = SimpleNamespace(metadata=MetadataSettings(columns=["sex"]))
-    assert Metadata.of(chosen, competition).encode(rows.train).shape == (24, 1)
-    assert Metadata.of(SimpleNamespace(metadata=None), competition) is None
+    assert Metadata.of(MetadataSettings(columns=["sex"]), competition).encode(rows.train).shape == (24, 1)
+    assert Metadata.of(None, competition) is None
     with pytest.raises(ConfigError, match="the categories of sex are only known with the data of tiny-squares: list"):
         Metadata.of(TAKES_ALL, described.competition)
 

@@ -6,6 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
+
+from podium.config.loading import load_member
+from podium.options import RunOptions
+from podium.workflows.fold_runs import fold_runs, prepare
 
 
 @pytest.fixture
@@ -67,13 +72,41 @@ def test_runs_depend_on_the_metadata_that_they_take(patients, podium):
 
 
 @pytest.mark.slow
-def test_a_kernel_predicts_the_metadata_of_a_hidden_test_set(patients, podium):
-    ensemble = patients.ensemble([patients.member(metadata=["age", "sex"])])
-    data = ["--data", patients.folder]
-    assert podium("run", ensemble, *data, "--fold", 0, "--set", "folds=[0]").code == 0
-    build = ["kernel", "build", "--inference", ensemble, "--set", "folds=[0]", "--attach", "kaggle-dataset:ada/trained"]
-    ended = podium(*build)
+def test_a_blend_with_metadata_predicts_other_tables_and_the_hidden_test_set_of_a_kernel(patients, podium):
+    """The member takes the age and the blend the sex."""
+    ensemble = patients.ensemble([patients.member(metadata=["age"])])
+    data, fold = ["--data", patients.folder], ["--set", "folds=[0]"]
+    stacking = [*fold, "--set", "blend={method: stacking, metadata: [sex], C: 1}"]
+    ended = podium("run", ensemble, *data, "--fold", 0, *stacking)
+    assert ended.code == 0, ended.err
+    (before,) = Path("runs").glob("*/blend.json")
+    table = patients.folder / "test.csv"
+    predict = ["predict", ensemble, *data, *stacking, "--out", "out.csv", "--images"]
+    assert podium(*predict, table).code == 0
+    same = read("out.csv")
+    np.testing.assert_allclose(same, read(before.parent / "test.csv").loc[same.index], atol=1e-6)
+    pd.read_csv(table, dtype=str).assign(sex="f").to_csv("women.csv", index=False)
+    assert podium(*predict, "women.csv").code == 0
+    is_changed = (abs(read("out.csv") - same).max(axis=1) > 1e-4).tolist()
+    assert is_changed == [False, True] * 4
+    ended = podium(*predict, patients.folder / "test_upload")
+    assert (ended.code, "is a folder, and the model takes metadata (age, sex)" in ended.err) == (1, True)
+    ended = podium("kernel", "build", "--inference", ensemble, *stacking, "--attach", "kaggle-dataset:ada/trained")
     assert ended.code == 0, ended.err
     ended = podium("kernel", "run", *data)
     assert (ended.code, ended.err) == (0, ""), ended.out
     assert "submission.csv has exactly the 12 ids of another test set" in ended.out
+
+
+def test_images_are_predicted_again_if_the_metadata_of_labelled_ones_changes(patients, tmp_path):
+    """It is written beside the predictions, for blends that take it."""
+    member, options = load_member(patients.member()), RunOptions(data=patients.folder, runs=tmp_path / "runs")
+
+    def run():
+        (first, *_) = fold_runs(member, prepare(member.competition, options, Console(quiet=True)), options)
+        return first
+
+    before, table = run(), patients.folder / "train.csv"
+    table.write_text(table.read_text().replace(",43,", ",44,"))
+    assert run().path == before.path
+    assert run().predictions != before.predictions

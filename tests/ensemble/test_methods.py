@@ -15,6 +15,7 @@ from podium.data.targets import (
     SoftLabelTarget,
 )
 from podium.ensemble.methods import METHODS, HillClimb, Stacking, make_method
+from podium.ensemble.rows import BlendRows
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import METRICS
 
@@ -35,7 +36,7 @@ def noisy_members(rows=300, classes=4, signals=(1.0, 2.0, 1.5), seed=0):
 
 
 def fitted(name, oof, truth, metric=ACCURACY, target=CLASSES, **options):
-    members = [f"member{number}" for number in range(len(oof))]
+    members = [f"member{number}" for number in range(oof.shape[0])]
     return make_method(name, members, metric, target, **options).fit(oof, truth)
 
 
@@ -206,7 +207,7 @@ def test_stacking_fits_closer_with_a_larger_c():
     oof, labels = noisy_members(rows=60)
     loose, tight = (Stacking("abc", ACCURACY, CLASSES, C=c).fit(oof, labels) for c in (10.0, 0.001))
     assert LOG_LOSS(labels, loose.predict(oof)) < LOG_LOSS(labels, tight.predict(oof))
-    assert tight.describe() == {"method": "stacking", "C": 0.001, "converged": True}
+    assert tight.describe() == {"method": "stacking", "C": 0.001, "model": "regression", "converged": True}
 
 
 def test_options_are_passed_to_the_method():
@@ -364,3 +365,22 @@ def test_a_member_of_noise_is_left_out_and_never_asked_again(name):
 def test_selection_keeps_members_that_help():
     oof, labels = noisy_members(signals=(2.0, 2.0, 2.0))
     assert fitted("geometric", oof, labels, LOG_LOSS, select="auto").describe()["left_out"] == []
+
+
+@pytest.mark.parametrize("model", ["regression", "boosting"])
+@pytest.mark.parametrize("kind", [kind for kind in TARGETS if (kind, "stacking") in FITTING])
+def test_every_target_is_stacked_with_missing_and_unknown_metadata(kind, model):
+    target, metric, oof, truth = cases(rows=60)[kind]
+    random, count = np.random.default_rng(2), len(truth)
+    metadata = np.column_stack([random.normal(size=count), np.full(count, np.nan), random.integers(3, size=count)])
+    metadata[::5] = np.nan
+    rows = BlendRows(oof, metadata.astype(np.float32), [0, 0, 400])  # a tree splits up to 255 categories
+    blender = fitted("stacking", rows, truth, metric, target, model=model)
+    blended = blender.predict(rows)
+    assert blended == pytest.approx(target.normalize(blended))
+    assert blender.predict(rows[:, 4:5]) == pytest.approx(blended[4:5])
+    unknown = blender.predict(BlendRows(oof, np.full_like(rows.metadata, np.nan), rows.sizes))
+    assert unknown == pytest.approx(target.normalize(unknown))
+    described = json.loads(json.dumps(blender.describe()))
+    again = make_method("stacking", blender.members, metric, target).restore(described, rows, truth)
+    assert (again.predict(rows) == blended).all()

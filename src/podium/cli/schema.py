@@ -40,6 +40,7 @@ _TRANSFORM = {
 _SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Unfreeze": {"enum": ["none", "all"]},
     "Intensity": {"enum": list(RULES)},
+    "MetadataChoice": {"anyOf": [{"enum": ["all"]}, {**_TEXTS, "minItems": 1}]},
     "MetadataSettings": {"anyOf": [{"enum": ["all"]}, {**_TEXTS, "minItems": 1}]},
     "Mix": {"type": "number", "exclusiveMinimum": 0},
     "Optimizer": {"enum": list(OPTIMIZERS)},

@@ -1,11 +1,13 @@
 """The schema of an ensemble file: its members, their folds, and how their predictions are blended."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from podium.config.competition import Competition
 from podium.config.member import TestTimeViews
+from podium.config.metadata import MetadataChoice
+from podium.config.problems import raise_key_problems
 from podium.config.settings import Count, FoldNumbers, Positive, Seed, Settings, short_form
 
 
@@ -42,12 +44,22 @@ class HillClimb(Settings):
 
 
 class Stacking(Settings):
-    """A regression on the members' predictions, logistic for probabilities and ridge for numbers; a smaller C gives
-    more equal weights."""
+    """A model that predicts the target from the members' predictions, and from metadata if it takes any."""
 
     method: Literal["stacking"]
+    model: Literal["regression", "boosting"] = "regression"
+    """regression: logistic for probabilities, ridge for numbers. boosting: gradient-boosted trees, as in LightGBM."""
     C: Positive = 0.01
-    """As in scikit-learn: the inverse of the strength of regularization."""
+    """Of the regression, as in scikit-learn: the inverse of the strength of regularization. Smaller values give members
+    more equal weights."""
+    metadata: MetadataChoice | None = None
+    """Columns of the competition's metadata as further features: all, or a list of columns."""
+
+    @model_validator(mode="after")
+    def _takes_its_options(self) -> Self:
+        if self.model == "boosting" and type(self).model_fields["C"].default != self.C:
+            raise_key_problems([("C", "boosting has none: remove it, or use model: regression")])
+        return self
 
 
 Blend = Annotated[
@@ -93,6 +105,9 @@ class EnsembleSettings(Settings):
             problems.append(("blend", problem))
         if self.calibrate and kind == "regression":
             problems.append(("calibrate", "numbers have no temperature: remove it"))
+        if isinstance(self.blend, Stacking) and self.blend.metadata:
+            found = self.blend.metadata.problems(competition.metadata)
+            problems += [(f"blend.{key}", problem) for key, problem in found]
         return problems
 
 

@@ -43,13 +43,11 @@ def _checked_kind(kind: Any) -> Any:
 MetadataColumns = Annotated[dict[str, ColumnKind], BeforeValidator(_check_columns)]
 
 
-class MetadataSettings(Settings):
-    """Columns of the competition's metadata as a second input: `all`, a list of columns, or these keys."""
+class MetadataChoice(Settings):
+    """Columns of the competition's metadata: `all`, a list of columns, or this key."""
 
     columns: list[str] | None = None
     """Which columns; all by default."""
-    units: list[Count] = [32]
-    """The units of each Dense layer between the columns and the features of the image; [] for none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -58,7 +56,7 @@ class MetadataSettings(Settings):
             return {"columns": value}
         if value == "all":
             return {}
-        if not isinstance(value, dict | MetadataSettings):
+        if not isinstance(value, dict | MetadataChoice):
             raise ValueError(f"expected all or a list of columns, got {value!r}")
         return value
 
@@ -66,7 +64,7 @@ class MetadataSettings(Settings):
     @classmethod
     def _are_different(cls, columns: list[str] | None) -> list[str] | None:
         if columns is not None and not columns:
-            raise ValueError("expected 1 or more items: remove metadata if the member uses no column")
+            raise ValueError("expected 1 or more items: remove metadata to use no column")
         if columns and (repeated := sorted({name for name in columns if columns.count(name) > 1})):
             raise ValueError(f"duplicate column: {', '.join(repeated)}")
         return columns
@@ -84,3 +82,10 @@ class MetadataSettings(Settings):
             for name in self.chosen(declared)
             if name not in declared
         ]
+
+
+class MetadataSettings(MetadataChoice):
+    """Columns of the competition's metadata as a second input: `all`, a list of columns, or these keys."""
+
+    units: list[Count] = [32]
+    """The units of each Dense layer between the columns and the features of the image; [] for none."""

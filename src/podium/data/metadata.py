@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.competition import Competition
-from podium.config.member import MemberSettings
-from podium.config.metadata import ColumnKind
+from podium.config.metadata import ColumnKind, MetadataChoice
 from podium.errors import ConfigError, DataError
 from podium.files import with_lines
 
@@ -62,20 +61,26 @@ def with_categories(competition: Competition, tables: Sequence[pd.DataFrame]) ->
     return competition.model_copy(update={"metadata": {**competition.metadata, **found}}) if found else competition
 
 
+def columns_of(competition: Competition, table: pd.DataFrame) -> pd.DataFrame | None:
+    """The metadata in a table of rows; None if the competition has none."""
+    return table[[PREFIX + name for name in competition.metadata]] if competition.metadata else None
+
+
 @dataclass(frozen=True)
 class Metadata:
-    """The columns that a model takes: a number, or the position of a category; NaN for no number and no category."""
+    """The columns that a model or a blend takes: a number, or the position of a category; NaN for no number and no
+    category."""
 
     columns: dict[str, list[str] | None]
     """The categories of each column, None for numbers."""
 
     @classmethod
-    def of(cls, settings: MemberSettings, competition: Competition) -> "Metadata | None":
-        """None if the member takes no metadata."""
-        if settings.metadata is None:
+    def of(cls, chosen: MetadataChoice | None, competition: Competition) -> "Metadata | None":
+        """None if nothing is chosen."""
+        if chosen is None:
             return None
         columns: dict[str, list[str] | None] = {}
-        for name in settings.metadata.chosen(competition.metadata):
+        for name in chosen.chosen(competition.metadata):
             kind = competition.metadata[name]
             if kind == "category":
                 raise ConfigError(
@@ -91,14 +96,14 @@ class Metadata:
         return [len(categories or ()) for categories in self.columns.values()]
 
     def encode(self, table: pd.DataFrame) -> NDArray[np.float32]:
-        """The inputs of a model as (rows, columns), from the rows of a table."""
+        """The columns as (rows, columns), from the rows of a table, parsed or as text."""
         encoded = np.empty((len(table), len(self.columns)), np.float32)
         for position, (name, categories) in enumerate(self.columns.items()):
             values = table[PREFIX + name]
             if categories is not None:
                 found = pd.Index(categories).get_indexer(pd.Index(values))
                 values = pd.Series(np.where(found < 0, np.nan, found))
-            encoded[:, position] = values
+            encoded[:, position] = values.astype(np.float64)
         return encoded
 
     def content(self, tables: Iterable[pd.DataFrame]) -> "list[pd.Series[Any]]":

@@ -17,6 +17,7 @@ from podium.config.ensemble import EnsembleSettings
 from podium.data.target import Floats, Truth
 from podium.data.targets import target_of
 from podium.ensemble.methods import BlendMethod, make_method
+from podium.ensemble.rows import BlendRows, metadata_of
 from podium.errors import DataError, RunError
 from podium.evaluation.decisions import (
     Decision,
@@ -28,7 +29,7 @@ from podium.evaluation.decisions import (
 )
 from podium.evaluation.metrics import Metric, metric_of
 from podium.evaluation.statistics import bootstrap_error, stratified_folds
-from podium.predictions import Predictions, align, average, concatenate, read_predictions
+from podium.predictions import Predictions, average, concatenate, read_predictions
 
 OUTER_FOLDS = 5
 RESAMPLES = 20
@@ -108,10 +109,10 @@ def blend_members(
                 f" {len(first.oof.ids)}); expected the same folds of every member"
             )
     truth = target.truth(first.oof.known_truth)
-    oof = np.stack([align(member.oof, first.oof.ids).values for member in members])
-    test = np.stack([align(member.test, first.test.ids).values for member in members])
     options, names = settings.blending, [member.name for member in members]
-    name = options.pop("method")
+    name, columns = options.pop("method"), metadata_of(options, competition)
+    oof = BlendRows.of([member.oof for member in members], columns)
+    test = BlendRows.of([member.test for member in members], columns)
 
     def make(names: Sequence[str]) -> BlendMethod:
         return make_method(name, names, metric, target, **options)
@@ -136,7 +137,7 @@ def blend_members(
 
 
 def members_that_add_nothing(
-    make: Callable[[Sequence[str]], BlendMethod], names: Sequence[str], oof: Floats, truth: Truth
+    make: Callable[[Sequence[str]], BlendMethod], names: Sequence[str], oof: Floats | BlendRows, truth: Truth
 ) -> list[str]:
     """The members without which the blend scores as well."""
 
@@ -149,7 +150,7 @@ def members_that_add_nothing(
     return [names[number] for number, rest in without.items() if score(rest) >= with_all]
 
 
-def weight_errors(method: BlendMethod, oof: Floats, truth: Truth, seed: int) -> dict[str, float]:
+def weight_errors(method: BlendMethod, oof: Floats | BlendRows, truth: Truth, seed: int) -> dict[str, float]:
     """The standard error of each weight: how much it varies if the blend is fitted on resampled rows."""
     if not method.learns or "weights" not in method.fit(oof, truth).describe():
         return {}
@@ -169,7 +170,7 @@ def apply_blend(
 
     `fitted` is the description of that blend, and `oof` are the out-of-fold predictions of its members.
     """
-    first, rows, target = next(iter(oof.values())), next(iter(predictions.values())), target_of(competition)
+    first, target, columns = next(iter(oof.values())), target_of(competition), metadata_of(fitted, competition)
     method = make_method(
         fitted["method"],
         list(oof),
@@ -179,13 +180,19 @@ def apply_blend(
         select=fitted["select"],
     )
     truth = target.truth(first.known_truth)
-    before = np.stack([align(member, first.ids).values for member in oof.values()])
-    new = np.stack([align(predictions[name], rows.ids).values for name in oof])
-    return Predictions(rows.ids, first.outputs, method.restore(fitted, before, truth).predict(new))
+    before, new = list(oof.values()), [predictions[name] for name in oof]
+    method.restore(fitted, BlendRows.of(before, columns), truth)
+    return Predictions(new[0].ids, first.outputs, method.predict(BlendRows.of(new, columns)))
 
 
 def nested_score(
-    method: BlendMethod, oof: Floats, truth: Truth, metric: Metric, *, folds: int = OUTER_FOLDS, seed: int
+    method: BlendMethod,
+    oof: Floats | BlendRows,
+    truth: Truth,
+    metric: Metric,
+    *,
+    folds: int = OUTER_FOLDS,
+    seed: int,
 ) -> NestedScore:
     """Fit the blend on all folds but one, predict that one, and score the rows of all folds together.
 

@@ -1,24 +1,27 @@
 """Methods to blend the predictions of several members.
 
 A method is fitted on out-of-fold predictions as (members, rows, columns) and the truth of the rows. Then it predicts
-(rows, columns) from the members' predictions of any rows. `data/targets.py` says what the columns are, and
-`config/ensemble.py` which method fits which target. All methods are deterministic.
+(rows, columns) from the members' predictions of any rows. `BlendRows` are such predictions with metadata of the rows.
+`data/targets.py` says what the columns are, and `config/ensemble.py` which method fits which target. All methods are
+deterministic.
 """
 
 import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from podium.config.ensemble import problem_of_method
-from podium.data.target import SMALLEST, Floats, Target, Truth
+from podium.data.target import Floats, Target, Truth
+from podium.ensemble.rows import BlendRows
+from podium.ensemble.stack_models import STACKS, Estimators
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
 from podium.evaluation.statistics import stratified_folds
@@ -35,21 +38,21 @@ class BlendMethod(ABC):
     def __init__(self, members: Sequence[str], metric: Metric, target: Target) -> None:
         self.members, self.metric, self.target = list(members), metric, target
 
-    def fit(self, oof: Floats, truth: Truth) -> Self:
-        oof = self._check(oof)
-        if np.shape(truth) not in (oof.shape[1:2], oof.shape[1:]) or not len(truth):
+    def fit(self, oof: Floats | BlendRows, truth: Truth) -> Self:
+        rows = self._check(oof)
+        if np.shape(truth) not in (rows.shape[1:2], rows.shape[1:]) or not len(truth):
             raise DataError(
-                f"Cannot fit a blend of {oof.shape[1]} rows to truth of shape {np.shape(truth)}; expected that of the"
+                f"Cannot fit a blend of {rows.shape[1]} rows to truth of shape {np.shape(truth)}; expected that of the"
                 " same rows and at least one row"
             )
-        self._fit(oof, truth)
+        self._fit(rows, truth)
         return self
 
-    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+    def restore(self, fitted: Mapping[str, Any], oof: Floats | BlendRows, truth: Truth) -> Self:
         """The method as it was fitted on these rows before; `fitted` is what `describe` returned then."""
         return self.fit(oof, truth)
 
-    def predict(self, predictions: Floats) -> Floats:
+    def predict(self, predictions: Floats | BlendRows) -> Floats:
         return self.target.normalize(self._predict(self._check(predictions)))
 
     def describe(self) -> dict[str, Any]:
@@ -61,7 +64,7 @@ class BlendMethod(ABC):
         score = self.metric(truth, predictions)
         return (score if self.metric.higher_is_better else -score, -self.target.loss(truth, predictions))
 
-    def score_of_fit(self, oof: Floats, truth: Truth) -> tuple[float, float]:
+    def score_of_fit(self, oof: Floats | BlendRows, truth: Truth) -> tuple[float, float]:
         """The score on these rows, each predicted by a fit to others if the method learns."""
         folds = min(FOLDS, len(truth))
         if not self.learns or folds < 2:
@@ -73,14 +76,15 @@ class BlendMethod(ABC):
         return self.score(predictions, truth)
 
     @abstractmethod
-    def _fit(self, oof: Floats, truth: Truth) -> None: ...
+    def _fit(self, rows: BlendRows, truth: Truth) -> None: ...
 
     @abstractmethod
-    def _predict(self, predictions: Floats) -> Floats:
+    def _predict(self, rows: BlendRows) -> Floats:
         """Need not be in the form of the target, such as rows that sum to 1."""
 
-    def _check(self, predictions: Floats) -> Floats:
-        predictions = np.asarray(predictions, dtype=np.float64)
+    def _check(self, given: Floats | BlendRows) -> BlendRows:
+        rows = given if isinstance(given, BlendRows) else BlendRows(np.asarray(given, dtype=np.float64))
+        predictions = rows.predictions
         if predictions.ndim != 3 or len(predictions) != len(self.members):
             raise DataError(
                 f"Cannot blend predictions of shape {predictions.shape}; expected (members, rows, columns) of the"
@@ -92,7 +96,7 @@ class BlendMethod(ABC):
                 f"Predictions of {', '.join(invalid)} contain NaN or infinity; expected finite numbers: predict"
                 " again, or leave the member out"
             )
-        return predictions
+        return rows
 
 
 class Mean(BlendMethod):
@@ -100,18 +104,18 @@ class Mean(BlendMethod):
 
     name = "mean"
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
-        self.weights = self._fit_weights(self.target.normalize(oof), truth)
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
+        self.weights = self._fit_weights(self.target.normalize(rows.predictions), truth)
 
     def _fit_weights(self, oof: Floats, truth: Truth) -> Floats:
         return np.full(len(oof), 1 / len(oof))
 
-    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+    def restore(self, fitted: Mapping[str, Any], oof: Floats | BlendRows, truth: Truth) -> Self:
         self.weights = np.array([fitted["weights"][name] for name in self.members])
         return self
 
-    def _predict(self, predictions: Floats) -> Floats:
-        return np.asarray(np.tensordot(self.weights, predictions, axes=1))
+    def _predict(self, rows: BlendRows) -> Floats:
+        return np.asarray(np.tensordot(self.weights, rows.predictions, axes=1))
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "weights": dict(zip(self.members, self.weights.tolist(), strict=True))}
@@ -122,11 +126,11 @@ class Geometric(BlendMethod):
 
     name = "geometric"
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
         pass
 
-    def _predict(self, predictions: Floats) -> Floats:
-        return self.target.geometric_mean(predictions)
+    def _predict(self, rows: BlendRows) -> Floats:
+        return self.target.geometric_mean(rows.predictions)
 
 
 class RankMean(BlendMethod):
@@ -137,11 +141,11 @@ class RankMean(BlendMethod):
 
     name = "rank_mean"
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
-        self._sorted = np.sort(oof, axis=1)
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
+        self._sorted = np.sort(rows.predictions, axis=1)
 
-    def _predict(self, predictions: Floats) -> Floats:
-        ranks = np.empty(predictions.shape)
+    def _predict(self, rows: BlendRows) -> Floats:
+        predictions, ranks = rows.predictions, np.empty(rows.shape)
         for member, number in np.ndindex(predictions.shape[0], predictions.shape[2]):
             column, values = self._sorted[member, :, number], predictions[member, :, number]
             below, up_to = np.searchsorted(column, values, "left"), np.searchsorted(column, values, "right")
@@ -225,108 +229,45 @@ class HillClimb(Mean):
 
 
 class Stacking(BlendMethod):
-    """A regression on the predictions of all members: a logistic one for probabilities, else a ridge regression.
+    """A model that predicts the target from the predictions of all members, and from metadata of the rows.
 
-    It can learn what a member is good at, and can overfit: a smaller C means smaller coefficients and more equal
-    members.
+    It can learn what a member is good at, and can overfit: a smaller C means smaller coefficients of a regression and
+    more equal members.
     """
 
     name = "stacking"
     learns = True
 
-    def __init__(self, members: Sequence[str], metric: Metric, target: Target, C: float = 0.01) -> None:  # noqa: N803  # as in scikit-learn
+    def __init__(
+        self,
+        members: Sequence[str],
+        metric: Metric,
+        target: Target,
+        C: float = 0.01,  # noqa: N803  # as in scikit-learn
+        model: Literal["regression", "boosting"] = "regression",
+    ) -> None:
         super().__init__(members, metric, target)
-        self.C = C
+        self.C, self.model = C, model
 
-    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
-        self.C = fitted["C"]
+    def restore(self, fitted: Mapping[str, Any], oof: Floats | BlendRows, truth: Truth) -> Self:
+        self.C, self.model = fitted["C"], fitted["model"]
         return self.fit(oof, truth)
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
+        estimators = Estimators(self.model, self.C, rows.sizes)
         # One thread adds up in the same order on every machine, and is no slower for such small matrices.
-        with threadpool_limits(1), warnings.catch_warnings():
+        # A column of metadata without any number has no mean.
+        with threadpool_limits(1), np.errstate(invalid="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # early stopping only regularizes more
             # scikit-learn 1.6 passes an option to SciPy 1.16 that is deprecated there.
             warnings.filterwarnings("ignore", ".*`disp` and `iprint` options", DeprecationWarning)
-            self._regression = _REGRESSIONS[self.target.kind](oof, truth, self.C)
+            self._stack = STACKS[self.target.kind](rows, truth, estimators)
 
-    def _predict(self, predictions: Floats) -> Floats:
-        mean = self.target.normalize(predictions.mean(axis=0))
-        return self._regression.predict(predictions, mean)
+    def _predict(self, rows: BlendRows) -> Floats:
+        return self._stack.predict(rows, self.target.normalize(rows.predictions.mean(axis=0)))
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "C": self.C, "converged": self._regression.converged}
-
-
-class _Classes:
-    """Multinomial logistic regression on the log probabilities; classes without rows get the members' mean."""
-
-    def __init__(self, oof: Floats, labels: Truth, C: float) -> None:  # noqa: N803
-        self._seen = np.unique(labels)
-        self._model = _fit_logistic(_log_features(oof), labels, C)
-        self.converged = _has_converged(self._model)
-
-    def predict(self, probs: Floats, mean: Floats) -> Floats:
-        share_of_seen = mean[:, self._seen].sum(axis=1, keepdims=True)
-        among_seen = 1.0 if self._model is None else self._model.predict_proba(_log_features(probs))
-        mean[:, self._seen] = among_seen * share_of_seen
-        return mean
-
-
-class _Labels:
-    """A logistic regression for each column on the log odds; columns with one answer in all rows get the mean."""
-
-    def __init__(self, oof: Floats, truth: Truth, C: float) -> None:  # noqa: N803
-        features, truth = _log_odds(oof), truth.reshape(oof.shape[1:])
-        self._models = [_fit_logistic(features[:, :, n].T, truth[:, n] > 0.5, C) for n in range(oof.shape[2])]
-        self.converged = all(map(_has_converged, self._models))
-
-    def predict(self, probs: Floats, mean: Floats) -> Floats:
-        features = _log_odds(probs)
-        for number, model in enumerate(self._models):
-            if model is not None:
-                mean[:, number] = model.predict_proba(features[:, :, number].T)[:, 1]
-        return mean
-
-
-class _Numbers:
-    """A ridge regression for each column, from the members' mean and each member's difference from it."""
-
-    converged = True
-
-    def __init__(self, oof: Floats, truth: Truth, C: float) -> None:  # noqa: N803
-        mean, deviation = oof.mean(axis=0), truth.std(axis=0)
-        self._scale = np.where(deviation > 0, deviation, 1.0)
-        features, errors = self._features(oof), (truth - mean) / self._scale
-        self._models = [Ridge(alpha=1 / C).fit(features[:, :, n].T, errors[:, n]) for n in range(oof.shape[2])]
-
-    def predict(self, numbers: Floats, mean: Floats) -> Floats:
-        features = self._features(numbers)
-        errors = [model.predict(features[:, :, number].T) for number, model in enumerate(self._models)]
-        return np.asarray(mean + np.column_stack(errors) * self._scale)
-
-    def _features(self, numbers: Floats) -> Floats:
-        return np.asarray((numbers - numbers.mean(axis=0)) / self._scale)
-
-
-_REGRESSIONS: dict[str, type[_Classes | _Labels | _Numbers]] = {
-    "single_label": _Classes,
-    "ordinal": _Classes,
-    "binary": _Labels,
-    "multi_label": _Labels,
-    "regression": _Numbers,
-}
-
-
-def _fit_logistic(features: Floats, truth: Truth, C: float) -> Any:  # noqa: N803
-    """None if all rows have the same answer."""
-    if len(np.unique(truth)) == 1:
-        return None
-    return LogisticRegression(C=C, max_iter=1000).fit(features, truth)
-
-
-def _has_converged(model: Any) -> bool:
-    return model is None or int(model.n_iter_.max()) < model.max_iter
+        return {**super().describe(), "C": self.C, "model": self.model, "converged": self._stack.converged}
 
 
 class Calibrated(BlendMethod):
@@ -336,21 +277,21 @@ class Calibrated(BlendMethod):
         super().__init__(method.members, method.metric, method.target)
         self.method, self.learns = method, method.learns
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
-        self.temperatures = [best_temperature(member, truth, self.target) for member in oof]
-        self.method.fit(self._calibrate(oof), truth)
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
+        self.temperatures = [best_temperature(member, truth, self.target) for member in rows.predictions]
+        self.method.fit(self._calibrate(rows), truth)
 
-    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+    def restore(self, fitted: Mapping[str, Any], oof: Floats | BlendRows, truth: Truth) -> Self:
         self.temperatures = [fitted["temperatures"][name] for name in self.members]
-        self.method.restore(fitted, self._calibrate(oof), truth)
+        self.method.restore(fitted, self._calibrate(self._check(oof)), truth)
         return self
 
-    def _predict(self, predictions: Floats) -> Floats:
-        return self.method.predict(self._calibrate(predictions))
+    def _predict(self, rows: BlendRows) -> Floats:
+        return self.method.predict(self._calibrate(rows))
 
-    def _calibrate(self, predictions: Floats) -> Floats:
-        pairs = zip(predictions, self.temperatures, strict=True)
-        return np.stack([self.target.with_temperature(*pair) for pair in pairs])
+    def _calibrate(self, rows: BlendRows) -> BlendRows:
+        pairs = zip(rows.predictions, self.temperatures, strict=True)
+        return replace(rows, predictions=np.stack([self.target.with_temperature(*pair) for pair in pairs]))
 
     def describe(self) -> dict[str, Any]:
         return {**self.method.describe(), "temperatures": dict(zip(self.members, self.temperatures, strict=True))}
@@ -375,18 +316,18 @@ class Selected(BlendMethod):
         super().__init__(members, self.method.metric, self.method.target)
         self.learns = self.method.learns
 
-    def _fit(self, oof: Floats, truth: Truth) -> None:
+    def _fit(self, rows: BlendRows, truth: Truth) -> None:
         kept = list(range(len(self.members)))
-        score = self._keep(kept).score_of_fit(oof, truth)
+        score = self._keep(kept).score_of_fit(rows, truth)
         while len(kept) > 1:
             rest = [[number for number in kept if number != left_out] for left_out in kept]
-            scores = [self._keep(part).score_of_fit(oof[part], truth) for part in rest]
+            scores = [self._keep(part).score_of_fit(rows[part], truth) for part in rest]
             if max(scores) < score:
                 break
             score, kept = max(scores), rest[scores.index(max(scores))]
-        self._keep(kept).fit(oof[kept], truth)
+        self._keep(kept).fit(rows[kept], truth)
 
-    def restore(self, fitted: Mapping[str, Any], oof: Floats, truth: Truth) -> Self:
+    def restore(self, fitted: Mapping[str, Any], oof: Floats | BlendRows, truth: Truth) -> Self:
         kept = [number for number, name in enumerate(self.members) if name not in fitted["left_out"]]
         self._keep(kept).restore(fitted, oof[kept], truth)
         return self
@@ -395,8 +336,8 @@ class Selected(BlendMethod):
         self._kept, self.method = list(kept), self._make([self.members[number] for number in kept])
         return self.method
 
-    def _predict(self, predictions: Floats) -> Floats:
-        return self.method.predict(predictions[self._kept])
+    def _predict(self, rows: BlendRows) -> Floats:
+        return self.method.predict(rows[self._kept])
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -418,9 +359,10 @@ def make_method(
     *,
     calibrate: bool = False,
     select: str = "all",
-    **options: float,
+    **options: Any,
 ) -> BlendMethod:
-    """`rounds` is an option of hill_climb, `C` of stacking."""
+    """`rounds` is an option of hill_climb, `C` and `model` of stacking. `metadata` comes with the rows."""
+    options.pop("metadata", None)
     if name not in METHODS:
         raise ConfigError(f"no blend method {name!r}; expected one of {', '.join(METHODS)}")
     if problem := problem_of_method(name, target.kind):
@@ -431,14 +373,3 @@ def make_method(
 
     method = make(members) if select == "all" else Selected(make, members)
     return Calibrated(method) if calibrate else method
-
-
-def _log_features(probs: Floats) -> Floats:
-    """(members, rows, classes) to (rows, members × classes)."""
-    rows_first: Floats = np.log(probs.clip(SMALLEST)).transpose(1, 0, 2)
-    return rows_first.reshape(probs.shape[1], -1)
-
-
-def _log_odds(probs: Floats) -> Floats:
-    clipped = probs.clip(SMALLEST, 1 - SMALLEST)
-    return np.asarray(np.log(clipped / (1 - clipped)))

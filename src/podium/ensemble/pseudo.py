@@ -4,7 +4,7 @@ A fold's labels of the test images come only from models of that fold. How these
 fitted on the out-of-fold predictions of the other folds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from podium.data.answers import answers, are_right, confidence, has_answers
 from podium.data.target import Floats, Target, Truth
 from podium.data.targets import target_of
 from podium.ensemble.methods import best_temperature, make_method
+from podium.ensemble.rows import BlendRows, metadata_of
 from podium.errors import DataError, RunError
 from podium.evaluation.metrics import metric_of
-from podium.predictions import Predictions, align, read_predictions
+from podium.predictions import Predictions, concatenate, read_predictions
 
 RIGHT = 0.95
 """By default, the lowest confidence is chosen from which on so many answers are right."""
@@ -57,25 +58,25 @@ def blend_by_fold(
     oof = {fold: [read_predictions(folders[name][fold] / "oof.csv") for name in names] for fold in folds}
     test = {fold: [read_predictions(folders[name][fold] / "test.csv") for name in names] for fold in folds}
     target, options = target_of(competition), settings.blending if len(folds) > 1 else {"method": "mean"}
+    columns = metadata_of(options, competition)
     method = make_method(options.pop("method"), names, metric_of(competition), target, **options)
     blends = {}
     for fold in folds:
         others = [other for other in folds if other != fold] or [fold]
         truth = np.concatenate([target.truth(oof[other][0].known_truth) for other in others])
-        rows = np.concatenate([_stacked(oof[other]) for other in others], axis=1)
+        by_member = zip(*(oof[other] for other in others), strict=True)
+        rows = BlendRows.of([concatenate(parts) for parts in by_member], columns)
         method.fit(rows, truth)
         first, images = oof[fold][0], test[fold][0]
         blends[fold] = FoldBlend(
-            Predictions(first.ids, first.outputs, method.predict(_stacked(oof[fold])), first.truth, first.folds),
-            Predictions(images.ids, images.outputs, method.predict(_stacked(test[fold]))),
+            Predictions(
+                first.ids, first.outputs, method.predict(BlendRows.of(oof[fold], columns)), first.truth, first.folds
+            ),
+            Predictions(images.ids, images.outputs, method.predict(BlendRows.of(test[fold], columns))),
             method.predict(rows),
             truth,
         )
     return blends
-
-
-def _stacked(members: Sequence[Predictions]) -> Floats:
-    return np.stack([align(member, members[0].ids).values for member in members])
 
 
 def label_test_images(

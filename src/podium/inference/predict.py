@@ -21,8 +21,8 @@ from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import ImagePaths
 from podium.data.labelled import LabelledImages, as_labels
-from podium.data.metadata import Metadata
-from podium.data.target import Target, Truth
+from podium.data.metadata import Metadata, columns_of
+from podium.data.target import Truth
 from podium.data.targets import target_of
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
@@ -54,7 +54,7 @@ class PredictionRows:
     ids: Sequence[str]
     paths: ImagePaths
     metadata: pd.DataFrame
-    """A table with the columns of metadata that the member takes, if any."""
+    """A table with the competition's columns of metadata, or only those that the member takes."""
     truth: Truth | None = None
 
 
@@ -118,12 +118,13 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
         draft = Path(temporary) / "predictions"
-        write_predictions(draft / "oof.csv", _out_of_fold(sets.validation, target, oof, fold))
-        write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), target.outputs, test))
+        write_predictions(draft / "oof.csv", _out_of_fold(sets.validation, member, oof, fold))
+        metadata = columns_of(competition, sets.test.metadata)
+        write_predictions(draft / "test.csv", Predictions(list(sets.test.ids), target.outputs, test, metadata=metadata))
         if sets.final_test and final is not None:
             assert sets.final_test.truth is not None
             summary["score_final_test"] = metric(sets.final_test.truth, final)
-            write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, target, final, fold))
+            write_predictions(draft / "final_test.csv", _out_of_fold(sets.final_test, member, final, fold))
         table = pd.DataFrame([asdict(score) for score in scores])
         table["kept"] = table.index.isin(chosen)
         write_text(draft / "views.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -177,7 +178,7 @@ class SizedPredictor:
         predictions = np.tile(self.prior, (len(views), len(rows.paths), 1))
         if not len(paths):
             return predictions
-        columns = Metadata.of(self.member.settings, self.member.competition)
+        columns = Metadata.of(self.member.settings.metadata, self.member.competition)
         metadata = columns.encode(rows.metadata)[readable] if columns else None
         predicted = self._predict(paths, views, metadata, name)
         predictions[:, readable] = np.swapaxes(predicted.reshape(len(paths), len(views), -1), 0, 1)
@@ -207,7 +208,7 @@ def load_trained_model(run: Run, member: Member, image_size: int | None = None) 
     """The model with its best weights, by default for the image size of the stage that trained them, and this size."""
     run.check_best_weights()
     best, settings, competition = run.state["best"], member.settings, member.competition
-    trained_size, metadata = int(best["image_size"]), Metadata.of(settings, competition)
+    trained_size, metadata = int(best["image_size"]), Metadata.of(settings.metadata, competition)
     image_size = image_size or trained_size
 
     def build(size: int) -> Any:
@@ -253,7 +254,8 @@ def _predict_images(
             console.print(f"  out of memory: continuing with batches of {batch_size}", highlight=False)
 
 
-def _out_of_fold(rows: PredictionRows, target: Target, predictions: NDArray[np.float64], fold: int) -> Predictions:
+def _out_of_fold(rows: PredictionRows, member: Member, predictions: NDArray[np.float64], fold: int) -> Predictions:
     assert rows.truth is not None
+    target, metadata = target_of(member.competition), columns_of(member.competition, rows.metadata)
     folds = np.full(len(rows.ids), fold)
-    return Predictions(list(rows.ids), target.outputs, predictions, target.table(rows.truth), folds)
+    return Predictions(list(rows.ids), target.outputs, predictions, target.table(rows.truth), folds, metadata)

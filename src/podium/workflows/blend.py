@@ -18,6 +18,7 @@ from rich.table import Table
 
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
+from podium.config.problems import Problem, raise_problems
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, read_json, write_json
@@ -151,7 +152,7 @@ def blend(
     Args:
         predictions: From `predict`. Folds of one member are joined; all members need the same folds.
         method: "mean", "geometric", "rank_mean", "weights", "hill_climb" or "stacking", or a mapping with arguments,
-            such as `{"method": "hill_climb", "rounds": 20}`.
+            such as `{"method": "hill_climb", "rounds": 20}` or `{"method": "stacking", "metadata": "all"}`.
         calibrate: Divide the logits of each member by the temperature with the lowest out-of-fold loss.
         select: "auto" leaves out members, one at a time, as long as the blend scores as well without them.
         name: The name in the file name of the submission.
@@ -165,6 +166,8 @@ def blend(
         raise RunError("no predictions to blend; expected those of at least one member")
     keys: dict[str, Any] = {"members": members, "blend": method, "calibrate": calibrate, "select": select, "seed": seed}
     settings = EnsembleSettings(**keys)
+    problems = settings.problems_with(predictions[0].competition)
+    raise_problems(Problem(name, key, message) for key, message in problems)
     return blend_as(settings, predictions, name)
 
 
@@ -201,8 +204,9 @@ def _member_results(predictions: Sequence[FoldPredictions], seed: int) -> "list[
 def _digest(settings: EnsembleSettings, predictions: Sequence[FoldPredictions]) -> str:
     first = predictions[0]
     inputs = list(zip(_folders(predictions), (fold.best for fold in predictions), strict=True))
-    form = [first.competition.submission.model_dump(), hashlib.sha256(first.sample.read_bytes()).hexdigest()]
-    return digest_of([inputs, settings.blending, settings.seed, form])
+    competition, sample = first.competition, hashlib.sha256(first.sample.read_bytes()).hexdigest()
+    form = [competition.submission.model_dump(), sample]
+    return digest_of([inputs, settings.blending, settings.seed, form, competition.metadata])
 
 
 def _folders(predictions: Sequence[FoldPredictions]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run
 from podium.config.loading import Ensemble, Member, fold_count
 from podium.config.resolved import read_resolved
@@ -29,6 +30,10 @@ class FinishedBlend:
     """The content of blend.json."""
     predictions: list[Path]
     """The folder of each fold's predictions, which is in its run folder."""
+
+    @property
+    def competition(self) -> Competition:
+        return Competition.model_validate(self.facts["config"])
 
     def check(self) -> None:
         """Raise an error unless every run has the weights that the blend was made with."""

@@ -67,6 +67,15 @@ class Prepared:
         return target.prior(target.truth(self.rows.train))
 
     @cached_property
+    def metadata_digest(self) -> list[str]:
+        """Changes with the metadata of the labelled rows; empty if there is none."""
+        from podium.data.metadata import columns_of
+        from podium.data.table import digest_of_columns
+
+        columns = columns_of(self.competition, self.rows.train)
+        return [] if columns is None else [digest_of_columns(columns[name] for name in columns)]
+
+    @cached_property
     def test(self) -> "UnlabelledImages":
         """The images of the test set, all of them found and checked."""
         return self.read_test()
@@ -250,7 +259,7 @@ class FoldRun:
             eager=self.options.dry_run,
             cache=Cache(competition.slug, settings.cache_gb, console),
             recipe=self.run.recipe,
-            metadata=Metadata.of(settings, competition),
+            metadata=Metadata.of(settings.metadata, competition),
         )
 
     def precision_on_cpu(self, console: Console) -> str:
@@ -265,8 +274,9 @@ class FoldRun:
 
     @property
     def predictions(self) -> Path:
-        """The folder of predictions for the current test-time augmentation and test set."""
-        inputs = [self.settings.predicting, self.prepared.test.digest, self.options.limit_test]
+        """The folder of predictions for the current test-time augmentation, test set and metadata."""
+        prepared = self.prepared
+        inputs = [self.settings.predicting, prepared.test.digest, self.options.limit_test, *prepared.metadata_digest]
         return self.run.predictions(digest_of(inputs))
 
     @property
@@ -322,7 +332,7 @@ def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows
     from podium.data.metadata import Metadata
     from podium.data.table import digest_of_columns
 
-    rows, metadata = prepared.rows, Metadata.of(member.settings, member.competition)
+    rows, metadata = prepared.rows, Metadata.of(member.settings.metadata, member.competition)
     inputs = [rows.digest, prepared.contents]
     if metadata:
         inputs.append(digest_of_columns(metadata.content([rows.train, rows.extra]), metadata.columns))
@@ -373,7 +383,7 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
 
     rows, of_row = fold_run.prepared.rows, fold_run.prepared.folds.of_row
     target = target_of(fold_run.member.competition)
-    metadata = Metadata.of(fold_run.settings, fold_run.member.competition)
+    metadata = Metadata.of(fold_run.settings.metadata, fold_run.member.competition)
 
     def labelled(table: pd.DataFrame) -> LabelledImages:
         encoded = metadata.encode(table) if metadata else None

@@ -29,7 +29,7 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
         settings,
         target_of(competition),
         image_size or settings.stages[-1].image_size,
-        metadata=Metadata.of(settings, competition),
+        metadata=Metadata.of(settings.metadata, competition),
         pretrained=pretrained,
         channels=competition.reading.channels,
     )

@@ -60,7 +60,7 @@ def read_more_rows(member: Member, prepared: "Prepared", runs: Path) -> MoreRows
         return None
     from podium.data.metadata import Metadata
 
-    metadata = Metadata.of(settings, prepared.competition)
+    metadata = Metadata.of(settings.metadata, prepared.competition)
     teacher, hard = (
         find_labels(part.ensemble, prepared, runs) if part else None for part in (settings.teacher, settings.hard)
     )

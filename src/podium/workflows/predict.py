@@ -57,12 +57,12 @@ class FoldPredictions:
 
     @property
     def oof(self) -> "pd.DataFrame":
-        """The out-of-fold predictions: the truth, the fold and the predicted columns `p_…`, by id."""
+        """The out-of-fold predictions by id: the truth, the fold, the predicted columns `p_…`, and metadata `m_…`."""
         return read_frame(self.path / "oof.csv")
 
     @property
     def test(self) -> "pd.DataFrame":
-        """The predictions of the test images: the predicted columns `p_…`, by id."""
+        """The predictions of the test images by id: the predicted columns `p_…`, and metadata `m_…`."""
         return read_frame(self.path / "test.csv")
 
 

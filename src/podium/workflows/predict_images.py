@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def predict_images(
         runs: One or more runs from `train`, a blend from `blend` or `run`, or the folder of a run, of all folds of a
             member, or of a blend.
         images: A folder, or a CSV file with the column `path`, or with ids for the pattern of the competition's test
-            images; and with the columns of metadata that the model takes, if any.
+            images; and with the columns of metadata that the model or its blend takes, if any.
         out: A CSV file to write the predictions to.
         data: The folder of the competition's data, for a CSV file of ids. By default PODIUM_DATA, else `data/<slug>`.
         console: Where to print. By default the notebook or the terminal; `Console(quiet=True)` prints nothing.
@@ -67,7 +67,17 @@ class TrainedModel:
 
     @property
     def competition(self) -> Competition:
-        return self.folds[0].member.competition
+        """As it was blended, else as it was trained."""
+        return self.blend.competition if self.blend else self.folds[0].member.competition
+
+    @property
+    def metadata(self) -> list[str]:
+        """The columns of metadata that it takes."""
+        from podium.ensemble.rows import metadata_of
+
+        columns = metadata_of(self.blend.facts["blend"], self.competition) if self.blend else None
+        names = [name for fold in self.folds for name in fold.metadata]
+        return list(dict.fromkeys([*names, *(columns.columns if columns else ())]))
 
     def predict(self, images: "UnlabelledImages", console: Console) -> "Predictions":
         from podium.ensemble.blend import apply_blend
@@ -84,7 +94,9 @@ class TrainedModel:
         fitted = self.blend.facts["blend"]
         used = [name for name in before if name not in fitted.get("left_out", [])]
         oof = {name: concatenate(before[name]) for name in used}
-        predictions = {name: predict_images(folds[name], images, console) for name in used}
+        predictions = {
+            name: replace(predict_images(folds[name], images, console), metadata=images.metadata) for name in used
+        }
         return apply_blend(fitted, self.competition, oof, predictions)
 
 
@@ -142,8 +154,8 @@ def predict_to_file(
     competition, folder = model.competition, None
     with suppress(DataError):  # a table of paths, or of ids with their images beside it, needs no other data
         folder = data_folder(competition.slug, Path(data) if data else None, competition.kaggle_source)
-    metadata = dict.fromkeys(name for fold in model.folds for name in fold.metadata)
-    found = with_contents(find_unlabelled(images, competition, folder, console, metadata), competition, console)
+    found = find_unlabelled(images, competition, folder, console, model.metadata)
+    found = with_contents(found, competition, console)
     predictions = model.predict(found, console)
     if out:
         write_predictions(out, predictions)

@@ -94,9 +94,9 @@ class TrainedModel:
         fitted = self.blend.facts["blend"]
         used = [name for name in before if name not in fitted.get("left_out", [])]
         oof = {name: concatenate(before[name]) for name in used}
-        predictions = {
-            name: replace(predict_images(folds[name], images, console), metadata=images.metadata) for name in used
-        }
+        predictions = {name: predict_images(folds[name], images, console) for name in used}
+        if not images.metadata.empty:
+            predictions = {name: replace(part, metadata=images.metadata) for name, part in predictions.items()}
         return apply_blend(fitted, self.competition, oof, predictions)
 
 

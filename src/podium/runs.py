@@ -22,7 +22,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -150,6 +150,21 @@ class Run:
         start = time.perf_counter()
         yield
         self.record_seconds({part: time.perf_counter() - start})
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """The run in a folder, or the trained folds in the folder of a member."""
+    runs = [Run(folder)] if Run(folder).is_trained else trained_folds(folder)
+    if not runs:
+        raise RunError(f"{folder} has no trained run; expected runs/<member>-<digest>, a fold of it, or a blend")
+    return runs
+
+
+def trained_folds(folder: Path, folds: Sequence[int] = ()) -> list[Run]:
+    """All of a member, or these."""
+    runs = [Run(path) for path in sorted(folder.glob("fold[0-9]*"))]
+    wanted = {f"fold{fold}" for fold in folds}
+    return [run for run in runs if run.is_trained and (not wanted or run.path.name in wanted)]
 
 
 def record_generated_folds(folds: Path) -> None:

@@ -14,7 +14,7 @@ from podium.errors import RunError
 from podium.files import read_json
 from podium.models.preset_places import is_at_hand
 from podium.options import RunOptions
-from podium.runs import Run
+from podium.runs import Run, trained_folds
 from podium.workflows.fold_runs import resolved_settings
 
 _DECISIVE = {"target", "metric", "metric_code", "intensity", "pages", "channels", "ignore"}
@@ -107,7 +107,7 @@ def find_member(member: Member, options: RunOptions) -> list[Run]:
     """The trained folds of a member with this config, of its newest run folder that has any."""
     if options.dry_run:
         member = as_dry_run(member, is_at_hand)
-    candidates = [_trained(folder, options.folds) for folder in options.runs.glob(f"{member.name}-*")]
+    candidates = [trained_folds(folder, options.folds) for folder in options.runs.glob(f"{member.name}-*")]
     wanted = {"name": member.name, "dry_run": options.dry_run, "limit": options.limit}
     matching = [
         runs
@@ -120,17 +120,3 @@ def find_member(member: Member, options: RunOptions) -> list[Run]:
             " and options, or name a run folder instead of the config"
         )
     return max(matching, key=lambda runs: runs[0].best_weights.stat().st_mtime)
-
-
-def runs_in(folder: Path) -> list[Run]:
-    """The run in a folder, or the trained folds in the folder of a member."""
-    runs = [Run(folder)] if Run(folder).is_trained else _trained(folder)
-    if not runs:
-        raise RunError(f"{folder} has no trained run; expected runs/<member>-<digest>, a fold of it, or a blend")
-    return runs
-
-
-def _trained(folder: Path, folds: Sequence[int] = ()) -> list[Run]:
-    runs = [Run(path) for path in sorted(folder.glob("fold[0-9]*"))]
-    wanted = {f"fold{fold}" for fold in folds}
-    return [run for run in runs if run.is_trained and (not wanted or run.path.name in wanted)]

@@ -16,10 +16,10 @@ from podium.console import make_console
 from podium.errors import ConfigError, DataError, RunError
 from podium.options import RunOptions
 from podium.paths import data_folder
-from podium.runs import Run
+from podium.runs import Run, runs_in
 from podium.training.run_training import import_libraries
 from podium.workflows.configs import load_ensemble, load_member
-from podium.workflows.finished import FinishedBlend, find_blend, find_member, read_blend, runs_in
+from podium.workflows.finished import FinishedBlend, find_blend, find_member, read_blend
 from podium.workflows.fold_runs import FoldRun
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from podium.evaluation.metrics import metric_of
 from podium.files import digest_of_file, write_json, write_text
 from podium.locks import locked
 from podium.options import RunOptions
-from podium.runs import Run
+from podium.runs import Run, runs_in
 from podium.training.run_training import import_libraries
-from podium.workflows.finished import runs_in
 from podium.workflows.fold_runs import FoldRun, fold_images
 
 SOUP = "soup.json"

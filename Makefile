@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet test test-all test-kill bench recipes estimates check format lock clean
+.PHONY: help install demo sheet test test-all test-kill bench scores recipes estimates check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,11 @@ test-kill: $(STAMP) ## kill a training at random moments, resume it, and compare
 bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/results.md; options: DATA=, WEIGHTS=, TORCH=, ONLY=
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
+
+scores: $(STAMP)  ## compare scores with Keras's guide and fastai in the same minutes; options: DATA=, COMPETITION=, WEIGHTS=, PEERS=, ONLY=
+	$(BIN)/python -m benchmarks.scores $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		$(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(PEERS),--peers "$(PEERS)") \
+		$(foreach name,$(ONLY),--only $(name)) $(if $(MINUTES),--minutes $(MINUTES))
 
 recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; options: MEMBER=, DATA=, ONLY=, SEEDS=
 	$(BIN)/python -m benchmarks.techniques $(if $(MEMBER),--member "$(MEMBER)") $(if $(DATA),--data "$(DATA)") \

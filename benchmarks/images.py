@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -125,37 +126,41 @@ def link_many(root: Path, count: int) -> Path:
             _link(images[number % len(images)], content / "train" / label / name)
         for number, name in enumerate(test):
             _link(images[number % len(images)], content / "test_upload" / name)
-        _write(content / "train.csv", ("Id", "Category"), rows)
-        _write(content / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
+        write_table(content / "train.csv", ("Id", "Category"), rows)
+        write_table(content / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
         content.rename(folder)
     return folder
 
 
 def _fill(folder: Path, source: Source, counts: Counts) -> None:
     with (source.folder / "train.csv").open(newline="") as file:
-        rows = _interleave_classes([(row["Id"], row["Category"]) for row in csv.DictReader(file)])
+        rows = interleave_classes([(row["Id"], row["Category"]) for row in csv.DictReader(file)])
     with (source.folder / "sample-submission.csv").open(newline="") as file:
         test = [row["Id"] for row in csv.DictReader(file)][: counts.test]
     needed = counts.training + counts.validation
     assert len(rows) >= needed, f"{source.folder} has {len(rows)} images to train on, expected {needed}"
     training, validation = _split(rows[:needed], counts.validation)
-    for part, part_rows in (("training", training), ("validation", validation)):
-        for name, label in part_rows:
-            image = source.folder / "train" / label / name
-            _link(image, folder / "train" / label / name)
-            _link(image, folder / "split" / part / label / name)
-    for name in test:
-        _link(source.folder / "test_upload" / name, folder / "test_upload" / name)
-    _write(folder / "train.csv", ("Id", "Category"), training + validation)
-    _write(folder / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
-    split = [(*row, "train") for row in training] + [(*row, "0") for row in validation]
-    _write(folder / "folds.csv", ("id", "label", "fold"), split)
+    folds = [(*row, "train") for row in training] + [(*row, "0") for row in validation]
+    write_set(folder, source, folds, {name: source.folder / "test_upload" / name for name in test})
+
+
+def write_set(folder: Path, source: Source, rows: list[tuple[str, str, str]], test: Mapping[str, Path]) -> None:
+    """Links to images. `rows` are ids, labels and folds, of which 0 is for validation; `test` are files by id."""
+    for name, label, fold in rows:
+        image = source.folder / "train" / label / name
+        _link(image, folder / "train" / label / name)
+        _link(image, folder / "split" / ("validation" if fold == "0" else "training") / label / name)
+    for name, image in test.items():
+        _link(image, folder / "test_upload" / name)
+    write_table(folder / "train.csv", ("Id", "Category"), [row[:2] for row in rows])
+    write_table(folder / "sample-submission.csv", ("Id", "Category"), [(name, 0) for name in test])
+    write_table(folder / "folds.csv", ("id", "label", "fold"), rows)
     competition = source.competition.model_dump(mode="json", by_alias=True, exclude_unset=True)
     competition |= {"folds": {"kind": "table", "path": "folds.csv"}, "zips": []}
     (folder / "competition.yaml").write_text(yaml.safe_dump(competition, sort_keys=False))
 
 
-def _interleave_classes(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def interleave_classes(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Rows alternating between the classes, so that the first n rows are balanced."""
     seen: dict[str, int] = {}
     order = []
@@ -180,7 +185,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write(path: Path, head: tuple[str, ...], rows: list) -> None:
+def write_table(path: Path, head: tuple[str, ...], rows: list) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(head)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,14 +14,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe_environment(torch: Path | None) -> dict[str, str]:
+def describe_environment(torch: Path | None, libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": f"{_processor()}, {cores()} cores",
         "memory": f"{_memory_gb():.0f} GB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "load before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
-        **{name: _version(name, torch) for name in LIBRARIES},
+        **{name: _version(name, torch) for name in libraries},
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from benchmarks.peers.progress import print_epoch, print_trained, write_answers
 from benchmarks.recipe import BATCH_SIZE
 
 AUGMENTATION = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)])
@@ -63,3 +64,39 @@ def frozen_stage(
     )
     history = model.fit(train_ds, epochs=epochs, validation_data=validation_ds, verbose=0)
     return {"seconds": time.perf_counter() - start, "accuracy": history.history["val_accuracy"][-1]}
+
+
+def whole_guide(split: str, test: str, size: int, epochs: int, fine_epochs: int, weights: str, seed: int) -> None:
+    """The guide's two trainings, and predictions with and without a flip.
+
+    The head trains for 20 epochs, or until the validation accuracy stops rising; then all layers for 10 at 1e-5.
+    """
+    keras.utils.set_random_seed(seed)
+    training, validation = Path(split) / "training", Path(split) / "validation"
+    train_ds, validation_ds = training_data(training, size), validation_data(validation, size)
+    classes = sorted(path.name for path in training.iterdir())
+    model = build(size, len(classes), weights)
+    stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", patience=3, restore_best_weights=True)
+    _fit(model, 1e-3, train_ds, validation_ds, epochs, [stop])
+    model.get_layer(index=2).trainable = True  # the base; it still runs in inference mode
+    _fit(model, 1e-5, train_ds, validation_ds, fine_epochs, [])
+    print_trained()
+    images = sorted(Path(test).iterdir())
+    test_ds = keras.utils.image_dataset_from_directory(
+        test, labels=None, image_size=(size, size), batch_size=BATCH_SIZE, shuffle=False, verbose=False
+    )
+    probabilities = model.predict(test_ds, verbose=0)
+    write_answers("plain", images, [classes[column] for column in probabilities.argmax(axis=1)])
+    flipped = test_ds.map(tf.image.flip_left_right)
+    probabilities = model.predict(test_ds, verbose=0) + model.predict(flipped, verbose=0)
+    write_answers("flip", images, [classes[column] for column in probabilities.argmax(axis=1)])
+
+
+def _fit(model: keras.Model, rate: float, train_ds: Any, validation_ds: Any, epochs: int, callbacks: list[Any]) -> None:
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate), loss=keras.losses.CategoricalCrossentropy(), metrics=["accuracy"]
+    )
+    report = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: print_epoch(epoch + 1, epochs, logs["val_accuracy"])
+    )
+    model.fit(train_ds, epochs=epochs, validation_data=validation_ds, verbose=0, callbacks=[report, *callbacks])

@@ -38,7 +38,9 @@ def trained(make_tiny_competition, tmp_path_factory):
     prepared = prepare(competition.competition, options, QUIET)
 
     def run_of(name, **keys):
-        one = fold_runs(load_member(competition.member(name, stages=[STAGE], **keys)), prepared, options)[0]
+        one = fold_runs(
+            load_member(competition.member(name, stages=[STAGE], precision="float32", **keys)), prepared, options
+        )[0]
         train_if_needed(one, QUIET)
         return one
 

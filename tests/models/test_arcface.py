@@ -6,15 +6,14 @@ import pytest
 
 from podium.models.arcface import ArcFace, ClassAngles
 
-RANDOM = np.random.default_rng(0)
-FEATURES = RANDOM.normal(size=(6, 5)).astype(np.float32)
+FEATURES = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 TRUTH = np.eye(3, dtype=np.float32)[np.arange(6) % 3]
 
 
 def layer(centres=1, kernel=None):
     built = ClassAngles(3, centres, scale=10.0)
     built.build((None, 5))
-    built.kernel.assign(RANDOM.normal(size=(5, 3 * centres)) if kernel is None else kernel)
+    built.kernel.assign(np.random.default_rng(1).normal(size=(5, 3 * centres)) if kernel is None else kernel)
     return built
 
 
@@ -49,11 +48,11 @@ def test_margin_is_added_to_the_angle_of_the_own_class():
 
 
 def test_no_margin_is_the_crossentropy():
-    logits, mixed = (10 * RANDOM.uniform(-1, 1, (4, 3))).astype(np.float32), RANDOM.dirichlet([1, 1, 1], 4)
+    random = np.random.default_rng(2)
+    logits, mixed = (10 * random.uniform(-1, 1, (4, 3))).astype(np.float32), random.dirichlet([1, 1, 1], 4)
     plain = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     mixed = mixed.astype(np.float32)
     assert float(ArcFace(0.0, 10.0, 0.1)(mixed, logits)) == pytest.approx(float(plain(mixed, logits)), rel=1e-4)
-    assert float(ArcFace(0.3, 10.0)(mixed, logits)) > float(ArcFace(0.0, 10.0)(mixed, logits))
 
 
 def test_gradients_are_finite_at_angles_of_0_and_180_degrees():

@@ -26,6 +26,7 @@ from podium.detection.inference import BoxPredictor, InferenceImages
 from podium.detection.model import build_detector, plain_detector
 from podium.files import write_json
 from podium.models.backbone import initialize_batchnorm, unfreeze
+from podium.training.optimizers import compile_model
 from podium.training.task import StageContext, StageSetup
 
 STATISTICS_IMAGES = 32
@@ -118,7 +119,8 @@ class DetectionTask:
         unfreeze(self.backbone(model), stage.unfreeze, self._settings.backbone.freeze_batchnorm)
 
     def compile(self, model: Any, optimizer: Any) -> None:
-        model.compile(
+        compile_model(
+            model,
             optimizer=optimizer,
             box_loss=keras.losses.Huber(delta=HUBER_DELTA, reduction="sum"),
             loss_weights={"bbox_regression": self._settings.box_weight, "cls_logits": 1.0},

@@ -172,7 +172,8 @@ def restore_model(model: Any, checkpoint: Checkpoint) -> None:
 
 def restore_optimizer(model: Any, checkpoint: Checkpoint) -> None:
     with devices.model_scope(model):
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
     _assign(model.optimizer.variables, checkpoint.part("optimizer"), checkpoint)
 
 

@@ -43,6 +43,7 @@ from podium.training.features import (
     cached_features,
     features_digest,
 )
+from podium.training.optimizers import compile_model
 from podium.training.task import StageContext, StageSetup
 
 STATISTICS_IMAGES = 32
@@ -111,10 +112,10 @@ class ClassificationTask:
 
     def compile(self, model: Any, optimizer: Any) -> None:
         loss = training_loss(self._settings, self._target, model, self._training.truth)
-        metrics: list[Any] = ["accuracy"] * self._target.truth_is_class
         if self._settings.head.dropout_samples > 1:
-            loss, metrics = MeanOverSamples(of_rows(loss)), [accuracy] * self._target.truth_is_class
-        model.compile(optimizer=optimizer, loss=loss, metrics=metrics, run_eagerly=self._eager)
+            loss = MeanOverSamples(of_rows(loss))
+        metrics = [keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")] * self._target.truth_is_class
+        compile_model(model, optimizer=optimizer, loss=loss, metrics=metrics, run_eagerly=self._eager)
 
     def uncompiled(self, model: Any) -> Any:
         if model not in self._uncompiled:

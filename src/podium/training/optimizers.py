@@ -61,6 +61,12 @@ def describe_optimizer(stage: Stage, backbone: Any) -> str:
     return "".join(f", {part}" for part in parts)
 
 
+def compile_model(model: Any, **arguments: Any) -> None:
+    """Compile for `fit`, with the optimizer's variables: TensorFlow traces a first step that creates any twice."""
+    model.compile(**arguments)
+    model.optimizer.build(model.trainable_variables)
+
+
 @cache
 def _with_stage_keys(kind: Any) -> Any:
     return type(kind.__name__, (StageOptimizer, kind), {})

@@ -92,11 +92,23 @@ def test_the_packed_part_of_keras_applications_has_what_efficientnet_imports(tmp
     assert ended.stdout == f"{tmp_path}/keras_applications/__init__.py\n"
 
 
+OF_KEYS = {"podium.workflows.soup": {"soup": ["a-1a2b3c4d", "b-5e6f7a8b"]},
+           "podium.workflows.more_rows": {"extra": [{"table": "more.csv", "images": "more/{id}.jpg"}]}}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", OF_KEYS)
+def test_modules_of_rare_keys_are_packed_for_members_with_them(module, tiny_competition):
+    file = f"{module.replace('.', '/')}.py"
+    with_key, without = tiny_competition.member("one", **OF_KEYS[module]), tiny_competition.member("two")
+    packed = [packed_files(make_bundle([path], Job(kind="member"))) for path in (with_key, without)]
+    assert [file in files for files in packed] == [True, False]
+
+
 def test_all_imports_of_packed_modules_are_packed():
     names = {name for name in packed_files(make_bundle([XCEPTION], Job(kind="member"))) if name.startswith("podium/")}
     for name in names:
         for module in bundling._imported((ROOT / "src" / name).read_text()):
-            path = bundling._module_path(module)
+            path = None if module in OF_KEYS else bundling._module_path(module)
             assert path is None or path.relative_to(ROOT / "src").as_posix() in names
     assert {"podium/kernel_main.py", "podium/workflows/kernel_members.py"} <= names
     assert "podium/models/small_resnet.py" in names  # named in a table, not in an import

@@ -226,6 +226,11 @@ class MemberSettings(TrainingSettings):
         return [place for extra in self.extra for place in extra.places]
 
     @property
+    def adds_rows(self) -> bool:
+        """Whether it is trained on more than the rows and labels of the competition."""
+        return bool(self.extra or self.teacher or self.hard)
+
+    @property
     def labels(self) -> list[str]:
         """The ensembles whose labels it is trained on."""
         of_test = [extra.pseudo for extra in self.extra if extra.pseudo]

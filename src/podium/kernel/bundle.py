@@ -112,7 +112,7 @@ def _make_bundle(
     files |= more_files
     user_files = [*(name for name in files if not name.startswith(LABELS)), "--set"]
     files |= boxes.files
-    files |= _podium_source([ENTRY, job.workflow])
+    files |= _podium_source([ENTRY, job.workflow], _unused(models))
     if _needs_efficientnet(models):
         for module in sorted(PURE_PACKAGES):
             files |= _package(module)
@@ -181,6 +181,13 @@ def _check_extra(models: Iterable[Model]) -> None:
                 )
 
 
+def _unused(models: Iterable[Model]) -> list[str]:
+    """Modules that are imported only for keys that none of these members has."""
+    members = [model.settings for model in models if isinstance(model, Member)]
+    unused = [] if any(member.adds_rows for member in members) else ["podium.workflows.more_rows"]
+    return unused if any(member.soup for member in members) else [*unused, "podium.workflows.soup"]
+
+
 def _needs_efficientnet(models: Iterable[Model]) -> bool:
     backbones = [model.settings.backbone for model in models]
     return any(
@@ -190,12 +197,13 @@ def _needs_efficientnet(models: Iterable[Model]) -> bool:
     )
 
 
-def _podium_source(modules: Iterable[str]) -> dict[str, str]:
-    """The source of these modules and of all they import, directly or not, by path."""
+def _podium_source(modules: Iterable[str], unused: Sequence[str]) -> dict[str, str]:
+    """The source of these modules and of all they import, directly or not, by path; without the unused ones."""
     backbones = {row.package for row in BACKBONES.values() if row.package.startswith("podium.")}
     waiting, files = ["podium", *modules, *sorted(backbones)], dict[str, str]()
     while waiting:
-        path = _module_path(waiting.pop())
+        name = waiting.pop()
+        path = None if name in unused else _module_path(name)
         if path is None or path.relative_to(_SOURCE).as_posix() in files:
             continue
         text = path.read_text(encoding="utf-8")

@@ -21,7 +21,6 @@ from podium.options import RunOptions
 from podium.paths import data_folder, sample_file
 from podium.runs import Run
 from podium.submission.spec import Sample, SubmissionSpec
-from podium.workflows.more_rows import MoreRows, read_more_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from podium.data.unlabelled import UnlabelledImages
     from podium.inference.predict import PredictionSets
     from podium.training.classification import ClassificationTask
+    from podium.workflows.more_rows import MoreRows
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class FoldRun:
     options: RunOptions
     run: Run
     resolved: dict[str, Any]
-    more_rows: MoreRows | None = None
+    more_rows: "MoreRows | None" = None
     """The rows that the member's config adds to those of the competition."""
 
     def __repr__(self) -> str:
@@ -318,7 +318,11 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
             raise ConfigError(
                 f"there is no fold {fold} in {prepared.folds.path}; expected one of {', '.join(map(str, numbers))}"
             )
-    more_rows = read_more_rows(member, prepared, options.runs)
+    more_rows = None
+    if member.settings.adds_rows:
+        from podium.workflows.more_rows import read_more_rows  # a kernel that adds none does not have it
+
+        more_rows = read_more_rows(member, prepared, options.runs)
     resolved = _resolved(member, prepared, options, more_rows)
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
@@ -327,7 +331,7 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
     ]
 
 
-def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows: MoreRows | None) -> dict[str, Any]:
+def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows: "MoreRows | None") -> dict[str, Any]:
     """The resolved config, with a digest of everything that determines the weights."""
     from podium.data.metadata import Metadata
     from podium.data.table import digest_of_columns

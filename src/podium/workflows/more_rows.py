@@ -53,11 +53,9 @@ class MoreRows:
         return images
 
 
-def read_more_rows(member: Member, prepared: "Prepared", runs: Path) -> MoreRows | None:
-    """What the member's config adds, found and checked; None if it adds nothing."""
+def read_more_rows(member: Member, prepared: "Prepared", runs: Path) -> MoreRows:
+    """What the member's config adds, found and checked."""
     settings, extra = member.settings, list[RowsOfFold]()
-    if not (settings.extra or settings.teacher or settings.hard):
-        return None
     from podium.data.metadata import Metadata
 
     metadata = Metadata.of(settings.metadata, prepared.competition)

@@ -14,7 +14,6 @@ from podium.runs import Run
 from podium.signals import StopCondition, parse_duration
 from podium.training.run_training import train_run
 from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
-from podium.workflows.soup import make_soup
 
 
 def train(
@@ -85,6 +84,8 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
     elif twin := trained_twin(fold_run):
         take_weights(fold_run, twin, console)
     elif fold_run.settings.soup:
+        from podium.workflows.soup import make_soup  # a kernel without a soup does not have it
+
         make_soup(fold_run, console)
     else:
         train_run(fold_run, console, resume=resume)

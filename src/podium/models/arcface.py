@@ -59,7 +59,7 @@ class ArcFace(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
         cosines = ops.clip(scaled_cosines / self.scale, -1.0, 1.0)
         sines = ops.sqrt(ops.maximum(1.0 - ops.square(cosines), 1e-9))
         further = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
-        # Beyond 180° the cosine would rise again; a straight line goes on from there.
+        # Beyond 180° the cosine would rise again: a straight line continues it.
         beyond = cosines < -math.cos(self.margin)
         further = ops.where(beyond, cosines - self.margin * math.sin(self.margin), further)
         logits = scaled_cosines + truth * (self.scale * further - scaled_cosines)

@@ -152,7 +152,6 @@ def test_podium_run_resumes_automatically_to_the_same_files(cars_in):
     assert cars("run", "--runs", "uninterrupted").code == 0
     shutil.rmtree("submissions")  # the same answers a second time would be a problem
     cars.stop("run")
-    cars.stop("run")
     result = cars("run")
     assert result.code == 0
     assert "resuming at stage first" in result.out

@@ -200,11 +200,12 @@ def _needs_efficientnet(models: Iterable[Model]) -> bool:
 def _podium_source(modules: Iterable[str], unused: Sequence[str]) -> dict[str, str]:
     """The source of these modules and of all they import, directly or not, by path; without the unused ones."""
     backbones = {row.package for row in BACKBONES.values() if row.package.startswith("podium.")}
-    waiting, files = ["podium", *modules, *sorted(backbones)], dict[str, str]()
+    waiting, files, seen = ["podium", *modules, *sorted(backbones)], dict[str, str](), set(unused)
     while waiting:
         name = waiting.pop()
-        path = None if name in unused else _module_path(name)
-        if path is None or path.relative_to(_SOURCE).as_posix() in files:
+        path = None if name in seen else _module_path(name)
+        seen.add(name)
+        if path is None:
             continue
         text = path.read_text(encoding="utf-8")
         files[path.relative_to(_SOURCE).as_posix()] = text
@@ -232,7 +233,7 @@ def _imported(text: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     podium_modules = [name.split(".") for name in names if name.partition(".")[0] == "podium"]
-    return [".".join(parts[:end]) for parts in podium_modules for end in range(1, len(parts) + 1)]
+    return list(dict.fromkeys(".".join(parts[:end]) for parts in podium_modules for end in range(1, len(parts) + 1)))
 
 
 def _package(module: str) -> dict[str, str]:

@@ -74,7 +74,8 @@ def _planned(member: Any, data: Path, timed: Callable[[str, Callable[[], Any]], 
     from podium.data.table import read_rows
     from podium.data.unlabelled import find_test_set
     from podium.options import RunOptions
-    from podium.workflows.fold_runs import Prepared, fold_images, fold_runs, rows_to_predict
+    from podium.workflows.fold_runs import fold_images, fold_runs, rows_to_predict
+    from podium.workflows.prepare import Prepared
 
     options = RunOptions(data=data, runs=Path("runs"))
     competition = member.competition
@@ -111,7 +112,8 @@ def training_memory(folder: str) -> dict[str, Any]:
     from podium.options import RunOptions
     from podium.training.classification import ClassificationTask
     from podium.training.optimizers import make_optimizer
-    from podium.workflows.fold_runs import fold_images, fold_runs, prepare
+    from podium.workflows.fold_runs import fold_images, fold_runs
+    from podium.workflows.prepare import prepare
 
     member, options = _member(32), RunOptions(data=Path(folder), runs=Path("runs"), folds=(0,))
     settings, competition = member.settings, member.competition

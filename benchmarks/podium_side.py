@@ -101,8 +101,9 @@ def stage(folder: str, member: dict[str, Any], seed: int, predict: bool = False)
     from podium.files import read_json
     from podium.options import RunOptions
     from podium.training.run_training import train_run
-    from podium.workflows.fold_runs import fold_runs, prepare
+    from podium.workflows.fold_runs import fold_runs
     from podium.workflows.predict import predict_fold
+    from podium.workflows.prepare import prepare
 
     options = RunOptions(data=Path(folder), runs=Path("runs"), folds=(FOLD,))
     start = time.perf_counter()

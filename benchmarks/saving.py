@@ -24,7 +24,8 @@ from podium.paths import configs_folder
 from podium.training import trainer
 from podium.training.run_training import train_run
 from podium.training.session import StageRun
-from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+from podium.workflows.fold_runs import FoldRun, fold_runs
+from podium.workflows.prepare import prepare
 
 QUIET = Console(quiet=True)
 

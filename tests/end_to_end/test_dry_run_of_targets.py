@@ -14,7 +14,8 @@ from podium.config.loading import load_competition, load_member
 from podium.data.targets import target_of
 from podium.options import RunOptions
 from podium.predictions import read_predictions
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
+from podium.workflows.prepare import prepare
 
 STAGE = {"epochs": 1, "batch_size": 8, "image_size": 32, "learning_rate": 0.01}
 MEMBER = {

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.options import RunOptions
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
+from podium.workflows.prepare import prepare
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from podium.inference.tta import ViewSelection
 from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.runs import Run
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
 from podium.workflows.predict import predict_fold
 from podium.workflows.predict_images import model_of, predict_to_file
+from podium.workflows.prepare import prepare
 from podium.workflows.train import train_if_needed, trained_twin
 
 QUIET = Console(quiet=True)

@@ -17,8 +17,9 @@ from podium.inference import predict as prediction
 from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.training.run_training import train_run
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
 from podium.workflows.predict import predict_fold
+from podium.workflows.prepare import prepare
 
 QUIET = Console(quiet=True)
 STAGES = [

@@ -14,7 +14,8 @@ from podium.options import RunOptions
 from podium.training import precision
 from podium.training.precision import choose_cpu_precision
 from podium.training.run_training import train_run
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
+from podium.workflows.prepare import prepare
 
 MANY = 10**9
 STAGES = [

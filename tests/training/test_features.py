@@ -29,7 +29,8 @@ from podium.signals import StopCondition
 from podium.training import features
 from podium.training.features import Features
 from podium.training.task import StageContext
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
+from podium.workflows.prepare import prepare
 
 HERE = Path(__file__).parents[1] / "helpers"
 FILES = ["timing.json", "validation.npy", "view-0.npy", "view-1.npy"]

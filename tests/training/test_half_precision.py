@@ -16,7 +16,8 @@ from podium.models import devices
 from podium.options import RunOptions
 from podium.training.checkpoints import CheckpointStore
 from podium.training.run_training import train_run
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
+from podium.workflows.prepare import prepare
 
 HALF = "mixed_float16"
 STAGES = [

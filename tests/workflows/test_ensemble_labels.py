@@ -14,7 +14,8 @@ from podium.kernel.building import KernelBuilder, make_job
 from podium.kernel.metadata import Machine
 from podium.options import RunOptions
 from podium.predictions import Predictions, read_predictions, write_predictions
-from podium.workflows.fold_runs import fold_images, fold_runs, prepare
+from podium.workflows.fold_runs import fold_images, fold_runs
+from podium.workflows.prepare import prepare
 
 CLASSES = ["0", "1", "2", "3"]
 WRONG = ["0004.jpg", "0009.jpg", "0017.jpg"]

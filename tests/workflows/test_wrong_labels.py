@@ -13,8 +13,9 @@ from podium.kernel.bundle import make_bundle
 from podium.kernel.job import Job
 from podium.options import RunOptions
 from podium.predictions import Predictions, read_predictions, write_predictions
-from podium.workflows.fold_runs import fold_images, fold_runs, prepare
+from podium.workflows.fold_runs import fold_images, fold_runs
 from podium.workflows.label_errors import suspicious_labels
+from podium.workflows.prepare import prepare
 
 
 def test_command_lists_and_draws_planted_errors(finished_ensemble, podium_in, tmp_path):

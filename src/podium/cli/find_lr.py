@@ -53,7 +53,8 @@ def find_lr(
     from podium.workflows.configs import load_member
     from podium.workflows.find_batch import find_stages
     from podium.workflows.find_lr import draw_curve, find_rates, write_curve
-    from podium.workflows.fold_runs import fold_runs, prepare
+    from podium.workflows.fold_runs import fold_runs
+    from podium.workflows.prepare import prepare
 
     if not 0 < lowest < highest:
         raise ConfigError(f"expected --lowest above 0 and below --highest, got {lowest:g} and {highest:g}")

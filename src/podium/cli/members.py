@@ -24,8 +24,9 @@ from podium.cli.options import (
     make_options,
 )
 from podium.workflows.configs import load_member
-from podium.workflows.fold_runs import fold_runs, prepare
+from podium.workflows.fold_runs import fold_runs
 from podium.workflows.predict import predict_if_needed
+from podium.workflows.prepare import prepare
 from podium.workflows.train import train_member
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from podium.config.yaml_file import read_yaml
 from podium.errors import ConfigError, DataError, PodiumError, listed
 from podium.paths import data_folder
 from podium.workflows.configs import load_competition, load_ensemble, load_member
-from podium.workflows.fold_runs import read_sample
+from podium.workflows.prepare import read_sample
 
 Result = TypeVar("Result")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from podium.data.labelled import LabelledImages
     from podium.data.metadata import Metadata
     from podium.predictions import Predictions
-    from podium.workflows.fold_runs import Prepared
+    from podium.workflows.prepare import Prepared
 
 
 @dataclass(frozen=True)

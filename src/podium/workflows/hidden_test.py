@@ -9,7 +9,7 @@ from podium.config.patterns import ANY_FOLDERS
 from podium.errors import DataError, KaggleError
 from podium.files import write_table
 from podium.paths import sample_file
-from podium.workflows.fold_runs import read_sample
+from podium.workflows.prepare import read_sample
 
 IMAGES = 12
 

@@ -14,8 +14,9 @@ from podium.kernel.job import Job, load_config
 from podium.kernel.report import CODE_SUBMISSION, SAMPLE, run_entry
 from podium.options import RunOptions
 from podium.workflows.blend import blend_as, print_blend, write_checked_submission
-from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+from podium.workflows.fold_runs import FoldRun, fold_runs
 from podium.workflows.predict import all_predictions
+from podium.workflows.prepare import prepare
 from podium.workflows.run import train_and_predict
 
 

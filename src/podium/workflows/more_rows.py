@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from podium.data.metadata import Metadata
     from podium.data.target import Target
     from podium.predictions import Predictions
-    from podium.workflows.fold_runs import Prepared
+    from podium.workflows.prepare import Prepared
 
 RowsOfFold = Callable[[int], "LabelledImages"]
 

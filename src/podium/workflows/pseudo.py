@@ -19,8 +19,8 @@ from podium.files import write_json
 from podium.options import RunOptions
 from podium.paths import labels_folder
 from podium.runs import git_commit
-from podium.workflows.fold_runs import Prepared, prepare
 from podium.workflows.predict import FoldPredictions, all_predictions
+from podium.workflows.prepare import Prepared, prepare
 from podium.workflows.run import ensemble_runs
 
 if TYPE_CHECKING:

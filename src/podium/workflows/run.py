@@ -10,8 +10,9 @@ from podium.console import make_console
 from podium.options import RunOptions
 from podium.signals import StopCondition
 from podium.workflows.blend import Blend, blend_as
-from podium.workflows.fold_runs import FoldRun, Prepared, fold_runs, prepare
+from podium.workflows.fold_runs import FoldRun, fold_runs
 from podium.workflows.predict import all_predictions, predict_if_needed
+from podium.workflows.prepare import Prepared, prepare
 from podium.workflows.train import seconds_of, train_if_needed
 
 

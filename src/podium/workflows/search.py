@@ -21,7 +21,8 @@ from podium.files import digest_of, write_table, write_text
 from podium.locks import lock_holder, wait_for_lock
 from podium.options import RunOptions
 from podium.workflows.configs import load_member
-from podium.workflows.fold_runs import FoldRun, Prepared, fold_runs, prepare
+from podium.workflows.fold_runs import FoldRun, fold_runs
+from podium.workflows.prepare import Prepared, prepare
 from podium.workflows.train import train_if_needed
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from podium.options import RunOptions
 from podium.runs import Run
 from podium.signals import StopCondition, parse_duration
 from podium.training.run_training import train_run
-from podium.workflows.fold_runs import FoldRun, fold_runs, prepare
+from podium.workflows.fold_runs import FoldRun, fold_runs
+from podium.workflows.prepare import prepare
 
 
 def train(

@@ -15,7 +15,7 @@ from podium.errors import RunError
 from podium.evaluation.metrics import METRICS
 from podium.inference import neighbours
 from podium.inference.neighbours import LabelledFeatures, NeighbourPredictor, normalized
-from podium.inference.predict import load_trained_model
+from podium.inference.sized_predictor import load_trained_model
 from podium.inference.tta import ViewSelection
 from podium.options import RunOptions
 from podium.predictions import read_predictions

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from podium.config.loading import load_member
 from podium.errors import ConfigError, TrainingDivergedError
-from podium.inference.predict import load_trained_model
+from podium.inference.sized_predictor import load_trained_model
 from podium.models import devices
 from podium.options import RunOptions
 from podium.training.checkpoints import CheckpointStore

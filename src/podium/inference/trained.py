@@ -17,7 +17,7 @@ from podium.data.unlabelled import UnlabelledImages
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
 from podium.files import read_json
-from podium.inference.predict import PredictionRows, SizedPredictor
+from podium.inference.sized_predictor import PredictionRows, SizedPredictor
 from podium.inference.tta import View, ViewSelection, make_views
 from podium.models.devices import make_repeatable
 from podium.predictions import Predictions, average

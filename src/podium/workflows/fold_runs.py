@@ -80,7 +80,7 @@ class FoldRun:
 
     def load_model(self) -> Any:
         """The Keras model with the best weights."""
-        from podium.inference.predict import load_trained_model
+        from podium.inference.sized_predictor import load_trained_model
 
         self._check_is_trained()
         return load_trained_model(self.run, self.member)[0]
@@ -284,7 +284,8 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
     """The validation rows, the test images and, if the folds have them, the rows of the final test."""
     from podium.data.folds import TEST
     from podium.data.targets import target_of
-    from podium.inference.predict import PredictionRows, PredictionSets
+    from podium.inference.predict import PredictionSets
+    from podium.inference.sized_predictor import PredictionRows
 
     prepared, options = fold_run.prepared, fold_run.options
     rows, target = prepared.rows, target_of(fold_run.member.competition)

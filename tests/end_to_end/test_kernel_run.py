@@ -94,3 +94,5 @@ def test_kernel_of_every_config_can_be_rehearsed(config, layout, podium, make_ti
     ended = podium("kernel", "run", "--data", drawn.folder, "--dry-run", "--layout", layout)
     assert (ended.code, ended.err) == (0, "")
     assert "done after" in ended.out
+    for member in getattr(loaded, "members", [loaded]):
+        assert all(f"{stage.name} 1/1" in ended.out for stage in member.settings.stages)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from podium.data.augmentation import PlainView
 from podium.data.catalogue import ImageSource
-from podium.inference import predict as prediction
+from podium.inference import sized_predictor
 from podium.models.predictor import Predictor
 
 VIEWS = [PlainView(8, "squash"), PlainView(8, "squash")]
@@ -42,7 +42,7 @@ def source(tmp_path):
 
 def test_batches_are_halved_until_they_fit(source):
     console, model = Console(file=StringIO()), SmallMemory(largest=6)
-    answers = prediction._predict_images(Predictor(model, 9), source, VIEWS, 16, console)
+    answers = sized_predictor._predict_images(Predictor(model, 9), source, VIEWS, 16, console)
     assert answers[:, 0].tolist() == [10 * row for row in range(9) for _ in VIEWS]
     assert model.sizes == [16, 8, 4, 4, 4, 4, 2]
     assert console.file.getvalue().splitlines()[-1].strip() == "out of memory: continuing with batches of 4"
@@ -50,4 +50,4 @@ def test_batches_are_halved_until_they_fit(source):
 
 def test_single_row_that_does_not_fit_is_an_error(source):
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        prediction._predict_images(Predictor(SmallMemory(largest=1), 9), source, VIEWS, 4, Console(quiet=True))
+        sized_predictor._predict_images(Predictor(SmallMemory(largest=1), 9), source, VIEWS, 4, Console(quiet=True))

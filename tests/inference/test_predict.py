@@ -177,14 +177,14 @@ def test_unreadable_test_image_gets_the_shares_of_the_classes(trained):
     assert facts_of(one)["unreadable_test_images"] == 1
 
 
-@pytest.mark.parametrize("broken", ["_predict_images", "write_json"])
+@pytest.mark.parametrize("broken", ["sized_predictor._predict_images", "predict.write_json"])
 def test_interrupted_prediction_leaves_no_files(broken, trained, monkeypatch):
     one = with_views(trained[0], "identity", "horizontal_flip", mean="geometric")
 
     def kill(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, broken, kill)
+    monkeypatch.setattr(f"podium.inference.{broken}", kill)
     with pytest.raises(KeyboardInterrupt):
         predict_fold(one, QUIET)
     assert not one.predictions.exists()

@@ -61,7 +61,8 @@ def test_training_resumed_without_the_preset_equals_an_uninterrupted_one(kind, i
     assert run.history.read_bytes() == whole.history.read_bytes()
 
 
-@pytest.mark.parametrize("sizes", [(32, 48), pytest.param((48, 32), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(32, 48), (48, 32)])
 def test_stage_with_other_images_starts_from_the_best_weights(sizes, images, vit, tmp_path):
     first, second = sizes
     settings = on_preset(

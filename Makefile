@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet test test-all test-kill bench scores recipes estimates check format lock clean
+.PHONY: help install demo sheet test test-all test-kill test-demo bench scores recipes estimates check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -30,13 +30,16 @@ sheet: $(STAMP) ## draw the cars of the README, docs/cars.jpg
 	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
 
 test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not kill" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not slow and not kill and not demo" -n auto --maxprocesses 4 --dist loadgroup
 
 test-all: $(STAMP) ## all tests, including the slow ones: large backbones, exhaustive tables
-	$(BIN)/python -m pytest -m "not kill" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not kill and not demo" -n auto --maxprocesses 4 --dist loadgroup
 
-test-kill: $(STAMP) ## kill a training at random moments, resume it, and compare the results
+test-kill: $(STAMP) ## interrupt trainings and fleets at many moments, resume them, and compare the results
 	$(BIN)/python -m pytest -m kill -rP
+
+test-demo: $(STAMP) ## run the whole demo, and check its scores on the hidden answers
+	$(BIN)/python -m pytest -m demo -rP
 
 bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/results.md; options: DATA=, WEIGHTS=, TORCH=, ONLY=
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \

@@ -1,12 +1,20 @@
 """Dry runs of the shipped configs, and the demo."""
 
+import gc
 from pathlib import Path
 
+import keras
 import pytest
 import yaml
 
+from podium.config.loading import load_member
+from podium.data.targets import target_of
+from podium.models.backbone import unfreeze
+from podium.models.classifier import build_classifier, split_classifier
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted((CONFIGS / "recipes").glob("*.yaml"))
+MEMBERS = [path for path in sorted((CONFIGS / "members").glob("*.yaml")) if path.stem != "dinov2_small"]
 
 
 @pytest.fixture
@@ -22,7 +30,25 @@ def data_of(tmp_path, make_tiny_competition):
     return make
 
 
-@pytest.mark.slow  # the demo's dry run is the fast one, and test_kernel_run.py rehearses all members
+@pytest.mark.slow
+@pytest.mark.parametrize("path", MEMBERS, ids=lambda path: path.stem)
+def test_stages_of_a_shipped_member_train_ever_more_layers(path):
+    """test_kernel_run.py trains some of them, and the one with a preset."""
+    member = load_member(path)
+    settings, image_size = member.settings, member.settings.stages[0].image_size
+    model = build_classifier(settings, target_of(member.competition), image_size=image_size, pretrained=False)
+    parts = split_classifier(model)
+    counts = []
+    for stage in settings.stages:
+        unfreeze(parts.backbone, stage.unfreeze, settings.backbone.freeze_batchnorm)
+        counts.append(len(model.trainable_weights))
+    assert counts == sorted(counts)
+    assert (counts[0] < counts[-1]) == (settings.stages[0].unfreeze != settings.stages[-1].unfreeze)
+    keras.utils.clear_session()
+    gc.collect()  # the largest backbones take gigabytes
+
+
+@pytest.mark.slow  # the demo's dry run is the fast one
 @pytest.mark.parametrize("member", RECIPES, ids=lambda path: path.stem)
 def test_a_dry_run_trains_every_recipe(podium, data_of, member):
     ended = podium("train", member, "--dry-run", "--data", data_of(member))
@@ -46,7 +72,7 @@ def test_a_dry_run_of_the_demo_prints_a_score_on_the_hidden_answers_for_each_mem
     }
 
 
-@pytest.mark.slow
+@pytest.mark.demo
 def test_the_blend_of_the_demo_scores_above_0_9_and_above_the_mean_of_its_members(podium):
     ended = podium("demo")
     assert ended.code == 0, ended.err

@@ -59,7 +59,7 @@ def command(kaggle, tiny_competition, tmp_path):
     return start
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_a_fleet_survives_what_is_reported_of_kaggle_and_three_kills_and_is_scored(
     kaggle, command, tiny_competition, tmp_path
 ):

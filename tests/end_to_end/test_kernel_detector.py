@@ -99,7 +99,7 @@ def test_dry_run_uses_local_data_and_no_weights(squares, podium):
     assert "done after" in ended.out
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_detector_that_runs_out_of_time_resumes_in_the_next_part(squares, podium, standin):
     assert podium("detect", "build", squares).code == 0
     standin.datasets[DATASET] = dataset()

@@ -1,6 +1,6 @@
 """Trainings on one and on two devices, in a process of its own: logical devices must be made before anything else.
 
-python two_devices.py FOLDER some|all        prints the results as JSON
+python two_devices.py FOLDER        prints the results as JSON
 """
 
 import hashlib
@@ -177,37 +177,30 @@ def main():
     results = {
         "one": trainings.whole([], plain),
         "two": trainings.whole(TWO, plain),
-        "two, stopped within an epoch": trainings.broken(TWO, plain, 2),
-        "half": trainings.whole([], plain, **half),
-        "half, stopped": trainings.broken([], plain, STEPS + 2, **half),
+        "two, stopped": trainings.broken(TWO, plain, 2),
     }
     trainings.cache = Cache("two", 1.0)
     frozen = [stage(unfreeze="none", epochs=3, batch_size=BATCH, image_size=32, learning_rate=0.002)]
     results |= {
         "frozen, one": trainings.whole([], frozen),
         "frozen, two": trainings.whole(TWO, frozen),
-        "frozen, two, stopped within an epoch": trainings.broken(TWO, frozen, STEPS + 2),
+        "frozen, two, stopped": trainings.broken(TWO, frozen, STEPS + 2),
     }
     trainings.cache = None
-    if sys.argv[2] == "some":
-        results["lines"] = lines(trainings.folder)
-    else:
-        results |= {
-            "two, stopped after an epoch": trainings.broken(TWO, plain, STEPS),
-            "rich": trainings.whole(TWO, rich, **learning),
-            "rich, stopped": trainings.broken(TWO, rich, STEPS + 3, **learning),
-            "mixed, one": trainings.whole([], mixed, **balanced),
-            "mixed, two": trainings.whole(TWO, mixed, **balanced),
-            "samples": trainings.whole(TWO, mixed, head={"dropout": 0.3, "dropout_samples": 3}),
-            "averages, one": trainings.whole([], averaged),
-            "averages, two": trainings.whole(TWO, averaged),
-            "half, two": trainings.whole(TWO, plain, **half),
-            "half, two, stopped": trainings.broken(TWO, plain, STEPS + 2, **half),
-            "metadata, one": trainings.whole([], plain, metadata="all"),
-            "metadata, two": trainings.whole(TWO, plain, metadata="all"),
-            "metadata, two, stopped": trainings.broken(TWO, plain, 2, metadata="all"),
-            "bfloat": trainings.whole([], plain, precision="mixed_bfloat16"),
-        }
+    results |= {
+        "lines": lines(trainings.folder),
+        "rich": trainings.whole(TWO, rich, **learning),
+        "rich, stopped": trainings.broken(TWO, rich, STEPS + 3, **learning),
+        "mixed, one": trainings.whole([], mixed, **balanced),
+        "mixed, two": trainings.whole(TWO, mixed, **balanced),
+        "averages, one": trainings.whole([], averaged),
+        "averages, two": trainings.whole(TWO, averaged),
+        "half, two": trainings.whole(TWO, plain, **half),
+        "half, two, stopped": trainings.broken(TWO, plain, STEPS + 2, **half),
+        "metadata, one": trainings.whole([], plain, metadata="all"),
+        "metadata, two": trainings.whole(TWO, plain, metadata="all"),
+        "bfloat": trainings.whole([], plain, precision="mixed_bfloat16"),
+    }
     print(json.dumps(results))
 
 

@@ -30,10 +30,10 @@ sheet: $(STAMP) ## draw the cars of the README, docs/cars.jpg
 	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
 
 test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not kill and not demo" -n auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not kill and not demo" -n auto --maxprocesses 4
 
 test-all: $(STAMP) ## all tests, including the slow ones: large backbones, exhaustive tables
-	$(BIN)/python -m pytest -m "not kill and not demo" -n auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -m "not kill and not demo" -n auto --maxprocesses 4
 
 test-kill: $(STAMP) ## interrupt trainings and fleets at many moments, resume them, and compare the results
 	$(BIN)/python -m pytest -m kill -rP

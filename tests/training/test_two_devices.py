@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("two devices")  # one worker makes the results
-
 HERE = Path(__file__).parents[1] / "helpers"
+STOPPED = ("two, stopped", "frozen, two, stopped", "half, two, stopped", "rich, stopped")
 
 
-@pytest.fixture(scope="module")
-def every(tmp_path_factory):
-    """The results of all trainings, which one process runs."""
+def results_of(folder):
+    """Of all trainings, which one process runs: devices must be made before anything else."""
     done = subprocess.run(
-        [sys.executable, HERE / "two_devices.py", tmp_path_factory.mktemp("all")],
+        [sys.executable, HERE / "two_devices.py", folder],
         env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1] / 'src'}", "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -33,52 +31,36 @@ def same_within_rounding(one, other):
 
 
 @pytest.mark.slow
-def test_two_devices_have_the_loss_of_one(every):
-    """The last batch of an epoch cannot be shared evenly."""
-    same_within_rounding(every["one"], every["two"])
-    same_within_rounding(every["frozen, one"], every["frozen, two"])  # the head alone, on cached features
-    assert every["half, two"]["weights"] != every["two"]["weights"]  # half precision is another arithmetic
-    assert every["half, two"]["loss"][0] == pytest.approx(every["two"]["loss"][0], rel=0.1)
-
-
-@pytest.mark.slow
-def test_gradients_of_two_devices_are_clipped_scaled_and_accumulated_together(every):
+def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path, subtests):
+    every = results_of(tmp_path)
+    with subtests.test("the last batch of an epoch cannot be shared evenly"):
+        same_within_rounding(every["one"], every["two"])
+    with subtests.test("the head alone, on cached features"):
+        same_within_rounding(every["frozen, one"], every["frozen, two"])
+    with subtests.test("half precision is another arithmetic"):
+        assert every["half, two"]["weights"] != every["two"]["weights"]
+        assert every["half, two"]["loss"][0] == pytest.approx(every["two"]["loss"][0], rel=0.1)
+    for kind in STOPPED:
+        with subtests.test(kind):
+            assert every[kind] == every[kind.removesuffix(", stopped")]
+    for kind in ("averages", "mixed", "metadata"):
+        with subtests.test(kind):
+            same_within_rounding(every[f"{kind}, one"], every[f"{kind}, two"])
+    with subtests.test("metadata and mixed rows have another loss"):
+        assert every["metadata, one"]["loss"] != every["one"]["loss"]
+        assert every["mixed, two"]["loss"] != every["two"]["loss"]
+    with subtests.test("bfloat16 trains"):
+        assert every["bfloat"]["loss"][1] < every["bfloat"]["loss"][0]
     lines = every["lines"]
-    assert lines["whole"]["message"] == "on 2 GPUs"
-    assert lines["whole, stopped"] == lines["whole"]  # each device's part of the metrics, too
-    one, two = lines["clipped"]
-    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)  # clipped is the whole gradient, not a device's part
-    assert lines["overflown"]["val_error"] < 10  # on the second device alone; neither takes that step
-    one, two = lines["together"]
-    assert two == lines["together, stopped"] == {**two, "message": f"{one['message']}, on 2 GPUs"}
-    for figure in ("loss", "val_error"):  # of accumulated, clipped gradients, decayed rates and averaged weights
-        assert two[figure] == pytest.approx(one[figure], rel=1e-5)
-        assert lines["together, half"][figure] == pytest.approx(one[figure], rel=0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["two, stopped", "frozen, two, stopped", "half, two, stopped", "rich, stopped"])
-def test_stopped_training_resumes_to_the_same_bits(kind, every):
-    assert every[kind] == every[kind.partition(", stopped")[0]]
-
-
-@pytest.mark.slow
-def test_moving_averages_are_the_same_on_two_devices(every):
-    same_within_rounding(every["averages, one"], every["averages, two"])
-
-
-@pytest.mark.slow
-def test_mixed_and_weighted_rows_have_the_same_loss_on_two_devices(every):
-    same_within_rounding(every["mixed, one"], every["mixed, two"])
-    assert every["mixed, two"]["loss"] != every["two"]["loss"]
-
-
-@pytest.mark.slow
-def test_metadata_is_the_same_on_two_devices(every):
-    same_within_rounding(every["metadata, one"], every["metadata, two"])
-    assert every["metadata, one"]["loss"] != every["one"]["loss"]
-
-
-@pytest.mark.slow
-def test_bfloat16_trains(every):
-    assert every["bfloat"]["loss"][1] < every["bfloat"]["loss"][0]
+    with subtests.test("metrics and gradients of all devices"):
+        assert lines["whole"]["message"] == "on 2 GPUs"
+        assert lines["whole, stopped"] == lines["whole"]  # each device's part of the metrics, too
+        one, two = lines["clipped"]
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)  # the whole gradient is clipped, not a device's part
+        assert lines["overflown"]["val_error"] < 10  # on the second device alone; neither takes that step
+    with subtests.test("accumulated, clipped gradients, decayed rates and averaged weights"):
+        one, two = lines["together"]
+        assert two == lines["together, stopped"] == {**two, "message": f"{one['message']}, on 2 GPUs"}
+        for figure in ("loss", "val_error"):
+            assert two[figure] == pytest.approx(one[figure], rel=1e-5)
+            assert lines["together, half"][figure] == pytest.approx(one[figure], rel=0.02)

@@ -4,6 +4,7 @@
       ConfigError               an invalid YAML file or --set
       DataError                 the competition's files are missing, malformed or unreadable
         ImageError              a file that cannot be read as an image
+        RowsError               rows of a table that cannot be used
         UnsafeArchiveError      a zip that would write outside its folder
       WeightsError              pretrained weights that are missing or do not fit
       TrainingDivergedError     the loss became NaN or infinite
@@ -26,7 +27,8 @@ A message states what happened, what was expected and what to do. The command li
 exits with 1; `--debug` shows the traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 class _OneLineError(Exception):
@@ -57,6 +59,15 @@ class ImageError(DataError):
     def __reduce__(self) -> tuple[type["ImageError"], tuple[object, str]]:
         """Worker processes send it to the main process."""
         return type(self), (self.path, self.reason)
+
+
+class RowsError(DataError):
+    """Some rows of a table cannot be used, for the same reason."""
+
+    def __init__(self, message: str, table: Path, reason: str, rows: Mapping[int, str]) -> None:
+        """`rows` has the position of each row, and what is wrong with it."""
+        super().__init__(message)
+        self.table, self.reason, self.rows = table, reason, dict(rows)
 
 
 class UnsafeArchiveError(DataError):

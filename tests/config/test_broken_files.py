@@ -396,7 +396,7 @@ COMPETITION_PROBLEMS = [
         " did you mean 'stratified'?",
     ),
     ("kind: stratified, ", "", "9  folds: missing required key 'kind', got {'count': 5}"),
-    ("stratified", "grouped", "9  folds: grouped folds need train.group, the column of groups"),
+    ("stratified", "grouped", "9  folds: grouped folds need train.group, the column of groups, or folds.groups"),
     ("count: 5", "count: 1", "9  folds.count: expected 2 or more, got 1"),
     ("stratified, count: 5", "holdout, share: 20", "9  folds.share: expected a number below 1, got 20"),
     (

@@ -177,8 +177,8 @@ class Competition(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = [*self._column_problems(), *self._channel_problems(), *self._submission_problems()]
-        if self.folds.kind == "grouped" and self.train.group is None:
-            problems.append(("folds", "grouped folds need train.group, the column of groups"))
+        if self.folds.kind == "grouped" and self.train.group is None and not self.folds.groups:
+            problems.append(("folds", "grouped folds need train.group, the column of groups, or folds.groups"))
         raise_key_problems(problems)
         return self
 

@@ -1,10 +1,14 @@
 """The schema of a competition's folds."""
 
-from typing import Annotated, Literal, Self
+import csv
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from podium.config.settings import Settings, Share, short_form
+
+_GROUPS = {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}], "default": {}}
 
 
 class StratifiedFolds(Settings):
@@ -18,13 +22,31 @@ class StratifiedFolds(Settings):
 
 
 class GroupedFolds(Settings):
-    """Stratified folds that keep each group (the same car, the same day) in one fold."""
+    """Stratified folds that keep each group (the same car, the same day) in one fold: that of train.group or groups."""
 
     kind: Literal["grouped"]
     count: Annotated[int, Field(ge=2)] = 5
     """The number of folds."""
     seed: int = 42
     """Another seed gives another split."""
+    groups: Annotated[dict[str, str], WithJsonSchema(_GROUPS)] = {}
+    """Rows to keep together beside those of train.group: a CSV file next to this file, with the columns `id` and
+    `group`, such as that of `podium data check --fix`; or the group of each id."""
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _read_groups(cls, groups: Any, info: ValidationInfo) -> Any:
+        """The groups in a file next to the competition file, or in the working directory."""
+        if not isinstance(groups, str):
+            return groups
+        path = (info.context or {}).get("folder", Path()) / groups
+        if not path.is_file():
+            raise ValueError(f"there is no file {groups} next to the competition file")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if any(not row.get("id") or not row.get("group") for row in rows):
+            raise ValueError(f"expected a CSV file with the columns id and group, and both in every row, got {groups}")
+        return {row["id"]: row["group"] for row in rows}
 
 
 class HoldoutFolds(Settings):

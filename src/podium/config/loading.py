@@ -157,8 +157,10 @@ def files_of(path: Path) -> list[Path]:
     own = OWN_METRIC.fullmatch(str(file.content.get("metric")))
     if own and not file.content.get("metric_code"):
         found.append(_relative_to(path, own["file"]))
-    if isinstance(ignore := file.content.get("ignore"), str):
-        found.append(_relative_to(path, ignore))
+    folds = file.content.get("folds")
+    for named_file in (file.content.get("ignore"), folds.get("groups") if isinstance(folds, dict) else None):
+        if isinstance(named_file, str):
+            found.append(_relative_to(path, named_file))
     return list(dict.fromkeys(found))
 
 

@@ -187,7 +187,7 @@ def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArra
     """An entry for each image, and which of them are known. Unreadable files are read again: they may be replaced."""
     entries = np.zeros(len(paths), dtype=_ENTRY)
     reading = reading_of(paths)
-    files = (_file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
+    files = (file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
     entries["file"] = np.fromiter(files, dtype="S16", count=len(paths))
     saved, known = _load(name), np.zeros(len(paths), dtype=bool)
     for start in range(0, len(paths) if len(saved) else 0, _CHUNK):
@@ -200,7 +200,7 @@ def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArra
     return entries, known
 
 
-def _file_digest(paths: Sequence[str]) -> bytes:
+def file_digest(paths: Sequence[str]) -> bytes:
     """Changes whenever a file of the image does: writing to it sets its ctime, which cannot be set back."""
     try:
         found = [(path, os.stat(path)) for path in paths]  # noqa: PTH116  # creating a Path takes several times as long

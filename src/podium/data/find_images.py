@@ -18,7 +18,7 @@ from podium.config.patterns import ANY_FOLDERS, Pattern
 from podium.config.reading import AS_USUAL, Reading
 from podium.data.archives import unpack
 from podium.data.image_paths import ImagePaths
-from podium.errors import DataError, listed
+from podium.errors import DataError, RowsError, listed
 from podium.files import digest_of, with_lines
 from podium.paths import cache_folder
 
@@ -120,7 +120,7 @@ def files_below(root: Path, folder: Path | str, without: Collection[Path] = ()) 
         yield from (prefix + name for name in sorted(names))
 
 
-def describe_unused(found: Sequence[FoundImages], others: Collection[Path]) -> list[str]:
+def unused_files(found: Sequence[FoundImages], others: Collection[Path]) -> list[str]:
     """Images beside those of some tables, in none of them. The folders `others` have images of other tables."""
     unused: dict[str, set[bytes]] = {}
     for images in found:
@@ -131,11 +131,14 @@ def describe_unused(found: Sequence[FoundImages], others: Collection[Path]) -> l
         for folder, rows in paths.by_folder():
             if folder in unused:
                 unused[folder].difference_update(paths.names[rows].tolist())
-    files = sorted(
+    return sorted(
         os.path.join(folder, os.fsdecode(name))  # noqa: PTH118  # creating a Path takes several times as long
         for folder, names in unused.items()
         for name in names
     )
+
+
+def describe_unused(files: Sequence[str]) -> list[str]:
     return [f"{len(files):,} images are in no table: {listed(files)}"] if files else []
 
 
@@ -195,16 +198,18 @@ class _Search:
 
     def raise_problems(self) -> None:
         if self.missing:
-            raise DataError(
+            raise RowsError(
                 f"{len(self.missing):,} images listed in {self.table} do not exist in {self.root}:"
-                f" {with_lines(self.table, self.missing)}{self._hint()}"
-            )
+                f" {with_lines(self.table, self.missing)}{self._hint()}",
+                self.table, "there is no such file", self.missing,
+            )  # fmt: skip
         if self.ambiguous:
-            raise DataError(
+            raise RowsError(
                 f"{len(self.ambiguous):,} ids in {self.table} fit several files:"
                 f" {with_lines(self.table, self.ambiguous)}; make the pattern {self.pattern.text} exact, for example"
-                " with an extension, or remove files"
-            )
+                " with an extension, or remove files",
+                self.table, "several files fit", self.ambiguous,
+            )  # fmt: skip
 
     def _hint(self) -> str:
         """What the folder of the first missing image contains instead."""

@@ -10,9 +10,12 @@ from typing import Any, Union
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from podium.config.competition import Competition
+from podium.config.folds import GroupedFolds
 from podium.data.table import CompetitionRows, columns_with_content, digest_of_columns, read_chunks
 from podium.data.target import LABEL
 from podium.data.targets import target_of
@@ -99,7 +102,7 @@ def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], l
 def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]:
     settings: Any = competition.folds  # each kind has its own keys
     target = target_of(competition)
-    groups = _encode(train["group"]) if settings.kind == "grouped" else None
+    groups = _groups_of(train, competition) if settings.kind == "grouped" else None
     if groups is not None and len(groups.categories) < settings.count:
         raise DataError(
             f"{settings.count} grouped folds need at least {settings.count} groups, got {len(groups.categories)};"
@@ -113,6 +116,21 @@ def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]
     if len(np.unique(parts)) < len(names):
         raise DataError(f"{len(train)} rows are too few for this split ({settings.kind}); use fewer folds")
     return np.array(names, dtype=object)[parts]
+
+
+def _groups_of(train: pd.DataFrame, competition: Competition) -> pd.Categorical:
+    """The group of each row: that of train.group, joined with others that have rows of one group of folds.groups."""
+    names = train["group" if competition.train.group else "id"]
+    together = train["id"].map(competition.folds.groups) if isinstance(competition.folds, GroupedFolds) else None
+    if together is None or not together.notna().any():
+        return _encode(names)
+    own = pd.factorize(names)[0]
+    more = pd.factorize(together)[0]  # -1 for rows that are in none
+    rows, count = np.flatnonzero(more >= 0), own.max() + 1
+    size = count + more.max() + 1
+    graph = coo_matrix((np.ones(len(rows), bool), (own[rows], count + more[rows])), (size, size))
+    components = connected_components(graph, directed=False)[1][own]
+    return _encode(np.array([f"{number:09}" for number in components]))
 
 
 def _parts(settings: Any) -> tuple[list[str], list[float]]:

@@ -86,7 +86,7 @@ def decode_scaled(
     if not is_quick(contents, reading):
         image, traits = convert_files(path, contents, reading)
         return [scaling.scale(image) for scaling in scalings], traits
-    size = _jpeg_size(contents[0]) if scalings else None
+    size = jpeg_size(contents[0]) if scalings else None
     reduced: dict[int, Image] = {}  # decoded once for all scalings that allow the same reduction
     scaled = []
     for scaling in scalings:
@@ -168,7 +168,7 @@ def why_unreadable(path: Path | str, reading: Reading = AS_USUAL) -> str:
     return "it can be read now"
 
 
-def _jpeg_size(content: Content) -> tuple[int, int] | None:
+def jpeg_size(content: Content) -> tuple[int, int] | None:
     """Height and width from the header; None for other formats. Pillow would take ten times as long."""
     header = content.data
     start = len(JPEG)

@@ -21,12 +21,13 @@ from podium.data.find_images import (
     image_roots,
     images_of_classes,
     root_of,
+    unused_files,
 )
 from podium.data.image_paths import ImagePaths
 from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
-from podium.errors import MOST_LISTED, DataError, listed
+from podium.errors import MOST_LISTED, DataError, RowsError, listed
 from podium.files import columns_of, digest_of, with_lines
 
 _CHUNK = 5_000
@@ -56,6 +57,8 @@ class CompetitionRows:
     paths: ImagePaths
     notes: list[str] = field(default_factory=list)
     """What a user should know about the search for images."""
+    unused: Sequence[str] = ()
+    """The images beside those of the tables that are in none of them."""
 
     def paths_of(self, *tables: pd.DataFrame) -> ImagePaths:
         """The images of these tables' rows, one table after the other."""
@@ -90,8 +93,10 @@ def read_rows(competition: Competition, folder: Path) -> CompetitionRows:
     ]
     notes = [note for part in parts for note in part.images.notes]
     test = competition.pattern_of(competition.test.images)
-    notes += describe_unused([part.images for part in parts], [root / test.folder for root in roots])
-    return CompetitionRows(folder, train.table[columns], joined[columns], paths, notes)
+    unused = unused_files([part.images for part in parts], [root / test.folder for root in roots])
+    return CompetitionRows(
+        folder, train.table[columns], joined[columns], paths, notes + describe_unused(unused), unused
+    )
 
 
 def read_extra(competition: Competition, folder: Path) -> list[SourceRows]:
@@ -267,11 +272,14 @@ def check_ids(ids: "pd.Series[str]", table: Path) -> None:
     if len(repeated):
         first = {id_: row for row, id_ in zip(repeated[::-1].tolist(), ids.to_numpy()[repeated[::-1]], strict=True)}
         lines = with_lines(table, {row: id_ for id_, row in first.items()})
-        raise DataError(f"{table} has duplicate ids: {lines}; expected one row per image")
+        later = dict(zip(repeated.tolist(), ids.to_numpy()[repeated], strict=True))
+        message = f"{table} has duplicate ids: {lines}; expected one row per image"
+        raise RowsError(message, table, "its id is that of an earlier row", later)
     empty = np.flatnonzero((ids == "").to_numpy())
     if len(empty):
         lines = with_lines(table, dict.fromkeys(empty.tolist(), "empty"))
-        raise DataError(f"{table} has {len(empty)} rows without an id: {lines}; add the ids or remove these rows")
+        message = f"{table} has {len(empty)} rows without an id: {lines}; add the ids or remove these rows"
+        raise RowsError(message, table, "it has no id", dict.fromkeys(empty.tolist(), ""))
 
 
 def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:
@@ -281,8 +289,10 @@ def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:
     outside = {text for text in suspicious if PureWindowsPath(text).anchor or ".." in PureWindowsPath(text).parts}
     if outside:
         rows = np.flatnonzero(values.isin(outside).to_numpy()).tolist()
-        lines = with_lines(table, {row: values.iloc[row] for row in rows})
+        texts = {row: values.iloc[row] for row in rows}
         what = "ids" if column == "id" else f"values of {column}"
-        raise DataError(
-            f"{table} has {what} that lead outside the data folder: {lines}; download it again from its source"
-        )
+        raise RowsError(
+            f"{table} has {what} that lead outside the data folder: {with_lines(table, texts)}; download it again from"
+            " its source",
+            table, "it leads outside the data folder", texts,
+        )  # fmt: skip

@@ -13,7 +13,14 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.patterns import Pattern
 from podium.data.catalogue import read_catalogue
-from podium.data.find_images import describe_unused, find_images, has_image_suffix, image_roots, is_system_file
+from podium.data.find_images import (
+    describe_unused,
+    find_images,
+    has_image_suffix,
+    image_roots,
+    is_system_file,
+    unused_files,
+)
 from podium.data.image_paths import NO_IMAGE, ImagePaths
 from podium.data.metadata import parse_metadata
 from podium.data.table import check_ids, check_readable, digest_of_columns, files_of, other_fields, read_table
@@ -36,6 +43,8 @@ class UnlabelledImages:
     """What a user should know about the search for images."""
     metadata: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The columns of metadata, a row for each image."""
+    unused: Sequence[str] = ()
+    """The images beside those of the test set that are not in it."""
 
     @cached_property
     def digest(self) -> str:
@@ -76,8 +85,9 @@ def find_test_set(competition: Competition, folder: Path) -> UnlabelledImages:
         metadata = parse_metadata(table, competition.metadata, place).take(rows).reset_index(drop=True)
     roots, train = image_roots(competition, folder, pattern), competition.pattern_of(competition.train.images)
     found = find_images(files_of(pattern, values, sample), pattern, roots, sample, competition.reading)
-    notes = found.notes + describe_unused([found], [root / train.folder for root in roots])
-    return UnlabelledImages(ids.tolist(), found.paths, notes=notes, metadata=metadata)
+    unused = unused_files([found], [root / train.folder for root in roots])
+    notes = found.notes + describe_unused(unused)
+    return UnlabelledImages(ids.tolist(), found.paths, notes=notes, metadata=metadata, unused=unused)
 
 
 def _rows_of(ids: "pd.Series[str]", sample: Path, found: "pd.Series[str]", table: Path) -> NDArray[np.int64]:

@@ -1,0 +1,62 @@
+"""`podium data check`: what is wrong or unusual in the data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from podium.cli.options import Data, Debug, Json, Runs, make_console, make_options, print_json
+
+CompetitionFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="COMPETITION.yaml", help="A competition file, such as configs/competitions/podium-demo-cars.yaml."
+    ),
+]
+
+
+def check(
+    competition: CompetitionFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Write ignore.csv and groups.csv next to the competition file; no image is changed."
+        ),
+    ] = False,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at the tables and every image of a competition, and show what is wrong or unusual in a page.
+
+    Damaged files, odd formats and sizes, dark, blurred and blank images; copies with different labels, in different
+    folds or in the test set; rows without files and files without rows; and whether test images look like training
+    images. What was looked at once is not read again.
+
+    podium data check configs/competitions/podium-demo-cars.yaml
+    """
+    from podium.config.loading import load_competition
+    from podium.workflows.data_check import check_data, write_findings
+    from podium.workflows.data_fix import write_fixes
+
+    console = make_console()
+    checked = check_data(load_competition(competition), make_options(data, runs), None if json_ else console)
+    page = write_findings(checked, runs)
+    if json_:
+        print_json(checked.to_dict())
+    else:
+        counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
+        console.print(f"{checked.competition.slug}: {counts} images; {checked.describe_drift()}", highlight=False)
+        if checked.findings:
+            table = Table("count", "found", "advice", box=None, pad_edge=False)
+            for section in checked.sections:
+                table.add_row(f"{len(section.items):,}", section.title, section.advice)
+            console.print(table)
+        else:
+            console.print("nothing unusual was found", highlight=False)
+        console.print(f"{page}: the images; {page.with_name('findings.csv')}: all that was found", highlight=False)
+    if fix:
+        for line in write_fixes(checked, competition):
+            console.print(line, highlight=False)

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: what they show, and how it looks."""

@@ -1,0 +1,53 @@
+"""`podium data check --fix`: the files that keep what was found out of training, next to the competition file."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from podium.files import write_table
+from podium.workflows.data_check import TRAIN, Check
+
+_NOT_TRAINED = {
+    "unreadable": "unreadable",
+    "truncated": "truncated",
+    "blank": "blank",
+    "labels": "a copy has another label",
+}
+"""The kinds whose training images are left out, and the reason in the file."""
+
+
+def write_fixes(check: Check, file: Path) -> Iterator[str]:
+    """Write ignore.csv and groups.csv next to the competition file `file`. Yields what was written, and how to use it.
+
+    Rows that ignore.csv already has are kept.
+    """
+    competition, ignored = check.competition, _ids_in(file.with_name("ignore.csv"))
+    for id_ in competition.ignore:
+        ignored.setdefault(id_, "")
+    for kind, reason in _NOT_TRAINED.items():
+        for item in check.findings.get(kind, []):
+            if item.part == TRAIN:
+                ignored.setdefault(item.id, reason)
+    if ignored:
+        path = file.with_name("ignore.csv")
+        write_table(path, ("id", "reason"), ({"id": id_, "reason": reason} for id_, reason in ignored.items()))
+        yield f"{path}: {len(ignored):,} images to leave out of training; use it with ignore: ignore.csv"
+    if {"unreadable", "truncated"} & check.findings.keys():
+        yield "images that cannot be read are an error unless the competition file has on_bad_image: skip"
+    if check.groups:
+        path = file.with_name("groups.csv")
+        rows = ({"id": id_, "group": f"copies-{group}"} for id_, group in check.groups.items())
+        write_table(path, ("id", "group"), rows)
+        yield (
+            f"{path}: {len(check.groups):,} images that have copies, to be kept in one fold; use it with"
+            " folds: {kind: grouped, groups: groups.csv}"
+        )
+    if not ignored and not check.groups:
+        yield "nothing to fix"
+
+
+def _ids_in(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return {row["id"]: row.get("reason") or "" for row in csv.DictReader(file)}

@@ -27,5 +27,7 @@ class RunOptions:
     stop_condition: StopCondition = field(default_factory=StopCondition)
     command: str = "podium train … --resume"
     """The command that resumes a stopped training, for messages."""
+    live_page: bool = False
+    """Whether the report of a run is rewritten while it trains."""
     on_epoch: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
     """Called after every epoch with all rows of the history, once a checkpoint is saved; an exception ends the run."""

@@ -62,12 +62,12 @@ def test_the_module_is_the_command():
 
 def test_commands_and_groups(podium):
     assert COMMANDS == [
-        "demo", "init", "train", "predict", "blend", "run", "pseudo", "runs", "compare", "set", "find-batch", "find-lr",
-        "soup", "search", "check", "submit", "board", "schema", "doctor",
+        "demo", "init", "train", "predict", "blend", "run", "pseudo", "runs", "compare", "report", "mistakes", "set",
+        "find-batch", "find-lr", "soup", "search", "check", "submit", "board", "schema", "doctor",
     ]  # fmt: skip
     assert GROUPS == {
         "config": ["check"],
-        "data": ["sample", "download", "push", "errors"],
+        "data": ["sample", "download", "push", "check", "preview", "errors"],
         "kernel": ["build", "run", "push", "status", "logs", "pull"],
         "fleet": ["up", "status", "down"],
         "detect": ["build", "export", "train", "evaluate", "predict", "crop", "import-log"],

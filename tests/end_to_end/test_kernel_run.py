@@ -16,6 +16,7 @@ REHEARSED = [one for one in SHIPPED if one.parent.name == "ensembles" or one.ste
 """Ensembles with their members, one of them in the old layout, and a preset."""
 
 
+@pytest.mark.slow
 def test_kernel_of_a_member_gives_the_same_results_as_training_here(podium, tiny_competition):
     member = tiny_competition.member()
     data = ["--data", tiny_competition.folder]

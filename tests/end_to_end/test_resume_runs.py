@@ -147,6 +147,7 @@ def test_stopped_training_is_resumed_only_with_resume(cars_in):
     assert "already trained" in cars("train", "--resume").out
 
 
+@pytest.mark.slow
 def test_podium_run_resumes_automatically_to_the_same_files(cars_in):
     cars = cars_in("new")
     assert cars("run", "--runs", "uninterrupted").code == 0

@@ -222,11 +222,16 @@ def test_diverged_later_stage_keeps_the_earlier_best_weights(tmp_path):
 
 
 def test_tensorboard_logs_every_stage_if_enabled(tmp_path):
+    from tensorflow.python.summary.summary_iterator import summary_iterator
+
     stages = [stage("head"), stage("all")]
     asked = trained(tmp_path / "asked", stages, tensorboard=True)
     for name in ("0-head", "1-all"):
         assert list((asked.path / "tensorboard" / name / "train").glob("events*"))
         assert list((asked.path / "tensorboard" / name / "validation").glob("events*"))
+        (details,) = (asked.path / "tensorboard" / name).glob("events*")
+        tags = [value.tag for event in summary_iterator(str(details)) for value in event.summary.value]
+        assert "_hparams_/session_start_info" in tags
     assert not (trained(tmp_path / "not", stages).path / "tensorboard").exists()
 
 
@@ -325,7 +330,11 @@ def test_run_folder_has_all_files(colours):
         "versions.json",
     ]
     timings = json.loads((colours.path / "timings.json").read_text())
-    assert list(timings) == ["training", "stage head", "stage all"]
+    assert list(timings) == [
+        *("training", "stage head", "stage all"),
+        *("input of stage head", "input of stage all"),
+    ]
+    assert timings["input of stage all"] < timings["stage all"]
     assert timings["training"] >= timings["stage all"] > 0
 
 

@@ -46,6 +46,14 @@ COMMANDS = {
         "compare.compare",
         "Compare runs: which is better, is the difference significant, which settings differ, how long each took.",
     ),
+    "report": Command(
+        "report.report",
+        "Write a page about a run, a member or an ensemble: curves, scores, confusion, mistakes with their images.",
+    ),
+    "mistakes": Command(
+        "report.mistakes",
+        "List the images that a run, a member or an ensemble predicts wrong: a CSV file and a sheet, the worst first.",
+    ),
     "set": Command(
         "runs.set_",
         "Change the learning rate of a training run from its next step on; its schedule continues from there.",
@@ -88,7 +96,7 @@ COMMANDS = {
 }
 GROUPS = {
     "config": "Config files: check them and the data that they describe.",
-    "data": "Download or draw the data of a competition, push a folder to a Kaggle dataset, find wrong labels.",
+    "data": "Download, draw or check the data of a competition, find wrong labels, push a folder to a Kaggle dataset.",
     "detect": "Detect objects: build datasets, train and evaluate detectors, detect objects in images, crop images.",
     "kernel": "Kaggle kernels: build the script, rehearse, push, follow, download.",
     "fleet": "Train an ensemble on Kaggle's GPUs: up, status, down.",

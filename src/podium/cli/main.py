@@ -94,12 +94,14 @@ def _group(name: str) -> typer.Typer:
         from podium.cli import detect
 
         return detect.app
-    from podium.cli import download, label_errors, push_data, sample
+    from podium.cli import data_check, download, label_errors, preview, push_data, sample
 
     group = typer.Typer(no_args_is_help=True)
     group.command("sample")(sample.sample)
     group.command("download")(download.download)
     group.command("push")(push_data.push)
+    group.command("check")(data_check.check)
+    group.command("preview")(preview.preview)
     group.command("errors")(label_errors.errors)
     return group
 

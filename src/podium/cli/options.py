@@ -127,7 +127,9 @@ def make_options(
     from podium.options import RunOptions
 
     stop_condition, command = StopCondition(time_limit), resume_command()
-    return RunOptions(data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stop_condition, command)
+    return RunOptions(
+        data, runs, tuple(fold or ()), limit, limit_test, dry_run, resume, stop_condition, command, live_page=True
+    )
 
 
 def resume_command() -> str:

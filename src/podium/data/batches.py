@@ -40,6 +40,11 @@ class EpochBatches:
         self.weights: NDArray[np.float32] | None = None
         """How much each row counts in the loss; the third part of a batch, if it is set."""
         self.steps_before, self._rows_before = 0, 0
+        self.seconds_waited = 0.0
+        """How long the model has waited for batches."""
+
+    def note_waiting(self, seconds: float) -> None:
+        self.seconds_waited += seconds
 
     def resume_after(self, steps: int, rows: int) -> None:
         """Skip the finished steps and rows of an epoch; (0, 0) skips none."""

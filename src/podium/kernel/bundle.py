@@ -182,9 +182,10 @@ def _check_extra(models: Iterable[Model]) -> None:
 
 
 def _unused(models: Iterable[Model]) -> list[str]:
-    """Modules that are imported only for keys that none of these members has."""
+    """Modules that are imported only for keys that none of these members has, or never in a kernel."""
     members = [model.settings for model in models if isinstance(model, Member)]
-    unused = [] if any(member.adds_rows for member in members) else ["podium.workflows.more_rows"]
+    unused = ["podium.workflows.live_page", "podium.workflows.plots"]
+    unused += [] if any(member.adds_rows for member in members) else ["podium.workflows.more_rows"]
     return unused if any(member.soup for member in members) else [*unused, "podium.workflows.soup"]
 
 

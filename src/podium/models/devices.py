@@ -159,13 +159,16 @@ def model_scope(model: Any) -> AbstractContextManager[Any]:
     return model.distribute_strategy.scope() if is_distributed(model) else nullcontext()
 
 
-def training_dataset(model: Any, batches: feed.Batches) -> AbstractContextManager[Any]:
+def training_dataset(
+    model: Any, batches: feed.Batches, note_waiting: Callable[[float], None] | None = None
+) -> AbstractContextManager[Any]:
     """The batches for the model's `fit`.
 
-    For several devices, a batch that cannot be divided evenly is padded with rows of weight 0.
+    For several devices, a batch that cannot be divided evenly is padded with rows of weight 0. On one device,
+    `note_waiting` is called with the seconds that each batch was waited for.
     """
     if not is_distributed(model):
-        return feed.as_dataset(batches)
+        return feed.as_dataset(batches, note_waiting=note_waiting)
     return feed.as_dataset(batches, partial(_pad, parts=model.distribute_strategy.num_replicas_in_sync))
 
 

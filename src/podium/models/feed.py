@@ -1,5 +1,6 @@
 """Batches as a `tf.data.Dataset`, prefetched in order by separate threads."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -24,10 +25,15 @@ class Batches(Protocol):
 
 
 @contextmanager
-def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = tuple) -> Iterator[Any]:
+def as_dataset(
+    batches: Batches,
+    transform: Callable[[Any], tuple[Any, ...]] = tuple,
+    note_waiting: Callable[[float], None] | None = None,
+) -> Iterator[Any]:
     """A `tf.data.Dataset` of the batches, each passed through `transform`, for `fit` or `predict` within the block.
 
-    An exception from loading a batch is raised unchanged, instead of TensorFlow's error about it.
+    An exception from loading a batch is raised unchanged, instead of TensorFlow's error about it. `note_waiting` is
+    called with the seconds that each batch was waited for.
     """
     failures: list[BaseException] = []
     first = {batches.epoch: transform(batches[0])}
@@ -55,9 +61,33 @@ def as_dataset(batches: Batches, transform: Callable[[Any], tuple[Any, ...]] = t
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     unconverted = tf.autograph.experimental.do_not_convert(load_tensors)  # AutoGraph has nothing to convert here
     dataset = tf.data.Dataset.range(len(batches)).map(unconverted, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.prefetch(PREFETCH)
+    if note_waiting:
+        dataset = _timed(dataset, len(batches), note_waiting)
     try:
-        yield dataset.prefetch(PREFETCH).with_options(options)
+        yield dataset.with_options(options)
     except tf.errors.OpError:
         if failures:
             raise failures[0] from None
         raise
+
+
+def _timed(dataset: Any, count: int, note_waiting: Callable[[float], None]) -> Any:
+    """The same batches. Of two zipped datasets, the first gives its element before the second is asked for one."""
+
+    def now(_: Any) -> Any:
+        return np.float64(time.perf_counter())  # tf.timestamp fails where operations are deterministic
+
+    def wait_from(asked: Any) -> Any:
+        note_waiting(time.perf_counter() - float(asked))
+        return asked
+
+    def ask(index: Any) -> Any:
+        return tf.numpy_function(now, [index], tf.float64)
+
+    def note(asked: Any, batch: Any) -> Any:
+        with tf.control_dependencies([tf.numpy_function(wait_from, [asked], tf.float64)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    plain = tf.autograph.experimental.do_not_convert
+    return tf.data.Dataset.zip((tf.data.Dataset.range(count).map(plain(ask)), dataset)).map(plain(note))

@@ -17,6 +17,7 @@ from podium.training.checkpoints import Checkpoint, restore_metrics
 from podium.training.learning_rate import LearningRate
 from podium.training.session import StageRun
 from podium.training.task import SupportsCharts
+from podium.training.tensorboard import tensorboard_callbacks
 
 Logs = dict[str, Any] | None
 
@@ -47,9 +48,7 @@ def stage_callbacks(stage_run: StageRun, advance: Advance) -> list[Any]:
     if isinstance(task, SupportsCharts):
         callbacks += [Charts(stage_run, task)]
     if session.settings.tensorboard:
-        callbacks += [
-            keras.callbacks.TensorBoard(session.run.path / "tensorboard" / f"{stage_run.number}-{stage.name}")
-        ]
+        callbacks += tensorboard_callbacks(stage_run)
     callbacks += [EpochReport(stage_run, advance)]
     if stage_run.epoch_weights:
         callbacks += [AverageEpochs(stage_run, validation, stage_run.epoch_weights)]

@@ -65,6 +65,8 @@ class Progress:
     """Changes made so far, and later ones from changes.csv."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each stage, including earlier processes."""
+    seconds_waited: dict[str, float] = field(default_factory=dict)
+    """The part of it that the model waited for batches; unknown for several devices."""
     seconds_per_image: float = 0.0
     """Measured when the validation rows were last predicted."""
     first_step_seconds: float = 0.0

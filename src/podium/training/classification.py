@@ -14,7 +14,7 @@ from podium.config.member import MemberSettings
 from podium.config.stage import Stage
 from podium.data.augmentation import Augmentation, PlainView
 from podium.data.balance import row_shares
-from podium.data.batches import PredictionBatches, TrainingBatches
+from podium.data.batches import EpochBatches, PredictionBatches, TrainingBatches
 from podium.data.catalogue import ImageSource
 from podium.data.image_cache import Cache
 from podium.data.image_paths import reading_of
@@ -137,12 +137,21 @@ class ClassificationTask:
     def prepare_stage(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         """Fit the full model or, if the backbone is frozen and epochs share views, its head on cached features."""
         setup = self._setup(model, number, stage, context)
-        setup.batches.weights = self._training.weights
-        if self._settings.sampling:
-            setup.batches.shares = row_shares(self._settings.sampling, self._target, self._training.truth)
-        if stage.mixes_images:
-            setup.batches.mixing = Mixing.of(stage)
+        self._draw_and_mix(setup.batches, stage)
         return setup
+
+    def training_batches(self, number: int, stage: Stage) -> TrainingBatches:
+        """The batches of a stage as a model is trained on them, if it does not use cached features."""
+        batches = self.batches(number, stage)
+        self._draw_and_mix(batches, stage)
+        return batches
+
+    def _draw_and_mix(self, batches: EpochBatches, stage: Stage) -> None:
+        batches.weights = self._training.weights
+        if self._settings.sampling:
+            batches.shares = row_shares(self._settings.sampling, self._target, self._training.truth)
+        if stage.mixes_images:
+            batches.mixing = Mixing.of(stage)
 
     def _setup(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         views = stage.shared_views

@@ -174,6 +174,9 @@ class StageRun:
         arrays = capture(self.setup)
         if not are_finite(array for name, array in arrays.items() if name.startswith("model/")):
             return
+        waited, batches = self.session.progress.seconds_waited, self.setup.batches
+        waited[self.stage.name] = waited.get(self.stage.name, 0.0) + batches.seconds_waited
+        batches.seconds_waited = 0.0
         start = time.perf_counter()
         self.session.write_checkpoint({**arrays, **(self.epoch_weights.capture() if self.epoch_weights else {})})
         self.session.update_state("training", self.stage, self.setup.batches.steps)

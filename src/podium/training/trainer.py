@@ -124,7 +124,7 @@ def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
         callbacks = stage_callbacks(stage_run, advance)
 
         def fit_until(epochs: int, *more: Any) -> None:
-            with devices.training_dataset(model, batches) as dataset:
+            with devices.training_dataset(model, batches, batches.note_waiting) as dataset:
                 model.fit(
                     dataset,
                     initial_epoch=progress.epoch,
@@ -150,6 +150,7 @@ def finish(session: Session, last: Stage, arrays: Arrays) -> None:
     session.run.record_seconds(
         {"training": sum(progress.seconds.values())}
         | {f"stage {name}": seconds for name, seconds in progress.seconds.items()}
+        | {f"input of stage {name}": seconds for name, seconds in progress.seconds_waited.items() if seconds}
     )
     session.update_state("trained", last)
     session.checkpoints.keep_only_newest()

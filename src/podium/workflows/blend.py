@@ -30,6 +30,7 @@ from podium.workflows.predict import FoldPredictions, read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from podium.ensemble.blend import EnsembleResult, MemberResult
     from podium.evaluation.decisions import Decision
@@ -57,6 +58,12 @@ class Blend:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def plot(self) -> "Figure":
+        """The weights of the members and the correlation of their errors, as a matplotlib figure."""
+        from podium.workflows.plots import plot_blend
+
+        return plot_blend(self.path)
 
     @property
     def facts(self) -> dict[str, Any]:

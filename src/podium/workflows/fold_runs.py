@@ -21,6 +21,7 @@ from podium.workflows.prepare import Prepared
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from podium.data.labelled import LabelledImages
@@ -77,6 +78,12 @@ class FoldRun:
         if not self.run.history.is_file():
             raise RunError(f"{self.name} has no history yet (expected {self.run.history}); train it first")
         return pd.read_csv(self.run.history)
+
+    def plot(self) -> "Figure":
+        """The learning curves of all stages, as a matplotlib figure."""
+        from podium.workflows.plots import plot_history
+
+        return plot_history(self.history, self.member.competition, self.name)
 
     def load_model(self) -> Any:
         """The Keras model with the best weights."""

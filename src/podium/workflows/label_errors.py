@@ -5,8 +5,6 @@ runs/errors/<ensemble>/
   errors.png                  the first of these images
 """
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +12,18 @@ from rich.console import Console
 
 from podium.config.loading import Ensemble
 from podium.errors import DataError
-from podium.files import atomic_write, write_text
+from podium.files import write_text
 from podium.options import RunOptions
 from podium.workflows.pseudo import blend_finished
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.data.image_paths import ImagePaths
     from podium.data.target import Target
     from podium.predictions import Predictions
 
-SHOWN, COLUMNS, SIZE = 48, 6, 160
-"""How many images are drawn, in how many columns, and their height in pixels."""
+SHOWN = 48
+"""How many images are drawn."""
 
 
 def list_label_errors(ensemble: Ensemble, options: RunOptions, console: Console) -> Path:
@@ -36,6 +33,7 @@ def list_label_errors(ensemble: Ensemble, options: RunOptions, console: Console)
     from podium.data.answers import has_answers
     from podium.data.targets import target_of
     from podium.predictions import concatenate
+    from podium.report.sheet import draw_sheet
 
     finished = blend_finished(ensemble, options, console)
     target = target_of(finished.prepared.competition)
@@ -55,7 +53,13 @@ def list_label_errors(ensemble: Ensemble, options: RunOptions, console: Console)
     )
     if len(found):
         shown: pd.DataFrame = found.iloc[:SHOWN]
-        _draw(shown, paths, finished.prepared.competition.classes, folder / "errors.png")
+        names = finished.prepared.competition.classes
+        titles = [
+            f"{str(row.id)[-24:]}\n"
+            + " → ".join(names.get(str(name), str(name)) for name in (row.label, row.suggested))
+            for row in shown.itertuples()
+        ]
+        draw_sheet(paths, range(len(shown)), titles, folder / "errors.png")
         console.print(
             f"{folder / 'errors.png'}: the first {len(shown)} of them; look at each, and list the wrong ones in the"
             " file that ignore of the competition file names",
@@ -87,25 +91,3 @@ def suspicious_labels(oof: "Predictions", target: "Target") -> "pd.DataFrame":
         columns = {"label": known[labels[errors.rows]], "suggested": known[errors.suggested], "margin": errors.margin}
         parts.append(pd.DataFrame({"id": np.array(oof.ids, dtype=object)[errors.rows], **columns}))
     return pd.concat(parts, ignore_index=True).sort_values("margin", kind="stable", ignore_index=True)
-
-
-def _draw(found: "pd.DataFrame", paths: "ImagePaths", names: Mapping[str, str], path: Path) -> None:
-    """The images with their id, their label and the suggested one."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its search for fonts
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from podium.data.images import Scaling, read_scaled
-
-    lines = -(-len(found) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * 1.8, lines * 2.15), dpi=100, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, row in enumerate(found.itertuples()):
-        axes = figure.add_subplot(lines, COLUMNS, number + 1)
-        (image,) = read_scaled(paths.text(number), [Scaling(SIZE, "pad")], paths.reading)
-        axes.imshow(image[..., :3] if image.shape[2] >= 3 else image[..., 0], cmap="gray")
-        label, suggested = (names.get(str(name), str(name)) for name in (row.label, row.suggested))
-        axes.set_title(f"{str(row.id)[-24:]}\n{label} → {suggested}", fontsize=7)
-        axes.axis("off")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")

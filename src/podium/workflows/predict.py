@@ -17,6 +17,7 @@ from podium.workflows.fold_runs import FoldRun, rows_to_predict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +55,15 @@ class FoldPredictions:
     def score(self) -> float:
         """The competition's metric on the validation rows of this fold."""
         return float(self.facts["score"])
+
+    def plot_mistakes(self, count: int = 24, *, data: str | Path | None = None) -> "Figure":
+        """The validation images that are predicted wrong, the worst first, as a matplotlib figure.
+
+        `data` is the folder of the competition's data, by default as in `podium.predict`.
+        """
+        from podium.workflows.plots import plot_mistakes
+
+        return plot_mistakes(self.path.parent, count, data)
 
     @property
     def oof(self) -> "pd.DataFrame":

@@ -60,6 +60,7 @@ def run(
         resume=resume,
         stop_condition=StopCondition(seconds_of(time_limit)),
         command="the same podium.run(…) call",
+        live_page=True,
     )
     return run_ensemble(ensemble, options, console or make_console())
 

@@ -1,5 +1,6 @@
 """Train the folds of a member."""
 
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -61,6 +62,7 @@ def train(
         resume=resume,
         stop_condition=StopCondition(seconds_of(time_limit)),
         command="the same podium.train(…) call",
+        live_page=True,
     )
     return train_member(member, options, console or make_console(), resume=True)[0]
 
@@ -88,6 +90,13 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
         from podium.workflows.soup import make_soup  # a kernel without a soup does not have it
 
         make_soup(fold_run, console)
+    elif fold_run.options.live_page and not fold_run.options.dry_run:
+        from podium.workflows.live_page import with_live_page  # no kernel has it
+
+        with_page, page = with_live_page(fold_run, console)
+        start = time.monotonic()
+        train_run(with_page, console, resume=resume)
+        page.finish(time.monotonic() - start)
     else:
         train_run(fold_run, console, resume=resume)
 

@@ -1,0 +1,42 @@
+"""What runs, predictions and blends show of themselves in a notebook, as matplotlib figures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from podium.config.competition import Competition
+from podium.errors import RunError
+from podium.options import RunOptions
+from podium.report.charts import learning_curves
+from podium.report.sheet import image_figure, images_of
+from podium.workflows.report import blend_charts
+from podium.workflows.subject import image_paths, subject_at
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_history(history: pd.DataFrame, competition: Competition, title: str) -> "Figure":
+    return learning_curves(history, competition.metric, title).figure()
+
+
+def plot_mistakes(run: Path, count: int, data: str | Path | None) -> "Figure":
+    subject = subject_at(run)
+    images = image_paths(subject.competition, RunOptions(data=Path(data) if data is not None else None))
+    if images is None:
+        raise RunError("the competition's images were not found; give the folder of its data with data=")
+    rows = [row for row in subject.mistakes.head(count).to_dict("records") if str(row["id"]) in images[1]]
+    titles = [f"{str(row['id'])[-24:]}\n{row['true']} → {row['predicted']}" for row in rows]
+    return image_figure(images_of(images[0], [images[1][str(row["id"])] for row in rows]), titles)
+
+
+def plot_blend(blend: Path) -> "Figure":
+    from matplotlib.figure import Figure
+
+    charts = blend_charts(subject_at(blend))
+    figure = Figure(figsize=(7, 3.2 * len(charts)), layout="constrained", facecolor="white")
+    for part, chart in zip(figure.subfigures(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
+        chart.draw(part)
+        part.suptitle(chart.title, x=0.01, ha="left")
+    return figure

@@ -19,6 +19,13 @@ from podium.config.loading import load_competition
 
 pytest_plugins = ["standin.fixture"]  # the stand-in for Kaggle's service
 
+
+def pytest_xdist_auto_num_workers(config):
+    """One more than cores for the fast tests, since some wait for other processes; the slow ones take much memory."""
+    cores = os.cpu_count() or 1
+    return cores + 1 if "not slow" in config.option.markexpr else cores
+
+
 COLOURS = {"0": (200, 40, 40), "1": (40, 180, 60), "2": (50, 70, 210), "3": (220, 200, 50)}
 """RGB of each class's square."""
 CLASSES = {"0": "Red", "1": "Green", "2": "Blue", "3": "Yellow"}

@@ -213,7 +213,7 @@ def test_numbers_have_residuals_and_the_largest_errors_first(podium, make_tiny_c
 
 def test_page_of_a_detector_has_its_curves_and_worst_images(trained_detector, tmp_path, podium_in):
     folder = tmp_path / "squares"
-    shutil.copytree(trained_detector[0], folder)
+    shutil.copytree(trained_detector[0], folder, ignore=shutil.ignore_patterns("evaluation"))
     before = podium_in(folder, "report", "--data", "data")
     assert (before.code, before.err) == (0, "")
     assert "It is not evaluated yet" in Page(folder / before.out.strip()).source

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from podium.workflows.model import build_model
     from podium.workflows.predict import predict
     from podium.workflows.predict_images import predict_images
+    from podium.workflows.report import report
     from podium.workflows.run import run
     from podium.workflows.submit import submit
     from podium.workflows.train import train
@@ -39,6 +40,7 @@ __all__ = [
     "make_member",
     "predict",
     "predict_images",
+    "report",
     "run",
     "submit",
     "train",
@@ -59,6 +61,7 @@ _MODULES = {
     "make_member": "workflows.configs",
     "predict": "workflows.predict",
     "predict_images": "workflows.predict_images",
+    "report": "workflows.report",
     "run": "workflows.run",
     "submit": "workflows.submit",
     "train": "workflows.train",

@@ -151,3 +151,27 @@ def test_test_images_of_another_size_are_drift(make_tiny_competition, tmp_path):
     check = check_data(competition.competition, RunOptions(competition.folder))
     assert check.drift.auc > 0.95
     assert len(check.findings["drift"]) > 40
+
+
+def test_a_folder_without_a_competition_is_checked(podium, photographs):
+    folder = photographs.folder / "train"
+    first, second, third = sorted(folder.rglob("*.jpg"))[:3]
+    first.write_bytes(b"text")
+    third.write_bytes(second.read_bytes())
+    ended = podium("data", "check", folder, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    assert found["images"] == {"folder": 48}
+    assert [item["id"] for item in found["findings"]["unreadable"]] == [first.relative_to(folder).as_posix()]
+    assert {item["id"] for item in found["findings"]["copies"]} == {
+        path.relative_to(folder).as_posix() for path in (second, third)
+    }
+    assert podium("data", "check", folder, "--fix").code == 2
+
+
+def test_a_class_with_few_images_is_named(photographs):
+    table = pd.read_csv(photographs.folder / "train.csv", dtype=str)
+    table = table[(table["Category"] != "3") | (table.groupby("Category").cumcount() < 4)]
+    table.to_csv(photographs.folder / "train.csv", index=False)
+    check = check_data(photographs.competition, RunOptions(photographs.folder))
+    assert [(item.id, item.detail) for item in check.findings["few"]] == [("Yellow", "4 images")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from podium.report import sheet
+from podium.reports import sheet
 from podium.workflows import preview
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from podium import load_ensemble, load_member
 from podium.config.loading import load_competition
 from podium.options import RunOptions
-from podium.report.charts import roc_and_precision_recall
+from podium.reports.charts import roc_and_precision_recall
 from podium.workflows import live_page
 from podium.workflows.report import write_report_page
 from podium.workflows.serve import make_server
@@ -253,7 +253,7 @@ def test_newest_run_is_served_to_this_machine_only(finished):
 
 
 def test_notebook_figures(finished):
-    from podium import predict, train
+    from podium import predict, report, train
     from podium import run as run_ensemble
 
     member = load_member(finished.members[0])
@@ -263,6 +263,8 @@ def test_notebook_figures(finished):
     assert run.plot().axes[0].lines[0].get_ydata().tolist() == run.history["loss"].tolist()
     predictions = predict(run)
     assert predictions.plot_mistakes(4, data=data).axes
+    assert report(run, data=data).read_text().startswith("<!doctype html>")
+    assert report(predictions, data=data) == report(run, data=data)
     ensemble = load_ensemble(finished.ensemble)
     assert run_ensemble(ensemble, data=data).plot().axes
 

@@ -11,7 +11,8 @@ from podium.cli.options import Data, Debug, Json, Runs, make_console, make_optio
 CompetitionFile = Annotated[
     Path,
     typer.Argument(
-        metavar="COMPETITION.yaml", help="A competition file, such as configs/competitions/podium-demo-cars.yaml."
+        metavar="COMPETITION.yaml|DIR",
+        help="A competition file, such as configs/competitions/podium-demo-cars.yaml, or a folder of images.",
     ),
 ]
 
@@ -29,7 +30,7 @@ def check(
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at the tables and every image of a competition, and show what is wrong or unusual in a page.
+    """Look at the tables and every image of a competition, or at a folder, and show what is unusual in a page.
 
     Damaged files, odd formats and sizes, dark, blurred and blank images; copies with different labels, in different
     folds or in the test set; rows without files and files without rows; and whether test images look like training
@@ -38,17 +39,23 @@ def check(
     podium data check configs/competitions/podium-demo-cars.yaml
     """
     from podium.config.loading import load_competition
-    from podium.workflows.data_check import check_data, write_findings
+    from podium.workflows.data_check import check_data, check_folder, write_findings
     from podium.workflows.data_fix import write_fixes
 
     console = make_console()
-    checked = check_data(load_competition(competition), make_options(data, runs), None if json_ else console)
+    if fix and competition.is_dir():
+        raise typer.BadParameter("its files belong next to a competition file, not to a folder", param_hint="--fix")
+    if competition.is_dir():
+        checked = check_folder(competition, None if json_ else console)
+    else:
+        checked = check_data(load_competition(competition), make_options(data, runs), None if json_ else console)
     page = write_findings(checked, runs)
     if json_:
         print_json(checked.to_dict())
     else:
         counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
-        console.print(f"{checked.competition.slug}: {counts} images; {checked.describe_drift()}", highlight=False)
+        drift = "" if competition.is_dir() else f"; {checked.describe_drift()}"
+        console.print(f"{checked.slug}: {counts} images{drift}", highlight=False)
         if checked.findings:
             table = Table("count", "found", "advice", box=None, pad_edge=False)
             for section in checked.sections:

@@ -53,9 +53,9 @@ def report(
     if serve:
         _serve(options, port)
         return
-    from podium.workflows.report import report as write
+    from podium.workflows.report import write_page
 
-    make_console().print(write(place, options, out, explain=explain), highlight=False)
+    make_console().print(write_page(place, options, out, explain=explain), highlight=False)
 
 
 def _serve(options: "RunOptions", port: int) -> None:

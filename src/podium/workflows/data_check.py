@@ -1,4 +1,4 @@
-"""`podium data check`: what is wrong or unusual in the data of a competition.
+"""`podium data check`: what is wrong or unusual in the data of a competition, or in a folder of images.
 
 runs/data-check/<slug>/
   index.html                  what was found, with images
@@ -7,7 +7,7 @@ runs/data-check/<slug>/
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from podium.config.competition import Competition
 from podium.data.classes import with_classes
 from podium.data.drift import Drift, measure_drift
 from podium.data.duplicates import duplicate_groups
+from podium.data.find_images import files_below, has_image_suffix, is_system_file
 from podium.data.folds import make_folds
 from podium.data.image_paths import ImagePaths
 from podium.data.metadata import with_categories
@@ -33,16 +34,17 @@ from podium.errors import DataError, RowsError
 from podium.files import write_table
 from podium.options import RunOptions
 from podium.paths import data_folder, sample_file
-from podium.report.data_page import Item, Section, write_data_page
+from podium.reports.data_page import Item, Section, write_data_page
 
-TRAIN, TEST, EXTRA = "training", "test", "extra"
+TRAIN, TEST, EXTRA, FOLDER = "training", "test", "extra", "folder"
 OTHER_KINDS = {
     "rows": ("rows that cannot be used", "correct the table or the files"),
     "unused": ("images that are in no table", "see whether a table lacks them"),
     "labels": ("images with copies of another label", "find the right label; list the others in ignore"),
     "test_copies": ("test images with a copy in the training images", "their label is known; scores here are too good"),
     "leaks": ("training images with a copy in another fold", "keep copies in one fold, so that estimates stay honest"),
-    "copies": ("training images with a copy", "keep copies in one fold"),
+    "copies": ("images with a copy", "keep copies in one fold"),
+    "few": ("classes with few training images", "draw them more often (sampling), or find more images (extra)"),
     "drift": ("test images unlike the training images", "see what differs; augment towards it"),
 }
 """What is found by comparing: title and advice."""
@@ -54,9 +56,10 @@ _DRIFTED, _LIKELY = 0.65, 0.9
 
 @dataclass(frozen=True)
 class Check:
-    """What was found in the data of a competition."""
+    """What was found in the data of a competition or in a folder."""
 
-    competition: Competition
+    slug: str
+    title: str
     counts: dict[str, int]
     """Images of each part."""
     findings: dict[str, list[Item]]
@@ -66,6 +69,8 @@ class Check:
     paths: ImagePaths
     groups: dict[str, int]
     """The group of each training row that has a copy among the training rows."""
+    ignored: list[str] = field(default_factory=list)
+    """The rows that the competition file leaves out already."""
 
     @property
     def sections(self) -> list[Section]:
@@ -92,7 +97,7 @@ class Check:
         items = {name: [_public(item) for item in found] for name, found in self.findings.items()}
         auc = None if self.drift is None else round(self.drift.auc, 4)
         return {
-            "competition": self.competition.slug, "images": self.counts, "classes": self.classes, "drift_auc": auc,
+            "competition": self.slug, "images": self.counts, "classes": self.classes, "drift_auc": auc,
             "findings": items,
         }  # fmt: skip
 
@@ -122,9 +127,9 @@ def check_data(competition: Competition, options: RunOptions, console: Console |
     images = _Images.of(rows, test, competition)
     measured = measure_files(images.paths, competition.slug, console)
     findings = {"rows": problems, "unused": [Item("", "", file=file) for file in (*rows.unused, *test.unused)]}
-    for name, positions in find_unusual(measured).items():
-        value = IMAGE_KINDS[name].value
-        findings[name] = [images.item(int(row), value(measured[row])) for row in positions]
+    findings |= _unusual(images, measured)
+    classes = _class_counts(rows, competition)
+    findings["few"] = [Item(TRAIN, name, detail=f"{count} images") for name, count in classes.items() if count < _FEW]
     copies = duplicate_groups(measured)
     findings |= _compare_copies(images, copies, _folds_of(competition, rows, measured, options))
     drift = _find_drift(images, measured, findings)
@@ -133,14 +138,37 @@ def check_data(competition: Competition, options: RunOptions, console: Console |
     sizes = np.bincount(copies[in_train], minlength=len(copies))
     grouped = {str(images.ids[row]): int(copies[row]) for row in in_train if sizes[copies[row]] > 1}
     return Check(
-        competition,
+        competition.slug,
+        competition.title or competition.slug,
         {part: count for part, count in counts.items() if count},
         {name: found for name, found in findings.items() if found},
-        _class_counts(rows, competition),
+        classes,
         drift,
         images.paths,
         grouped,
+        competition.ignore,
     )
+
+
+def check_folder(folder: Path, console: Console | None = None) -> Check:
+    """Look at every image in a folder and the folders below it."""
+    names = [name for name in files_below(folder, "") if has_image_suffix(name) and not is_system_file(name)]
+    if not names:
+        raise DataError(f"{folder} has no image; expected files such as .jpg or .png, in it or in folders below it")
+    blank = np.full(len(names), "", object)
+    images = _Images(ImagePaths.of(names, folder), np.full(len(names), FOLDER), np.array(names, object), blank)
+    measured = measure_files(images.paths, "folder", console)
+    findings = _unusual(images, measured) | _compare_copies(images, duplicate_groups(measured), None)
+    found = {name: items for name, items in findings.items() if items}
+    slug = folder.resolve().name
+    return Check(slug, str(folder), {FOLDER: len(names)}, found, {}, None, images.paths, {})
+
+
+def _unusual(images: "_Images", measured: Measurements) -> dict[str, list[Item]]:
+    return {
+        name: [images.item(int(row), IMAGE_KINDS[name].value(measured[row])) for row in positions]
+        for name, positions in find_unusual(measured).items()
+    }
 
 
 Read = Callable[[Path], Any]
@@ -276,13 +304,13 @@ def _class_counts(rows: CompetitionRows, competition: Competition) -> dict[str, 
 def write_findings(check: Check, runs: Path) -> Path:
     """Write the table and the page. Returns the page."""
 
-    folder = runs / "data-check" / check.competition.slug
+    folder = runs / "data-check" / check.slug
     columns = ("kind", "group", "part", "id", "label", "file", "detail")
     lines = [{"kind": name, **_public(item)} for name, items in check.findings.items() for item in items]
     write_table(folder / "findings.csv", columns, ({name: line.get(name, "") for name in columns} for line in lines))
-    page, competition = folder / "index.html", check.competition
+    page = folder / "index.html"
     write_data_page(
-        page, competition.title or competition.slug, check.counts, check.sections, check.classes,
-        check.describe_drift(), check.paths,
+        page, check.title, check.counts, check.sections, check.classes,
+        check.describe_drift() if TRAIN in check.counts else "", check.paths,
     )  # fmt: skip
     return page

@@ -21,8 +21,8 @@ def write_fixes(check: Check, file: Path) -> Iterator[str]:
 
     Rows that ignore.csv already has are kept.
     """
-    competition, ignored = check.competition, _ids_in(file.with_name("ignore.csv"))
-    for id_ in competition.ignore:
+    ignored = _ids_in(file.with_name("ignore.csv"))
+    for id_ in check.ignored:
         ignored.setdefault(id_, "")
     for kind, reason in _NOT_TRAINED.items():
         for item in check.findings.get(kind, []):

@@ -19,9 +19,9 @@ from podium.errors import PodiumError
 from podium.files import read_json
 from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
-from podium.report.charts import COLOURS, curves, history_chart, learning_curves
-from podium.report.page import as_source
-from podium.report.report_page import Mistake, Report, Section, Table, versions_table, write_report
+from podium.reports.charts import COLOURS, curves, history_chart, learning_curves
+from podium.reports.page import as_source
+from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
 from podium.runs import Run
 
 MOST_SHOWN, SIDE = 60, 320

@@ -11,9 +11,9 @@ from podium.config.resolved import resolved_member
 from podium.data.images import Image, Scaling, cut_square, read_scaled
 from podium.data.target import Target
 from podium.errors import DataError
-from podium.report.charts import COLOURS
-from podium.report.page import as_source
-from podium.report.report_page import Map, Point
+from podium.reports.charts import COLOURS
+from podium.reports.page import as_source
+from podium.reports.report_page import Map, Point
 from podium.training.run_training import import_libraries
 from podium.workflows.subject import Images, Subject
 

@@ -33,7 +33,7 @@ def list_label_errors(ensemble: Ensemble, options: RunOptions, console: Console)
     from podium.data.answers import has_answers
     from podium.data.targets import target_of
     from podium.predictions import concatenate
-    from podium.report.sheet import draw_sheet
+    from podium.reports.sheet import draw_sheet
 
     finished = blend_finished(ensemble, options, console)
     target = target_of(finished.prepared.competition)

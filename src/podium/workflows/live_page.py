@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from podium.report.charts import learning_curves
+from podium.reports.charts import learning_curves
 from podium.workflows.fold_runs import FoldRun
 from podium.workflows.report import write_report_page
 from podium.workflows.subject import subject_at

@@ -8,8 +8,8 @@ import pandas as pd
 from podium.config.competition import Competition
 from podium.errors import RunError
 from podium.options import RunOptions
-from podium.report.charts import learning_curves
-from podium.report.sheet import image_figure, images_of
+from podium.reports.charts import learning_curves
+from podium.reports.sheet import image_figure, images_of
 from podium.workflows.report import blend_charts
 from podium.workflows.subject import image_paths, subject_at
 

@@ -1,5 +1,6 @@
 """`podium report` and `podium mistakes`: what a run, a member or an ensemble learned, and where it is wrong."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from podium.files import read_json, write_text
 from podium.options import RunOptions
 from podium.predictions import Predictions, align
 from podium.progress import format_seconds
-from podium.report.charts import (
+from podium.reports.charts import (
     Chart,
     bars,
     calibration,
@@ -21,10 +22,10 @@ from podium.report.charts import (
     residuals,
     roc_and_precision_recall,
 )
-from podium.report.mistakes import losses
-from podium.report.page import thumbnail
-from podium.report.report_page import Mistake, Report, Section, Table, versions_table, write_report
-from podium.report.sheet import draw_sheet
+from podium.reports.mistakes import losses
+from podium.reports.page import thumbnail
+from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
+from podium.reports.sheet import draw_sheet
 from podium.runs import Run
 from podium.workflows.detector_report import find_detector_run, write_detector_page
 from podium.workflows.explain import Explained, explain_mistakes
@@ -36,11 +37,35 @@ _MOST_ROWS, _MOST_COLUMNS = 30, 12
 """Label errors on the page, and columns of numbers with a chart."""
 
 
-def report(place: Path | None, options: RunOptions, out: Path | None = None, *, explain: bool = False) -> Path:
-    """Write the page of a run, a member, an ensemble or a detector, and return its path.
+def report(
+    place: "str | Path | os.PathLike[str] | None" = None,
+    *,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
+    out: str | Path | None = None,
+    explain: bool = False,
+) -> Path:
+    """Write the page of a run, a member, an ensemble or a detector.
 
-    `place` is a folder in the folder of runs, or a config file; by default the newest run.
+    Args:
+        place: What `podium.train`, `predict`, `blend` or `run` returned, a folder in `runs`, or a config file. By
+            default the newest run.
+        data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
+        runs: The folder with all runs.
+        out: The page. By default report.html in the folder of the run, the member or the blend.
+        explain: Also load the models, and show where they look.
+
+    Returns:
+        The path of the page.
     """
+    options = RunOptions(data=None if data is None else Path(data), runs=Path(runs))
+    return write_page(
+        None if place is None else Path(place), options, None if out is None else Path(out), explain=explain
+    )
+
+
+def write_page(place: Path | None, options: RunOptions, out: Path | None = None, *, explain: bool = False) -> Path:
+    """The same with the options of the command line."""
     folder = find_folder(place, options)
     detector = find_detector_run(folder)
     if detector:

@@ -22,7 +22,7 @@ from podium.evaluation.metrics import Metric, metric_of
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.predictions import Predictions, concatenate, read_predictions
-from podium.report.mistakes import list_mistakes
+from podium.reports.mistakes import list_mistakes
 from podium.runs import Run
 from podium.workflows.finished import find_blend, find_member, read_blend
 
@@ -86,6 +86,8 @@ def find_subject(place: Path | None, options: RunOptions) -> Subject:
 def find_folder(place: Path | None, options: RunOptions) -> Path:
     if place is None:
         return _newest(options.runs)
+    if (place / "predictions.json").is_file():  # of a fold
+        return place.parent
     if place.is_dir():
         return place
     if not place.is_file():

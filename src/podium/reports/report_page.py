@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.report.charts import Chart
-from podium.report.page import write_page
+from podium.reports.charts import Chart
+from podium.reports.page import write_page
 from podium.runs import Run
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from podium.data.image_paths import ImagePaths
-from podium.report.page import thumbnail, write_page
+from podium.reports.page import thumbnail, write_page
 
 SHOWN = 48
 """Images of each kind on the page."""
@@ -64,7 +64,7 @@ def write_data_page(
             for section in sections
         ],
         classes=[(label, count, count / total) for label, count in classes.items()],
-        drift=_sentence(drift) + ".",
+        drift=_sentence(drift) + "." if drift else "",
     )
 
 

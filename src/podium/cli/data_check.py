@@ -53,9 +53,8 @@ def check(
     if json_:
         print_json(checked.to_dict())
     else:
-        counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
         drift = "" if competition.is_dir() else f"; {checked.describe_drift()}"
-        console.print(f"{checked.slug}: {counts} images{drift}", highlight=False)
+        console.print(f"{checked.slug}: {checked.count_text}{drift}", highlight=False)
         if checked.findings:
             table = Table("count", "found", "advice", box=None, pad_edge=False)
             for section in checked.sections:

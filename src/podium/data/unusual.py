@@ -90,7 +90,7 @@ IMAGE_KINDS = {
     "rotated": Kind(
         "rotated by an EXIF tag", "podium turns them upright; other tools may not", _flag(quality.ROTATED)
     ),
-    "grey": Kind("grey", "see that they are of all classes", _flag(quality.GREY)),
+    "grey": Kind("grey or nearly grey", "see that they are of all classes", _flag(quality.GREY)),
     "cmyk": Kind("CMYK", "their colours may look different; convert them to RGB", _flag(quality.CMYK)),
     "transparent": Kind(
         "partly transparent", "podium puts them on black; see that it suits them", _flag(quality.IS_TRANSPARENT)

@@ -40,7 +40,7 @@ class Section:
 def write_data_page(
     path: Path,
     name: str,
-    counts: Mapping[str, int],
+    counts: str,
     sections: Iterable[Section],
     classes: Mapping[str, int],
     drift: str,
@@ -51,7 +51,7 @@ def write_data_page(
         path,
         "data.html",
         title=f"The data of {name}",
-        counts=", ".join(f"{count:,} {part} images" for part, count in counts.items()),
+        counts=counts,
         sections=[
             {
                 "name": section.name,

@@ -84,6 +84,12 @@ class Check:
             if name in self.findings
         ]
 
+    @property
+    def count_text(self) -> str:
+        if FOLDER in self.counts:
+            return f"{self.counts[FOLDER]:,} images"
+        return ", ".join(f"{count:,} {part} images" for part, count in self.counts.items())
+
     def describe_drift(self) -> str:
         if self.drift is None:
             return "too few images to compare training and test images"
@@ -310,7 +316,7 @@ def write_findings(check: Check, runs: Path) -> Path:
     write_table(folder / "findings.csv", columns, ({name: line.get(name, "") for name in columns} for line in lines))
     page = folder / "index.html"
     write_data_page(
-        page, check.title, check.counts, check.sections, check.classes,
+        page, check.title, check.count_text, check.sections, check.classes,
         check.describe_drift() if TRAIN in check.counts else "", check.paths,
     )  # fmt: skip
     return page

@@ -88,7 +88,7 @@ IMAGE_KINDS = {
         "in another format than their name says", "podium reads them; other tools may not", _flag(quality.WRONG_SUFFIX)
     ),
     "rotated": Kind(
-        "rotated by an EXIF tag", "podium turns them upright; other tools may not", _flag(quality.ROTATED)
+        "rotated by an EXIF tag", "podium rotates them upright; other tools may not", _flag(quality.ROTATED)
     ),
     "grey": Kind("grey or nearly grey", "see that they are of all classes", _flag(quality.GREY)),
     "cmyk": Kind("CMYK", "their colours may look different; convert them to RGB", _flag(quality.CMYK)),

@@ -66,7 +66,7 @@ class Chart:
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
         svg = svg.replace(_TEXT, "currentColor").replace(_LINE, "var(--line)")
         svg = re.sub(r'font: ([^"]*?)[\d.]+px [^;"]*', _page_font, svg)
-        width = f"max-width: {1.15 * self.size[0]:.1f}in"
+        width = f"min-width: {0.6 * self.size[0]:.1f}in; max-width: {1.15 * self.size[0]:.1f}in"
         start = rf'<svg viewBox="\1" style="{width}" role="img" aria-hidden="true">'
         return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', start, svg, count=1)
 

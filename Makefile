@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet test test-all test-kill test-demo bench scores recipes estimates check format lock clean
+.PHONY: help install demo sheet images test test-all test-kill test-demo bench scores recipes estimates check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -28,6 +28,9 @@ demo: $(STAMP)    ## draw a car competition, train a small ensemble on it, write
 
 sheet: $(STAMP) ## draw the cars of the README, docs/cars.jpg
 	$(BIN)/python -m podium.demo.sheet docs/cars.jpg
+
+images: demo ## draw the other images of the README, docs/images, from the finished demo; needs Chromium
+	$(BIN)/python docs/make_images.py
 
 test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not kill and not demo" -n auto --maxprocesses 4

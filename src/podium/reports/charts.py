@@ -26,6 +26,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
 """They can be told apart with all types of colour vision, on white and on black (after Okabe and Ito)."""
 _TEXT, _LINE = "#010203", "#020304"
 """Replaced by the colours of the page."""
+_LINE_ON_WHITE = "#d5dbe1"
 _STYLE = {
     "axes.edgecolor": _TEXT, "axes.labelcolor": _TEXT, "axes.titlesize": 11, "axes.titlecolor": _TEXT,
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -92,8 +93,34 @@ def _new_figure(chart: Chart, *, white: bool = False) -> "Figure":
         FigureCanvasAgg(figure)
         chart.draw(figure)
         if white:
+            _lighten(figure)
             figure.suptitle(chart.title, x=0.01, ha="left", fontsize=12)
         return figure
+
+
+def combined(charts: Sequence[Chart], size: tuple[float, float], heights: Sequence[float] | None = None) -> "Figure":
+    """Charts below each other, on white."""
+    with _style():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        places = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for place, chart in zip(places, charts, strict=True):
+            chart.draw(place)
+            place.suptitle(chart.title, x=0.01, ha="left")
+        _lighten(figure)
+        return figure
+
+
+def _lighten(figure: "Figure") -> None:
+    """Give lines the colour that they have on a white page."""
+    from matplotlib.lines import Line2D
+
+    for line in figure.findobj(Line2D):
+        if line.get_color() == _LINE:
+            line.set_color(_LINE_ON_WHITE)
 
 
 # What happened in training

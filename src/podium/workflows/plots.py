@@ -8,7 +8,7 @@ import pandas as pd
 from podium.config.competition import Competition
 from podium.errors import RunError
 from podium.options import RunOptions
-from podium.reports.charts import learning_curves
+from podium.reports.charts import combined, learning_curves
 from podium.reports.sheet import image_figure, images_of
 from podium.workflows.report import blend_charts
 from podium.workflows.subject import image_paths, subject_at
@@ -32,11 +32,5 @@ def plot_mistakes(run: Path, count: int, data: str | Path | None) -> "Figure":
 
 
 def plot_blend(blend: Path) -> "Figure":
-    from matplotlib.figure import Figure
-
     charts = blend_charts(subject_at(blend))
-    figure = Figure(figsize=(7, 3.2 * len(charts)), layout="constrained", facecolor="white")
-    for part, chart in zip(figure.subfigures(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
-        chart.draw(part)
-        part.suptitle(chart.title, x=0.01, ha="left")
-    return figure
+    return combined(charts, (7, 3.2 * len(charts)))

@@ -1,4 +1,4 @@
-"""Whether test images look like training images: how well a classifier tells the two apart by simple statistics."""
+"""Whether test images look like training images: how well simple statistics distinguish them."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ LEAST = 60
 @dataclass(frozen=True)
 class Drift:
     auc: float
-    """0.5: nothing tells training and test images apart; 1: everything does."""
+    """0.5: nothing distinguishes test from training images; 1: the statistics do."""
     likely_test: NDArray[np.float64]
     """For each test image the probability that it is one, by a classifier that has not seen it; NaN if unused."""
 

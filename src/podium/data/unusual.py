@@ -102,7 +102,7 @@ IMAGE_KINDS = {
         "dark", "see whether they show anything", _dark, lambda entry: f"brightness {entry['brightness']:.2f} of 1"
     ),
     "blurred": Kind(
-        "blurred", "see whether they can be told apart", _blurred, lambda entry: f"blur {entry['blur']:.2f} of 1"
+        "blurred", "see whether they can be recognized", _blurred, lambda entry: f"blur {entry['blur']:.2f} of 1"
     ),
     "blank": Kind("blank", "leave them out (ignore)", _blank),
 }  # fmt: skip

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY = "#2a7fb8", "#d55e00", "#009e73", "#b8689a", "#b98900", "#5fa8d8"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY)
-"""They can be told apart with all types of colour vision, on white and on black (after Okabe and Ito)."""
+"""They can be distinguished with all types of colour vision, on white and on black (after Okabe and Ito)."""
 _TEXT, _LINE = "#010203", "#020304"
 """Replaced by the colours of the page."""
 _LINE_ON_WHITE = "#d5dbe1"
@@ -66,15 +66,9 @@ class Chart:
         svg = buffer.getvalue()
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
         svg = svg.replace(_TEXT, "currentColor").replace(_LINE, "var(--line)")
-        svg = re.sub(r'font: ([^"]*?)[\d.]+px [^;"]*', _page_font, svg)
         width = f"min-width: {0.6 * self.size[0]:.1f}in; max-width: {1.15 * self.size[0]:.1f}in"
         start = rf'<svg viewBox="\1" style="{width}" role="img" aria-hidden="true">'
         return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', start, svg, count=1)
-
-
-def _page_font(found: "re.Match[str]") -> str:
-    text = found.group(0)
-    return text[: text.rindex("px ") + 3] + "system-ui, sans-serif"
 
 
 def _style() -> Any:

@@ -1,6 +1,7 @@
 """Out-of-fold predictions that are wrong, the worst first."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def losses(target: Target, truth: Truth, predictions: Floats) -> Floats:
     return np.asarray(loss)
 
 
-def as_text(target: Target, rows: NDArray[np.number], names: Mapping[str, str]) -> list[str]:  # type: ignore[type-arg]
+def as_text(target: Target, rows: NDArray[Any], names: Mapping[str, str]) -> list[str]:
     """The classes of each row of answers."""
     labels = [names.get(label, label) for label in target.labels]
     if target.kind == "binary":
@@ -67,5 +68,5 @@ def as_text(target: Target, rows: NDArray[np.number], names: Mapping[str, str]) 
     return [labels[number] for number in rows.argmax(axis=1)]
 
 
-def _numbers_as_text(rows: NDArray[np.number]) -> list[str]:  # type: ignore[type-arg]
+def _numbers_as_text(rows: NDArray[Any]) -> list[str]:
     return [", ".join(f"{value:.4g}" for value in row) for row in rows]

@@ -95,7 +95,7 @@ class Check:
             return "too few images to compare training and test images"
         how = "they look alike" if self.drift.auc < _DRIFTED else "they differ"
         return (
-            f"a classifier that sees the size, light and colours of an image tells test from training images with an"
+            f"a classifier that sees the size, light and colours of an image recognizes test images with an"
             f" AUC of {self.drift.auc:.3f} (0.5: not at all, 1: always): {how}"
         )
 

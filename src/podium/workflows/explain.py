@@ -49,7 +49,7 @@ def explain_mistakes(subject: Subject, images: Images) -> Explained:
     positions = {name: row for row, name in enumerate(oof.ids)}
     wanted = [name for name in map(str, subject.mistakes["id"].iloc[:MOST_EXPLAINED]) if name in positions]
     random = np.random.default_rng(0)
-    answers = oof.values.argmax(axis=1)
+    answers = dict(zip(subject.oof.ids, subject.oof.values.argmax(axis=1).tolist(), strict=True))
     sources, features, rows_of_features = dict[str, str](), list[NDArray[np.float32]](), list[int]()
     of_fold = {int(run.path.name[4:]): run for run in part.runs}
     assert oof.folds is not None
@@ -61,7 +61,7 @@ def explain_mistakes(subject: Subject, images: Images) -> Explained:
         explainer = Explainer(model)
         names = [name for name in wanted if oof.folds[positions[name]] == fold]
         for batch, part_of in _batches(names, images, size, member.settings.resize):
-            heat = explainer.heat(batch, [int(answers[positions[name]]) for name in part_of])
+            heat = explainer.heat(batch, [answers[name] for name in part_of])
             for name, image, places in zip(part_of, batch, heat, strict=True):
                 sources[name] = as_source(overlay(image, places))
         points = mapped if fold == folds[0] else mapped[:0]
@@ -124,5 +124,5 @@ def _names(target: Target, names: dict[str, str]) -> list[str]:
 
 
 def _colour(number: int, count: int) -> str:
-    """Of a class; more than six are told apart by hue."""
+    """Of a class; more than six differ by hue."""
     return COLOURS[number] if count <= len(COLOURS) else f"hsl({360 * number // count} 65% {45 + 10 * (number % 2)}%)"

@@ -170,6 +170,8 @@ def measure_podium(sitting: Sitting, folder: Path) -> list[Row]:
     (csv,), (blend,) = folder.glob(f"submissions/*_{name}_*.csv"), folder.glob("runs/*/blend.json")
     facts = read_json(blend)
     to_target = done.minutes_to_target(done.seconds) if len(facts["predictions"]) == 1 else None
+    if to_target is None and facts["optimistic_score"] >= TARGET:  # only with its views and image sizes
+        to_target = done.seconds / 60
     nested = (facts["score"], facts["standard_error"])
     whole = (held_out.score(csv), done.seconds / 60, facts["optimistic_score"], nested, to_target)
     rows = [Row(f"podium, {name}", *whole)]

@@ -4,10 +4,13 @@ The Python API. The command line calls the same functions. Each name is imported
 takes no time; docs/api.md shows how they work together.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "200000000")  # OpenCV reads it when it is imported
 
 if TYPE_CHECKING:
     from podium.config.competition import Competition

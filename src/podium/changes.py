@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.errors import ConfigError, RunError
-from podium.files import read_json, write_json, write_table
+from podium.files import parse_json, read_json, write_json, write_table
 
 LEARNING_RATE = "learning_rate"
 COLUMNS = ("stage", "epoch", "step", "key", "before", "after", "by", "at", "request")
@@ -78,7 +78,7 @@ def read_changes(run: Path) -> list[Change]:
 def _parse_row(row: dict[str, str]) -> Change:
     by: Literal["set", "resume"] = "set" if row["by"] == "set" else "resume"
     position = (int(row["stage"]), int(row["epoch"]), int(row["step"]))
-    before, after = json.loads(row["before"]), json.loads(row["after"])
+    before, after = parse_json(row["before"]), parse_json(row["after"])
     return Change(*position, row["key"], before, after, by, row["at"], row["request"])
 
 

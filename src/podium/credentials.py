@@ -1,11 +1,12 @@
 """The user's Kaggle credentials on this machine. `import kaggle` signs in over the network, so it is not used here."""
 
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from podium.files import parse_json
 
 _LOGIN = Path("~/.kaggle/credentials.json")
 
@@ -32,7 +33,7 @@ def describe_credentials() -> str | None:
 def _describe_file(path: Path, secret: str, advice: str) -> str:
     """A key file, or the file that `kaggle auth login` writes."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"cannot read {path}: {error}"
     if not isinstance(content, dict) or not content.get("username") or not content.get(secret):
@@ -48,9 +49,13 @@ def local_username() -> str | None:
     return os.environ.get("KAGGLE_USERNAME") or next(files, "") or None
 
 
+_SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+"""The ends of the names of environment variables with secrets."""
+
+
 def local_secrets() -> set[str]:
     """The keys and tokens found on this machine."""
-    found = {os.environ.get(name, "") for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN")}
+    found = {value for name, value in os.environ.items() if name.endswith(_SECRET_NAMES)}
     found |= {_field(text, "key") for text in _read_all("kaggle.json")}
     logins = list(_read_all(_LOGIN.name))
     found |= {_field(text, key) for text in logins for key in ("refresh_token", "access_token")}
@@ -72,7 +77,7 @@ def _read_all(*names: str) -> Iterator[str]:
 
 def _field(text: str, key: str) -> str:
     with suppress(ValueError):
-        content = json.loads(text)
+        content = parse_json(text)
         if isinstance(content, dict) and isinstance(content.get(key), str):
             return str(content[key])
     return ""

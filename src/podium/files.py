@@ -136,10 +136,23 @@ def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) ->
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", fsync=fsync)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The content of a JSON text from outside. A ValueError says what is wrong with it, whatever it is."""
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it contains halves of characters (surrogates)") from None
+    return content
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file; empty if it does not exist."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

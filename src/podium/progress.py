@@ -27,7 +27,7 @@ def progress_bar(
     from podium.notebook import NotebookProgress
 
     count = DownloadColumn() if is_bytes else MofNCompleteColumn()
-    columns = (TextColumn("  {task.description}"), BarColumn(), count, TimeRemainingColumn())
+    columns = (TextColumn("  {task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True) if console.is_terminal else NotebookProgress(*columns)
     with bar as progress:
         task = progress.add_task(description, total=total, completed=completed)

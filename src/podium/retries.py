@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+from podium.console import message_text
 from podium.errors import (
     CredentialsError,
     ForbiddenError,
@@ -109,7 +110,7 @@ def _wait(what: str, error: Exception, seconds: float) -> None:
 def notice(text: str) -> None:
     """Print to stderr, apart from a command's results."""
     with suppress(OSError):
-        print(f"podium: {text}", file=sys.stderr, flush=True)
+        print(f"podium: {message_text(text)}", file=sys.stderr, flush=True)
 
 
 def translate(what: str, error: Exception) -> PodiumError:

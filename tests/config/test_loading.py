@@ -14,7 +14,7 @@ from podium.config.loading import (
     make_member,
 )
 from podium.config.member import MemberSettings
-from podium.config.yaml_file import parse_value
+from podium.config.yaml_file import parse_yaml
 from podium.data.augmentation import transform_problems
 from podium.errors import ConfigError
 
@@ -86,15 +86,15 @@ def error_of(load, *arguments):
     ],
 )  # fmt: skip
 def test_values_have_the_types_of_yaml_1_2(text, value):
-    assert parse_value(text) == value
-    assert type(parse_value(text)) is type(value)
+    assert parse_yaml(text) == value
+    assert type(parse_yaml(text)) is type(value)
 
 
 @pytest.mark.parametrize(
     "text", ["off", "no", "yes", "y", "007", "+1", "1_000", "12:30", "0x1F", "2024-02-30", "1.2.3"]
 )
 def test_other_unquoted_values_are_text(text):
-    assert parse_value(text) == text
+    assert parse_yaml(text) == text
 
 
 def test_labels_are_read_as_text(write):

@@ -1,3 +1,4 @@
+import os
 import stat
 import zipfile
 
@@ -130,6 +131,23 @@ def test_an_interrupted_unpacking_leaves_no_folder(archive, tmp_path, monkeypatc
             unpack(path, tmp_path / "out" / "unpacked")
     assert everything_in(tmp_path / "out") == []
     assert everything_in(unpack(path, tmp_path / "out" / "unpacked")) == ["a.jpg", "b.jpg"]
+
+
+def test_folders_of_killed_processes_are_removed(archive, tmp_path):
+    left, recent = tmp_path / ".unpacking-1", tmp_path / ".unpacking-2"
+    for folder in (left, recent):
+        (folder / "content").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    unpack(archive(("a.jpg", b"red")), tmp_path / "unpacked")
+    assert (left.exists(), recent.exists()) == (False, True)
+
+
+def test_a_zip_that_unpacks_to_far_more_is_an_error_before_anything_is_written(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("podium.data.archives.MOST_UNPACKED", 10**6)
+    path = archive(("zeros.csv", bytes(10**6 + 1)))
+    with pytest.raises(UnsafeArchiveError, match="would unpack to 1 MB"):
+        unpack(path, tmp_path / "out" / "unpacked")
+    assert everything_in(tmp_path / "out") == []
 
 
 def test_a_faster_process_with_the_same_archive_is_no_error(archive, tmp_path, monkeypatch):

@@ -263,18 +263,28 @@ def test_extra_rows_outside_the_data_are_refused(place, tiny_competition):
         KEY,
         "KGAT_" + "0123456789abcdef" * 2,
         "-----BEGIN RSA PRIVATE " + "KEY-----",
+        KEY.upper(),
+        "gh" + "p_0123456789abcdefghijABCDEFGHIJ012345",
+        "hf" + "_abcdefghijABCDEFGHIJabcdefghijABCD",
+        "AKI" + "A0123456789ABCDEF",
+        "s" + "k-proj-0123456789abcdefghij",
+        "WANDB_API_" + "KEY=0123456789abcdef0123456789abcdef01234567",
+        "AIz" + "a0123456789abcdefghijABCDEFGHIJ01234",
+        "xox" + "b-0123456789-abcdefghij",
+        "ey" + "JhbGciOiJIUzI1NiJ9.ey" + "JzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJl",
+        "https://ada:" + "lovelace@example.org/data",
+        "pass" + "word: lovelace",
     ],
-    ids=["kaggle.json", "variable", "bare", "token", "private key"],
 )
 def test_text_that_looks_like_a_key_is_refused_with_its_location(secret):
-    with pytest.raises(BundleError, match=r"configs/a\.yaml, line 3: a Kaggle key, or text that") as raised:
+    with pytest.raises(BundleError, match=r"configs/a\.yaml, line 3: a key, token or password, or text that") as raised:
         check_for_secrets({"configs/a.yaml": f"seed: 1\n# a comment\n# {secret}\n"}, ["configs/a.yaml"])
     assert KEY not in str(raised.value)
 
 
 def test_key_of_the_user_is_refused_in_any_form(monkeypatch):
     monkeypatch.setenv("KAGGLE_KEY", "not-of-the-usual-form")
-    with pytest.raises(BundleError, match="a Kaggle key"):
+    with pytest.raises(BundleError, match="a key, token or password"):
         check_for_secrets({"a.py": "# not-of-the-usual-form"}, [])
 
 

@@ -225,4 +225,4 @@ def _print_title(text: str, console: Console) -> None:
 
 
 def _print_text(text: str, console: Console) -> None:
-    console.print(text, markup=False)
+    console.print(text)

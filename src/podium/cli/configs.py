@@ -35,6 +35,6 @@ def check(
     fine, problems = check_configs(files, data)
     console = make_console()
     for line in fine:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False)
     if problems:
         raise ConfigError("\n".join(problems))

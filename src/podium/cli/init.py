@@ -83,7 +83,7 @@ def init(
         console.print(f"{path}: written", highlight=False, soft_wrap=True)
     console.print("assumed:", highlight=False)
     for assumption in started.assumptions:
-        console.print(f"  {assumption}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {assumption}", highlight=False, soft_wrap=True)
     if started.problems:
         raise DataError("\n".join([*started.problems, f"correct {started.competition}, or give another --target"]))
     console.print(f"next: {started.next}", highlight=False, soft_wrap=True)

@@ -221,7 +221,7 @@ def _print_board(board: Board, console: Console) -> None:
         others = ", ".join(f"{name} ({count})" for name, count in sorted(board.other_competitions.items()))
         lines.append(f"also in {Ledger().path}: {others}; name one with --competition")
     for line in lines:
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _print_table(board: Board, console: Console) -> None:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from podium import __version__
 from podium.cli import options
 from podium.cli.commands import COMMANDS, GROUPS
+from podium.console import message_text
 from podium.errors import PodiumError, StoppedError
 from podium.signals import EXIT_STOPPED, Interrupted, interruptible
 
@@ -143,7 +144,7 @@ def _typed_words() -> list[str]:
 
 def _stopped(message: str) -> None:
     with suppress(OSError):  # stderr may be closed
-        print(f"podium: {message}", file=sys.stderr, flush=True)
+        print(f"podium: {message_text(message)}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_STOPPED)
 
 
@@ -151,5 +152,5 @@ def _fail(message: str, error: BaseException) -> None:
     if options.debug_is_on:
         raise error
     with suppress(OSError):
-        print(f"podium: {message}", file=sys.stderr, flush=True)
+        print(f"podium: {message_text(message)}", file=sys.stderr, flush=True)
     raise SystemExit(1)

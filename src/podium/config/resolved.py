@@ -2,7 +2,6 @@
 
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from podium.config.competition import Competition
@@ -10,6 +9,7 @@ from podium.config.loading import Member
 from podium.config.member import MemberSettings
 from podium.config.problems import problems_of
 from podium.config.settings import Settings
+from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.runs import Run
 
@@ -18,10 +18,7 @@ Model = TypeVar("Model", bound=Settings)
 
 def read_resolved(run: Run) -> dict[str, Any]:
     """The content of config.yaml."""
-    try:
-        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
+    content = read_saved(run.config)
     if isinstance(content, dict) and {"name", "member", "competition", "fold"} <= content.keys():
         return content
     raise RunError(f"{run.config} is missing or damaged; expected the resolved config of a run: restore a copy of it")

@@ -21,6 +21,12 @@ _SCALARS = {
     "bool": r"true|True|TRUE|false|False|FALSE",
 }
 """How an unquoted value of each type is written; everything else, dates included, is text."""
+MAX_SIZE, MAX_VALUES, MAX_DEPTH = 1_000_000, 100_000, 100
+"""The limits of a file: characters, values, levels. An alias counts with all its values wherever it is used: a few
+lines can stand for billions."""
+_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML raises for a tag such as `!!int` on a value that is none."""
+YAML_ERRORS = (yaml.YAMLError, RecursionError, *_FAILURES)
 
 
 class _Loader(yaml.SafeLoader):
@@ -94,7 +100,7 @@ def read_yaml(path: Path) -> YamlFile:
         return file
 
     try:
-        content = _parse(path.read_text(encoding="utf-8"), file)
+        content = parse_yaml(path.read_text(encoding="utf-8"), file)
     except FileNotFoundError:
         return failed(f"no such file{_nearest_file(path)}")
     except UnicodeDecodeError:
@@ -105,8 +111,10 @@ def read_yaml(path: Path) -> YamlFile:
         mark = getattr(error, "problem_mark", None)
         return failed(f"not YAML: {_yaml_problem(error)}", mark.line + 1 if mark else None)
     except RecursionError:
-        return failed("nested too deeply, or an alias is inside its own anchor")
-    except (ValueError, TypeError) as error:
+        return failed(f"nested more than {MAX_DEPTH} levels deep, or an alias is inside its own anchor")
+    except (AttributeError, LookupError):
+        return failed("a value is not of the type that its tag says, such as !!int")
+    except _FAILURES as error:
         return failed(f"not YAML that podium can read: {error}")
     if not isinstance(content, dict):
         got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
@@ -115,16 +123,42 @@ def read_yaml(path: Path) -> YamlFile:
     return file
 
 
-def _parse(text: str, file: YamlFile) -> Any:
+def read_saved(path: Path) -> Any:
+    """The content of a file that podium wrote, or None if it is missing or damaged."""
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, *YAML_ERRORS):
+        return None
+
+
+def parse_yaml(text: str, file: YamlFile | None = None) -> Any:
+    """The content of a text: of a file, the value of a --set. It raises one of YAML_ERRORS."""
+    if len(text) > MAX_SIZE:
+        raise ValueError(f"it has {len(text):,} characters, more than {MAX_SIZE:,}")
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        _record_lines(node, "", file)
+        if (values := _count(node, {})) > MAX_VALUES:
+            raise ValueError(f"it has {values:.1e} values with those of its aliases, more than {MAX_VALUES:,}")
+        if file:
+            _record_lines(node, "", file)
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
+    """The values below a node and its own, with those of aliases as often as they are used."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_count(part, known, depth + 1) for part in parts)
+    return known[id(node)]
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -160,15 +194,6 @@ def _nearest_file(path: Path) -> str:
     return nearest(path.name, names, compared_by=lambda name: Path(name).stem.lower())  # a shared .yaml is no match
 
 
-def parse_value(text: str) -> Any:
-    """The value of a --set, read as YAML."""
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
-
-
 Overrides = Sequence[str] | Mapping[str, Any]
 """Changes of a config: texts as --set takes them (`head.dropout=0.4`), or a dict (`{"head.dropout": 0.4}`)."""
 
@@ -199,8 +224,8 @@ def _parse_override(text: str) -> Override | Problem:
     if not equals or not key or key.startswith(".") or key.endswith(".") or ".." in key:
         return Problem("--set", text, "expected KEY=VALUE, such as stages.0.learning_rate=1e-4")
     try:
-        return Override(key, parse_value(value))
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return Override(key, parse_yaml(value))
+    except YAML_ERRORS:
         return Problem("--set", key, f"{value!r} is not a YAML value")
 
 
@@ -246,7 +271,7 @@ def replace_value(path: Path, key: str, text: str) -> int:
     node = _node_at(yaml.compose(before, Loader=_Loader), key.split("."))
     if isinstance(node, yaml.ScalarNode):
         after = f"{before[: node.start_mark.index]}{text}{before[node.end_mark.index :]}"
-        _set(expected, key.split("."), parse_value(text))
+        _set(expected, key.split("."), parse_yaml(text))
         if _read_text(after) == expected:  # not if an alias refers to the value
             with atomic_write(path) as temporary:
                 temporary.write_bytes(after.encode())
@@ -255,8 +280,8 @@ def replace_value(path: Path, key: str, text: str) -> int:
 
 
 def _read_text(text: str) -> Any:
-    with suppress(yaml.YAMLError):
-        return yaml.load(text, Loader=_Loader)
+    with suppress(*YAML_ERRORS):
+        return parse_yaml(text)
 
 
 def _node_at(node: yaml.Node | None, keys: Sequence[str]) -> yaml.Node | None:

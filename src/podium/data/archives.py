@@ -3,11 +3,17 @@
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 import zlib
 from pathlib import Path, PureWindowsPath
 
 from podium.errors import DataError, UnsafeArchiveError
+
+PREFIX, SECONDS_UNTIL_LEFT = ".unpacking-", 86_400
+"""Of a folder while it is filled; an older one was left by a process that was killed."""
+MOST_UNPACKED, MAX_RATIO = 10**9, 100
+"""Bytes that a zip may always unpack to, and how many times its own size beyond them."""
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -18,8 +24,12 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as opened:
             entries = [_check_path(archive, entry) for entry in opened.infolist()]
+            _check_size(archive, sum(entry.file_size for entry in entries))
             _check_free_space(archive, sum(entry.file_size for entry in entries), folder.parent)
-            with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder.parent) as temporary:
+            for left in folder.parent.glob(f"{PREFIX}*"):
+                if time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:
+                    shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder.parent) as temporary:
                 content = Path(temporary) / "content"
                 content.mkdir()
                 opened.extractall(content, members=entries)
@@ -44,6 +54,16 @@ def _check_path(archive: Path, entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
             f"{archive} contains {what}: {entry.filename}; nothing was unpacked: download it again from its source"
         )
     return entry
+
+
+def _check_size(archive: Path, unpacked: int) -> None:
+    packed = archive.stat().st_size
+    if unpacked > MOST_UNPACKED and unpacked > MAX_RATIO * packed:
+        raise UnsafeArchiveError(
+            f"{archive} has {packed / 1e6:.1f} MB, and would unpack to {unpacked / 1e6:,.0f} MB, which no competition's"
+            " data do; nothing was unpacked: download it again from its source, or unpack it by hand into the data"
+            " folder"
+        )
 
 
 def _check_free_space(archive: Path, needed: int, folder: Path) -> None:

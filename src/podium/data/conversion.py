@@ -6,6 +6,7 @@ Transparent parts become black. Of several pages the first is used, or one page 
 """
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +24,13 @@ Image = NDArray[np.uint8]
 Content = NDArray[np.uint8]
 """The bytes of a file."""
 
+MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
+"""Larger images are not decoded. `podium/__init__.py` sets it."""
 DEEP, TRANSPARENT, PAGES = 1, 2, 4
 """Traits of an image, which can be combined."""
 JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG", b"\x93NUMPY"
+_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""The types of JPEG segments that hold the image's size."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SAMPLE = 250_000
 """Percentiles are computed from about this many values, which is accurate enough."""
@@ -40,6 +45,39 @@ _WHITE_IS_ZERO, _RGB = 0, 2
 
 class UnreadableError(Exception):
     """Why a file cannot be read as an image."""
+
+
+def jpeg_size(content: Content) -> tuple[int, int] | None:
+    """Height and width from the header; None for other formats. Pillow would take ten times as long."""
+    header = content.data
+    start = len(JPEG)
+    while header[: len(JPEG)] == JPEG and start + 9 < len(header) and header[start] == 0xFF:
+        kind = header[start + 1]
+        if kind in _SIZE_SEGMENTS:
+            height, width = (256 * header[at] + header[at + 1] for at in (start + 5, start + 7))
+            return (height, width) if height and width else None
+        # The bytes after the type are the segment's length; 0xFF is a fill byte.
+        start += 1 if kind == 0xFF else 2 + 256 * header[start + 2] + header[start + 3]
+    return None
+
+
+def check_size(content: Content) -> None:
+    """Fail for a plain image with more pixels than MAX_PIXELS, by its header: a small file can say it has billions."""
+    size, header = jpeg_size(content), content[:26].tobytes()
+    if header[:4] == PNG:
+        size = int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
+    elif header[:2] == b"BM":
+        size = abs(int.from_bytes(header[22:26], "little", signed=True)), int.from_bytes(header[18:22], "little")
+    if size is not None:
+        _check_pixels(*size)
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise UnreadableError(
+            f"it has {width:,} × {height:,} pixels, more than {MAX_PIXELS:,}; the environment variable"
+            " OPENCV_IO_MAX_IMAGE_PIXELS sets the limit"
+        )
 
 
 @dataclass(frozen=True)
@@ -276,6 +314,7 @@ def _pages_as_channels(pages: Sequence[NDArray[Any]], reading: Reading) -> NDArr
 def _read_with_pillow(content: Content, reading: Reading) -> _Decoded:
     try:
         with Pillow.open(io.BytesIO(content.data)) as opened:
+            _check_pixels(opened.height, opened.width)
             pages, image = getattr(opened, "n_frames", 1), ImageOps.exif_transpose(opened)
             if image.mode in ("F", "I", "I;16", "I;16B", "I;16L"):
                 return _Decoded(np.asarray(image), pages=pages)
@@ -285,6 +324,8 @@ def _read_with_pillow(content: Content, reading: Reading) -> _Decoded:
                 pixels = np.asarray(image.convert("RGBA"))
                 return _Decoded(pixels[..., :3], pixels[..., 3], pages)
             return _Decoded(np.asarray(image.convert("RGB")), pages=pages)
+    except UnreadableError:
+        raise
     except Exception as error:  # likewise
         raise UnreadableError(_describe(content, error)) from None
 

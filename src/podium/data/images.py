@@ -12,7 +12,17 @@ import cv2
 import numpy as np
 
 from podium.config.reading import AS_USUAL, RGB, Reading
-from podium.data.conversion import JPEG, PNG, Content, UnreadableError, convert, is_plain, to_grey
+from podium.data.conversion import (
+    JPEG,
+    PNG,
+    Content,
+    UnreadableError,
+    check_size,
+    convert,
+    is_plain,
+    jpeg_size,
+    to_grey,
+)
 from podium.data.conversion import Image as Image
 from podium.errors import DataError, ImageError
 
@@ -22,8 +32,6 @@ DECODER_VERSION = 3
 """Increase it when the same file and scaling give different pixels."""
 _ENDINGS = {JPEG: b"\xff\xd9", PNG: b"IEND"}
 """The first bytes of a format, and what a complete file of it contains: OpenCV may fill the missing part with grey."""
-_SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-"""The types of JPEG segments that hold the image's size."""
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _INTERPOLATIONS = ((1.25, cv2.INTER_AREA), (1.0, cv2.INTER_CUBIC), (0.0, cv2.INTER_LINEAR))
 """For images that shrink by more than each factor. INTER_AREA would blur those that shrink by less, and is slower."""
@@ -104,6 +112,8 @@ def read_files(path: Path | str, reading: Reading = AS_USUAL) -> list[Content]:
 
 def _read_file(path: str) -> Content:
     try:
+        if not Path(path).is_file():  # reading a pipe would wait for ever
+            raise DataError(f"{path} cannot be read: expected a regular file, not a pipe, device or folder")
         return np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the image") from None
@@ -116,6 +126,7 @@ def is_quick(contents: Sequence[Content], reading: Reading) -> bool:
 
 def decode(path: Path | str, content: Content, reduction: int = 1, channels: int = RGB) -> Image:
     """A plain image, reduced by a factor if it is a JPEG."""
+    _check_size(path, content)
     image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
     if image is None:
         raise ImageError(path, "it is damaged")
@@ -146,6 +157,13 @@ def _convert_file(path: Path | str, content: Content, reading: Reading) -> tuple
         raise ImageError(path, str(error)) from None
 
 
+def _check_size(path: Path | str, content: Content) -> None:
+    try:
+        check_size(content)
+    except UnreadableError as error:
+        raise ImageError(path, str(error)) from None
+
+
 def check_complete(path: Path | str, content: bytes) -> None:
     """Fail if the end of the file is missing."""
     if any(content.startswith(start) and end not in content for start, end in _ENDINGS.items()):
@@ -166,20 +184,6 @@ def why_unreadable(path: Path | str, reading: Reading = AS_USUAL) -> str:
     except cv2.error:
         return "it is damaged"
     return "it can be read now"
-
-
-def jpeg_size(content: Content) -> tuple[int, int] | None:
-    """Height and width from the header; None for other formats. Pillow would take ten times as long."""
-    header = content.data
-    start = len(JPEG)
-    while header[: len(JPEG)] == JPEG and start + 9 < len(header) and header[start] == 0xFF:
-        kind = header[start + 1]
-        if kind in _SIZE_SEGMENTS:
-            height, width = (256 * header[at] + header[at + 1] for at in (start + 5, start + 7))
-            return (height, width) if height and width else None
-        # The bytes after the type are the segment's length; 0xFF is a fill byte.
-        start += 1 if kind == 0xFF else 2 + 256 * header[start + 2] + header[start + 3]
-    return None
 
 
 def zoomed_scaling(size: int, resize: Resize, zoom: float = 1.0) -> Scaling:

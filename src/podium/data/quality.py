@@ -17,9 +17,9 @@ from PIL import Image as Pillow
 from rich.console import Console
 
 from podium.data.catalogue import file_digest, in_parallel
-from podium.data.conversion import DEEP, TRANSPARENT
+from podium.data.conversion import DEEP, TRANSPARENT, jpeg_size
 from podium.data.image_paths import path_text, reading_of
-from podium.data.images import Scaling, check_complete, convert_files, decode, is_quick, jpeg_size, read_files
+from podium.data.images import Scaling, check_complete, convert_files, decode, is_quick, read_files
 from podium.errors import DataError, ImageError
 from podium.files import atomic_write
 from podium.paths import cache_folder

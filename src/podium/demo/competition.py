@@ -30,6 +30,7 @@ from podium.demo.car import BODIES
 from podium.demo.scene import draw_car
 from podium.demo.street import draw_street
 from podium.errors import DataError
+from podium.files import parse_json
 
 CLASSES: tuple[str, ...] = tuple(body.name for body in BODIES)
 CAR_LABEL = "/m/0k4j"
@@ -125,7 +126,7 @@ def _exists(folder: Path, stamp: _Stamp) -> bool:
 
 def _read_stamp(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

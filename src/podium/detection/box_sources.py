@@ -13,7 +13,7 @@ from podium.config.problems import nearest
 from podium.detection.detector_run import TrainedDetector, detect_in, find_trained
 from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError
-from podium.files import digest_of, digest_of_file, write_text
+from podium.files import digest_of, digest_of_file, parse_json, write_text
 from podium.paths import cache_folder
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _read_cache(cache: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for path in sorted(cache.glob("*.json")):
         try:
-            found |= json.loads(path.read_text(encoding="utf-8"))
+            found |= parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError):  # damaged
             continue
     return found

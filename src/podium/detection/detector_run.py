@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 
 from podium.config.settings import decisive
+from podium.config.yaml_file import read_saved
 from podium.detection.config import DetectorSettings
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.errors import ConfigError, DataError, RunError
@@ -280,8 +280,8 @@ def _trained_detectors(detector: Detector, runs: Path) -> list[TrainedDetector]:
 
 def _read_trained(run: Run) -> TrainedDetector | None:
     try:
-        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        content = read_saved(run.config)
         settings = DetectorSettings.model_validate(content["detector"])
         return TrainedDetector(content["name"], run, settings, list(content["inputs"]["labels"]), content["inputs"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (ValueError, KeyError, TypeError):
         return None

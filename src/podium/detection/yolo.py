@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator
 from rich.console import Console
 
+from podium.config.yaml_file import YAML_ERRORS, parse_yaml
 from podium.data.find_images import has_image_suffix
 from podium.detection.dataset import BoxDataset, boxes_by_image, checked, class_indices
 from podium.detection.formats import (
@@ -143,11 +144,11 @@ def _described(folder: Path) -> tuple[list[str], list[tuple[str, Path]]]:
 def _read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise DataError(f"{path}{line}: not valid YAML ({error.problem})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except YAML_ERRORS as error:
         raise DataError(f"{path}: not valid YAML ({short(str(error))})") from None
 
 

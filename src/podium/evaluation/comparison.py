@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.evaluation.statistics import RunDifference, Statistics
 from podium.files import read_json
@@ -108,10 +107,7 @@ def _with_equals(p: float) -> str:
 
 def read_config(run: Run) -> dict[str, Any]:
     """The resolved config; empty if it cannot be read."""
-    try:
-        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
+    content = read_saved(run.config)
     return content if isinstance(content, dict) else {}
 
 

@@ -1,7 +1,6 @@
 """Every request that podium sends to Kaggle, through the official client's typed services."""
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from podium.errors import (
     RateLimitedError,
     UnreachableError,
 )
+from podium.files import parse_json
 from podium.kaggle import responses
 from podium.kaggle.connection import Connection, check_address, plain_session
 from podium.kaggle.datasets import Datasets
@@ -207,7 +207,7 @@ class Kaggle:
                         yield None
                         return
                     # An event that starts like JSON but cannot be parsed was truncated.
-                    yield from responses.event_lines(json.loads(event) if event.startswith("{") else event)
+                    yield from responses.event_lines(parse_json(event) if event.startswith("{") else event)
         except (requests.RequestException, ValueError):  # the connection broke: follow_log connects again
             return
 

@@ -33,7 +33,7 @@ from podium.errors import (
     RunError,
     UnreachableError,
 )
-from podium.files import digest_of, digest_of_file, write_json
+from podium.files import digest_of, digest_of_file, parse_json, write_json
 from podium.kaggle.client import Kaggle
 from podium.kaggle.outputs import describe_failure, pull
 from podium.kaggle.pushing import (
@@ -231,7 +231,7 @@ def claim_jobs(fleet: Fleet, runs: Path) -> None:
 
 def read_fleet(folder: Path) -> Fleet:
     try:
-        content = json.loads((folder / "queue.json").read_text(encoding="utf-8"))
+        content = parse_json((folder / "queue.json").read_text(encoding="utf-8"))
         jobs = [FleetJob.model_validate_json(json.dumps(job)) for job in content["jobs"]]
         machine, packing = Machine(**content["machine"]), Packing(**content["packing"])
         return Fleet(folder, Path(content["config"]), machine, packing, jobs)

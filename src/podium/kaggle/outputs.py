@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
+from podium.console import printable
 from podium.errors import IncompleteOutputError, KaggleError, NotFoundError, RunError, UnreachableError
 from podium.files import digest_of_file, read_json, write_json, write_text
 from podium.kaggle.responses import KernelStatus, OutputFile
@@ -62,7 +63,7 @@ def pull(
             _Pull(kaggle, ref, folder, files, report).fetch_all()
         write_text(log, "".join(f"{line}\n" for line in kaggle.log(ref)), fsync=False)
     total = sum((folder / file.name).stat().st_size for file in files)
-    console.print(f"{ref}: {len(files)} files, {total:,} bytes, in {folder}", highlight=False, markup=False)
+    console.print(f"{ref}: {len(files)} files, {total:,} bytes, in {folder}", highlight=False)
     return [*(folder / file.name for file in files), log]
 
 
@@ -87,7 +88,7 @@ def _fetch_report(kaggle: "Kaggle", ref: KernelRef, files: Sequence[OutputFile],
     if missing:
         raise IncompleteOutputError(
             f"{ref}: Kaggle does not list {len(missing)} of the {len(report.files)} files of its results (first:"
-            f" {_printable(missing[0])})"
+            f" {printable(missing[0])})"
         )
     return report
 
@@ -98,7 +99,7 @@ def _list_output(kaggle: "Kaggle", ref: KernelRef) -> list[OutputFile]:
     if unavailable:
         raise IncompleteOutputError(
             f"{ref}: Kaggle lists {len(files)} files of its output, but provides no URL of {len(unavailable)} (first:"
-            f" {_printable(unavailable[0])})"
+            f" {printable(unavailable[0])})"
         )
     return files
 
@@ -119,7 +120,7 @@ def _wait_for_output(kaggle: "Kaggle", ref: KernelRef, folder: Path, console: Co
                 raise IncompleteOutputError(
                     f"{error}; pull it again later, or add --even-failed to download what is there"
                 ) from None
-            console.print(f"{error}; looking again in {SECONDS_BETWEEN_LOOKS:.0f} s", highlight=False, markup=False)
+            console.print(f"{error}; looking again in {SECONDS_BETWEEN_LOOKS:.0f} s", highlight=False)
             pause(SECONDS_BETWEEN_LOOKS)
     raise AssertionError("unreachable")
 
@@ -231,7 +232,7 @@ class _Pull:
         found = self.files[file.name]
         if found.url == file.url:
             raise NotFoundError(
-                f"{self.ref}: Kaggle lists {_printable(file.name)} but does not provide it; try again later"
+                f"{self.ref}: Kaggle lists {printable(file.name)} but does not provide it; try again later"
             )
         return found
 
@@ -305,13 +306,13 @@ def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> 
 
         def print_line(name: str, done: int, is_new: bool) -> None:
             if is_new and done >= _REPORTED_SIZE:
-                console.print(f"  {_printable(name)}: {done:,} bytes", highlight=False, markup=False)
+                console.print(f"  {printable(name)}: {done:,} bytes", highlight=False)
 
         yield print_line
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     sizes = dict.fromkeys((file.name for file in files), 0)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"{ref}: {len(files)} files", total=sum(file.size or 0 for file in files) or None)
@@ -321,8 +322,3 @@ def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> 
             progress.update(task, completed=sum(list(sizes.values())))
 
         yield update
-
-
-def _printable(name: str) -> str:
-    """A name without control characters that a terminal would act on."""
-    return name if name.isprintable() else ascii(name)

@@ -1,6 +1,5 @@
 """Pushing a script: the checks before, the push, and looking it up if the response is lost."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import BundleError, ForbiddenError, KaggleError, NotFoundError, RateLimitedError, UnreachableError
+from podium.files import parse_json
 from podium.kaggle.records import (
     Record,
     discard_pending,
@@ -189,7 +189,7 @@ def _find_pending(kaggle: "Kaggle", ref: KernelRef, runs: Path) -> Record | None
 def _cells_of(script: str) -> list[str]:
     """The source in a script or a notebook, without what Kaggle may change when it stores it."""
     with suppress(ValueError, TypeError, KeyError):
-        return ["".join(cell["source"]) for cell in json.loads(script)["cells"]]
+        return ["".join(cell["source"]) for cell in parse_json(script)["cells"]]
     return [script.strip()]
 
 

@@ -4,7 +4,6 @@ kagglesdk accepts any value for any field, so every field is validated here. A r
 ValueError, TypeError, ..., which `with_retries` reports as an unexpected response.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import ConfigError, KaggleError
+from podium.files import parse_json
 from podium.submission.ledger import Submission, SubmissionState
 
 KernelState = Literal["queued", "running", "complete", "error", "cancelled"]
@@ -168,7 +168,7 @@ def parse_log(page: Any) -> list[str]:
 
 def log_lines(log: str) -> list[str]:
     try:
-        content = json.loads(log)
+        content = parse_json(log)
     except ValueError:
         return log.splitlines()
     events = content if isinstance(content, list) else [content]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.errors import KaggleError, RateLimitedError, UnreachableError
-from podium.files import SMALL_FILES, fsync_folder, report_full_disk, write_text
+from podium.files import SMALL_FILES, fsync_folder, parse_json, report_full_disk, write_text
 from podium.retries import Deadline, with_retries
 from podium.signals import run_interruptibly
 
@@ -174,7 +174,7 @@ def _write_note(partial: Path, response: Any) -> None:
 def _read_partial(partial: Path) -> tuple[int, str | None]:
     """The size of the partial file and its validator; 0 without a readable note."""
     with suppress(OSError, ValueError, TypeError, LookupError):
-        validator = json.loads(_note_of(partial).read_text())["validator"]
+        validator = parse_json(_note_of(partial).read_text())["validator"]
         return partial.stat().st_size, validator if isinstance(validator, str) else None
     return 0, None
 

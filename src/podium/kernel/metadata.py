@@ -4,7 +4,6 @@ The metadata as last generated is stored next to the script. A field that differ
 keeps that value; in lists of sources, what was added stays and what was removed stays out.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from podium.config.kaggle_names import MODEL_NAME, KernelRef, slug_of, source_of
 from podium.config.loading import Member
 from podium.errors import BundleError
+from podium.files import parse_json
 from podium.kernel.accelerators import machine_shape, refusal
 from podium.kernel.job import Job, Model, data_source
 from podium.kernel.pretrained import source_of_weights
@@ -128,7 +128,7 @@ def _merge_list(generated: Sequence[str], current: Sequence[str], before: Sequen
 
 def read_metadata(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot read {path} as JSON ({error}); fix it, or delete it to create a new one") from None
     if not isinstance(content, dict):

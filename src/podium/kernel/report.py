@@ -1,6 +1,5 @@
 """The report that a kernel leaves in its output. It comes from another machine, so it is validated before use."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from podium import errors
 from podium.errors import RunError
-from podium.files import digest_of_file
+from podium.files import digest_of_file, parse_json
 from podium.runs import CHECKPOINT_NAME, Run
 
 REPORT = "podium-report.json"
@@ -132,7 +131,7 @@ def find_report(output: Path) -> Report | None:
     """Read a kernel's report; None if podium did not run in it or it did not finish."""
     path = output / REPORT
     try:
-        return Report.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Report.model_validate(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

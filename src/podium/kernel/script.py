@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.files import parse_json
 from podium.kernel.job import Job
 
 ENTRY = "podium.kernel_main"
@@ -104,7 +105,7 @@ def _notebook(description: str, cells: list[str]) -> str:
 def code_of(text: str) -> str:
     """The Python code of a script or of a notebook, whose cells are in order."""
     try:
-        cells = json.loads(text)["cells"]
+        cells = parse_json(text)["cells"]
         sources = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
         return "\n\n\n".join("".join(source) for source in sources) + "\n"
     except (ValueError, KeyError, TypeError):
@@ -116,7 +117,7 @@ def read_about(script: Path) -> dict[str, str]:
     text = code_of(script.read_text(encoding="utf-8"))
     found = re.search(r"^ABOUT = (\{\n.*?^\})$", text, re.MULTILINE | re.DOTALL)
     try:
-        about = json.loads(found[1]) if found else {}
+        about = parse_json(found[1]) if found else {}
     except ValueError:
         about = {}
     return about if isinstance(about, dict) else {}
@@ -128,7 +129,7 @@ def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
     for node in ast.parse(code_of(script.read_text(encoding="utf-8"))).body:
         match node:
             case ast.Assign([ast.Name("JOB")], ast.Call(args=[ast.Constant(str(text))])):
-                job = Job.read(json.loads(text))
+                job = Job.read(parse_json(text))
             case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
                 files[name] = text
     return job, {name: text for name, text in files.items() if name.startswith("configs/")}

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from rich.console import Console
 
 from podium.changes import LEARNING_RATE, Change, Position
@@ -106,6 +107,9 @@ class Progress:
             return f"the end of stage {stage.name}"
         after = f", after step {self.step}" if self.step else ""
         return f"stage {stage.name}, epoch {self.epoch + 1} of {stage.epochs}{after}"
+
+
+_PROGRESS_TYPE = TypeAdapter(Progress)
 
 
 @dataclass(frozen=True)
@@ -246,13 +250,11 @@ class CheckpointStore:
         try:
             if digest_of_file(path) != name[2]:
                 raise UnusableCheckpointError("is damaged (its checksum does not match)")
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            content = json.loads(arrays.pop(_PROGRESS).tobytes())
-            progress = Progress(**content | {"changes": [Change(**change) for change in content["changes"]]})
+            arrays = _read_npz(path)
+            progress = _PROGRESS_TYPE.validate_json(arrays.pop(_PROGRESS).tobytes())
         except OSError as error:
             raise UnusableCheckpointError(f"cannot be read ({error.strerror or error})") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile) as error:
             raise UnusableCheckpointError(f"was written by another version of podium ({error})") from None
         self._check_best_weights(progress)
         return Checkpoint(path, progress, arrays)
@@ -345,6 +347,14 @@ def _best_folder(progress: Progress) -> str:
 def _copy(source: Path, target: Path, what: str) -> None:
     with report_full_disk(target.parent, source.stat().st_size, what), atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed")  # a few bytes could become terabytes
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _write_npz(path: Path, arrays: Arrays) -> None:

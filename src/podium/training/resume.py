@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 
 from podium.changes import (
@@ -27,6 +26,7 @@ from podium.changes import (
 )
 from podium.config.settings import decisive_keys
 from podium.config.stage import Stage
+from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.locks import locked
 from podium.runs import Run, versions
@@ -151,11 +151,11 @@ def find_source(run: Run, config: dict[str, Any], decisive: Collection[str], con
 
 def read_config(run: Run) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+        content = read_saved(run.config)
         for stage in settings_in(content)["stages"]:
             Stage.model_validate(stage)
         _fixed_settings(content, ())
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (ValueError, KeyError, TypeError):
         raise RunError(
             f"{run.config} is damaged, so its run cannot be resumed with another config: omit --resume to"
             " start from scratch, or move that folder away"

@@ -265,9 +265,9 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
         f" {facts['optimistic_score']:.4f} on the rows it was fitted on"
     )
     for line in _describe_members(facts["blend"]):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)
     if text := _describe_decision(blend):
-        console.print(text, markup=False)
+        console.print(text)
 
 
 def _describe_members(facts: dict[str, Any]) -> Iterator[str]:

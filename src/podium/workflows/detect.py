@@ -74,7 +74,7 @@ def build_dataset(
             result = build_from_folder(settings, settings.source, data, console)
         _write_result(result, _build_digest(settings, data), folder)
     for line in _describe(result, settings, folder, time.monotonic() - start):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False)
     return folder
 
 
@@ -391,5 +391,5 @@ def import_darknet_log(log: Path, out: Path | None, console: Console) -> Path:
     write_log_table(folder / "log.csv", table)
     charts = draw_darknet_log(folder, log.name, table)
     for line in (*summarize_log(log.name, table), folder / "log.csv", *charts):
-        console.print(line, markup=False)
+        console.print(line)
     return folder

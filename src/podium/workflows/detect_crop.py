@@ -128,7 +128,7 @@ def crop_competition(
     _write_config(plan, competition)
     _copy_edited_folds(runs, original.slug, plan.competition.slug, console)
     for line in _describe(plan, stamp, is_current):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)  # commands stay on one line
+        console.print(line, highlight=False, soft_wrap=True)  # commands stay on one line
     return out
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import yaml
 
+from podium.config.yaml_file import read_saved
 from podium.data.images import read_image
 from podium.detection.average_precision import average_precision
 from podium.detection.config import DetectorSettings
@@ -29,12 +29,12 @@ MOST_SHOWN, SIDE = 60, 320
 
 
 def is_detector_run(run: Run) -> bool:
-    return run.config.is_file() and "detector" in (yaml.safe_load(run.config.read_text(encoding="utf-8")) or {})
+    return "detector" in (read_saved(run.config) or {})
 
 
 def write_detector_page(run: Run, options: RunOptions, out: Path | None = None) -> Path:
     """Write the page of a detector's run, report.html in its folder by default, and return its path."""
-    content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    content = read_saved(run.config)
     settings = DetectorSettings.model_validate(content["detector"])
     sections = [_training(run)] if run.history.is_file() else []
     mistakes, text, notes = list[Mistake](), "", []

@@ -257,7 +257,7 @@ def metric_at_kaggle(slug: str, console: Console) -> str | None:
     try:
         name = sign_in().metric_name(slug)
     except KaggleError as error:
-        console.print(f"the metric is not read from the competition's page: {error}", highlight=False, markup=False)
+        console.print(f"the metric is not read from the competition's page: {error}", highlight=False)
         return None
     return next((metric for words, metric in _WORDS_OF_METRICS if re.search(words, name, re.IGNORECASE)), None)
 

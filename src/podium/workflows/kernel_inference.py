@@ -51,7 +51,7 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     shutil.copyfile(submission, CODE_SUBMISSION)
     shutil.copyfile(sample, SAMPLE)
     for problem in find_problems(submission, SubmissionSpec.of(competition, sample)):
-        console.print(f"{submission}: {problem}", markup=False)
+        console.print(f"{submission}: {problem}")
     console.print(f"{CODE_SUBMISSION}: {len(images.ids):,} rows")
     return {"status": "done", "submission": submission.as_posix()}
 

@@ -86,6 +86,6 @@ def train_and_predict(runs: Sequence[FoldRun], console: Console) -> None:
     """Train and predict each fold; finished steps are skipped. The test set is checked before anything trains."""
     _ = runs[0].prepared.test
     for position, fold_run in enumerate(runs, start=1):
-        console.print(f"[bold]{fold_run.name}[/bold] ({position} of {len(runs)})")
+        console.print(f"{fold_run.name} ({position} of {len(runs)})", style="bold")
         train_if_needed(fold_run, console, resume=True)
         predict_if_needed(fold_run, console)

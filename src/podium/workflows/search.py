@@ -14,7 +14,7 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.config.search import SearchValues
-from podium.config.yaml_file import flow_text, parse_overrides, parse_value, text_with_values
+from podium.config.yaml_file import flow_text, parse_overrides, parse_yaml, text_with_values
 from podium.errors import ConfigError, MachineError, MemoryFullError, TrainingDivergedError
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, write_table, write_text
@@ -119,7 +119,7 @@ def search_member(search: Search, options: RunOptions, console: Console, write: 
         result = SearchResult(folder, monitor.removeprefix("val_"), best_first(study), importances(study))
         _write_results(result, study, member)
     if write and result.best:
-        write_text(write, search.text_with({key: parse_value(text) for key, text in result.best.items()}))
+        write_text(write, search.text_with({key: parse_yaml(text) for key, text in result.best.items()}))
     return result
 
 
@@ -198,7 +198,7 @@ class Trials:
 def suggest(trial: "Trial", key: str, values: SearchValues) -> Any:
     """A value for this key. Numbers have four digits, as people would write them."""
     if values.choices is not None:
-        return parse_value(trial.suggest_categorical(key, [flow_text(choice) for choice in values.choices]))
+        return parse_yaml(trial.suggest_categorical(key, [flow_text(choice) for choice in values.choices]))
     low, high = values.low, values.high
     assert low is not None
     assert high is not None

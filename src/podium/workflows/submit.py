@@ -176,7 +176,7 @@ def submit(
         problems.append(f"not checked: {error}")
     if force:
         for problem in problems:
-            console.print(f"{path}: {problem} (sent because of --force)", markup=False)
+            console.print(f"{path}: {problem} (sent because of --force)")
     else:
         report_problems(path, problems, console)
     facts = blend_facts(path.name, competition.slug, runs)

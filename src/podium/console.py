@@ -35,14 +35,14 @@ def make_console() -> "Console":
     class PlainConsole(Console):
         """Prints texts without markup: titles, labels and ids come from outside."""
 
-        def render(self, *arguments: Any) -> Iterator[Segment]:
-            for segment in super().render(*arguments):
+        def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+            for segment in super().render(*arguments, **options):
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
         def status(self, status: Any, **options: Any) -> Any:
             return super().status(Text(status) if isinstance(status, str) else status, **options)
 
-    always = {"highlight": False, "markup": False, "emoji": False}
+    always: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     if is_notebook():  # its output claims to be a terminal, but cannot move the cursor
         return PlainConsole(**always, soft_wrap=True, width=160, force_terminal=False, force_jupyter=False)
     if sys.stdout.isatty():

@@ -111,7 +111,7 @@ def read_yaml(path: Path) -> YamlFile:
         mark = getattr(error, "problem_mark", None)
         return failed(f"not YAML: {_yaml_problem(error)}", mark.line + 1 if mark else None)
     except RecursionError:
-        return failed(f"nested more than {MAX_DEPTH} levels deep, or an alias is inside its own anchor")
+        return failed("nested too deeply, or an alias is inside its own anchor")
     except (AttributeError, LookupError):
         return failed("a value is not of the type that its tag says, such as !!int")
     except _FAILURES as error:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,33 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
+MAX_COLUMNS = 100_000
+_BLOCK = 1 << 23
+_LONGEST_NUMBER = 300
+"""Digits of a whole number in JSON; one that is longer is no float."""
+
+
+def check_table(table: Path) -> None:
+    """A ValueError for a file that pandas would take minutes for, or read as other text than it has."""
+    with table.open("rb") as file:
+        if (columns := file.readline(_BLOCK).count(b",") + 1) > MAX_COLUMNS:
+            raise ValueError(f"it has {columns:,} columns or more; expected {MAX_COLUMNS:,} at most")
+        file.seek(0)
+        while block := file.read(_BLOCK):
+            if b"\0" in block:  # pandas drops the rest of the field
+                raise ValueError("it has bytes that are zero; save it as text in UTF-8")
+
+
+def read_records(table: Path) -> list[dict[str, str]]:
+    """The rows of a small CSV file. A ValueError says what is wrong with it."""
+    check_table(table)
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except csv.Error as error:
+        raise ValueError(f"{table.name} is not a CSV file ({error})") from None
+
+
 def columns_of(table: Path) -> list[str]:
     """The header of a CSV file."""
     with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
@@ -121,14 +148,15 @@ def _lines_of(table: Path, rows: Sequence[int]) -> list[int]:
     next_row, row = next(wanted, None), -2  # the header is row -1
     with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
         reader = csv.reader(file)
-        for fields in reader:
-            row += bool(fields)
-            if fields and row == next_row:
-                lines.append(start)
-                next_row = next(wanted, None)
-                if next_row is None:
-                    break
-            start = reader.line_num + 1
+        with suppress(csv.Error):  # the rows after a field that is too long have no lines
+            for fields in reader:
+                row += bool(fields)
+                if fields and row == next_row:
+                    lines.append(start)
+                    next_row = next(wanted, None)
+                    if next_row is None:
+                        break
+                start = reader.line_num + 1
     return lines
 
 
@@ -139,7 +167,7 @@ def write_json(path: Path, content: Mapping[str, Any], *, fsync: bool = True) ->
 def parse_json(text: str | bytes) -> Any:
     """The content of a JSON text from outside. A ValueError says what is wrong with it, whatever it is."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_int=_parse_integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     try:
@@ -147,6 +175,12 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeEncodeError:
         raise ValueError("it contains halves of characters (surrogates)") from None
     return content
+
+
+def _parse_integer(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError(f"it has a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def read_json(path: Path) -> dict[str, Any]:

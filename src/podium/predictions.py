@@ -19,9 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.errors import DataError, RunError
-from podium.files import atomic_write
+from podium.files import atomic_write, check_table
 
 _PREFIX, _TRUTH_PREFIX, _METADATA_PREFIX = "p_", "t_", "m_"
+_LARGEST_FOLD = 10**6
 _ROWS_AT_ONCE = 5_000
 """Rows formatted at a time, to save memory."""
 
@@ -98,6 +99,7 @@ def _as_text(truth: pd.DataFrame) -> list[Sequence[str]]:
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote."""
     try:
+        check_table(path)
         with path.open(encoding="utf-8", newline="") as file:
             columns = next(csv.reader(file), [])
         known = columns[1 : columns.index("fold")] if "fold" in columns else []
@@ -121,14 +123,17 @@ def read_predictions(path: Path) -> Predictions:
             truth = (
                 table[known] if known == ["label"] else pd.DataFrame({name: _numbers(table[name]) for name in known})
             )
-            folds = _numbers(table["fold"]).astype(np.int64)
+            numbers = _numbers(table["fold"])
+            if (np.abs(numbers) > _LARGEST_FOLD).any():
+                raise ValueError(f"a fold is above {_LARGEST_FOLD:,}")
+            folds = numbers.astype(np.int64)
         outputs = [name.removeprefix(_PREFIX) for name in names]
         return Predictions(table["id"].tolist(), outputs, values, truth, folds, table[more] if more else None)
     except OSError as error:
         raise RunError(
             f"cannot read {path} ({error.strerror}); expected predictions: train or predict first"
         ) from error
-    except (ValueError, DataError) as error:
+    except (ValueError, csv.Error, DataError) as error:
         raise RunError(
             f"{path}: {str(error).strip()}; expected the columns id, label (or t_<column>) and fold if out of fold, and"
             " p_<class> with numbers for each class: predict again"

@@ -114,7 +114,7 @@ def test_malformed_dataset_is_reported(name, old, new, message, good):
         ("data.yaml", None, "[" * 9999, "data.yaml: not valid YAML"),
         ("data.yaml", "Boat", b'Caf\xe9', "line 4: not UTF-8 (invalid continuation byte); save the file as UTF-8"),
         ("data.yaml", "1: Car", "1: Boat", "data.yaml: names: duplicate class name 'Boat', got ['Boat', 'Boat']"),
-        ("data.yaml", "1: Car", "1: no", "data.yaml: names[1]: Input should be a valid string, got False"),
+        ("data.yaml", "1: Car", "1: false", "data.yaml: names[1]: Input should be a valid string, got False"),
         ("data.yaml", "1: Car", "2: Car", "data.yaml: names: expected the keys 0 to 1, got {0: 'Boat', 2: 'Car'}"),
         ("data.yaml", "names:", "nc: 3\nnames:", "data.yaml: nc: expected 2, the number of names, got 3"),
         ("data.yaml", "names:", "named:", "data.yaml: names: missing required key"),

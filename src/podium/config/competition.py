@@ -1,6 +1,5 @@
 """The schema of a competition file: its tables and images, classes, metric, folds and submission format."""
 
-import csv
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +19,7 @@ from podium.config.submission import FORMATS, Format, Submission, as_label, by_c
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
 from podium.errors import ConfigError
 from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
+from podium.files import read_records
 
 _CHANNEL = re.compile(r"[\w-]+")
 _IGNORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}], "default": []}
@@ -148,8 +148,7 @@ class Competition(Settings):
         path = (info.context or {}).get("folder", Path()) / ignore
         if not path.is_file():
             raise ValueError(f"there is no file {ignore} next to the competition file")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_records(path)
         if any(not row.get("id") for row in rows):
             raise ValueError(f"expected a CSV file with the column id, and an id in every row, got {ignore}")
         return list(dict.fromkeys(row["id"] for row in rows))

@@ -1,12 +1,12 @@
 """The schema of a competition's folds."""
 
-import csv
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from podium.config.settings import Settings, Share, short_form
+from podium.files import read_records
 
 _GROUPS = {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}], "default": {}}
 
@@ -42,8 +42,7 @@ class GroupedFolds(Settings):
         path = (info.context or {}).get("folder", Path()) / groups
         if not path.is_file():
             raise ValueError(f"there is no file {groups} next to the competition file")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_records(path)
         if any(not row.get("id") or not row.get("group") for row in rows):
             raise ValueError(f"expected a CSV file with the columns id and group, and both in every row, got {groups}")
         return {row["id"]: row["group"] for row in rows}

@@ -184,6 +184,8 @@ def _validate(
         settings = model.model_validate(file.content, context={"folder": file.path.parent})
     except ValidationError as error:
         found = problems_of(error, model)
+    except OSError as error:  # a value names a file that cannot exist
+        found = [("", f"{error.filename}: {error.strerror}")]
     if check is not None:
         keys = {key for key, _ in found}
         channels = competition.reading.channels if competition else RGB

@@ -1,5 +1,6 @@
 """Unpacking zip archives: no path leaves the target folder, and an interrupted run leaves no incomplete folder."""
 
+import errno
 import shutil
 import stat
 import tempfile
@@ -40,7 +41,9 @@ def unpack(archive: Path, folder: Path) -> Path:
                         raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{archive} is not a complete zip ({error}); download it again") from None
-    except RuntimeError as error:  # a password, or a compression method that Python does not support
+    except (RuntimeError, ValueError, OSError) as error:  # such as a password, or a name that no file can have
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
+            raise
         raise DataError(f"{archive} cannot be unpacked ({error}); unpack it by hand into the data folder") from None
     return folder
 

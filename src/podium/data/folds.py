@@ -26,6 +26,8 @@ from podium.runs import record_generated_folds
 
 Names = Union[NDArray[Any], "pd.Series[str]"]
 """The class or the group of each row."""
+_DIGITS = 6
+"""Of a fold's number."""
 TRAIN, TEST = "train", "test"
 """Values instead of a fold number: rows that are always used for training, and rows that are only scored at the end."""
 
@@ -72,7 +74,9 @@ def read_folds(path: Path, rows: CompetitionRows) -> Folds:
             " file to generate the folds again"
         )
     used = {code: values[code].strip() for code in np.unique(codes).tolist()}
-    invalid = sorted(fold for fold in used.values() if fold not in (TRAIN, TEST) and not fold.isdecimal())
+    invalid = sorted(
+        fold for fold in used.values() if fold not in (TRAIN, TEST) and not (fold.isdecimal() and len(fold) <= _DIGITS)
+    )
     if invalid:
         raise DataError(f"{path} has the fold {invalid[0]!r}; expected a number from 0, train or test")
     normal = [fold if fold in (TRAIN, TEST) else str(int(fold)) for fold in used.values()]  # 01 is fold 1
@@ -90,7 +94,8 @@ def _fold_codes(path: Path, ids: "pd.Series[str]") -> tuple[NDArray[np.int32], l
     for chunk in read_chunks(path, ["id", "fold"]):
         positions = position_of.get_indexer(pd.Index(chunk["id"]))
         known = positions >= 0
-        duplicate = chunk["id"].duplicated() | (known & (codes[positions] >= 0)) | chunk["id"].isin(unknown)
+        is_unknown = np.array([name in unknown for name in chunk["id"]])  # isin would take longer with every chunk
+        duplicate = chunk["id"].duplicated() | (known & (codes[positions] >= 0)) | is_unknown
         if duplicate.any():
             raise DataError(f"{path} has a duplicate id: {chunk['id'][duplicate].iloc[0]}")
         numbers = np.array([code_of.setdefault(fold, len(code_of)) for fold in chunk["fold"]], dtype=np.int32)

@@ -28,10 +28,12 @@ from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
 from podium.errors import MOST_LISTED, DataError, RowsError, listed
-from podium.files import columns_of, digest_of, with_lines
+from podium.files import check_table, columns_of, digest_of, with_lines
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
+_LONGEST_NAME = 250
+"""Characters of a file name."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The same in chunks of rows."""
     try:
+        check_table(path)
         with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
             for chunk in chunks:
                 yield _select(chunk, path, columns)
@@ -283,7 +286,14 @@ def check_ids(ids: "pd.Series[str]", table: Path) -> None:
 
 
 def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:
-    """Fail if a value leads outside the data folder."""
+    """Fail if a value leads outside the data folder, or is too long for a path."""
+    if long := {text: row for row, text in enumerate(values) if len(text) > _LONGEST_NAME}:
+        lines = with_lines(table, {row: f"{text[:20]}…" for text, row in long.items()})
+        raise RowsError(
+            f"{table} has values of {column} with more than {_LONGEST_NAME} characters: {lines}; expected the names of"
+            " files",
+            table, "it is too long for a file name", {row: text for text, row in long.items()},
+        )  # fmt: skip
     # Only a text with one of these characters can; PureWindowsPath is slow.
     suspicious = {text for text in values.unique() if ".." in text or ":" in text or text[:1] in ("/", "\\")}
     outside = {text for text in suspicious if PureWindowsPath(text).anchor or ".." in PureWindowsPath(text).parts}

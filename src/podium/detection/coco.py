@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat
+from pydantic import BaseModel, BeforeValidator, Field
 
 from podium.detection.dataset import DIGITS, BoxDataset, checked, class_indices, rows_of_images
 from podium.detection.formats import (
@@ -28,7 +28,7 @@ from podium.detection.formats import (
     file_names,
     new_folder,
 )
-from podium.detection.parsing import ClassName, PixelCount, check_names, read_json, short
+from podium.detection.parsing import ClassName, Coordinate, PixelCount, check_names, read_json, short
 from podium.errors import DataError
 
 _ATTRIBUTES = ("occluded", "truncated", "depiction")
@@ -36,7 +36,7 @@ _SPLIT_IN_NAME = re.compile("train|validation|valid|val|test")
 _CHUNK = 5_000
 """Annotations converted to text at a time."""
 Key = int | str
-Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class _Image(BaseModel):
@@ -55,7 +55,7 @@ class _Image(BaseModel):
 class _Annotation(BaseModel):
     image_id: Key
     category_id: Key
-    bbox: tuple[FiniteFloat, FiniteFloat, Length, Length]
+    bbox: tuple[Coordinate, Coordinate, Length, Length]
     iscrowd: Literal[0, 1] = 0
     attributes: Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})] = {}
 

@@ -30,10 +30,10 @@ from podium.files import atomic_write
 LOG_COLUMNS = ("iteration", "loss", "average_loss", "rate", "iou", "map50")
 _NUMBER = r"-?(?:\d+\.\d+|nan(?:\(ind\))?|inf|1\.#\w+)"
 _ITERATION = re.compile(
-    rf"(?<![\d.])(?P<iteration>\d+): (?P<loss>{_NUMBER}), (?P<average_loss>{_NUMBER}) avg(?: loss)?,"
+    rf"(?<![\d.])(?P<iteration>\d{{1,12}}): (?P<loss>{_NUMBER}), (?P<average_loss>{_NUMBER}) avg(?: loss)?,"
     rf" (?P<rate>{_NUMBER}) rate, {_NUMBER} seconds, \d+ images"
 )
-_REGION = re.compile(rf"(?:\d+ )?Avg \(?IOU: (?P<iou>{_NUMBER})[,)].*?count: (?P<count>\d+)")
+_REGION = re.compile(rf"(?:\d+ )?Avg \(?IOU: (?P<iou>{_NUMBER})[,)].*?count: (?P<count>\d{{1,12}})")
 _MAP = re.compile(rf"mean average precision \(mAP(?:@0?\.50?)?\) = (?P<map>{_NUMBER}), or")
 _SHORT_MAP = re.compile(r"mean_average_precision \(mAP@0?\.50?\) = (?P<map>\d\.\d{6})")
 _START = "Learning Rate:"

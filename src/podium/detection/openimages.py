@@ -39,6 +39,8 @@ _PROGRESS_ROWS = 50_000
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Ids become file names, so they must not lead to another folder."""
 _DOWNLOAD = "download the file again"
+_UNREADABLE = (ValueError, ArithmeticError)
+"""What pandas raises for a line that is not of the table, or has a number that is too large."""
 
 
 # Classes
@@ -124,12 +126,12 @@ def _label_of(line: bytes, position: int) -> bytes | None:
 def _parse_boxes_of(path: Path, numbered: list[tuple[int, bytes]], header: list[str]) -> pd.DataFrame:
     try:
         return _parse_boxes([line for _, line in numbered], header)
-    except ValueError:
+    except _UNREADABLE:
         for number, line in numbered:
             try:
                 _check_coordinates(line, header)
                 _parse_boxes([line], header)
-            except ValueError as error:
+            except _UNREADABLE as error:
                 raise DataError(f"{path}, line {number}: {error}; {_DOWNLOAD}") from None
         raise
 
@@ -157,10 +159,13 @@ def _parse_boxes(lines: list[bytes], header: list[str]) -> pd.DataFrame:
         **dict.fromkeys(COORDINATES, float),
         **dict.fromkeys(FLAGS, np.int8),
     }
-    table = pd.read_csv(
-        BytesIO(content),
-        usecols=list(dtypes), dtype=dtypes, na_filter=False, skip_blank_lines=False, encoding_errors="replace",
-    )[list(dtypes)]  # fmt: skip
+    if b"\0" in content:
+        raise ValueError("expected text, got bytes that are zero")
+    with np.errstate(invalid="raise", over="raise"):
+        table = pd.read_csv(
+            BytesIO(content),
+            usecols=list(dtypes), dtype=dtypes, na_filter=False, skip_blank_lines=False, encoding_errors="replace",
+        )[list(dtypes)]  # fmt: skip
     for name in COORDINATES:
         if not np.isfinite(table[name]).all():
             raise ValueError(f"{name}: expected a number from 0 to 1")

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationError
 
 from podium.errors import DataError
+from podium.files import check_table
 
 Model = TypeVar("Model", bound=BaseModel)
 short = reprlib.repr
@@ -38,6 +39,8 @@ def _check_class_names(names: list[str]) -> list[str]:
 
 ClassName = Annotated[str, AfterValidator(_check_class_name)]
 ClassNames = Annotated[list[ClassName], AfterValidator(_check_class_names)]
+Coordinate = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+"""In pixels."""
 PixelCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -96,7 +99,8 @@ def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
     options: Any = {"na_filter": False, "index_col": False, "float_precision": "round_trip", "encoding": "utf-8-sig"}
     dtypes: Any = {name: np.int8 if kind is bool else kind for name, kind in columns.items()}
     try:
-        with warnings.catch_warnings():
+        check_table(path)
+        with warnings.catch_warnings(), np.errstate(invalid="raise", over="raise"):
             warnings.simplefilter("error", pd.errors.ParserWarning)
             header = list(pd.read_csv(path, nrows=0, **options).columns)
             if header != list(columns):
@@ -110,7 +114,7 @@ def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
     except UnicodeDecodeError:
         read_text(path)  # reports the line
         raise
-    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
+    except (ValueError, ArithmeticError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
         problem = _first_bad_cell(path, columns, options) or f": {' '.join(str(error).split())}"
         raise DataError(f"{path}{problem}") from None
     return table.astype(dict.fromkeys(flags, bool))

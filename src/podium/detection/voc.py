@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, Field
 
 from podium.detection.dataset import BoxDataset, boxes_by_image, checked
 from podium.detection.formats import (
@@ -35,7 +35,16 @@ from podium.detection.formats import (
     new_folder,
     write_lines,
 )
-from podium.detection.parsing import ClassName, PixelCount, check_names, read_names, read_text, short, validated
+from podium.detection.parsing import (
+    ClassName,
+    Coordinate,
+    PixelCount,
+    check_names,
+    read_names,
+    read_text,
+    short,
+    validated,
+)
 from podium.errors import DataError
 
 _IMAGE = """\
@@ -73,10 +82,10 @@ class _Size(BaseModel):
 
 
 class _Corners(BaseModel):
-    xmin: FiniteFloat
-    ymin: FiniteFloat
-    xmax: FiniteFloat
-    ymax: FiniteFloat
+    xmin: Coordinate
+    ymin: Coordinate
+    xmax: Coordinate
+    ymax: Coordinate
 
 
 class _Object(BaseModel):

@@ -303,7 +303,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, datetime):
-        return f"{_utc(value):%Y-%m-%dT%H:%M:%SZ}"
+        return _utc(value).replace(microsecond=0, tzinfo=None).isoformat() + "Z"  # strftime writes year 1 as 1
     return " ".join(str(value).split())
 
 
@@ -327,7 +327,7 @@ def _accepts(parse: Callable[[str], Any]) -> Callable[[str], bool]:
     def is_valid(text: str) -> bool:
         try:
             return not text or bool([parse(text)])
-        except ValueError:
+        except (ValueError, OverflowError):  # a time at the end of the calendar
             return False
 
     return is_valid

@@ -39,6 +39,10 @@ class Change:
     request: str = ""
     """The name of the request from `podium set`."""
 
+    def __post_init__(self) -> None:
+        if self.key == LEARNING_RATE and not _is_rate(self.after):
+            raise ValueError(f"expected a learning rate above 0, got {self.after!r}")
+
     @property
     def position(self) -> Position:
         return (self.stage, self.epoch, self.step)

@@ -17,6 +17,7 @@
 The digest covers everything that affects the weights, so a changed config gets its own folder.
 """
 
+import math
 import os
 import re
 import shutil
@@ -27,23 +28,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from podium.errors import RunError
-from podium.files import digest_of_file, read_json, write_json, write_text
+from podium.files import check_table, digest_of_file, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BEST_WEIGHTS = "best.weights.h5"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{16})\.npz")
 """Its number, and the digest of its bytes."""
 _GENERATED_FOLDS = ".generated.json"
 _NUMBER = int | float
+_ABSENT = object()
 _STATE_TYPES = {
     "status": str, "stage": str, "epoch": int, "epochs": int, "step": int, "steps": int, "best": dict | None,
     "changes": int, "seconds": _NUMBER, "seconds_per_image": _NUMBER, "command": str, "dry_run": bool, "limit": int,
 }  # fmt: skip
-_BEST_TYPES = {"stage": str, "epoch": int, "monitor": str, "score": _NUMBER, "image_size": int}
+BEST_TYPES = {"stage": str, "epoch": int, "monitor": str, "score": _NUMBER, "image_size": int}
+CONFIG_TYPES = {
+    "name": str, "member": dict, "competition": dict, "fold": int, "inputs": dict | None, "limit": int | None,
+    "dry_run": bool | None, "prior": list,
+}  # fmt: skip
+"""Of the values in config.yaml."""
+_PREDICTIONS_TYPES = {
+    "settings": dict, "score": _NUMBER, "score_of_first_view": _NUMBER, "views": list, "image_size": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,8 +94,8 @@ class Run:
         """The content of state.json; empty if missing or damaged, since checkpoints have the same information."""
         content = _read_or_empty(self.path / "state.json")
         best = content.get("best")
-        is_valid = _has_types(content, _STATE_TYPES) and (
-            best is None or (_BEST_TYPES.keys() <= best.keys() and _has_types(best, _BEST_TYPES))
+        is_valid = has_types(content, _STATE_TYPES) and (
+            best is None or (BEST_TYPES.keys() <= best.keys() and has_types(best, BEST_TYPES))
         )
         return content if is_valid and (best or content.get("status") != "trained") else {}
 
@@ -139,10 +152,33 @@ class Run:
             write_json(self.path / "versions.json", versions())
         self.update_state(**{key: config[key] for key in ("dry_run", "limit") if config.get(key)})
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """The content of timings.json: the seconds of each part."""
+        content = _read_or_empty(self.path / "timings.json")
+        return {part: seconds for part, seconds in content.items() if has_types({part: seconds}, {part: _NUMBER})}
+
+    def read_history(self) -> "pd.DataFrame":
+        """The content of history.csv: a row for each epoch of every stage."""
+        import pandas as pd
+
+        try:
+            check_table(self.history)
+            table = pd.read_csv(self.history)
+            numbers = [name for name in table if name != "stage" and not pd.api.types.is_numeric_dtype(table[name])]
+            if not {"stage", "epoch"} <= set(table) or numbers:
+                raise ValueError(
+                    f"the column {numbers[0]} has text" if numbers else "it has no columns stage and epoch"
+                )
+            return table
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.history} cannot be read ({str(error).strip()}); restore a copy of it") from None
+
     def record_seconds(self, parts: Mapping[str, float]) -> None:
         """Add the seconds of these parts to timings.json."""
-        path = self.path / "timings.json"
-        write_json(path, _read_or_empty(path) | {part: round(seconds, 3) for part, seconds in parts.items()})
+        write_json(
+            self.path / "timings.json", self.timings | {part: round(seconds, 3) for part, seconds in parts.items()}
+        )
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -150,6 +186,14 @@ class Run:
         start = time.perf_counter()
         yield
         self.record_seconds({part: time.perf_counter() - start})
+
+
+def read_predictions_facts(folder: Path) -> dict[str, Any]:
+    """The content of predictions.json in a folder of predictions; empty if there is none."""
+    facts = read_json(folder / "predictions.json")
+    if facts and not (isinstance(facts.get("settings"), dict) and has_types(facts, _PREDICTIONS_TYPES)):
+        raise RunError(f"{folder / 'predictions.json'} is damaged; predict again, or restore a copy of it")
+    return facts
 
 
 def runs_in(folder: Path) -> list[Run]:
@@ -191,8 +235,13 @@ def _read_or_empty(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _has_types(content: Mapping[str, Any], types: Mapping[str, Any]) -> bool:
-    return all(isinstance(content[key], type_) for key, type_ in types.items() if key in content)
+def has_types(content: Mapping[str, Any], types: Mapping[str, Any]) -> bool:
+    """Whether the values of these keys have these types, and numbers are finite."""
+    return all(
+        isinstance(value, type_) and not (isinstance(value, float) and not math.isfinite(value))
+        for key, type_ in types.items()
+        if (value := content.get(key, _ABSENT)) is not _ABSENT
+    )
 
 
 _LIBRARIES = (

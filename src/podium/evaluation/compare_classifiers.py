@@ -43,7 +43,7 @@ from podium.evaluation.statistics import (
 )
 from podium.files import digest_of, read_json
 from podium.predictions import Predictions, align, concatenate, read_predictions
-from podium.runs import Run
+from podium.runs import CONFIG_TYPES, Run, has_types, read_predictions_facts
 
 OUT_OF_FOLD = "oof.csv"
 DECIDED_BY_MCNEMAR = "accuracy"
@@ -351,11 +351,11 @@ def _prediction_folders(run: Run) -> list[str]:
     found = []
     for path in run.path.glob("predictions-*/predictions.json"):
         try:
-            facts = read_json(path)
+            facts = read_predictions_facts(path.parent)
         except RunError:  # damaged: predicting again replaces it
             continue
         if facts.get("weights") == best.get("digest", facts.get("weights")) and (path.parent / OUT_OF_FOLD).is_file():
-            found.append((facts.get("settings", {}), path.stat().st_mtime_ns, path.parent.name))
+            found.append((facts["settings"], path.stat().st_mtime_ns, path.parent.name))
     member = _read_member_config(run)["member"] if found else {}
     found.sort(key=lambda folder: (folder[0].items() <= member.items(), *folder[1:]), reverse=True)
     return [name for _, _, name in found]
@@ -374,15 +374,15 @@ def _outdated(path: Path) -> str:
 
 
 def _read_member_config(run: Run) -> dict[str, Any]:
-    match read_config(run):
-        case {"competition": {"slug": str(), "metric": str()}, "member": dict()} as config:
+    match config := read_config(run):
+        case {"competition": {"slug": str(), "metric": str()}, "member": dict()} if has_types(config, CONFIG_TYPES):
             return dict(config)
     raise damaged_config(run, "podium train")
 
 
 def _config_keys(config: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
     """The keys as in a config file, with the views of these predictions instead of the config's."""
-    facts, competition = read_json(predictions / "predictions.json"), config["competition"]
+    facts, competition = read_predictions_facts(predictions), config["competition"]
     sizes = ("image_size",) if "scores_of_sizes" in facts else ()
     return {
         "precision": "auto",

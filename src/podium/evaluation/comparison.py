@@ -8,7 +8,6 @@ from typing import Any, Literal
 from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.evaluation.statistics import RunDifference, Statistics
-from podium.files import read_json
 from podium.runs import Run
 
 TIMED_PARTS = ("training", "prediction")
@@ -130,19 +129,11 @@ def read_versions(run: Run) -> dict[str, str]:
 
 
 def read_seconds(runs: Sequence[Run]) -> dict[str, float | None]:
-    timings = [_read_timings(run) for run in runs]
+    timings = [run.timings for run in runs]
     return {
         part: sum(timing[part] for timing in timings) if all(part in timing for timing in timings) else None
         for part in TIMED_PARTS
     }
-
-
-def _read_timings(run: Run) -> dict[str, float]:
-    try:
-        content = read_json(run.path / "timings.json")
-    except RunError:
-        return {}
-    return {part: content[part] for part in TIMED_PARTS if isinstance(content.get(part), int | float)}
 
 
 def note_left_out(candidates: Sequence[Candidate], left_out: Sequence[int], common: str) -> list[str]:

@@ -11,17 +11,16 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.config.member import MemberSettings
-from podium.config.resolved import read_resolved, resolved_member
+from podium.config.resolved import read_resolved, resolved_member, validated
 from podium.data.targets import target_of
 from podium.data.unlabelled import UnlabelledImages
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
-from podium.files import read_json
 from podium.inference.sized_predictor import PredictionRows, SizedPredictor
 from podium.inference.tta import View, ViewSelection, make_views
 from podium.models.devices import make_repeatable
 from podium.predictions import Predictions, average
-from podium.runs import Run
+from podium.runs import Run, read_predictions_facts
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,19 @@ class TrainedFold:
         if not run.is_trained:
             raise RunError(f"{run.path} is not trained; expected a run folder with trained weights")
         content, member = read_resolved(run), resolved_member(run)
-        facts = read_json(predictions / "predictions.json") if predictions else {}
+        facts = read_predictions_facts(predictions) if predictions else {}
         settings = settings or member.settings
         if facts:
             whole = {**settings.model_dump(mode="json", by_alias=True), **facts["settings"]}
-            settings = MemberSettings.model_validate(whole)
+            settings = validated(MemberSettings, whole, predictions or run.config)
         tta, views = settings.tta, make_views(settings.tta)
         image_size = int(run.state["best"]["image_size"])
         if tta.select == "auto" or tta.image_sizes:
             facts = facts or _earlier_predictions(run, settings)
-            views = [view for view in views if view.name in facts["views"]]
-            image_size = facts["image_size"]
+            views = [view for view in views if view.name in facts.get("views", ())]
+            image_size = facts.get("image_size", image_size)
         member = replace(member, settings=settings)
-        return cls(run, member, content["fold"], views, image_size, np.array(content["prior"]))
+        return cls(run, member, content["fold"], views, image_size, _prior(content, run))
 
     @property
     def name(self) -> str:
@@ -66,11 +65,18 @@ class TrainedFold:
         return settings.chosen(self.member.competition.metadata) if settings else []
 
 
+def _prior(content: dict[str, Any], run: Run) -> NDArray[np.float64]:
+    try:
+        return np.array(content["prior"], dtype=np.float64)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise RunError(f"{run.config} is damaged: prior: expected a list of numbers; restore a copy of it") from None
+
+
 def _earlier_predictions(run: Run, settings: MemberSettings) -> dict[str, Any]:
     """With which views and image size the run was predicted."""
     wanted = {"settings": settings.predicting, "weights": run.state["best"].get("digest")}
     for path in sorted(run.path.glob("predictions-*/predictions.json")):
-        facts: dict[str, Any] = read_json(path)
+        facts = read_predictions_facts(path.parent)
         if wanted.items() <= facts.items():
             return facts
     raise RunError(

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import keras_hub
+from pydantic import BaseModel, Field, PositiveInt
 
 from podium.config.backbone_settings import PresetSettings
 from podium.config.backbones import PresetKinds
@@ -54,6 +55,25 @@ class PresetScaling(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
         return {**super().get_config(), "scale": self.scale, "offset": self.offset}
 
 
+class _Config(BaseModel):
+    patch_size: PositiveInt | Annotated[list[PositiveInt], Field(min_length=1)] | None = None
+    image_shape: list[int | None] | None = None
+
+
+class _Backbone(BaseModel):
+    class_name: str
+    config: _Config
+
+
+class _Content(BaseModel):
+    """What podium itself reads in the file of a recipe; Keras checks the rest when it builds the backbone."""
+
+    backbone: _Backbone
+    scale: float | list[float] | None
+    offset: float | list[float] | None
+    pyramid: dict[str, bool]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A preset without its weights."""
@@ -77,7 +97,14 @@ class Recipe:
         content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
             content["config"][key] = [image_size, image_size, channels]
-        model = keras.saving.deserialize_keras_object(content)
+        try:
+            model = keras.saving.deserialize_keras_object(content)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise RunError(
+                f"the preset's backbone {self.backbone['class_name']} cannot be built for images of {image_size} pixels"
+                f" ({reason}); restore a copy of backbone.json, or use another image size"
+            ) from error
         for layer in model._flatten_layers(include_self=False):
             if hasattr(layer, "interpolated_position_embeddings"):
                 # DINOV2's own methods save and load another size's embeddings, and may lose trained ones.
@@ -120,8 +147,9 @@ class Recipe:
     def load(cls, file: Path) -> "Recipe":
         content = read_json(file)
         try:
+            _Content.model_validate(content)
             return cls(**content)
-        except TypeError:
+        except (TypeError, ValueError):
             raise RunError(
                 f"{file}, the description of the preset's backbone, is missing or damaged; restore a copy of it, or"
                 " move the run folder away and train again"

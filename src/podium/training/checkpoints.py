@@ -15,7 +15,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import keras
@@ -29,7 +29,7 @@ from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.files import atomic_write, digest_of_file, fsync_folder, report_full_disk
 from podium.models import devices
-from podium.runs import BEST_WEIGHTS, CHECKPOINT_NAME, Run
+from podium.runs import BEST_TYPES, BEST_WEIGHTS, CHECKPOINT_NAME, Run, has_types
 from podium.training.task import StageSetup
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -59,7 +59,7 @@ class Progress:
     """Rows of the current epoch that were trained on."""
     best: dict[str, Any] | None = None
     """The epoch with the best weights, and the file they are in."""
-    counters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counters: dict[str, dict[str, int | float | None]] = field(default_factory=dict)
     """`best`, `wait` and `cooldown_counter` of the stage's Keras callbacks."""
     history: list[dict[str, Any]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Progress:
         """Whether the current stage, whose epochs and patience may have changed, is finished."""
         if self.is_complete or self.epoch >= stage.epochs:
             return True
-        waited = self.counters.get("early_stopping", {}).get("wait", 0)
+        waited = self.counters.get("early_stopping", {}).get("wait") or 0
         # Keras never stops after the first epoch.
         return stage.early_stopping is not None and self.epoch > 1 and waited >= stage.early_stopping
 
@@ -252,6 +252,7 @@ class CheckpointStore:
                 raise UnusableCheckpointError("is damaged (its checksum does not match)")
             arrays = _read_npz(path)
             progress = _PROGRESS_TYPE.validate_json(arrays.pop(_PROGRESS).tobytes())
+            _check_best(progress.best)
         except OSError as error:
             raise UnusableCheckpointError(f"cannot be read ({error.strerror or error})") from None
         except (ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile) as error:
@@ -342,6 +343,16 @@ class CheckpointStore:
 
 def _best_folder(progress: Progress) -> str:
     return Path(progress.best["file"]).parent.name if progress.best else ""
+
+
+def _check_best(best: dict[str, Any] | None) -> None:
+    """Its files are copied into the run folder, so their names must not lead out of it."""
+    if best is None:
+        return
+    file, names = PurePath(best["file"]), [best["digest"], *best["reports"]]
+    is_inside = not file.is_absolute() and ".." not in file.parts and all(PurePath(name).name == name for name in names)
+    if not is_inside or not has_types(best, BEST_TYPES):
+        raise ValueError("its best weights are not described as expected")
 
 
 def _copy(source: Path, target: Path, what: str) -> None:

@@ -68,7 +68,7 @@ def _threshold(run: Run) -> float | None:
 
 
 def _training(run: Run) -> Section:
-    history = pd.read_csv(run.history)
+    history = run.read_history()
     known = {"val_iou": "mean IoU of true positives", "val_ap50": "AP@0.5", "val_ap": "AP@0.5:0.95"}
     lines = {text: history[name] for name, text in known.items() if name in history}
     charts = [learning_curves(history, "", "Loss and learning rate")]

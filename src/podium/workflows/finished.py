@@ -8,13 +8,13 @@ from typing import Any
 from podium.config.competition import Competition
 from podium.config.dry_run import as_dry_run
 from podium.config.loading import Ensemble, Member, fold_count
-from podium.config.resolved import read_resolved
+from podium.config.resolved import read_resolved, validated
 from podium.config.settings import decisive_keys
 from podium.errors import RunError
 from podium.files import read_json
 from podium.models.preset_places import is_at_hand
 from podium.options import RunOptions
-from podium.runs import Run, trained_folds
+from podium.runs import Run, has_types, read_predictions_facts, trained_folds
 from podium.workflows.fold_runs import resolved_settings
 
 _DECISIVE = {"target", "metric", "metric_code", "intensity", "pages", "channels", "ignore"}
@@ -33,13 +33,13 @@ class FinishedBlend:
 
     @property
     def competition(self) -> Competition:
-        return Competition.model_validate(self.facts["config"])
+        return validated(Competition, self.facts["config"], self.path / "blend.json")
 
     def check(self) -> None:
         """Raise an error unless every run has the weights that the blend was made with."""
         for predictions, digest in zip(self.predictions, self.facts["digests"], strict=True):
             run = Run(predictions.parent)
-            found = read_json(predictions / "predictions.json").get("weights")
+            found = read_predictions_facts(predictions).get("weights")
             if not run.is_trained or not found == digest == run.state["best"].get("digest"):
                 raise RunError(
                     f"{self.path} was made from {predictions}, which is missing or by other weights than then: predict"
@@ -47,10 +47,18 @@ class FinishedBlend:
                 )
 
 
+_BLEND_TYPES = {
+    "ensemble": str, "members": dict, "predictions": list, "digests": list, "config": dict, "blend": dict,
+    "score": int | float,
+}  # fmt: skip
+
+
 def read_blend(folder: Path) -> FinishedBlend:
     facts = read_json(folder / "blend.json")
     if not facts:
         raise RunError(f"{folder} has no blend.json; expected the folder of a blend, which podium blend writes")
+    if not (_BLEND_TYPES.keys() <= facts.keys() and has_types(facts, _BLEND_TYPES)):
+        raise RunError(f"{folder / 'blend.json'} is damaged; expected what podium blend writes: blend again")
     return FinishedBlend(folder, facts, [folder.parent / name for name in facts["predictions"]])
 
 
@@ -77,7 +85,7 @@ def _is_of_ensemble(blend: FinishedBlend, ensemble: Ensemble) -> bool:
     if not settings.items() <= facts["blend"].items() or not all(folder.is_dir() for folder in blend.predictions):
         return False
     for folder in blend.predictions:
-        config, facts_of_fold = read_resolved(Run(folder.parent)), read_json(folder / "predictions.json")
+        config, facts_of_fold = read_resolved(Run(folder.parent)), read_predictions_facts(folder)
         member = members[config["name"]]
         if config["limit"] is not None or not _is_of_member(config, member):
             return False

@@ -11,11 +11,11 @@ from podium.config.loading import Member
 from podium.config.member import MemberSettings
 from podium.config.settings import decisive_keys
 from podium.errors import ConfigError, RunError
-from podium.files import digest_of, read_json
+from podium.files import digest_of
 from podium.models.preset_places import is_at_hand
 from podium.models.weights import weights_digest
 from podium.options import RunOptions
-from podium.runs import Run
+from podium.runs import Run, read_predictions_facts
 from podium.workflows.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -73,11 +73,9 @@ class FoldRun:
     @property
     def history(self) -> "pd.DataFrame":
         """One row per epoch, across all stages."""
-        import pandas as pd
-
         if not self.run.history.is_file():
             raise RunError(f"{self.name} has no history yet (expected {self.run.history}); train it first")
-        return pd.read_csv(self.run.history)
+        return self.run.read_history()
 
     def plot(self) -> "Figure":
         """The learning curves of all stages, as a matplotlib figure."""
@@ -153,7 +151,7 @@ class FoldRun:
         if not self.run.is_trained:
             return False
         try:
-            facts = read_json(self.predictions / "predictions.json")
+            facts = read_predictions_facts(self.predictions)
         except RunError:  # damaged: predicting again replaces it
             return False
         return bool(facts) and facts.get("weights") == self.run.state["best"].get("digest")

@@ -10,8 +10,8 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.console import make_console
 from podium.errors import RunError, StoppedError
-from podium.files import read_json
 from podium.locks import locked
+from podium.runs import read_predictions_facts
 from podium.training.run_training import import_libraries
 from podium.workflows.fold_runs import FoldRun, rows_to_predict
 
@@ -49,7 +49,7 @@ class FoldPredictions:
     @property
     def facts(self) -> dict[str, Any]:
         """The content of predictions.json: the score, the views of test-time augmentation, and so on."""
-        return read_json(self.path / "predictions.json")
+        return read_predictions_facts(self.path)
 
     @property
     def score(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from podium.data.answers import are_right, confidence, has_answers
-from podium.files import read_json, write_text
+from podium.files import write_text
 from podium.options import RunOptions
 from podium.predictions import Predictions, align
 from podium.progress import format_seconds
@@ -26,7 +26,7 @@ from podium.reports.mistakes import losses
 from podium.reports.page import thumbnail
 from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
 from podium.reports.sheet import draw_sheet
-from podium.runs import Run
+from podium.runs import Run, read_predictions_facts
 from podium.workflows.detector_report import find_detector_run, write_detector_page
 from podium.workflows.explain import Explained, explain_mistakes
 from podium.workflows.subject import Images, Subject, find_folder, image_paths, subject_at
@@ -143,7 +143,7 @@ def _scores(subject: Subject) -> Section | None:
     rows = []
     for part in subject.parts:
         for run, folder in zip(part.runs, part.predictions, strict=False):
-            facts = read_json(folder / "predictions.json")
+            facts = read_predictions_facts(folder)
             first = f"{facts['score_of_first_view']:.4f}" if "score_of_first_view" in facts else ""
             rows.append([part.name, run.path.name, f"{facts['score']:.4f}", first, _duration(run.state.get("seconds"))])
         if part.oof is not None and len(part.predictions) > 1:
@@ -163,7 +163,7 @@ def _duration(seconds: float | None) -> str:
 def _histories(subject: Subject) -> Iterator[tuple[str, Run, pd.DataFrame]]:
     for part in subject.parts:
         for run in part.runs:
-            if run.history.is_file() and len(history := pd.read_csv(run.history)):
+            if run.history.is_file() and len(history := run.read_history()):
                 yield f"{part.name}, {run.path.name}", run, history
 
 
@@ -185,7 +185,7 @@ def _training(subject: Subject) -> Section | None:
 def _stages(subject: Subject) -> Section | None:
     rows = []
     for name, run, history in _histories(subject):
-        timings = read_json(run.path / "timings.json") if (run.path / "timings.json").is_file() else {}
+        timings = run.timings
         monitor = next(
             (name for name in map(str, history) if name.startswith("val_") and name != "val_loss"), "val_loss"
         )

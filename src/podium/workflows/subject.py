@@ -114,7 +114,7 @@ def subject_at(path: Path) -> Subject:
         blend = read_blend(path)
         members: dict[str, list[Path]] = {name: [] for name in blend.facts["members"]}
         for folder in blend.predictions:
-            members[read_resolved(Run(folder.parent))["name"]].append(folder)
+            members.setdefault(read_resolved(Run(folder.parent))["name"], []).append(folder)
         parts = [Part(name, [Run(folder.parent) for folder in folders], folders) for name, folders in members.items()]
         return Subject(blend.facts["ensemble"], path, blend.competition, parts, blend.facts)
     runs = [Run(path)] if (path / "config.yaml").is_file() else [Run(fold) for fold in sorted(path.glob("fold[0-9]*"))]

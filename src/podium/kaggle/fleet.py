@@ -17,13 +17,14 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import (
+    ConfigError,
     CredentialsError,
     ForbiddenError,
     KaggleError,
@@ -92,6 +93,13 @@ class FleetJob(BaseModel):
     progress: list[int] = []
     """How far that version came."""
     message: str = ""
+
+    @model_validator(mode="after")
+    def _has_been_pushed(self) -> Self:
+        names = {"pushing": [self.kernel], "running": [self.kernel, self.ref], "done": [self.ref]}.get(self.state, [])
+        for name in names:
+            KernelRef.parse(name or "")
+        return self
 
     @property
     def name(self) -> str:
@@ -229,13 +237,16 @@ def claim_jobs(fleet: Fleet, runs: Path) -> None:
             other.save()
 
 
+_MACHINE, _PACKING = TypeAdapter(Machine), TypeAdapter(Packing)
+
+
 def read_fleet(folder: Path) -> Fleet:
     try:
         content = parse_json((folder / "queue.json").read_text(encoding="utf-8"))
         jobs = [FleetJob.model_validate_json(json.dumps(job)) for job in content["jobs"]]
-        machine, packing = Machine(**content["machine"]), Packing(**content["packing"])
+        machine, packing = _MACHINE.validate_python(content["machine"]), _PACKING.validate_python(content["packing"])
         return Fleet(folder, Path(content["config"]), machine, packing, jobs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(
             f"{folder / 'queue.json'} cannot be read ({type(error).__name__}): restore a copy of it; without it podium"
             " would push all its kernels again (podium kernel status lists what was pushed)"

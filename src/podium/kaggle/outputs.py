@@ -4,6 +4,7 @@ Next to the files are `.podium-pull.json`, with the version and the digests of t
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ SECONDS_BETWEEN_LOOKS = 20.0
 ENTRY_POINT = "podium.kernel_main"
 """The module that podium's scripts start."""
 AT_ONCE = 2
+LONGEST_NAME = 500
+"""Characters of a file's name in an output, with its folders."""
+_SECONDS_BETWEEN_NOTES = 1.0
 _POLL_SECONDS = 0.2
 _LAST_LINES = 15
 _REPORTED_SIZE = 100_000
@@ -171,7 +175,7 @@ class _Pull:
         self.kaggle, self.ref, self.folder, self.report = kaggle, ref, folder, report
         self.files = {file.name: file for file in files}
         self.complete = _read_note(folder, ref)
-        self.stopping = threading.Event()
+        self.noted, self.stopping = 0.0, threading.Event()
         self.note_lock, self.listing_lock = threading.Lock(), threading.Lock()
 
     def fetch_all(self) -> None:
@@ -198,6 +202,7 @@ class _Pull:
                     raise_if_interrupted()
         finally:
             self.stopping.set()
+            self.write_note()
         if failures:
             raise failures[0]
 
@@ -215,8 +220,14 @@ class _Pull:
         size = path.stat().st_size
         with self.note_lock:
             self.complete[name] = {"size": size, "digest": digest_of_file(path)}
-            write_json(self.folder / NOTE, {"kernel": str(self.ref), "files": self.complete}, fsync=False)
+        if time.monotonic() - self.noted > _SECONDS_BETWEEN_NOTES:  # not for each of thousands of small files
+            self.write_note()
         self.report(name, size, True)
+
+    def write_note(self) -> None:
+        with self.note_lock:
+            write_json(self.folder / NOTE, {"kernel": str(self.ref), "files": self.complete}, fsync=False)
+            self.noted = time.monotonic()
 
     def on_progress(self, name: str, done: int) -> None:
         if self.stopping.is_set():
@@ -248,7 +259,10 @@ def check_names(names: Sequence[str], folder: Path, reserved: Sequence[str] = ()
     folders: dict[str, str] = {}
     for name in names:
         if not _stays_inside(name):
-            raise KaggleError(f"the kernel's output has a file outside of its folder: {name!a}; nothing was downloaded")
+            raise KaggleError(
+                "the kernel's output has a file outside of its folder, or with a name of more than"
+                f" {LONGEST_NAME} characters: {name[:LONGEST_NAME]!a}; nothing was downloaded"
+            )
         if name.casefold() in reserved or PurePosixPath(name).name.startswith(PARTIAL):
             raise KaggleError(
                 f"the kernel's output has a file {name!a}, a name that podium reserves; nothing was downloaded"
@@ -275,6 +289,8 @@ def _stays_inside(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
+        return False
+    if len(name) > LONGEST_NAME:
         return False
     parts = name.split("/")
     return not ({"", ".", ".."} & set(parts) or PureWindowsPath(name).anchor or "\\" in name or "\0" in name)
@@ -306,7 +322,8 @@ def _progress(console: Console, ref: KernelRef, files: Sequence[OutputFile]) -> 
 
         def print_line(name: str, done: int, is_new: bool) -> None:
             if is_new and done >= _REPORTED_SIZE:
-                console.print(f"  {printable(name)}: {done:,} bytes", highlight=False)
+                shown = name if name.isprintable() else ascii(name)
+                console.print(f"  {shown}: {done:,} bytes", highlight=False, markup=False)
 
         yield print_line
         return

@@ -34,7 +34,9 @@ class Record:
 
     @property
     def ref(self) -> KernelRef:
-        return KernelRef.parse(self.facts["kernel"])
+        if not isinstance(name := self.facts.get("kernel"), str):
+            raise _damaged(self.folder / KERNEL)
+        return KernelRef.parse(name)
 
     @property
     def output(self) -> Path:
@@ -73,8 +75,14 @@ def read_pending(runs: Path, ref: KernelRef) -> PendingPush | None:
     facts = read_json(folder / KERNEL)
     if not facts:
         return None
-    version_before = int(facts.pop("version_before"))
+    version_before = facts.pop("version_before", None)
+    if not isinstance(version_before, int) or "script_digest" not in facts:
+        raise _damaged(folder / KERNEL)
     return PendingPush(facts, (folder / SCRIPT).read_text(encoding="utf-8"), version_before)
+
+
+def _damaged(path: Path) -> RunError:
+    return RunError(f"{path} is damaged; restore a copy of it, or remove it if that kernel does not matter")
 
 
 def _pending_folder(runs: Path, ref: KernelRef) -> Path:

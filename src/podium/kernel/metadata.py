@@ -78,7 +78,7 @@ def kernel_metadata(job: Job, models: Sequence[Model], owner: str, machine: Mach
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+    return list({str(name): name for name in names}.values())  # a user may write anything
 
 
 def merge_metadata(path: Path, generated: Mapping[str, Any], generated_before: Path) -> dict[str, Any]:

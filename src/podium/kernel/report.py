@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from podium import errors
 from podium.errors import RunError
 from podium.files import digest_of_file, parse_json
-from podium.runs import CHECKPOINT_NAME, Run
+from podium.runs import BEST_TYPES, CHECKPOINT_NAME, Run, has_types
 
 REPORT = "podium-report.json"
 """The last file the script writes: the results and their paths."""
@@ -71,8 +71,9 @@ class RunEntry(BaseModel):
 
     @property
     def best(self) -> dict[str, Any]:
-        best = self.state.get("best")
-        return best if isinstance(best, dict) and {"monitor", "score"} <= best.keys() else {}
+        best: Any = self.state.get("best")
+        is_valid = isinstance(best, dict) and {"monitor", "score"} <= best.keys() and has_types(best, BEST_TYPES)
+        return best if is_valid else {}
 
     @property
     def score(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from podium.errors import BundleError
 from podium.files import parse_json
 from podium.kernel.job import Job
 
@@ -112,9 +113,22 @@ def code_of(text: str) -> str:
         return text
 
 
+def _code_in(script: Path) -> str:
+    try:
+        return code_of(script.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise _damaged(script, "it is not UTF-8") from None
+
+
+def _damaged(script: Path, reason: object) -> BundleError:
+    return BundleError(
+        f"{script} is not a script that podium built ({reason}): build it again with podium kernel build"
+    )
+
+
 def read_about(script: Path) -> dict[str, str]:
     """The description in a built script; empty if it cannot be read."""
-    text = code_of(script.read_text(encoding="utf-8"))
+    text = _code_in(script)
     found = re.search(r"^ABOUT = (\{\n.*?^\})$", text, re.MULTILINE | re.DOTALL)
     try:
         about = parse_json(found[1]) if found else {}
@@ -126,12 +140,15 @@ def read_about(script: Path) -> dict[str, str]:
 def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
     """The job and the configs in a built script."""
     job, files = Job(kind="member"), dict[str, str]()
-    for node in ast.parse(code_of(script.read_text(encoding="utf-8"))).body:
-        match node:
-            case ast.Assign([ast.Name("JOB")], ast.Call(args=[ast.Constant(str(text))])):
-                job = Job.read(parse_json(text))
-            case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
-                files[name] = text
+    try:
+        for node in ast.parse(_code_in(script)).body:
+            match node:
+                case ast.Assign([ast.Name("JOB")], ast.Call(args=[ast.Constant(str(text))])):
+                    job = Job.read(parse_json(text))
+                case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
+                    files[name] = text
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # Python's parser raises them
+        raise _damaged(script, str(error).split("\n")[0]) from None
     return job, {name: text for name, text in files.items() if name.startswith("configs/")}
 
 

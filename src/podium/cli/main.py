@@ -1,5 +1,6 @@
 """The command `podium`: its commands, its exit codes and its error messages."""
 
+import io
 import logging
 import os
 import sys
@@ -119,6 +120,9 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Run a command. An expected failure is a message on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names and texts may have characters that it cannot encode
+            stream.reconfigure(errors="backslashreplace")
     app = command_line(_typed_words()[:1])
     try:
         with interruptible():

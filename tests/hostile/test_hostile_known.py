@@ -1,0 +1,119 @@
+"""Hostile files that once were tracebacks, took minutes or were read wrongly."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from podium.config.kaggle_names import KernelRef
+from podium.data.folds import make_folds
+from podium.data.table import read_rows, read_table
+from podium.errors import ConfigError, DataError, KaggleError, RunError
+from podium.files import parse_json
+from podium.kaggle import outputs
+from podium.kaggle.client import sign_in
+from podium.kaggle.outputs import NOTE, check_names, pull
+from podium.runs import Run
+from podium.submission.ledger import Ledger, Row
+from podium.training.checkpoints import CheckpointStore, Progress
+
+
+def test_a_zero_byte_in_a_table_is_an_error_and_not_the_end_of_a_field(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id,label\na\0b,1\n")
+    with pytest.raises(DataError, match="bytes that are zero"):
+        read_table(path, ["id", "label"])
+
+
+def test_a_table_of_a_million_columns_is_an_error_at_once(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id" + ",a" * 10**6 + "\n1" + ",1" * 10**6 + "\n")
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"1,000,001 columns or more; expected 100,000 at most"):
+        read_table(path, ["id"])
+    assert time.monotonic() - start < 5
+
+
+def test_folds_of_hundreds_of_thousands_of_unknown_rows_are_read_in_seconds(tiny_competition):
+    path = tiny_competition.folder / "folds.csv"
+    rows = [f"{row:04}.jpg,{row % 2}\n" for row in range(300_000)]
+    path.write_text("id,fold\n" + "".join(rows))
+    tiny = tiny_competition.change(folds={"kind": "table", "path": "folds.csv"})
+    start = time.monotonic()
+    assert make_folds(tiny.competition, read_rows(tiny.competition, tiny.folder), tiny.folder).numbers == [0, 1]
+    assert time.monotonic() - start < 10
+
+
+def test_the_number_of_a_fold_has_few_digits(tiny_competition):
+    path = tiny_competition.folder / "folds.csv"
+    path.write_text("id,fold\n" + "".join(f"{row:04}.jpg,{'7' * 5_000}\n" for row in range(24)))
+    tiny = tiny_competition.change(folds={"kind": "table", "path": "folds.csv"})
+    with pytest.raises(DataError, match="expected a number from 0, train or test"):
+        make_folds(tiny.competition, read_rows(tiny.competition, tiny.folder), tiny.folder)
+
+
+def test_a_field_of_any_length_in_ignore_csv_is_a_problem_of_the_config(tiny_competition):
+    (tiny_competition.config.parent / "ignore.csv").write_text("id\n" + "x" * 150_000 + "\n")
+    with pytest.raises(ConfigError, match=r"ignore.csv is not a CSV file"):
+        tiny_competition.change(ignore="ignore.csv")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '"\\ud800"', "1" + "0" * 400, "7" * 5_000, '{"a": [' * 50_000])
+def test_json_that_python_cannot_use_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"nested too deeply|halves of characters|digits"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("name", ["a/" * 1_500 + "b", "x" * 501, "../a", "a/../../b", "/a", "a\0b", "\ud800"])
+def test_an_output_has_short_names_inside_its_folder(name, tmp_path):
+    with pytest.raises(KaggleError, match="nothing was downloaded") as raised:
+        check_names(["a.txt", name], tmp_path)
+    assert len(str(raised.value)) < 1_000
+
+
+def test_the_note_of_a_download_is_not_written_for_each_file(standin, tmp_path, monkeypatch):
+    ref, written = KernelRef("ada", "some-kernel", 1), []
+    standin.add_kernel(ref.name, {f"{number}.txt": b"a" for number in range(40)})
+    write = outputs.write_json
+    monkeypatch.setattr(outputs, "_SECONDS_BETWEEN_NOTES", 3_600)
+    monkeypatch.setattr(
+        outputs, "write_json", lambda path, *rest, **more: written.append(path) or write(path, *rest, **more)
+    )
+    pull(sign_in(), ref, tmp_path / "output", Console(file=StringIO()))
+    assert len(json.loads((tmp_path / "output" / NOTE).read_text())["files"]) == 40
+    assert len(written) <= 3
+
+
+@pytest.mark.parametrize("file", ["../best.weights.h5", "/etc/passwd", "a/../../b"])
+def test_the_best_weights_of_a_checkpoint_are_inside_the_run(file, tmp_path):
+    folder = tmp_path / "runs" / "fold0"
+    best = {"file": file, "digest": "0" * 16, "reports": []}
+    CheckpointStore(folder).write(Progress(seed=1, best=best), {"model/00000": np.ones(3)})
+    with pytest.raises(RunError, match=r"no checkpoint in .* can be used"):
+        CheckpointStore(folder).load_newest(Console(file=StringIO()))
+
+
+def test_the_ledger_keeps_times_at_the_ends_of_the_calendar(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.csv")
+    for time_ in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)):
+        ledger.add(Row.of(time=time_, competition="cars", file="a.csv", status="complete"))
+    assert [row["time"] for row in ledger.rows()] == ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+    assert [row.time.year for row in ledger.rows()] == [1, 9999]
+
+
+def test_json_is_printed_in_any_encoding(tmp_path):
+    run = Run(tmp_path / "runs" / "one-12345678" / "fold0")
+    run.update_state(status="training", command="podium train früh.yaml")
+    (run.path / "config.yaml").write_text("name: one\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "podium", "runs", "--json"],
+        cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert b"one-12345678" in done.stdout

@@ -72,7 +72,7 @@ def read_changes(run: Path) -> list[Change]:
         return [_parse_row(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RunError(
             f"{path} cannot be read ({error}); it records what was changed in this run: fix it, or remove it to resume"
             " with the changes in the checkpoint"

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -250,7 +251,10 @@ def _relative_to(path: Path, entry: str) -> Path:
 def _competition_file(file: YamlFile, named: str) -> Path:
     """Relative to the member file; with --set it may also be relative to the working directory."""
     typed = Path(os.path.normpath(named))
-    return typed if "competition" in file.overridden and typed.is_file() else _relative_to(file.path, named)
+    with suppress(OSError):  # a name that is too long
+        if "competition" in file.overridden and typed.is_file():
+            return typed
+    return _relative_to(file.path, named)
 
 
 def _members_agree(file: YamlFile, members: Sequence[Member]) -> list[Problem]:

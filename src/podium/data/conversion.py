@@ -243,7 +243,7 @@ def _from_opencv(pixels: NDArray[Any], reading: Reading) -> _Decoded:
 def _read_npy(content: Content) -> NDArray[Any]:
     try:
         values: NDArray[Any] = np.load(io.BytesIO(content.tobytes()), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # NumPy raises many kinds of errors for a damaged header
         raise UnreadableError(f"it is not a complete array ({error})") from None
     return values
 

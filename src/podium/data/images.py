@@ -127,7 +127,10 @@ def is_quick(contents: Sequence[Content], reading: Reading) -> bool:
 def decode(path: Path | str, content: Content, reduction: int = 1, channels: int = RGB) -> Image:
     """A plain image, reduced by a factor if it is a JPEG."""
     _check_size(path, content)
-    image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
+    try:
+        image = cv2.imdecode(content, _REDUCED.get(reduction, cv2.IMREAD_COLOR)) if content.size else None
+    except cv2.error:  # such as too many pixels in a format whose header is not checked
+        image = None
     if image is None:
         raise ImageError(path, "it is damaged")
     image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

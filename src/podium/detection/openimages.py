@@ -100,7 +100,7 @@ def read_boxes(
     position = header.index("LabelName")
     pattern = re.compile(rf"(?:[^,\n]*,){{{position}}}([^,\n]*)[^\n]*\n".encode())
     codes = {code.encode() for code in class_of}
-    tables = [_parse_boxes([], header)]
+    tables = [_parse_boxes_of(path, [], header)]
     rows = 0
     for block, first_line in _blocks(path, progress):
         count = block.count(b"\n")
@@ -119,26 +119,33 @@ def read_boxes(
 
 
 def _label_of(line: bytes, position: int) -> bytes | None:
-    row = next(csv.reader([line.decode(errors="replace")]), [])
+    row = _fields(line)
     return row[position].encode() if len(row) > position else None
+
+
+def _fields(line: bytes) -> list[str]:
+    """Of one line; none if a field is longer than the csv module takes."""
+    try:
+        return next(csv.reader([line.decode(errors="replace")]), [])
+    except csv.Error:
+        return []
 
 
 def _parse_boxes_of(path: Path, numbered: list[tuple[int, bytes]], header: list[str]) -> pd.DataFrame:
     try:
         return _parse_boxes([line for _, line in numbered], header)
-    except _UNREADABLE:
+    except _UNREADABLE as problem:
         for number, line in numbered:
             try:
                 _check_coordinates(line, header)
                 _parse_boxes([line], header)
             except _UNREADABLE as error:
                 raise DataError(f"{path}, line {number}: {error}; {_DOWNLOAD}") from None
-        raise
+        raise DataError(f"{path}: {problem}; {_DOWNLOAD}") from None
 
 
 def _check_coordinates(line: bytes, header: list[str]) -> None:
-    row = next(csv.reader([line.decode(errors="replace")]), [])
-    for name, text in zip(header, row, strict=False):
+    for name, text in zip(header, _fields(line), strict=False):
         try:
             is_number = name not in COORDINATES or math.isfinite(float(text))
         except ValueError:

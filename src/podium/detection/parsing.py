@@ -128,6 +128,8 @@ def _first_bad_cell(path: Path, columns: Mapping[str, type], options: Any) -> st
             table: pd.DataFrame = pd.read_csv(path, dtype=str, **options)
     except (ValueError, pd.errors.ParserWarning):
         return None
+    if list(table.columns) != list(columns):
+        return None
     for name, kind in columns.items():
         if kind is str:
             continue

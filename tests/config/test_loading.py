@@ -14,9 +14,9 @@ from podium.config.loading import (
     make_member,
 )
 from podium.config.member import MemberSettings
-from podium.config.yaml_file import parse_yaml
 from podium.data.augmentation import transform_problems
 from podium.errors import ConfigError
+from podium.yaml_text import parse_yaml
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 COMPETITIONS = sorted((CONFIGS / "competitions").glob("*.yaml"))

@@ -10,9 +10,9 @@ from podium.config.loading import Member
 from podium.config.member import MemberSettings
 from podium.config.problems import problems_of
 from podium.config.settings import Settings
-from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.runs import CONFIG_TYPES, Run, has_types
+from podium.yaml_text import read_saved
 
 Model = TypeVar("Model", bound=Settings)
 

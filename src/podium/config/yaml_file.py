@@ -2,7 +2,6 @@
 
 import copy
 import math
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,43 +13,19 @@ import yaml
 from podium.config.problems import Problem, nearest
 from podium.errors import ConfigError
 from podium.files import atomic_write
-
-_SCALARS = {
-    "int": r"-?(?:0|[1-9]\d*)",
-    "float": r"[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-    "bool": r"true|True|TRUE|false|False|FALSE",
-}
-"""How an unquoted value of each type is written; everything else, dates included, is text."""
-MAX_SIZE, MAX_VALUES, MAX_DEPTH = 1_000_000, 100_000, 100
-"""The limits of a file: characters, values, levels. An alias counts with all its values wherever it is used: a few
-lines can stand for billions."""
-_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What PyYAML raises for a tag such as `!!int` on a value that is none."""
-YAML_ERRORS = (yaml.YAMLError, RecursionError, *_FAILURES)
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number, and `off`, `no`, `007` and dates as text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in (*_SCALARS, "timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _type, _form in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_type}", re.compile(f"^(?:{_form})$"), None)
+from podium.yaml_text import FAILURES, YAML_ERRORS, Loader, parse_yaml
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes text which `_Loader` or a standard YAML reader would not read as text."""
+    """SafeDumper that quotes text which `Loader` or a standard YAML reader would not read as text."""
 
 
 _Dumper.yaml_implicit_resolvers = {
     first: [
         *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
-        *_Loader.yaml_implicit_resolvers.get(first, []),
+        *Loader.yaml_implicit_resolvers.get(first, []),
     ]
-    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
 }
 
 
@@ -100,7 +75,7 @@ def read_yaml(path: Path) -> YamlFile:
         return file
 
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), file)
+        content = parse_yaml(path.read_text(encoding="utf-8"), lambda node: _record_lines(node, "", file))
     except FileNotFoundError:
         return failed(f"no such file{_nearest_file(path)}")
     except UnicodeDecodeError:
@@ -114,51 +89,13 @@ def read_yaml(path: Path) -> YamlFile:
         return failed("nested too deeply, or an alias is inside its own anchor")
     except (AttributeError, LookupError):
         return failed("a value is not of the type that its tag says, such as !!int")
-    except _FAILURES as error:
+    except FAILURES as error:
         return failed(f"not YAML that podium can read: {error}")
     if not isinstance(content, dict):
         got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
         return failed(f"expected keys with values at the top of the file, got {got}")
     file.content = content
     return file
-
-
-def read_saved(path: Path) -> Any:
-    """The content of a file that podium wrote, or None if it is missing or damaged."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, *YAML_ERRORS):
-        return None
-
-
-def parse_yaml(text: str, file: YamlFile | None = None) -> Any:
-    """The content of a text: of a file, the value of a --set. It raises one of YAML_ERRORS."""
-    if len(text) > MAX_SIZE:
-        raise ValueError(f"it has {len(text):,} characters, more than {MAX_SIZE:,}")
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if (values := _count(node, {})) > MAX_VALUES:
-            raise ValueError(f"it has {values:.1e} values with those of its aliases, more than {MAX_VALUES:,}")
-        if file:
-            _record_lines(node, "", file)
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _count(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
-    """The values below a node and its own, with those of aliases as often as they are used."""
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in known:
-        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_count(part, known, depth + 1) for part in parts)
-    return known[id(node)]
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -268,7 +205,7 @@ def replace_value(path: Path, key: str, text: str) -> int:
     with path.open(encoding="utf-8", newline="") as file:
         before = file.read()
     expected = read_yaml(path).content
-    node = _node_at(yaml.compose(before, Loader=_Loader), key.split("."))
+    node = _node_at(yaml.compose(before, Loader=Loader), key.split("."))
     if isinstance(node, yaml.ScalarNode):
         after = f"{before[: node.start_mark.index]}{text}{before[node.end_mark.index :]}"
         _set(expected, key.split("."), parse_yaml(text))
@@ -308,7 +245,7 @@ def text_with_values(path: Path, values: Mapping[str, Any]) -> str:
 
 def _with_value(text: str, keys: list[str], value: Any) -> str | None:
     """Replace the value in the text or, if there is no such key, add it to its mapping."""
-    node, depth = yaml.compose(text, Loader=_Loader), 0
+    node, depth = yaml.compose(text, Loader=Loader), 0
     assert node is not None
     while depth < len(keys) and (child := _node_at(node, keys[depth : depth + 1])):
         node, depth = child, depth + 1

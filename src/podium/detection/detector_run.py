@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.config.settings import decisive
-from podium.config.yaml_file import read_saved
 from podium.detection.config import DetectorSettings
 from podium.detection.loading import DRY_RUN_IMAGES, Detector, as_dry_run_of_detector
 from podium.errors import ConfigError, DataError, RunError
@@ -20,6 +19,7 @@ from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
 from podium.runs import Run
 from podium.training.run_training import import_libraries
+from podium.yaml_text import read_saved
 
 if TYPE_CHECKING:
     import pandas as pd

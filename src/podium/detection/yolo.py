@@ -20,7 +20,6 @@ import yaml
 from pydantic import BaseModel, BeforeValidator
 from rich.console import Console
 
-from podium.config.yaml_file import YAML_ERRORS, parse_yaml
 from podium.data.find_images import has_image_suffix
 from podium.detection.dataset import BoxDataset, boxes_by_image, checked, class_indices
 from podium.detection.formats import (
@@ -37,6 +36,7 @@ from podium.detection.formats import (
 from podium.detection.orientation import upright_sizes
 from podium.detection.parsing import ClassNames, read_names, read_text, short, validated
 from podium.errors import DataError
+from podium.yaml_text import YAML_ERRORS, parse_yaml
 
 _LINE = "%d %.9f %.9f %.9f %.9f\n"
 _MAX_SHARE = 1.01

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.evaluation.statistics import RunDifference, Statistics
 from podium.runs import Run
+from podium.yaml_text import read_saved
 
 TIMED_PARTS = ("training", "prediction")
 SHARES = ("accuracy", "balanced_accuracy", "AP@0.5")

@@ -26,10 +26,10 @@ from podium.changes import (
 )
 from podium.config.settings import decisive_keys
 from podium.config.stage import Stage
-from podium.config.yaml_file import read_saved
 from podium.errors import RunError
 from podium.locks import locked
 from podium.runs import Run, versions
+from podium.yaml_text import read_saved
 
 if TYPE_CHECKING:
     from podium.training.checkpoints import Checkpoint, Progress

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from podium.config.yaml_file import read_saved
 from podium.data.images import read_image
 from podium.detection.average_precision import average_precision
 from podium.detection.config import DetectorSettings
@@ -23,6 +22,7 @@ from podium.reports.charts import COLOURS, curves, history_chart, learning_curve
 from podium.reports.page import as_source
 from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
 from podium.runs import Run
+from podium.yaml_text import read_saved
 
 MOST_SHOWN, SIDE = 60, 320
 """Images with mistakes, and their long side in pixels."""

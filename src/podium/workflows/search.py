@@ -14,7 +14,7 @@ from rich.console import Console
 
 from podium.config.loading import Member
 from podium.config.search import SearchValues
-from podium.config.yaml_file import flow_text, parse_overrides, parse_yaml, text_with_values
+from podium.config.yaml_file import flow_text, parse_overrides, text_with_values
 from podium.errors import ConfigError, MachineError, MemoryFullError, TrainingDivergedError
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, write_table, write_text
@@ -24,6 +24,7 @@ from podium.workflows.configs import load_member
 from podium.workflows.fold_runs import FoldRun, fold_runs
 from podium.workflows.prepare import Prepared, prepare
 from podium.workflows.train import train_if_needed
+from podium.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from optuna import Study

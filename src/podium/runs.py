@@ -196,6 +196,12 @@ def read_predictions_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def all_runs(folder: Path) -> list[Run]:
+    """Every fold that was begun."""
+    parts = ("config.yaml", "state.json", "checkpoints", BEST_WEIGHTS)
+    return [Run(path) for path in sorted(folder.glob("*/fold[0-9]*")) if any((path / part).exists() for part in parts)]
+
+
 def runs_in(folder: Path) -> list[Run]:
     """The run in a folder, or the trained folds in the folder of a member."""
     runs = [Run(folder)] if Run(folder).is_trained else trained_folds(folder)

@@ -54,6 +54,9 @@ COMMANDS = {
         "report.mistakes",
         "List the images that a run, a member or an ensemble predicts wrong: a CSV file and a sheet, the worst first.",
     ),
+    "export": Command(
+        "export.export", "Copy the settings and histories of all runs into an MLflow store, without a server."
+    ),
     "set": Command(
         "runs.set_",
         "Change the learning rate of a training run from its next step on; its schedule continues from there.",

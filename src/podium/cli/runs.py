@@ -10,7 +10,7 @@ from podium.changes import changes_file, parse_request, request_learning_rate
 from podium.cli.options import Debug, Json, Runs, make_console, print_json
 from podium.errors import RunError
 from podium.locks import lock_holder
-from podium.runs import BEST_WEIGHTS, Run
+from podium.runs import Run, all_runs
 from podium.signals import format_duration
 
 RESUME = "podium train … --resume"
@@ -44,11 +44,6 @@ def runs(runs: Runs = Path("runs"), json: Json = False, debug: Debug = False) ->
     for run in found:
         if run.is_resumable and lock_holder(run.path) is None:
             console.print(f"resume {run.path} with: {run.state.get('command', RESUME)}")
-
-
-def all_runs(folder: Path) -> list[Run]:
-    parts = ("config.yaml", "state.json", "checkpoints", BEST_WEIGHTS)
-    return [Run(path) for path in sorted(folder.glob("*/fold[0-9]*")) if any((path / part).exists() for part in parts)]
 
 
 def as_json(run: Run) -> dict[str, Any]:

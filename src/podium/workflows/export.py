@@ -1,0 +1,107 @@
+"""`podium export`: copy run folders into an MLflow store, for those who compare experiments there."""
+
+import csv
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from podium.changes import format_value
+from podium.config.yaml_file import read_saved
+from podium.errors import MachineError
+from podium.files import digest_of_file
+from podium.runs import Run, all_runs
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_NOT_METRICS = ("epoch", "stage", "changes")
+"""Columns of history.csv."""
+_LONGEST = 500
+"""Characters of a setting's value that every version of MLflow stores."""
+_RUN, _STATE = "podium.run", "podium.state"
+"""Tags: the run folder, and what it contained when it was exported."""
+
+
+def export(runs: Path, store: str, console: Console) -> None:
+    """Each run of a fold becomes a run of the experiment with its competition's name. Unchanged ones are skipped."""
+    if find_spec("mlflow") is None:
+        raise MachineError("podium export needs MLflow: pip install podium-kit[mlflow]")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # they describe how they create their tables
+        logging.getLogger(name).setLevel(logging.WARNING)
+    client, known, added = MlflowClient(tracking_uri=store), dict[str, dict[str, Any]](), 0
+    found = [run for run in all_runs(runs) if run.config.is_file()]
+    for run in found:
+        config, state = read_saved(run.config) or {}, _state_of(run)
+        experiment = _experiment(client, _experiment_name(config))
+        if experiment not in known:
+            known[experiment] = {each.data.tags.get(_RUN, ""): each for each in client.search_runs([experiment])}
+        before = known[experiment].get(str(run.path))
+        if before and before.data.tags.get(_STATE) == state:
+            continue
+        if before:
+            client.delete_run(before.info.run_id)
+        _copy(client, experiment, run, config, state)
+        added += 1
+    console.print(f"{store}: {added} of {len(found)} runs exported, the others were there already")
+
+
+def _state_of(run: Run) -> str:
+    return " ".join(digest_of_file(path) for path in (run.path / "state.json", run.history) if path.is_file())
+
+
+def _experiment_name(config: Mapping[str, Any]) -> str:
+    return str((config.get("competition") or {}).get("slug") or config.get("name") or "podium")
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)
+
+
+def _copy(client: "MlflowClient", experiment: str, run: Run, config: Mapping[str, Any], state: str) -> None:
+    from mlflow.entities import Metric, Param
+
+    name = f"{run.path.parent.name} {run.path.name}"
+    tags = {"mlflow.runName": name, _RUN: str(run.path), _STATE: state}
+    tags |= {f"podium.{library}": str(version) for library, version in run.versions.items()}
+    created = client.create_run(experiment, tags=tags).info.run_id
+    settings = list(_flat(config.get("member") or config.get("detector") or {}))
+    for start in range(0, len(settings), 100):  # the most in one call
+        part = settings[start : start + 100]
+        client.log_batch(created, params=[Param(key, format_value(value)[:_LONGEST]) for key, value in part])
+    metrics = [Metric(key, value, 0, step) for step, row in _history(run) for key, value in row.items()]
+    if best := run.state.get("best"):
+        metrics.append(Metric("best", best["score"], 0, 0))
+    for start in range(0, len(metrics), 1000):  # likewise
+        client.log_batch(created, metrics=metrics[start : start + 1000])
+    client.set_terminated(created, "FINISHED" if run.is_trained else "KILLED")
+
+
+def _flat(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by key, as in `stages.0.epochs`."""
+    if isinstance(settings, Mapping) and settings:
+        items = settings.items()
+    elif isinstance(settings, list) and any(isinstance(item, Mapping | list) for item in settings):
+        items = dict(enumerate(settings)).items()
+    else:
+        yield key, settings
+        return
+    for name, value in items:
+        yield from _flat(value, f"{key}.{name}" if key else str(name))
+
+
+def _history(run: Run) -> Iterator[tuple[int, dict[str, float]]]:
+    """The number of the epoch in all stages, and its figures."""
+    if not run.history.is_file():
+        return
+    with run.history.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file)):
+            yield number, {key: float(value) for key, value in row.items() if key not in _NOT_METRICS and value}

@@ -5,6 +5,7 @@ import pytest
 from podium import runs
 from podium.errors import RunError
 from podium.files import read_json
+from podium.reports.charts import learning_curves
 from podium.runs import Run, git_commit, versions
 
 BEST = {"stage": "all", "epoch": 3, "monitor": "val_accuracy", "score": 0.9, "image_size": 32}
@@ -106,3 +107,16 @@ def test_commit_is_unknown_without_git(monkeypatch):
     assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", git_commit())
     monkeypatch.setenv("PATH", "")
     assert git_commit() == "unknown"
+
+
+def test_epochs_in_which_a_training_was_resumed_are_marked(tmp_path):
+    run = Run(tmp_path)
+    run.history.write_text("epoch,loss,stage,changes\n0,2.0,head,\n0,1.5,all,\n1,1.0,all,learning_rate 0.1 -> 0.01\n")
+    assert "resumed" not in run.read_history()
+    run.record_resume("all", 0, 3)
+    run.record_resume("all", 1, 0)
+    history = run.read_history()
+    assert history["resumed"].tolist() == [False, True, True]
+    axes = learning_curves(history, "accuracy", "curves").figure().axes[0]
+    circles = [line for line in axes.lines if line.get_marker() == "o"][-1]
+    assert circles.get_xdata().tolist() == [2, 3]

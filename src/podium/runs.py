@@ -5,7 +5,7 @@
       folds.csv                   every row's fold when the run started
       state.json                  the progress, and the best epoch
       history.csv                 a row for each epoch of every stage
-      changes.csv                 changes made during training, if any
+      changes.csv resumes.csv     changes made during training, and where it was resumed, if any
       checkpoints/                from which a stopped training resumes
       best.weights.h5             the best weights, once all stages are finished
       backbone.json               how the backbone of a KerasHub preset is built without the preset
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from podium.changes import timestamp
 from podium.errors import RunError
 from podium.files import check_table, digest_of_file, read_json, write_json, write_text
 
@@ -74,6 +75,10 @@ class Run:
     @property
     def history(self) -> Path:
         return self.path / "history.csv"
+
+    @property
+    def resumes(self) -> Path:
+        return self.path / "resumes.csv"
 
     @property
     def config(self) -> Path:
@@ -158,18 +163,24 @@ class Run:
         content = _read_or_empty(self.path / "timings.json")
         return {part: seconds for part, seconds in content.items() if has_types({part: seconds}, {part: _NUMBER})}
 
+    def record_resume(self, stage: str, epoch: int, step: int) -> None:
+        is_new = not self.resumes.is_file()
+        with self.resumes.open("a", encoding="utf-8") as file:
+            file.write(is_new * "stage,epoch,step,at\n" + f"{stage},{epoch},{step},{timestamp()}\n")
+
     def read_history(self) -> "pd.DataFrame":
-        """The content of history.csv: a row for each epoch of every stage."""
+        """The content of history.csv: a row for each epoch of every stage, and `resumed` if any of them was."""
         import pandas as pd
 
         try:
             check_table(self.history)
             table = pd.read_csv(self.history)
-            numbers = [name for name in table if name != "stage" and not pd.api.types.is_numeric_dtype(table[name])]
-            if not {"stage", "epoch"} <= set(table) or numbers:
-                raise ValueError(
-                    f"the column {numbers[0]} has text" if numbers else "it has no columns stage and epoch"
-                )
+            texts = [name for name in table.select_dtypes("object") if name not in ("stage", "changes")]
+            if not {"stage", "epoch"} <= set(table) or texts:
+                raise ValueError(f"the column {texts[0]} has text" if texts else "it has no columns stage and epoch")
+            if self.resumes.is_file():
+                resumed = set(pd.read_csv(self.resumes)[["stage", "epoch"]].itertuples(index=False, name=None))
+                table["resumed"] = [row in resumed for row in zip(table["stage"], table["epoch"], strict=True)]
             return table
         except (OSError, ValueError) as error:
             raise RunError(f"{self.history} cannot be read ({str(error).strip()}); restore a copy of it") from None

@@ -123,11 +123,13 @@ def _lighten(figure: "Figure") -> None:
 def learning_curves(history: pd.DataFrame, metric: str, title: str) -> Chart:
     """Loss, metric and learning rate of every epoch over all stages, training against validation.
 
-    `history` has the rows of history.csv. A vertical line is the start of a stage, a triangle a change.
+    `history` has the rows of history.csv. A vertical line is the start of a stage, a triangle a change, a
+    circle an epoch in which the training was resumed.
     """
     steps = np.arange(1, len(history) + 1)
     starts = np.flatnonzero(history["stage"] != history["stage"].shift()).tolist()
     changed = steps[history["changes"].fillna("").astype(bool)] if "changes" in history else steps[:0]
+    resumed = steps[history["resumed"]] if "resumed" in history else steps[:0]
     name = metric if f"val_{metric}" in history else None
     panels: list[tuple[str, list[tuple[str, str, str]]]] = [
         ("loss", [("training", "loss", BLUE), ("validation", "val_loss", ORANGE)])
@@ -145,8 +147,9 @@ def learning_curves(history: pd.DataFrame, metric: str, title: str) -> Chart:
                     axes.plot(steps, history[column], color=colour, label=label, marker=marker)
             for start in starts[1:]:
                 axes.axvline(start + 0.5, color=_TEXT, linewidth=0.8, linestyle=":")
-            for step in changed:
-                axes.plot([step], [0.02], marker="^", color=PURPLE, transform=axes.get_xaxis_transform(), clip_on=False)
+            at_bottom = {"linestyle": "", "transform": axes.get_xaxis_transform(), "clip_on": False}
+            axes.plot(changed, [0.02] * len(changed), marker="^", color=PURPLE, **at_bottom)
+            axes.plot(resumed, [0.02] * len(resumed), marker="o", color=PURPLE, fillstyle="none", **at_bottom)
             axes.set_title(heading)
             axes.set_xlabel("epoch")
             axes.locator_params(axis="x", integer=True)

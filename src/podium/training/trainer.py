@@ -115,6 +115,7 @@ def fit(stage_run: StageRun, checkpoint: Checkpoint | None) -> None:
     batches.resume_after(progress.step, progress.rows)
     if checkpoint:
         session.console.print(f"  resuming at {progress.describe(stage)}", highlight=False)
+        session.run.record_resume(stage.name, progress.epoch, progress.step)
         restore_optimizer(model, checkpoint)
     session.update_state("training", stage, batches.steps)
     session.stop_if_requested(stage, stage_run.seconds_until_first_stop())

@@ -174,7 +174,8 @@ def _training(subject: Subject) -> Section | None:
     ]
     if not curves:
         return None
-    text = "A dotted line begins a stage, a triangle marks a change made during training."
+    text = "A dotted line begins a stage; a triangle marks a change made during training, a circle an epoch in which it"
+    text += " was resumed."
     shown = 1 if len(curves) > 3 else len(curves)
     return Section(
         "training", "Training", [text], charts=curves[:shown],

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.changes import format_value
-from podium.config.yaml_file import read_saved
 from podium.errors import MachineError
 from podium.files import digest_of_file
 from podium.runs import Run, all_runs
+from podium.yaml_text import read_saved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -99,6 +99,7 @@ def test_figures_of_the_page_are_those_of_scikit_learn(finished, podium):
         table, names, values = oof_of(folder)
         score = accuracy_score(table["label"], [names[number] for number in values.argmax(axis=1)])
         assert f"{score:.4f}" in next(row for row in page.rows if row[:2] == [first, folder.parent.name])
+    assert "batch_size: 8" in next(row[2] for row in page.rows if row[:2] == [first, "stage all"])
 
 
 def test_areas_of_curves_are_those_of_scikit_learn():
@@ -142,6 +143,7 @@ def test_mistakes_are_listed_worst_first_with_the_members_that_agree(finished, p
     )
     listed = [probability[name] for name in mistakes["id"]]
     assert listed == sorted(listed)
+    np.testing.assert_allclose(mistakes["of_true"], listed, atol=1e-4)
     assert len(mistakes) == (np.array(names)[values.argmax(axis=1)] != table["label"]).sum()
     assert set(mistakes["agree"]) <= {"0 of 2", "1 of 2", "2 of 2"}
     assert all(Path(file).is_file() for file in mistakes["file"])

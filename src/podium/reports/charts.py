@@ -147,9 +147,10 @@ def learning_curves(history: pd.DataFrame, metric: str, title: str) -> Chart:
                     axes.plot(steps, history[column], color=colour, label=label, marker=marker)
             for start in starts[1:]:
                 axes.axvline(start + 0.5, color=_TEXT, linewidth=0.8, linestyle=":")
-            at_bottom = {"linestyle": "", "transform": axes.get_xaxis_transform(), "clip_on": False}
-            axes.plot(changed, [0.02] * len(changed), marker="^", color=PURPLE, **at_bottom)
-            axes.plot(resumed, [0.02] * len(resumed), marker="o", color=PURPLE, fillstyle="none", **at_bottom)
+            for marked, marker, fill in ((changed, "^", "full"), (resumed, "o", "none")):
+                for step in marked:
+                    at_bottom: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+                    axes.plot([step], [0.02], marker=marker, fillstyle=fill, color=PURPLE, **at_bottom)
             axes.set_title(heading)
             axes.set_xlabel("epoch")
             axes.locator_params(axis="x", integer=True)
@@ -189,11 +190,11 @@ def confusion(matrix: NDArray[Any], names: Sequence[str], title: str = "Confusio
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
 
-    wrong = shares.copy()
+    wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     worst = np.dstack(np.unravel_index(np.argsort(-wrong, axis=None)[:3], wrong.shape))[0]
     words = "; ".join(
-        f"{names[row]} taken for {names[column]} in {wrong[row, column]:.0%} of {matrix[row].sum():,}"
+        f"{wrong[row, column]:,} of {matrix[row].sum():,} {names[row]} taken for {names[column]}"
         for row, column in worst
         if wrong[row, column]
     )
@@ -231,8 +232,9 @@ def roc_and_precision_recall(truth: NDArray[Any], scores: Floats, names: Sequenc
             axes.set(title=heading, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
             axes.legend(fontsize=7.5, loc="lower right" if axes is left else "lower left")
 
-    words = ", ".join(f"{names[number]} {areas[number]:.3f}" for number in worst)
-    return Chart("ROC and precision-recall", f"areas under the ROC of the hardest classes: {words}", draw, (9.0, 4.0))
+    words = ", ".join(f"{names[number]} {areas[number]:.3f} and {precisions[number]:.3f}" for number in worst)
+    words = f"area under the ROC and mean precision of the hardest classes: {words}"
+    return Chart("ROC and precision-recall", words, draw, (9.0, 4.0))
 
 
 def calibration(confidence: Floats, correct: NDArray[np.bool_]) -> Chart:
@@ -252,7 +254,9 @@ def calibration(confidence: Floats, correct: NDArray[np.bool_]) -> Chart:
         right.set(title="confidence", xlabel="confidence", ylabel="images")
         right.legend(fontsize=8)
 
-    return Chart("Calibration", f"expected calibration error {error:.3f} in ten groups of equal size", draw, (9.0, 3.4))
+    words = f"mean confidence {confidence.mean():.3f}, right {correct.mean():.3f}; "
+    words += f"expected calibration error {error:.3f} in ten groups of equal size"
+    return Chart("Calibration", words, draw, (9.0, 3.4))
 
 
 def residuals(truth: Floats, predictions: Floats, name: str) -> Chart:
@@ -286,7 +290,7 @@ def bars(values: Sequence[tuple[str, float, float]], title: str, unit: str, *, f
                   xerr=[error for _, _, error in values] if any(error for _, _, error in values) else None,
                   error_kw={"ecolor": _TEXT, "elinewidth": 1})  # fmt: skip
         axes.set_yticks(range(len(values)), names)
-        axes.invert_yaxis()
+        axes.set_ylim(max(len(values), 2) - 0.5, -0.5)
         axes.set_xlabel(unit)
         axes.grid(visible=False, axis="y")
         if not from_zero and values:
@@ -296,7 +300,7 @@ def bars(values: Sequence[tuple[str, float, float]], title: str, unit: str, *, f
             axes.set_xlim(low - margin, high + margin)
 
     words = ", ".join(f"{name} {value:.4g}" for name, value, _ in values)
-    return Chart(title, words, draw, (7.0, 0.9 + 0.34 * max(len(values), 2)))
+    return Chart(title, words, draw, (7.0, 1.2 + 0.34 * max(len(values), 2)))
 
 
 def correlations(matrix: Floats, names: Sequence[str]) -> Chart:

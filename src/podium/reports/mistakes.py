@@ -17,7 +17,9 @@ SMALLEST = 1e-12
 def list_mistakes(
     target: Target, oof: Predictions, members: Mapping[str, Predictions], names: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The columns id, true, predicted, confidence, fold, agree and loss; of numbers also error, instead of confidence.
+    """The columns id, true, predicted, confidence, of_true, fold, agree and loss; of numbers error, not confidence.
+
+    `of_true` is the probability of the true class.
 
     `agree` counts the members that answer the same. `names` has the display names of classes. Numbers are never quite
     right, so all rows are listed.
@@ -30,6 +32,8 @@ def list_mistakes(
         table["true"] = as_text(target, target.encode(truth)[np.arange(len(truth))], names)
         table["predicted"] = as_text(target, given, names)
         table["confidence"] = confidence(oof.values, target)
+        if target.head == "softmax":
+            table["of_true"] = (oof.values * target.encode(truth)[np.arange(len(truth))]).sum(axis=1)
         same = [(answers(align(each, oof.ids).values, target) == given).all(axis=1) for each in members.values()]
     else:
         wrong = np.arange(len(truth))

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from podium.config.resolved import resolved_member
+from podium.config.yaml_file import flow_text
 from podium.data.answers import are_right, confidence, has_answers
 from podium.files import write_text
 from podium.options import RunOptions
@@ -86,11 +88,7 @@ def write_report_page(
     path = out or subject.path / "report.html"
     images = image_paths(subject.competition, options) if with_images else None
     explained = explain_mistakes(subject, images) if explain and images else Explained()
-    sections = [
-        section
-        for make in (_scores, _training, _stages, _classes, _probabilities, _numbers, _views, _members, _label_errors)
-        if (section := make(subject)) is not None
-    ]
+    sections = [section for make in _SECTIONS if (section := make(subject)) is not None]
     notes = [] if images or not with_images else ["The competition's data was not found here, so there are no images."]
     report = Report(
         title=f"{subject.name}: {subject.competition.title or subject.competition.slug}",
@@ -154,6 +152,16 @@ def _scores(subject: Subject) -> Section | None:
     metric = subject.competition.metric
     columns = ["member", "fold", metric, "without further views", "training"]
     return Section("scores", "Scores", table=Table(columns, rows, frozenset(columns[2:])))
+
+
+def _settings(subject: Subject) -> Section:
+    """What differs from the defaults, as in the member files."""
+    rows = []
+    for part in subject.parts:
+        settings = resolved_member(part.runs[0]).settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        stages = {f"stage {stage.pop('name')}": stage for stage in settings.pop("stages")}
+        rows += [[part.name, key, flow_text(value).strip("{}")] for key, value in {**settings, **stages}.items()]
+    return Section("settings", "Settings", ["What differs from the defaults."], Table(["member", "key", "value"], rows))
 
 
 def _duration(seconds: float | None) -> str:
@@ -225,7 +233,9 @@ def _classes(subject: Subject) -> Section | None:
         matrix = reports["confusion_matrix.csv"]
         labels = [names.get(str(label), str(label)) for label in matrix["true class"]]
         charts = [confusion(matrix.drop(columns="true class").to_numpy(), labels)]
-    return Section("classes", "Classes", table=Table(columns, rows, frozenset(columns[1:])), charts=charts)
+    text = "In the confusion matrix, numbers are images, and shades shares of the true class."
+    table = Table(columns, rows, frozenset(columns[1:]))
+    return Section("classes", "Classes", [text] if charts else [], table, charts)
 
 
 def _probabilities(subject: Subject) -> Section | None:
@@ -264,14 +274,17 @@ def _views(subject: Subject) -> Section | None:
                 lambda values: float(np.sqrt((values**2).sum()) / len(values))
             )  # fmt: skip
             values = [(str(view), float(gains[view]), float(errors[view])) for view in gains.index[1:]]
+            if len(values) == 2 and len(tables[0]) == 3:
+                values = values[:1]  # the second is all views, which are the same two
             charts.append(
                 bars(values, f"Gain of test-time views of {part.name}", f"gain in {subject.competition.metric}")
             )
-    return (
-        Section("views", "Test-time views", ["Each view together with the first one, and all views."], charts=charts)
-        if charts
-        else None
+    text = (
+        "The gain of each view together with the first one, and of all views, on all rows, at the image size that is"
+        " used. If size or views are chosen, the score on top of this page is lower: it is computed with those"
+        " that were chosen on the other half of the rows."
     )
+    return Section("views", "Test-time views", [text], charts=charts) if charts else None
 
 
 def _members(subject: Subject) -> Section | None:
@@ -307,6 +320,7 @@ def _label_errors(subject: Subject) -> Section | None:
     if not len(found):
         return None
     names = subject.competition.classes
+    first = f" The first {_MOST_ROWS}:" if len(found) > _MOST_ROWS else ""
     rows = [
         [
             str(row.id),
@@ -316,7 +330,10 @@ def _label_errors(subject: Subject) -> Section | None:
         ]
         for row in found.iloc[:_MOST_ROWS].itertuples()
     ]
-    text = f"{len(found):,} labels look wrong; the first {len(rows)}. podium data errors shows them with their images."
+    text = (
+        f"{len(found):,} labels may be wrong: the model is surer of another class than it usually is where that class"
+        f" is right. Many are hard images with right labels; podium data errors shows them.{first}"
+    )
     return Section(
         "labels",
         "Likely label errors",
@@ -332,7 +349,8 @@ def _describe_mistakes(subject: Subject) -> str:
     shown = min(count, MOST_MISTAKES)
     if not has_answers(subject.target):
         return f"The {shown} predictions with the largest errors, the worst first."
-    return f"{count:,} of {total:,} images are predicted wrong; the {shown} worst, the worst first."
+    first = f"the {shown} worst, " if shown < count else ""
+    return f"{count:,} of {total:,} images are predicted wrong; {first}those with the least probable true class first."
 
 
 def _shown_mistakes(subject: Subject, images: Images | None, explained: Explained) -> list[Mistake]:
@@ -342,11 +360,17 @@ def _shown_mistakes(subject: Subject, images: Images | None, explained: Explaine
     for row in subject.mistakes.iloc[:MOST_MISTAKES].to_dict("records"):
         position = images[1].get(str(row["id"])) if images else None
         detail = f"confidence {row['confidence']:.2f}" if "confidence" in row else f"error {row['error']:.4g}"
+        detail += f", of the true class {row['of_true']:.2f}" if "of_true" in row else ""
         detail += f", {row['agree']} members agree" if "agree" in row else ""
         source = thumbnail(images[0], position) if images and position is not None else None
         heat = explained.images.get(str(row["id"]))
         found.append(Mistake(str(row["id"]), row["true"], row["predicted"], detail, source, heat))
     return found
+
+
+_SECTIONS = (
+    _scores, _settings, _training, _stages, _classes, _probabilities, _numbers, _views, _members, _label_errors,
+)  # fmt: skip
 
 
 # The list of mistakes

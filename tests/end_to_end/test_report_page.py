@@ -6,6 +6,7 @@ import shutil
 import urllib.error
 import urllib.request
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
@@ -13,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from podium import load_ensemble, load_member
 from podium.config.loading import load_competition
+from podium.detection.detector_run import detector_run
+from podium.detection.loading import load_detector
 from podium.options import RunOptions
 from podium.reports.charts import roc_and_precision_recall
 from podium.workflows import live_page
@@ -233,6 +237,18 @@ def test_page_of_a_detector_has_its_curves_and_worst_images(trained_detector, tm
     assert [sum(pair) for pair in counts] == sorted(map(sum, counts), reverse=True)
     assert sum(missed for missed, _ in counts) == part["false_negatives"]
     assert sum(false for _, false in counts) == part["false_positives"]
+
+
+def test_a_detector_in_training_has_a_page(trained_detector, tmp_path, monkeypatch):
+    folder = tmp_path / "squares"
+    shutil.copytree(trained_detector[0], folder, ignore=shutil.ignore_patterns("evaluation", "report.html"))
+    monkeypatch.chdir(folder)
+    console = Console(file=StringIO())
+    run = detector_run(load_detector(Path("squares.yaml")), RunOptions(Path("data")), console)
+    live_page.LivePage(run, console).write()
+    assert "cannot be written" not in console.file.getvalue()
+    assert "Loss and learning rate" in Page(run.run.path / "report.html").source
+    assert (run.run.path / "learning_curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_newest_run_is_served_to_this_machine_only(finished):

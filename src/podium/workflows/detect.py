@@ -248,6 +248,10 @@ def train_detector(detector: Detector, options: RunOptions, console: Console) ->
     run = detector_run(detector, options, console)
     if run.run.is_trained:
         console.print(f"{run.name}: already trained with this config, skipped ({run.run.path})")
+    elif options.live_page and not options.dry_run:
+        from podium.workflows.live_page import train_with_page  # no kernel has it
+
+        train_with_page(run, console)
     else:
         train_run(run, console)
     best = run.run.state["best"]

@@ -1,6 +1,5 @@
 """Train the folds of a member."""
 
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -91,12 +90,9 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
 
         make_soup(fold_run, console)
     elif fold_run.options.live_page and not fold_run.options.dry_run:
-        from podium.workflows.live_page import with_live_page  # no kernel has it
+        from podium.workflows.live_page import train_with_page  # no kernel has it
 
-        with_page, page = with_live_page(fold_run, console)
-        start = time.monotonic()
-        train_run(with_page, console, resume=resume)
-        page.finish(time.monotonic() - start)
+        train_with_page(fold_run, console, resume=resume)
     else:
         train_run(fold_run, console, resume=resume)
 

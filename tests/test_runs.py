@@ -118,5 +118,5 @@ def test_epochs_in_which_a_training_was_resumed_are_marked(tmp_path):
     history = run.read_history()
     assert history["resumed"].tolist() == [False, True, True]
     axes = learning_curves(history, "accuracy", "curves").figure().axes[0]
-    circles = [line for line in axes.lines if line.get_marker() == "o"][-1]
-    assert circles.get_xdata().tolist() == [2, 3]
+    circles = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in circles] == [2, 3]

@@ -160,7 +160,7 @@ def pending_requests(run: Path) -> list[Request]:
 
 
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def delete_request(run: Path, name: str) -> None:

@@ -321,7 +321,7 @@ class CheckpointStore:
         """Copy the best weights and their reports to the top of the run folder."""
         folder = (self._run / best["file"]).parent
         if folder != self._run:
-            for name in (*best["reports"], BEST_WEIGHTS):
+            for name in (*_reports_in(folder, best), BEST_WEIGHTS):
                 _copy(folder / name, self._run / name, "the best weights")
         return {**best, "file": BEST_WEIGHTS}
 
@@ -330,7 +330,7 @@ class CheckpointStore:
         files = [checkpoint.path]
         if best := checkpoint.progress.best:
             weights = self._run / best["file"]
-            files += [*(weights.with_name(name) for name in best["reports"]), weights]
+            files += [*(weights.with_name(name) for name in _reports_in(weights.parent, best)), weights]
         for path in files:
             _copy(path, run / path.relative_to(self._run), "a copy of the checkpoint")
 
@@ -339,6 +339,11 @@ class CheckpointStore:
         for folder in (self._run, self.folder):
             for path in folder.glob(".writing-*"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _reports_in(folder: Path, best: Mapping[str, Any]) -> list[str]:
+    """The reports of the best weights, without those that a user deleted."""
+    return [name for name in best["reports"] if (folder / name).is_file()]
 
 
 def _best_folder(progress: Progress) -> str:

@@ -57,7 +57,8 @@ def read_blend(folder: Path) -> FinishedBlend:
     facts = read_json(folder / "blend.json")
     if not facts:
         raise RunError(f"{folder} has no blend.json; expected the folder of a blend, which podium blend writes")
-    if not (_BLEND_TYPES.keys() <= facts.keys() and has_types(facts, _BLEND_TYPES)):
+    is_valid = _BLEND_TYPES.keys() <= facts.keys() and has_types(facts, _BLEND_TYPES)
+    if not is_valid or not all(isinstance(name, str) for name in facts["predictions"]):
         raise RunError(f"{folder / 'blend.json'} is damaged; expected what podium blend writes: blend again")
     return FinishedBlend(folder, facts, [folder.parent / name for name in facts["predictions"]])
 

@@ -160,7 +160,10 @@ def _settings(subject: Subject) -> Section:
     for part in subject.parts:
         settings = resolved_member(part.runs[0]).settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         stages = {f"stage {stage.pop('name')}": stage for stage in settings.pop("stages")}
-        rows += [[part.name, key, flow_text(value).strip("{}")] for key, value in {**settings, **stages}.items()]
+        rows += [
+            [part.name, key, flow_text(value)[1:-1] if isinstance(value, dict) else flow_text(value)]
+            for key, value in {**settings, **stages}.items()
+        ]
     return Section("settings", "Settings", ["What differs from the defaults."], Table(["member", "key", "value"], rows))
 
 

@@ -1,13 +1,18 @@
 # Everything here works on a machine that has only Python 3.11, 3.12 or 3.13 and make.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& echo $$p && break; done)
+	command -v $$p >/dev/null 2>&1 && $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+CHECK_PYTHON = @test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
+	echo "podium needs Python 3.11, 3.12 or 3.13$(if $(PYTHON),; $(PYTHON) is not one of them): install one, or call make PYTHON=/path/to/python" >&2; \
+	exit 1; }
+FAST_TESTS := -m "not slow and not kill and not demo" -n auto --maxprocesses 4
 VENV ?= .venv
+LATEST := .venv-latest
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet images test test-all test-kill test-demo bench scores recipes estimates check format lock clean
+.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates check format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -17,7 +22,7 @@ install: $(STAMP) ## virtual environment, locked dependencies, podium
 # The stamp is younger than the lock and the package's metadata when nothing has to be installed. podium is installed
 # in place and built with the locked setuptools, so nothing outside the lock is fetched.
 $(STAMP): requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "podium needs Python 3.11, 3.12 or 3.13: install one, or call make PYTHON=/path/to/python" >&2; exit 1; }
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -33,7 +38,16 @@ images: demo ## draw the other images of the README, docs/images, from the finis
 	$(BIN)/python docs/make_images.py
 
 test: $(STAMP)    ## all tests except the slow ones, in under six minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not kill and not demo" -n auto --maxprocesses 4
+	$(BIN)/python -m pytest $(FAST_TESTS)
+
+# Ranges instead of the lock, in an environment that is made anew every time: pip knows nothing of uv's constraints.
+test-latest:     ## the tests of `make test` with the newest versions that pyproject.toml allows, in .venv-latest
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(LATEST)/bin/python --version
+	$(LATEST)/bin/python -m pip list --disable-pip-version-check
+	$(LATEST)/bin/python -m pytest $(FAST_TESTS)
 
 test-all: $(STAMP) ## all tests, including the slow ones: large backbones, exhaustive tables
 	$(BIN)/python -m pytest -m "not kill and not demo" -n auto --maxprocesses 4
@@ -77,4 +91,4 @@ lock: $(STAMP)    ## resolve requirements.txt again from pyproject.toml
 		--no-strip-extras --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.txt
 
 clean:           ## remove the virtual environment and caches, never runs/ or submissions/
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LATEST) build .pytest_cache .mypy_cache .ruff_cache

@@ -11,8 +11,10 @@ import pytest
 from podium.config.backbones import BACKBONES
 from podium.config.stage import OPTIMIZERS
 
-NOT_FOR_A_STAGE = {"Optimizer", "LossScaleOptimizer"}
-"""The base class, and a wrapper around another optimizer."""
+NOT_FOR_A_STAGE = {
+    "Optimizer", "LossScaleOptimizer", "MultiOptimizer", "OptimizerMap", "ScheduleFreeAdamW",
+}  # fmt: skip
+"""The base class, wrappers around other optimizers, and one that the locked Keras lacks."""
 
 
 def classifiers_of_keras():

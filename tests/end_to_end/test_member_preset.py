@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_presets import save_text_model, save_tiny
+from tiny_presets import VIT_BLOCK, save_text_model, save_tiny
 
 from podium.config.dry_run import as_dry_run
 from podium.config.loading import load_member
@@ -18,7 +18,7 @@ from podium.training.step_timing import StepTimer
 STAGE = {"batch_size": 8, "epochs": 1, "image_size": 32, "learning_rate": 1e-3}
 STAGES = [
     {"name": "head", "unfreeze": "none", **STAGE, "epochs": 2},
-    {"name": "end", "unfreeze": {"from": "tranformer_block_3"}, **STAGE},
+    {"name": "end", "unfreeze": {"from": f"{VIT_BLOCK}_3"}, **STAGE},
 ]
 CACHED = "keras/vit/keras/vit_base_patch16_224_imagenet"
 

@@ -1,10 +1,15 @@
 """Small presets of KerasHub, with random weights, as its `save_to_preset` writes them."""
 
+import inspect
+
 import keras
 import keras_hub
+from keras_hub.src.models.vit import vit_layers
 
 SCALE, OFFSET = [0.01, 0.02, 0.04], [-1.0, 0.0, 2.0]
 MODELS = keras_hub.models
+VIT_BLOCK = "tranformer_block" if '"tranformer_block' in inspect.getsource(vit_layers) else "transformer_block"
+"""How the blocks of a ViT are called; later versions of KerasHub have corrected the name."""
 
 
 def resnet():

@@ -6,7 +6,7 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from tiny_presets import OFFSET, SCALE, SIDE, TINY, image_part, save_text_model, save_tiny
+from tiny_presets import OFFSET, SCALE, SIDE, TINY, VIT_BLOCK, image_part, save_text_model, save_tiny
 
 from podium.config.backbones import DETECTOR_PRESETS, MEMBER_PRESETS
 from podium.config.member import MemberSettings
@@ -21,6 +21,7 @@ from podium.models.preset_backbone import assign_weights
 
 THREE = SingleLabelTarget(list("abc"))
 ALL = Unfreeze(layers=1.0)
+NEWER_THAN_THE_LOCK = {"SwinTransformer"}
 TOKENS = {"CLIP": 1, "DeiT": 2, "DINOV2": 3, "DINOV3": 5, "ViT": 1}
 """Transformers with tokens before those of the patches."""
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
@@ -91,7 +92,7 @@ def test_every_image_classifier_of_keras_hub_is_supported():
     named = [name for name in dir(keras_hub.models) if name.endswith("ImageClassifier") and name != "ImageClassifier"]
     kinds = {getattr(keras_hub.models, name).backbone_cls.__name__.removesuffix("Backbone") for name in named}
     assert len(kinds) > 10
-    assert kinds <= set(MEMBER_PRESETS.names)
+    assert kinds - NEWER_THAN_THE_LOCK <= set(MEMBER_PRESETS.names)
     assert set(DETECTOR_PRESETS.names) <= set(MEMBER_PRESETS.names)
 
 
@@ -232,7 +233,7 @@ def learning(backbone):
 @pytest.mark.parametrize(
     ("kind", "first"),
     [
-        ("ViT", "tranformer_block_2"),
+        ("ViT", f"{VIT_BLOCK}_2"),
         pytest.param("DINOV2", "layers_1", marks=pytest.mark.slow),
         pytest.param("DINOV3", "layers_1", marks=pytest.mark.slow),
         pytest.param("DeiT", "transformer_block_2", marks=pytest.mark.slow),
@@ -256,15 +257,15 @@ def test_share_of_layers_counts_the_blocks_of_a_transformer(preset):
     unfreeze(backbone, Unfreeze(layers=0.5), freeze_batchnorm=True)
     assert [layer.trainable for layer in layers].index(True) == len(layers) // 2
     unfreeze(backbone, Unfreeze(parameters=0.1), freeze_batchnorm=True)
-    assert learning(backbone) == ["tranformer_block_3", "ln"]
+    assert learning(backbone) == [f"{VIT_BLOCK}_3", "ln"]
     unfreeze(backbone, Unfreeze(layers=0.0), freeze_batchnorm=True)
     assert learning(backbone) == []
 
 
 def test_unknown_block_of_a_transformer_is_reported_with_the_existing_ones(preset):
     backbone = classifier(preset("ViT")).get_layer(BACKBONE)
-    with pytest.raises(ConfigError, match=r"expected one of .*, tranformer_block_1, .*_2, tranformer_block_3, ln$"):
-        unfreeze(backbone, Unfreeze(from_="transformer_block_1"), freeze_batchnorm=True)
+    with pytest.raises(ConfigError, match=rf"expected one of .*, {VIT_BLOCK}_1, .*_2, {VIT_BLOCK}_3, ln$"):
+        unfreeze(backbone, Unfreeze(from_=f"{VIT_BLOCK}_9"), freeze_batchnorm=True)
 
 
 def test_batchnorm_inside_the_layers_is_frozen(preset):

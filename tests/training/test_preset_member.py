@@ -8,7 +8,7 @@ import pytest
 from frozen_runs import Frozen, entries, frozen, member
 from line_task import assert_same_weights, stage, started, stopped, weights_in
 from rich.console import Console
-from tiny_presets import save_tiny
+from tiny_presets import VIT_BLOCK, save_tiny
 
 from podium.errors import RunError
 from podium.models.backbone import layer_groups
@@ -33,7 +33,7 @@ def on_preset(folder, *stages, **changes):
 
 def two_sizes(folder):
     """The second stage has larger images; a third one, of the first size, starts from the best of both."""
-    part = {"unfreeze": {"from": "tranformer_block_2"}}
+    part = {"unfreeze": {"from": f"{VIT_BLOCK}_2"}}
     return on_preset(
         folder,
         stage("small", **SMALL, **part),
@@ -95,7 +95,7 @@ def test_training_does_not_resume_without_its_recipe(images, vit, tmp_path):
 
 @pytest.mark.slow
 def test_only_blocks_of_the_stage_are_trained(images, vit, tmp_path):
-    settings = on_preset(vit, stage("end", **SMALL, unfreeze={"from": "tranformer_block_3"}))
+    settings = on_preset(vit, stage("end", **SMALL, unfreeze={"from": f"{VIT_BLOCK}_3"}))
     run = images.fit(started(tmp_path), settings)
     task = images.task(settings, recipe=tmp_path / "backbone.json")
     before, after = task.build(32, pretrained=True), task.build(32, pretrained=False)
@@ -105,7 +105,7 @@ def test_only_blocks_of_the_stage_are_trained(images, vit, tmp_path):
         for groups in (layer_groups(model.get_layer("backbone")) for model in (before, after))
     )
     changed = [name for name in old if not all(map(np.array_equal, old[name], new[name]))]
-    assert changed == ["tranformer_block_3", "ln"]
+    assert changed == [f"{VIT_BLOCK}_3", "ln"]
 
 
 @pytest.mark.slow

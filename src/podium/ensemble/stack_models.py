@@ -65,7 +65,18 @@ class Estimators:
 
     def fit_classifier(self, features: Floats, truth: Truth) -> Any:
         """None if all rows have the same answer."""
-        return None if len(np.unique(truth)) == 1 else self.classifier().fit(features, truth)
+        return None if len(np.unique(truth)) == 1 else self.classifier().fit(self._without_empty(features), truth)
+
+    def fit_regressor(self, features: Floats, truth: Floats) -> Any:
+        return self.regressor().fit(self._without_empty(features), truth)
+
+    def _without_empty(self, features: Floats) -> Floats:
+        """Trees of scikit-learn 1.9 fail on a column without any number; zeros are never split."""
+        if self.model != "boosting":
+            return features
+        empty = np.isnan(features).all(axis=0)
+        empty[self._categories()] = False
+        return np.where(empty, 0.0, features)
 
 
 class StackedClasses:
@@ -116,8 +127,7 @@ class StackedNumbers:
         self._scale = np.where(deviation > 0, deviation, 1.0)
         errors = (truth - mean) / self._scale
         self._models = [
-            estimators.regressor().fit(self._features(rows, number), errors[:, number])
-            for number in range(rows.shape[2])
+            estimators.fit_regressor(self._features(rows, number), errors[:, number]) for number in range(rows.shape[2])
         ]
 
     def predict(self, rows: BlendRows, mean: Floats) -> Floats:

@@ -122,8 +122,11 @@ def load_weights(model: Any, path: Path, name: str) -> None:
     if not path.is_file():
         raise WeightsError(missing_weights(name, path))
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # From Keras 3.15 on; layers in the container would keep their random weights.
+            warnings.filterwarnings("error", "Skipping nested container")
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"the weights {path} do not fit {name}: {str(error).splitlines()[0]} Expected weights of this backbone"
             " without its top, saved by Keras's save_weights"

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates check format lock clean
+.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates check licences audit sbom format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -79,6 +79,17 @@ check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+licences: $(STAMP) ## write the licences of all dependencies to docs/licences.md
+	$(BIN)/python docs/make_licences.py
+
+audit: $(STAMP)   ## look for known vulnerabilities in the locked dependencies
+	$(BIN)/uvx --quiet pip-audit --requirement requirements.txt --require-hashes --disable-pip --strict
+
+sbom: $(STAMP)    ## write a software bill of materials of the environment, build/sbom.json, in the format of CycloneDX
+	@mkdir -p build
+	$(BIN)/uvx --quiet --from 'cyclonedx-bom>=7,<8' cyclonedx-py environment --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file build/sbom.json $(BIN)/python
 
 format: $(STAMP)  ## format and fix the code with ruff
 	$(BIN)/ruff format .

@@ -94,7 +94,7 @@ COMMANDS = {
     ),
     "doctor": Command(
         "doctor.doctor",
-        "Show the environment of this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.",
+        "Show the environment of this machine, and name what is missing and how to get it.",
     ),
 }
 GROUPS = {

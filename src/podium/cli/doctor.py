@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -12,31 +15,85 @@ from rich.table import Table
 from podium.cli.options import Debug, make_console
 from podium.credentials import describe_credentials
 from podium.errors import MachineError
+from podium.hardware import free_memory
+from podium.paths import cache_folder
 
+PYTHON = ">=3.11,<3.14"
 REQUIRED = (
-    "tensorflow", "keras", "efficientnet", "keras-applications", "albumentations", "opencv-python-headless", "numpy",
-    "pandas", "scikit-learn", "scipy", "matplotlib", "kaggle", "pydantic", "PyYAML", "typer", "rich",
+    "tensorflow>=2.18", "tensorboard>=2.18", "keras>=3.13", "keras-hub>=0.26", "pycocotools>=2.0.8",
+    "efficientnet>=1.1.1", "keras-applications>=1.0.8", "albumentations>=2.0.8,<2.1",
+    "opencv-python-headless>=4.9,<5", "pillow>=11", "numpy>=2.0", "pandas>=2.2,<3", "scikit-learn>=1.6",
+    "scipy>=1.13", "threadpoolctl>=3.1", "kaggle>=2.2.3", "requests>=2.32", "pydantic>=2.10", "PyYAML>=6.0",
+    "typer>=0.15", "rich>=13.9", "matplotlib>=3.9", "jinja2>=3.1",
 )  # fmt: skip
-NO_KEY = "none; run kaggle auth login, or save an API token from Kaggle's settings page as described there"
+"""As in pyproject.toml, which is not there once podium is installed."""
+EXTRAS = {
+    "dicom": (("pydicom",), "DICOM images"),
+    "hf": (("huggingface_hub",), "presets such as hf://timm/resnet50.a1_in1k"),
+    "search": (("optuna",), "podium search"),
+    "mlflow": (("mlflow-skinny", "sqlalchemy", "alembic"), "podium export"),
+}
+"""The distributions of each extra, and what it is for."""
+LEAST_DISK, LEAST_MEMORY = 2_000_000_000, 2_000_000_000
+"""Bytes. Checkpoints and a cache of images fit into the one, TensorFlow and a small training into the other."""
+NO_KEY = (
+    "none; run kaggle auth login, or create a token on kaggle.com (Settings, API) and save it as ~/.kaggle/access_token"
+)
 
 
 def doctor(debug: Debug = False) -> None:
-    """Show the environment of this machine: Python, libraries, CPU, memory, disk, GPUs and the Kaggle key.
+    """Show the environment of this machine, and name what is missing and how to get it.
 
     podium doctor
     """
     table = Table(box=None, show_header=False, pad_edge=False)
-    missing = []
     table.add_row("python", sys.version.split()[0])
-    for name in ("podium-kit", *REQUIRED):
-        found = _version(name)
-        missing += [] if found else [name]
-        table.add_row(name, found or "missing")
+    table.add_row("podium-kit", _version("podium-kit") or "not installed, run from its source")
+    for requirement in REQUIRED:
+        name, _ = _parts(requirement)
+        table.add_row(name, _version(name) or "missing")
+    for extra, (names, purpose) in EXTRAS.items():
+        absent = [name for name in names if not _version(name)]
+        advice = f"not installed, only for {purpose}: pip install 'podium-kit[{extra}]'"
+        table.add_row(names[0], advice if absent else _version(names[0]))
     for name, fact in {**_machine(), "GPUs": _gpus(), "kaggle key": describe_credentials() or NO_KEY}.items():
         table.add_row(name, fact)
     make_console().print(table)
-    if missing:
-        raise MachineError(f"missing: {', '.join(missing)}; run make install, or pip install podium-kit")
+    problems = [*_wrong_versions(), *_lacking_room(), *_closed_folders()]
+    if len(problems) > 1:
+        raise MachineError("\n  ".join([f"{len(problems)} problems on this machine", *problems]))
+    if problems:
+        raise MachineError(problems[0])
+
+
+def _wrong_versions() -> Iterator[str]:
+    if not _fits(sys.version.split()[0], PYTHON):
+        yield f"Python {sys.version.split()[0]}: expected 3.11, 3.12 or 3.13; make install PYTHON=/path/to/python"
+    advice = "run make install, or pip install podium-kit"
+    requirements = dict(map(_parts, REQUIRED))
+    if missing := [name for name in requirements if not _version(name)]:
+        yield f"missing: {', '.join(missing)}; {advice}"
+    for name, bounds in requirements.items():
+        if (found := _version(name)) and not _fits(found, bounds):
+            yield f"{name} {found}: expected {bounds}; {advice}"
+
+
+def _parts(requirement: str) -> tuple[str, str]:
+    """The name and the bounds of the version."""
+    start = requirement.index(">=")
+    return requirement[:start], requirement[start:]
+
+
+def _fits(version: str, bounds: str) -> bool:
+    def release(text: str) -> tuple[int, ...]:
+        numbers = re.match(r"\d+(\.\d+)*", text)
+        return tuple(map(int, numbers[0].split("."))) if numbers else ()
+
+    def fits(bound: str) -> bool:
+        number = release(bound.lstrip("<>="))
+        return release(version) < number if bound.startswith("<") else release(version) >= number
+
+    return all(map(fits, bounds.split(",")))
 
 
 def _version(distribution: str) -> str:
@@ -47,13 +104,41 @@ def _version(distribution: str) -> str:
 
 
 def _machine() -> dict[str, str]:
-    facts = {"CPU cores": str(os.cpu_count()), "free disk space": f"{shutil.disk_usage('.').free / 1e9:.1f} GB"}
-    memory = Path("/proc/meminfo")
-    if memory.is_file():
-        for line in memory.read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                facts["free memory"] = f"{int(line.split()[1]) / 1e6:.1f} GB"
-    return facts
+    facts = {"CPU cores": str(os.cpu_count()), "free disk space": _gigabytes(shutil.disk_usage(".").free)}
+    memory = free_memory()
+    return facts if memory is None else {**facts, "free memory": _gigabytes(memory)}
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _lacking_room() -> Iterator[str]:
+    for folder, advice in _folders().items():
+        if (free := shutil.disk_usage(folder).free) < LEAST_DISK:
+            found, least = _gigabytes(free), _gigabytes(LEAST_DISK)
+            yield f"{folder}: {found} of free disk space, expected {least}; delete something, or {advice}"
+    memory = free_memory()
+    if memory is not None and memory < LEAST_MEMORY:
+        yield (
+            f"{_gigabytes(memory)} of free memory, expected {_gigabytes(LEAST_MEMORY)}; close other programs, or train"
+            " on Kaggle with podium kernel push"
+        )
+
+
+def _closed_folders() -> Iterator[str]:
+    for folder, advice in _folders().items():
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            yield f"{folder}: no file can be written there ({error.strerror}); change its permissions, or {advice}"
+
+
+def _folders() -> dict[Path, str]:
+    """Where podium writes, or will create a folder, and how to choose another place."""
+    cache = cache_folder().absolute()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    return {existing: "set PODIUM_CACHE to another folder", Path.cwd(): "work in another folder"}
 
 
 def _gpus() -> str:

@@ -39,6 +39,10 @@ def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if fsync:
             fsync_folder(path.parent)
+    except OSError as error:
+        if error.filename is None:  # for a message; writing to an open file does not say which
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

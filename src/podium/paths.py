@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from podium.errors import DataError, MachineError
+from podium.errors import DataError, MachineError, listed
 
 
 def kaggle_input() -> Path:
@@ -45,6 +45,12 @@ def data_folder(slug: str, option: Path | None = None, at_kaggle: tuple[str, str
             return place
     tried = ", ".join(str(place) for place in places)
     raise DataError(f"no data for {slug} in {tried}; give its folder with --data or PODIUM_DATA")
+
+
+def unpack_advice(folder: Path) -> str:
+    """For a message: what to unpack, if something is missing from a folder that has zips."""
+    zips = sorted(path.name for path in folder.glob("*.zip"))
+    return f"unpack {listed(zips)}, or " if zips else ""
 
 
 SAMPLES = ("sample_submission.csv", "sample-submission.csv")

@@ -89,6 +89,10 @@ def test_the_unmodified_files_are_valid():
         ("# a comment\n", "members/broken.yaml  expected keys with values at the top of the file, got nothing"),
         ("- one\n- two\n", "members/broken.yaml  expected keys with values at the top of the file, got a list"),
         ("Xception\n", "members/broken.yaml  expected keys with values at the top of the file, got 'Xception'"),
+        (
+            "Id,Label\n" + "a.jpg,cat\n" * 99,
+            "members/broken.yaml  expected keys with values at the top of the file, got 'Id,Label a.j...cat a.jpg,cat'",
+        ),
         ("a: [1\nb: 2\n", "members/broken.yaml:2  not YAML: expected ',' or ']', but got ':'"),
         ("a:\n\tb: 1\n", r"members/broken.yaml:2  not YAML: found character '\t' that cannot start any token"),
         (
@@ -108,7 +112,10 @@ def test_the_unmodified_files_are_valid():
             "a\0: b",
             "members/broken.yaml  not YAML: unacceptable character #x0000: special characters are not allowed",
         ),
-        ("name: Жигули\n".encode("cp1251"), "members/broken.yaml  cannot be read: not UTF-8 text"),
+        (
+            "name: Жигули\n".encode("cp1251"),
+            "members/broken.yaml  cannot be read: not UTF-8 text; expected a YAML file",
+        ),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -122,7 +129,7 @@ def test_invalid_yaml_is_reported(content, message):
         ("members/on.yaml", "members/on.yaml  no such file; did you mean 'one.yaml'?"),
         ("members/xception.yaml", "members/xception.yaml  no such file; expected one of one.yaml, two.yaml"),
         ("member/one.yaml", "member/one.yaml  no such file; is member the right folder?"),
-        ("members", "members  cannot be read: is a directory"),
+        ("members", "members  is a folder; expected a YAML file"),
     ],
 )
 def test_a_missing_file_is_reported_with_the_nearest_name(path, message):

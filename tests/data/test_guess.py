@@ -134,6 +134,11 @@ def test_a_sample_with_any_name(tmp_path):
     assert other.keys == keys
     with pytest.raises(DataError, match=r"no ones\.csv in .* whose CSV files are all_ones\.csv, train\.csv"):
         guess_competition(read_inventory(tmp_path), Hints(sample="ones.csv"))
+    for table in tmp_path.glob("*.csv"):
+        table.unlink()
+    (tmp_path / "all.zip").write_bytes(b"PK\5\6" + bytes(18))
+    with pytest.raises(DataError, match=r"in .* which has no CSV files; unpack all\.zip, or name the one"):
+        guess_competition(read_inventory(tmp_path), Hints())
 
 
 def test_images_in_linked_folders(tmp_path):

@@ -183,8 +183,22 @@ def test_duplicate_ids_are_named_once_each(tiny_competition, name):
 
 
 def test_unknown_labels_are_named_in_one_error(tiny_competition):
-    add_line(tiny_competition.folder / "train.csv", "x.jpg,7,d\ny.jpg,,d\nz.jpg,7.0,d")
-    with pytest.raises(DataError, match=r"are not classes of the competition file: , 7, 7\.0; expected 0, 1, 2, 3"):
+    table = tiny_competition.folder / "train.csv"
+    line = len(table.read_text().splitlines()) + 2
+    add_line(table, "x.jpg,7,d\ny.jpg,,d\nz.jpg,7.0,d")
+    shown = rf"are not classes of the competition file: 7, 7\.0, an empty label in line {line}; expected 0, 1, 2, 3"
+    with pytest.raises(DataError, match=shown):
+        rows_of(tiny_competition)
+
+
+def test_data_that_is_not_unpacked_is_named_in_the_error(tiny_competition):
+    folder = tiny_competition.folder
+    shutil.make_archive(str(folder / "photographs"), "zip", folder, "train")
+    shutil.rmtree(folder / "train")
+    with pytest.raises(DataError, match=r"no folder train .*; unpack .*photographs\.zip.*, or give"):
+        rows_of(tiny_competition)
+    (folder / "train.csv").unlink()
+    with pytest.raises(DataError, match=r"train\.csv does not exist; .*: unpack .*photographs\.zip.*, or correct"):
         rows_of(tiny_competition)
 
 

@@ -16,7 +16,7 @@ def test_runs_are_in_the_store_once_with_settings_and_history(finished_ensemble,
     found = {run.data.tags["podium.run"]: run for run in client.search_runs([experiment])}
     folder = next((tmp_path / "runs").glob("first-*/fold0"))
     run = found[str(folder.relative_to(tmp_path))]
-    history = pd.read_csv(folder / "history.csv")
+    history = pd.read_csv(folder / "history.csv", float_precision="round_trip")
     logged = client.get_metric_history(run.info.run_id, "val_loss")
     assert [metric.value for metric in sorted(logged, key=lambda metric: metric.step)] == list(history.val_loss)
     assert (run.info.status, run.data.params["stages.0.batch_size"]) == ("FINISHED", "8")
@@ -24,3 +24,9 @@ def test_runs_are_in_the_store_once_with_settings_and_history(finished_ensemble,
     (folder / "history.csv").write_text((folder / "history.csv").read_text() + "\n")
     assert "1 of 4 runs exported" in podium_in(tmp_path, "export", "--store", store).out
     assert len(client.search_runs([experiment])) == 4
+
+
+def test_without_runs_no_store_is_written(tmp_path, podium_in):
+    done = podium_in(tmp_path, "export")
+    assert (done.code, done.out) == (0, "no runs in runs; start one with podium train or podium run\n")
+    assert list(tmp_path.iterdir()) == []

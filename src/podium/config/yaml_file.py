@@ -2,6 +2,7 @@
 
 import copy
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -79,7 +80,9 @@ def read_yaml(path: Path) -> YamlFile:
     except FileNotFoundError:
         return failed(f"no such file{_nearest_file(path)}")
     except UnicodeDecodeError:
-        return failed("cannot be read: not UTF-8 text")
+        return failed("cannot be read: not UTF-8 text; expected a YAML file")
+    except IsADirectoryError:
+        return failed("is a folder; expected a YAML file")
     except OSError as error:
         return failed(f"cannot be read: {(error.strerror or str(error)).lower()}")
     except yaml.YAMLError as error:
@@ -92,7 +95,7 @@ def read_yaml(path: Path) -> YamlFile:
     except FAILURES as error:
         return failed(f"not YAML that podium can read: {error}")
     if not isinstance(content, dict):
-        got = {type(None): "nothing", list: "a list"}.get(type(content), repr(content))
+        got = {type(None): "nothing", list: "a list"}.get(type(content), reprlib.repr(content))
         return failed(f"expected keys with values at the top of the file, got {got}")
     file.content = content
     return file

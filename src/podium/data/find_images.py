@@ -20,7 +20,7 @@ from podium.data.archives import unpack
 from podium.data.image_paths import ImagePaths
 from podium.errors import DataError, RowsError, listed
 from podium.files import digest_of, with_lines
-from podium.paths import cache_folder
+from podium.paths import cache_folder, unpack_advice
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy", ".pgm",
@@ -77,7 +77,8 @@ def root_of(pattern: Pattern, roots: Sequence[Path], example: str = "") -> Path:
             return root
     raise DataError(
         f"no folder {pattern.folder} for the images {pattern.text}: looked in {', '.join(map(str, roots))};"
-        " give the competition's data folder with --data, or list its zips in the competition file"
+        f" {unpack_advice(roots[0])}give the competition's data folder with --data, or list its zips in the"
+        " competition file"
     )
 
 

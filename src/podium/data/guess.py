@@ -15,6 +15,7 @@ from podium.data.guess_metadata import guess_metadata
 from podium.data.inventory import Inventory, class_folders, locate
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
+from podium.paths import unpack_advice
 
 DEFAULT_METRICS = {
     "single_label": "accuracy",
@@ -62,9 +63,12 @@ def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
     guess = Guess()
     name = hints.sample or inventory.sample or _sample_by_its_ids(inventory)
     if name not in inventory.tables:
+        tables = (
+            f"whose CSV files are {listed(sorted(inventory.tables))}" if inventory.tables else "which has no CSV files"
+        )
         raise DataError(
-            f"no {hints.sample or 'sample submission'} in {inventory.folder}, whose CSV files are"
-            f" {listed(sorted(inventory.tables))}; name the one that shows how answers are submitted with --sample"
+            f"no {hints.sample or 'sample submission'} in {inventory.folder}, {tables};"
+            f" {unpack_advice(inventory.folder)}name the one that shows how answers are submitted with --sample"
         )
     if not hints.sample and not inventory.sample:
         guess.reasons["submission"] = f"{name} is the table of the test images"

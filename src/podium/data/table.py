@@ -29,6 +29,7 @@ from podium.data.target import LABEL
 from podium.data.targets import target_of
 from podium.errors import MOST_LISTED, DataError, RowsError, listed
 from podium.files import check_table, columns_of, digest_of, with_lines
+from podium.paths import unpack_advice
 
 _CHUNK = 5_000
 """Rows processed at a time, so that the memory for intermediate values does not grow with the table."""
@@ -177,7 +178,8 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         beside = sorted(other.name for other in path.parent.glob("*.csv"))
         found = f"{path.parent} has {listed(beside)}" if beside else f"{path.parent} has no CSV files"
         raise DataError(
-            f"{path} does not exist; {found}: correct the file's name in the competition file, or the data folder"
+            f"{path} does not exist; {found}: {unpack_advice(path.parent)}correct the file's name in the competition"
+            " file, or the data folder"
         ) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None

@@ -35,7 +35,10 @@ class _ClassTarget(Target):
 
     def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
         labels = table[source.label]
-        _check_known(set(labels), self.labels, path)
+        rows = np.flatnonzero(~labels.isin(self.labels))
+        texts = zip(rows.tolist(), labels.iloc[rows], strict=True)
+        unknown = {text if text.strip() else f"an empty label in line {row + 2}" for row, text in texts}
+        _check_known(unknown, self.labels, path)
         return pd.DataFrame({LABEL: pd.Categorical(labels, categories=self.labels)})
 
     def truth(self, table: pd.DataFrame) -> Truth:

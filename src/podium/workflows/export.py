@@ -30,14 +30,17 @@ _RUN, _STATE = "podium.run", "podium.state"
 def export(runs: Path, store: str, console: Console) -> None:
     """Each run of a fold becomes a run of the experiment with its competition's name. Unchanged ones are skipped."""
     if find_spec("mlflow") is None:
-        raise MachineError("podium export needs MLflow: pip install podium-kit[mlflow]")
+        raise MachineError("podium export needs MLflow: pip install 'podium-kit[mlflow]'")
+    found = [run for run in all_runs(runs) if run.config.is_file()]
+    if not found:
+        console.print(f"no runs in {runs}; start one with podium train or podium run")
+        return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # they describe how they create their tables
         logging.getLogger(name).setLevel(logging.WARNING)
     client, known, added = MlflowClient(tracking_uri=store), dict[str, dict[str, Any]](), 0
-    found = [run for run in all_runs(runs) if run.config.is_file()]
     for run in found:
         config, state = read_saved(run.config) or {}, _state_of(run)
         experiment = _experiment(client, _experiment_name(config))

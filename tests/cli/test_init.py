@@ -48,6 +48,26 @@ def test_a_target_that_the_data_does_not_have(podium, tmp_path, monkeypatch):
     assert (code, "expected a number" in err, "another --target" in err) == (1, True, True)
 
 
+@pytest.mark.parametrize("options", [[], ["--replace"]])
+def test_data_that_leads_to_no_valid_file_leaves_none(options, podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw("text-label", Path("data/discs"), train=30, test=3)
+    if options:
+        assert podium("init", "discs")[0] == 0
+    before = {path: path.read_text() for path in Path().glob("configs/*/*")}
+    table = Path("data/discs/train.csv")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line.rpartition(",")[0] + ",same" for line in lines[1:])]))
+    code, _, err = podium("init", "discs", *options)
+    assert (code, err) == (
+        1,
+        "podium: data/discs does not look like a competition that podium knows, so no file was written: classes:"
+        " expected 2 or more items, got {'same': 'same'}; unpack all of its data, name the column of the answers with"
+        " --label, or write the files as docs/configuration.md describes\n",
+    )
+    assert {path: path.read_text() for path in Path().glob("configs/*/*")} == before
+
+
 def test_an_unknown_target_names_the_nearest(podium, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw("text-label", Path("data/discs"), train=30, test=3)

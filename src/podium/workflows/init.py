@@ -111,12 +111,22 @@ def init(
         member,
         _ensemble_text(paths[1], f"podium run {paths[2]}{at}"),
     ]
+    before = {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
     for path, text in zip(paths, texts, strict=True):
         schema = path.parent.parent / "schemas" / f"{path.parent.name[:-1]}.json"
         first = f"# yaml-language-server: $schema=../schemas/{schema.name}\n" if schema.is_file() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, first + text)
-    competition = load_ensemble(paths[2]).competition
+    try:
+        competition = load_ensemble(paths[2]).competition
+    except ConfigError as error:
+        for path in paths:
+            write_text(path, before[path]) if path in before else path.unlink()
+        raise DataError(
+            f"{data} does not look like a competition that podium knows, so no file was written:"
+            f" {str(error).splitlines()[-1].split('  ')[-1]}; unpack all of its data, name the column of the answers"
+            " with --label, or write the files as docs/configuration.md describes"
+        ) from error
     problems = check_data(competition, data)[1] if target and not inventory.zips else []
     assumptions = [_assumption(guess, key) for key in guess.reasons]
     return Started(paths[0], paths[1], paths[2], assumptions, problems, f"podium run {paths[2]}{at} --dry-run")

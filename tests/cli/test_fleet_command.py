@@ -101,6 +101,7 @@ def test_fleet_down_stops_a_fleet_and_names_what_still_runs(kernels, finished_en
 def test_a_fleet_waits_as_long_as_a_rate_limit_lasts(kernels, finished_ensemble, podium_in, tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr("podium.workflows.fleet.pause", waited.append)
+    monkeypatch.setattr("podium.jobs.queue.pause", waited.append)
     for call in ("GetCompetition", "SaveKernel", "GetKernelSessionStatus", "ListKernelSessionOutput"):
         kernels.fail(call, Fault.status(429, retry_after=3600), times=2)
     command = ("fleet", "up", finished_ensemble.ensemble, "--data", finished_ensemble.competition.folder)

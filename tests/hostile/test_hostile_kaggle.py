@@ -93,7 +93,7 @@ def _queue(tiny):
         )
         for fold in (0, 1)
     ]
-    fleet = Fleet(tiny.folder / "fleet", tiny.config, Machine(), Packing(), jobs)
+    fleet = Fleet(tiny.folder / "fleet", tiny.config, jobs, Machine(), Packing())
     fleet.save()
 
     def read():

@@ -1,13 +1,8 @@
 """`podium fleet …`: an ensemble on Kaggle's GPUs, with a kernel for each member and fold."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from podium.cli.kernels import Compress, GpuOption, Internet, Notebook, SessionLimit, job_of
 from podium.cli.options import (
@@ -24,12 +19,13 @@ from podium.cli.options import (
     make_console,
     print_json,
 )
+from podium.cli.queues import queue_table, show_queue
 from podium.errors import RunError
-from podium.kaggle.fleet import Fleet, read_fleets
+from podium.kaggle.fleet import read_fleets
 from podium.kernel.metadata import Machine
 from podium.kernel.script import Packing
 from podium.workflows.blend import print_blend, write_checked_submission
-from podium.workflows.fleet import describe_fleet, run_fleet, stop_fleets
+from podium.workflows.fleet import run_fleet, stop_fleets
 from podium.workflows.kernels import print_output
 
 app = typer.Typer(no_args_is_help=True, help="Train an ensemble on Kaggle's GPUs: up, status, down.")
@@ -63,7 +59,7 @@ def up(
     console = make_console()
     job = job_of(ensemble, fold, limit, limit_test, set_, seed, time_limit)
     machine, packing = Machine(gpu, internet), Packing(notebook, compress)
-    with show_fleet(console) as show:
+    with show_queue(console) as show:
         fleet, blend = run_fleet(ensemble, job, machine, packing=packing, data=data, runs=runs, on_round=show)
     if blend:
         print_blend(blend, console)
@@ -71,35 +67,6 @@ def up(
     else:
         for finished in fleet.jobs:
             print_output(finished.output(runs), console)
-
-
-@contextmanager
-def show_fleet(console: Console) -> Iterator[Callable[[Fleet], None]]:
-    """A table that is updated in place on a terminal; in a log, a line for each job that has changed."""
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            yield lambda fleet: live.update(fleet_table(fleet), refresh=True)
-        return
-    printed: dict[str, tuple[str, ...]] = {}
-
-    def print_changes(fleet: Fleet) -> None:
-        for job in fleet.jobs:
-            now = (job.state, job.ref or "", job.message)
-            if printed.get(job.name) != now:
-                printed[job.name] = now
-                console.print("  ".join(filter(None, [job.name, *now])), highlight=False)
-
-    yield print_changes
-
-
-def fleet_table(fleet: Fleet) -> Table:
-    title = f"{fleet.config} ({fleet.folder.name}{', stopped' if fleet.is_stopped else ''})"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in ("job", "state", "version", "message"):
-        table.add_column(heading)
-    for job in fleet.jobs:
-        table.add_row(job.name, job.state, job.ref or "", job.message)
-    return table
 
 
 @app.command("status")
@@ -110,11 +77,11 @@ def status(as_json: Json = False, runs: Runs = Path("runs"), debug: Debug = Fals
     """
     fleets, problems = read_fleets(runs)
     if as_json:
-        print_json([describe_fleet(fleet) for fleet in fleets])
+        print_json([fleet.describe() for fleet in fleets])
     else:
         console = make_console()
         for fleet in fleets:
-            console.print(fleet_table(fleet))
+            console.print(queue_table(fleet))
         if not fleets and not problems:
             console.print(f"no fleet in {runs}; start one with podium fleet up ENSEMBLE.yaml")
     if problems:

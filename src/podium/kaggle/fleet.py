@@ -1,8 +1,6 @@
-"""A fleet: one kernel per member and fold, driven by a queue on disk.
+"""A fleet: one kernel per member and fold, driven by a queue on disk in runs/fleets/<ensemble>-<digest>.
 
-runs/fleets/<ensemble>-<digest>/
-  queue.json                  how its kernels are built, and every job: its state, part, attempt and version
-  down                        exists after `podium fleet down`: no more kernels are pushed
+Its queue.json says how its kernels are built, and of every job its state, part, attempt and version.
 
 Each step is saved before it is executed, so a kill at any moment loses nothing: a push that may have reached Kaggle is
 looked up there before it is repeated.
@@ -17,9 +15,9 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 from rich.console import Console
 
 from podium.config.kaggle_names import KernelRef
@@ -34,7 +32,8 @@ from podium.errors import (
     RunError,
     UnreachableError,
 )
-from podium.files import digest_of, digest_of_file, parse_json, write_json
+from podium.files import digest_of, digest_of_file, parse_json
+from podium.jobs.queue import Queue, QueuedJob, State
 from podium.kaggle.client import Kaggle
 from podium.kaggle.outputs import describe_failure, pull
 from podium.kaggle.pushing import (
@@ -60,23 +59,19 @@ from podium.kernel.script import READABLE, Packing
 from podium.locks import lock_holder
 from podium.signals import format_duration
 
-State = Literal["queued", "pushing", "running", "done", "failed"]
 MAX_FAILURES = 2
 """Of a job in a row. A kernel that runs out of time has not failed as long as each part makes progress."""
 LOOKS = 20
 """Number of rounds in which Kaggle's answers about a kernel may make no sense: it lists outputs late, or in part."""
 
 
-class FleetJob(BaseModel):
+class FleetJob(QueuedJob):
     """A member on one fold, or a detector, with all versions of its kernel."""
-
-    model_config = ConfigDict(extra="forbid")
 
     spec: Job
     """The job of its kernel."""
     config_digest: str = ""
     """Of everything that determines the training."""
-    state: State = "queued"
     failures: int = 0
     checks: int = 0
     """The rounds so far in which a push was not found, or Kaggle's answers made no sense."""
@@ -90,9 +85,8 @@ class FleetJob(BaseModel):
     """The pushed version."""
     source: str | None = None
     """The version whose output has the checkpoint to resume from."""
-    progress: list[int] = []
+    progress: list[int] = Field(default_factory=list)
     """How far that version came."""
-    message: str = ""
 
     @model_validator(mode="after")
     def _has_been_pushed(self) -> Self:
@@ -107,6 +101,10 @@ class FleetJob(BaseModel):
         return " ".join([*(self.spec.members or [Path(self.spec.config).stem]), *folds])
 
     @property
+    def place(self) -> str:
+        return self.ref or ""
+
+    @property
     def page(self) -> str:
         assert self.kernel
         return page_of(KernelRef.parse(self.kernel))
@@ -117,7 +115,8 @@ class FleetJob(BaseModel):
         return read_record(runs, KernelRef.parse(self.ref)).output
 
     def set(self, state: State, message: str = "") -> None:
-        self.state, self.message, self.checks = state, message, 0
+        super().set(state, message)
+        self.checks = 0
 
     def fail(self, reason: str) -> None:
         """Push it again, once."""
@@ -145,50 +144,20 @@ class FleetJob(BaseModel):
 
 
 @dataclass
-class Fleet:
-    folder: Path
-    config: Path
+class Fleet(Queue[FleetJob]):
     machine: Machine
     packing: Packing
-    jobs: list[FleetJob]
-
-    @property
-    def is_finished(self) -> bool:
-        return all(job.state in ("done", "failed") for job in self.jobs)
-
-    @property
-    def is_done(self) -> bool:
-        return all(job.state == "done" for job in self.jobs)
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._stop_mark.exists()
-
-    @property
-    def _stop_mark(self) -> Path:
-        return self.folder / "down"
 
     def builder(self, owner: str, runs: Path) -> KernelBuilder:
         return KernelBuilder([self.config], self.machine, runs, owner, self.packing)
 
-    def stop(self) -> None:
-        """Push no more kernels; a process that runs the fleet notices it in the next round."""
-        self._stop_mark.touch()
+    def shared(self) -> dict[str, Any]:
+        return {"machine": asdict(self.machine), "packing": asdict(self.packing)}
 
     def start(self) -> None:
-        """Continue, including jobs that failed before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._stop_mark.unlink(missing_ok=True)
         for job in self.jobs:
-            if job.state == "failed":
-                job.set("queued")
-                job.failures = 0
-        self.save()
-
-    def save(self) -> None:
-        jobs = [job.model_dump(mode="json") for job in self.jobs]
-        build = {"machine": asdict(self.machine), "packing": asdict(self.packing)}
-        write_json(self.folder / "queue.json", {"config": str(self.config), **build, "jobs": jobs})
+            job.failures *= job.state != "failed"
+        super().start()
 
 
 def open_fleet(config: Path, job: Job, machine: Machine, runs: Path, packing: Packing = READABLE) -> Fleet:
@@ -203,7 +172,7 @@ def open_fleet(config: Path, job: Job, machine: Machine, runs: Path, packing: Pa
         for spec in jobs_of_folds(config, job)
     ]
     digest = digest_of([loaded.settings.model_dump(mode="json"), [fleet_job.config_digest for fleet_job in jobs]])
-    fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, machine, packing, jobs)
+    fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, jobs, machine, packing)
     others, _ = read_fleets(runs)
     known = {fleet_job.config_digest: fleet_job for other in others for fleet_job in other.jobs if fleet_job.kernel}
     known |= {
@@ -245,7 +214,7 @@ def read_fleet(folder: Path) -> Fleet:
         content = parse_json((folder / "queue.json").read_text(encoding="utf-8"))
         jobs = [FleetJob.model_validate_json(json.dumps(job)) for job in content["jobs"]]
         machine, packing = _MACHINE.validate_python(content["machine"]), _PACKING.validate_python(content["packing"])
-        return Fleet(folder, Path(content["config"]), machine, packing, jobs)
+        return Fleet(folder, Path(content["config"]), jobs, machine, packing)
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(
             f"{folder / 'queue.json'} cannot be read ({type(error).__name__}): restore a copy of it; without it podium"

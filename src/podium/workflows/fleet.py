@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from podium.config.loading import Ensemble
 from podium.config.resolved import resolved_competition
 from podium.errors import DataError, KaggleError, RateLimitedError, RunError, StoppedError
+from podium.jobs.queue import OnRound, follow
 from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.fleet import Fleet, FleetJob, advance, check_members, claim_jobs, open_fleet, read_fleets
 from podium.kaggle.records import local_path
@@ -34,7 +35,7 @@ def run_fleet(
     packing: Packing = READABLE,
     data: Path | None = None,
     runs: Path = Path("runs"),
-    on_round: Callable[[Fleet], None] = lambda fleet: None,
+    on_round: OnRound = lambda fleet: None,
 ) -> tuple[Fleet, Blend | None]:
     """Run the jobs of an ensemble or a detector on Kaggle until all are done; the predictions of an ensemble are
     blended.
@@ -67,25 +68,22 @@ def _despite_rate_limit(action: Callable[[], Result]) -> Result:
             pause(error.seconds)
 
 
-def finish_jobs(fleet: Fleet, kaggle: Kaggle, runs: Path, on_round: Callable[[Fleet], None]) -> None:
+def finish_jobs(fleet: Fleet, kaggle: Kaggle, runs: Path, on_round: OnRound) -> None:
     """Advance the fleet until every job is done; raises if one has failed or the fleet was stopped."""
-    while True:
-        seconds = POLL_SECONDS
+
+    def advance_fleet() -> float:
         try:
             advance(fleet, kaggle, runs)
         except RateLimitedError as error:
-            seconds = max(POLL_SECONDS, error.seconds)
-        on_round(fleet)
-        if fleet.is_finished:
-            break
-        if fleet.is_stopped:
-            raise StoppedError("stopped by podium fleet down; resume with podium fleet up and the same options")
-        pause(seconds)
-    failed = [f"{job.name} ({job.message})" for job in fleet.jobs if job.state == "failed"]
-    if failed:
+            return max(POLL_SECONDS, error.seconds)
+        return POLL_SECONDS
+
+    follow(fleet, advance_fleet, on_round)
+    if not fleet.is_finished:
+        raise StoppedError("stopped by podium fleet down; resume with podium fleet up and the same options")
+    if fleet.failures:
         raise KaggleError(
-            f"{len(failed)} of {len(fleet.jobs)} jobs failed: {'; '.join(failed)}; podium kernel logs REF shows why;"
-            " fix it and run the same command to try them again"
+            f"{fleet.failures}; podium kernel logs REF shows why; fix it and run the same command to try them again"
         )
 
 
@@ -135,15 +133,3 @@ def stop_fleets(ensemble: Path, runs: Path) -> dict[Path, list[FleetJob]]:
     for fleet in own:
         fleet.stop()
     return {fleet.config: [job for job in fleet.jobs if job.state in ("pushing", "running")] for fleet in own}
-
-
-def describe_fleet(fleet: Fleet) -> dict[str, Any]:
-    """The state of a fleet and its jobs, for JSON output."""
-    return {
-        "config": str(fleet.config),
-        "folder": str(fleet.folder),
-        "stopped": fleet.is_stopped,
-        "jobs": [
-            {"name": job.name, "state": job.state, "version": job.ref, "message": job.message} for job in fleet.jobs
-        ],
-    }

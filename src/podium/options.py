@@ -29,5 +29,7 @@ class RunOptions:
     """The command that resumes a stopped training, for messages."""
     live_page: bool = False
     """Whether the report of a run is rewritten while it trains."""
+    on_save: Callable[[], None] | None = None
+    """Called after every checkpoint."""
     on_epoch: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
     """Called after every epoch with all rows of the history, once a checkpoint is saved; an exception ends the run."""

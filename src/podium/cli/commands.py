@@ -42,6 +42,9 @@ COMMANDS = {
         "runs.runs",
         "List every run: its progress, its best score, the time spent on it, and the command that resumes it.",
     ),
+    "jobs": Command(
+        "jobs.jobs", "List the jobs that were started with --on ray or podium fleet up, with their states."
+    ),
     "compare": Command(
         "compare.compare",
         "Compare runs: which is better, is the difference significant, which settings differ, how long each took.",

@@ -23,6 +23,7 @@ from podium.cli.options import (
     print_json,
     resume_command,
 )
+from podium.cli.queues import SUBMITTED, CpusPerRun, Detach, GpusPerRun, On, StorageOption, cluster_of, show_queue
 from podium.detection.config import BoxChoice, CropMethod, CropOptions
 from podium.detection.loading import load_detector
 from podium.signals import StopCondition
@@ -116,6 +117,11 @@ def train(
     time_limit: TimeLimit = None,
     set_: Set = None,
     seed: Seed = None,
+    on: On = None,
+    storage: StorageOption = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
+    detach: Detach = False,
     debug: Debug = False,
 ) -> None:
     """Train a detector on the dataset that was built for it.
@@ -128,7 +134,15 @@ def train(
     from podium.workflows.detect import train_detector
 
     loaded = load_detector(detector, set_ or (), seed, partial(transform_problems, takes_boxes=True))
-    train_detector(loaded, make_options(data, runs, None, limit, None, dry_run, resume, time_limit), make_console())
+    options, console = make_options(data, runs, None, limit, None, dry_run, resume, time_limit), make_console()
+    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, detach):
+        from podium.workflows.cluster import train_detector_on_cluster
+
+        with show_queue(console) as show:
+            if not train_detector_on_cluster(loaded, options, cluster, console, show, detector):
+                console.print(SUBMITTED.format(options.command))
+    else:
+        train_detector(loaded, options, console)
 
 
 @app.command("evaluate")

@@ -2,12 +2,65 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from podium.errors import ConfigError
 from podium.jobs.queue import AnyQueue, OnRound
+
+if TYPE_CHECKING:
+    from podium.workflows.cluster import Cluster
+
+On = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ray[://HOST:PORT]",
+        help="Train on a Ray cluster: the one that this machine belongs to, else a cluster of this machine alone.",
+        show_default="this process",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="DIR|URL",
+        help="With --on: where checkpoints are kept, for all machines: a shared folder, s3://…, gs://…",
+        show_default="a folder of this machine",
+    ),
+]
+CpusPerRun = Annotated[
+    float | None,
+    typer.Option(min=1, metavar="N", help="With --on: CPUs of each run.", show_default="those of a machine"),
+]
+GpusPerRun = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="N", help="With --on: GPUs of each run.", show_default="1 if there are any"),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="With --on: return at once; the same command without it fetches the results.")
+]
+
+SUBMITTED = "the jobs are submitted; podium jobs shows them; {} without --detach fetches their results"
+
+
+def cluster_of(
+    on: str | None, storage: str | None, cpus: float | None, gpus: float | None, detach: bool
+) -> "Cluster | None":
+    if on is None:
+        given = {"--storage": storage, "--cpus-per-run": cpus, "--gpus-per-run": gpus, "--detach": detach or None}
+        if names := [name for name, value in given.items() if value is not None]:
+            raise ConfigError(f"{names[0]} is for runs on a cluster: add --on ray, or remove it")
+        return None
+    if on != "ray" and not on.startswith("ray://"):
+        raise ConfigError(f"--on {on}: expected ray, or ray://HOST:PORT")
+    from podium.cluster.ray_cluster import Resources
+    from podium.workflows.cluster import Cluster
+
+    return Cluster(on, storage, Resources(cpus, gpus), detach)
 
 
 @contextmanager

@@ -270,6 +270,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has 
 
     def _save(self) -> None:
         self._stage_run.save()
+        if on_save := self._session.options.on_save:
+            on_save()
         self._saved_at = time.perf_counter()
 
 

@@ -1,0 +1,235 @@
+"""Tasks of podium on a Ray cluster.
+
+A coordinator, an actor of its own on the cluster, starts the tasks and knows their states. It lives on when the process
+that created it ends, and is found again by its name. Ray starts a task again if its machine is lost, and so the
+coordinator; tasks that are finished then end at once, because their results are in the storage.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from podium.errors import MachineError, PodiumError, StoppedError, UnreachableError
+from podium.jobs.queue import State
+from podium.retries import sleep
+
+RETRIES = 20
+"""How often Ray starts a task again whose machine or process is lost."""
+NAMESPACE = "podium"
+STOP_SECONDS = 120
+"""How long a stopped task may take to save its checkpoint."""
+ANSWER_SECONDS = 120
+POLL_SECONDS = 0.5
+Task = Callable[[Any, Callable[[str], None]], str]
+"""Does a piece of work, which has to be picklable, and tells how far it is; returns a result for the table."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Of each task; by default a machine's CPUs, shared by as many tasks as it has GPUs."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass(frozen=True)
+class JobState:
+    state: State = "queued"
+    message: str = ""
+    place: str = ""
+    """The machine."""
+
+
+@contextmanager
+def connected(address: str, variables: Mapping[str, str] | None = None, *, may_start: bool = False) -> Iterator[None]:
+    """To `ray://HOST:PORT`, or with `ray` to the cluster that this machine belongs to.
+
+    If it belongs to none, `may_start` starts one of this machine alone, which ends with the block. podium's own source
+    travels to each machine, and these environment variables.
+    """
+    if find_spec("ray") is None:
+        raise MachineError("--on ray needs Ray: pip install 'podium-kit[ray]'")
+    import ray
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    environment = {"py_modules": [str(Path(__file__).parents[1])], "env_vars": dict(variables or {})}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray advises: it would warn otherwise
+    options: dict[str, Any] = {"namespace": NAMESPACE, "runtime_env": environment, "log_to_driver": False}
+    options |= {"logging_level": "ERROR", "configure_logging": False}
+    try:
+        try:
+            ray.init("auto" if address == "ray" else address, **options)
+        except ConnectionError:
+            if not may_start:
+                raise
+            ray.init("local", include_dashboard=False, **options)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise UnreachableError(
+            f"no Ray cluster answers at {address} ({str(error).strip().splitlines()[0]}); ray start --head starts one"
+        ) from None
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray has set its own
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def resources_per_task(wanted: Resources) -> Resources:
+    """With the defaults for this cluster."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if not machines:
+        raise MachineError("no machine of the Ray cluster has a CPU to use: ray status shows why")
+    gpus = wanted.gpus
+    if gpus is None:
+        gpus = 1.0 if any(machine.get("GPU") for machine in machines) else 0.0
+    able = [machine for machine in machines if machine.get("GPU", 0) >= gpus]
+    if not able:
+        raise MachineError(f"no machine of the Ray cluster has {gpus:g} GPUs: use fewer with --gpus-per-run")
+    cpus = wanted.cpus or min(
+        machine["CPU"] // max(1, machine.get("GPU", 0) // gpus if gpus else 1) for machine in able
+    )
+    if not any(machine["CPU"] >= cpus for machine in able):
+        raise MachineError(f"no machine of the Ray cluster has {cpus:g} CPUs: use fewer with --cpus-per-run")
+    return Resources(max(1.0, cpus), gpus)
+
+
+class Coordinator:
+    """The actor. There is one for each storage."""
+
+    def __init__(self) -> None:
+        self._states = dict[str, JobState]()
+        self._references = dict[str, Any]()
+        self._lock = threading.Lock()
+
+    def submit(self, name: str, task: Task, work: Any, resources: Resources) -> None:
+        """Start a job, unless it is known and has not failed."""
+        import ray
+
+        with self._lock:
+            if name in self._states and self._states[name].state != "failed":
+                return
+            me = ray.get_runtime_context().current_actor
+            options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
+            reference = ray.remote(_run).options(**options).remote(task, work, name, me)
+            self._states[name], self._references[name] = JobState(), reference
+        threading.Thread(target=self._wait, args=(name, reference), daemon=True).start()
+
+    def _wait(self, name: str, reference: Any) -> None:
+        import ray
+
+        try:
+            state: State = "done"
+            message = ray.get(reference)
+        except Exception as error:
+            state, message = "failed", reason_of(error)
+        with self._lock:
+            self._states[name] = replace(self._states[name], state=state, message=message)
+            del self._references[name]
+
+    def report(self, name: str, message: str, place: str) -> None:
+        with self._lock:
+            if name in self._references:
+                self._states[name] = JobState("running", message, place)
+
+    def states(self) -> dict[str, JobState]:
+        return dict(self._states)
+
+    def cancel(self, names: Iterable[str]) -> None:
+        import ray
+
+        for name in names:
+            if reference := self._references.get(name):
+                ray.cancel(reference, force=False)
+
+    def forget(self, names: Iterable[str]) -> bool:
+        """Remove jobs that have ended; returns whether any others are left."""
+        with self._lock:
+            for name in names:
+                if name not in self._references:
+                    self._states.pop(name, None)
+        return bool(self._states)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a task failed, in a line."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, PodiumError | StoppedError):
+        return str(cause)
+    lines = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[-1].strip()}"
+
+
+def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
+    """On a machine of the cluster."""
+    import ray
+
+    place = ray.util.get_node_ip_address()
+
+    def report(message: str) -> None:
+        coordinator.report.remote(name, message, place)
+
+    report("started")
+    return task(work, report)
+
+
+class Jobs:
+    """The jobs of a coordinator, from a process that is connected to its cluster."""
+
+    def __init__(self, coordinator: str) -> None:
+        """Find the coordinator of this name, or start it."""
+        import ray
+
+        self._actor = (
+            ray.remote(Coordinator)
+            .options(
+                name=coordinator, lifetime="detached", get_if_exists=True, num_cpus=0, max_restarts=-1,
+                max_concurrency=64,
+            )
+            .remote()
+        )  # fmt: skip
+
+    def submit(self, name: str, task: Task, work: Any, resources: Resources) -> None:
+        self._ask("submit", name, task, work, resources)
+
+    def states(self) -> dict[str, JobState]:
+        """Of all jobs. A coordinator that was started again knows those only that were submitted since."""
+        return dict(self._ask("states"))
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop these jobs, and wait until they have saved their checkpoints."""
+        self._ask("cancel", names)
+        end = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < end:
+            states = self.states()
+            if all(name not in states or states[name].state in ("done", "failed") for name in names):
+                break
+            sleep(POLL_SECONDS)
+        self.forget(names)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove jobs that have ended, and the coordinator if it has no others."""
+        import ray
+
+        if not self._ask("forget", names):
+            ray.kill(self._actor, no_restart=True)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        try:
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_SECONDS)
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise UnreachableError(
+                f"the Ray cluster does not answer ({type(error).__name__}): the same command goes on where it stopped"
+            ) from None

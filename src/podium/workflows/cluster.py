@@ -1,0 +1,393 @@
+"""Train and predict on a Ray cluster: each member on each fold, and each detector, is a task of its own.
+
+The runs of a task are in a temporary folder of its machine. Every checkpoint is stored, so that another machine can go
+on with it; the finished run folder is fetched, and from then on it is like any other on this machine.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Console
+
+from podium.cluster.ray_cluster import Jobs, JobState, Resources, connected, resources_per_task
+from podium.cluster.storage import Storage
+from podium.config.loading import Ensemble, Member
+from podium.console import make_console
+from podium.detection.detector_run import DetectorRun, dataset_folder, detector_run
+from podium.detection.loading import Detector
+from podium.errors import ConfigError, DataError, MachineError, RunError
+from podium.files import digest_of, parse_json
+from podium.jobs.queue import OnRound, Queue, QueuedJob, follow
+from podium.locks import locked
+from podium.options import RunOptions
+from podium.paths import labels_folder
+from podium.runs import Run, versions
+from podium.workflows.blend import Blend, blend_as
+from podium.workflows.detect import train_detector
+from podium.workflows.fold_runs import FoldRun, fold_runs
+from podium.workflows.predict import all_predictions, predict_if_needed
+from podium.workflows.prepare import prepare
+from podium.workflows.run import ensemble_runs, train_and_predict
+from podium.workflows.train import train_if_needed
+
+POLL_SECONDS = 1.0
+NOT_COMPARED = ("podium", "commit", "kaggle")
+"""Of the versions of a run: podium's own source travels, and a task does not call Kaggle."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where tasks run, and what each of them gets."""
+
+    address: str
+    """`ray`, or `ray://HOST:PORT`."""
+    storage: str | None = None
+    """A folder or an address that all machines reach; by default a folder of this machine."""
+    resources: Resources = field(default_factory=Resources)
+    detach: bool = False
+    """Return as soon as the jobs are submitted."""
+
+    def storage_url(self, runs: Path) -> str:
+        if self.storage is None and self.address != "ray":
+            raise ConfigError(
+                f"--on {self.address} needs --storage, which all its machines reach: a shared folder, or an address"
+                " such as s3://bucket/folder"
+            )
+        url = self.storage or str(runs / "clusters" / "storage")
+        return url if "://" in url else str(Path(url).absolute())
+
+
+@dataclass(frozen=True)
+class Work:
+    """A member on one fold, or a detector, as a task gets it."""
+
+    model: Member | Detector
+    run: str
+    """Its run folder, relative to that of all runs."""
+    inputs: tuple[str, ...]
+    """Other folders and files among the runs that it reads."""
+    options: Mapping[str, Any]
+    """Of RunOptions."""
+    storage: str
+    versions: Mapping[str, str]
+
+
+class ClusterJob(QueuedJob):
+    run: str
+    label: str
+    """Such as `xception fold 0`."""
+    machine: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    @property
+    def place(self) -> str:
+        return self.machine
+
+
+@dataclass
+class ClusterQueue(Queue[ClusterJob]):
+    address: str
+    storage: str
+    place_heading: ClassVar[str] = "machine"
+
+    def shared(self) -> dict[str, Any]:
+        return {"address": self.address, "storage": self.storage}
+
+    @property
+    def coordinator(self) -> str:
+        return f"podium-{digest_of(self.storage)}"
+
+
+Trainable = FoldRun | DetectorRun
+
+
+def read_queues(runs: Path) -> list[ClusterQueue]:
+    return [read_queue(path.parent) for path in sorted((runs / "clusters").glob("*/queue.json"))]
+
+
+def read_queue(folder: Path) -> ClusterQueue:
+    file = folder / "queue.json"
+    try:
+        content = parse_json(file.read_text(encoding="utf-8"))
+        jobs = [ClusterJob.model_validate(job) for job in content["jobs"]]
+        config, address, storage = (str(content[key]) for key in ("config", "address", "storage"))
+        return ClusterQueue(folder, Path(config), jobs, address, storage)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{file} cannot be read ({type(error).__name__}): delete it, and run its command again"
+        ) from None
+
+
+def refresh(queue: ClusterQueue) -> None:
+    """Ask the cluster for the states of its unfinished jobs."""
+    with connected(queue.address):
+        states = Jobs(queue.coordinator).states()
+    for job in queue.jobs:
+        if job.state not in ("done", "failed"):
+            now = states.get(job.run, JobState("failed", "the cluster does not know it: run the same command again"))
+            job.machine = now.place
+            job.set(now.state, now.message)
+    queue.save()
+
+
+def stop_jobs(queue: ClusterQueue) -> None:
+    """Stop the unfinished jobs of a queue, as soon as they have saved a checkpoint."""
+    queue.stop()
+    with connected(queue.address):
+        Jobs(queue.coordinator).stop([job.run for job in queue.jobs if job.state not in ("done", "failed")])
+
+
+def run_on_cluster(
+    ensemble: Ensemble,
+    options: RunOptions,
+    cluster: Cluster,
+    console: Console,
+    on_round: OnRound = lambda queue: None,
+    config: Path = Path(),
+) -> Blend | None:
+    """As `podium run`, with the missing folds on a cluster; None if it is detached before all are finished.
+
+    After an interruption, call it again: finished folds are fetched, and those that still run are followed.
+    """
+    prepared = prepare(ensemble.competition, options, console, ensemble.members)
+    runs = ensemble_runs(ensemble, prepared, options)
+    _ = prepared.test  # checked before anything trains
+    for member in ensemble.members:
+        _check_member(member)
+    missing = [run for run in runs if not (run.is_trained and run.is_predicted) and not run.settings.soup]
+    if missing and not _finish(missing, _inputs(ensemble.members, runs), options, cluster, on_round, config):
+        return None
+    train_and_predict(runs, console)  # only soups are left
+    return blend_as(ensemble.settings, all_predictions(runs), ensemble.name)
+
+
+def train_detector_on_cluster(
+    detector: Detector, options: RunOptions, cluster: Cluster, console: Console, on_round: OnRound, config: Path
+) -> DetectorRun | None:
+    run = detector_run(detector, options, console)
+    if not run.run.is_trained:
+        inputs = (str(dataset_folder(detector, options).relative_to(options.runs)),)
+        if not _finish([run], inputs, options, cluster, on_round, config):
+            return None
+    return train_detector(detector, options, console)
+
+
+def _check_member(member: Member) -> None:
+    """Raise an error for files that only this machine has."""
+    places = [place for place in member.settings.places if Path(place).is_absolute()]
+    if places:
+        raise ConfigError(f"{member.name}: {places[0]} of its extra rows is outside the data folder: move it there")
+
+
+def _inputs(members: Sequence[Member], runs: Sequence[FoldRun]) -> tuple[str, ...]:
+    """The tables of folds, and labels by ensembles."""
+    top = runs[0].options.runs
+    labels = {labels_folder(top, name) for member in members for name in member.settings.labels}
+    return tuple(path.relative_to(top).as_posix() for path in [top / "folds", *sorted(labels)])
+
+
+def _finish(
+    missing: Sequence[Trainable],
+    inputs: tuple[str, ...],
+    options: RunOptions,
+    cluster: Cluster,
+    on_round: OnRound,
+    config: Path,
+) -> bool:
+    """Run these on the cluster and fetch them; False if it is detached before."""
+    top, url = options.runs, cluster.storage_url(options.runs)
+    storage = Storage(url)
+    jobs = {run.run.path.relative_to(top).as_posix(): run for run in missing}
+    folder = top / "clusters" / f"{config.stem}-{digest_of([cluster.address, url, sorted(jobs)])}"
+    queue = ClusterQueue(
+        folder, config, [ClusterJob(run=name, label=run.name) for name, run in jobs.items()], cluster.address, url
+    )
+    variables = {} if cluster.resources.cpus is None else _threads(cluster.resources.cpus)
+    with locked(folder), connected(cluster.address, variables, may_start=not cluster.detach):
+        resources = resources_per_task(cluster.resources)
+        for name in inputs:
+            storage.push(top / name, name)
+        for name, run in jobs.items():
+            if run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run):
+                storage.push(run.run.path, name)
+        works = {name: _work(run, name, inputs, url) for name, run in jobs.items()}
+        tasks, open_jobs = Jobs(queue.coordinator), list(jobs)
+        queue.start()
+        advance = Rounds(queue, tasks, works, resources, storage, top)
+        try:
+            if cluster.detach:
+                advance()
+                on_round(queue)
+            else:
+                follow(queue, advance, on_round)
+        except BaseException:
+            tasks.stop(open_jobs)
+            raise
+        finally:
+            queue.save()
+        if queue.is_finished:
+            tasks.forget(open_jobs)
+    if queue.failures:
+        raise RunError(f"{queue.failures}; fix it and run the same command to try them again")
+    return queue.is_done
+
+
+def _threads(cpus: float) -> dict[str, str]:
+    """TensorFlow would use all cores of a machine in each task."""
+    count = str(max(1, round(cpus)))
+    return {"TF_NUM_INTRAOP_THREADS": count, "OMP_NUM_THREADS": count}
+
+
+def _last_checkpoint(run: Run) -> int:
+    return max((int(path.name.split("-")[1]) for path in run.checkpoints), default=0)
+
+
+def _work(run: Trainable, name: str, inputs: tuple[str, ...], url: str) -> Work:
+    options = run.options
+    kept = {key: getattr(options, key) for key in ("limit", "limit_test", "dry_run")}
+    fold = {"folds": (run.fold,)} if isinstance(run, FoldRun) else {}
+    data = {"data": run.data.absolute() if isinstance(run, DetectorRun) else run.prepared.rows.folder.absolute()}
+    model = run.member if isinstance(run, FoldRun) else run.detector
+    return Work(model, name, inputs, {**kept, **fold, **data}, url, _compared_versions())
+
+
+@dataclass
+class Rounds:
+    """One round: submit what the cluster does not know, and fetch what is finished."""
+
+    queue: ClusterQueue
+    tasks: Jobs
+    works: Mapping[str, Work]
+    resources: Resources
+    storage: Storage
+    runs: Path
+
+    def __call__(self) -> float:
+        states = self.tasks.states()
+        for job in self.queue.jobs:
+            if job.state in ("done", "failed"):
+                continue
+            now = states.get(job.run)
+            if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
+                self.tasks.submit(job.run, run_work, self.works[job.run], self.resources)
+                now = JobState(message="submitted")
+            if now.state == "done":
+                self._fetch(job)
+            job.machine = now.place or job.machine
+            job.set(now.state, now.message)
+        self.queue.save()
+        return POLL_SECONDS
+
+    def _fetch(self, job: ClusterJob) -> None:
+        """Replace the local run folder. The stored one is not needed any more."""
+        target = self.runs / job.run
+        with locked(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as temporary:
+                fetched = Path(temporary) / target.name
+                if not self.storage.pull(job.run, fetched):
+                    if Run(target).is_trained:
+                        return  # fetched before this process began
+                    raise RunError(f"{self.storage.url} has no {job.run}, which is finished: was it deleted?")
+                Run(fetched).check_best_weights()
+                if target.exists():
+                    target.rename(Path(temporary) / "before")
+                fetched.rename(target)
+        self.storage.remove(job.run)
+
+
+# On a machine of the cluster
+
+
+def run_work(work: Work, report: Callable[[str], None]) -> str:
+    """Train and predict; returns the score."""
+    _check_versions(work.versions)
+    console = make_console()
+    storage = Storage(work.storage)
+    data = work.options["data"]
+    if not data.is_dir():
+        raise DataError(f"{_machine()} has no folder {data}: the data has to be at the same place on each machine")
+    with _temporary_runs() as runs:
+        for name in work.inputs:
+            storage.pull(name, runs / name)
+        folder = runs / work.run
+        storage.pull(work.run, folder)
+        options = RunOptions(
+            **work.options,
+            runs=runs,
+            command="the same command",
+            on_save=lambda: storage.push(folder, work.run),
+            on_epoch=lambda history: report(_progress(history)),
+        )
+        run = _train(work, options, folder, console, report, lambda: storage.push(folder, work.run))
+        storage.push(folder, work.run)
+        best = run.state["best"]
+        return f"{best['monitor']} {best['score']:.4f}"
+
+
+def _train(
+    work: Work,
+    options: RunOptions,
+    folder: Path,
+    console: Console,
+    report: Callable[[str], None],
+    save: Callable[[], None],
+) -> Run:
+    if isinstance(work.model, Detector):
+        found = detector_run(work.model, options, console)
+        _check_same(found.run, folder)
+        return train_detector(work.model, options, console).run
+    member = work.model
+    (fold_run,) = fold_runs(member, prepare(member.competition, options, console, [member]), options)
+    _check_same(fold_run.run, folder)
+    train_if_needed(fold_run, console, resume=True)
+    save()
+    report("predicting")
+    predict_if_needed(fold_run, console)
+    return fold_run.run
+
+
+def _check_same(run: Run, folder: Path) -> None:
+    if run.path != folder:
+        raise RunError(
+            f"{_machine()} would train another run, {run.path.parent.name} instead of {folder.parent.name}: its data or"
+            " pretrained weights differ from those of the machine that started it"
+        )
+
+
+@contextmanager
+def _temporary_runs() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="podium-runs-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _progress(history: Sequence[Mapping[str, Any]]) -> str:
+    row = history[-1]
+    values = [f"{name} {value:.4f}" for name, value in row.items() if name.startswith("val_") and name != "val_loss"]
+    return f"{row['stage']} {row['epoch'] + 1}  {', '.join(values)}"
+
+
+def _compared_versions() -> dict[str, str]:
+    found = {name: version for name, version in versions().items() if name not in NOT_COMPARED}
+    return {**found, "python": found["python"].rpartition(".")[0]}
+
+
+def _check_versions(expected: Mapping[str, str]) -> None:
+    found = _compared_versions()
+    other = [
+        f"{name} {found[name]} instead of {version}" for name, version in expected.items() if found[name] != version
+    ]
+    if other:
+        raise MachineError(f"{_machine()} has {', '.join(other)}: install the same versions on each machine")
+
+
+def _machine() -> str:
+    return os.uname().nodename

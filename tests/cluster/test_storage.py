@@ -1,5 +1,7 @@
 """What is stored of a run folder, in which order, and what is fetched."""
 
+from pathlib import Path
+
 import pytest
 
 from podium.cluster.storage import Storage
@@ -62,7 +64,7 @@ def test_a_killed_upload_leaves_the_file_before_it(run, tmp_path, monkeypatch):
     before = content(tmp_path / "storage")
 
     def write_a_part(source, target):
-        with open(target, "wb") as file:
+        with Path(target).open("wb") as file:
             file.write(b"par")
         raise KeyboardInterrupt
 

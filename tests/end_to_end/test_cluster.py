@@ -1,19 +1,22 @@
-"""`--on ray`: a cluster of two machines, one of which is lost while it trains; the results are those of `podium run`."""
+"""`--on ray` on a cluster of two machines: whatever is lost on the way, the results are those of `podium run`."""
 
-import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from command_line import run_podium
+from ray.cluster_utils import Cluster
 
-ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
+from podium.signals import EXIT_STOPPED
 
-STAGE = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005}
+STAGE = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005, "epochs": 6}
 WEIGHTS_AND_PREDICTIONS = ("best.weights.h5", "oof.csv", "test.csv")
 
 
@@ -29,6 +32,44 @@ def two_machines(monkeypatch):
     cluster.shutdown()
 
 
+@dataclass(frozen=True)
+class Case:
+    """An ensemble, and what `podium run` makes of it without a cluster."""
+
+    command: list[str]
+    results: dict[str, bytes]
+    submission: bytes
+
+    def check(self, folder):
+        assert results(folder / "runs") == self.results
+        (submission,) = folder.glob("submissions/*.csv")
+        assert submission.read_bytes() == self.submission
+        assert not list((folder / "runs" / "clusters" / "storage").rglob("*.npz"))
+
+
+@pytest.fixture(scope="module")
+def make_case(make_tiny_competition, tmp_path_factory):
+    def make(members):
+        folder = tmp_path_factory.mktemp("alone")
+        competition = make_tiny_competition(folder / "tiny")
+        members = [competition.member(f"member{number}", stages=[STAGE], seed=number) for number in range(members)]
+        command = ["run", str(competition.ensemble(members)), "--data", str(competition.folder)]
+        done = run_podium(folder, *command)
+        assert done.code == 0, done.err
+        found = results(folder / "runs")
+        assert len(found) == 2 + 3 * 2 * len(members)
+        (submission,) = folder.glob("submissions/*.csv")
+        return Case([*command, "--on", "ray"], found, submission.read_bytes())
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def case(make_case):
+    """One member on two folds."""
+    return make_case(1)
+
+
 def results(runs):
     return {
         path.relative_to(runs).as_posix(): path.read_bytes()
@@ -37,12 +78,16 @@ def results(runs):
     }
 
 
-def lose_a_machine(cluster, machines, storage, lost):
+def has_checkpoint(runs, run="*/*"):
+    return bool(list((runs / "clusters" / "storage").glob(f"{run}/checkpoints/checkpoint-*.npz")))
+
+
+def lose_a_machine(cluster, machines, runs, lost):
     """Kill all processes of a machine as soon as the run that it trains has a stored checkpoint."""
     while not lost:
         for machine in machines:
             run = trained_by(machine)
-            if run and list((storage / run / "checkpoints").glob("checkpoint-*.npz")):
+            if run and has_checkpoint(runs, run):
                 cluster.remove_node(machine, allow_graceful=False)
                 lost.append(run)
                 return
@@ -56,28 +101,72 @@ def trained_by(machine):
         children = Path(f"/proc/{raylet.process.pid}/task/{raylet.process.pid}/children").read_text()
         for child in children.split():
             for file in Path(f"/proc/{child}/fd").iterdir():
-                path = Path(os.readlink(file))
+                path = file.readlink()
                 if path.suffix == ".lock" and path.parts[-3].startswith("podium-runs-"):
                     return Path(path.parent.name, path.stem.removeprefix("."))
     return None
 
 
-def check(tmp_path, competition, members, two_machines):
-    config, alone, runs = competition.ensemble(members), tmp_path / "alone", tmp_path / "runs"
-    alone.mkdir()
-    done = run_podium(alone, "run", config, "--data", competition.folder)
-    assert done.code == 0, done.err
-    storage, lost = runs / "clusters" / "storage", []
-    threading.Thread(target=lose_a_machine, args=(*two_machines, storage, lost), daemon=True).start()
-    done = run_podium(tmp_path, "run", config, "--data", competition.folder, "--on", "ray")
-    assert done.code == 0, done.err
-    assert results(runs) == results(alone / "runs")
-    assert len(results(runs)) == 2 + 3 * 2 * len(members)
-    (first,), (second,) = alone.glob("submissions/*.csv"), tmp_path.glob("submissions/*.csv")
-    assert first.read_bytes() == second.read_bytes()
-    assert (runs / lost[0] / "resumes.csv").is_file()
-    assert not list(storage.rglob("*.npz"))
+def run_until_a_checkpoint(case, folder, number):
+    """Start the command in a process of its own, and send it this signal when the first checkpoint is stored."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "podium", *case.command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        while not has_checkpoint(folder / "runs"):
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.05)
+        process.send_signal(number)
+        return process.wait(), process.stderr.read().decode()
 
 
-def test_a_fold_of_a_lost_machine_is_resumed_on_the_other_one(tmp_path, tiny_competition, two_machines):
-    check(tmp_path, tiny_competition, [tiny_competition.member("one", stages=[{**STAGE, "epochs": 6}])], two_machines)
+def lose_one_and_check(case, tmp_path, two_machines):
+    lost = []
+    threading.Thread(target=lose_a_machine, args=(*two_machines, tmp_path / "runs", lost), daemon=True).start()
+    done = run_podium(tmp_path, *case.command)
+    assert done.code == 0, done.err
+    case.check(tmp_path)
+    assert (tmp_path / "runs" / lost[0] / "resumes.csv").is_file()
+
+
+def test_a_fold_of_a_lost_machine_is_resumed_on_the_other_one(case, tmp_path, two_machines):
+    lose_one_and_check(case, tmp_path, two_machines)
+
+
+@pytest.mark.slow
+def test_two_members_survive_a_lost_machine(make_case, tmp_path, two_machines):
+    lose_one_and_check(make_case(2), tmp_path, two_machines)
+
+
+@pytest.mark.slow
+def test_jobs_go_on_when_their_command_is_killed_and_are_fetched_by_the_next_one(case, tmp_path, two_machines):
+    run_until_a_checkpoint(case, tmp_path, signal.SIGKILL)
+    assert run_podium(tmp_path, "jobs").code == 0
+    done = run_podium(tmp_path, *case.command)
+    assert done.code == 0, done.err
+    case.check(tmp_path)
+    assert not list((tmp_path / "runs").glob("*/*/resumes.csv"))  # nothing was trained twice
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_jobs_and_the_next_command_resumes_them(case, tmp_path, two_machines):
+    code, error = run_until_a_checkpoint(case, tmp_path, signal.SIGINT)
+    assert code == EXIT_STOPPED
+    assert "resume with: podium run" in error
+    assert "does not know it" in run_podium(tmp_path, "jobs").out
+    done = run_podium(tmp_path, *case.command)
+    assert done.code == 0, done.err
+    case.check(tmp_path)
+    assert list((tmp_path / "runs").glob("*/*/resumes.csv"))
+
+
+@pytest.mark.slow
+def test_detached_jobs_are_listed_stopped_and_fetched(case, tmp_path, two_machines):
+    done = run_podium(tmp_path, *case.command, "--detach")
+    assert "the jobs are submitted; podium jobs shows them" in done.out
+    assert "fold 0" in run_podium(tmp_path, "jobs").out
+    (queue,) = (tmp_path / "runs" / "clusters").glob("tiny_ensemble-*")
+    assert run_podium(tmp_path, "jobs", "--stop", queue.name).code == 0
+    assert "stopped" in run_podium(tmp_path, "jobs").out
+    done = run_podium(tmp_path, *case.command)
+    assert done.code == 0, done.err
+    case.check(tmp_path)

@@ -13,6 +13,7 @@ from mutations import LONG, SHORT, Reader, try_variants
 from rich.console import Console
 
 from podium.changes import read_changes
+from podium.cli.queues import queue_table
 from podium.config.resolved import resolved_member
 from podium.config.stage import Stage
 from podium.evaluation.comparison import read_seconds, read_versions
@@ -23,6 +24,7 @@ from podium.options import RunOptions
 from podium.runs import Run
 from podium.training.checkpoints import CheckpointStore, Progress
 from podium.training.resume import read_config
+from podium.workflows.cluster import ClusterJob, ClusterQueue, read_queue
 from podium.workflows.report import _histories, _scores, _stages
 from podium.workflows.subject import find_subject
 
@@ -208,7 +210,15 @@ def _load(folder, arrays):
         store.copy_best_to_run(progress.best)
 
 
+def _cluster_queue(copy):
+    jobs = [ClusterJob(run=f"one-12345678/fold{fold}", label=f"one fold {fold}", state="done") for fold in (0, 1)]
+    queue = ClusterQueue(copy.folder / "runs" / "clusters" / "one-1", Path("one.yaml"), jobs, "ray", "s3://bucket")
+    queue.save()
+    return queue.folder / "queue.json", lambda: queue_table(read_queue(queue.folder))
+
+
 READERS = [
+    Reader("queue of a cluster", "json", _cluster_queue),
     Reader("state.json", "json", _listed("state.json")),
     Reader("timings.json", "json", _listed("timings.json")),
     Reader("versions.json", "json", _listed("versions.json")),

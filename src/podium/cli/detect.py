@@ -135,7 +135,7 @@ def train(
 
     loaded = load_detector(detector, set_ or (), seed, partial(transform_problems, takes_boxes=True))
     options, console = make_options(data, runs, None, limit, None, dry_run, resume, time_limit), make_console()
-    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, detach):
+    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, detach, resume, time_limit):
         from podium.workflows.cluster import train_detector_on_cluster
 
         with show_queue(console) as show:

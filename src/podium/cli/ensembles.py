@@ -53,7 +53,7 @@ def run(
     """
     loaded = configs.load_ensemble(ensemble, set_ or (), seed)
     options, console = make_options(data, runs, fold, limit, limit_test, dry_run, resume, time_limit), make_console()
-    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, detach):
+    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, detach, resume, time_limit):
         from podium.workflows.cluster import run_on_cluster
 
         with show_queue(console) as show:

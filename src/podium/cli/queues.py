@@ -48,13 +48,22 @@ SUBMITTED = "the jobs are submitted; podium jobs shows them; {} without --detach
 
 
 def cluster_of(
-    on: str | None, storage: str | None, cpus: float | None, gpus: float | None, detach: bool
+    on: str | None,
+    storage: str | None,
+    cpus: float | None,
+    gpus: float | None,
+    detach: bool,
+    resume: bool,
+    time_limit: float | None,
 ) -> "Cluster | None":
     if on is None:
         given = {"--storage": storage, "--cpus-per-run": cpus, "--gpus-per-run": gpus, "--detach": detach or None}
         if names := [name for name, value in given.items() if value is not None]:
             raise ConfigError(f"{names[0]} is for runs on a cluster: add --on ray, or remove it")
         return None
+    if resume or time_limit is not None:
+        given_option = "--resume" if resume else "--time-limit"
+        raise ConfigError(f"{given_option} is for runs in this process: remove it, or --on")
     if on != "ray" and not on.startswith("ray://"):
         raise ConfigError(f"--on {on}: expected ray, or ray://HOST:PORT")
     from podium.cluster.ray_cluster import Resources

@@ -20,13 +20,14 @@ from podium.config.loading import Ensemble, Member
 from podium.console import make_console
 from podium.detection.detector_run import DetectorRun, dataset_folder, detector_run
 from podium.detection.loading import Detector
-from podium.errors import ConfigError, DataError, MachineError, RunError
+from podium.errors import ConfigError, DataError, MachineError, RunError, StoppedError
 from podium.files import digest_of, parse_json
 from podium.jobs.queue import OnRound, Queue, QueuedJob, follow
 from podium.locks import locked
 from podium.options import RunOptions
 from podium.paths import labels_folder
 from podium.runs import Run, versions
+from podium.signals import Interrupted
 from podium.workflows.blend import Blend, blend_as
 from podium.workflows.detect import train_detector
 from podium.workflows.fold_runs import FoldRun, fold_runs
@@ -52,14 +53,14 @@ class Cluster:
     detach: bool = False
     """Return as soon as the jobs are submitted."""
 
-    def storage_url(self, runs: Path) -> str:
+    def storage_in(self, runs: Path) -> Storage:
         if self.storage is None and self.address != "ray":
             raise ConfigError(
                 f"--on {self.address} needs --storage, which all its machines reach: a shared folder, or an address"
                 " such as s3://bucket/folder"
             )
         url = self.storage or str(runs / "clusters" / "storage")
-        return url if "://" in url else str(Path(url).absolute())
+        return Storage(url if "://" in url else str(Path(url).absolute()))
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,15 @@ def run_on_cluster(
 
     After an interruption, call it again: finished folds are fetched, and those that still run are followed.
     """
+    for member in ensemble.members:
+        _check_member(member)
+    storage = cluster.storage_in(options.runs)
     prepared = prepare(ensemble.competition, options, console, ensemble.members)
     runs = ensemble_runs(ensemble, prepared, options)
     _ = prepared.test  # checked before anything trains
-    for member in ensemble.members:
-        _check_member(member)
-    missing = [run for run in runs if not (run.is_trained and run.is_predicted) and not run.settings.soup]
-    if missing and not _finish(missing, _inputs(ensemble.members, runs), options, cluster, on_round, config):
+    trained = [run for run in runs if not run.settings.soup]
+    is_done = _finish(trained, _inputs(ensemble.members, runs), options, cluster, storage, on_round, config)
+    if not is_done:
         return None
     train_and_predict(runs, console)  # only soups are left
     return blend_as(ensemble.settings, all_predictions(runs), ensemble.name)
@@ -172,11 +175,12 @@ def run_on_cluster(
 def train_detector_on_cluster(
     detector: Detector, options: RunOptions, cluster: Cluster, console: Console, on_round: OnRound, config: Path
 ) -> DetectorRun | None:
+    """As `podium detect train`, on a cluster; None if it is detached before it is finished."""
+    storage = cluster.storage_in(options.runs)
     run = detector_run(detector, options, console)
-    if not run.run.is_trained:
-        inputs = (str(dataset_folder(detector, options).relative_to(options.runs)),)
-        if not _finish([run], inputs, options, cluster, on_round, config):
-            return None
+    inputs = (dataset_folder(detector, options).relative_to(options.runs).as_posix(),)
+    if not _finish([run], inputs, options, cluster, storage, on_round, config):
+        return None
     return train_detector(detector, options, console)
 
 
@@ -195,31 +199,33 @@ def _inputs(members: Sequence[Member], runs: Sequence[FoldRun]) -> tuple[str, ..
 
 
 def _finish(
-    missing: Sequence[Trainable],
+    runs: Sequence[Trainable],
     inputs: tuple[str, ...],
     options: RunOptions,
     cluster: Cluster,
+    storage: Storage,
     on_round: OnRound,
     config: Path,
 ) -> bool:
-    """Run these on the cluster and fetch them; False if it is detached before."""
-    top, url = options.runs, cluster.storage_url(options.runs)
-    storage = Storage(url)
-    jobs = {run.run.path.relative_to(top).as_posix(): run for run in missing}
-    folder = top / "clusters" / f"{config.stem}-{digest_of([cluster.address, url, sorted(jobs)])}"
-    queue = ClusterQueue(
-        folder, config, [ClusterJob(run=name, label=run.name) for name, run in jobs.items()], cluster.address, url
-    )
+    """Run the missing ones of these on the cluster and fetch them; False if it is detached before."""
+    top = options.runs
+    named = {run.run.path.relative_to(top).as_posix(): run for run in runs}
+    folder = top / "clusters" / f"{config.stem}-{digest_of([cluster.address, storage.url, sorted(named)])}"
+    missing = {name: run for name, run in named.items() if not _is_finished(run)}
+    if not missing:
+        return True
+    jobs = [ClusterJob(run=name, label=run.name) for name, run in missing.items()]
+    queue = ClusterQueue(folder, config, jobs, cluster.address, storage.url)
     variables = {} if cluster.resources.cpus is None else _threads(cluster.resources.cpus)
     with locked(folder), connected(cluster.address, variables, may_start=not cluster.detach):
         resources = resources_per_task(cluster.resources)
         for name in inputs:
             storage.push(top / name, name)
-        for name, run in jobs.items():
+        for name, run in missing.items():
             if run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run):
                 storage.push(run.run.path, name)
-        works = {name: _work(run, name, inputs, url) for name, run in jobs.items()}
-        tasks, open_jobs = Jobs(queue.coordinator), list(jobs)
+        works = {name: _work(run, name, inputs, storage.url) for name, run in missing.items()}
+        tasks = Jobs(queue.coordinator)
         queue.start()
         advance = Rounds(queue, tasks, works, resources, storage, top)
         try:
@@ -228,16 +234,20 @@ def _finish(
                 on_round(queue)
             else:
                 follow(queue, advance, on_round)
-        except BaseException:
-            tasks.stop(open_jobs)
+        except (Interrupted, KeyboardInterrupt):
+            tasks.stop(list(missing))
             raise
-        finally:
-            queue.save()
         if queue.is_finished:
-            tasks.forget(open_jobs)
+            tasks.forget(list(missing))
+    if queue.is_stopped:
+        raise StoppedError(f"stopped by podium jobs --stop; resume with: {options.command}")
     if queue.failures:
         raise RunError(f"{queue.failures}; fix it and run the same command to try them again")
     return queue.is_done
+
+
+def _is_finished(run: Trainable) -> bool:
+    return run.run.is_trained and (isinstance(run, DetectorRun) or run.is_predicted)
 
 
 def _threads(cpus: float) -> dict[str, str]:

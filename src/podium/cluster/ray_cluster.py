@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,6 +110,7 @@ class Coordinator:
     def __init__(self) -> None:
         self._states = dict[str, JobState]()
         self._references = dict[str, Any]()
+        self._cancelled = set[str]()
         self._lock = threading.Lock()
 
     def submit(self, name: str, task: Task, work: Any, resources: Resources) -> None:
@@ -123,6 +124,7 @@ class Coordinator:
             options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
             reference = ray.remote(_run).options(**options).remote(task, work, name, me)
             self._states[name], self._references[name] = JobState(), reference
+            self._cancelled.discard(name)
         threading.Thread(target=self._wait, args=(name, reference), daemon=True).start()
 
     def _wait(self, name: str, reference: Any) -> None:
@@ -137,10 +139,12 @@ class Coordinator:
             self._states[name] = replace(self._states[name], state=state, message=message)
             del self._references[name]
 
-    def report(self, name: str, message: str, place: str) -> None:
+    def report(self, name: str, message: str, place: str) -> bool:
+        """Returns whether the job has to stop: a library may have lost the interrupt."""
         with self._lock:
             if name in self._references:
                 self._states[name] = JobState("running", message, place)
+        return name in self._cancelled
 
     def states(self) -> dict[str, JobState]:
         return dict(self._states)
@@ -149,6 +153,7 @@ class Coordinator:
         import ray
 
         for name in names:
+            self._cancelled.add(name)
             if reference := self._references.get(name):
                 ray.cancel(reference, force=False)
 
@@ -177,7 +182,9 @@ def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
     place = ray.util.get_node_ip_address()
 
     def report(message: str) -> None:
-        coordinator.report.remote(name, message, place)
+        with suppress(ray.exceptions.RayError):  # the coordinator is being started again
+            if ray.get(coordinator.report.remote(name, message, place)):
+                raise StoppedError("stopped by its command")
 
     report("started")
     return task(work, report)
@@ -186,18 +193,25 @@ def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
 class Jobs:
     """The jobs of a coordinator, from a process that is connected to its cluster."""
 
-    def __init__(self, coordinator: str) -> None:
-        """Find the coordinator of this name, or start it."""
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    @classmethod
+    def start(cls, coordinator: str) -> "Jobs":
+        """Start the coordinator of this name, or find it."""
         import ray
 
-        self._actor = (
-            ray.remote(Coordinator)
-            .options(
-                name=coordinator, lifetime="detached", get_if_exists=True, num_cpus=0, max_restarts=-1,
-                max_concurrency=64,
-            )
-            .remote()
-        )  # fmt: skip
+        options = {"name": coordinator, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1}
+        return cls(ray.remote(Coordinator).options(**options, num_cpus=0, max_concurrency=64).remote())
+
+    @classmethod
+    def find(cls, coordinator: str) -> "Jobs | None":
+        import ray
+
+        try:
+            return cls(ray.get_actor(coordinator))
+        except ValueError:
+            return None
 
     def submit(self, name: str, task: Task, work: Any, resources: Resources) -> None:
         self._ask("submit", name, task, work, resources)

@@ -130,7 +130,8 @@ def read_queue(folder: Path) -> ClusterQueue:
 def refresh(queue: ClusterQueue) -> None:
     """Ask the cluster for the states of its unfinished jobs."""
     with connected(queue.address):
-        states = Jobs(queue.coordinator).states()
+        tasks = Jobs.find(queue.coordinator)
+        states = tasks.states() if tasks else {}
     for job in queue.jobs:
         if job.state not in ("done", "failed"):
             now = states.get(job.run, JobState("failed", "the cluster does not know it: run the same command again"))
@@ -143,7 +144,8 @@ def stop_jobs(queue: ClusterQueue) -> None:
     """Stop the unfinished jobs of a queue, as soon as they have saved a checkpoint."""
     queue.stop()
     with connected(queue.address):
-        Jobs(queue.coordinator).stop([job.run for job in queue.jobs if job.state not in ("done", "failed")])
+        if tasks := Jobs.find(queue.coordinator):
+            tasks.stop([job.run for job in queue.jobs if job.state not in ("done", "failed")])
 
 
 def run_on_cluster(
@@ -225,7 +227,7 @@ def _finish(
             if run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run):
                 storage.push(run.run.path, name)
         works = {name: _work(run, name, inputs, storage.url) for name, run in missing.items()}
-        tasks = Jobs(queue.coordinator)
+        tasks = Jobs.start(queue.coordinator)
         queue.start()
         advance = Rounds(queue, tasks, works, resources, storage, top)
         try:

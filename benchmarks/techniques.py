@@ -2,13 +2,15 @@
 
 Trains a member with and without each technique of docs/recipes.md, with several seeds, and writes the differences of
 their scores on the validation rows of the first fold to benchmarks/techniques.json and the table of docs/recipes.md.
-Runs that are finished are not trained again, so it can be stopped and continued, and techniques added one at a time.
+What the file has is not measured again, so it can be stopped and continued, and techniques added one at a time.
 """
 
 import argparse
 import json
 import math
 import statistics
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +20,6 @@ import podium
 from podium.config.loading import Member
 from podium.errors import ConfigError
 from podium.files import write_json, write_text
-from podium.runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- make recipes -->\n", "<!-- end of make recipes -->"
@@ -65,9 +66,9 @@ TECHNIQUES = {
 class Row:
     technique: str
     scores: list[float]
-    """One for each seed; of the member as it is, for the technique ''."""
-    minutes: float
-    """The mean of training and prediction."""
+    """One for each seed, from 1; of the member as it is, for the technique ''."""
+    minutes: list[float]
+    """Of all cores together, for training and prediction: other work on the machine hardly changes them."""
 
 
 def changes_of(technique: Technique, member: Member) -> dict[str, Any]:
@@ -81,17 +82,16 @@ def changes_of(technique: Technique, member: Member) -> dict[str, Any]:
     return changes
 
 
-def measure(name: str, file: Path, changes: Mapping[str, Any], seeds: int, data: Path | None, runs: Path) -> Row:
-    scores, minutes = [], []
-    for seed in range(1, seeds + 1):
+def measure(name: str, seed: int, file: Path, changes: Mapping[str, Any], data: Path | None) -> tuple[float, float]:
+    """The score and the minutes of one run."""
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as runs:
         member = podium.load_member(file, {**changes}, seed)
-        run = podium.train(member, fold=0, data=data, runs=runs)
-        predictions = podium.predict(run)
-        seconds = json.loads((Run(run.path).path / "timings.json").read_text())
-        scores.append(predictions.score)
-        minutes.append((seconds["training"] + seconds["prediction"]) / 60)
-        print(f"{name or 'as it is'}, seed {seed}: {predictions.score:.4f}, {minutes[-1]:.1f} min", flush=True)
-    return Row(name, scores, statistics.mean(minutes))
+        predictions = podium.predict(podium.train(member, data=data, runs=runs))
+        score = predictions.score
+    minutes = (time.process_time() - start) / 60
+    print(f"{name or 'as it is'}, seed {seed}: {score:.4f}, {minutes:.1f} min", flush=True)
+    return score, minutes
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -102,20 +102,22 @@ def table(results: Mapping[str, Any]) -> str:
         base = rows.pop("")
         lines = [
             f"`{member}`, {content['images']}: {content['metric']} {_mean_and_spread(base.scores)} as it is,"
-            f" {base.minutes:.1f} minutes; differences in points, {len(base.scores)} seeds each.\n",
-            "| technique | difference | minutes |",
-            "|---|---:|---:|",
+            f" {statistics.mean(base.minutes):.1f} minutes of one core; differences in points, with their standard"
+            " error.\n",
+            "| technique | difference | seeds | minutes |",
+            "|---|---:|---:|---:|",
         ]
         for row in sorted(rows.values(), key=lambda row: -_difference(row, base)[0]):
             difference, error = _difference(row, base)
-            lines.append(f"| {row.technique} | {difference:+.1f} ± {error:.1f} | {row.minutes:.1f} |")
+            minutes = statistics.mean(row.minutes)
+            lines.append(f"| {row.technique} | {difference:+.1f} ± {error:.1f} | {len(row.scores)} | {minutes:.1f} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _difference(row: Row, base: Row) -> tuple[float, float]:
-    """In points of the metric, with its standard error; the seeds are the same."""
-    differences = [100 * (one - other) for one, other in zip(row.scores, base.scores, strict=True)]
+    """In points of the metric, with its standard error, of the seeds that both have."""
+    differences = [100 * (one - other) for one, other in zip(row.scores, base.scores, strict=False)]
     spread = statistics.stdev(differences) if len(differences) > 1 else math.nan
     return statistics.mean(differences), spread / math.sqrt(len(differences))
 
@@ -138,29 +140,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="the folder of the competition's data")
     parser.add_argument("--only", action="append", choices=TECHNIQUES, metavar="NAME", help=", ".join(TECHNIQUES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, default=Path("runs/techniques"), help="where run folders are created")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "techniques.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "recipes.md", help="the page with the table")
     options = parser.parse_args(arguments)
     member = podium.load_member(options.member)
     results = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    base = measure("", options.member, {}, options.seeds, options.data, options.runs)
-    before = results.get(member.name, {}).get("rows", [])
-    rows = {row["technique"]: row for row in before if len(row["scores"]) == options.seeds} | {"": asdict(base)}
-    for name in options.only or TECHNIQUES:
-        changes = changes_of(TECHNIQUES[name], member)
+    content = results.setdefault(member.name, {"rows": []})
+    content |= {"metric": member.competition.metric, "images": member.competition.title or member.competition.slug}
+    rows = {row["technique"]: Row(**row) for row in content["rows"]}
+    for name in ["", *(options.only or TECHNIQUES)]:
+        row = rows.get(name, Row(name, [], []))
         try:
-            row = measure(name, options.member, changes, options.seeds, options.data, options.runs)
+            changes = changes_of(TECHNIQUES[name], member) if name else {}
+            for seed in range(len(row.scores) + 1, options.seeds + 1):
+                score, minutes = measure(name, seed, options.member, changes, options.data)
+                row.scores.append(score)
+                row.minutes.append(minutes)
+                rows[name] = row
+                content["rows"] = [asdict(row) for row in rows.values()]
+                write_json(options.out, results)
         except ConfigError as error:  # it does not fit this target or backbone
             print(f"{name}: left out, {str(error).splitlines()[0]}", flush=True)
-            continue
-        rows[name] = asdict(row)
-        results[member.name] = {
-            "metric": member.competition.metric,
-            "images": member.competition.title or member.competition.slug,
-            "rows": list(rows.values()),
-        }
-        write_json(options.out, results)
         write_table(options.page, results)
     print(table(results))
 

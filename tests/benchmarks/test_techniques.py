@@ -27,18 +27,18 @@ def test_a_technique_is_measured_with_the_same_seeds_and_written(
     trained, tiny_competition, tmp_path, capsys, monkeypatch
 ):
     if not trained:
-        monkeypatch.setattr(
-            techniques, "measure", lambda name, file, changes, seeds, *_: techniques.Row(name, [0.5] * seeds, 1.0)
-        )
+        monkeypatch.setattr(techniques, "measure", lambda *_: (0.5, 1.0))
     member = tiny_competition.member(stages=STAGES[1:], precision="float32")
     page = tmp_path / "page.md"
     page.write_text(f"before\n{techniques.START}old\n{techniques.END}\nafter\n")
-    options = ["--member", member, "--data", tiny_competition.folder, "--runs", tmp_path / "runs", "--seeds", "2"]
+    options = ["--member", member, "--data", tiny_competition.folder, "--seeds", "2"]
     options += ["--out", tmp_path / "out.json", "--page", page]
     techniques.main([*map(str, options), "--only", "label smoothing"])
+    printed = capsys.readouterr().out
     techniques.main([*map(str, options), "--only", "moving averages"])
     if trained:
-        assert capsys.readouterr().out.count("already trained with this config") == 2  # the member as it is
+        assert printed.count("as it is, seed") == 2
+        assert "as it is, seed" not in capsys.readouterr().out  # measured before
     content = json.loads((tmp_path / "out.json").read_text())["tiny"]
     rows = {row["technique"]: row["scores"] for row in content["rows"]}
     assert set(rows) == {"", "label smoothing", "moving averages"}
@@ -52,13 +52,13 @@ def test_a_technique_is_measured_with_the_same_seeds_and_written(
 
 def test_differences_are_those_of_the_same_seeds():
     rows = [
-        {"technique": name, "scores": scores, "minutes": 1.0}
+        {"technique": name, "scores": scores, "minutes": [1.0, 2.0]}
         for name, scores in (("", [0.5, 0.7]), ("worse", [0.4, 0.6]), ("mixed", [0.6, 0.8]), ("noisy", [0.7, 0.5]))
     ]
     text = techniques.table({"member": {"metric": "accuracy", "images": "cars", "rows": rows}})
     assert "`member`, cars: accuracy 0.6000 (standard deviation 0.1414) as it is" in text
     assert [line for line in text.splitlines() if "±" in line] == [
-        "| mixed | +10.0 ± 0.0 | 1.0 |",
-        "| noisy | +0.0 ± 20.0 | 1.0 |",
-        "| worse | -10.0 ± 0.0 | 1.0 |",
+        "| mixed | +10.0 ± 0.0 | 2 | 1.5 |",
+        "| noisy | +0.0 ± 20.0 | 2 | 1.5 |",
+        "| worse | -10.0 ± 0.0 | 2 | 1.5 |",
     ]

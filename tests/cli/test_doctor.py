@@ -41,7 +41,7 @@ def test_the_lists_are_those_of_the_project():
     assert list(doctor.REQUIRED) == PROJECT["dependencies"]
     assert PROJECT["requires-python"] == doctor.PYTHON
     extras = {name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "dev"}
-    names = {extra: tuple(re.split("[<>=]", text)[0] for text in texts) for extra, texts in extras.items()}
+    names = {extra: tuple(re.split(r"[<>=\[]", text)[0] for text in texts) for extra, texts in extras.items()}
     assert {extra: names for extra, (names, _) in doctor.EXTRAS.items()} == names
 
 

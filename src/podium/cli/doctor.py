@@ -31,6 +31,7 @@ EXTRAS = {
     "dicom": (("pydicom",), "DICOM images"),
     "hf": (("huggingface_hub",), "presets such as hf://timm/resnet50.a1_in1k"),
     "search": (("optuna",), "podium search"),
+    "ray": (("ray", "fsspec"), "podium run --on ray"),
     "mlflow": (("mlflow-skinny", "sqlalchemy", "alembic"), "podium export"),
 }
 """The distributions of each extra, and what it is for."""

@@ -18,7 +18,6 @@ from typing import Any
 
 from podium.errors import MachineError, PodiumError, StoppedError, UnreachableError
 from podium.jobs.queue import State
-from podium.retries import sleep
 
 RETRIES = 20
 """How often Ray starts a task again whose machine or process is lost."""
@@ -228,7 +227,7 @@ class Jobs:
             states = self.states()
             if all(name not in states or states[name].state in ("done", "failed") for name in names):
                 break
-            sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # that of `retries` ends at once after an interrupt
         self.forget(names)
 
     def forget(self, names: Sequence[str]) -> None:

@@ -52,8 +52,8 @@ test-latest:     ## the tests of `make test` with the newest versions that pypro
 test-all: $(STAMP) ## all tests, including the slow ones: large backbones, exhaustive tables
 	$(BIN)/python -m pytest -m "not kill and not demo" -n auto --maxprocesses 4
 
-test-kill: $(STAMP) ## interrupt trainings and fleets at many moments, resume them, and compare the results
-	$(BIN)/python -m pytest -m kill -rP
+test-kill: $(STAMP) ## interrupt trainings and fleets at many moments, resume them, and compare the results; options: KILLS=, SEED=
+	$(if $(KILLS),PODIUM_KILLS=$(KILLS)) $(if $(SEED),PODIUM_KILL_SEED=$(SEED)) $(BIN)/python -m pytest -m kill -v -rP
 
 test-demo: $(STAMP) ## run the whole demo, and check its scores on the hidden answers
 	$(BIN)/python -m pytest -m demo -rP

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,14 +15,17 @@ import pytest
 from killing import Moment, Starter, kill_at, torn_files
 from rich.console import Console
 
+from podium.changes import Position
 from podium.config.stage import Stage
 from podium.runs import Run
 from podium.training.checkpoints import CheckpointStore
 
 SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
-"""Of the random moments. A failing test prints it."""
-KILLS = 30
+"""Of the random moments; the parts of the long test count from here. A failing test prints it."""
+KILLS = int(os.environ.get("PODIUM_KILLS", "30"))
 """In the long test."""
+PART = 50
+"""Kills per part of the long test: a stopped test continues with the seed of its next part."""
 STAGES = [
     {
         "name": "one",
@@ -118,21 +120,24 @@ class Kill:
     """Temporary files that it left."""
     newest: str
     """Where the newest valid checkpoint is."""
+    position: Position
+    """Of that checkpoint."""
 
     def __str__(self):
         return f"{self.moment}: newest state {self.newest}, torn {', '.join(self.torn) or 'nothing'}"
 
 
 def newest_state(run):
+    """Where the newest valid checkpoint is, in words and as a position."""
     saved = CheckpointStore(run.path).load_newest(Console(quiet=True))
     if saved is None:
-        return "none"
+        return "none", (0, 0, 0)
     progress = saved.progress
     if progress.step:
-        return "mid-epoch"
+        return "mid-epoch", progress.position
     if not progress.has_finished(Stage(**STAGES[progress.stage])):
-        return "between epochs"
-    return "the end" if progress.stage_name == "two" else "between stages"
+        return "between epochs", progress.position
+    return "the end" if progress.stage_name == "two" else "between stages", progress.position
 
 
 MESSAGES = {
@@ -148,8 +153,8 @@ MESSAGES = {
 class Killer:
     """Trains in new folders, kills each training at the given moments, resumes it to its end, and compares files."""
 
-    def __init__(self, uninterrupted, starter, folder):
-        self._unbroken, self._starter, self._folder = uninterrupted, starter, folder
+    def __init__(self, uninterrupted, starter, folder, seed):
+        self._unbroken, self._starter, self._folder, self._seed = uninterrupted, starter, folder, seed
         self.kills = []
         self.trainings = 0
 
@@ -161,12 +166,14 @@ class Killer:
         for moment in moments:
             process, log = self._start(place, self._unbroken.train(*["--resume"] * bool(here)))
             code = kill_at(process, run, moment)
-            if code == -signal.SIGKILL:
-                here.append(Kill(moment, sorted(torn_files(run)), newest_state(run)))
-            else:
+            if code != -signal.SIGKILL:
                 assert code == 0, log.read_text()
+                break
+            here.append(Kill(moment, sorted(torn_files(run)), *newest_state(run)))
         self.kills += here
-        story = f"seed {SEED}, {place}: " + ("; then ".join(map(str, here)) or "not killed")
+        story = f"seed {self._seed}, {place}: " + ("; then ".join(map(str, here)) or "not killed")
+        positions = [kill.position for kill in here]
+        assert positions == sorted(positions), f"a kill lost an older checkpoint ({story})"
         output = self._run(place, self._unbroken.train("--resume"), story)
         message = MESSAGES[here[-1].newest if here else "the end"]
         assert message in output or "already trained" in output, f"{story}: {output}"
@@ -198,31 +205,32 @@ class Killer:
 
 
 @pytest.fixture
-def killer(uninterrupted, tmp_path):
+def start_killer(uninterrupted, tmp_path):
+    """`start_killer(seed)`: a Killer; the seed is for its messages."""
     with Starter() as starter:
-        yield Killer(uninterrupted, starter, tmp_path)
+        yield lambda seed: Killer(uninterrupted, starter, tmp_path, seed)
 
 
-def random_moment(random, sign, most=40):
-    """A moment in a training with about 40 checkpoints, after at most `most` of them."""
+def random_moment(random, sign, most):
+    """A moment in a process, after it saved at most `most` times."""
     nth = {"saving": random.randint(1, most), "mid-epoch": random.randint(1, most)}
-    nth["between epochs"] = random.randint(1, 9)
+    nth["between epochs"] = random.randint(1, 2)
     seconds = {"begun": 6.0, "saving": 0.003, "mid-epoch": 0.03, "between epochs": 0.01, "between stages": 1.0}
     return Moment(sign, nth.get(sign, 1), random.uniform(0, seconds.get(sign, 0.02)))
 
 
 @pytest.mark.slow
-def test_killed_training_resumes_to_the_same_files(killer):
+def test_killed_training_resumes_to_the_same_files(start_killer):
     """Killed while it saves, within an epoch, between its stages, and while it saves again; `make test-kill` does more.
 
     On a busy machine a kill may come too late: then another training is killed.
     """
-    random = Random(SEED)
+    random, killer = Random(SEED), start_killer(SEED)
     for _ in range(3):
         killer.train_killed_at(
             random_moment(random, "saving", most=15),
             random_moment(random, "mid-epoch", most=5),
-            random_moment(random, "between stages"),
+            random_moment(random, "between stages", most=1),
             random_moment(random, "saving", most=15),
         )
         met = killer.met()
@@ -232,19 +240,26 @@ def test_killed_training_resumes_to_the_same_files(killer):
     assert met["mid-epoch"], killer.kills
 
 
+SIGNS_OF_A_TRAINING = (
+    *("saving", "mid-epoch", "saving", "begun", "between epochs", "saving", "between stages"),
+    *("saving", "mid-epoch", "saving", "begun", "between epochs", "saving", "the end"),
+)
+"""A process that starts costs far more than a step, so each training is killed many times before it is compared."""
+
+
 @pytest.mark.kill
-def test_training_killed_at_many_moments_resumes_to_the_same_files(killer):
-    random = Random(SEED)
-    signs = cycle(
-        ["saving", "mid-epoch", "between epochs", "saving", "begun", "saving", "between stages", "saving", "the end"]
-    )
-    while len(killer.kills) < KILLS:
-        twice = killer.trainings % 3 == 2
-        killer.train_killed_at(*(random_moment(random, next(signs)) for _ in range(1 + twice)))
-    met = killer.met()
-    print(*killer.kills, dict(met), f"{killer.trainings} trainings", sep="\n")
-    assert met["torn"] >= KILLS // 4, met
+@pytest.mark.parametrize("seed", range(SEED, SEED - (-KILLS // PART)))
+def test_training_killed_at_many_moments_resumes_to_the_same_files(start_killer, seed):
+    kills = min(PART, KILLS - (seed - SEED) * PART)
+    random, killer = Random(seed), start_killer(seed)
+    while len(killer.kills) < kills:
+        most = random.choice([4, 8, 40])
+        killer.train_killed_at(*(random_moment(random, sign, most) for sign in SIGNS_OF_A_TRAINING))
+    met, trainings = killer.met(), killer.trainings
+    print(*killer.kills, dict(met), sep="\n")
+    print(f"seed {seed}: {len(killer.kills)} kills in {trainings} trainings, none lost, none different")
+    assert met["torn"] >= kills // 4, met
     assert met["torn state"] >= 1, met
-    assert met["mid-epoch"] >= 5, met
-    assert met["between epochs"] >= 2, met
+    assert met["mid-epoch"] >= kills // 6, met
+    assert met["between epochs"] >= kills // 15, met
     assert met["between stages"] >= 1, met

@@ -1,5 +1,6 @@
 """The metric of a competition, its own one included, and the form of its submissions."""
 
+import numpy as np
 import pytest
 import yaml
 
@@ -96,6 +97,25 @@ def test_resolved_competition_needs_no_file(write, tmp_path, monkeypatch):
     loaded = load_competition(write("regression", "mine.py:score", {"mine.py": OWN}))
     (tmp_path / "mine.py").unlink()
     assert Competition.model_validate(loaded.model_dump(mode="json", by_alias=True)) == loaded
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "columns", "values"),
+    [
+        ("single_label", "label", ["Answer"], ["b"]),
+        ("single_label", "probabilities", ABC, [0.0, 1.0, 0.0]),
+        ("multi_label", "probabilities", ABC, [0.0, 1.0, 0.0]),
+    ],
+)
+def test_own_metric_gets_a_submission_as_it_is_written(write, kind, format, columns, values):
+    code = (
+        "HIGHER_IS_BETTER = True\n\ndef score(solution, submission, row_id_column_name):\n"
+        "    del submission[row_id_column_name]\n"
+        f"    return list(submission.columns) == {columns!r} and submission.values.tolist() == [{values!r}]\n"
+    )
+    path = write(kind, "mine.py:score", {"mine.py": code}, submission={"format": format, "label": "Answer"})
+    truth = np.array([1]) if kind == "single_label" else np.array([[0, 1, 0]])
+    assert metric_of(load_competition(path))(truth, np.array([[0.0, 1.0, 0.0]])) == 1.0
 
 
 @pytest.mark.parametrize(

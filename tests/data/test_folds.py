@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from podium.config.competition import Competition
-from podium.data.folds import make_folds, read_folds, stratified_limit
+from podium.data.folds import iterative_split, make_folds, read_folds, stratified_halves, stratified_limit
 from podium.data.image_paths import ImagePaths
 from podium.data.table import CompetitionRows
 from podium.errors import ConfigError, DataError
+from podium.runs import edited_folds
 
 
 def rows_with(labels, groups=None, folder=Path("data")):
@@ -106,6 +107,7 @@ def test_the_folds_file_is_a_plain_table(tmp_path):
     assert list(table.columns) == ["id", "label", "fold"]
     assert table["id"].tolist() == ["p0", "p1", "p2", "p3", "p4", "p5"]
     assert table["fold"].tolist() == folds.of_row.tolist()
+    assert edited_folds(tmp_path, "shapes") == {}
 
 
 def test_an_edited_folds_file_is_used(tmp_path):
@@ -118,6 +120,7 @@ def test_an_edited_folds_file_is_used(tmp_path):
     assert after.of_row.tolist()[:3] == ["7", "train", "test"]
     assert after.numbers[-1] == 7
     assert after.digest != before.digest
+    assert list(edited_folds(tmp_path, "shapes")) == [before.path.name]
 
 
 def test_different_rows_have_different_folds_files(tmp_path):
@@ -137,8 +140,16 @@ def test_folds_can_be_read_from_a_table(tmp_path):
 
 
 def test_leading_zeros_of_a_fold_are_ignored(tmp_path):
-    (tmp_path / "folds.csv").write_text("id,fold\np0,00\np1,01\np2,1\n")
-    assert read_folds(tmp_path / "folds.csv", rows_with("abc")).of_row.tolist() == ["0", "1", "1"]
+    (tmp_path / "folds.csv").write_text("id,fold\np0,00\np1,01\np2,1\np3,000123\n")
+    assert read_folds(tmp_path / "folds.csv", rows_with("abca")).of_row.tolist() == ["0", "1", "1", "123"]
+
+
+@pytest.mark.parametrize("lines", ["p0,0\np1,1\np2,1\np0,0", "x,0\np0,0\np1,1\np2,1\nx,0"])
+def test_a_duplicate_id_is_an_error_far_down_the_table_too(tmp_path, monkeypatch, lines):
+    monkeypatch.setattr("podium.data.table._CHUNK", 2)
+    (tmp_path / "folds.csv").write_text(f"id,fold\n{lines}\n")
+    with pytest.raises(DataError, match=f"has a duplicate id: {lines[:2].rstrip(',')}"):
+        read_folds(tmp_path / "folds.csv", rows_with("abc"))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +158,7 @@ def test_leading_zeros_of_a_fold_are_ignored(tmp_path):
         ("p0,0\np1,first\np2,1", "has the fold 'first'; expected a number from 0, train or test"),
         ("p0,0\np1,-1\np2,1", "has the fold '-1'"),
         ("p0,0\np1,1.0\np2,1", "has the fold '1.0'"),
+        ("p0,0\np1,1000000\np2,1", "has the fold '1000000'"),
         ("p0,0\np1,\np2,1", "has the fold ''"),
         ("p0,0\np1,1", "has no fold for 1 of the training rows, such as p2"),
         ("p0,0\np1,1\np2,1\np0,0", "has a duplicate id: p0"),
@@ -184,6 +196,29 @@ def test_too_few_groups_are_an_error(tmp_path):
     rows = rows_with("abc" * 10, [f"day{row % 4}" for row in range(30)])
     with pytest.raises(DataError, match="5 grouped folds need at least 5 groups, got 4"):
         folds_of(tmp_path, rows, kind="grouped", count=5)
+
+
+def test_as_many_groups_as_folds_are_enough(tmp_path):
+    rows = rows_with("abc" * 10, [f"day{row % 5}" for row in range(30)])
+    assert set(folds_of(tmp_path, rows, kind="grouped", count=5)) == set("01234")
+
+
+def test_groups_of_the_competition_file_join_those_of_the_table(tmp_path):
+    """Days of two rows; a car was photographed on the first and the last, a van on the last and the sixth."""
+    rows = rows_with("abc" * 10, [f"day{row // 2}" for row in range(30)])
+    groups = {"p1": "car", "p28": "car", "p29": "van", "p10": "van"}
+    of_row = folds_of(tmp_path, rows, kind="grouped", count=3, groups=groups)
+    assert len(set(of_row[[0, 1, 10, 11, 28, 29]])) == 1
+    with pytest.raises(DataError, match="14 grouped folds need at least 14 groups, got 13"):
+        folds_of(tmp_path, rows, kind="grouped", count=14, groups=groups)
+
+
+def test_groups_of_the_competition_file_need_no_group_column(tmp_path):
+    settings = competition({"kind": "grouped", "count": 3, "groups": {f"p{row}": "one" for row in range(0, 30, 4)}})
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"group": None})})
+    of_row = make_folds(settings, rows_with("abc" * 10), tmp_path).of_row
+    assert len(set(of_row[::4])) == 1
+    assert set(of_row) == set("012")
 
 
 SKEWED = np.array(list("a" * 60 + "b" * 30 + "c" * 9 + "d"), dtype=object)
@@ -225,6 +260,38 @@ def test_a_limit_needs_no_row_of_every_range_of_numbers():
     assert len(stratified_limit(np.arange(100) // 10, 3, seed=0, of_each=False)) == 3
 
 
+def test_halves_have_the_same_balance():
+    halves = stratified_halves(SKEWED, seed=0)
+    assert set(halves) == {0, 1}
+    for label in "abcd":
+        first, second = ((halves[label == SKEWED] == half).sum() for half in (0, 1))
+        assert abs(first - second) <= 1
+    assert (stratified_halves(SKEWED, seed=0) == halves).all()
+    assert (stratified_halves(SKEWED, seed=1) != halves).any()
+
+
+def test_groups_can_be_in_a_file_next_to_the_competition_file(tiny_competition, tmp_path, monkeypatch):
+    path, folds = tiny_competition.config.with_name("cars.csv"), {"kind": "grouped", "groups": "cars.csv"}
+    with pytest.raises(ConfigError, match=r"there is no file cars\.csv next to the competition file"):
+        tiny_competition.change(folds=folds)
+    path.write_text("id,group\n0000.jpg,x\n0003.jpg,x\n")
+    groups = {"0000.jpg": "x", "0003.jpg": "x"}
+    assert tiny_competition.change(folds=folds).competition.folds.groups == groups
+    monkeypatch.chdir(path.parent)
+    assert competition(folds).folds.groups == groups
+    for line in ("0000.jpg,", ",x"):
+        path.write_text(f"id,group\n{line}\n")
+        with pytest.raises(
+            ConfigError, match="expected a CSV file with the columns id and group, and both in every row"
+        ):
+            tiny_competition.change(folds=folds)
+
+
+def test_shares_must_sum_to_1():
+    with pytest.raises(ValueError, match=r"train, validation and test must sum to 1, got 1\.1"):
+        competition({"kind": "shares", "train": 0.9})
+
+
 def test_grouped_folds_need_a_group_column(tiny_competition):
     with pytest.raises(ConfigError, match=r"grouped folds need train\.group"):
         tiny_competition.change(folds="grouped")
@@ -250,6 +317,15 @@ def test_every_fold_has_its_share_of_each_label(tmp_path):
     assert (make_folds(settings, matrix_rows(labels), tmp_path / "again").of_row == of_row).all()
     other = matrix_competition({"kind": "stratified", "count": 5, "seed": 1}, "multi_label")
     assert (make_folds(other, matrix_rows(labels), tmp_path).of_row != of_row).any()
+
+
+def test_a_seed_gives_the_same_split_in_every_version():
+    """So a table of folds that was deleted is made again."""
+    features = np.zeros((12, 3), dtype=bool)
+    features[[1, 2, 3, 4, 7, 8, 10, 11], 0] = features[10, 1] = features[[7, 10], 2] = True
+    assert "".join(map(str, iterative_split(features, [0.5, 0.3, 0.2], np.arange(12), 0))) == "020101110002"
+    groups = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5])
+    assert "".join(map(str, iterative_split(features, [0.5, 0.5], groups, 0))) == "000111000111"
 
 
 def test_groups_with_several_labels_stay_together(tmp_path):

@@ -28,6 +28,7 @@ def score(solution, submission, row_id_column_name, places=3):
 def test_function_of_arrays():
     metric = make_metric("mine.py:score", code=ARRAYS, target="regression")
     assert (metric.name, metric.higher_is_better, metric.takes_answers) == ("mine.py:score", False, False)
+    assert metric.is_own
     assert metric(np.array([[1.0], [2.0]]), np.array([[1.5], [4.0]])) == 2.0
     assert metric.better(0.1, 0.2)
 

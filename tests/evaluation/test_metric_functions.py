@@ -165,16 +165,17 @@ EVEN = np.full((3, 2), 0.5)
     ("name", "truth", "predictions", "message"),
     [
         ("roc_auc", ONE_CLASS, EVEN, "every row is of class 1; expected rows of at least two classes"),
-        ("roc_auc", NO_LABELS, EVEN, "every label is on all rows or on none"),
+        ("roc_auc", NO_LABELS, EVEN, "undefined: every label is on all rows or on none"),
         ("partial_auc@0.8", ONE_CLASS, EVEN[:, :1], "every row is of class 1; expected rows of both"),
+        ("partial_auc@0.8", np.zeros(3, dtype=int), EVEN[:, :1], "every row is of class 0; expected rows of both"),
         ("average_precision", np.zeros(3, dtype=int), EVEN[:, :1], "no row is positive"),
         ("macro_average_precision", NO_LABELS, EVEN, "no row is positive"),
         ("micro_average_precision", NO_LABELS, EVEN, "no row is positive"),
         ("macro_f1", NO_LABELS, np.zeros((3, 2)), "no row has a label and none is given one"),
         ("f1", np.zeros(3, dtype=int), np.zeros((3, 1)), "no row has a label and none is given one"),
         ("quadratic_kappa", ONE_CLASS, np.eye(2)[ONE_CLASS], "every label and every prediction is class 1"),
-        ("r2", np.full((3, 1), 7.0), np.zeros((3, 1)), "R2 is undefined: the truth is 7 in every row"),
-        ("pearson", np.full((3, 1), 7.0), np.zeros((3, 1)), "Correlation is undefined"),
+        ("r2", np.full((3, 1), 7.0), np.zeros((3, 1)), "^R2 is undefined: the truth is 7 in every row"),
+        ("pearson", np.full((3, 1), 7.0), np.zeros((3, 1)), "^Correlation is undefined"),
         ("spearman", np.full((3, 1), 7.0), np.zeros((3, 1)), "Correlation is undefined"),
         ("rmsle", np.full((3, 1), -2.0), np.zeros((3, 1)), "RMSLE is undefined: the truth has the number -2"),
     ],
@@ -200,6 +201,16 @@ def test_an_undefined_score_is_an_error_that_says_why(name, truth, predictions, 
         ("kl_divergence", np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), -np.log(1e-15)),
         ("columnwise_log_loss", np.array([[1.0, 0.0]]), np.array([[0.0, 0.0]]), -np.log(1e-15) / 2),
         ("roc_auc", np.array([0, 1, 1]), np.zeros((3, 1)), 0.5),
+        ("balanced_accuracy", np.array([0, 1, 1, 2]), np.eye(3)[[0, 0, 1, 1]], (1 + 1 / 2 + 0) / 3),
+        # The second label has no row and is given once.
+        ("macro_f1", np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.9, 0.9], [0.9, 0.1]]), 1 / 2),
+        ("samples_f1", np.array([[0.0, 0.0]]), np.array([[0.9, 0.1]]), 0.0),
+        # Equal predictions are in the order of the columns.
+        ("map@5", np.array([[1.0] * 5 + [0.0] * 35]), np.zeros((1, 40)), 1.0),
+        # Rows are scaled to sum 1, and what is above 1 counts as 1.
+        ("log_loss", np.array([[0.5, 0.5]]), np.array([[1.0, 1.0]]), np.log(2)),
+        ("kl_divergence", np.array([[0.5, 0.5]]), np.array([[1.0, 1.0]]), 0.0),
+        ("columnwise_log_loss", np.array([[1.0]]), np.array([[1.2]]), 0.0),
         ("partial_auc@0.8", np.array([0, 1, 1]), np.zeros((3, 1)), 0.2**2 / 2),
     ],
 )
@@ -207,6 +218,20 @@ def test_degenerate_cases_have_the_documented_value(name, truth, predictions, ex
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert METRICS[name](truth, predictions) == pytest.approx(expected)
+
+
+def test_kappa_is_averaged_over_the_columns_that_vary():
+    kappa = CASES["quadratic_kappa"][1][2]
+    truth, predictions = np.hstack([GRADES, GRADES + 9, GRADES * 0]), np.hstack([GRADED, GRADES + 9, GRADES * 0])
+    assert METRICS["quadratic_kappa"](truth, predictions) == pytest.approx((kappa + 1) / 2)
+
+
+def test_one_half_is_the_answer_1():
+    for name, metric in METRICS.items():
+        for kind, truth in (("binary", np.array([1, 0])), ("multi_label", np.array([[1.0, 0.0], [0.0, 1.0]]))):
+            if metric.takes_answers and kind in metric.targets:
+                half = np.array([[0.5], [0.2]]) if kind == "binary" else np.array([[0.5, 0.2], [0.5, 0.5]])
+                assert metric(truth, half) == metric(truth, (half >= 0.5).astype(float)) != 0, name
 
 
 def test_answers_as_zeros_and_ones_score_like_the_probabilities_they_come_from():

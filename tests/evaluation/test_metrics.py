@@ -43,6 +43,7 @@ def test_log_loss_clips_and_renormalises_rows_that_do_not_sum_to_one():
 def test_log_loss_takes_float32_softmax():
     probs = np.array([[0.1, 0.2, 0.7]], dtype=np.float32)
     assert METRICS["log_loss"](np.array([2]), probs) == pytest.approx(-math.log(0.7), rel=1e-6)
+    assert METRICS["log_loss"](np.array([2]), probs) == METRICS["log_loss"](np.array([2]), probs.astype(np.float64))
 
 
 def test_roc_auc_of_two_classes_is_the_share_of_ordered_pairs():
@@ -89,6 +90,7 @@ def test_invalid_input_is_an_error(labels, probs, message):
 
 def test_better_follows_the_direction_of_the_metric_and_treats_nan_as_worst():
     assert METRICS["accuracy"].better(0.9, 0.8)
+    assert not METRICS["accuracy"].better(0.8, 0.8)
     assert METRICS["log_loss"].better(0.1, 0.2)
     assert not METRICS["log_loss"].better(0.2, 0.2)
     assert METRICS["log_loss"].better(0.2, math.nan)
@@ -99,6 +101,8 @@ def test_number_in_a_name_may_be_any_that_makes_sense():
     assert find_metric("macro_f2").higher_is_better
     assert find_metric("map@3").targets == METRICS["map@5"].targets
     assert find_metric("samples_f0.5").takes_answers
+    assert make_metric("map@3").name == "map@3"
+    assert not make_metric("map@3").is_own
     for name in ("map@0", "map@2.5", "top_0_accuracy", "macro_f0", "partial_auc@1", "r3", "f", "map@3x", "map@*"):
         assert find_metric(name) is None, name
 

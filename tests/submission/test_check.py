@@ -1,14 +1,17 @@
 """Every problem of a submission file is found, and nothing else."""
 
+import io
 import os
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from podium.errors import DataError, SubmissionError
-from podium.submission.check import find_problems
+from podium.submission.check import find_problems, report_problems
 from podium.submission.spec import SubmissionSpec
 from podium.submission.write import write_submission
 
@@ -290,6 +293,16 @@ def test_problem_is_one_line_whatever_the_file_contains(problems):
     found = problems('"I\nd",Category\n"a\r\nb","' + "long " * 500 + '"\n')
     assert found
     assert all("\n" not in problem and "\r" not in problem and len(problem) < 300 for problem in found)
+
+
+def test_a_report_of_problems_is_an_error_and_a_valid_file_is_named():
+    with pytest.raises(SubmissionError, match=r"^blend\.csv must not be submitted: no rows$"):
+        report_problems(Path("blend.csv"), ["no rows"], Console(file=io.StringIO()))
+    with pytest.raises(SubmissionError, match=r"^blend\.csv must not be submitted:\n  no rows\n  no ids$"):
+        report_problems(Path("blend.csv"), ["no rows", "no ids"], Console(file=io.StringIO()))
+    for name, message in (("blend.csv", "valid, ready to submit"), ("blend_dry-run.csv", "do not submit it")):
+        report_problems(Path(name), [], console := Console(file=io.StringIO()))
+        assert message in console.file.getvalue()
 
 
 def write_old(path, content):

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates check licences audit sbom format lock clean
+.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates mutate check licences audit sbom format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -73,6 +73,9 @@ recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; o
 
 estimates: $(STAMP) ## compare nested estimates with hidden scores on ten drawn competitions
 	$(BIN)/python -m benchmarks.estimates
+
+mutate: $(STAMP)  ## plant small mistakes in the code that matters most, and list those that no test notices; options: ONLY=, AGAIN=1
+	$(BIN)/python -m benchmarks.mutation $(if $(AGAIN),--again) $(ONLY)
 
 check: $(STAMP)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff format --check .

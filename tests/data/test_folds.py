@@ -83,12 +83,15 @@ def test_a_holdout_has_the_share_of_every_class(tmp_path):
     labels = "a" * 40 + "b" * 20 + "c" * 2
     found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="holdout", share=0.2))
     assert found == {"0": {"a": 8, "b": 4, "c": 1}, "train": {"a": 32, "b": 16, "c": 1}}
+    found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="holdout", share=0.9))
+    assert found["train"] == {"a": 4, "b": 2, "c": 1}
 
 
-def test_shares_are_80_10_10_of_every_class(tmp_path):
-    labels = "a" * 100 + "b" * 20 + "c" * 3
+@pytest.mark.parametrize(("few", "trained"), [(3, 1), (5, 3)])
+def test_shares_are_80_10_10_of_every_class(tmp_path, few, trained):
+    labels = "a" * 100 + "b" * 20 + "c" * few
     found = counts(labels, folds_of(tmp_path, rows_with(labels), kind="shares"))
-    assert found["train"] == {"a": 80, "b": 16, "c": 1}
+    assert found["train"] == {"a": 80, "b": 16, "c": trained}
     assert found["0"] == {"a": 10, "b": 2, "c": 1}
     assert found["test"] == {"a": 10, "b": 2, "c": 1}
 
@@ -204,12 +207,13 @@ def test_as_many_groups_as_folds_are_enough(tmp_path):
 
 
 def test_groups_of_the_competition_file_join_those_of_the_table(tmp_path):
-    """Days of two rows; a car was photographed on the first and the last, a van on the last and the sixth."""
+    """Days of two rows; a car was photographed on the first and the last, a van on the last and the sixth, a bus."""
     rows = rows_with("abc" * 10, [f"day{row // 2}" for row in range(30)])
-    groups = {"p1": "car", "p28": "car", "p29": "van", "p10": "van"}
+    groups = {"p1": "car", "p28": "car", "p29": "van", "p10": "van", "p2": "bus", "p4": "bus"}
     of_row = folds_of(tmp_path, rows, kind="grouped", count=3, groups=groups)
     assert len(set(of_row[[0, 1, 10, 11, 28, 29]])) == 1
-    with pytest.raises(DataError, match="14 grouped folds need at least 14 groups, got 13"):
+    assert len(set(of_row[2:6])) == 1
+    with pytest.raises(DataError, match="14 grouped folds need at least 14 groups, got 12"):
         folds_of(tmp_path, rows, kind="grouped", count=14, groups=groups)
 
 
@@ -326,6 +330,16 @@ def test_a_seed_gives_the_same_split_in_every_version():
     assert "".join(map(str, iterative_split(features, [0.5, 0.3, 0.2], np.arange(12), 0))) == "020101110002"
     groups = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 5])
     assert "".join(map(str, iterative_split(features, [0.5, 0.5], groups, 0))) == "000111000111"
+    strata = np.array(list("aaaaaaaaabbbbcc"))
+    assert stratified_limit(strata, 8, seed=0).tolist() == [0, 2, 3, 4, 7, 10, 11, 14]
+    assert "".join(map(str, stratified_halves(strata, seed=0))) == "000111001001101"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_group_leaves_its_room_to_the_others(seed):
+    groups = np.array([3] * 10 + [0, 1, 2, 4, 5, 6, 7, 8, 9, 10])
+    parts = iterative_split(np.zeros((20, 1), dtype=bool), [0.5, 0.5], groups, seed)
+    assert sorted(np.bincount(parts)) == [10, 10]
 
 
 def test_groups_with_several_labels_stay_together(tmp_path):

@@ -65,6 +65,14 @@ def test_truth_of_several_labels_is_bytes_and_its_batches_are_floats():
     assert target.truth(shares).tolist() == [[0.25, 0.25, 0.25]]
 
 
+def test_batches_of_classes_are_one_hot_and_those_of_yes_and_no_a_column():
+    classes, yes = SingleLabelTarget(ABC).encode(np.array([0, 2, 1])), BinaryTarget(["0", "1"]).encode(np.array([1, 0]))
+    assert (len(classes), len(yes)) == (3, 2)
+    batch = classes[np.array([2, 0])]
+    assert (batch.dtype, batch.tolist()) == (np.float32, [[0, 1, 0], [1, 0, 0]])
+    assert yes[np.array([0, 1])].tolist() == [[1], [0]]
+
+
 def test_target_of_a_competition():
     words = target_of(competition({"kind": "multi_label", "separator": "space"}, classes=ABC))
     assert (type(words), words.outputs, words.separator) == (MultiLabelTarget, ABC, "space")
@@ -73,6 +81,11 @@ def test_target_of_a_competition():
     age = target_of(competition({"kind": "regression", "range": [0, 120]}))
     assert (age.outputs, age.range, age.labels, age.head) == (["y"], [0, 120], [], "bounded")
     assert age.description == "1 number each"
+    more = TrainSource(table="more.csv", id="id", label="years", images="{id}")
+    assert age.source_columns(more) == ["years"]
+    two = target_of(competition({"kind": "regression", "columns": ["x", "z"]}, label="Category"))
+    assert (two.source_columns(more), two.head, two.description) == (["x", "z"], "linear", "2 numbers each")
+    assert (SingleLabelTarget(ABC).columns, SingleLabelTarget(ABC).description) == (["label"], "3 classes")
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -88,9 +101,13 @@ def test_target_can_be_sent_to_another_process(kind):
 def test_classes_become_numbers():
     for target in (SingleLabelTarget(ABC), OrdinalTarget(ABC), BinaryTarget(ABC)):
         assert truth_of(target, "b", "a", "c") == [1, 0, 2]
+        assert truth_of(target, "c") == target.truth(pd.DataFrame({"label": ["c"]})).tolist() == [2]
+        assert parsed(target, "c")["label"].cat.categories.tolist() == ABC
         assert target.table(np.array([2, 0]))["label"].tolist() == ["c", "a"]
     message = problem_of(SingleLabelTarget(ABC), "b", "x", "y")
     assert message == "train.csv has labels that are not classes of the competition file: x, y; expected a, b, c"
+    with pytest.raises(DataError, match=r"^labels that are not classes of the competition file: x; expected a, b, c: "):
+        SingleLabelTarget(ABC).truth(pd.DataFrame({"label": ["x", "a"]}))
 
 
 def test_labels_in_one_column_are_separated():
@@ -135,6 +152,7 @@ def test_numbers_are_read_exactly():
         " expected a number"
     )
     bounded = RegressionTarget([], ["y"], [0.0, 5.0], True)
+    assert truth_of(bounded, "0", "5") == [[0], [5]]
     assert problem_of(bounded, "5", "5.1").endswith("'5.1' in line 3; expected a number from 0 to 5 (target.range)")
 
 
@@ -185,6 +203,23 @@ def test_certain_and_wrong_predictions_have_a_finite_loss():
         assert 10 < target.loss(truth, predictions) < 40
 
 
+def test_predictions_that_do_not_sum_to_1_have_the_loss_of_those_that_do():
+    predictions = np.array([[0.2, 0.5, 0.3], [0.1, 0.6, 0.3]])
+    for target in (SingleLabelTarget(ABC), OrdinalTarget(ABC), SoftLabelTarget(ABC)):
+        truth = np.eye(3)[[1, 2]] if target.kind == "soft_label" else np.array([1, 2])
+        assert target.loss(truth, predictions * [[2], [3]]) == pytest.approx(target.loss(truth, predictions))
+
+
+def test_numbers_are_scaled_by_their_range_or_by_mean_and_deviation():
+    truth = np.array([[1.0, 7.0, 10.0], [3.0, 7.0, 30.0]])
+    offset, scale = RegressionTarget([], ABC).offset_and_scale(truth)
+    assert (offset.tolist(), scale.tolist()) == ([2, 7, 20], [1, 1, 10])
+    half = RegressionTarget([], ["y"]).offset_and_scale(truth[:, :1] / 4)[1]
+    assert half.tolist() == [0.25]
+    offset, scale = RegressionTarget([], ABC, [1.0, 5.0]).offset_and_scale(truth)
+    assert (offset.tolist(), scale.tolist()) == ([1, 1, 1], [4, 4, 4])
+
+
 # Predictions
 
 
@@ -192,10 +227,11 @@ def test_averages_get_the_allowed_form():
     raw = np.array([[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]])
     for target in (SingleLabelTarget(ABC), OrdinalTarget(ABC), SoftLabelTarget(ABC)):
         assert target.normalize(raw) == pytest.approx(np.array([[0.25, 0.75, 0], [1 / 3, 1 / 3, 1 / 3]]))
+        assert target.normalize(np.stack([raw, raw]))[1] == pytest.approx(target.normalize(raw))
     assert MultiLabelTarget(ABC).normalize(raw).tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    assert BinaryTarget(["0", "1"]).normalize(np.array([[-0.1], [0.4]])).tolist() == [[0.0], [0.4]]
+    assert BinaryTarget(["0", "1"]).normalize(np.array([[-0.1], [0.4], [1.1]])).tolist() == [[0.0], [0.4], [1.0]]
     assert RegressionTarget([], ABC).normalize(raw) is raw
-    assert RegressionTarget([], ABC, [0.0, 1.0]).normalize(raw).max() == 1.0
+    assert RegressionTarget([], ABC, [0.1, 1.0]).normalize(raw).tolist() == [[0.5, 1.0, 0.1], [0.1, 0.1, 0.1]]
 
 
 def test_geometric_mean_treats_yes_and_no_alike():
@@ -204,6 +240,8 @@ def test_geometric_mean_treats_yes_and_no_alike():
     mean = target.geometric_mean(views)
     assert mean[1] == pytest.approx(0.2)
     assert mean[0] == pytest.approx(0.75)  # the odds 9 and 1 have the mean 3
+    with pytest.raises(DataError, match="numbers have no geometric mean"):
+        RegressionTarget([], ["y"]).geometric_mean(views)
     assert target.geometric_mean(1 - views) == pytest.approx(1 - mean)
 
 
@@ -218,6 +256,7 @@ def test_temperature_divides_the_logits():
 
 def test_prior_is_the_mean_of_the_training_rows():
     assert SingleLabelTarget(ABC).prior(np.array([0, 0, 2, 1])).tolist() == [0.5, 0.25, 0.25]
+    assert SingleLabelTarget(ABC).prior(np.array([0, 0])).tolist() == [1, 0, 0]
     assert BinaryTarget(["0", "1"]).prior(np.array([0, 0, 0, 1])).tolist() == [0.25]
     assert RegressionTarget([], ["x", "y"]).prior(np.array([[1.0, 5], [3, 6]])).tolist() == [2, 5.5]
     assert MultiLabelTarget(["a", "b"]).prior(np.array([[1.0, 1], [0, 1]])).tolist() == [0.5, 1]
@@ -231,9 +270,31 @@ def test_strata_are_classes_ranges_and_rarest_labels():
     assert SoftLabelTarget(ABC).strata(np.array([[0.2, 0.5, 0.3]])).tolist() == [1]
     numbers = RegressionTarget([], ["y"]).strata(np.arange(200.0)[::-1, None] ** 3)
     assert numbers.tolist() == np.repeat(np.arange(10)[::-1], 20).tolist()
+    assert RegressionTarget([], ["y"]).strata(np.arange(45.0)[:, None]).tolist() == [0] * 23 + [1] * 22
+    assert RegressionTarget([], ["y"]).strata(np.arange(19.0)[:, None]).tolist() == [0] * 19
     labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0]])
     # c is the rarest (0), then b (1), then a (2); 3 is no label.
     assert MultiLabelTarget(ABC).strata(labels).tolist() == [1, 2, 1, 0, 3, 2]
+
+
+def test_features_are_labels_classes_and_ranges():
+    assert MultiLabelTarget(ABC).features(np.array([[1, 0, 1]])).tolist() == [[True, False, True]]
+    assert SoftLabelTarget(ABC).features(np.array([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]])).tolist() == [
+        [False, True],
+        [True, False],
+    ]
+    numbers = np.arange(40.0)
+    features = RegressionTarget([], ["x", "y"]).features(np.column_stack([numbers, -numbers]))
+    assert features[[0, 19, 20]].tolist() == [[True, False, False, True]] * 2 + [[False, True, True, False]]
+
+
+def test_figures_and_classes_without_rows():
+    target, predictions = SingleLabelTarget(ABC), np.eye(3)[[0, 2, 1, 1]]
+    assert target.figures(np.array([0, 1, 1, 1]), predictions) == {"accuracy": 0.75}
+    assert BinaryTarget(["0", "1"]).figures(np.array([1, 0]), np.array([[0.5], [0.4]])) == {"accuracy": 1.0}
+    assert target.classes_without_rows(np.array([1, 1])) == ["a", "c"]
+    labels = MultiLabelTarget(ABC)
+    assert (labels.figures(predictions, predictions), labels.classes_without_rows(predictions)) == ({}, [])
 
 
 def test_reports_name_classes_and_columns():
@@ -253,3 +314,6 @@ def test_reports_name_classes_and_columns():
     assert errors["column"].tolist() == ["x", "y"]
     assert errors["mae"].tolist() == pytest.approx([0.3, 0.3])
     assert errors["rmse"][0] == pytest.approx(np.sqrt((0.01 + 0.04 + 0.36) / 3))
+    votes = SoftLabelTarget(["a", "b"]).reports(np.array([[0.6, 0.4], [0.3, 0.7]]), np.array([[0.7, 0.3], [0.8, 0.2]]))
+    assert votes["confusion_matrix.csv"].to_numpy().tolist() == [["a", 1, 0], ["b", 1, 0]]
+    assert len(votes) == 3

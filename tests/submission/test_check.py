@@ -170,6 +170,22 @@ def test_many_unknown_labels_are_counted_instead_of_listed(problems):
     assert found[-1].startswith("15 more unknown labels")
 
 
+@pytest.mark.parametrize(("wrong", "more"), [(5, None), (6, "1 more unknown labels; expected one of '1', '2', '3'")])
+def test_a_few_unknown_labels_are_all_listed(problems, wrong, more):
+    rows = "".join(f"{name},wrong{number}\n" for number, name in enumerate(["a", "b", "007", "x", "y", "z"][:wrong]))
+    found = problems("Id,Category\n" + rows)
+    assert sum("an unknown label" in problem for problem in found) == 5
+    assert found[-1] == more or (more is None and "an unknown label" in found[-1])
+
+
+def test_long_lists_of_lines_and_long_texts_are_cut(problems):
+    rows = "".join(f"{name},{'x' * 60}\n" for name in ("a", "b", "007"))
+    assert f"3 rows (lines 2, 3, 4) have an unknown label, '{'x' * 60}'" in problems("Id,Category\n" + rows)[0]
+    rows = "".join(f"{name},{'x' * 61}\n" for name in ("a", "b", "007", "y"))
+    cut = f"4 rows (lines 2, 3, 4, …) have an unknown label, '{'x' * 57}…'; expected"
+    assert any(problem.startswith(cut) for problem in problems("Id,Category\n" + rows))
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
@@ -207,6 +223,13 @@ def test_constant_answer_is_reported(problems):
     ]
 
 
+def test_one_row_or_different_mistakes_are_no_constant_answer(problems):
+    assert len(problems("Id,Category\na,1\n")) == 1
+    assert problems("Id,Category\na,1\nb,1\n")[1].startswith("all 2 rows have the label '1'")
+    (words,) = problems("Id,cat,dog,eel\na,x,0,0\nb,y,0,0\n007,z,0,0\n", "probabilities")
+    assert "probabilities that are not numbers" in words
+
+
 def test_a_dry_run_may_have_a_constant_answer(problems):
     assert problems("Id,Category\na,1\nb,1\n007,1\n", name="blend_dry-run__20260517-120000.csv") == []
 
@@ -229,6 +252,13 @@ WHOLE, RANGE = NUMBERS | {"is_whole": True}, NUMBERS | {"range": (1, 100)}
         ("-3.5,nan,0", "numbers", NUMBERS, "empty or NaN numbers; expected numbers"),
         ("1,99.9999999,100", "numbers", RANGE, None),
         ("1,100.1,100", "numbers", RANGE, "numbers outside 1 to 100; expected numbers from 1 to 100"),
+        ("1,100.0000005,50", "numbers", RANGE, None),  # rounded
+        (
+            "1,2.5,3",
+            "numbers",
+            RANGE | WHOLE,
+            "numbers not whole or outside 1 to 100; expected whole numbers from 1 to 100",
+        ),
         ("1,2,7", "numbers", WHOLE, None),
         ("1,2,7.5", "numbers", WHOLE, "numbers that are not whole; expected whole numbers"),
     ],
@@ -318,6 +348,20 @@ def test_same_answers_as_an_earlier_file_are_reported_in_any_order_of_rows(probl
         "same predictions as first.csv; expected a new submission"
     ]
     assert problems("Id,Category\n007,3\nb,2\na,2\n", name="second.csv") == []
+
+
+def test_the_oldest_of_several_equal_files_is_named(problems, tmp_path):
+    for name, time in (("a.csv", 1001), ("b.csv", 1000)):
+        write_old(tmp_path / "submissions" / name, GOOD_LABELS)
+        os.utime(tmp_path / "submissions" / name, (time, time))
+    assert problems(GOOD_LABELS, name="c.csv") == ["same predictions as b.csv; expected a new submission"]
+
+
+@pytest.mark.parametrize(("rows", "is_repeat"), [("", False), ("a,1\n", True)])
+def test_a_file_without_rows_repeats_nothing(problems, tmp_path, rows, is_repeat):
+    write_old(tmp_path / "submissions" / "first.csv", "Id,Category\n" + rows)
+    found = problems("Id,Category\n" + rows, name="second.csv")
+    assert any("same predictions" in problem for problem in found) == is_repeat
 
 
 def test_only_the_later_of_equal_files_is_reported(spec, tmp_path):

@@ -1,5 +1,6 @@
 """The kinds of target, behind the interface `Target`."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,8 +156,9 @@ class _MatrixTarget(Target):
     def encode(self, truth: Truth) -> Encoded:
         return AsFloats(truth)
 
+    @abstractmethod
     def _problems(self, texts: pd.DataFrame, numbers: Floats) -> list[str]:
-        return invalid_values(texts, ~np.isfinite(numbers), "a number")
+        """What is invalid, and what was expected."""
 
     def _from_numbers(self, numbers: Floats) -> Floats:
         return numbers

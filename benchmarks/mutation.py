@@ -64,6 +64,7 @@ SUBJECTS = {
             "ensemble/test_methods.py",
             "ensemble/test_nested_score.py",
             "ensemble/test_stacking_metadata.py",
+            "workflows/test_blend_metadata.py",
             "workflows/test_blend_targets.py",
         ],
     ),

@@ -105,6 +105,14 @@ def test_invalid_number_of_folds(folds):
         nested_score(make_method("mean", list("abc"), ACCURACY, CLASSES), oof, labels, ACCURACY, folds=folds, seed=0)
 
 
+@pytest.mark.parametrize("folds", [2, 12])
+def test_fewest_and_most_folds(folds):
+    oof, labels = noise(rows=12)
+    method = make_method("mean", list("abc"), ACCURACY, CLASSES)
+    found = nested_score(method, oof, labels, ACCURACY, folds=folds, seed=0)
+    assert found.score == ACCURACY(labels, oof.mean(axis=0))
+
+
 def labelled(rows=300, seed=0):
     """Labels, and probabilities of two members that are all too small."""
     random = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Blends of every kind of target, from prediction files to a checked submission; nothing is trained."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,12 +9,15 @@ import pytest
 from rich.console import Console
 from target_kinds import KINDS, write_competition
 
+from podium.config.ensemble import EnsembleSettings
 from podium.config.loading import load_competition
 from podium.data.targets import target_of
+from podium.ensemble.blend import apply_blend, blend_members, read_member
+from podium.errors import RunError
 from podium.evaluation.decisions import needs_decision
 from podium.evaluation.metrics import metric_of
 from podium.files import read_json, write_json
-from podium.predictions import Predictions, write_predictions
+from podium.predictions import Predictions, read_predictions, write_predictions
 from podium.workflows.blend import blend, print_blend
 from podium.workflows.check import check_submission
 from podium.workflows.compare import compare
@@ -112,6 +116,58 @@ def test_thresholds_decide_what_is_written(predicted, monkeypatch, capsys):
     assert "thresholds: 3 from 0." in capsys.readouterr().out
     facts = read_json(made.path / "blend.json")
     assert facts["decision"]["thresholds"] == list(made.decision.thresholds)
+
+
+def read(predictions, name, folds=(0, 1)):
+    """A member, as the blend reads it."""
+    chosen = [fold for fold in predictions if fold.member == name and fold.fold in folds]
+    return read_member(name, [(fold.fold, fold.path) for fold in chosen], chosen[0].competition, seed=0)
+
+
+def test_a_member_has_the_scores_of_its_folds_and_their_spread(predicted):
+    predictions = predicted("single_label", metric="log_loss")
+    competition, member = predictions[0].competition, read(predictions, "wide")
+    metric, target = metric_of(competition), target_of(competition)
+    of_fold = [read_predictions(fold.path / "oof.csv") for fold in predictions[:2]]
+    expected = [metric(target.truth(oof.known_truth), oof.values) for oof in of_fold]
+    assert member.fold_scores == pytest.approx(expected)
+    assert member.spread == pytest.approx(abs(expected[0] - expected[1]) / np.sqrt(2))
+    assert np.isnan(read(predictions, "wide", folds=[0]).spread)
+
+
+def test_members_of_other_rows_cannot_be_blended(predicted):
+    predictions = predicted("single_label")
+    members = [read(predictions, "wide"), read(predictions, "narrow", folds=[0])]
+    settings = EnsembleSettings(members=["wide", "narrow"])
+    message = r"narrow and wide were validated on different rows \(30 and 60\); expected the same folds"
+    with pytest.raises(RunError, match=message):
+        blend_members(members, settings, predictions[0].competition)
+
+
+@pytest.mark.parametrize(
+    ("select", "adds_nothing", "left_out"), [("all", ["wide", "again"], None), ("auto", [], ["wide"])]
+)
+def test_members_that_add_nothing_are_named_unless_they_are_left_out(predicted, select, adds_nothing, left_out):
+    predictions = predicted("single_label", metric="log_loss")
+    wide = read(predictions, "wide")
+    settings = EnsembleSettings(members=["wide", "again"], select=select)
+    made = blend_members([wide, replace(wide, name="again")], settings, predictions[0].competition)
+    assert made.blend["adds_nothing"] == adds_nothing
+    assert made.blend.get("left_out") == left_out
+
+
+@pytest.mark.parametrize("select", ["all", "auto"])
+@pytest.mark.parametrize("method", ["mean", "geometric", "rank_mean", "weights"])
+def test_other_rows_are_blended_as_the_test_rows_were(predicted, method, select):
+    predictions = predicted("single_label", metric="log_loss")
+    competition, members = predictions[0].competition, [read(predictions, name) for name in ("wide", "narrow")]
+    settings = EnsembleSettings(members=["wide", "narrow"], blend=method, select=select, calibrate=True)
+    made = blend_members(members, settings, competition)
+    used = [member for member in members if member.name not in made.blend.get("left_out", [])]
+    parts = ({member.name: getattr(member, part) for member in used} for part in ("oof", "test"))
+    again = apply_blend({**made.blend, **settings.blending}, competition, *parts)
+    np.testing.assert_allclose(again.values, made.test.values, atol=1e-12)
+    assert (again.ids, again.outputs) == (made.test.ids, made.test.outputs)
 
 
 def test_one_member_alone_scores_the_same_as_its_blend(predicted):

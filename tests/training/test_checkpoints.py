@@ -12,9 +12,12 @@ import pytest
 from line_task import Fail
 from rich.console import Console
 
+from podium.changes import LEARNING_RATE, Change
+from podium.config.stage import Stage
 from podium.errors import DiskFullError, RunError
+from podium.files import digest_of_file
 from podium.training import checkpoints
-from podium.training.checkpoints import CheckpointStore, Progress
+from podium.training.checkpoints import CheckpointStore, Progress, are_finite
 
 QUIET = Console(quiet=True)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -78,6 +81,50 @@ def load(store):
     log = StringIO()
     checkpoint = reopened(store).load_newest(Console(file=log, width=500))
     return checkpoint, log.getvalue()
+
+
+# The progress
+
+STAGE = Stage(name="all", unfreeze="all", epochs=4, batch_size=8, image_size=32, learning_rate=0.1, early_stopping=2)
+
+
+def test_a_stage_is_finished_after_its_epochs_or_its_patience():
+    def is_finished(epoch, wait=0, stage=STAGE, **more):
+        return Progress(seed=1, epoch=epoch, counters={"early_stopping": {"wait": wait}}, **more).has_finished(stage)
+
+    assert [is_finished(epoch) for epoch in (0, 3, 4, 5)] == [False, False, True, True]
+    assert [is_finished(2, wait) for wait in (1, 2, 3)] == [False, True, True]
+    assert not is_finished(1, wait=2)  # Keras never stops after the first epoch
+    assert not is_finished(2, wait=9, stage=STAGE.model_copy(update={"early_stopping": None}))
+    assert is_finished(0, is_complete=True)
+    assert not Progress(seed=1, epoch=2).has_finished(STAGE)
+
+
+def test_the_learning_rate_is_that_of_the_last_change_so_far():
+    def change(stage, epoch, step, after, key=LEARNING_RATE):
+        return Change(stage, epoch, step, key, 0.1, after, "set", "now")
+
+    changes = [change(0, 1, 0, 0.5), change(1, 0, 3, 0.4), change(1, 1, 2, 0.3), change(1, 1, 2, 9.0, key="views")]
+    rates = {}
+    for position in ((0, 0, 9), (0, 1, 0), (1, 0, 2), (1, 0, 3), (1, 1, 1), (1, 1, 2), (2, 0, 0)):
+        stage, epoch, step = position
+        rates[position] = Progress(seed=1, stage=stage, epoch=epoch, step=step, changes=changes).learning_rate(STAGE)
+    assert list(rates.values()) == [0.1, 0.5, 0.1, 0.4, 0.4, 0.3, 0.1]
+
+
+def test_a_stage_starts_with_its_first_step():
+    told = Progress(seed=1, epoch=4, counters={"early_stopping": {"wait": 2}}, is_complete=True)
+    assert told.describe(STAGE) == "the end of stage all"
+    told.epoch, told.step, told.rows = 2, 5, 40
+    assert told.describe(STAGE) == "stage all, epoch 3 of 4, after step 5"
+    told.start_stage(1, STAGE)
+    assert told == Progress(seed=1, stage=1, stage_name="all")
+    assert (told.position, told.describe(STAGE)) == ((1, 0, 0), "stage all, epoch 1 of 4")
+
+
+def test_only_floats_can_be_infinite():
+    assert are_finite([np.array([1.0, -1.0]), np.array([7], np.uint32)])
+    assert not are_finite([np.array([7]), np.array([1.0, np.nan])])
 
 
 # Reading
@@ -194,6 +241,36 @@ def test_checkpoint_of_another_version_is_reported(two, monkeypatch):
     assert checkpoint.progress.epoch == 2
     assert f"{newest.name} was written by another version of podium" in printed
     assert newest.is_file()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"file": "/best.weights.h5"},
+        {"file": "../best.weights.h5"},
+        {"digest": "a/b"},
+        {"reports": ["../report.csv"]},
+        {"score": "high"},
+    ],
+    ids=str,
+)
+def test_best_weights_outside_of_the_run_are_not_used(two, wrong):
+    newest = two.write(progress(3, best(two, 1, b"weights") | wrong), arrays(3.0))
+    checkpoint, printed = load(two)
+    assert checkpoint.progress.epoch == 2
+    assert f"{newest.name} was written by another version" in printed
+    assert "(its best weights are not described as expected)" in printed
+
+
+def test_a_compressed_checkpoint_is_not_expanded(two):
+    newest = two.paths()[0]
+    with np.load(newest) as file:
+        np.savez_compressed(two.folder / "new.npz", **file)
+    digest = digest_of_file(two.folder / "new.npz")
+    (two.folder / "new.npz").rename(two.folder / f"checkpoint-000003-{digest}.npz")
+    checkpoint, printed = load(two)
+    assert checkpoint.progress.epoch == 2
+    assert "was written by another version of podium (it is compressed)" in printed
 
 
 @pytest.mark.parametrize(
@@ -328,6 +405,7 @@ def test_copied_checkpoint_needs_nothing_of_the_original(store, tmp_path):
     shutil.rmtree(store.folder)
     copy = CheckpointStore(tmp_path / "other").load_newest(QUIET)
     assert copy.progress == progress(1, found)
+    assert (tmp_path / "other" / found["file"]).read_bytes() == b"weights"
     assert (tmp_path / "other" / found["file"]).with_name("report.csv").is_file()
 
 

@@ -81,7 +81,7 @@ SUBJECTS = {
             "training/test_resume.py::test_normalization_uses_restored_statistics",
         ],
     ),
-    "fleet": (["kaggle/fleet.py"], ["kaggle/test_fleet.py"]),
+    "fleet": (["kaggle/fleet.py", "jobs/queue.py"], ["kaggle/test_fleet.py"]),
 }
 """The modules and the tests of each subject."""
 FACTOR = 10

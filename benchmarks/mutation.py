@@ -59,14 +59,12 @@ SUBJECTS = {
         ["data/test_targets.py", "config/test_target_files.py"],
     ),
     "blend": (
-        ["ensemble/blend.py", "ensemble/methods.py"],
-        [
-            "ensemble/test_methods.py",
-            "ensemble/test_nested_score.py",
-            "ensemble/test_stacking_metadata.py",
-            "workflows/test_blend_metadata.py",
-            "workflows/test_blend_targets.py",
-        ],
+        ["ensemble/blend.py"],
+        ["ensemble/test_nested_score.py", "workflows/test_blend_metadata.py", "workflows/test_blend_targets.py"],
+    ),
+    "methods": (
+        ["ensemble/methods.py"],
+        ["ensemble/test_methods.py", "ensemble/test_nested_score.py", "ensemble/test_stacking_metadata.py"],
     ),
     "check": (["submission/check.py"], ["submission/test_check.py"]),
     "checkpoints": (
@@ -276,6 +274,7 @@ class Plugin:
         for path in self.files:
             importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
         files = {str(path): str(path.relative_to(ROOT)) for path in self.files}
+        gc.unfreeze()  # TensorFlow hides objects from the next line
         for thing in gc.get_objects():
             if isinstance(thing, FunctionType) and (name := files.get(thing.__code__.co_filename)):
                 alive[name, thing.__code__.co_qualname, thing.__code__.co_firstlineno].append(thing)
@@ -287,6 +286,8 @@ class Plugin:
             mutants = [mutant for mutant in mutants if str(mutant) in wanted]
         OUT.mkdir(parents=True, exist_ok=True)
         fast_first = sorted(tests, key=seconds.__getitem__)
+        if _in_fork(partial(_run, {tests[name]: seconds[name] for name in fast_first})) != SURVIVED:
+            raise SystemExit(f"{self.subject}: the tests fail without any mutant, the fastest first")
         outcomes: Counter[int] = Counter()
         with survivors.open("w", encoding="utf-8", buffering=1) as file:
             for mutant in mutants:
@@ -355,6 +356,10 @@ def _try(functions: Sequence[FunctionType], code: CodeType, tests: Mapping[pytes
             function.__code__ = code
         except ValueError:  # it takes other variables of the function around it
             return INVALID
+    return _run(tests)
+
+
+def _run(tests: Mapping[pytest.Item, float]) -> int:
     for (item, seconds), after in zip(tests.items(), [*list(tests)[1:], None], strict=True):
         limit = math.ceil(3 + FACTOR * seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + limit, resource.RLIM_INFINITY))
@@ -370,9 +375,11 @@ def _in_fork(work: Callable[[], int]) -> int:
         pid = os.fork()
         if not pid:
             os._exit(_work(work, folder))
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # what its tests started
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # and what its tests started
     return code if code in (SURVIVED, INVALID) else KILLED
 
 

@@ -14,7 +14,7 @@ from podium.data.targets import (
     SingleLabelTarget,
     SoftLabelTarget,
 )
-from podium.ensemble.methods import METHODS, HillClimb, Stacking, make_method
+from podium.ensemble.methods import METHODS, HillClimb, Stacking, best_temperature, make_method
 from podium.ensemble.rows import BlendRows
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import METRICS
@@ -160,6 +160,13 @@ def test_hill_climb_starts_with_the_best_member():
     assert weights_of(HillClimb("abc", ACCURACY, CLASSES, rounds=1).fit(oof, labels)) == [0, 1, 0]
 
 
+def test_hill_climb_of_numbers_averages_opposite_errors():
+    truth = np.random.default_rng(0).normal(50, 20, (30, 1))
+    oof = np.stack([truth + 9, truth + 1, truth - 1])
+    found = fitted("hill_climb", oof, truth, METRICS["mae"], RegressionTarget([], ["y"]), rounds=4)
+    assert weights_of(found) == [0, 0.5, 0.5]
+
+
 def test_hill_climb_breaks_ties_by_log_loss():
     labels = np.array([0, 1])
     unsure, sure = np.full((2, 2), 0.4), np.full((2, 2), 0.1)
@@ -214,6 +221,8 @@ def test_options_are_passed_to_the_method():
     oof, labels = noisy_members()
     assert fitted("stacking", oof, labels, C=0.5).describe()["C"] == 0.5
     assert weights_of(fitted("hill_climb", oof, labels, rounds=1)) == [0, 1, 0]
+
+    make_method("mean", ["a"], ACCURACY, CLASSES, metadata=["age"])  # it comes with the rows
 
 
 def test_unknown_method():
@@ -360,6 +369,29 @@ def test_a_member_of_noise_is_left_out_and_never_asked_again(name):
     restored = make_method(name, used, LOG_LOSS, CLASSES, select="auto", calibrate=True)
     kept = oof[[blender.members.index(member) for member in used]]
     assert restored.restore(described, kept, labels).predict(kept) == pytest.approx(blender.predict(oof))
+
+
+@pytest.mark.parametrize("name", ["mean", "weights"])
+def test_of_two_equal_members_one_is_left_out(name):
+    oof, labels = noisy_members(signals=(2.0,))
+    oof = np.concatenate([oof, oof]).astype(np.float32)
+    blender = fitted(name, oof, labels, LOG_LOSS, select="auto")
+    assert blender.describe()["left_out"] == ["member0"]
+    assert blender.predict(oof).dtype == np.float64
+    restored = make_method(name, blender.members, LOG_LOSS, CLASSES, select="auto")
+    assert restored.restore(blender.describe(), oof, labels).predict(oof) == pytest.approx(blender.predict(oof))
+    for changes in ({"select": "auto"}, {"calibrate": True}, {}):
+        assert make_method(name, ["a", "b"], LOG_LOSS, CLASSES, **changes).learns == (name == "weights")
+
+
+@pytest.mark.parametrize(("signal", "temperature"), [(1, 1 / 20), (-1, 20)])
+def test_temperatures_are_limited(signal, temperature):
+    """Members that are always right, or always wrong, could be more certain, or less, without end."""
+    labels = np.arange(20) % 4
+    right = np.exp(signal * np.eye(4)[labels])
+    assert best_temperature(right / right.sum(axis=1, keepdims=True), labels, CLASSES) == pytest.approx(
+        temperature, rel=0.02
+    )
 
 
 def test_selection_keeps_members_that_help():

@@ -266,44 +266,53 @@ class Plugin:
     def __init__(self, subject: str, again: bool) -> None:
         self.files = [ROOT / "src" / "podium" / name for name in SUBJECTS[subject][0]]
         self.subject, self.again = subject, again
+        self.survivors = OUT / f"{subject}.txt"
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         tests = {item.nodeid: item for item in session.items}
         lines, seconds = self._coverage(session)
-        alive: dict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
-        for path in self.files:
-            importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
-        files = {str(path): str(path.relative_to(ROOT)) for path in self.files}
-        gc.unfreeze()  # TensorFlow hides objects from the next line
-        for thing in gc.get_objects():
-            if isinstance(thing, FunctionType) and (name := files.get(thing.__code__.co_filename)):
-                alive[name, thing.__code__.co_qualname, thing.__code__.co_firstlineno].append(thing)
-        gc.freeze()  # forks share the pages
-        mutants = [mutant for path in self.files for mutant in mutants_of(path)]
-        survivors = OUT / f"{self.subject}.txt"
-        if self.again:
-            wanted = set(survivors.read_text(encoding="utf-8").splitlines())
-            mutants = [mutant for mutant in mutants if str(mutant) in wanted]
-        OUT.mkdir(parents=True, exist_ok=True)
         fast_first = sorted(tests, key=seconds.__getitem__)
+        functions = self._functions()
+        gc.freeze()  # forks share the pages
         if _in_fork(partial(_run, {tests[name]: seconds[name] for name in fast_first})) != SURVIVED:
             raise SystemExit(f"{self.subject}: the tests fail without any mutant, the fastest first")
         outcomes: Counter[int] = Counter()
-        with survivors.open("w", encoding="utf-8", buffering=1) as file:
-            for mutant in mutants:
-                functions = alive[mutant.file, *mutant.function]
-                names = [name for name in fast_first if lines[name].get(mutant.file, set()) & set(mutant.lines)]
-                work = partial(_try, functions, mutant.code, {tests[name]: seconds[name] for name in names})
-                outcome = _in_fork(work) if names else SURVIVED
-                outcomes[outcome] += 1
-                if outcome == SURVIVED:
-                    print(mutant, "" if names else "  (no test runs this line)", flush=True)
-                    print(mutant, file=file)
-        total, killed = outcomes[KILLED] + outcomes[SURVIVED], outcomes[KILLED]
+        survivors = []
+        for mutant in self._mutants():
+            names = [name for name in fast_first if lines[name].get(mutant.file, set()) & set(mutant.lines)]
+            chosen = {tests[name]: seconds[name] for name in names}
+            found = functions[mutant.file, *mutant.function]
+            outcome = _in_fork(partial(_try, found, mutant.code, chosen)) if names else SURVIVED
+            outcomes[outcome] += 1
+            if outcome == SURVIVED:
+                survivors.append(str(mutant))
+                print(mutant, "" if names else "  (no test runs this line)", flush=True)
+        OUT.mkdir(parents=True, exist_ok=True)
+        self.survivors.write_text("".join(f"{line}\n" for line in survivors), encoding="utf-8")
         if outcomes[INVALID]:
             print(f"{outcomes[INVALID]} mutants are not possible: other variables of the function around them")
+        killed, total = outcomes[KILLED], outcomes[KILLED] + outcomes[SURVIVED]
         print(f"{self.subject}: {killed} of {total} mutants killed ({killed / max(1, total):.1%})", flush=True)
         return True
+
+    def _mutants(self) -> list[Mutant]:
+        mutants = [mutant for path in self.files for mutant in mutants_of(path)]
+        if not self.again:
+            return mutants
+        wanted = set(self.survivors.read_text(encoding="utf-8").splitlines())
+        return [mutant for mutant in mutants if str(mutant) in wanted]
+
+    def _functions(self) -> dict[tuple[str, str, int], list[FunctionType]]:
+        """The functions of the modules, by file, qualified name and first line."""
+        for path in self.files:
+            importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+        names = {str(path): str(path.relative_to(ROOT)) for path in self.files}
+        found: dict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
+        gc.unfreeze()  # TensorFlow hides objects from the next line
+        for thing in gc.get_objects():
+            if isinstance(thing, FunctionType) and (name := names.get(thing.__code__.co_filename)):
+                found[name, thing.__code__.co_qualname, thing.__code__.co_firstlineno].append(thing)
+        return found
 
     def _coverage(self, session: pytest.Session) -> tuple[dict[str, dict[str, set[int]]], dict[str, float]]:
         """The lines of the modules that each test executes, and how long it takes."""

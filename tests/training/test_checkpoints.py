@@ -7,6 +7,7 @@ import shutil
 from io import StringIO
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from line_task import Fail
@@ -17,7 +18,16 @@ from podium.config.stage import Stage
 from podium.errors import DiskFullError, RunError
 from podium.files import digest_of_file
 from podium.training import checkpoints
-from podium.training.checkpoints import CheckpointStore, Progress, are_finite
+from podium.training.checkpoints import (
+    Checkpoint,
+    CheckpointStore,
+    Progress,
+    are_finite,
+    capture,
+    capture_random_state,
+    captured_size,
+    restore_model,
+)
 
 QUIET = Console(quiet=True)
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -125,6 +135,39 @@ def test_a_stage_starts_with_its_first_step():
 def test_only_floats_can_be_infinite():
     assert are_finite([np.array([1.0, -1.0]), np.array([7], np.uint32)])
     assert not are_finite([np.array([7]), np.array([1.0, np.nan])])
+
+
+# What is captured
+
+
+@pytest.fixture
+def model():
+    """With weights, a random seed, and an optimizer."""
+    layers = [keras.Input((3,)), keras.layers.Dense(200), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_the_size_of_a_checkpoint_is_known_before(model):
+    setup = SimpleNamespace(model=model, full_model=model)
+    assert captured_size(setup) == pytest.approx(sum(array.nbytes for array in capture(setup).values()), rel=0.01)
+
+
+def test_arrays_of_another_model_are_refused(model, tmp_path):
+    arrays = {**capture(SimpleNamespace(model=model, full_model=model)), "model/00000": np.zeros((3, 7))}
+    message = (
+        r"belongs to another model \(1 of its 5 arrays do not fit this config's\); resume with the library versions"
+    )
+    with pytest.raises(RunError, match=message):
+        restore_model(model, Checkpoint(tmp_path / "one.npz", Progress(seed=1), arrays))
+
+
+def test_the_random_state_has_all_but_the_weights(model):
+    seeds = [f"model/{number:05d}" for number, variable in enumerate(model.variables) if "seed" in variable.path]
+    assert seeds
+    assert list(capture_random_state(model)) == seeds
 
 
 # Reading

@@ -259,7 +259,7 @@ def test_training_killed_at_many_moments_resumes_to_the_same_files(start_killer,
     print(*killer.kills, dict(met), sep="\n")
     print(f"seed {seed}: {len(killer.kills)} kills in {trainings} trainings, none lost, none different")
     assert met["torn"] >= kills // 4, met
-    assert met["torn state"] >= 1, met
+    assert met["torn state"] >= kills // 30, met
     assert met["mid-epoch"] >= kills // 6, met
     assert met["between epochs"] >= kills // 15, met
-    assert met["between stages"] >= 1, met
+    assert met["between stages"] >= kills // 30, met

@@ -98,6 +98,10 @@ def test_at_most_two_kernels_run_and_the_next_is_pushed_when_one_ends(drive, sta
     assert (drive.runs / "one-12345678" / "fold0" / "kernel.json").is_file()
 
 
+def test_jobs_are_named_by_member_and_fold(drive):
+    assert [job.name for job in drive.fleet().jobs] == ["one fold 0", "one fold 1", "two fold 0", "two fold 1"]
+
+
 def test_all_jobs_finish(drive, standin):
     while not drive.fleet().is_finished:
         drive()
@@ -142,6 +146,9 @@ def test_a_kernel_out_of_time_continues_in_a_kernel_of_its_own(drive, standin):
     drive()
     job = drive.fleet().jobs[0]
     assert (job.state, job.ref) == ("running", f"{PART_1}-part2/1")
+    assert job.message == "out of time at stage all, epoch 4, step 0; continues in part 2; pushed"
+    assert job.page.endswith(f"/code/{PART_1}-part2")
+    assert job.output(drive.runs) == drive.runs / "kernels" / f"{PART_1}-part2" / "v1" / "output"
     request = standin.versions()[-1].request
     assert request.kernel_data_sources == [PART_1]
     digest = digest_of_file(drive.runs / "kernels" / PART_1 / "v1" / "output" / REPORT)

@@ -17,6 +17,7 @@ from podium.changes import LEARNING_RATE, Change
 from podium.config.stage import Stage
 from podium.errors import DiskFullError, RunError
 from podium.files import digest_of_file
+from podium.models import devices
 from podium.training import checkpoints
 from podium.training.checkpoints import (
     Checkpoint,
@@ -26,6 +27,7 @@ from podium.training.checkpoints import (
     capture,
     capture_random_state,
     captured_size,
+    restore_metrics,
     restore_model,
 )
 
@@ -107,7 +109,7 @@ def test_a_stage_is_finished_after_its_epochs_or_its_patience():
     assert not is_finished(1, wait=2)  # Keras never stops after the first epoch
     assert not is_finished(2, wait=9, stage=STAGE.model_copy(update={"early_stopping": None}))
     assert is_finished(0, is_complete=True)
-    assert not Progress(seed=1, epoch=2).has_finished(STAGE)
+    assert not Progress(seed=1, epoch=2).has_finished(STAGE.model_copy(update={"early_stopping": 1}))
 
 
 def test_the_learning_rate_is_that_of_the_last_change_so_far():
@@ -162,6 +164,25 @@ def test_arrays_of_another_model_are_refused(model, tmp_path):
     )
     with pytest.raises(RunError, match=message):
         restore_model(model, Checkpoint(tmp_path / "one.npz", Progress(seed=1), arrays))
+
+
+def test_metrics_of_each_device_are_restored_on_as_many_devices(monkeypatch, tmp_path):
+    assigned = []
+    monkeypatch.setattr(devices, "device_values", lambda model, variable: np.array([1.0, 2.0]))
+    monkeypatch.setattr(devices, "assign_device_values", lambda model, *values: assigned.append(values))
+    metric, none = keras.Variable(3.0), SimpleNamespace(variables=[])
+    model = SimpleNamespace(metrics_variables=[metric], optimizer=none, variables=[])
+    for is_distributed, count, is_assigned in ((True, 2, True), (True, 3, False), (False, 2, False)):
+        monkeypatch.setattr(devices, "is_distributed", lambda model, answer=is_distributed: answer)
+        model.distribute_strategy = SimpleNamespace(num_replicas_in_sync=count)
+        arrays = capture(SimpleNamespace(model=model, full_model=model))
+        assert list(arrays) == ["metrics/00000", "devices/00000"][: 1 + is_distributed]
+        arrays = {**arrays, "devices/00000": np.array([1.0, 2.0])}
+        restore_metrics(model, Checkpoint(tmp_path / "one.npz", Progress(seed=1), arrays))
+        assert [(variable is metric, values.tolist()) for variable, values in assigned] == [
+            (True, [1, 2])
+        ] * is_assigned
+        assigned.clear()
 
 
 def test_the_random_state_has_all_but_the_weights(model):
@@ -348,7 +369,7 @@ def test_checkpoint_without_its_best_weights_is_not_used(store, harm, problem):
 def test_full_disk_keeps_the_checkpoints_and_reports_the_bytes(two, monkeypatch, function, at):
     before = files(two.folder)
     monkeypatch.setattr(*function, Fail(getattr(*function), FULL, at))
-    message = r"a checkpoint in .*/checkpoints needs [0-9,]+ bytes, [0-9,]+ more than are free"
+    message = r"\ba checkpoint in .*/checkpoints needs [0-9,]+ bytes, [0-9,]+ more than are free"
     with pytest.raises(DiskFullError, match=message):
         [two.write(progress(3), arrays(3)) for _ in range(2)]
     monkeypatch.undo()
@@ -382,9 +403,15 @@ def test_full_disk_keeps_the_previous_best_weights(store, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         best(store, 1, b"second")
     monkeypatch.undo()
+    assert [path.name for path in store.folder.iterdir() if path.is_dir() and not any(path.iterdir())] == [
+        ".writing-best"
+    ]
     store.delete_temporary_files()
     assert files(store.folder) == before
     assert load(store)[0].progress.best == first
+    monkeypatch.setattr(shutil, "copyfile", Fail(None, FULL, 1))
+    with pytest.raises(DiskFullError, match=r"\bthe best weights in \S+ needs [0-9,]+ bytes"):
+        store.copy_best_to_run(first)
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -392,7 +419,7 @@ def test_full_disk_while_copying_keeps_the_original(store, tmp_path, monkeypatch
     store.write(progress(1, best(store, 0, b"weights")), arrays(1))
     checkpoint, before = store.load_newest(QUIET), files(store.folder)
     monkeypatch.setattr(shutil, "copyfile", Fail(shutil.copyfile, FULL, at))
-    with pytest.raises(DiskFullError, match=rf"a copy of the checkpoint in {tmp_path}/other/\S+ needs [0-9,]+ bytes"):
+    with pytest.raises(DiskFullError, match=rf"\ba copy of the checkpoint in {tmp_path}/other/\S+ needs [0-9,]+ bytes"):
         store.copy_to(tmp_path / "other", checkpoint)
     assert files(store.folder) == before
     assert not list((tmp_path / "other").rglob(".writing*"))
@@ -439,6 +466,12 @@ def test_best_weights_are_copied_to_the_run_with_their_reports(store):
     assert (run / "report.csv").read_text() == "epoch 4\n"
     assert copied == {**found, "file": "best.weights.h5"}
     assert store.copy_best_to_run(copied) == copied
+
+
+def test_reports_of_a_killed_process_are_not_saved_with_the_next_weights(store):
+    (store.folder / ".writing-best").mkdir(parents=True)
+    (store.folder / ".writing-best" / "old.csv").write_text("half")
+    assert best(store, 1, b"weights")["reports"] == ["report.csv"]
 
 
 def test_same_weights_saved_twice_are_one_folder(store):

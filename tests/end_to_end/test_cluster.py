@@ -49,15 +49,16 @@ class Case:
 
 @pytest.fixture(scope="module")
 def make_case(make_tiny_competition, tmp_path_factory):
-    def make(members):
+    def make(members, folds):
         folder = tmp_path_factory.mktemp("alone")
         competition = make_tiny_competition(folder / "tiny")
         members = [competition.member(f"member{number}", stages=[STAGE], seed=number) for number in range(members)]
         command = ["run", str(competition.ensemble(members)), "--data", str(competition.folder)]
+        command += [word for fold in folds for word in ("--fold", str(fold))]
         done = run_podium(folder, *command)
         assert done.code == 0, done.err
         found = results(folder / "runs")
-        assert len(found) == 2 + 3 * 2 * len(members)
+        assert len(found) == 2 + 3 * len(folds) * len(members)
         (submission,) = folder.glob("submissions/*.csv")
         return Case([*command, "--on", "ray"], found, submission.read_bytes())
 
@@ -66,8 +67,8 @@ def make_case(make_tiny_competition, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def case(make_case):
-    """One member on two folds."""
-    return make_case(1)
+    """One member on one fold."""
+    return make_case(1, [0])
 
 
 def results(runs):
@@ -134,7 +135,7 @@ def test_a_fold_of_a_lost_machine_is_resumed_on_the_other_one(case, tmp_path, tw
 
 @pytest.mark.slow
 def test_two_members_survive_a_lost_machine(make_case, tmp_path, two_machines):
-    lose_one_and_check(make_case(2), tmp_path, two_machines)
+    lose_one_and_check(make_case(2, [0, 1]), tmp_path, two_machines)
 
 
 @pytest.mark.slow

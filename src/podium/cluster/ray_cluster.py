@@ -238,11 +238,18 @@ class Jobs:
             ray.kill(self._actor, no_restart=True)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        """The coordinator may have been lost with its machine: then Ray starts it again on another one."""
         import ray
 
-        try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_SECONDS)
-        except (ray.exceptions.RayError, ConnectionError) as error:
-            raise UnreachableError(
-                f"the Ray cluster does not answer ({type(error).__name__}): the same command goes on where it stopped"
-            ) from None
+        end = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_SECONDS)
+            except (ray.exceptions.RayError, ConnectionError) as error:
+                is_restarting = isinstance(error, ray.exceptions.ActorUnavailableError)
+                if not is_restarting or time.monotonic() > end:
+                    raise UnreachableError(
+                        f"the Ray cluster does not answer ({type(error).__name__}): the same command goes on where it"
+                        " stopped"
+                    ) from None
+            time.sleep(POLL_SECONDS)

@@ -385,10 +385,11 @@ def _in_fork(work: Callable[[], int]) -> int:
         if not pid:
             os._exit(_work(work, folder))
         try:
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # and what its tests started
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return code if code in (SURVIVED, INVALID) else KILLED
 
 

@@ -125,13 +125,13 @@ def test_the_learning_rate_is_that_of_the_last_change_so_far():
 
 
 def test_a_stage_starts_with_its_first_step():
-    told = Progress(seed=1, epoch=4, counters={"early_stopping": {"wait": 2}}, is_complete=True)
-    assert told.describe(STAGE) == "the end of stage all"
-    told.epoch, told.step, told.rows = 2, 5, 40
-    assert told.describe(STAGE) == "stage all, epoch 3 of 4, after step 5"
-    told.start_stage(1, STAGE)
-    assert told == Progress(seed=1, stage=1, stage_name="all")
-    assert (told.position, told.describe(STAGE)) == ((1, 0, 0), "stage all, epoch 1 of 4")
+    progress = Progress(seed=1, epoch=4, counters={"early_stopping": {"wait": 2}}, is_complete=True)
+    assert progress.describe(STAGE) == "the end of stage all"
+    progress.epoch, progress.step, progress.rows = 2, 5, 40
+    assert progress.describe(STAGE) == "stage all, epoch 3 of 4, after step 5"
+    progress.start_stage(1, STAGE)
+    assert progress == Progress(seed=1, stage=1, stage_name="all")
+    assert (progress.position, progress.describe(STAGE)) == ((1, 0, 0), "stage all, epoch 1 of 4")
 
 
 def test_only_floats_can_be_infinite():

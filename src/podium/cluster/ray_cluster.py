@@ -27,7 +27,7 @@ STOP_SECONDS = 120
 ANSWER_SECONDS = 120
 POLL_SECONDS = 0.5
 Task = Callable[[Any, Callable[[str], None]], str]
-"""Does a piece of work, which has to be picklable, and tells how far it is; returns a result for the table."""
+"""Does a piece of work, which has to be picklable, and reports its progress; returns a result for the table."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,6 @@ class Jobs:
                 is_restarting = isinstance(error, ray.exceptions.ActorUnavailableError)
                 if not is_restarting or time.monotonic() > end:
                     raise UnreachableError(
-                        f"the Ray cluster does not answer ({type(error).__name__}): the same command goes on where it"
-                        " stopped"
+                        f"the Ray cluster does not answer ({type(error).__name__}): the same command resumes"
                     ) from None
             time.sleep(POLL_SECONDS)

@@ -237,10 +237,10 @@ def _finish(
             else:
                 follow(queue, advance, on_round)
         except (Interrupted, KeyboardInterrupt):
-            tasks.stop(list(missing))
+            tasks.stop(list(named))
             raise
         if queue.is_finished:
-            tasks.forget(list(missing))
+            tasks.forget(list(named))
     if queue.is_stopped:
         raise StoppedError(f"stopped by podium jobs --stop; resume with: {options.command}")
     if queue.failures:
@@ -335,6 +335,7 @@ def run_work(work: Work, report: Callable[[str], None]) -> str:
         options = RunOptions(
             **work.options,
             runs=runs,
+            resume=Run(folder).is_resumable,
             command="the same command",
             on_save=lambda: storage.push(folder, work.run),
             on_epoch=lambda history: report(_progress(history)),

@@ -56,7 +56,7 @@ CONFIG_TYPES = {
 }  # fmt: skip
 """Of the values in config.yaml."""
 _PREDICTIONS_TYPES = {
-    "settings": dict, "score": _NUMBER, "score_of_first_view": _NUMBER, "views": list, "image_size": int,
+    "settings": dict, "score": _NUMBER, "score_of_first_view": _NUMBER, "views": list, "image_size": int | None,
 }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def test_podium_is_measured_once_and_written_with_its_estimates(sixty, tmp_path,
 
 
 def test_configs_of_podiums_candidates_are_valid_and_the_table_has_errors():
-    assert score_candidates.ensembles(scores.ROOT / "benchmarks" / "members") == ["one", "three"]
+    assert score_candidates.ensembles(scores.ROOT / "benchmarks" / "members") == ["hour", "one"]
     row = {"candidate": "x", "held_out": 0.9, "minutes": 3.04, "validation": 0.8, "nested": [0.85, 0.01]}
     line = scores.table([row | {"minutes_to_target": None}], 100).splitlines()[-1]
     assert line == "| x | 0.9000 ± 0.0300 | 3.0 | 0.8000 | 0.8500 ± 0.0100 | – |"

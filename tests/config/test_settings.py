@@ -43,7 +43,7 @@ def test_wrong_arguments_have_the_messages_of_a_file():
         (
             MemberSettings,
             "seed augmentation stages precision backbone head metadata loss label_smoothing class_weights sampling"
-            " resize monitor soup extra teacher hard",
+            " augmentation_scale resize monitor soup extra teacher hard",
             "cache_gb save_every tensorboard competition folds tta neighbours search",
         ),
         (

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from podium.data.augmentation import Augmentation, build_transform, transform_problems
+from podium.data.augmentation import Augmentation, TrainingView, build_transform, transform_problems
+from podium.data.images import Scaling
 from podium.errors import ConfigError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -143,6 +144,17 @@ def test_an_invalid_transform_is_a_one_line_error(item, reason):
 def test_an_augmentation_must_keep_shape_and_type(item, reason):
     with pytest.raises(ConfigError, match=reason):
         Augmentation([item], 32)(IMAGE, seed=0)
+
+
+def test_images_are_augmented_at_a_larger_size_and_then_scaled():
+    """A crop of a quarter of the image has its own pixels, not enlarged ones."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    quarter = {"Crop": {"x_max": 32, "y_max": 32, "p": 1.0}}
+    view = TrainingView(32, "squash", Augmentation([quarter], 32), (1,), before=64)
+    assert (str(view.scaling), view.size) == ("squash-64", 32)
+    assert (view(image, 0, 0) == image[:32, :32]).all()
+    flipped = TrainingView(32, "squash", Augmentation([{"HorizontalFlip": {"p": 1.0}}], 32), (1,), before=64)
+    assert (flipped(image, 0, 0) == Scaling(32, "squash").scale(np.ascontiguousarray(image[:, ::-1]))).all()
 
 
 ERASED = [{"Erasing": {"scale": [0.1, 0.2], "p": 1.0}}]

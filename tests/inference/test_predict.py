@@ -11,14 +11,17 @@ import pytest
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.errors import RunError
+from podium.config import member as member_config
+from podium.errors import ConfigError, RunError
 from podium.evaluation.metrics import METRICS
 from podium.inference import predict as prediction
+from podium.inference.trained import TrainedFold
 from podium.options import RunOptions
 from podium.predictions import read_predictions
 from podium.training.run_training import train_run
 from podium.workflows.fold_runs import fold_runs
 from podium.workflows.predict import predict_fold
+from podium.workflows.predict_images import TrainedModel, predict_to_file
 from podium.workflows.prepare import prepare
 
 QUIET = Console(quiet=True)
@@ -217,3 +220,27 @@ def test_untrained_run(trained, tmp_path):
     untrained = replace(one, run=replace(one.run, path=Path(tmp_path) / "fold0"))
     with pytest.raises(RunError, match=r"tiny fold 0 is not trained .*run podium train with the same config"):
         predict_fold(untrained, QUIET)
+
+
+def test_the_mean_of_several_image_sizes_is_that_of_all_their_views(trained):
+    one, competition = trained
+    views = ["identity", "horizontal_flip"]
+    sizes = [with_views(one, *views, image_sizes=[size]) for size in (32, 48)]
+    both = with_views(one, *views, image_sizes=[32, 48], average_sizes=True)
+    for run in (*sizes, both):
+        predict_fold(run, QUIET)
+    for name in ("oof.csv", "test.csv"):
+        *of_sizes, mean = (read_predictions(run.predictions / name).values for run in (*sizes, both))
+        np.testing.assert_allclose(mean, np.mean(of_sizes, axis=0), atol=1e-6)
+    facts = facts_of(both)
+    assert facts["views"] == [f"{view}, {size} px" for size in (32, 48) for view in views]
+    assert facts["image_size"] is None
+    model = TrainedModel([TrainedFold.read(both.run, both.settings, both.predictions)])
+    new = predict_to_file(model, competition.folder / "test_upload", None, competition.folder, QUIET)
+    test = read_predictions(both.predictions / "test.csv")
+    np.testing.assert_allclose(new.values[[new.ids.index(name) for name in test.ids]], test.values, atol=1e-6)
+
+
+def test_averaging_one_size_is_a_mistake():
+    with pytest.raises(ConfigError, match=r"average_sizes: expected two or more image_sizes, got 1"):
+        member_config.TestTimeViews(image_sizes=[32], average_sizes=True)

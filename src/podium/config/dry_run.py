@@ -30,7 +30,8 @@ def as_dry_run(member: Member, is_at_hand: IsAtHand = lambda preset: False) -> M
     if changes["backbone"] is STAND_IN and settings.head.pooling == "token":
         changes["head"] = settings.head.model_copy(update={"pooling": "avg"})
     changes["soup"] = None  # trained like any other member
-    changes["tta"] = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS], "image_sizes": []})
+    one_size = {"image_sizes": [], "average_sizes": False}
+    changes["tta"] = settings.tta.model_copy(update={"views": settings.tta.views[:VIEWS], **one_size})
     return replace(member, settings=settings.model_copy(update=changes))
 
 

@@ -68,6 +68,8 @@ class TestTimeViews(Settings):
     image_sizes: list[Count] = []
     """Sizes to predict at, of which the one with the best out-of-fold score is used; by default that of the training.
     Models often predict better at a size somewhat above it."""
+    average_sizes: bool = False
+    """Use all image_sizes: average their predictions, as those of views."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +92,10 @@ class TestTimeViews(Settings):
             messages.append("empty view: expected one or more names in the list")
         repeated = [view for position, view in enumerate(self.views) if view in self.views[:position]]
         messages += [f"duplicate view {view}" for view in repeated]
-        raise_key_problems([("", message) for message in messages])
+        problems = [("", message) for message in messages]
+        if self.average_sizes and len(self.image_sizes) < 2:
+            problems.append(("average_sizes", f"expected two or more image_sizes, got {len(self.image_sizes)}"))
+        raise_key_problems(problems)
         return self
 
     def problems_with(self, competition: Competition) -> list[tuple[str, str]]:
@@ -178,6 +183,8 @@ class MemberSettings(TrainingSettings):
     square root of its rows. An epoch has as many rows as before."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How an image becomes square: change its aspect ratio, crop it at the centre, or pad it."""
+    augmentation_scale: Annotated[float, Field(ge=1.0, le=4.0)] = 1.0
+    """Augment images of so many times the image size, and then scale them to it: random crops keep their detail."""
     stages: Annotated[list[Stage], Field(min_length=1)]
     monitor: Literal["metric", "loss"] = "metric"
     """What selects the best weights: the competition's metric or the loss, both on the validation rows."""
@@ -214,6 +221,9 @@ class MemberSettings(TrainingSettings):
         return [
             ("image_size", f"{self.backbone.label} takes images of {smallest} pixels or more, got {stage.image_size}")
         ]
+
+    def size_to_augment(self, stage: Stage) -> int:
+        return round(stage.image_size * self.augmentation_scale)
 
     @property
     def predicting(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from podium.config.problems import nearest
 from podium.config.reading import RGB
 from podium.data.boxes import MIN_VISIBILITY, Boxes, ImageBoxes, to_square
 from podium.data.image_cache import ImageLocation, reader_of_thread
-from podium.data.images import Image, Resize, Scaling, cut_square
+from podium.data.images import Image, Resize, Scaling, cut_square, scale_square
 from podium.data.random_operations import rand_augment, trivial_augment
 from podium.errors import ConfigError
 
@@ -74,13 +74,16 @@ class TrainingView:
     resize: Resize
     augmentation: "Augmentation"
     seed: tuple[int, ...]
+    before: int | None = None
+    """The size to augment at, if it is not that of the model's inputs."""
 
     @property
     def scaling(self) -> Scaling:
-        return Scaling(self.size, self.resize)
+        return Scaling(self.before or self.size, self.resize)
 
     def __call__(self, scaled: Image, row: int, epoch: int) -> Image:
-        return self.augmentation(cut_square(scaled, self.size, self.resize), self._seed_of(row, epoch))
+        image = cut_square(scaled, self.before or self.size, self.resize)
+        return scale_square(self.augmentation(image, self._seed_of(row, epoch)), self.size)
 
     def with_boxes(self, scaled: Image, row: int, epoch: int, labelled: ImageBoxes) -> tuple[Image, Boxes]:
         """The augmented image and its boxes."""
@@ -150,6 +153,7 @@ class Augmentation:
 
     def __init__(self, transforms: Iterable[Any], image_size: int, *, takes_boxes: bool = False) -> None:
         self._arguments, self._takes_boxes = (list(transforms), image_size), takes_boxes
+        self._size = (image_size, image_size)
         built = [build_transform(transform, image_size) for transform in self._arguments[0]]
         boxes = albumentations.BboxParams("pascal_voc", clip=True, min_visibility=MIN_VISIBILITY)
         self._compose = albumentations.Compose(built, boxes if takes_boxes else None, strict=True) if built else None
@@ -194,7 +198,7 @@ class Augmentation:
                 f"the augmentation changed {image.dtype} to {augmented.dtype}; remove transforms that scale the"
                 " values: the model scales its inputs"
             )
-        if augmented.shape != image.shape:
+        if augmented.shape[2] != image.shape[2] or augmented.shape[:2] not in (image.shape[:2], self._size):
             raise ConfigError(
                 f"the augmentation changed {_size(image)} pixels to {_size(augmented)}; set `size: image_size` for"
                 " transforms with a size"

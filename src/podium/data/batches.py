@@ -123,10 +123,12 @@ class TrainingBatches(EpochBatches):
         batch_size: int,
         augmentation: Augmentation,
         seed: Sequence[int],
+        before: int | None = None,
     ) -> None:
+        """`before` is the size to augment at, by default that of the model's inputs."""
         super().__init__(len(source), batch_size, seed)
         self._source, self._targets, self._metadata = source, targets, metadata
-        self._view = TrainingView(image_size, resize, augmentation, self.seed)
+        self._view = TrainingView(image_size, resize, augmentation, self.seed, before)
         self._load = ViewLoader(source, [self._view])
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> tuple[Any, NDArray[np.float32]]:

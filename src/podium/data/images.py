@@ -189,6 +189,11 @@ def why_unreadable(path: Path | str, reading: Reading = AS_USUAL) -> str:
     return "it can be read now"
 
 
+def scale_square(image: Image, size: int) -> Image:
+    """A square image with this size."""
+    return image if len(image) == size else Scaling(size, "squash").scale(image)
+
+
 def zoomed_scaling(size: int, resize: Resize, zoom: float = 1.0) -> Scaling:
     """A `zoom` above 1 scales the image to more than the square that is cut from it, below 1 to less."""
     return Scaling(max(1, round(size * zoom)), resize)

@@ -17,8 +17,8 @@ from podium.data.metadata import columns_of
 from podium.data.targets import target_of
 from podium.evaluation.metrics import metric_of
 from podium.files import write_json, write_text
-from podium.inference.sized_predictor import PredictionRows, SizedPredictor
-from podium.inference.tta import ViewSelection, make_views
+from podium.inference.sized_predictor import PredictionRows, SizedPredictor, predict_in_sizes
+from podium.inference.tta import ViewSelection, make_views, names_of_views, views_named
 from podium.models.devices import make_repeatable
 from podium.predictions import Predictions, write_predictions
 from podium.runs import Run
@@ -53,29 +53,35 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
             opened = SizedPredictor.open(run, member, size, rows * len(views), sets.prior, sets.training, console)
             predictors.append(opened)
         of_sizes = [predictor.predict(sets.validation, views, "validation") for predictor in predictors]
-        best, chosen = selection.choose_size(of_sizes, truth, choose_views=choose_views)
-        validation, predictor = of_sizes[best], predictors[best]
-        scores = selection.score([view.name for view in views], validation, truth)
-        oof = selection.average(validation)
-        if choose_views or len(sizes) > 1:
-            oof = selection.average_chosen(of_sizes, truth, settings.seed, choose_views=choose_views)
         of_all_views = [metric(truth, selection.average(per_view)) for per_view in of_sizes]
+        groups = [[predictor] for predictor in predictors]
+        if settings.tta.average_sizes:
+            groups, of_sizes = [predictors], [np.concatenate(of_sizes)]
+        best, chosen = selection.choose_size(of_sizes, truth, choose_views=choose_views)
+        group, validation = groups[best], of_sizes[best]
+        names = names_of_views(views, [predictor.image_size for predictor in group])
+        scores = selection.score(names, validation, truth)
+        oof = selection.average(validation)
+        if choose_views or len(groups) > 1:
+            oof = selection.average_chosen(of_sizes, truth, settings.seed, choose_views=choose_views)
         if len(sizes) > 1:
             listed = ", ".join(f"{size} px {score:.4f}" for size, score in zip(sizes, of_all_views, strict=True))
-            console.print(f"  image sizes: {listed}; {predictor.image_size} px is used", highlight=False)
-        views = [views[number] for number in chosen]
-        test = selection.average(predictor.predict(sets.test, views, "test"))
-        final = selection.average(predictor.predict(sets.final_test, views, "final test")) if sets.final_test else None
+            used = "their mean" if len(group) > 1 else f"{group[0].image_size} px"
+            console.print(f"  image sizes: {listed}; {used} is used", highlight=False)
+        names = [names[number] for number in chosen]
+        parts = [(predictor, views_named(names, views, predictor.image_size)) for predictor in group]
+        test = selection.average(predict_in_sizes(parts, sets.test, "test"))
+        final = selection.average(predict_in_sizes(parts, sets.final_test, "final test")) if sets.final_test else None
 
     summary: dict[str, Any] = {
         "score": metric(truth, oof),
         "score_of_first_view": scores[0].score,
         "metric": competition.metric,
         "settings": settings.predicting,
-        "views": [view.name for view in views],
+        "views": names,
         "mean": mean,
         "select": settings.tta.select,
-        "image_size": predictor.image_size,
+        "image_size": group[0].image_size if len(group) == 1 else None,
         **({"scores_of_sizes": dict(zip(map(str, sizes), of_all_views, strict=True))} if len(sizes) > 1 else {}),
         "weights": run.state["best"].get("digest"),
         "test_rows": len(sets.test.ids),

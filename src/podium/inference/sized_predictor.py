@@ -123,6 +123,13 @@ class SizedPredictor:
         return predicted
 
 
+def predict_in_sizes(
+    parts: Sequence[tuple[SizedPredictor, Sequence[View]]], rows: PredictionRows, name: str
+) -> NDArray[np.float64]:
+    """The views of all parts, as (views, rows, outputs)."""
+    return np.concatenate([predictor.predict(rows, views, name) for predictor, views in parts if views])
+
+
 def load_trained_model(run: Run, member: Member, image_size: int | None = None) -> tuple[Any, int]:
     """The model with its best weights, by default for the image size of the stage that trained them, and this size."""
     run.check_best_weights()

@@ -16,8 +16,8 @@ from podium.data.targets import target_of
 from podium.data.unlabelled import UnlabelledImages
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
-from podium.inference.sized_predictor import PredictionRows, SizedPredictor
-from podium.inference.tta import View, ViewSelection, make_views
+from podium.inference.sized_predictor import PredictionRows, SizedPredictor, predict_in_sizes
+from podium.inference.tta import View, ViewSelection, make_views, views_named
 from podium.models.devices import make_repeatable
 from podium.predictions import Predictions, average
 from podium.runs import Run, read_predictions_facts
@@ -28,9 +28,8 @@ class TrainedFold:
     run: Run
     member: Member
     fold: int
-    views: Sequence[View]
-    """The views of test-time augmentation; with `tta: auto`, those that were chosen on the validation images."""
-    image_size: int
+    sizes: Sequence[tuple[int, Sequence[View]]]
+    """The image sizes and their views; of `tta` that chooses, those that were chosen on the validation images."""
     prior: NDArray[np.float64]
     """The prediction for an image that cannot be read."""
 
@@ -46,13 +45,13 @@ class TrainedFold:
             whole = {**settings.model_dump(mode="json", by_alias=True), **facts["settings"]}
             settings = validated(MemberSettings, whole, predictions or run.config)
         tta, views = settings.tta, make_views(settings.tta)
-        image_size = int(run.state["best"]["image_size"])
+        sizes = [(int(run.state["best"]["image_size"]), views)]
         if tta.select == "auto" or tta.image_sizes:
             facts = facts or _earlier_predictions(run, settings)
-            views = [view for view in views if view.name in facts.get("views", ())]
-            image_size = facts.get("image_size", image_size)
+            image_sizes = tta.image_sizes if tta.average_sizes else [facts["image_size"]]
+            sizes = [(size, views_named(facts["views"], views, size)) for size in image_sizes]
         member = replace(member, settings=settings)
-        return cls(run, member, content["fold"], views, image_size, _prior(content, run))
+        return cls(run, member, content["fold"], sizes, _prior(content, run))
 
     @property
     def name(self) -> str:
@@ -94,11 +93,12 @@ def _predict(fold: TrainedFold, images: UnlabelledImages, console: Console) -> P
     settings = fold.member.settings
     console.print(f"{fold.name}: predicting, {fold.run.path}", highlight=False)
     make_repeatable(settings.seed)
-    predictor = SizedPredictor.open(
-        fold.run, fold.member, fold.image_size, len(images.ids) * len(fold.views), fold.prior, None, console
-    )
     rows = PredictionRows(images.ids, images.paths, images.metadata)
-    per_view = predictor.predict(rows, fold.views, "new")
+
+    def opened(size: int, views: Sequence[View]) -> SizedPredictor:
+        return SizedPredictor.open(fold.run, fold.member, size, len(rows.ids) * len(views), fold.prior, None, console)
+
+    per_view = predict_in_sizes([(opened(size, views), views) for size, views in fold.sizes if views], rows, "new")
     target = target_of(fold.member.competition)
     selection = ViewSelection(target, metric_of(fold.member.competition), settings.tta.mean)
     return Predictions(images.ids, target.outputs, selection.average(per_view))

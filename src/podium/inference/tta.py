@@ -60,6 +60,20 @@ def make_views(settings: TestTimeViews) -> list[View]:
     return [view for item in settings.views for view in _expand(item)]
 
 
+def names_of_views(views: Sequence[View], image_sizes: Sequence[int]) -> list[str]:
+    """The names of the views at each of these sizes."""
+    return [_name_at(view, size) if len(image_sizes) > 1 else view.name for size in image_sizes for view in views]
+
+
+def views_named(names: Sequence[str], views: Sequence[View], image_size: int) -> list[View]:
+    """Those that are named, alone or with this size."""
+    return [view for view in views if view.name in names or _name_at(view, image_size) in names]
+
+
+def _name_at(view: View, image_size: int) -> str:
+    return f"{view.name}, {image_size} px"
+
+
 def _expand(item: Any) -> list[View]:
     """Expand a view of the config, which may be a list of parts that are applied in sequence."""
     views = [View("")]

@@ -195,7 +195,7 @@ class ClassificationTask:
             "backbone": self._architecture(),
             "pooling": parts.pooling and self._settings.head.pooling,
             "precision": parts.backbone.dtype_policy.name,
-            "images": [stage.image_size, self._settings.resize],
+            "images": [stage.image_size, self._settings.size_to_augment(stage), self._settings.resize],
             "augmentation": [transforms, self._seed(number)] if transforms else None,
             "rounding": [stage.batch_size, devices.gpu_names()],
             "versions": {name: version for name, version in versions().items() if name != "commit"},
@@ -219,6 +219,7 @@ class ClassificationTask:
             batch_size=stage.batch_size,
             augmentation=self._augmentation(stage),
             seed=self._seed(number),
+            before=self._settings.size_to_augment(stage) if self._transforms(stage) else None,
         )
 
     @property

@@ -148,7 +148,8 @@ def _cache_new(
 def _scalings_for_training(settings: MemberSettings) -> "Iterable[Scaling]":
     from podium.data.images import Scaling
 
-    return {Scaling(stage.image_size, settings.resize) for stage in settings.stages}
+    sizes = {size for stage in settings.stages for size in (stage.image_size, settings.size_to_augment(stage))}
+    return {Scaling(size, settings.resize) for size in sizes}
 
 
 def _scalings_for_test(settings: MemberSettings) -> "Iterable[Scaling]":

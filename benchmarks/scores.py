@@ -28,10 +28,11 @@ INTRODUCTION = """\
 # What the same minutes bring
 
 Written by `make scores`, in one sitting. Each candidate is a command of its own, and predicts a stratified tenth of the
-training images of {name} ({test} of {all}), at {size} px; a fifth of the others is for validation. Minutes are from the
-command to predictions on disk; those to 0.90 end with the first epoch of at least this validation accuracy. Validation
-accuracies of podium are out of fold, with test-time augmentation. fastai has the weights of podium's member Lite0 and
-the minutes of Keras's guide. The candidates are in `benchmarks/peers/`, podium's in `benchmarks/members/`.
+training images of {name} ({test} of {all}); a fifth of the others is for validation. Keras and fastai have images of
+{size} px, podium those of its member files. Minutes are from the command to predictions on disk; those to 0.90 end with
+the first epoch of at least this validation accuracy. Validation accuracies of podium are out of fold, with test-time
+augmentation. fastai has the weights of podium's Lite0 and the minutes of Keras's guide. The candidates are in
+`benchmarks/peers/`, podium's in `benchmarks/members/`.
 """
 
 

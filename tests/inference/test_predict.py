@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from podium.config.loading import load_member
 from podium.config import member as member_config
+from podium.config.loading import load_member
 from podium.errors import ConfigError, RunError
 from podium.evaluation.metrics import METRICS
 from podium.inference import predict as prediction

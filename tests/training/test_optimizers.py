@@ -1,5 +1,6 @@
 """What a stage adds to an optimizer of Keras: rates by layer, averages, accumulated and clipped gradients."""
 
+import gc
 from io import StringIO
 
 import keras
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from line_task import assert_same_weights, fit, stage, started, stopped, trained
 from rich.console import Console
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from podium.config.stage import OPTIMIZERS, Stage
 from podium.errors import ConfigError
@@ -111,3 +113,13 @@ def test_keys_that_contradict_each_other_are_problems():
         "  Stage  layer_decay: the backbone is frozen (unfreeze: none): remove it",
         "  Stage  clip_norm: the optimizer clips by clipvalue already: remove one of the two",
     ]
+
+
+def test_no_graph_of_a_finished_training_stays_in_memory(tmp_path):
+    def graphs():
+        gc.collect()
+        return [part for part in gc.get_objects() if isinstance(part, FuncGraph)]
+
+    before = set(map(id, graphs()))
+    trained(tmp_path, [stage(epochs=1)])
+    assert [graph.name for graph in graphs() if id(graph) not in before] == []

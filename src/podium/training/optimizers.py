@@ -29,11 +29,26 @@ def make_optimizer(stage: Stage, backbone: Any) -> Any:
             f"stage {stage.name}: {name} does not accept {stage.optimizer.arguments} ({reason});"
             f" see keras.optimizers.{name} for its arguments"
         ) from None
+    _reduce_only_several(optimizer)
     if stage.layer_decay:
         optimizer.rate_factors = rate_factors(backbone, stage.layer_decay)
     if stage.optimizer.decay_kernels_only:
         optimizer.exclude_from_weight_decay(var_names=["^(?!.*kernel)"])
     return optimizer
+
+
+def _reduce_only_several(optimizer: Any) -> None:
+    """Add up the gradients of several devices, but not those of one.
+
+    TensorFlow registers a function for the sum's own gradient for good, and with it the graph of the whole step:
+    without this, a process keeps 30 MB or more of every training.
+    """
+    add_up = optimizer._all_reduce_sum_gradients
+
+    def of_devices(pairs: Any) -> Any:
+        return add_up(pairs) if tf.distribute.get_strategy().num_replicas_in_sync > 1 else pairs
+
+    optimizer._all_reduce_sum_gradients = of_devices
 
 
 def rate_factors(backbone: Any, decay: float) -> dict[int, float]:

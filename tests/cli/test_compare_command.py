@@ -78,7 +78,7 @@ def make_run(here, config):
 def predict(run, digest, predictions, views=("identity",), weights="aa"):
     folder = run.predictions(digest)
     write_predictions(folder / "oof.csv", predictions)
-    tta = {"views": list(views), "mean": "arithmetic", "select": "all", "image_sizes": []}
+    tta = {"views": list(views), "mean": "arithmetic", "select": "all", "image_sizes": [], "average_sizes": False}
     facts = {"settings": {"tta": tta, "neighbours": None}, **tta, "weights": weights}
     write_json(folder / "predictions.json", facts)
     return folder

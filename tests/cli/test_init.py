@@ -1,5 +1,6 @@
 """`podium init`: files that pass the checks as they are, and nothing overwritten."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_a_recipe_is_written_for_the_data(name, recipe, podium, tmp_path, monkey
     assert {stage.image_size for stage in settings.stages} == {64}  # the drawn images are small
     assert all(size >= 64 for size in settings.tta.image_sizes)
     assert [part.name for part in load_ensemble(Path(f"configs/ensembles/{name}.yaml")).members] == [member.stem]
+
+
+def test_sizes_of_a_recipe_that_become_one_are_not_averaged(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(RECIPES[0].parent, "configs/recipes")
+    text = (RECIPES[0].parent / "strong.yaml").read_text()
+    own = re.sub(r"^tta:.*$", "tta: {image_sizes: [300, 352], average_sizes: true}", text, flags=re.MULTILINE)
+    Path("configs/recipes/own.yaml").write_text(own)
+    draw("text-label", Path("data") / "discs", train=30, test=3)
+    assert podium("init", "discs", "--recipe", "own", *OPTIONS.get("discs", []))[0] == 0
+    tta = load_member(Path("configs/members/discs_own.yaml")).settings.tta
+    assert (tta.image_sizes, tta.average_sizes) == ([64], False)
 
 
 def test_an_unknown_recipe_names_the_others(podium, tmp_path, monkeypatch):

@@ -184,7 +184,9 @@ def _text_of_recipe(file: Path, slug: str, guess: "Guess", side: float, command:
     for number, stage in enumerate(content["stages"]):
         values[f"stages.{number}.image_size"] = scaled(stage["image_size"])
     if isinstance(tta := content.get("tta"), dict) and "image_sizes" in tta:
-        values["tta.image_sizes"] = list(dict.fromkeys(map(scaled, tta["image_sizes"])))
+        values["tta.image_sizes"] = sizes = list(dict.fromkeys(map(scaled, tta["image_sizes"])))
+        if tta.get("average_sizes"):
+            values["tta.average_sizes"] = len(sizes) > 1
     if "metadata" in guess.keys:
         values["metadata"] = "all"
     text = text_with_values(file, values)

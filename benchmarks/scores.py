@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.__main__ import COMPETITION
 from benchmarks.held_out import HeldOut, hold_out
 from benchmarks.images import photographs
@@ -55,7 +57,8 @@ def settings_of(sitting: Sitting, name: str) -> dict[str, Any]:
     """What decides the rows of a candidate."""
     settings: dict[str, Any] = {"images": sitting.held_out.images.folder.name, "minutes": sitting.minutes}
     if name in ensembles(sitting.configs):
-        settings["configs"] = {path.name: path.read_text() for path in sitting.configs.glob("*.yaml")}
+        members = yaml.safe_load((sitting.configs / f"{name}.yaml").read_text())["members"]
+        settings["configs"] = {file: (sitting.configs / file).read_text() for file in (f"{name}.yaml", *members)}
     elif name == "fastai":
         settings["guide"] = finished_rows(sitting, "keras")
     return settings

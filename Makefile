@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates mutate check licences audit sbom format lock clean
+.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates scale mutate check licences audit sbom format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -67,12 +67,15 @@ scores: $(STAMP)  ## compare scores with Keras's guide and fastai in the same mi
 		$(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(PEERS),--peers "$(PEERS)") \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(MINUTES),--minutes $(MINUTES))
 
-recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; options: MEMBER=, DATA=, ONLY=, SEEDS=
+recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; options: MEMBER=, SET=, DATA=, ONLY=, SEEDS=
 	$(BIN)/python -m benchmarks.techniques $(if $(MEMBER),--member "$(MEMBER)") $(if $(DATA),--data "$(DATA)") \
-		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
+		$(if $(SET),--set "$(SET)") $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
 
 estimates: $(STAMP) ## compare nested estimates with hidden scores on ten drawn competitions
 	$(BIN)/python -m benchmarks.estimates
+
+scale: $(STAMP)   ## measure tables, folds, catalogue, data check and an epoch at 10 and 100 thousand images, for docs/limits.md
+	$(BIN)/python -m benchmarks.scale $(if $(IMAGES),--images $(IMAGES))
 
 mutate: $(STAMP)  ## plant small mistakes in the code that matters most, and list those that no test notices; options: ONLY=, AGAIN=1
 	$(BIN)/python -m benchmarks.mutation $(if $(AGAIN),--again) $(ONLY)

@@ -54,3 +54,9 @@ def write(folder: Path, page_text: str, figures: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "results.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "results.md", page_text)
+
+
+def write_between(page: Path, start: str, end: str, text: str) -> None:
+    """Replace what is between two marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(start)
+    write_text(page, f"{before}{start}\n{text}\n{end}{rest.partition(end)[2]}")

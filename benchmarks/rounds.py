@@ -42,6 +42,7 @@ class Machine:
 
     torch: Path | None = None
     report: Callable[[str], None] = print
+    timeout: float = TIMEOUT
     start: float = field(default_factory=time.monotonic)
 
     def run(self, job: dict[str, Any]) -> Result:
@@ -63,10 +64,10 @@ class Machine:
                     capture_output=True,  # also waits for worker processes, so that none disturbs the next job
                     text=True,
                     check=False,
-                    timeout=TIMEOUT,
+                    timeout=self.timeout,
                 )
             except subprocess.TimeoutExpired:
-                raise MeasuringFailedError(f"{job['call']} did not end within {TIMEOUT} s") from None
+                raise MeasuringFailedError(f"{job['call']} did not end within {self.timeout:.0f} s") from None
             if done.returncode or not result_file.is_file():
                 raise MeasuringFailedError(
                     f"{job['call']} failed with exit code {done.returncode}:\n{done.stderr[-4000:]}"

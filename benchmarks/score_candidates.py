@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ from typing import Any
 
 import yaml
 
+import podium
 from benchmarks.held_out import HeldOut
+from benchmarks.images import Source
 from benchmarks.rounds import ROOT, MeasuringFailedError
 from podium.files import read_json
+from podium.paths import sample_file
+from podium.submission.spec import SubmissionSpec
+from podium.submission.write import write_submission
 
 SIZE, SEED = 160, 1
 EPOCHS, FINE_EPOCHS = 20, 10
@@ -206,6 +212,20 @@ def write_labels(parts: Sequence[Path], file: Path) -> Path:
     tables = [pd.read_csv(part / "test.csv", dtype={"id": str}, index_col="id") for part in parts]
     sum(tables[1:], tables[0]).idxmax(axis=1).str.removeprefix("p_").to_csv(file)
     return file
+
+
+def write_answers(source: Source, folder: Path, file: Path) -> None:
+    """The answers of a finished candidate of podium for the competition's own test images, as a submission."""
+    (blend,) = folder.glob("runs/*/blend.json")
+    sample = sample_file(source.folder, source.competition.submission.sample)
+    predicted = podium.predict_images(blend.parent, sample, data=source.folder)
+    spec = SubmissionSpec.of(source.competition, sample)
+    with tempfile.TemporaryDirectory() as temporary:
+        written = write_submission(
+            spec, list(predicted.index), predicted.values, folder=Path(temporary), name="answers"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(written, file)
 
 
 def ensembles(configs: Path) -> list[str]:

@@ -2,7 +2,8 @@
 
 What users of different tools get in the same minutes: Keras's guide, fastai's fine_tune with the weights of podium's
 Lite0, one member of podium, and an ensemble. All predict the same tenth of the training images, whose answers they do
-not see. Ctrl-C stops it; the same command continues, and does not repeat finished candidates.
+not see; podium's also answer the competition's own test images, outside of their minutes. Ctrl-C stops it; the same
+command continues, and does not repeat finished candidates.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from benchmarks.held_out import HeldOut, hold_out
 from benchmarks.images import photographs
 from benchmarks.machine import describe_environment
 from benchmarks.rounds import ROOT, MeasuringFailedError
-from benchmarks.score_candidates import MINUTES, SIZE, Sitting, candidates, ensembles
+from benchmarks.score_candidates import MINUTES, SIZE, Sitting, candidates, ensembles, write_answers
 from podium.errors import PodiumError
 from podium.files import read_json, write_json, write_text
 
@@ -34,7 +35,8 @@ training images of {name} ({test} of {all}); a fifth of the others is for valida
 {size} px, podium those of its member files. Minutes are from the command to predictions on disk; those to 0.90 end with
 the first epoch of at least this validation accuracy. Validation accuracies of podium are out of fold, with test-time
 augmentation. fastai has the weights of podium's Lite0 and the minutes of Keras's guide. The candidates are in
-`benchmarks/peers/`, podium's in `benchmarks/members/`.
+`benchmarks/peers/`, podium's in `benchmarks/members/`, and the answers of these models for the competition's own test
+images in `benchmarks/answers/`.
 """
 
 
@@ -110,14 +112,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--{name}: {path} does not exist")
     work, peers = options.work.resolve(), options.peers and options.peers.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    held_out = hold_out(photographs(work, options.data, options.competition), work, options.images)
+    source = photographs(work, options.data, options.competition)
+    held_out = hold_out(source, work, options.images)
     sitting = Sitting(held_out, options.weights.resolve(), peers, work, options.configs.resolve(), options.minutes)
     machine = describe_environment(peers and next(peers.glob("lib/python*/site-packages"), None), LIBRARIES)
     out = options.out or (work if options.minutes or options.images else ROOT / "benchmarks")
     rows: list[dict[str, Any]] = []
     for name in options.only or (names if peers else [name for name in names if name != "fastai"]):
+        answers = out / "answers" / f"{name}.csv"
         if not finished_rows(sitting, name):
+            answers.unlink(missing_ok=True)
             measure(sitting, name)
+        if name in ensembles(sitting.configs) and not answers.exists():
+            write_answers(source, work / name, answers)
         rows = [row for name in names for row in finished_rows(sitting, name)]
         write_results(out, rows, held_out, machine)
     print(f"{table(rows, held_out.images.counts.test)}written: {out}/scores.md and scores.json")

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from command_line import run_podium
 
 from benchmarks import score_candidates, scores
 from benchmarks.held_out import hold_out
@@ -83,6 +84,8 @@ def test_podium_is_measured_once_and_written_with_its_estimates(sixty, tmp_path,
     assert [row["nested"] is None for row in rows] == [False, True, True]
     page = (tmp_path / "scores.md").read_text()
     assert "| podium, two: b |" in page
+    data = ["--competition", str(sixty.config), "--data", str(sixty.folder)]
+    assert run_podium(tmp_path, "check", str(tmp_path / "answers" / "two.csv"), *data).code == 0
     scores.main(options)
     assert capsys.readouterr().out.count("running, output in") == 1
     assert json.loads((tmp_path / "scores.json").read_text())["rows"] == rows

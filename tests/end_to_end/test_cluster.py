@@ -1,5 +1,6 @@
 """`--on ray` on a cluster of two machines: whatever is lost on the way, the results are those of `podium run`."""
 
+import csv
 import signal
 import subprocess
 import sys
@@ -108,12 +109,12 @@ def trained_by(machine):
     return None
 
 
-def run_until_a_checkpoint(case, folder, number):
+def run_until_a_checkpoint(command, folder, number, run="*/*"):
     """Start the command in a process of its own, and send it this signal when the first checkpoint is stored."""
     with subprocess.Popen(
-        [sys.executable, "-m", "podium", *case.command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "podium", *command], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
-        while not has_checkpoint(folder / "runs"):
+        while not has_checkpoint(folder / "runs", run):
             assert process.poll() is None, process.stderr.read().decode()
             time.sleep(0.05)
         process.send_signal(number)
@@ -140,7 +141,7 @@ def test_two_members_survive_a_lost_machine(make_case, tmp_path, two_machines):
 
 @pytest.mark.slow
 def test_jobs_go_on_when_their_command_is_killed_and_are_fetched_by_the_next_one(case, tmp_path, two_machines):
-    run_until_a_checkpoint(case, tmp_path, signal.SIGKILL)
+    run_until_a_checkpoint(case.command, tmp_path, signal.SIGKILL)
     assert run_podium(tmp_path, "jobs").code == 0
     done = run_podium(tmp_path, *case.command)
     assert done.code == 0, done.err
@@ -150,7 +151,7 @@ def test_jobs_go_on_when_their_command_is_killed_and_are_fetched_by_the_next_one
 
 @pytest.mark.slow
 def test_ctrl_c_stops_the_jobs_and_the_next_command_resumes_them(case, tmp_path, two_machines):
-    code, error = run_until_a_checkpoint(case, tmp_path, signal.SIGINT)
+    code, error = run_until_a_checkpoint(case.command, tmp_path, signal.SIGINT)
     assert code == EXIT_STOPPED
     assert "resume with: podium run" in error
     assert "does not know it" in run_podium(tmp_path, "jobs").out
@@ -171,3 +172,24 @@ def test_detached_jobs_are_listed_stopped_and_fetched(case, tmp_path, two_machin
     done = run_podium(tmp_path, *case.command)
     assert done.code == 0, done.err
     case.check(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_search_shares_its_trials_between_machines_and_continues_them(
+    number, make_tiny_competition, tmp_path, two_machines
+):
+    competition = make_tiny_competition(tmp_path / "tiny")
+    values = {"stages.0.learning_rate": {"low": 0.001, "high": 0.01, "log": True}}
+    member = competition.member("member", stages=[STAGE], search=values)
+    command = ["search", str(member), "--data", str(competition.folder), "--trials", "3", "--on", "ray"]
+    run_until_a_checkpoint(command, tmp_path, number, "*/*/*")
+    done = run_podium(tmp_path, *command)
+    assert done.code == 0, done.err
+    assert "3 trials complete, 0 pruned" in done.out
+    (folder,) = (tmp_path / "runs" / "search").glob("member-*")
+    with (folder / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["complete"] * 3
+    assert {row["run"] for row in rows} == {path.name for path in folder.glob("member-*")}  # no other was trained
+    assert not list((tmp_path / "runs" / "clusters" / "storage").rglob("*.npz"))

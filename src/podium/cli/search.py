@@ -20,6 +20,7 @@ from podium.cli.options import (
     make_console,
     make_options,
 )
+from podium.cli.queues import CpusPerRun, GpusPerRun, On, StorageOption, cluster_of, show_queue
 from podium.workflows.search import Search, SearchResult, search_member, values_of
 
 SHOWN = 10
@@ -57,20 +58,32 @@ def search(
     time_limit: TimeLimit = None,
     set_: Set = None,
     seed: Seed = None,
+    on: On = None,
+    storage: StorageOption = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
     debug: Debug = False,
 ) -> None:
     """Search for better settings: Optuna tries values of the keys under `search` in a member file.
 
     A trial is a training on one fold. After each epoch it is compared with the other trials, and ends early if its
     score is worse than their median. Ctrl-C saves a checkpoint; the same command resumes, also after a crash. It may
-    run several times at once: the processes share the trials. Needs `pip install 'podium-kit[search]'`.
+    run several times at once: the processes share the trials. With --on, the trials are tasks of a Ray cluster. Needs
+    `pip install 'podium-kit[search]'`.
 
     podium search configs/members/demo_wide.yaml --trials 30 --write configs/members/demo_wide_best.yaml
     """
     console = make_console()
     options = make_options(data, runs, fold, limit, None, dry_run, False, time_limit)
     settings = Search(member, tuple(set_ or ()), seed, trials, startup, warmup)
-    _print_result(search_member(settings, options, console, write), console)
+    if cluster := cluster_of(on, storage, cpus_per_run, gpus_per_run, False, False, time_limit):
+        from podium.workflows.cluster_search import search_on_cluster
+
+        with show_queue(console) as show:
+            result = search_on_cluster(settings, options, cluster, console, show, write)
+    else:
+        result = search_member(settings, options, console, write)
+    _print_result(result, console)
     if write and write.exists():
         console.print(f"{write}: the best values; train with: podium train {write}", highlight=False)
 

@@ -5,6 +5,7 @@ that created it ends, and is found again by its name. Ray starts a task again if
 coordinator; tasks that are finished then end at once, because their results are in the storage.
 """
 
+import math
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from podium.errors import MachineError, PodiumError, StoppedError, UnreachableError
 from podium.jobs.queue import State
@@ -26,7 +27,9 @@ STOP_SECONDS = 120
 """How long a stopped task may take to save its checkpoint."""
 ANSWER_SECONDS = 120
 POLL_SECONDS = 0.5
-Task = Callable[[Any, Callable[[str], None]], str]
+Report = Callable[[str, Sequence[Mapping[str, Any]]], None]
+"""Takes what a task does now, and the history of its epochs."""
+Task = Callable[[Any, Report], str]
 """Does a piece of work, which has to be picklable, and reports its progress; returns a result for the table."""
 
 
@@ -44,6 +47,10 @@ class JobState:
     message: str = ""
     place: str = ""
     """The machine."""
+    history: Sequence[Mapping[str, Any]] = ()
+    """A row for each epoch."""
+    error: str = ""
+    """The kind of error of a failed job."""
 
 
 @contextmanager
@@ -103,6 +110,16 @@ def resources_per_task(wanted: Resources) -> Resources:
     return Resources(max(1.0, cpus), gpus)
 
 
+def most_at_once(each: Resources) -> int:
+    """How many tasks with these resources the machines of the cluster run at the same time."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    by_cpu = [machine.get("CPU", 0) // (each.cpus or 1) for machine in machines]
+    by_gpu = [machine.get("GPU", 0) // each.gpus if each.gpus else math.inf for machine in machines]
+    return max(1, int(sum(map(min, by_cpu, by_gpu))))
+
+
 class Coordinator:
     """The actor. There is one for each storage."""
 
@@ -129,20 +146,20 @@ class Coordinator:
     def _wait(self, name: str, reference: Any) -> None:
         import ray
 
+        kind, state = "", cast(State, "done")
         try:
-            state: State = "done"
             message = ray.get(reference)
         except Exception as error:
-            state, message = "failed", reason_of(error)
+            state, message, kind = "failed", reason_of(error), type(_cause(error)).__name__
         with self._lock:
-            self._states[name] = replace(self._states[name], state=state, message=message)
+            self._states[name] = replace(self._states[name], state=state, message=message, error=kind)
             del self._references[name]
 
-    def report(self, name: str, message: str, place: str) -> bool:
+    def report(self, name: str, message: str, place: str, history: Sequence[Mapping[str, Any]]) -> bool:
         """Returns whether the job has to stop: a library may have lost the interrupt."""
         with self._lock:
             if name in self._references:
-                self._states[name] = JobState("running", message, place)
+                self._states[name] = JobState("running", message, place, history or self._states[name].history)
         return name in self._cancelled
 
     def states(self) -> dict[str, JobState]:
@@ -167,11 +184,16 @@ class Coordinator:
 
 def reason_of(error: Exception) -> str:
     """Why a task failed, in a line."""
-    cause = getattr(error, "cause", None) or error
+    cause = _cause(error)
     if isinstance(cause, PodiumError | StoppedError):
         return str(cause)
     lines = str(cause).strip().splitlines() or [""]
     return f"{type(cause).__name__}: {lines[-1].strip()}"
+
+
+def _cause(error: Exception) -> Exception:
+    """What the task raised."""
+    return getattr(error, "cause", None) or error
 
 
 def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
@@ -180,12 +202,12 @@ def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
 
     place = ray.util.get_node_ip_address()
 
-    def report(message: str) -> None:
+    def report(message: str, history: Sequence[Mapping[str, Any]]) -> None:
         with suppress(ray.exceptions.RayError):  # the coordinator is being started again
-            if ray.get(coordinator.report.remote(name, message, place)):
+            if ray.get(coordinator.report.remote(name, message, place, history)):
                 raise StoppedError("stopped by its command")
 
-    report("started")
+    report("started", ())
     return task(work, report)
 
 
@@ -219,9 +241,12 @@ class Jobs:
         """Of all jobs. A coordinator that was started again knows those only that were submitted since."""
         return dict(self._ask("states"))
 
+    def cancel(self, names: Sequence[str]) -> None:
+        self._ask("cancel", names)
+
     def stop(self, names: Sequence[str]) -> None:
         """Stop these jobs, and wait until they have saved their checkpoints."""
-        self._ask("cancel", names)
+        self.cancel(names)
         end = time.monotonic() + STOP_SECONDS
         while time.monotonic() < end:
             states = self.states()

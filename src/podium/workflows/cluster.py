@@ -7,14 +7,14 @@ on with it; the finished run folder is fetched, and from then on it is like any 
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
 
-from podium.cluster.ray_cluster import Jobs, JobState, Resources, connected, resources_per_task
+from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, connected, resources_per_task
 from podium.cluster.storage import Storage
 from podium.config.loading import Ensemble, Member
 from podium.console import make_console
@@ -62,6 +62,10 @@ class Cluster:
         url = self.storage or str(runs / "clusters" / "storage")
         return Storage(url if "://" in url else str(Path(url).absolute()))
 
+    def connected(self) -> AbstractContextManager[None]:
+        variables = {} if self.resources.cpus is None else _threads(self.resources.cpus)
+        return connected(self.address, variables, may_start=not self.detach)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -76,6 +80,7 @@ class Work:
     """Of RunOptions."""
     storage: str
     versions: Mapping[str, str]
+    predicts: bool = True
 
 
 class ClusterJob(QueuedJob):
@@ -161,13 +166,13 @@ def run_on_cluster(
     After an interruption, call it again: finished folds are fetched, and those that still run are followed.
     """
     for member in ensemble.members:
-        _check_member(member)
+        check_member(member)
     storage = cluster.storage_in(options.runs)
     prepared = prepare(ensemble.competition, options, console, ensemble.members)
     runs = ensemble_runs(ensemble, prepared, options)
     _ = prepared.test  # checked before anything trains
     trained = [run for run in runs if not run.settings.soup]
-    is_done = _finish(trained, _inputs(ensemble.members, runs), options, cluster, storage, on_round, config)
+    is_done = _finish(trained, inputs_of(ensemble.members, options.runs), options, cluster, storage, on_round, config)
     if not is_done:
         return None
     train_and_predict(runs, console)  # only soups are left
@@ -186,16 +191,15 @@ def train_detector_on_cluster(
     return train_detector(detector, options, console)
 
 
-def _check_member(member: Member) -> None:
+def check_member(member: Member) -> None:
     """Raise an error for files that only this machine has."""
     places = [place for place in member.settings.places if Path(place).is_absolute()]
     if places:
         raise ConfigError(f"{member.name}: {places[0]} of its extra rows is outside the data folder: move it there")
 
 
-def _inputs(members: Sequence[Member], runs: Sequence[FoldRun]) -> tuple[str, ...]:
+def inputs_of(members: Sequence[Member], top: Path) -> tuple[str, ...]:
     """The tables of folds, and labels by ensembles."""
-    top = runs[0].options.runs
     labels = {labels_folder(top, name) for member in members for name in member.settings.labels}
     return tuple(path.relative_to(top).as_posix() for path in [top / "folds", *sorted(labels)])
 
@@ -218,15 +222,14 @@ def _finish(
         return True
     jobs = [ClusterJob(run=name, label=run.name) for name, run in missing.items()]
     queue = ClusterQueue(folder, config, jobs, cluster.address, storage.url)
-    variables = {} if cluster.resources.cpus is None else _threads(cluster.resources.cpus)
-    with locked(folder), connected(cluster.address, variables, may_start=not cluster.detach):
+    with locked(folder), cluster.connected():
         resources = resources_per_task(cluster.resources)
         for name in inputs:
             storage.push(top / name, name)
         for name, run in missing.items():
             if run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run):
                 storage.push(run.run.path, name)
-        works = {name: _work(run, name, inputs, storage.url) for name, run in missing.items()}
+        works = {name: work_of(run, name, inputs, storage.url) for name, run in missing.items()}
         tasks = Jobs.start(queue.coordinator)
         queue.start()
         advance = Rounds(queue, tasks, works, resources, storage, top)
@@ -262,13 +265,13 @@ def _last_checkpoint(run: Run) -> int:
     return max((int(path.name.split("-")[1]) for path in run.checkpoints), default=0)
 
 
-def _work(run: Trainable, name: str, inputs: tuple[str, ...], url: str) -> Work:
+def work_of(run: Trainable, name: str, inputs: tuple[str, ...], url: str, *, predicts: bool = True) -> Work:
     options = run.options
     kept = {key: getattr(options, key) for key in ("limit", "limit_test", "dry_run")}
     fold = {"folds": (run.fold,)} if isinstance(run, FoldRun) else {}
     data = {"data": run.data.absolute() if isinstance(run, DetectorRun) else run.prepared.rows.folder.absolute()}
     model = run.member if isinstance(run, FoldRun) else run.detector
-    return Work(model, name, inputs, {**kept, **fold, **data}, url, _compared_versions())
+    return Work(model, name, inputs, {**kept, **fold, **data}, url, _compared_versions(), predicts)
 
 
 @dataclass
@@ -292,35 +295,35 @@ class Rounds:
                 self.tasks.submit(job.run, run_work, self.works[job.run], self.resources)
                 now = JobState(message="submitted")
             if now.state == "done":
-                self._fetch(job)
+                fetch(self.storage, job.run, self.runs / job.run)
             job.machine = now.place or job.machine
             job.set(now.state, now.message)
         self.queue.save()
         return POLL_SECONDS
 
-    def _fetch(self, job: ClusterJob) -> None:
-        """Replace the local run folder. The stored one is not needed any more."""
-        target = self.runs / job.run
-        with locked(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as temporary:
-                fetched = Path(temporary) / target.name
-                if not self.storage.pull(job.run, fetched):
-                    if Run(target).is_trained:
-                        return  # fetched before this process began
-                    raise RunError(f"{self.storage.url} has no {job.run}, which is finished: was it deleted?")
-                Run(fetched).check_best_weights()
-                if target.exists():
-                    target.rename(Path(temporary) / "before")
-                fetched.rename(target)
-        self.storage.remove(job.run)
+
+def fetch(storage: Storage, name: str, target: Path) -> None:
+    """Replace a local run folder by the stored one, which is not needed any more."""
+    with locked(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as temporary:
+            fetched = Path(temporary) / target.name
+            if not storage.pull(name, fetched):
+                if Run(target).is_trained:
+                    return  # fetched before this process began
+                raise RunError(f"{storage.url} has no {name}, which is finished: was it deleted?")
+            Run(fetched).check_best_weights()
+            if target.exists():
+                target.rename(Path(temporary) / "before")
+            fetched.rename(target)
+    storage.remove(name)
 
 
 # On a machine of the cluster
 
 
-def run_work(work: Work, report: Callable[[str], None]) -> str:
-    """Train and predict; returns the score."""
+def run_work(work: Work, report: Report) -> str:
+    """Train, and predict unless it is a trial; returns the score."""
     _check_versions(work.versions)
     console = make_console()
     storage = Storage(work.storage)
@@ -338,7 +341,7 @@ def run_work(work: Work, report: Callable[[str], None]) -> str:
             resume=Run(folder).is_resumable,
             command="the same command",
             on_save=lambda: storage.push(folder, work.run),
-            on_epoch=lambda history: report(_progress(history)),
+            on_epoch=lambda history: report(_progress(history), history),
         )
         run = _train(work, options, folder, console, report, lambda: storage.push(folder, work.run))
         storage.push(folder, work.run)
@@ -351,7 +354,7 @@ def _train(
     options: RunOptions,
     folder: Path,
     console: Console,
-    report: Callable[[str], None],
+    report: Report,
     save: Callable[[], None],
 ) -> Run:
     if isinstance(work.model, Detector):
@@ -362,9 +365,10 @@ def _train(
     (fold_run,) = fold_runs(member, prepare(member.competition, options, console, [member]), options)
     _check_same(fold_run.run, folder)
     train_if_needed(fold_run, console, resume=True)
-    save()
-    report("predicting")
-    predict_if_needed(fold_run, console)
+    if work.predicts:
+        save()
+        report("predicting", ())
+        predict_if_needed(fold_run, console)
     return fold_run.run
 
 

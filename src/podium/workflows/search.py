@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from rich.console import Console
 from podium.config.loading import Member
 from podium.config.search import SearchValues
 from podium.config.yaml_file import flow_text, parse_overrides, text_with_values
-from podium.errors import ConfigError, MachineError, MemoryFullError, TrainingDivergedError
+from podium.errors import ConfigError, MachineError, MemoryFullError, RunError, TrainingDivergedError
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, write_table, write_text
 from podium.locks import lock_holder, wait_for_lock
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
+UNUSABLE = (ConfigError, TrainingDivergedError, MemoryFullError)
+"""Errors of values that do not work: the trial is pruned."""
 STEPS_PER_FOLD = 100_000
 """A trial on several folds reports epoch e of its n-th fold as a step of its own, so that equal ones are compared."""
 
@@ -94,14 +96,20 @@ class SearchResult:
         return values_of(self.trials[0]) if self.trials and self.trials[0].value is not None else {}
 
 
-def search_member(search: Search, options: RunOptions, console: Console, write: Path | None = None) -> SearchResult:
-    """Run the missing trials of a search, and write its results.
+def search_member(
+    search: Search,
+    options: RunOptions,
+    console: Console,
+    write: Path | None = None,
+    run: "Callable[[Study, Trials], None] | None" = None,
+) -> SearchResult:
+    """Run the missing trials of a search, by default in this process, and write its results.
 
     Several processes may do so at once. A search that was stopped or killed is resumed, with its trials.
     """
     member = search.member()
     search.check(member, write)
-    from podium.workflows.study import best_first, importances, open_study, run_trials
+    from podium.workflows.study import best_first, importances, open_study, requeue_lost
 
     prepared = prepare(member.competition, options, console, [member])
     options = replace(options, folds=options.folds or tuple(prepared.folds.numbers[:1]))
@@ -112,16 +120,22 @@ def search_member(search: Search, options: RunOptions, console: Console, write: 
     study = open_study(folder, direction, search.startup, search.warmup)
     console.print(f"searching {', '.join(values)} in {folder}", highlight=False)
     trials = Trials(search, member, prepared, replace(options, runs=folder), console, monitor)
+    requeue_lost(study, folder)
     try:
-        run_trials(
-            study, folder, trials.run, search.trials, member.settings.seed, options.stop_condition, options.command
-        )
+        (run or _run_here)(study, trials)
     finally:
         result = SearchResult(folder, monitor.removeprefix("val_"), best_first(study), importances(study))
         _write_results(result, study, member)
     if write and result.best:
         write_text(write, search.text_with({key: parse_yaml(text) for key, text in result.best.items()}))
     return result
+
+
+def _run_here(study: "Study", trials: "Trials") -> None:
+    from podium.workflows.study import run_trials
+
+    options, seed = trials.options, trials.member.settings.seed
+    run_trials(study, options.runs, trials.run, trials.search.trials, seed, options.stop_condition, options.command)
 
 
 def _goal(member: Member) -> tuple[str, Literal["maximize", "minimize"]]:
@@ -147,23 +161,42 @@ class Trials:
         """The mean score of the folds. Reports every epoch, and stops where the trial is pruned."""
         from optuna import TrialPruned
 
-        if self.search.member() != self.member:
-            raise ConfigError(f"{self.search.file} has changed during the search; start it again for a new study")
-        values = {key: flow_text(suggest(trial, key, value)) for key, value in self.member.settings.search.items()}
-        trial.set_user_attr("values", values)
-        assignments = [f"{key}={text}" for key, text in values.items()]
-        self.console.print(f"trial {trial.number}: {', '.join(assignments)}", highlight=False)
         try:
-            member = self.search.member([*assignments, "search={}"])
+            member = self.member_of(trial)
             score = fmean(self._train(trial, member, position) for position in range(len(self.options.folds)))
-        except (ConfigError, TrainingDivergedError, MemoryFullError) as error:  # these values do not work
+        except UNUSABLE as error:
             self.console.print(f"trial {trial.number}: {error}", highlight=False)
             raise TrialPruned(str(error)) from None
         except TrialPruned:
             self.console.print(f"trial {trial.number}: pruned", highlight=False)
             raise
-        self.console.print(f"trial {trial.number}: {self.monitor} {score:.4f}{_best_before(trial)}", highlight=False)
+        self.print_score(trial, score)
         return score
+
+    def member_of(self, trial: "Trial") -> Member:
+        """The member with the values of this trial."""
+        if self.search.member() != self.member:
+            raise RunError(f"{self.search.file} has changed during the search; start it again for a new study")
+        values = {key: flow_text(suggest(trial, key, value)) for key, value in self.member.settings.search.items()}
+        trial.set_user_attr("values", values)
+        assignments = [f"{key}={text}" for key, text in values.items()]
+        self.console.print(f"trial {trial.number}: {', '.join(assignments)}", highlight=False)
+        return self.search.member([*assignments, "search={}"])
+
+    def fold_run(self, trial: "Trial", member: Member, position: int, **options: Any) -> FoldRun:
+        fold = replace(self.options, folds=(self.options.folds[position],), **options)
+        found = fold_runs(member, self.prepared, fold)[0]
+        trial.set_user_attr("run", found.path.parent.name)
+        return found
+
+    def report(self, trial: "Trial", position: int, history: Sequence[Mapping[str, Any]], reported: int) -> int:
+        """Report the epochs of a fold that were not reported before; returns how many are."""
+        for epoch, row in enumerate(history[reported:], reported):
+            trial.report(float(row[self.monitor]), position * STEPS_PER_FOLD + epoch)
+        return max(reported, len(history))
+
+    def print_score(self, trial: "Trial", score: float) -> None:
+        self.console.print(f"trial {trial.number}: {self.monitor} {score:.4f}{_best_before(trial)}", highlight=False)
 
     def _train(self, trial: "Trial", member: Member, position: int) -> float:
         """Train one fold, or use the run of an earlier trial with the same values."""
@@ -172,17 +205,13 @@ class Trials:
         epochs = sum(stage.epochs for stage in member.settings.stages)
         reported = 0
 
-        def report(history: Sequence[Mapping[str, Any]], *, may_prune: bool = True) -> None:
+        def report(history: Sequence[Mapping[str, Any]]) -> None:
             nonlocal reported
-            for row in history[reported:]:
-                trial.report(float(row[self.monitor]), position * STEPS_PER_FOLD + reported)
-                reported += 1
-            if may_prune and reported < epochs and trial.should_prune():
+            reported = self.report(trial, position, history, reported)
+            if reported < epochs and trial.should_prune():
                 raise TrialPruned
 
-        options = replace(self.options, folds=(self.options.folds[position],), on_epoch=report)
-        fold_run = fold_runs(member, self.prepared, options)[0]
-        trial.set_user_attr("run", fold_run.path.parent.name)
+        fold_run = self.fold_run(trial, member, position, on_epoch=report)
         if holder := lock_holder(fold_run.path):
             self.console.print(f"  the same values are being trained by {holder}: waiting", highlight=False)
         with wait_for_lock(fold_run.path):
@@ -192,7 +221,7 @@ class Trials:
         except TrialPruned:
             shutil.rmtree(fold_run.path / "checkpoints")
             raise
-        report(_history(fold_run), may_prune=False)
+        self.report(trial, position, history_of(fold_run), reported)
         return float(fold_run.run.state["best"]["score"])
 
 
@@ -208,7 +237,7 @@ def suggest(trial: "Trial", key: str, values: SearchValues) -> Any:
     return min(max(float(f"{trial.suggest_float(key, low, high, log=values.log):.4g}"), low), high)
 
 
-def _history(fold_run: FoldRun) -> list[dict[str, str]]:
+def history_of(fold_run: FoldRun) -> list[dict[str, str]]:
     with fold_run.run.history.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from podium.errors import StoppedError
 from podium.files import atomic_write
-from podium.locks import wait_for_lock
+from podium.locks import lock_holder, wait_for_lock
 from podium.signals import Interrupted, StopCondition
 
 HEARTBEAT_SECONDS = 20
@@ -29,6 +29,8 @@ MISSED_HEARTBEATS = 3
 """After so many the process of a trial counts as dead."""
 MAX_RETRIES = 5
 """Of a trial that was stopped or killed: one that kills its process each time is given up."""
+ON_CLUSTER = "cluster"
+"""An attribute of trials that run on a cluster, and the lock of the process that follows them."""
 FEWEST_FOR_IMPORTANCE = 4
 DATABASE_SECONDS = 60
 """How long a process waits while another one writes to the file."""
@@ -93,16 +95,52 @@ def _with_retry(
 ) -> Callable[[Trial], float]:
     def run(trial: Trial) -> float:
         lock.close()
-        study.sampler = optuna.samplers.TPESampler(seed=(seed + 1_000_003 * trial.number) % 2**32)
+        study.sampler = sampler_of(seed, trial.number)
         try:
             return objective(trial)
         except (Interrupted, StoppedError) as stopped:
-            RetryHeartbeatStaleTrialCallback(MAX_RETRIES)(study, study.trials[trial.number])
+            _requeue(study, study.trials[trial.number])
             if isinstance(stopped, StoppedError):
                 raise
             raise StoppedError(f"{stopped}: stopped; resume with: {command}") from None
 
     return run
+
+
+def sampler_of(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """For the trial of this number."""
+    return optuna.samplers.TPESampler(seed=(seed + 1_000_003 * number) % 2**32)
+
+
+def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        RetryHeartbeatStaleTrialCallback(MAX_RETRIES)(study, trial)
+
+
+def ask(study: optuna.Study, folder: Path, seed: int) -> Trial:
+    """The next trial, which another process than this one runs."""
+    with warnings.catch_warnings(), wait_for_lock(folder):
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.sampler = sampler_of(seed, len(study.trials))
+        trial = study.ask()
+        trial.set_user_attr(ON_CLUSTER, True)
+    return trial
+
+
+def give_up(study: optuna.Study, numbers: Iterable[int]) -> None:
+    """Requeue the trials of these numbers, which were asked for, with their values."""
+    for number in numbers:
+        study.tell(number, state=TrialState.FAIL)
+        _requeue(study, study.trials[number])
+
+
+def requeue_lost(study: optuna.Study, folder: Path) -> None:
+    """Requeue the trials of a process that searched on a cluster and was killed: it records no heartbeat."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    lost = [trial for trial in running if ON_CLUSTER in trial.user_attrs]
+    if lost and lock_holder(folder / ON_CLUSTER) is None:
+        give_up(study, [trial.number for trial in lost])
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:

@@ -63,7 +63,8 @@ def test_the_module_is_the_command():
 def test_commands_and_groups(podium):
     assert COMMANDS == [
         "demo", "init", "train", "predict", "blend", "run", "pseudo", "runs", "jobs", "compare", "report", "mistakes",
-        "export", "set", "find-batch", "find-lr", "soup", "search", "check", "submit", "board", "schema", "doctor",
+        "export", "set", "plan", "find-batch", "find-lr", "soup", "search", "check", "submit", "board", "schema",
+        "doctor",
     ]  # fmt: skip
     assert GROUPS == {
         "config": ["check"],

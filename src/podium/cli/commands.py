@@ -64,6 +64,10 @@ COMMANDS = {
         "runs.set_",
         "Change the learning rate of a training run from its next step on; its schedule continues from there.",
     ),
+    "plan": Command(
+        "plan.plan",
+        "Estimate the hours, the disk space and the memory of a training on this machine; a minute for each member.",
+    ),
     "find-batch": Command(
         "find_batch.find_batch",
         "Find the largest and the fastest batch size for this machine by timing training steps of a member.",

@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates scale mutate check licences audit sbom format lock clean
+.PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates scale cluster mutate check licences audit sbom format lock clean
 
 help:            ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -76,6 +76,9 @@ estimates: $(STAMP) ## compare nested estimates with hidden scores on ten drawn 
 
 scale: $(STAMP)   ## measure tables, folds, catalogue, data check and an epoch at 10 and 100 thousand images, for docs/limits.md
 	$(BIN)/python -m benchmarks.scale $(if $(IMAGES),--images $(IMAGES))
+
+cluster: $(STAMP) ## measure what a Ray cluster costs and brings, for docs/scale.md; options: ROUNDS=
+	$(BIN)/python -m benchmarks.cluster $(if $(ROUNDS),--rounds $(ROUNDS))
 
 mutate: $(STAMP)  ## plant small mistakes in the code that matters most, and list those that no test notices; options: ONLY=, AGAIN=1
 	$(BIN)/python -m benchmarks.mutation $(if $(AGAIN),--again) $(ONLY)

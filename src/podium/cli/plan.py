@@ -49,7 +49,7 @@ def _print(found: Plan, console: Console) -> None:
     console.print(table)
     lines = (
         f"images: {found.train:,} to train on, {found.test:,} to predict; folds: {', '.join(map(str, found.folds))}",
-        f"time: about {found.hours:.1f} hours for all folds, {found.reading / 60:.1f} minutes of them to read the files once",
+        f"time: about {found.hours:.1f} hours for all folds, with {found.reading / 60:.1f} minutes to read the files",
         f"disk: {found.cache / GB:.1f} GB of decoded images, as far as cache_gb of the members allows",
         f"memory: about {found.memory / GB:.1f} GB",
     )

@@ -1,8 +1,8 @@
 """python -m benchmarks.cluster [--data DIR] [--folds N] [--rounds N]
 
-What a Ray cluster costs and brings: the ensemble of the demo by `podium run`, on a cluster of one machine with all cores,
-and on clusters of one and of two machines with a core each. All are processes of this machine, bound to their cores. Each
-starts without runs and without a cache. Writes the table of docs/scale.md.
+What a Ray cluster costs and brings: the ensemble of the demo by `podium run`, on a cluster of one machine with all
+cores, and on clusters of one and of two machines with a core each. All are processes of this machine, bound to their
+cores. Each starts without runs and without a cache. Writes the table of docs/scale.md.
 """
 
 import argparse

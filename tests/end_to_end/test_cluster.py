@@ -193,3 +193,17 @@ def test_a_search_shares_its_trials_between_machines_and_continues_them(
     assert [row["state"] for row in rows] == ["complete"] * 3
     assert {row["run"] for row in rows} == {path.name for path in folder.glob("member-*")}  # no other was trained
     assert not list((tmp_path / "runs" / "clusters" / "storage").rglob("*.npz"))
+
+
+@pytest.mark.slow
+def test_images_are_checked_on_the_cluster_as_here(make_tiny_competition, tmp_path, two_machines, monkeypatch):
+    monkeypatch.setattr("podium.workflows.cluster_check.PER_TASK", 20)
+    competition = make_tiny_competition(tmp_path / "tiny")
+    command = ["data", "check", str(competition.config), "--data", str(competition.folder), "--json"]
+    monkeypatch.setenv("PODIUM_CACHE", str(tmp_path / "here"))
+    here = run_podium(tmp_path, *command)
+    monkeypatch.setenv("PODIUM_CACHE", str(tmp_path / "cluster"))
+    there = run_podium(tmp_path, *command, "--on", "ray")
+    assert there.code == 0, there.err
+    assert there.out == here.out
+    assert not list((tmp_path / "runs" / "clusters" / "storage").rglob("*.npy"))

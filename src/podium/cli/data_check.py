@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from podium.cli.options import Data, Debug, Json, Runs, make_console, make_options, print_json
+from podium.cli.queues import On, StorageOption, cluster_of, show_queue
 
 CompetitionFile = Annotated[
     Path,
@@ -28,27 +30,37 @@ def check(
         ),
     ] = False,
     json_: Json = False,
+    on: On = None,
+    storage: StorageOption = None,
     debug: Debug = False,
 ) -> None:
     """Look at the tables and every image of a competition, or at a folder, and show what is unusual in a page.
 
     Damaged files, odd formats and sizes, dark, blurred and blank images; copies with different labels, in different
     folds or in the test set; rows without files and files without rows; and whether test images look like training
-    images. What was looked at once is not read again.
+    images. What was looked at once is not read again. With --on, the images are looked at on a Ray cluster.
 
     podium data check configs/competitions/podium-demo-cars.yaml
     """
     from podium.config.loading import load_competition
+    from podium.data.quality import Measure, measure_here
     from podium.workflows.data_check import check_data, check_folder, write_findings
     from podium.workflows.data_fix import write_fixes
 
     console = make_console()
     if fix and competition.is_dir():
         raise typer.BadParameter("its files belong next to a competition file, not to a folder", param_hint="--fix")
-    if competition.is_dir():
-        checked = check_folder(competition, None if json_ else console)
-    else:
-        checked = check_data(load_competition(competition), make_options(data, runs), None if json_ else console)
+    options, shown = make_options(data, runs), None if json_ else console
+    with show_queue(Console(quiet=True) if json_ else console) as show:
+        measure: Measure = measure_here
+        if cluster := cluster_of(on, storage, None, None, False, False, None):
+            from podium.workflows.cluster_check import ClusterMeasure
+
+            measure = ClusterMeasure(cluster, competition, runs, options.command, show)
+        if competition.is_dir():
+            checked = check_folder(competition, shown, measure)
+        else:
+            checked = check_data(load_competition(competition), options, shown, measure)
     page = write_findings(checked, runs)
     if json_:
         print_json(checked.to_dict())

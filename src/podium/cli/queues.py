@@ -76,8 +76,18 @@ def cluster_of(
 def show_queue(console: Console) -> Iterator[OnRound]:
     """A table that is updated in place on a terminal; in a log, a line for each job that has changed."""
     if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            yield lambda queue: live.update(queue_table(queue), refresh=True)
+        live = Live(console=console, auto_refresh=False)
+
+        def show(queue: AnyQueue) -> None:
+            live.start()  # not before the first round, and not after the last: progress bars are live, too
+            live.update(queue_table(queue), refresh=True)
+            if queue.is_finished or queue.is_stopped:
+                live.stop()
+
+        try:
+            yield show
+        finally:
+            live.stop()
         return
     printed: dict[str, tuple[str, ...]] = {}
 

@@ -5,7 +5,7 @@ Measurements are kept in the cache folder, and are valid as long as the file's s
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from podium.data.catalogue import file_digest, in_parallel
 from podium.data.conversion import DEEP, TRANSPARENT, jpeg_size
-from podium.data.image_paths import path_text, reading_of
+from podium.data.image_paths import ImagePaths, path_text, reading_of
 from podium.data.images import Scaling, check_complete, convert_files, decode, is_quick, read_files
 from podium.errors import DataError, ImageError
 from podium.files import atomic_write
@@ -64,7 +64,21 @@ MEASUREMENT = np.dtype(
 Measurements = NDArray[np.void]
 
 
-def measure_files(paths: Sequence[Path], name: str, console: Console | None = None) -> Measurements:
+Measure = Callable[[ImagePaths, Console | None], Iterable[Measurements]]
+"""Measures files, some after the other."""
+
+
+def measure_here(paths: ImagePaths, console: Console | None) -> Iterator[Measurements]:
+    """On all cores of this machine."""
+    rows = range(len(paths))
+    results = iter(in_parallel(lambda row: _measure(paths, row), rows, "checking images", console))
+    for start in rows[::_PER_FILE]:
+        yield np.concatenate([next(results) for _ in rows[start : start + _PER_FILE]])
+
+
+def measure_files(
+    paths: ImagePaths, name: str, console: Console | None = None, measure: Measure = measure_here
+) -> Measurements:
     """The measurement of each file, in this order. Files that are new or have changed are read."""
     reading = reading_of(paths)
     folder = cache_folder() / "quality" / f"{name}{reading}-{_VERSION}"
@@ -77,14 +91,13 @@ def measure_files(paths: Sequence[Path], name: str, console: Console | None = No
     found = known["file"][position] == measured["file"] if len(known) else np.zeros(len(paths), bool)
     measured[found] = known[position[found]]
     new = np.flatnonzero(~found)
-    results = iter(in_parallel(lambda row: _measure(paths, row), new.tolist(), "checking images", console))
-    for start in range(0, len(new), _PER_FILE):
-        rows = new[start : start + _PER_FILE]
-        for row in rows:
-            file = measured["file"][row]
-            measured[row] = next(results)[0]
-            measured["file"][row] = file
-        _save(folder, measured[rows])
+    start = 0
+    for part in measure(paths.take(new), console) if len(new) else ():
+        rows = new[start : start + len(part)]
+        part["file"] = measured["file"][rows]
+        measured[rows] = part
+        _save(folder, part)
+        start += len(part)
     return measured
 
 

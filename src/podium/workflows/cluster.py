@@ -271,7 +271,7 @@ def work_of(run: Trainable, name: str, inputs: tuple[str, ...], url: str, *, pre
     fold = {"folds": (run.fold,)} if isinstance(run, FoldRun) else {}
     data = {"data": run.data.absolute() if isinstance(run, DetectorRun) else run.prepared.rows.folder.absolute()}
     model = run.member if isinstance(run, FoldRun) else run.detector
-    return Work(model, name, inputs, {**kept, **fold, **data}, url, _compared_versions(), predicts)
+    return Work(model, name, inputs, {**kept, **fold, **data}, url, compared_versions(), predicts)
 
 
 @dataclass
@@ -324,7 +324,7 @@ def fetch(storage: Storage, name: str, target: Path) -> None:
 
 def run_work(work: Work, report: Report) -> str:
     """Train, and predict unless it is a trial; returns the score."""
-    _check_versions(work.versions)
+    check_versions(work.versions)
     console = make_console()
     storage = Storage(work.storage)
     data = work.options["data"]
@@ -392,13 +392,13 @@ def _progress(history: Sequence[Mapping[str, Any]]) -> str:
     return f"{row['stage']} {row['epoch'] + 1}  {', '.join(values)}"
 
 
-def _compared_versions() -> dict[str, str]:
+def compared_versions() -> dict[str, str]:
     found = {name: version for name, version in versions().items() if name not in NOT_COMPARED}
     return {**found, "python": found["python"].rpartition(".")[0]}
 
 
-def _check_versions(expected: Mapping[str, str]) -> None:
-    found = _compared_versions()
+def check_versions(expected: Mapping[str, str]) -> None:
+    found = compared_versions()
     other = [
         f"{name} {found[name]} instead of {version}" for name, version in expected.items() if found[name] != version
     ]

@@ -24,7 +24,7 @@ from podium.data.find_images import files_below, has_image_suffix, is_system_fil
 from podium.data.folds import make_folds
 from podium.data.image_paths import ImagePaths
 from podium.data.metadata import with_categories
-from podium.data.quality import DAMAGED, Measurements, measure_files
+from podium.data.quality import DAMAGED, Measure, Measurements, measure_files, measure_here
 from podium.data.table import CompetitionRows, read_rows
 from podium.data.target import LABEL
 from podium.data.targets import target_of
@@ -112,7 +112,9 @@ def _public(item: Item) -> dict[str, Any]:
     return {name: value for name, value in asdict(item).items() if name != "position" and value not in ("", None)}
 
 
-def check_data(competition: Competition, options: RunOptions, console: Console | None = None) -> Check:
+def check_data(
+    competition: Competition, options: RunOptions, console: Console | None = None, measure: Measure = measure_here
+) -> Check:
     """Look at the tables and at every image."""
     folder = data_folder(competition.slug, options.data, competition.kaggle_source)
     competition = with_classes(competition, folder)
@@ -131,7 +133,7 @@ def check_data(competition: Competition, options: RunOptions, console: Console |
             )  # fmt: skip
     competition = with_categories(competition, [rows.train, rows.extra])
     images = _Images.of(rows, test, competition)
-    measured = measure_files(images.paths, competition.slug, console)
+    measured = measure_files(images.paths, competition.slug, console, measure)
     findings = {"rows": problems, "unused": [Item("", "", file=file) for file in (*rows.unused, *test.unused)]}
     findings |= _unusual(images, measured)
     classes = _class_counts(rows, competition)
@@ -156,14 +158,14 @@ def check_data(competition: Competition, options: RunOptions, console: Console |
     )
 
 
-def check_folder(folder: Path, console: Console | None = None) -> Check:
+def check_folder(folder: Path, console: Console | None = None, measure: Measure = measure_here) -> Check:
     """Look at every image in a folder and the folders below it."""
     names = [name for name in files_below(folder, "") if has_image_suffix(name) and not is_system_file(name)]
     if not names:
         raise DataError(f"{folder} has no image; expected files such as .jpg or .png, in it or in folders below it")
     blank = np.full(len(names), "", object)
     images = _Images(ImagePaths.of(names, folder), np.full(len(names), FOLDER), np.array(names, object), blank)
-    measured = measure_files(images.paths, "folder", console)
+    measured = measure_files(images.paths, "folder", console, measure)
     findings = _unusual(images, measured) | _compare_copies(images, duplicate_groups(measured), None)
     found = {name: items for name, items in findings.items() if items}
     slug = folder.resolve().name

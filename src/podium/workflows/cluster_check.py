@@ -1,0 +1,113 @@
+"""`podium data check` on a Ray cluster: some images are a task."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, resources_per_task
+from podium.cluster.storage import Storage
+from podium.data.image_paths import ImagePaths
+from podium.data.quality import Measurements, measure_here
+from podium.errors import RunError, StoppedError
+from podium.files import digest_of
+from podium.jobs.queue import OnRound, follow
+from podium.locks import locked
+from podium.signals import Interrupted
+from podium.workflows.cluster import POLL_SECONDS, Cluster, ClusterJob, ClusterQueue, check_versions, compared_versions
+
+PER_TASK = 10_000
+"""Images: about a minute on a few cores."""
+FILE = "measured.npy"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Some images, as a task gets them."""
+
+    paths: ImagePaths
+    name: str
+    """Where their measurements are stored."""
+    storage: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ClusterMeasure:
+    """Measures images on a cluster. Interrupted, the next one takes what is measured already."""
+
+    cluster: Cluster
+    config: Path
+    """What is checked."""
+    runs: Path
+    command: str
+    on_round: OnRound
+
+    def __call__(self, paths: ImagePaths, console: Console | None) -> Iterator[Measurements]:
+        storage = self.cluster.storage_in(self.runs)
+        works = [_work(paths[start : start + PER_TASK], storage.url) for start in range(0, len(paths), PER_TASK)]
+        folder = self.runs / "clusters" / f"{self.config.stem}-{digest_of([work.name for work in works])}"
+        jobs = [
+            ClusterJob(
+                run=work.name, label=f"images {PER_TASK * number + 1:,} to {PER_TASK * number + len(work.paths):,}"
+            )
+            for number, work in enumerate(works)
+        ]
+        queue = ClusterQueue(folder, self.config, jobs, self.cluster.address, storage.url)
+        names = [work.name for work in works]
+        with locked(folder), self.cluster.connected():
+            tasks, resources = Jobs.start(queue.coordinator), resources_per_task(self.cluster.resources)
+            queue.start()
+            try:
+                follow(queue, lambda: _advance(queue, works, tasks, resources), self.on_round)
+            except (Interrupted, KeyboardInterrupt):
+                tasks.stop(names)
+                raise
+            tasks.forget(names)
+        if queue.is_stopped:
+            raise StoppedError(f"stopped by podium jobs --stop; resume with: {self.command}")
+        if queue.failures:
+            raise RunError(f"{queue.failures}; fix it and run the same command to try them again")
+        with tempfile.TemporaryDirectory() as temporary:
+            for name in names:
+                storage.pull(name, Path(temporary) / name)
+                yield np.load(Path(temporary) / name / FILE)
+                storage.remove(name)
+
+
+def _work(paths: ImagePaths, url: str) -> Work:
+    return Work(paths, f"check-{digest_of([str(path) for path in paths])}", url, compared_versions())
+
+
+def _advance(queue: ClusterQueue, works: list[Work], tasks: Jobs, resources: Resources) -> float:
+    states = tasks.states()
+    for job, work in zip(queue.jobs, works, strict=True):
+        if job.state in ("done", "failed"):
+            continue
+        now = states.get(job.run)
+        if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
+            tasks.submit(job.run, run_work, work, resources)
+            now = JobState(message="submitted")
+        job.machine = now.place or job.machine
+        job.set(now.state, now.message)
+    queue.save()
+    return POLL_SECONDS
+
+
+def run_work(work: Work, report: Report) -> str:
+    """On a machine of the cluster; returns how many images it measured."""
+    check_versions(work.versions)
+    storage = Storage(work.storage)
+    with tempfile.TemporaryDirectory() as folder:
+        if not storage.pull(work.name, Path(folder)):  # else its machine was lost after it was done
+            parts, done = list[Measurements](), 0
+            for part in measure_here(work.paths, None):
+                parts.append(part)
+                done += len(part)
+                report(f"{done:,} images", ())
+            np.save(Path(folder) / FILE, np.concatenate(parts))
+            storage.push(Path(folder), work.name)
+    return f"{len(work.paths):,} images"

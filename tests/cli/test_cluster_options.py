@@ -1,10 +1,14 @@
 """`--on`, and `podium jobs`, without a cluster."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from podium.cli.queues import show_queue
 from podium.cluster import ray_cluster
+from podium.progress import progress_bar
 from podium.workflows.cluster import ClusterJob, ClusterQueue
 
 
@@ -54,6 +58,20 @@ def queue(tmp_path):
     queued = ClusterJob(run="one-12345678/fold1", label="one fold 1")
     folder = tmp_path / "runs" / "clusters" / "demo-1"
     return ClusterQueue(folder, tmp_path / "demo.yaml", [done, queued], "ray", "s3://bucket")
+
+
+def test_the_table_leaves_the_terminal_to_progress_bars_before_and_after(queue):
+    console = Console(force_terminal=True, file=io.StringIO(), width=100)
+    with show_queue(console) as show:
+        for state in ("queued", "running", "done"):
+            if state == "queued":
+                with progress_bar(console, "reading", 2) as advance:
+                    advance(1, None)
+            queue.jobs[1].set(state)
+            show(queue)
+        with progress_bar(console, "predicting", 2) as advance:
+            advance(1, None)
+    assert "one fold 1" in console.file.getvalue()
 
 
 def test_jobs_lists_what_ran(queue, tmp_path, podium_in):

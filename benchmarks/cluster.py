@@ -37,7 +37,7 @@ def cluster_of(*machines: set[int]) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     cores = os.sched_getaffinity(0)
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as cache, patched(PODIUM_CACHE=cache), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
@@ -49,6 +49,18 @@ def cluster_of(*machines: set[int]) -> Iterator[str]:
         finally:
             os.sched_setaffinity(0, cores)
             cluster.shutdown()
+
+
+@contextmanager
+def patched(**variables: str) -> Iterator[None]:
+    """Environment variables within this block, for processes that are started in it."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def seconds_of(data: Path, folds: int, address: str | None = None, cores: int | None = None) -> float:

@@ -35,8 +35,13 @@ START, END = "<!-- make recipes -->\n", "<!-- end of make recipes -->"
 
 def larger_sizes(member: Member) -> dict[str, Any]:
     """Images of four sizes from that of the last stage on, for predictions."""
-    size = member.settings.stages[-1].image_size
-    return {"tta.image_sizes": [round(size * factor / 16) * 16 for factor in (1.0, 1.125, 1.25, 1.375)]}
+    size, views = member.settings.stages[-1].image_size, member.settings.tta.model_dump(mode="json")
+    sizes = {round(size * factor / 16) * 16 for factor in (1.0, 1.125, 1.25, 1.375)}
+    return {"tta": views | {"image_sizes": sorted(sizes), "average_sizes": False}}
+
+
+def mean_of_larger_sizes(member: Member) -> dict[str, Any]:
+    return {"tta": larger_sizes(member)["tta"] | {"average_sizes": True}}
 
 
 def growing(member: Member) -> dict[str, Any]:
@@ -118,7 +123,7 @@ TECHNIQUES = {
     "crops from 0.35": Technique(computed=small_crops(1.0)),
     "crops from 0.35 at twice the size": Technique(computed=small_crops(2.0)),
     "best of larger sizes": Technique(computed=larger_sizes),
-    "mean of larger sizes": Technique({"tta.average_sizes": True}, computed=larger_sizes),
+    "mean of larger sizes": Technique(computed=mean_of_larger_sizes),
     "growing images": Technique(computed=growing),
     "twice the epochs": Technique(computed=twice_the_epochs),
     "pseudo-labels": Technique({"extra": [{"pseudo": ITSELF, "weight": 0.5}]}, needs_labels=True),
@@ -172,7 +177,7 @@ class Subject:
 
     def label(self, base: Member, runs: Path) -> None:
         """Make the labels of ITSELF, unless they exist."""
-        if not labels_folder(runs, ITSELF).is_dir():
+        if not (labels_folder(runs, ITSELF) / "pseudo.json").is_file():  # written last
             ensemble = podium.make_ensemble(ITSELF, {"blend": "mean"}, [base])
             podium.run(ensemble, data=self.data, runs=runs)
             make_labels(ensemble, RunOptions(data=self.data, runs=runs), make_console())
@@ -252,7 +257,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given, problems = parse_overrides(options.set)
     raise_problems(problems)
     changes = {override.key: override.value for override in given}
-    subject = Subject(options.member, changes, options.data, options.work / digest_of([str(options.member), changes]))
+    subject = Subject(
+        options.member,
+        changes,
+        options.data,
+        options.work / digest_of([str(options.member), str(options.data), changes]),
+    )
     member = subject.member()
     title, competition = ", ".join([member.name, *options.set]), member.competition
     images = options.data.resolve().name if options.data else competition.title or competition.slug

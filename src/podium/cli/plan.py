@@ -41,14 +41,15 @@ def plan(
 
 def _print(found: Plan, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("member", "stage", "images", "images/s", "minutes per fold"):
+    for heading in ("member", "stage", "images per fold", "images/s", "minutes per fold", "folds"):
         table.add_column(heading, justify="left" if heading in ("member", "stage") else "right")
     for part in found.parts:
         speed = part.images / part.seconds
-        table.add_row(part.member, part.name, f"{part.images:,}", f"{speed:,.0f}", f"{part.seconds / 60:.1f}")
+        cells = (f"{part.images:,}", f"{speed:,.0f}", f"{part.seconds / 60:.1f}", str(part.folds))
+        table.add_row(part.member, part.name, *cells)
     console.print(table)
     lines = (
-        f"images: {found.train:,} to train on, {found.test:,} to predict; folds: {', '.join(map(str, found.folds))}",
+        f"images: {found.train:,} to train on, {found.test:,} to predict",
         f"time: about {found.hours:.1f} hours for all folds, with {found.reading / 60:.1f} minutes to read the files",
         f"disk: {found.cache / GB:.1f} GB of decoded images, as far as cache_gb of the members allows",
         f"memory: about {found.memory / GB:.1f} GB",

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from podium.errors import MachineError, PodiumError, StoppedError, UnreachableError
 from podium.jobs.queue import State
@@ -146,8 +146,9 @@ class Coordinator:
     def _wait(self, name: str, reference: Any) -> None:
         import ray
 
-        kind, state = "", cast(State, "done")
+        kind = ""
         try:
+            state: State = "done"
             message = ray.get(reference)
         except Exception as error:
             state, message, kind = "failed", reason_of(error), type(_cause(error)).__name__
@@ -211,6 +212,10 @@ def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
     return task(work, report)
 
 
+class CoordinatorEndedError(UnreachableError):
+    """It ends with the last of its jobs."""
+
+
 class Jobs:
     """The jobs of a coordinator, from a process that is connected to its cluster."""
 
@@ -246,14 +251,15 @@ class Jobs:
 
     def stop(self, names: Sequence[str]) -> None:
         """Stop these jobs, and wait until they have saved their checkpoints."""
-        self.cancel(names)
-        end = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < end:
-            states = self.states()
-            if all(name not in states or states[name].state in ("done", "failed") for name in names):
-                break
-            time.sleep(POLL_SECONDS)  # that of `retries` ends at once after an interrupt
-        self.forget(names)
+        with suppress(CoordinatorEndedError):  # another process has stopped them
+            self.cancel(names)
+            end = time.monotonic() + STOP_SECONDS
+            while time.monotonic() < end:
+                states = self.states()
+                if all(name not in states or states[name].state in ("done", "failed") for name in names):
+                    break
+                time.sleep(POLL_SECONDS)  # that of `retries` ends at once after an interrupt
+            self.forget(names)
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove jobs that have ended, and the coordinator if it has no others."""
@@ -272,6 +278,10 @@ class Jobs:
                 return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_SECONDS)
             except (ray.exceptions.RayError, ConnectionError) as error:
                 is_restarting = isinstance(error, ray.exceptions.ActorUnavailableError)
+                if isinstance(error, ray.exceptions.ActorDiedError):
+                    raise CoordinatorEndedError(
+                        "the jobs were stopped by another process: the same command resumes"
+                    ) from None
                 if not is_restarting or time.monotonic() > end:
                     raise UnreachableError(
                         f"the Ray cluster does not answer ({type(error).__name__}): the same command resumes"

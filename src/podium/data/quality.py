@@ -39,7 +39,7 @@ _GREY_DIFFERENCE, _GREY_OF_BRIGHTNESS = 1.5, 0.03
 as a share of its mean."""
 _PER_FILE = 2_000
 """Measurements per file of the cache: as much is measured again at most when a check is interrupted."""
-_VERSION = 1
+VERSION = 1
 """Increase it when the same file gives other measurements."""
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"}, "MPO": {".jpg", ".jpeg"}, "PNG": {".png"}, "GIF": {".gif"},
@@ -81,7 +81,7 @@ def measure_files(
 ) -> Measurements:
     """The measurement of each file, in this order. Files that are new or have changed are read."""
     reading = reading_of(paths)
-    folder = cache_folder() / "quality" / f"{name}{reading}-{_VERSION}"
+    folder = cache_folder() / "quality" / f"{name}{reading}-{VERSION}"
     measured = np.zeros(len(paths), MEASUREMENT)
     digests = (file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
     measured["file"] = np.fromiter(digests, "S16", len(paths))

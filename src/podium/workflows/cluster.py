@@ -329,7 +329,7 @@ def run_work(work: Work, report: Report) -> str:
     storage = Storage(work.storage)
     data = work.options["data"]
     if not data.is_dir():
-        raise DataError(f"{_machine()} has no folder {data}: the data has to be at the same place on each machine")
+        raise DataError(f"{machine()} has no folder {data}: the data has to be at the same place on each machine")
     with _temporary_runs() as runs:
         for name in work.inputs:
             storage.pull(name, runs / name)
@@ -375,7 +375,7 @@ def _train(
 def _check_same(run: Run, folder: Path) -> None:
     if run.path != folder:
         raise RunError(
-            f"{_machine()} would train another run, {run.path.parent.name} instead of {folder.parent.name}: its data or"
+            f"{machine()} would train another run, {run.path.parent.name} instead of {folder.parent.name}: its data or"
             " pretrained weights differ from those of the machine that started it"
         )
 
@@ -403,8 +403,8 @@ def check_versions(expected: Mapping[str, str]) -> None:
         f"{name} {found[name]} instead of {version}" for name, version in expected.items() if found[name] != version
     ]
     if other:
-        raise MachineError(f"{_machine()} has {', '.join(other)}: install the same versions on each machine")
+        raise MachineError(f"{machine()} has {', '.join(other)}: install the same versions on each machine")
 
 
-def _machine() -> str:
+def machine() -> str:
     return os.uname().nodename

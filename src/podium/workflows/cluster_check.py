@@ -10,14 +10,23 @@ from rich.console import Console
 
 from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, resources_per_task
 from podium.cluster.storage import Storage
+from podium.data.catalogue import file_digest
 from podium.data.image_paths import ImagePaths
-from podium.data.quality import Measurements, measure_here
-from podium.errors import RunError, StoppedError
+from podium.data.quality import VERSION, Measurements, measure_here
+from podium.errors import DataError, RunError, StoppedError
 from podium.files import digest_of
 from podium.jobs.queue import OnRound, follow
 from podium.locks import locked
 from podium.signals import Interrupted
-from podium.workflows.cluster import POLL_SECONDS, Cluster, ClusterJob, ClusterQueue, check_versions, compared_versions
+from podium.workflows.cluster import (
+    POLL_SECONDS,
+    Cluster,
+    ClusterJob,
+    ClusterQueue,
+    check_versions,
+    compared_versions,
+    machine,
+)
 
 PER_TASK = 10_000
 """Images: about a minute on a few cores."""
@@ -31,6 +40,8 @@ class Work:
     paths: ImagePaths
     name: str
     """Where their measurements are stored."""
+    bytes: int
+    """The size of all files together."""
     storage: str
     versions: Mapping[str, str]
 
@@ -59,7 +70,7 @@ class ClusterMeasure:
         queue = ClusterQueue(folder, self.config, jobs, self.cluster.address, storage.url)
         names = [work.name for work in works]
         with locked(folder), self.cluster.connected():
-            tasks, resources = Jobs.start(queue.coordinator), resources_per_task(self.cluster.resources)
+            tasks, resources = Jobs.start(queue.coordinator), resources_per_task(Resources(gpus=0.0))
             queue.start()
             try:
                 follow(queue, lambda: _advance(queue, works, tasks, resources), self.on_round)
@@ -79,7 +90,19 @@ class ClusterMeasure:
 
 
 def _work(paths: ImagePaths, url: str) -> Work:
-    return Work(paths, f"check-{digest_of([str(path) for path in paths])}", url, compared_versions())
+    folders = [str(Path(folder).absolute()) for folder in paths.folders]
+    here = ImagePaths(folders, paths.folder_of, paths.names, paths.reading)
+    files = [file_digest(files).hex() for files in _files(here)]
+    name = f"check-{digest_of([files, str(paths.reading), VERSION])}"
+    return Work(here, name, _bytes(here), url, compared_versions())
+
+
+def _files(paths: ImagePaths) -> Iterator[list[str]]:
+    return (paths.reading.files_of(paths.text(row)) for row in range(len(paths)))
+
+
+def _bytes(paths: ImagePaths) -> int:
+    return sum(Path(file).stat().st_size for files in _files(paths) for file in files if Path(file).is_file())
 
 
 def _advance(queue: ClusterQueue, works: list[Work], tasks: Jobs, resources: Resources) -> float:
@@ -101,6 +124,10 @@ def run_work(work: Work, report: Report) -> str:
     """On a machine of the cluster; returns how many images it measured."""
     check_versions(work.versions)
     storage = Storage(work.storage)
+    if _bytes(work.paths) != work.bytes:
+        raise DataError(
+            f"{machine()} has other images than the machine that started the check, in {work.paths.folders[0]}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         if not storage.pull(work.name, Path(folder)):  # else its machine was lost after it was done
             parts, done = list[Measurements](), 0

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 PRUNED_BY = {error.__name__ for error in UNUSABLE}
+STOPPED_BY = {"StoppedError", "TaskCancelledError"}
+"""Errors of a task that was stopped because its trial was pruned, while another trial with its values needs it; it is
+started again, as those that a new coordinator does not know."""
 
 
 def search_on_cluster(
@@ -115,10 +118,10 @@ class Rounds:
 
         from podium.workflows.study import ask
 
-        done = (TrialState.COMPLETE, TrialState.PRUNED)
+        counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         seed, folder = self.trials.member.settings.seed, self.trials.options.runs
         while len(self.running) < most_at_once(self.resources):
-            if len(self.study.get_trials(deepcopy=False, states=done)) + len(self.running) >= self.trials.search.trials:
+            if len(self.study.get_trials(deepcopy=False, states=counted)) >= self.trials.search.trials:
                 return
             trial = ask(self.study, folder, seed)
             try:
@@ -143,7 +146,8 @@ class Rounds:
 
     def _advance(self, running: RunningTrial, now: JobState | None) -> None:
         run, job, trial = running.run, running.job, running.trial
-        if now is None and not run.run.is_trained:  # the coordinator was started again
+        is_lost = now is None or now.error in STOPPED_BY
+        if is_lost and not run.run.is_trained:
             self.queue.jobs.remove(job)
             self._start(running)
             return
@@ -163,9 +167,10 @@ class Rounds:
             epochs = sum(stage.epochs for stage in running.member.settings.stages)
             running.reported = self.trials.report(trial, len(running.scores), now.history, running.reported)
             if 0 < running.reported < epochs and trial.should_prune():
-                self.tasks.cancel([job.run])
                 job.set("done", "pruned")
                 self._end(running)
+                if not any(other.job.run == job.run for other in self.running):
+                    self.tasks.cancel([job.run])
                 self._prune(trial, "pruned")
 
     def _finish_fold(self, running: RunningTrial) -> None:
@@ -196,5 +201,5 @@ class Rounds:
     def stop(self) -> None:
         """Stop what runs, after it has stored a checkpoint, and remove what is not needed."""
         self.tasks.stop([job.run for job in self.queue.jobs])
-        for name in self.ended:
+        for name in {*self.ended}.difference(running.job.run for running in self.running):
             self.storage.remove(name)

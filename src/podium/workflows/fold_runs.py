@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from podium.data.folds import Folds
     from podium.data.labelled import LabelledImages
     from podium.data.target import Target, Truth
     from podium.inference.predict import PredictionSets
@@ -169,21 +170,11 @@ class FoldRun:
 
 
 def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[FoldRun]:
-    """The runs of a member: one for each fold in the options, else in the config, else of the competition."""
+    """The runs of a member: one for each fold that is trained."""
     member = replace(member, competition=prepared.competition)  # its classes and categories are known
     if options.dry_run:
         member = as_dry_run(member, is_at_hand)
-    numbers = prepared.folds.numbers
-    folds = member.settings.folds or numbers
-    if options.folds:
-        folds = list(options.folds)
-    elif options.dry_run:
-        folds = folds[:1]
-    for fold in folds:
-        if fold not in numbers:
-            raise ConfigError(
-                f"there is no fold {fold} in {prepared.folds.path}; expected one of {', '.join(map(str, numbers))}"
-            )
+    folds = folds_to_train(member, prepared.folds, options)
     more_rows = None
     if member.settings.adds_rows:
         from podium.workflows.more_rows import read_more_rows  # a kernel that adds none does not have it
@@ -193,8 +184,24 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [
         FoldRun(member, fold, prepared, options, Run(folder / f"fold{fold}"), {**resolved, "fold": fold}, more_rows)
-        for fold in sorted(set(folds))
+        for fold in folds
     ]
+
+
+def folds_to_train(member: Member, of_competition: "Folds", options: RunOptions) -> list[int]:
+    """The folds in the options, else in the config, else of the competition."""
+    numbers = of_competition.numbers
+    folds = member.settings.folds or numbers
+    if options.folds:
+        folds = list(options.folds)
+    elif options.dry_run:
+        folds = folds[:1]
+    for fold in folds:
+        if fold not in numbers:
+            raise ConfigError(
+                f"there is no fold {fold} in {of_competition.path}; expected one of {', '.join(map(str, numbers))}"
+            )
+    return sorted(set(folds))
 
 
 def _resolved(member: Member, prepared: Prepared, options: RunOptions, more_rows: "MoreRows | None") -> dict[str, Any]:

@@ -4,8 +4,9 @@ Training steps are timed on random images in a child process, reading and augmen
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,22 @@ from rich.console import Console
 from podium.config.loading import Member, is_ensemble
 from podium.config.member import MemberSettings
 from podium.config.stage import Precision, Stage, Unfreeze
-from podium.errors import MachineError
+from podium.errors import ConfigError, DataError, ImageError, MachineError
 from podium.hardware import worker_count
 from podium.options import RunOptions
 from podium.paths import data_folder
 from podium.training.step_timing import COMMAND, StepTimer
 from podium.workflows.configs import load_ensemble, load_member
 from podium.workflows.find_batch import choose_precision
+from podium.workflows.fold_runs import folds_to_train
+from podium.workflows.prepare import read_sample, scalings_for_test, scalings_for_training
 
 if TYPE_CHECKING:
+    from podium.data.conversion import Image
+    from podium.data.folds import Folds
     from podium.data.image_paths import ImagePaths
     from podium.data.images import Scaling
+    from podium.data.table import CompetitionRows
 
 SAMPLE = 64
 """Images that are read and augmented for the measurement."""
@@ -34,14 +40,17 @@ BYTES_PER_ROW = 170
 
 @dataclass(frozen=True)
 class Part:
-    """A stage of a member, or its predictions: of one fold."""
+    """A stage of a member, or its predictions."""
 
     member: str
     name: str
+    folds: int
+    """How many are trained."""
     images: int
-    """That pass through the model; those of every epoch, and of every view."""
+    """That pass through the model for one fold; those of every epoch, and of every view."""
     seconds: float
-    memory: int = 0
+    """Of one fold."""
+    memory: int
     """Bytes of the process, or of a GPU."""
 
 
@@ -49,8 +58,6 @@ class Part:
 class Plan:
     train: int
     test: int
-    folds: list[int]
-    """Those that are trained."""
     parts: list[Part]
     reading: float
     """Seconds until every file has been decoded once."""
@@ -59,7 +66,7 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        return (self.reading + len(self.folds) * sum(part.seconds for part in self.parts)) / 3600
+        return (self.reading + sum(part.folds * part.seconds for part in self.parts)) / 3600
 
     @property
     def memory(self) -> int:
@@ -69,7 +76,6 @@ class Plan:
         return {
             "train": self.train,
             "test": self.test,
-            "folds": self.folds,
             "parts": [vars(part) for part in self.parts],
             "reading_seconds": self.reading,
             "cache_bytes": self.cache,
@@ -91,9 +97,8 @@ def make_plan(
     from podium.data.folds import make_folds
     from podium.data.metadata import with_categories
     from podium.data.table import read_rows
-    from podium.workflows.prepare import read_sample
 
-    members, chosen = _members_of(config, overrides, seed)
+    members = _members_of(config, overrides, seed)
     competition = members[0].competition
     folder = data_folder(competition.slug, options.data, competition.kaggle_source)
     competition = with_classes(competition, folder)
@@ -102,37 +107,50 @@ def make_plan(
     sample = read_sample(competition, folder)
     folds = make_folds(competition, rows, options.runs)
     train, test = len(rows.train) + len(rows.extra), len(sample.ids) if sample else 0
-    numbers = list(options.folds or chosen or folds.numbers)
-    validated = max(1, round(sum((folds.of_row == str(number)).sum() for number in numbers) / len(numbers)))
-    counts = _Counts(train - validated, validated, test)
-    parts, scalings = list[Part](), set["Scaling"]()
-    for member in members:
+    parts = list[Part]()
+    for member in (replace(member, competition=competition) for member in members):
         console.print(f"timing {member.name}", highlight=False)
-        member = Member(member.name, member.settings, competition)
+        numbers = folds_to_train(member, folds, options)
+        counts = _Counts.of(rows, folds, numbers, test, len(competition.ignore))
         parts += _parts_of(member, counts, rows.paths, choose_precision(member, console, command), command)
-        scalings |= _scalings_of(member.settings)
-    reading = sum(_seconds_to_read(rows.paths, scaling) for scaling in scalings) * (train + test) / worker_count()
-    channels = competition.reading.channels
-    return Plan(
-        train, test, numbers, parts, reading, sum(channels * scaling.size**2 for scaling in scalings) * (train + test)
-    )
+    of_train = {scaling for member in members for scaling in scalings_for_training(member.settings)}
+    of_test = {scaling for member in members for scaling in scalings_for_test(member.settings)}
+    reading = train * _seconds_to_read(rows.paths, of_train | of_test) + test * _seconds_to_read(rows.paths, of_test)
+    pixels = train * _pixels(of_train | of_test) + test * _pixels(of_test)
+    return Plan(train, test, parts, reading / worker_count(), competition.reading.channels * pixels)
 
 
-def _members_of(config: Path, overrides: Sequence[str], seed: int | None) -> tuple[list[Member], Sequence[int] | None]:
-    """The members of a file, and the folds that it names."""
-    if is_ensemble(config):
-        ensemble = load_ensemble(config, overrides, seed)
-        return [member for member in ensemble.members if not member.settings.soup], ensemble.settings.folds
-    return [load_member(config, overrides, seed)], [0]
+def _pixels(scalings: "Iterable[Scaling]") -> int:
+    return sum(scaling.size**2 for scaling in scalings)
+
+
+def _members_of(config: Path, overrides: Sequence[str], seed: int | None) -> list[Member]:
+    if not is_ensemble(config):
+        return [load_member(config, overrides, seed)]
+    members = [member for member in load_ensemble(config, overrides, seed).members if not member.settings.soup]
+    if not members:
+        raise ConfigError(f"{config} has only soups, which are made of finished runs in seconds")
+    return members
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Images of one fold."""
+    """The folds that are trained, and images of one of them."""
 
+    folds: int
     training: int
     validation: int
     test: int
+    """And those of the final test."""
+
+    @classmethod
+    def of(cls, rows: "CompetitionRows", folds: "Folds", numbers: Sequence[int], test: int, ignored: int) -> "_Counts":
+        from podium.data.folds import TEST
+
+        validation = round(sum(int((folds.of_row == str(number)).sum()) for number in numbers) / len(numbers))
+        final = int((folds.of_row == TEST).sum())
+        training = len(rows.train) + len(rows.extra) - validation - final - ignored
+        return cls(len(numbers), max(1, training), validation, test + final)
 
 
 def _parts_of(
@@ -146,23 +164,25 @@ def _parts_of(
         validating = counts.validation * forward.seconds * scale
         if views := stage.shared_views:
             images = views * counts.training + counts.validation
-            yield Part(member.name, stage.name, images, images * forward.seconds * scale, forward.memory)
+            yield Part(member.name, stage.name, counts.folds, images, images * forward.seconds * scale, forward.memory)
             continue
         step = _Timing.of(member, stage, precision, command)
         seconds = counts.training * step.with_preparation(_seconds_to_augment(settings, stage, paths)) + validating
         images = stage.epochs * (counts.training + counts.validation)
-        yield Part(member.name, stage.name, images, stage.epochs * seconds, step.memory)
+        yield Part(member.name, stage.name, counts.folds, images, stage.epochs * seconds, step.memory)
     sizes = settings.tta.image_sizes or [last.image_size]
     of_test = sizes if settings.tta.average_sizes else sizes[-1:]
     views = _view_count(settings)
     passes = [(size, counts.validation) for size in sizes] + [(size, counts.test) for size in of_test]
     seconds = sum(views * count * forward.seconds * (size / last.image_size) ** 2 for size, count in passes)
-    yield Part(member.name, "predictions", views * sum(count for _, count in passes), seconds, forward.memory)
+    yield Part(
+        member.name, "predictions", counts.folds, views * sum(count for _, count in passes), seconds, forward.memory
+    )
 
 
 def _frozen(stage: Stage) -> Stage:
     """Its steps take about as long as predictions."""
-    return stage.model_copy(update={"unfreeze": Unfreeze.model_validate("none")})
+    return stage.model_copy(update={"unfreeze": Unfreeze.model_validate("none"), "layer_decay": None})
 
 
 @dataclass(frozen=True)
@@ -194,41 +214,36 @@ class _Timing:
         return max(self.seconds, preparing) if self.gpus else self.seconds + preparing
 
 
-def _sample(paths: "ImagePaths") -> list[int]:
-    return list(range(0, len(paths), max(1, len(paths) // SAMPLE)))[:SAMPLE]
-
-
-def _seconds_to_read(paths: "ImagePaths", scaling: "Scaling") -> float:
-    """Of one image, on one core."""
+def _read(paths: "ImagePaths", scalings: "Iterable[Scaling]") -> "Iterator[list[Image]]":
+    """Some images of the training set, those that can be read, in each of these scalings."""
     from podium.data.images import read_scaled
 
-    rows = _sample(paths)
+    for row in range(0, len(paths), max(1, len(paths) // SAMPLE)):
+        with suppress(DataError, ImageError):
+            yield read_scaled(paths.text(row), list(scalings), paths.reading)
+
+
+def _seconds_to_read(paths: "ImagePaths", scalings: "Iterable[Scaling]") -> float:
+    """Of one image, on one core."""
     start = time.perf_counter()
-    for row in rows:
-        read_scaled(paths.text(row), [scaling], paths.reading)
-    return (time.perf_counter() - start) / len(rows)
+    count = sum(1 for _ in _read(paths, scalings))
+    return (time.perf_counter() - start) / max(1, count)
 
 
 def _seconds_to_augment(settings: MemberSettings, stage: Stage, paths: "ImagePaths") -> float:
     """Of one image, on one core."""
     from podium.data.augmentation import Augmentation, TrainingView
-    from podium.data.images import read_scaled
 
     before = settings.size_to_augment(stage)
-    view = TrainingView(stage.image_size, settings.resize, Augmentation(settings.augmentation, before), (0,), before)
-    images = [read_scaled(paths.text(row), [view.scaling], paths.reading)[0] for row in _sample(paths)]
-    view(images[0], 0, 0)  # builds the transforms
+    transforms = settings.augmentation if stage.augmentation is None else stage.augmentation
+    view = TrainingView(stage.image_size, settings.resize, Augmentation(transforms, before), (0,), before)
+    images = [image for (image,) in _read(paths, [view.scaling])]
+    for image in images[:1]:
+        view(image, 0, 0)  # builds the transforms
     start = time.perf_counter()
     for row, image in enumerate(images):
         view(image, row, 0)
-    return (time.perf_counter() - start) / len(images)
-
-
-def _scalings_of(settings: MemberSettings) -> "set[Scaling]":
-    from podium.data.images import Scaling
-
-    sizes = {size for stage in settings.stages for size in (stage.image_size, settings.size_to_augment(stage))}
-    return {Scaling(size, settings.resize) for size in sizes | set(settings.tta.image_sizes)}
+    return (time.perf_counter() - start) / max(1, len(images))
 
 
 def _view_count(settings: MemberSettings) -> int:

@@ -96,7 +96,7 @@ def prepare(
         small = as_dry_run(member, is_at_hand)
         print_preset_of_dry_run(member.settings.backbone, small.settings.backbone, console)
     members = [] if options.dry_run or options.limit else to_train
-    _cache_new(members, _scalings_for_training, rows.paths, console)
+    _cache_new(members, scalings_for_training, rows.paths, console)
     known = read_catalogue(rows.paths, competition.slug, console)
     rows = drop_unreadable(rows, known.readable, competition)
     folds = make_folds(competition, rows, options.runs)
@@ -118,7 +118,7 @@ def prepare(
     if not known.readable.all():
         console.print(f"  left out (on_bad_image: skip): {describe_unreadable(rows.paths[~known.readable])}")
     members = [] if options.limit_test else members
-    cache = partial(_cache_new, members, _scalings_for_test, console=console)
+    cache = partial(_cache_new, members, scalings_for_test, console=console)
     read_test = partial(read_test_set, competition, folder, console, cache)
     return Prepared(competition, rows, folds, read_test, known.digest)
 
@@ -145,14 +145,14 @@ def _cache_new(
         ImageSource(paths, cache).cache_images(scalings, only_new=True)
 
 
-def _scalings_for_training(settings: MemberSettings) -> "Iterable[Scaling]":
+def scalings_for_training(settings: MemberSettings) -> "Iterable[Scaling]":
     from podium.data.images import Scaling
 
     sizes = {size for stage in settings.stages for size in (stage.image_size, settings.size_to_augment(stage))}
     return {Scaling(size, settings.resize) for size in sizes}
 
 
-def _scalings_for_test(settings: MemberSettings) -> "Iterable[Scaling]":
+def scalings_for_test(settings: MemberSettings) -> "Iterable[Scaling]":
     from podium.data.images import zoomed_scaling
     from podium.inference.tta import make_views
 

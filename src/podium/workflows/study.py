@@ -96,6 +96,7 @@ def _with_retry(
     def run(trial: Trial) -> float:
         lock.close()
         study.sampler = sampler_of(seed, trial.number)
+        trial.set_user_attr(ON_CLUSTER, False)  # a requeued one has the attributes of the first
         try:
             return objective(trial)
         except (Interrupted, StoppedError) as stopped:
@@ -121,7 +122,7 @@ def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
 def ask(study: optuna.Study, folder: Path, seed: int) -> Trial:
     """The next trial, which another process than this one runs."""
     with warnings.catch_warnings(), wait_for_lock(folder):
-        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore")  # that it has no heartbeat
         study.sampler = sampler_of(seed, len(study.trials))
         trial = study.ask()
         trial.set_user_attr(ON_CLUSTER, True)
@@ -137,10 +138,11 @@ def give_up(study: optuna.Study, numbers: Iterable[int]) -> None:
 
 def requeue_lost(study: optuna.Study, folder: Path) -> None:
     """Requeue the trials of a process that searched on a cluster and was killed: it records no heartbeat."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    lost = [trial for trial in running if ON_CLUSTER in trial.user_attrs]
-    if lost and lock_holder(folder / ON_CLUSTER) is None:
-        give_up(study, [trial.number for trial in lost])
+    with wait_for_lock(folder):
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        lost = [trial.number for trial in running if trial.user_attrs.get(ON_CLUSTER)]
+        if lost and lock_holder(folder / ON_CLUSTER) is None:
+            give_up(study, lost)
 
 
 def best_first(study: optuna.Study) -> list[FrozenTrial]:

@@ -110,6 +110,7 @@ def notebook():
     return nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
 
 
+@pytest.mark.slow
 def test_code_of_the_notebook_runs_to_a_valid_submission(notebook, tmp_path, monkeypatch):
     """Without Jupyter, with fewer images and epochs."""
     monkeypatch.chdir(tmp_path)

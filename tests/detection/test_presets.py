@@ -80,7 +80,8 @@ def test_retinanet_keeps_its_pyramid(retinanet):
         np.testing.assert_allclose(mine[level], theirs[level], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("save", [save_resnet, pytest.param(save_retinanet, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [save_resnet, save_retinanet])
 def test_detector_is_built_again_without_the_preset(save, tmp_path):
     settings, recipe, weights = settings_of(tmp_path / "p", levels=6), tmp_path / "b.json", tmp_path / "w.weights.h5"
     save(tmp_path / "p")

@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 
 from podium.signals import EXIT_STOPPED
 
-STAGE = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005, "epochs": 6}
+STAGE = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005, "epochs": 4}
 WEIGHTS_AND_PREDICTIONS = ("best.weights.h5", "oof.csv", "test.csv")
 
 

@@ -91,6 +91,7 @@ def test_predicted_boxes_are_in_pixels_of_each_image(trained, podium_in):
         assert cv2.imread(str(folder / "found" / "drawn" / f"{name}.jpg")).shape == (side, side, 3)
 
 
+@pytest.mark.slow
 def test_wide_image_keeps_its_shape(trained, podium_in, monkeypatch):
     from podium.detection.inference import LoadedDetector
 

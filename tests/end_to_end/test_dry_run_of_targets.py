@@ -43,14 +43,8 @@ def predictions_in(folder, name):
     return path
 
 
-SAME = ("single_label", "one_hot", "ordinal", "number", "numbers", "soft_label")
-"""Kinds with hardly any code that is not tested by another one."""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in SAME else []) for name in KINDS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
 def test_dry_run_of_every_kind_writes_predictions(name, tmp_path):
     competition = write_competition(tmp_path, name, on_bad_image="skip")
     (tmp_path / "data" / "test" / "2-000.png").write_bytes(b"no image")

@@ -5,6 +5,7 @@ import pytest
 from mlflow import MlflowClient
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in MLflow
 def test_runs_are_in_the_store_once_with_settings_and_history(finished_ensemble, tmp_path, podium_in):
     finished_ensemble.copy_to(tmp_path)

@@ -87,6 +87,7 @@ def test_all_folds_pushes_a_kernel_for_each(podium, kaggle, member):
     assert [version.ref for version in kaggle.versions()] == [f"{REF}/1", "ada/podium-tiny-fold1/1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["complete", "error"])
 def test_all_folds_killed_between_two_pushes_pushes_only_the_rest(state, podium, kaggle, member):
     kaggle.runner = None

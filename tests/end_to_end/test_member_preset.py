@@ -39,6 +39,7 @@ def alone(tiny_competition, tmp_path, vit):
 CONFIG = ("tiny/configs/tiny.yaml", "--data", "tiny/data", "--fold", "0")
 
 
+@pytest.mark.slow
 def test_dry_run_of_a_preset_in_a_folder_saves_its_recipe(alone, podium_in):
     ended = podium_in(alone, "train", *CONFIG, "--dry-run")
     assert ended.code == 0, ended.err
@@ -113,6 +114,7 @@ def cache(vit, folder):
         shutil.copyfile(vit / name, cached / name)
 
 
+@pytest.mark.slow
 def test_dry_run_has_the_architecture_of_a_cached_preset(alone, vit, podium_in, monkeypatch):
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(alone / "cache"))
     cache(vit, alone)

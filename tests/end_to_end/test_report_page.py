@@ -74,6 +74,7 @@ def oof_of(folder):
     return table, names, table[[f"p_{name}" for name in names]].to_numpy()
 
 
+@pytest.mark.slow
 def test_figures_of_the_page_are_those_of_scikit_learn(finished, podium):
     ended = podium("report", finished.ensemble, "--data", finished.competition.folder)
     assert (ended.code, ended.err) == (0, "")
@@ -156,6 +157,7 @@ def test_mistakes_are_listed_worst_first_with_the_members_that_agree(finished, p
     assert (blend / "mistakes.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_run_in_training_has_a_page_without_predictions(podium, tiny_competition, monkeypatch):
     monkeypatch.setattr(live_page, "LEAST_SECONDS", 0.0)
     written = []
@@ -174,6 +176,7 @@ def test_a_run_in_training_has_a_page_without_predictions(podium, tiny_competiti
     assert "podium report" not in podium("report", "--data", tiny_competition.folder).err
 
 
+@pytest.mark.slow
 def test_a_failure_to_write_the_page_does_not_end_a_training(podium, tiny_competition, monkeypatch):
     monkeypatch.setattr(live_page, "LEAST_SECONDS", 0.0)
 
@@ -186,6 +189,7 @@ def test_a_failure_to_write_the_page_does_not_end_a_training(podium, tiny_compet
     assert ended.out.count("the page of this run cannot be written: the disk is on fire") == 1
 
 
+@pytest.mark.slow
 def test_heat_maps_and_a_map_of_the_images(finished, podium):
     ended = podium("report", finished.members[0], "--data", finished.competition.folder, "--explain")
     assert (ended.code, ended.err) == (0, "")
@@ -194,6 +198,7 @@ def test_heat_maps_and_a_map_of_the_images(finished, podium):
     assert page.source.count('alt="Where the model looks in ') == len(page.mistakes)
 
 
+@pytest.mark.slow
 def test_numbers_have_residuals_and_the_largest_errors_first(podium, make_tiny_competition, tmp_path):
     changes = {"target": {"kind": "regression", "columns": ["Size"]}, "metric": "rmse", "classes": {}}
     competition = make_tiny_competition(tmp_path / "tiny")
@@ -219,6 +224,7 @@ def test_numbers_have_residuals_and_the_largest_errors_first(podium, make_tiny_c
     assert len(errors) == 24
 
 
+@pytest.mark.slow
 def test_page_of_a_detector_has_its_curves_and_worst_images(trained_detector, tmp_path, podium_in):
     folder = tmp_path / "squares"
     shutil.copytree(trained_detector[0], folder, ignore=shutil.ignore_patterns("evaluation"))
@@ -272,6 +278,7 @@ def test_newest_run_is_served_to_this_machine_only(finished):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_notebook_figures(finished):
     from podium import predict, report, train
     from podium import run as run_ensemble

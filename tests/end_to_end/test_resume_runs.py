@@ -78,7 +78,7 @@ class Cars:
 @pytest.fixture(scope="module")
 def folders(make_tiny_competition, podium_in, tmp_path_factory):
     """A new competition with a member, the same after a training was stopped, and after it was resumed."""
-    folder = tmp_path_factory.mktemp("new")
+    folder = tmp_path_factory.mktemp("cars") / "new"
     tiny = make_tiny_competition(folder / "tiny", train=16, test=4)
     tiny.ensemble([tiny.member(stages=STAGES)])
     stopped, trained = folder.with_name("stopped"), folder.with_name("trained")
@@ -267,6 +267,7 @@ def test_requested_learning_rate_is_copied_to_a_changed_config(cars_in, podium_i
     assert "learning_rate 0.005 -> 0.0001" in map(str, read_changes(cars.other_run(old).path))
 
 
+@pytest.mark.slow
 def test_damaged_run_of_another_config_is_ignored(cars_in):
     cars = cars_in("stopped")
     good = cars.run

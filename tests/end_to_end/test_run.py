@@ -188,6 +188,7 @@ def test_a_missing_fold_is_an_error_with_the_existing_ones(run):
     assert "expected one of 0, 1" in ended.err
 
 
+@pytest.mark.slow
 def test_limit_test_makes_a_partial_csv_that_check_refuses(run, podium, finished_ensemble):
     ended = run("--limit-test", 3, "--fold", 0)
     assert ended.code == 0, ended.err
@@ -257,6 +258,7 @@ def test_limit_trains_on_that_many_rows_of_all_classes(podium, tiny_competition)
     assert "training on 5 images, validating on 12" in ended.out
 
 
+@pytest.mark.slow
 def test_a_folder_per_class_with_a_holdout_fold_and_chosen_views(podium, tiny_competition):
     competition = tiny_competition.change(
         train={"images": "train/{label}/{id}"}, folds={"kind": "holdout", "share": 0.25}

@@ -94,6 +94,7 @@ def test_a_member_with_neighbours_takes_the_weights_of_its_twin_and_predicts_its
     assert (np.count_nonzero(oof.values, axis=1) <= 3).all()
 
 
+@pytest.mark.slow
 def test_new_images_are_predicted_by_the_features_in_the_run_folder(trained, monkeypatch):
     near = trained("near2", neighbours={"count": 5})
     folder = near.prepared.rows.folder / "test_upload"
@@ -106,6 +107,7 @@ def test_new_images_are_predicted_by_the_features_in_the_run_folder(trained, mon
     np.testing.assert_allclose(again.values[order], test.values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_best_image_size_is_chosen_and_used_for_the_test_images(trained):
     sized = trained("sized", tta={"views": ["identity"], "image_sizes": [32, 48]})
     predict_fold(sized, QUIET)

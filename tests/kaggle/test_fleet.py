@@ -185,6 +185,7 @@ def test_later_parts_and_retries_are_packed_in_the_same_way(drive, standin):
     assert {(request.kernel_type, "PACKED = " in request.text) for request in requests} == {("notebook", True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "without"), [(3, []), (2, []), (5, ["npz", "h5"])])
 def test_a_part_without_progress_counts_as_failed(epoch, without, drive, standin):
     drive()
@@ -198,6 +199,7 @@ def test_a_part_without_progress_counts_as_failed(epoch, without, drive, standin
     assert states(drive)[0] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "found"), [("push", "has version 2 now"), ("delete", "is gone")])
 def test_a_checkpoint_that_kaggle_cannot_attach_any_more_is_an_error(change, found, drive, standin):
     drive()
@@ -248,6 +250,7 @@ def test_a_kernel_cancelled_on_kaggle_is_pushed_again_only_on_request(drive, sta
     assert drive.fleet().jobs[0].ref == f"{PART_1}/2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
@@ -355,6 +358,7 @@ def test_an_unreachable_kaggle_is_retried_in_the_next_round(drive, standin):
     assert drive()[0] == ("running", "queued")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forbidden", [False, True], ids=["404", "403"])
 def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(forbidden, drive, standin):
     standin.reported.unknown_is_forbidden = forbidden
@@ -375,6 +379,7 @@ def test_a_kernel_deleted_on_kaggle_fails_only_its_own_job(forbidden, drive, sta
     assert drive.fleet().jobs[0].ref == f"{PART_1}/1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault.status(400, message="Something is wrong"), Fault.status(403)], ids=str)
 def test_a_refused_push_fails_only_its_own_job(fault, drive, standin):
     standin.fail("SaveKernel", fault, times=1)

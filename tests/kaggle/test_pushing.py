@@ -125,6 +125,7 @@ def test_a_job_that_is_running_is_not_pushed_again(pusher, standin):
     assert str(pusher.push(internet=True).ref) == f"{NAME}/2"  # other metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["complete", "error", "cancelled"])
 def test_a_script_that_has_ended_is_pushed_again_only_on_request(state, pusher, standin):
     first = pusher.push()

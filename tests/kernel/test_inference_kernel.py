@@ -176,6 +176,7 @@ def other_test(finished, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_another_test_set_is_predicted(kernel, other_test, capsys):
     table = kernel({"tiny-squares": other_test, "trained": kernel.staged})
     assert list(table.columns) == ["Id", "Category"]

@@ -63,6 +63,7 @@ def test_gradients_are_finite_at_angles_of_0_and_180_degrees():
     assert np.isfinite(model.get_weights()[0]).all()
 
 
+@pytest.mark.slow
 def test_margin_trains_larger_angles_between_classes():
     """The same steps on two overlapping classes: with a margin their centres end further apart."""
 

@@ -54,6 +54,7 @@ def test_what_a_model_scales_itself_for_three_channels_only_is_scaled_before(nam
     assert [scaling_of(settings, channels).scaling for channels in (3, 4)] == ["none", "torch"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["mean", "repeat"])
 def test_equal_channels_give_the_features_of_a_grey_image(how, tmp_path):
     plain = BackboneSettings(name="SmallResNet", weights="none", alpha=0.5)
@@ -83,7 +84,8 @@ def test_weights_of_a_family_are_spread(name, tmp_path):
     assert model(scaling_of(BackboneSettings(name=name, weights="none"), 4)(noise(4, 32))).shape[0] == 2
 
 
-@pytest.mark.parametrize("kind", [pytest.param(one, marks=[] if one == "ViT" else [pytest.mark.slow]) for one in TINY])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TINY)
 def test_a_preset_of_every_kind_takes_four_channels(kind, tmp_path):
     stage = {"name": "all", "unfreeze": "all", "epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "image_size": SIDE}
     pooling = "token" if kind == "SigLIP" else "avg"

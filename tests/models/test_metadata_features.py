@@ -61,6 +61,7 @@ def model_of(target, metadata):
     return build_classifier(settings, target, 32, metadata=COLUMNS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "precision"),
     [*((target, "float32") for target in TARGETS), (TARGETS[0], "mixed_bfloat16")],

@@ -96,6 +96,7 @@ def test_every_image_classifier_of_keras_hub_is_supported():
     assert set(DETECTOR_PRESETS.names) <= set(MEMBER_PRESETS.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds("EfficientNet", "DINOV2"))
 def test_features_equal_those_of_the_preset(kind, preset):
     expected = of_keras_hub(preset(kind))
@@ -108,6 +109,7 @@ def test_features_equal_those_of_the_preset(kind, preset):
     assert np.abs(found - found[0]).max() > 1e-3 * np.abs(found).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds("ViT"))
 def test_model_of_another_size_is_trained_saved_and_built_again_without_the_preset(kind, preset, tmp_path):
     folder, recipe, images = tmp_path / "preset", tmp_path / "backbone.json", images_of(64)
@@ -295,6 +297,7 @@ def test_every_layer_with_weights_is_in_one_group(kind, preset):
 # Precision, prediction, random weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds("EfficientNet", of=["EfficientNet", "ViT", "DINOV2", "DINOV3", "SigLIP"]))
 def test_precision_is_that_of_the_run(kind, preset):
     with precision_scope("mixed_bfloat16"):
@@ -326,6 +329,7 @@ def test_frozen_features_give_the_same_probabilities(preset):
     )
 
 
+@pytest.mark.slow
 def test_weights_may_be_random(preset, tmp_path):
     folder = shutil.copytree(preset("ViT"), tmp_path / "preset")
     (folder / "model.weights.h5").unlink()

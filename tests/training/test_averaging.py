@@ -66,7 +66,8 @@ def test_mean_that_is_no_better_is_not_saved(tmp_path):
     assert (run.state["best"]["epoch"], "averaged" in run.state["best"]) == (1, False)
 
 
-@pytest.mark.parametrize("steps", [2 * STEPS + 1, pytest.param(3 * STEPS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [2 * STEPS + 1, 3 * STEPS])
 def test_weights_of_earlier_epochs_are_restored(steps, tmp_path):
     """Of moving averages, and with a stage after it."""
     stages = [stage(epochs=4, learning_rate=0.4, ema=0.5, average={"last": 3}), stage("two", epochs=1)]

@@ -288,6 +288,7 @@ def test_stop_while_features_are_computed_keeps_the_finished_views(here, whole, 
     assert_same_end(run, whole[0])
 
 
+@pytest.mark.slow
 def test_features_of_another_process_are_waited_for(here, monkeypatch):
     made(here)
     (entry,) = entries()
@@ -305,9 +306,8 @@ def test_features_of_another_process_are_waited_for(here, monkeypatch):
     assert "images" not in printed
 
 
-@pytest.mark.parametrize(
-    "damage", [b"\x93NUMPY", *(pytest.param(b, marks=pytest.mark.slow) for b in (b"", b"no array"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [b"\x93NUMPY", b"", b"no array"])
 def test_damaged_file_is_computed_again(here, damage):
     made(here)
     (entry,) = entries()
@@ -381,7 +381,8 @@ def test_settings_that_decide_the_features_give_other_ones(here, changes):
     assert len(entries()) == 2
 
 
-@pytest.mark.parametrize("which", ["training", pytest.param("validation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["training", "validation"])
 def test_changed_image_gives_new_features(here, which):
     made(here)
     path = getattr(here, which).paths[3]

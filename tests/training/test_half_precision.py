@@ -49,6 +49,7 @@ def test_stopped_training_resumes_to_the_same_end(policy, stages, tmp_path):
         assert_same_end(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_resumed_training_keeps_its_precision(tmp_path):
     """For example one that started on Kaggle's GPU and is resumed where auto means another precision."""
     uninterrupted, run, log = (

@@ -337,6 +337,7 @@ def test_fewer_epochs_end_the_stage_at_once(tmp_path):
     assert len(pd.read_csv(run.history)) == 2
 
 
+@pytest.mark.slow
 def test_more_patience_continues_a_stage_that_ended_early(tmp_path):
     errors = [1.0, 2.0, 3.0, 0.5]
     run, stages = started(tmp_path), [stage("one", epochs=4, early_stopping=2), stage("two", epochs=1)]
@@ -349,6 +350,7 @@ def test_more_patience_continues_a_stage_that_ended_early(tmp_path):
     assert again.state["best"]["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_stage_can_be_added_to_a_trained_run(tmp_path):
     one, two = stage("one", epochs=1), stage("two", epochs=1, image_size=32)
     run = trained(tmp_path / "extended", [one])
@@ -356,6 +358,7 @@ def test_stage_can_be_added_to_a_trained_run(tmp_path):
     assert_same_end(run, trained(tmp_path / "whole", [one, two]))
 
 
+@pytest.mark.slow
 def test_diverged_training_can_be_resumed_with_a_lower_rate(tmp_path):
     run = started(tmp_path)
     stages = [stage("good"), stage("bad", learning_rate=1e30)]

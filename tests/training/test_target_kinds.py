@@ -43,7 +43,8 @@ def two_stages():
     return [head, stage("all", epochs=1, **FAST)]
 
 
-@pytest.mark.parametrize("name", ["number", pytest.param("numbers", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["number", "numbers"])
 def test_training_of_numbers_resumes_bit_for_bit(name, tmp_path):
     """Their head has weights of its own that are not trained. The other kinds are in the test with regularization."""
     target, training, validation = labelled_images(tmp_path, name, train=18)

@@ -221,6 +221,7 @@ def test_diverged_later_stage_keeps_the_earlier_best_weights(tmp_path):
     assert list(history(run)["stage"]) == ["good", "good"]
 
 
+@pytest.mark.slow
 def test_tensorboard_logs_every_stage_if_enabled(tmp_path):
     from tensorflow.python.summary.summary_iterator import summary_iterator
 

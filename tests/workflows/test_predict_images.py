@@ -95,6 +95,7 @@ def test_a_blend_predicts_the_test_images_as_it_did_before(method, finished, pod
     np.testing.assert_allclose(read("new.csv"), before.loc[sorted(before.index)], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_table_has_paths_or_ids(finished, podium_here):
     Path("paths.csv").write_text("name,path,id\nx,new/0025.jpg,second\ny,new/0024.jpg,first\n")
     folder = next(Path("runs").glob("first-*"))

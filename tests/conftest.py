@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from command_line import run_podium
+from command_line import Result, run_podium
 
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
@@ -180,26 +181,40 @@ def podium_in():
     return run_podium
 
 
+@contextmanager
+def _made_once(tmp_path_factory, name):
+    """A folder that all processes of a test session share, while no other process makes it."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root
+
+
 @pytest.fixture(scope="session")
-def trained_detector(tmp_path_factory, podium_in):
-    """A folder with squares.yaml, its images in data, its dataset and its run, and the output of `detect train`."""
+def trained_detector(tmp_path_factory):
+    """A folder with squares.yaml, its images in data, its dataset and its run, and the output of `detect train`.
+
+    It is trained by one of the processes, and each has a copy.
+    """
     from boxed_images import prepare_squares
 
-    folder = prepare_squares(tmp_path_factory.mktemp("squares"))
-    result = podium_in(folder, "detect", "train", "squares.yaml", "--data", "data")
-    assert result.code == 0, result.err
-    return folder, result
+    with _made_once(tmp_path_factory, "squares") as root:
+        if not (root / "out.txt").is_file():
+            result = run_podium(prepare_squares(root / "folder"), "detect", "train", "squares.yaml", "--data", "data")
+            assert result.code == 0, result.err
+            (root / "err.txt").write_text(result.err)
+            (root / "out.txt").write_text(result.out)
+        folder = tmp_path_factory.mktemp("squares") / "folder"
+        shutil.copytree(root / "folder", folder)
+    return folder, Result(0, (root / "out.txt").read_text(), (root / "err.txt").read_text())
 
 
 @pytest.fixture(scope="session")
 def finished_ensemble(tmp_path_factory):
     """A tiny ensemble, trained, predicted, blended and written as a CSV; one for all processes of a test session."""
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    root = tmp_path_factory.getbasetemp()
-    root = (root.parent if is_worker else root) / "finished_ensemble"
-    root.mkdir(exist_ok=True)
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _made_once(tmp_path_factory, "finished_ensemble") as root:
         if not (root / "out.txt").is_file():
             _run_ensemble(root)
     configs = root / "tiny" / "configs"

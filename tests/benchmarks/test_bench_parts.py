@@ -72,6 +72,7 @@ def no_images(tmp_path, monkeypatch):
     monkeypatch.setattr(command.Bench, "prepare", lambda plan, *_: Bench(plan, tmp_path, [], None, False))
 
 
+@pytest.mark.slow
 def test_a_measure_runs_its_candidates_in_processes_and_writes_its_row(tmp_path, monkeypatch, no_images):
     monkeypatch.setattr(start_up, "COMMANDS", (["podium", "--help"], ["python", "--version"]))
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--short", "--only", "start", "--out", str(tmp_path)])

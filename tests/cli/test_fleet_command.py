@@ -112,6 +112,7 @@ def test_a_fleet_waits_as_long_as_a_rate_limit_lasts(kernels, finished_ensemble,
     assert all(version.number == 1 for version in kernels.versions())
 
 
+@pytest.mark.slow
 def test_jobs_that_fail_twice_end_a_fleet_with_an_error(kernels, finished_ensemble, podium_in, tmp_path):
     kernels.runner = lambda version, inputs, working: (1, ["ValueError: no\n"])
     result = podium_in(tmp_path, "fleet", "up", finished_ensemble.ensemble, "--fold", "0")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import yaml
 
 
@@ -14,6 +15,7 @@ def deepen(path, target):
     path.unlink()
 
 
+@pytest.mark.slow
 def test_nested_12_bit_images_without_listed_classes(podium, tiny_competition):
     folder = tiny_competition.folder
     for path in sorted(folder.rglob("*.jpg")):

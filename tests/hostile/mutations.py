@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from podium.console import message_text
 from podium.errors import PodiumError
 
-SHORT, LONG = 12, 200
+SHORT, LONG = 8, 200
 """Examples of a reader in the fast tests and in the slow ones."""
 SECONDS = 20.0
 """The longest a reader may take."""

@@ -173,6 +173,7 @@ def test_a_part_that_fails_is_pushed_again_with_the_same_state(drive, standin):
     assert standin.version(job.ref).request.kernel_data_sources == [f"{PART_1}-part2"]
 
 
+@pytest.mark.slow
 def test_later_parts_and_retries_are_packed_in_the_same_way(drive, standin):
     drive.open(packing=Packing(notebook=True, compress=True)).start()
     drive()
@@ -282,6 +283,7 @@ def test_a_report_that_is_listed_late_is_waited_for(drive, standin):
     assert (states(drive)[0], drive.fleet().jobs[0].failures) == ("done", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [Fault.reset_before, Fault.reset_midway, Fault.truncated, Fault.malformed],

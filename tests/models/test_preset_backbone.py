@@ -270,6 +270,7 @@ def test_unknown_block_of_a_transformer_is_reported_with_the_existing_ones(prese
         unfreeze(backbone, Unfreeze(from_=f"{VIT_BLOCK}_9"), freeze_batchnorm=True)
 
 
+@pytest.mark.slow
 def test_batchnorm_inside_the_layers_is_frozen(preset):
     model = classifier(preset("EfficientNet"))
     backbone = model.get_layer(BACKBONE)

@@ -44,6 +44,7 @@ def mean_of_folds(member):
     return sum(read(path) for path in Path("runs").glob(f"{member}-*/fold*/predictions-*/test.csv")) / 2
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_are_predicted_by_the_mean_of_the_folds(finished, podium_here):
     ended = podium_here("predict", finished.members[0], "--images", "new", "--out", "new.csv")
     assert (ended.code, ended.err) == (0, "")

@@ -336,6 +336,7 @@ app(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["unpacking", "unpacked", "renamed"])
 def test_after_a_kill_at_any_moment_the_same_command_completes_the_data(podium, here, standin, moment):
     done = subprocess.run(

@@ -28,6 +28,7 @@ def member(tiny_competition, tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_curve_and_suggestion_of_a_later_stage(podium, member, tmp_path):
     code, out, err = podium("find-lr", member, "--stage", "all", "--steps", "40", "--lowest", "1e-5", "--write")
     assert (code, err) == (0, "")

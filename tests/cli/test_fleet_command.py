@@ -66,6 +66,7 @@ def test_fleet_up_downloads_every_run_and_blends_them_as_on_one_machine(
     assert "/output is incomplete; download it again with podium kernel pull ada/" in incomplete.err
 
 
+@pytest.mark.slow
 def test_a_fleet_ends_with_the_same_csv_if_kaggle_behaves_as_reported(
     kernels, finished_ensemble, podium_in, tmp_path, monkeypatch
 ):

@@ -69,6 +69,7 @@ def an_epoch(paths, cache=None):
     return np.concatenate([batches[number][0] for number in range(len(batches))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("two_workers", "cached"),
     [(True, False), (True, True), (False, True)],

@@ -45,6 +45,7 @@ def test_trained_detector_is_not_trained_again_and_is_listed(trained, podium_in)
     assert "trained" in podium_in(folder, "runs").out
 
 
+@pytest.mark.slow
 def test_evaluation_has_a_column_per_part(trained, podium_in):
     folder, _ = trained
     ended = podium_in(folder, "detect", "evaluate", "squares.yaml", "--data", "data")

@@ -117,6 +117,7 @@ def test_a_changed_test_set_is_predicted_again_without_training(run, finished_en
     assert ended.out.count("already predicted with these views") == 4
 
 
+@pytest.mark.slow
 def test_a_training_needs_no_test_set_and_predicting_later_needs_no_training(podium, tiny_competition):
     folder, member = tiny_competition.folder, tiny_competition.member()
     sample = folder / "sample-submission.csv"

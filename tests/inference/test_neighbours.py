@@ -77,6 +77,7 @@ def test_images_are_compared_in_parts(monkeypatch):
     np.testing.assert_array_equal(votes(2), whole)
 
 
+@pytest.mark.slow
 def test_a_member_with_neighbours_takes_the_weights_of_its_twin_and_predicts_its_labels(trained):
     first, near = trained("first"), trained("near", neighbours={"count": 3})
     assert near.path != first.path

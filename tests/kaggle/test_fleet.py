@@ -156,6 +156,7 @@ def test_a_kernel_out_of_time_continues_in_a_kernel_of_its_own(drive, standin):
     assert f'"resume_digest": "{digest}"' in request.text
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_pushed_again_with_the_same_state(drive, standin):
     drive()
     finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)

@@ -63,6 +63,7 @@ def test_input_scaling_equals_preprocess_input_of_the_family(name):
     np.testing.assert_allclose(scaled, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_free_models")
 @pytest.mark.parametrize("name", smallest(lambda row: row.scaling == "none"))
 def test_backbone_without_input_scaling_scales_inside(name):

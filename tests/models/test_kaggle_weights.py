@@ -34,6 +34,7 @@ def mounted(tmp_path, monkeypatch):
     return save
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "path"),
     [

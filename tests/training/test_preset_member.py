@@ -143,6 +143,7 @@ def test_pretrained_weights_keep_their_statistics(images, tmp_path):
     assert all(np.array_equal(norm.moving_mean, np.zeros_like(norm.moving_mean)) for norm in norms)
 
 
+@pytest.mark.slow
 def test_frozen_stage_prepares_a_head_on_tokens(images, vit, tmp_path):
     settings = on_preset(vit, frozen(), head={"pooling": "token"})
     task = images.task(settings, recipe=tmp_path / "backbone.json")

@@ -322,6 +322,7 @@ def test_every_row_is_seen_once_when_the_batch_size_changes_within_an_epoch(tmp_
     assert [len(chosen) for chosen in seen] == [6, 6]
 
 
+@pytest.mark.slow
 def test_more_epochs_give_the_same_end_as_if_requested_from_the_start(tmp_path):
     run = started(tmp_path / "stopped")
     stopped(run, [stage(epochs=2)], STEPS + 1)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
-from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, connected, resources_per_task
+from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, Task, connected, resources_per_task
 from podium.cluster.storage import Storage
 from podium.config.loading import Ensemble, Member
 from podium.console import make_console
@@ -231,24 +231,32 @@ def _finish(
                 storage.push(run.run.path, name)
         works = {name: work_of(run, name, inputs, storage.url) for name, run in missing.items()}
         tasks = Jobs.start(queue.coordinator)
-        queue.start()
-        advance = Rounds(queue, tasks, works, resources, storage, top)
-        try:
-            if cluster.detach:
-                advance()
-                on_round(queue)
-            else:
-                follow(queue, advance, on_round)
-        except (Interrupted, KeyboardInterrupt):
-            tasks.stop(list(named))
-            raise
-        if queue.is_finished:
-            tasks.forget(list(named))
+        rounds = Rounds(queue, tasks, run_work, works, resources, lambda name: fetch(storage, name, top / name))
+        follow_jobs(rounds, list(named), on_round, options.command, detach=cluster.detach)
+    return queue.is_done
+
+
+def follow_jobs(
+    rounds: "Rounds", names: Sequence[str], on_round: OnRound, command: str, *, detach: bool = False
+) -> None:
+    """Run the jobs of a queue, or with `detach` only submit them. An interrupt stops the jobs of these names."""
+    queue = rounds.queue
+    queue.start()
+    try:
+        if detach:
+            rounds()
+            on_round(queue)
+        else:
+            follow(queue, rounds, on_round)
+    except (Interrupted, KeyboardInterrupt):
+        rounds.tasks.stop(names)
+        raise
+    if queue.is_finished:
+        rounds.tasks.forget(names)
     if queue.is_stopped:
-        raise StoppedError(f"stopped by podium jobs --stop; resume with: {options.command}")
+        raise StoppedError(f"stopped by podium jobs --stop; resume with: {command}")
     if queue.failures:
         raise RunError(f"{queue.failures}; fix it and run the same command to try them again")
-    return queue.is_done
 
 
 def _is_finished(run: Trainable) -> bool:
@@ -276,14 +284,15 @@ def work_of(run: Trainable, name: str, inputs: tuple[str, ...], url: str, *, pre
 
 @dataclass
 class Rounds:
-    """One round: submit what the cluster does not know, and fetch what is finished."""
+    """One round: submit what the cluster does not know, and take what is finished."""
 
     queue: ClusterQueue
     tasks: Jobs
-    works: Mapping[str, Work]
+    task: Task
+    works: Mapping[str, Any]
     resources: Resources
-    storage: Storage
-    runs: Path
+    on_done: Callable[[str], None] = lambda name: None
+    """Called with the name of a finished job, before the queue has it as done."""
 
     def __call__(self) -> float:
         states = self.tasks.states()
@@ -292,10 +301,10 @@ class Rounds:
                 continue
             now = states.get(job.run)
             if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
-                self.tasks.submit(job.run, run_work, self.works[job.run], self.resources)
+                self.tasks.submit(job.run, self.task, self.works[job.run], self.resources)
                 now = JobState(message="submitted")
             if now.state == "done":
-                fetch(self.storage, job.run, self.runs / job.run)
+                self.on_done(job.run)
             job.machine = now.place or job.machine
             job.set(now.state, now.message)
         self.queue.save()

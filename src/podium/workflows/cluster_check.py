@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, resources_per_task
+from podium.cluster.ray_cluster import Jobs, Report, Resources, resources_per_task
 from podium.cluster.storage import Storage
 from podium.data.catalogue import file_digest
 from podium.data.image_paths import ImagePaths
 from podium.data.quality import VERSION, Measurements, measure_here
-from podium.errors import DataError, RunError, StoppedError
+from podium.errors import DataError
 from podium.files import digest_of
-from podium.jobs.queue import OnRound, follow
+from podium.jobs.queue import OnRound
 from podium.locks import locked
-from podium.signals import Interrupted
 from podium.workflows.cluster import (
-    POLL_SECONDS,
     Cluster,
     ClusterJob,
     ClusterQueue,
+    Rounds,
     check_versions,
     compared_versions,
+    follow_jobs,
     machine,
 )
 
@@ -71,17 +71,8 @@ class ClusterMeasure:
         names = [work.name for work in works]
         with locked(folder), self.cluster.connected():
             tasks, resources = Jobs.start(queue.coordinator), resources_per_task(Resources(gpus=0.0))
-            queue.start()
-            try:
-                follow(queue, lambda: _advance(queue, works, tasks, resources), self.on_round)
-            except (Interrupted, KeyboardInterrupt):
-                tasks.stop(names)
-                raise
-            tasks.forget(names)
-        if queue.is_stopped:
-            raise StoppedError(f"stopped by podium jobs --stop; resume with: {self.command}")
-        if queue.failures:
-            raise RunError(f"{queue.failures}; fix it and run the same command to try them again")
+            rounds = Rounds(queue, tasks, run_work, dict(zip(names, works, strict=True)), resources)
+            follow_jobs(rounds, names, self.on_round, self.command)
         with tempfile.TemporaryDirectory() as temporary:
             for name in names:
                 storage.pull(name, Path(temporary) / name)
@@ -103,21 +94,6 @@ def _files(paths: ImagePaths) -> Iterator[list[str]]:
 
 def _bytes(paths: ImagePaths) -> int:
     return sum(Path(file).stat().st_size for files in _files(paths) for file in files if Path(file).is_file())
-
-
-def _advance(queue: ClusterQueue, works: list[Work], tasks: Jobs, resources: Resources) -> float:
-    states = tasks.states()
-    for job, work in zip(queue.jobs, works, strict=True):
-        if job.state in ("done", "failed"):
-            continue
-        now = states.get(job.run)
-        if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
-            tasks.submit(job.run, run_work, work, resources)
-            now = JobState(message="submitted")
-        job.machine = now.place or job.machine
-        job.set(now.state, now.message)
-    queue.save()
-    return POLL_SECONDS
 
 
 def run_work(work: Work, report: Report) -> str:

@@ -63,7 +63,7 @@ def _run(config: Path, top: Path, cluster: Cluster, on_round: OnRound, study: "S
         inputs = inputs_of([trials.member], top)
         for name in inputs:
             storage.push(top / name, name)
-        rounds = Rounds(study, trials, queue, Jobs.start(queue.coordinator), storage, resources, inputs)
+        rounds = SearchRounds(study, trials, queue, Jobs.start(queue.coordinator), storage, resources, inputs)
         queue.start()
         try:
             rounds.start_trials()
@@ -90,7 +90,7 @@ class RunningTrial:
 
 
 @dataclass
-class Rounds:
+class SearchRounds:
     """One round: report the epochs of all trials, end those that are finished or pruned, and start others."""
 
     study: "Study"

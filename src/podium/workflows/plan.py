@@ -18,12 +18,11 @@ from podium.config.stage import Precision, Stage, Unfreeze
 from podium.errors import ConfigError, DataError, ImageError, MachineError
 from podium.hardware import worker_count
 from podium.options import RunOptions
-from podium.paths import data_folder
 from podium.training.step_timing import COMMAND, StepTimer
 from podium.workflows.configs import load_ensemble, load_member
 from podium.workflows.find_batch import choose_precision
 from podium.workflows.fold_runs import folds_to_train
-from podium.workflows.prepare import read_sample, scalings_for_test, scalings_for_training
+from podium.workflows.prepare import read_tables, scalings_for_test, scalings_for_training
 
 if TYPE_CHECKING:
     from podium.data.conversion import Image
@@ -93,18 +92,10 @@ def make_plan(
     command: Sequence[str] = COMMAND,
 ) -> Plan:
     """Read the tables, and measure about a minute for each member."""
-    from podium.data.classes import with_classes
     from podium.data.folds import make_folds
-    from podium.data.metadata import with_categories
-    from podium.data.table import read_rows
 
     members = _members_of(config, overrides, seed)
-    competition = members[0].competition
-    folder = data_folder(competition.slug, options.data, competition.kaggle_source)
-    competition = with_classes(competition, folder)
-    rows = read_rows(competition, folder)
-    competition = with_categories(competition, [rows.train, rows.extra])
-    sample = read_sample(competition, folder)
+    competition, rows, sample = read_tables(members[0].competition, options.data)
     folds = make_folds(competition, rows, options.runs)
     train, test = len(rows.train) + len(rows.extra), len(sample.ids) if sample else 0
     parts = list[Part]()
@@ -157,6 +148,8 @@ def _parts_of(
     member: Member, counts: _Counts, paths: "ImagePaths", precision: Precision, command: Sequence[str]
 ) -> Iterator[Part]:
     """Each stage, and the predictions."""
+    from podium.inference.tta import make_views
+
     settings, last = member.settings, member.settings.stages[-1]
     forward = _Timing.of(member, _frozen(last), precision, command)
     for stage in settings.stages:
@@ -172,7 +165,7 @@ def _parts_of(
         yield Part(member.name, stage.name, counts.folds, images, stage.epochs * seconds, step.memory)
     sizes = settings.tta.image_sizes or [last.image_size]
     of_test = sizes if settings.tta.average_sizes else sizes[-1:]
-    views = _view_count(settings)
+    views = len(make_views(settings.tta))
     passes = [(size, counts.validation) for size in sizes] + [(size, counts.test) for size in of_test]
     seconds = sum(views * count * forward.seconds * (size / last.image_size) ** 2 for size, count in passes)
     yield Part(
@@ -244,9 +237,3 @@ def _seconds_to_augment(settings: MemberSettings, stage: Stage, paths: "ImagePat
     for row, image in enumerate(images):
         view(image, row, 0)
     return (time.perf_counter() - start) / max(1, len(images))
-
-
-def _view_count(settings: MemberSettings) -> int:
-    from podium.inference.tta import make_views
-
-    return len(make_views(settings.tta))

@@ -80,18 +80,13 @@ def prepare(
     only once.
     """
     from podium.data.catalogue import read_catalogue
-    from podium.data.classes import with_classes
     from podium.data.folds import make_folds
-    from podium.data.metadata import with_categories
-    from podium.data.table import describe_unreadable, drop_unreadable, read_rows
+    from podium.data.table import describe_unreadable, drop_unreadable
     from podium.data.targets import target_of
     from podium.data.unlabelled import read_test_set
 
-    folder = data_folder(competition.slug, options.data, competition.kaggle_source)
-    are_listed, competition = competition.has_classes, with_classes(competition, folder)
-    rows = read_rows(competition, folder)
-    competition = with_categories(competition, [rows.train, rows.extra])
-    sample = read_sample(competition, folder)
+    are_listed = competition.has_classes
+    competition, rows, sample = read_tables(competition, options.data)
     for member in to_train if options.dry_run else ():
         small = as_dry_run(member, is_at_hand)
         print_preset_of_dry_run(member.settings.backbone, small.settings.backbone, console)
@@ -119,8 +114,21 @@ def prepare(
         console.print(f"  left out (on_bad_image: skip): {describe_unreadable(rows.paths[~known.readable])}")
     members = [] if options.limit_test else members
     cache = partial(_cache_new, members, scalings_for_test, console=console)
-    read_test = partial(read_test_set, competition, folder, console, cache)
+    read_test = partial(read_test_set, competition, rows.folder, console, cache)
     return Prepared(competition, rows, folds, read_test, known.digest)
+
+
+def read_tables(competition: Competition, data: Path | None) -> "tuple[Competition, CompetitionRows, Sample | None]":
+    """The competition with the classes and categories of its data, its labelled rows, and its sample submission."""
+    from podium.data.classes import with_classes
+    from podium.data.metadata import with_categories
+    from podium.data.table import read_rows
+
+    folder = data_folder(competition.slug, data, competition.kaggle_source)
+    competition = with_classes(competition, folder)
+    rows = read_rows(competition, folder)
+    competition = with_categories(competition, [rows.train, rows.extra])
+    return competition, rows, read_sample(competition, folder)
 
 
 def read_sample(competition: Competition, folder: Path) -> Sample | None:

@@ -204,8 +204,9 @@ def _run(task: Task, work: Any, name: str, coordinator: Any) -> str:
     place = ray.util.get_node_ip_address()
 
     def report(message: str, history: Sequence[Mapping[str, Any]]) -> None:
+        answer = coordinator.report.remote(name, message, place, history)
         with suppress(ray.exceptions.RayError):  # the coordinator is being started again
-            if ray.get(coordinator.report.remote(name, message, place, history)):
+            if answer.future().result():  # ray.get would lend this task's CPUs to another one meanwhile
                 raise StoppedError("stopped by its command")
 
     report("started", ())

@@ -33,3 +33,5 @@ class RunOptions:
     """Called after every checkpoint."""
     on_epoch: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
     """Called after every epoch with all rows of the history, once a checkpoint is saved; an exception ends the run."""
+    labels: Path | None = None
+    """Where the folder of ensembles' labels is, if not in runs."""

@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.errors import BundleError, ConfigError, RunError
+from podium.errors import BundleError, ConfigError, RunError, TrainingDivergedError
 from podium.kernel import building
 from podium.kernel.building import KernelBuilder, make_job
 from podium.kernel.metadata import Machine
 from podium.options import RunOptions
 from podium.predictions import Predictions, read_predictions, write_predictions
+from podium.workflows import search
 from podium.workflows.fold_runs import fold_images, fold_runs
 from podium.workflows.prepare import prepare
 
@@ -182,3 +183,23 @@ def test_command_labels_the_test_images_of_every_fold(finished_ensemble, podium_
     assert set(np.unique(read_predictions(folder.with_name("sure") / "fold-0.csv").values)) <= {0, 1}
     ended = podium_in(tmp_path, "pseudo", finished_ensemble.ensemble, "--threshold", 0.9)
     assert ended.code == 2
+
+
+def test_trials_of_a_search_find_the_labels(labelled, tiny_competition, tmp_path, monkeypatch):
+    """Their own runs are in a folder of the search."""
+    file = tiny_competition.member(
+        extra=[{"pseudo": "cars"}],
+        hard={"ensemble": "cars", "times": 2},
+        search={"stages.0.learning_rate": [0.01, 0.001]},
+    )
+    own, found = own_rows(labelled, 0).paths, []
+    wrong = [path for path in own if path.name in WRONG]
+
+    def diverge(run, console, resume):
+        found.append(len(fold_images(run)[0].paths))
+        raise TrainingDivergedError("the loss is nan")
+
+    monkeypatch.setattr(search, "train_if_needed", diverge)
+    options = RunOptions(data=tiny_competition.folder, runs=tmp_path / "runs")
+    search.search_member(search.Search(file, trials=2), options, Console(quiet=True))
+    assert found == 2 * [len(own) + len(labelled.ids) + len(wrong)]

@@ -179,7 +179,7 @@ def fold_runs(member: Member, prepared: Prepared, options: RunOptions) -> list[F
     if member.settings.adds_rows:
         from podium.workflows.more_rows import read_more_rows  # a kernel that adds none does not have it
 
-        more_rows = read_more_rows(member, prepared, options.runs)
+        more_rows = read_more_rows(member, prepared, options.labels or options.runs)
     resolved = _resolved(member, prepared, options, more_rows)
     folder = options.runs / f"{member.name}-{resolved['digest']}"
     return [

@@ -119,7 +119,7 @@ def search_member(
     folder = options.runs / "search" / f"{member.name}-{digest_of([base, values, options.folds])}"
     study = open_study(folder, direction, search.startup, search.warmup)
     console.print(f"searching {', '.join(values)} in {folder}", highlight=False)
-    trials = Trials(search, member, prepared, replace(options, runs=folder), console, monitor)
+    trials = Trials(search, member, prepared, replace(options, runs=folder, labels=options.runs), console, monitor)
     requeue_lost(study, folder)
     try:
         (run or _run_here)(study, trials)

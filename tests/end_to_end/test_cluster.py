@@ -1,6 +1,7 @@
 """`--on ray` on a cluster of two machines: whatever is lost on the way, the results are those of `podium run`."""
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 from command_line import run_podium
@@ -18,6 +21,8 @@ from ray.cluster_utils import Cluster
 from podium.signals import EXIT_STOPPED
 
 STAGE = {"name": "all", "unfreeze": "all", "batch_size": 8, "image_size": 32, "learning_rate": 0.005, "epochs": 4}
+SEED = int(os.environ.get("PODIUM_KILL_SEED", "0"))
+"""Of the random moments of ten kills."""
 WEIGHTS_AND_PREDICTIONS = ("best.weights.h5", "oof.csv", "test.csv")
 
 
@@ -147,6 +152,34 @@ def test_jobs_go_on_when_their_command_is_killed_and_are_fetched_by_the_next_one
     assert done.code == 0, done.err
     case.check(tmp_path)
     assert not list((tmp_path / "runs").glob("*/*/resumes.csv"))  # nothing was trained twice
+
+
+@pytest.mark.kill
+def test_nothing_is_lost_or_trained_twice_by_ten_kills_of_the_command(make_case, tmp_path, two_machines):
+    """At random moments, from its start to its end; where it ended before, the next one starts in an empty folder."""
+    case, random, kills, seconds = make_case(2, [0]), Random(SEED), [], 60.0
+    for number in count():
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        start = time.monotonic()
+        while len(kills) < 10:
+            with subprocess.Popen(
+                [sys.executable, "-m", "podium", *case.command], cwd=folder, stdout=subprocess.DEVNULL
+            ) as process:
+                try:
+                    assert process.wait(random.uniform(0, seconds)) == 0, kills
+                    break
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    kills.append((number, round(time.monotonic() - start, 1)))
+        seconds = min(seconds, time.monotonic() - start)
+        done = run_podium(folder, *case.command)
+        assert done.code == 0, (kills, done.err)
+        case.check(folder)
+        assert not list((folder / "runs").glob("*/*/resumes.csv")), kills
+        if len(kills) == 10:
+            break
+    print(f"kills with seed {SEED}, by folder and seconds after its first start: {kills}")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import csv
 import cv2
 import pytest
 import yaml
+from optuna.trial import TrialState, create_trial
 
 from podium.config.yaml_file import read_yaml
 from podium.runs import Run
@@ -95,3 +96,11 @@ def test_a_trial_that_does_not_work_and_one_below_the_median_are_pruned(podium, 
             assert float(row["stages.0.learning_rate"]) == 1e-9
             assert not (folder / row["run"] / "fold0" / "checkpoints").exists()
     assert "pruned" in out
+
+
+def test_the_values_of_pruned_trials_are_not_the_best(tmp_path):
+    """Optuna gives a pruned trial the value of its last epoch."""
+    states = (TrialState.PRUNED, TrialState.COMPLETE)
+    pruned, complete = (create_trial(state=state, value=0.5, user_attrs={"values": {"x": "1"}}) for state in states)
+    assert workflow.SearchResult(tmp_path, "accuracy", [pruned], {}).best == {}
+    assert workflow.SearchResult(tmp_path, "accuracy", [complete, pruned], {}).best == {"x": "1"}

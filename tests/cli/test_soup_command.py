@@ -108,3 +108,25 @@ def test_soup_without_its_runs_says_what_to_train(podium, work):
         "podium: lost fold 0 is a soup of runs that are not trained: runs/first-00000000/fold0,"
         " runs/first-00000001/fold0; train them first\n",
     )
+
+
+def test_soup_of_a_soup_names_its_own_runs(podium, work):
+    first = runs_of(work, "first")
+    near, other = variant(first, "near-00000001", add(1e-4)), variant(first, "other-00000002", add(2e-4))
+    assert podium("soup", first / "fold0", near / "fold0", "--out", "tiny/configs/soup.yaml")[0] == 0
+    (soup,) = (work / "runs").glob("soup-*")
+    code, _, err = podium("soup", soup / "fold0", other / "fold0", "--out", "tiny/configs/more.yaml")
+    assert (code, err) == (0, "")
+    assert yaml.safe_load((work / "tiny/configs/more.yaml").read_text())["soup"] == [soup.name, other.name]
+
+
+def test_last_layers_of_a_soup_have_to_be_alike(podium, work):
+    first = runs_of(work, "first")
+    other = variant(first, "other-00000001", add(0.0))
+    for config in other.glob("fold*/config.yaml"):
+        content = yaml.safe_load(config.read_text())
+        content["member"]["loss"] = {"kind": "arcface", "scale": 20.0}
+        config.write_text(yaml.safe_dump(content))
+    code, _, err = podium("soup", first / "fold0", other / "fold0", "--out", "tiny/configs/soup.yaml")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "they differ: last layer None / {'scale': 20.0, 'centres': 1} (of " in err

@@ -70,8 +70,20 @@ def test_weights_of_rows_are_mixed_and_metadata_are_those_of_the_larger_share():
     mixing, largest = Mixing(Mix(alpha=1.0), None, epochs=8), set()
     for seed in range(8):
         (images, chosen), targets, mixed_weights = mixing(((IMAGES, metadata), TARGETS, weights), 0, [seed])
-        np.testing.assert_array_equal(chosen, metadata[targets.argmax(axis=1)])
-        np.testing.assert_allclose(mixed_weights, targets @ weights, rtol=1e-5)
-        assert (images == mixing((IMAGES, TARGETS), 0, [seed])[0]).all()
-        largest.add(int(targets[1].argmax()))
+        plain_images, shares = mixing((IMAGES, TARGETS), 0, [seed])
+        assert (images == plain_images).all()
+        np.testing.assert_array_equal(chosen, metadata[shares.argmax(axis=1)])
+        np.testing.assert_allclose(mixed_weights, shares @ weights, rtol=1e-5)
+        # Each row counts as much as its part of both rows.
+        np.testing.assert_allclose(targets * mixed_weights[:, None], shares * weights, rtol=1e-5)
+        largest.add(int(shares[1].argmax()))
     assert largest == {0, 1}
+
+
+def test_mixed_numbers_are_those_of_the_image_whatever_a_row_counts():
+    numbers, weights = np.array([[10.0], [20], [30]], np.float32), np.array([1, 1, 0.1], np.float32)
+    mixing = Mixing(Mix(alpha=1.0), None, epochs=8, of_shares=False)
+    shares = mixing((IMAGES, TARGETS), 0, [3])[1]
+    _, targets, mixed_weights = mixing((IMAGES, numbers, weights), 0, [3])
+    np.testing.assert_allclose(targets, shares @ numbers, rtol=1e-5)
+    np.testing.assert_allclose(mixed_weights, shares @ weights, rtol=1e-5)

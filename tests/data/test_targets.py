@@ -275,6 +275,8 @@ def test_strata_are_classes_ranges_and_rarest_labels():
     labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 0]])
     # c is the rarest (0), then b (1), then a (2); 3 is no label.
     assert MultiLabelTarget(ABC).strata(labels).tolist() == [1, 2, 1, 0, 3, 2]
+    soft = np.array([[0.9, 0.4, 0.1], [0.2, 0.5, 0.0], [0.6, 0.1, 0.1]])
+    assert MultiLabelTarget(ABC).strata(soft).tolist() == [2, 1, 2]
 
 
 def test_features_are_labels_classes_and_ranges():

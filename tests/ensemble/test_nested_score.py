@@ -181,3 +181,13 @@ def test_standard_errors_of_weights_are_those_of_other_rows():
     errors = weight_errors(method, oof, labels, seed=1)
     assert np.array(list(errors.values())) == pytest.approx(np.std(drawn, axis=0), rel=0.6)
     assert weight_errors(make_method("mean", list("abc"), ACCURACY, CLASSES), oof, labels, seed=1) == {}
+
+
+def test_a_score_that_is_undefined_on_some_rows_is_the_worst():
+    """With a single positive row, the parts without it have no ROC AUC."""
+    target, metric = BinaryTarget(["no", "yes"]), METRICS["roc_auc"]
+    oof, labels = np.random.default_rng(0).random((3, 40, 1)), (np.arange(40) == 7).astype(int)
+    for name, options in (("hill_climb", {}), ("mean", {"select": "auto"})):
+        method = make_method(name, list("abc"), metric, target, **options)
+        assert 0 <= nested_score(method, oof, labels, metric, seed=0).score <= 1
+        weight_errors(method, oof, labels, seed=0)

@@ -144,3 +144,10 @@ def test_members_need_predictions_of_the_same_folds(ensemble):
     del folders["unsure"][2]
     with pytest.raises(RunError, match="predictions of different folds"):
         labels_of(competition, folders)
+
+
+def test_ranks_are_no_probabilities(ensemble):
+    competition, folders = ensemble("binary")
+    ranks, mean = (labels_of(competition, folders, blend=method) for method in ("rank_mean", "mean"))
+    for fold, labels in mean.items():
+        np.testing.assert_array_equal(ranks[fold].values, labels.values)

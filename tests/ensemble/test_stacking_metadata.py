@@ -73,3 +73,17 @@ def test_members_that_add_nothing_are_named_beside_metadata():
         return make_method("stacking", names, ACCURACY, CLASSES)
 
     assert members_that_add_nothing(make, ["one", "noise"], rows, labels) == ["noise"]
+
+
+def test_groups_of_rows_are_not_split_by_the_estimate():
+    """Each site has one class, which says nothing about other sites."""
+    random = np.random.default_rng(0)
+    sites = random.integers(40, size=400)
+    labels = random.permutation(np.arange(40) % 4)[sites]
+    oof = random.dirichlet(np.ones(4), (2, 400))
+    stack = make_method("stacking", ["one", "two"], ACCURACY, CLASSES, C=1.0)
+    metadata, folds = sites[:, None].astype(np.float32), (sites % 5).astype(str)
+    split, whole = (BlendRows(oof, metadata, [40], groups) for groups in (None, folds))
+    assert nested_score(stack, split, labels, ACCURACY, seed=0).score > 0.9
+    assert nested_score(stack, whole, labels, ACCURACY, seed=0).score < 0.4
+    assert stack.score_of_fit(split, labels)[0] > 0.9 > 0.4 > stack.score_of_fit(whole, labels)[0]

@@ -54,10 +54,9 @@ class Features:
         return features
 
 
-def votes(count, temperature=0.1):
-    known = LabelledFeatures(
-        normalized(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])), np.eye(3, dtype=np.float32)[[0, 1, 2]]
-    )
+def votes(count, temperature=0.1, each=(1.0, 1.0, 1.0)):
+    features = normalized(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]))
+    known = LabelledFeatures(features, np.eye(3, dtype=np.float32), np.array(each, np.float32))
     settings = Neighbours(count=count, temperature=temperature)
     return NeighbourPredictor(Features(), known, settings).predict(np.array([[3.0, 0.0], [0.0, 0.5], [1.0, 1.0]]))
 
@@ -69,6 +68,7 @@ def test_one_neighbour_decides_alone_and_all_by_their_similarity():
     weights = np.exp(np.array([1.0, cosine, 0.0]) / 0.1)
     np.testing.assert_allclose(every[0], weights / weights.sum(), rtol=1e-4)
     np.testing.assert_allclose(votes(3, temperature=1e6), np.full((3, 3), 1 / 3), rtol=1e-4)
+    np.testing.assert_allclose(votes(3, temperature=1e6, each=(2, 1, 1)), [[0.5, 0.25, 0.25]] * 3, rtol=1e-4)
 
 
 def test_images_are_compared_in_parts(monkeypatch):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from podium.config import member as config  # its TestTimeViews is no test, whatever pytest thinks of the name
-from podium.data.targets import SingleLabelTarget
+from podium.data.targets import BinaryTarget, SingleLabelTarget
 from podium.evaluation.metrics import METRICS, Metric
 from podium.inference.tta import ViewSelection, make_views
 
@@ -255,3 +255,13 @@ def test_halves_are_stratified():
     # The second view helps on either half alone, so every row gets it: also the two of the rarest class.
     honest = select().average_chosen([per_view], labels, seed=0)
     assert (honest.argmax(axis=1) == labels).all()
+
+
+def test_where_the_score_of_a_half_is_undefined_no_view_is_added():
+    """A single positive row is in one half, and the other one has no ROC AUC."""
+    selection = ViewSelection(BinaryTarget(["no", "yes"]), METRICS["roc_auc"], "arithmetic")
+    per_view = np.random.default_rng(0).random((3, 6, 1))
+    labels = np.array([0, 0, 1, 0, 0, 0])
+    assert selection.average_chosen([per_view, per_view / 2], labels, seed=0).shape == (6, 1)
+    one = selection.average_chosen([per_view[:, :1]], labels[:1], seed=0)
+    np.testing.assert_array_equal(one, per_view[0, :1])

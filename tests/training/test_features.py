@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -464,3 +465,11 @@ def test_seconds_per_image_are_measured_while_features_are_computed(here, monkey
     again = here.trained("again")  # made already
     assert again.state["seconds_per_image"] == run.state["seconds_per_image"]
     assert again.state["seconds"] < 3600
+
+
+def test_rows_that_are_drawn_again_are_augmented_as_if_they_were_cached():
+    """So the bits do not depend on whether there is room in the cache."""
+    asked = []
+    images = SimpleNamespace(seed=(0,), batch=lambda rows, epoch: asked.append((rows.tolist(), epoch)))
+    features.ViewBatches(images, rows=10, batch_size=4, views=2).batch(np.array([3, 13, 25]), epoch=5)
+    assert asked == [([3, 3, 5], 1)]

@@ -51,6 +51,15 @@ def test_layer_decay_trains_each_group_of_layers_at_its_own_rate(name):
         np.testing.assert_allclose(decayed[:, column], plain[:, column], rtol=1e-6)
 
 
+def test_layer_decay_lowers_the_weight_decay_that_muon_has_for_other_weights():
+    backbone, model = model_of("block1", "block2")
+    muon = {"name": "Muon", "weight_decay": 0.5, "adam_weight_decay": 0.2, "exclude_layers": ["kernel"]}
+    optimizer = make_optimizer(stage(learning_rate=0.1, layer_decay=0.5, optimizer=muon), backbone)
+    optimizer.apply([np.zeros((2, 2), "float32")] * 3, model.trainable_weights)
+    weights = [weight[0, 0] for weight in model.get_weights()]
+    np.testing.assert_allclose(weights, [1 - 0.1 * 0.2 * factor for factor in (0.25, 0.5, 1)], rtol=1e-6)
+
+
 def test_first_gradients_are_scaled_by_the_decay():
     weights, _ = applied([1.0], layer_decay=0.5)
     np.testing.assert_allclose(weights[0], [1 - 0.1 / 4, 1 - 0.1 / 2, 1 - 0.1], rtol=1e-6)

@@ -7,7 +7,9 @@ import pytest
 from line_task import LineTask, stage, started
 from rich.console import Console
 
+from podium.config.mixing import Mix
 from podium.config.stage import TrainingSettings
+from podium.data.mixing import Mixing
 from podium.errors import StoppedError
 from podium.options import RunOptions
 from podium.runs import Run
@@ -67,3 +69,19 @@ def test_request_to_stop_ends_the_test(tmp_path):
     one.options.stop_condition.request("SIGINT")
     with pytest.raises(StoppedError, match="SIGINT: stopped before the range test ended; nothing was written"):
         measure_losses(one, 0, [1e-9] * 4, QUIET)
+
+
+def test_all_batches_of_the_test_may_be_mixed(tmp_path):
+    """A loss that falls because the mixing of the stage has ended would hide that the rate is too high."""
+    one = trial(tmp_path, stage(epochs=2, mixup=1.0, plain_epochs=1))
+
+    class Mixed(LineTask):
+        def batches(self, number, stage):
+            batches = super().batches(number, stage)
+            batches.mixing = Mixing(Mix(alpha=1.0, probability=1e-9), None, epochs=1)
+            return batches
+
+    one.task = lambda console: one.tasks.append(Mixed()) or one.tasks[-1]
+    measure_losses(one, 0, [1e-9] * 22, QUIET)
+    (batches,) = one.tasks[0].made
+    assert batches.mixing.epochs > max(batches.epochs_seen) >= 5

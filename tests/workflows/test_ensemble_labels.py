@@ -15,7 +15,7 @@ from podium.kernel.metadata import Machine
 from podium.options import RunOptions
 from podium.predictions import Predictions, read_predictions, write_predictions
 from podium.workflows import search
-from podium.workflows.fold_runs import fold_images, fold_runs
+from podium.workflows.fold_runs import fold_images, fold_runs, rows_to_predict
 from podium.workflows.prepare import prepare
 
 CLASSES = ["0", "1", "2", "3"]
@@ -100,6 +100,11 @@ def test_rows_that_the_ensemble_gets_wrong_occur_several_times(labelled):
         assert names[: len(own)] == own
         wrong = [name for name in own if name in WRONG]
         assert names[len(own) + len(labelled.ids) :] == [name for name in wrong for _ in range(2)]
+
+
+def test_hard_examples_have_one_vote_as_neighbours(labelled):
+    near, _ = labelled(hard={"ensemble": "cars", "times": 3}, neighbours={})
+    assert list(rows_to_predict(near).training.paths) == list(own_rows(labelled, 0).paths)
 
 
 def test_name_of_a_run_depends_on_the_labels(labelled):

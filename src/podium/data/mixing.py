@@ -23,10 +23,12 @@ class Mixing:
     """With both, each batch is mixed by one of the two."""
     epochs: int
     """Later epochs are not mixed."""
+    of_shares: bool = True
+    """Whether targets are shares or labels, of which a row that counts less has less; numbers are of the image."""
 
     @classmethod
-    def of(cls, stage: Stage) -> "Mixing":
-        return cls(stage.mixup, stage.cutmix, stage.epochs - stage.plain_epochs)
+    def of(cls, stage: Stage, *, of_shares: bool = True) -> "Mixing":
+        return cls(stage.mixup, stage.cutmix, stage.epochs - stage.plain_epochs, of_shares)
 
     def __call__(self, batch: tuple[Any, ...], epoch: int, seed: Sequence[int]) -> tuple[Any, ...]:
         """A batch of images, or of images and metadata, with targets and perhaps weights of rows."""
@@ -41,10 +43,24 @@ class Mixing:
         if generator.random() >= settings.probability:
             return batch
         images, share = mix(images, generator.beta(settings.alpha, settings.alpha), generator)
-        mixed = [(share * part + (1 - share) * np.roll(part, 1, axis=0)).astype(part.dtype) for part in others]
+        mixed = self._targets(share, *others)
         if share < 0.5:
             metadata = [np.roll(part, 1, axis=0) for part in metadata]
         return ((images, *metadata) if metadata else images, *mixed)
+
+    def _targets(self, share: float, targets: Any, weights: Any = None) -> list[Any]:
+        """Each row counts as much as its part of both rows: its loss is their losses, weighted."""
+        if weights is None:
+            return [_mean(targets, share)]
+        both = _mean(weights, share)
+        if not self.of_shares:
+            return [_mean(targets, share), both]
+        columns = weights.reshape(-1, *[1] * (targets.ndim - 1))
+        return [_mean(targets * columns, share) / np.maximum(both, 1e-12).reshape(columns.shape), both]
+
+
+def _mean(part: Any, share: float) -> Any:
+    return (share * part + (1 - share) * np.roll(part, 1, axis=0)).astype(part.dtype)
 
 
 def _blend(images: Image, share: float, generator: np.random.Generator) -> tuple[Image, float]:

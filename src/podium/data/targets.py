@@ -208,9 +208,9 @@ class MultiLabelTarget(_MatrixTarget):
         return label_reports(self.labels, truth, predictions)
 
     def strata(self, truth: Truth) -> NDArray[np.int64]:
-        """The rarest label of each row, and one number more for rows without a label."""
+        """The rarest label of each row, and one number more for rows without a label. A soft label is one from 0.5."""
         rarest_first = np.argsort(truth.sum(axis=0), kind="stable")
-        labels = truth[:, rarest_first] > 0
+        labels = truth[:, rarest_first] >= 0.5
         return np.where(labels.any(axis=1), labels.argmax(axis=1), labels.shape[1])
 
     def features(self, truth: Truth) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ decision, the default is used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,8 @@ def blend_members(
     options, names = settings.blending, [member.name for member in members]
     name, columns = options.pop("method"), metadata_of(options, competition)
     oof = BlendRows.of([member.oof for member in members], columns)
+    if first.oof.folds is not None and competition.folds.kind in ("grouped", "table"):
+        oof = replace(oof, groups=first.oof.folds.astype(str))
     test = BlendRows.of([member.test for member in members], columns)
 
     def make(names: Sequence[str]) -> BlendMethod:
@@ -205,10 +207,11 @@ def nested_score(
         )
     kind = method.target.kind
     has_decision = needs_decision(metric, kind)
-    fold_of = stratified_folds(method.target.strata(truth), folds, seed)
+    rows = oof if isinstance(oof, BlendRows) else BlendRows(np.asarray(oof))
+    fold_of = rows.parts(method.target.strata(truth), folds, seed)
     predictions = np.empty(oof.shape[1:])
     answers = np.empty(oof.shape[1:]) if has_decision else predictions
-    for fold in range(folds):
+    for fold in np.unique(fold_of):
         held_out = fold_of == fold
         method.fit(oof[:, ~held_out], truth[~held_out])
         predictions[held_out] = method.predict(oof[:, held_out])

@@ -24,7 +24,6 @@ from podium.ensemble.rows import BlendRows
 from podium.ensemble.stack_models import STACKS, Estimators
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
-from podium.evaluation.statistics import stratified_folds
 
 FOLDS = 3
 """To score a fit on other rows, where many have to be compared."""
@@ -61,16 +60,16 @@ class BlendMethod(ABC):
 
     def score(self, predictions: Floats, truth: Truth) -> tuple[float, float]:
         """Greater is better; the validation loss breaks ties, which metrics of answers have many of."""
-        score = self.metric(truth, predictions)
-        return (score if self.metric.higher_is_better else -score, -self.target.loss(truth, predictions))
+        return self.metric.comparable(truth, predictions), -self.target.loss(truth, predictions)
 
     def score_of_fit(self, oof: Floats | BlendRows, truth: Truth) -> tuple[float, float]:
         """The score on these rows, each predicted by a fit to others if the method learns."""
         folds = min(FOLDS, len(truth))
         if not self.learns or folds < 2:
             return self.score(self.fit(oof, truth).predict(oof), truth)
-        fold_of, predictions = stratified_folds(self.target.strata(truth), folds, seed=0), np.empty(oof.shape[1:])
-        for fold in range(folds):
+        rows, predictions = self._check(oof), np.empty(oof.shape[1:])
+        fold_of = rows.parts(self.target.strata(truth), folds, seed=0)
+        for fold in np.unique(fold_of):
             held_out = fold_of == fold
             predictions[held_out] = self.fit(oof[:, ~held_out], truth[~held_out]).predict(oof[:, held_out])
         return self.score(predictions, truth)

@@ -50,7 +50,8 @@ def blend_by_fold(
 ) -> dict[int, FoldBlend]:
     """Blend the predictions of each fold's models, as was fitted on the other folds.
 
-    `folders` are the folders of predictions by member and fold. A single fold has no others: its blend is the mean.
+    `folders` are the folders of predictions by member and fold. A single fold has no others: its blend is the mean. So
+    is that of ranks, which are no probabilities.
     """
     names, folds = list(folders), sorted(next(iter(folders.values())))
     if any(sorted(of_member) != folds for of_member in folders.values()):
@@ -58,6 +59,8 @@ def blend_by_fold(
     oof = {fold: [read_predictions(folders[name][fold] / "oof.csv") for name in names] for fold in folds}
     test = {fold: [read_predictions(folders[name][fold] / "test.csv") for name in names] for fold in folds}
     target, options = target_of(competition), settings.blending if len(folds) > 1 else {"method": "mean"}
+    if options["method"] == "rank_mean":
+        options["method"] = "mean"
     columns = metadata_of(options, competition)
     method = make_method(options.pop("method"), names, metric_of(competition), target, **options)
     blends = {}

@@ -13,6 +13,7 @@ from podium.config.metadata import MetadataChoice
 from podium.data.metadata import PREFIX, Metadata
 from podium.data.target import Floats
 from podium.errors import RunError, listed
+from podium.evaluation.statistics import stratified_folds
 from podium.predictions import Predictions, align
 
 
@@ -26,6 +27,8 @@ class BlendRows:
     """As (rows, columns): a number, or the position of a category; NaN where there is none."""
     sizes: Sequence[int] = ()
     """The number of categories of each column of metadata, 0 for numbers."""
+    groups: NDArray[np.str_] | None = None
+    """Rows of one group are never in both parts, if a blend is fitted on some rows and scored on others."""
 
     @classmethod
     def of(cls, members: Sequence[Predictions], columns: Metadata | None = None) -> "BlendRows":
@@ -46,7 +49,14 @@ class BlendRows:
     def __getitem__(self, index: Any) -> "BlendRows":
         _, rows = index if isinstance(index, tuple) else (index, slice(None))
         metadata = None if self.metadata is None else self.metadata[rows]
-        return BlendRows(self.predictions[index], metadata, self.sizes)
+        groups = None if self.groups is None else self.groups[rows]
+        return BlendRows(self.predictions[index], metadata, self.sizes, groups)
+
+    def parts(self, strata: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+        """The number of each row's part of at most `count`: of whole groups, or each with the same share of strata."""
+        if self.groups is not None and len(np.unique(self.groups)) > 1:
+            return np.unique(self.groups, return_inverse=True)[1] % count
+        return stratified_folds(strata, count, seed)
 
     def features(self, of_predictions: Floats) -> Floats:
         """The columns of metadata, then these features of the predictions."""

@@ -59,6 +59,14 @@ class Metric:
     def __call__(self, truth: Truth, predictions: Floats) -> float:
         return float(self.function(*_checked(truth, predictions)))
 
+    def comparable(self, truth: Truth, predictions: Floats) -> float:
+        """A score of which greater is better; -inf where it is undefined, such as that of rows of one class."""
+        try:
+            score = self(truth, predictions)
+        except DataError:
+            return -math.inf
+        return score if self.higher_is_better else -score
+
     def better(self, new: float, old: float) -> bool:
         """Whether `new` is better than `old`; any score is better than NaN, which means no score yet."""
         if math.isnan(old):

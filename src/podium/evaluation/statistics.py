@@ -142,14 +142,18 @@ def bootstrap_gain(
 ) -> tuple[float, float]:
     """How much `after` is better than `before` (positive is better for every metric), and its standard error.
 
-    Both are scored on the same resamples: two separate standard errors would hide a small consistent gain.
+    Both are scored on the same resamples: two separate standard errors would hide a small consistent gain. (0, 0) where
+    the score is undefined.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def gain(rows: Any) -> float:
         return sign * (metric(truth[rows], after[rows]) - metric(truth[rows], before[rows]))
 
-    return gain(slice(None)), _standard_error(gain, len(truth), resamples, seed)
+    try:
+        return gain(slice(None)), _standard_error(gain, len(truth), resamples, seed)
+    except DataError:
+        return 0.0, 0.0
 
 
 def bootstrap_error(metric: Metric, truth: Truth, predictions: Floats, resamples: int = 200, seed: int = 0) -> float:

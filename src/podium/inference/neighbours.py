@@ -32,10 +32,13 @@ class LabelledFeatures:
     features: Floats32
     labels: Floats32
     """In the form of predictions."""
+    votes: Floats32
+    """How much each row counts."""
 
     def save(self, file: Path, weights: str) -> None:
+        features = self.features.astype(np.float16)
         with atomic_write(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, features=self.features.astype(np.float16), labels=self.labels, weights=weights)
+            np.savez(stream, features=features, labels=self.labels, votes=self.votes, weights=weights)
 
     @classmethod
     def load(cls, file: Path, weights: str) -> "LabelledFeatures | None":
@@ -43,9 +46,9 @@ class LabelledFeatures:
         if not file.is_file():
             return None
         with np.load(file) as content:
-            if str(content["weights"]) != weights:
+            if str(content["weights"]) != weights or "votes" not in content:
                 return None
-            return cls(content["features"].astype(np.float32), content["labels"])
+            return cls(content["features"].astype(np.float32), content["labels"], content["votes"])
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class NeighbourPredictor:
         nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
         similarity = np.take_along_axis(similarity, nearest, axis=1)
         weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / self.settings.temperature)
+        weights *= self.known.votes[nearest]
         weights /= weights.sum(axis=1, keepdims=True)
         votes: Floats32 = np.einsum("rn,rno->ro", weights, self.known.labels[nearest])
         return votes

@@ -85,7 +85,8 @@ class SizedPredictor:
             if training is None:
                 raise RunError(f"{run.path} has no {file.name} yet: run podium predict without --images first")
             labels = as_labels(target_of(member.competition), training)
-            LabelledFeatures(features.of_training_images(training), labels).save(file, weights)
+            votes = np.ones(len(labels), np.float32) if training.weights is None else training.weights
+            LabelledFeatures(features.of_training_images(training), labels, votes).save(file, weights)
             known = LabelledFeatures.load(file, weights)  # rounded as for all later predictions
             assert known
         return replace(features, predictor=NeighbourPredictor(features.predictor, known, neighbours))

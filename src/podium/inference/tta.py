@@ -161,9 +161,8 @@ class ViewSelection:
         if len(of_sizes) == 1:
             return 0, views[0]
         averages = [self.average(per_view[kept]) for per_view, kept in zip(of_sizes, views, strict=True)]
-        scores = [self.metric(truth, average) for average in averages]
-        best = (np.argmax if self.metric.higher_is_better else np.argmin)(scores)
-        return int(best), views[best]
+        best = int(np.argmax([self.metric.comparable(truth, average) for average in averages]))
+        return best, views[best]
 
     def choose(self, per_view: Floats, truth: Truth) -> list[int]:
         """Greedily from the first view: add the view with the largest gain, while it exceeds its standard error."""

@@ -151,7 +151,7 @@ class ClassificationTask:
         if self._settings.sampling:
             batches.shares = row_shares(self._settings.sampling, self._target, self._training.truth)
         if stage.mixes_images:
-            batches.mixing = Mixing.of(stage)
+            batches.mixing = Mixing.of(stage, of_shares=self._target.kind != "regression")
 
     def _setup(self, model: Any, number: int, stage: Stage, context: StageContext) -> StageSetup:
         views = stage.shared_views

@@ -110,7 +110,7 @@ class ViewBatches(EpochBatches):
         self._images, self._views = images, views
 
     def batch(self, rows: NDArray[np.int64], epoch: int) -> Any:
-        return self._images.batch(rows, epoch % self._views)
+        return self._images.batch(rows % self._rows, epoch % self._views)  # as FeatureBatches
 
 
 class FeaturePredictionBatches:

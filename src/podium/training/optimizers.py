@@ -101,7 +101,8 @@ class StageOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras
     def build(self, variables: Sequence[Any]) -> None:
         super().build(variables)
         self._factors = [self.rate_factors.get(id(variable), 1.0) for variable in variables]
-        self._decay_of_all = self.weight_decay
+        names = ("weight_decay", "adam_weight_decay")  # Muon has both, for two kinds of weights
+        self._decays = {name: decay for name in names if (decay := getattr(self, name, None)) is not None}
 
     def _factor(self, variable: Any) -> float:
         return float(self._factors[self._get_variable_index(variable)])
@@ -112,10 +113,11 @@ class StageOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Keras's, which multiplies it by the learning rate, for the weights of each rate."""
         for factor in sorted(set(self._factors)):
-            if self._decay_of_all is not None:
-                self.weight_decay = self._decay_of_all * factor
+            for name, decay in self._decays.items():
+                setattr(self, name, decay * factor)
             super()._apply_weight_decay([variable for variable in variables if self._factor(variable) == factor])
-        self.weight_decay = self._decay_of_all
+        for name, decay in self._decays.items():
+            setattr(self, name, decay)
 
     # Averages
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -45,6 +46,8 @@ def measure_losses(trial: Trainable, number: int, rates: Sequence[float], consol
             test = _RangeTest(rates, setup.batches, session, advance)
             with devices.training_dataset(setup.model, setup.batches) as dataset:
                 epochs = math.ceil(len(rates) / len(setup.batches))
+                if setup.batches.mixing:  # all images, or the loss falls where the mixing ends
+                    setup.batches.mixing = replace(setup.batches.mixing, epochs=epochs)
                 setup.model.fit(dataset, epochs=epochs, callbacks=[test], shuffle=False, verbose=0)
     return test.losses
 

@@ -3,6 +3,7 @@
 Wortsman et al., https://arxiv.org/abs/2203.05482
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.config.stage import Stage
+from podium.errors import DataError
 from podium.files import atomic_write
 from podium.models.devices import make_repeatable, precision_scope
 from podium.training.classification import ClassificationTask
@@ -110,5 +112,8 @@ class _Predictor:
         return self._predictions[chosen]
 
     def score(self, chosen: Chosen, rows: Rows) -> float:
-        """Higher is better."""
-        return self.task.score(self.predict(chosen), rows) * (1 if self.task.mode == "max" else -1)
+        """Higher is better; -inf where the score is undefined, such as that of rows of one class."""
+        try:
+            return self.task.score(self.predict(chosen), rows) * (1 if self.task.mode == "max" else -1)
+        except DataError:
+            return -math.inf

@@ -301,7 +301,10 @@ def rows_to_predict(fold_run: FoldRun) -> "PredictionSets":
 
     prepared, options = fold_run.prepared, fold_run.options
     rows, target = prepared.rows, target_of(fold_run.member.competition)
-    training = fold_images(fold_run)[0] if fold_run.settings.neighbours else None
+    training = None
+    if fold_run.settings.neighbours:  # hard examples have one vote like others
+        more_rows = fold_run.more_rows and replace(fold_run.more_rows, hard=None)
+        training = fold_images(replace(fold_run, more_rows=more_rows))[0]
 
     def labelled(table: "pd.DataFrame") -> PredictionRows:
         return PredictionRows(table["id"].tolist(), rows.paths_of(table), table, target.truth(table))

@@ -93,7 +93,7 @@ class SearchResult:
     @property
     def best(self) -> dict[str, str]:
         """The best values, as YAML."""
-        return values_of(self.trials[0]) if self.trials and self.trials[0].value is not None else {}
+        return values_of(self.trials[0]) if self.trials and _is_complete(self.trials[0]) else {}
 
 
 def search_member(
@@ -249,6 +249,11 @@ def _best_before(trial: "Trial") -> str:
     return ""
 
 
+def _is_complete(trial: "FrozenTrial") -> bool:
+    """A pruned one has a value, too: that of its last epoch."""
+    return trial.state.name == "COMPLETE"
+
+
 def values_of(trial: "FrozenTrial") -> dict[str, str]:
     """The values of a trial by their keys, as YAML."""
     return dict(trial.user_attrs.get("values", {}))
@@ -262,7 +267,7 @@ def _write_results(result: SearchResult, study: "Study", member: Member) -> None
         {
             "trial": trial.number,
             "state": trial.state.name.lower(),
-            result.score: "" if trial.value is None else trial.value,
+            result.score: trial.value if _is_complete(trial) else "",
             "epochs": len(trial.intermediate_values),
             **values_of(trial),
             "run": trial.user_attrs.get("run", ""),

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from podium.config.loss import ArcFace
 from podium.config.resolved import read_resolved, resolved_member
 from podium.config.yaml_file import to_yaml
 from podium.errors import ConfigError, RunError
@@ -51,7 +52,7 @@ def write_soup_member(folders: Sequence[Path], file: Path | None, options: RunOp
             f"{file}: {member.settings.competition}, the competition file of {best.path}, is not found from there:"
             " write the soup into the folder of the other member files (--out FILE.yaml)"
         )
-    settings = member.settings.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"search"})
+    settings = member.settings.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"search", "soup"})
     content = {"soup": names, **settings}
     text = f"# A soup of finished runs, with the settings of the best, {best.path}.\n{to_yaml(content)}"
     if file.exists() and file.read_text(encoding="utf-8") != text:
@@ -142,9 +143,11 @@ def _facts(source: Run) -> dict[str, Any]:
     competition = content["competition"]
     backbone = member.settings.backbone.model_dump(mode="json", include={"name", "preset", "alpha"}, exclude_none=True)
     head = member.settings.head.model_dump(mode="json", include={"pooling", "batchnorm", "dense"})
+    loss = member.settings.loss
     return {
         "backbone": " ".join(map(str, backbone.values())),
         "head": head,
+        "last layer": loss.model_dump(include={"centres", "scale"}) if isinstance(loss, ArcFace) else None,
         "metadata": [content["member"].get("metadata"), competition.get("metadata")],
         "channels": competition.get("channels"),
         "image size": source.state["best"]["image_size"],

@@ -183,8 +183,13 @@ def _check_extra(models: Iterable[Model]) -> None:
 
 def _unused(models: Iterable[Model]) -> list[str]:
     """Modules that are imported only for keys that none of these members has, or never in a kernel."""
+    models = list(models)
     members = [model.settings for model in models if isinstance(model, Member)]
     unused = ["podium.workflows.live_page", "podium.workflows.plots"]
+    if len(members) == len(models) and not any(isinstance(member.backbone, PresetSettings) for member in members):
+        unused.append("podium.models.preset_backbone")
+    if not any(isinstance(model, Member) and model.competition.metric_code for model in models):
+        unused.append("podium.evaluation.metric_file")
     unused += [] if any(member.adds_rows for member in members) else ["podium.workflows.more_rows"]
     return unused if any(member.soup for member in members) else [*unused, "podium.workflows.soup"]
 

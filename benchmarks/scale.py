@@ -29,6 +29,8 @@ STEPS = {
     "check": "`podium data check`",
     "epoch": "an epoch with a frozen backbone, from the command on",
 }
+SECONDS_PER_PAIR = {"check": 20 / 100_000**2}
+"""Of comparing all images with each other, which is a part of the step."""
 TIMEOUT = 4 * 3600
 
 
@@ -115,14 +117,17 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def table(results: Mapping[str, Mapping[int, Result]]) -> str:
-    """A row for each step, with the costs of a million images on the line through the two measurements."""
+    """A row for each step, with the costs of a million images on the line through the two measurements, and those of
+    comparing all pairs of images."""
     few, many = next(iter(results.values()))
     head = f"| step | {few:,} images | {many:,} images | each more | a million, extrapolated |"
     lines = [head, "|---|---:|---:|---:|---:|"]
     for step, of_step in results.items():
         (less, most), span = of_step.values(), many - few
         time_each, memory_each = ((most[key] - less[key]) / span for key in ("seconds", "most"))
-        seconds = most["seconds"] + (MILLION - many) * time_each
+        of_pairs = SECONDS_PER_PAIR.get(step, 0.0)
+        linear = time_each - of_pairs * (many**2 - few**2) / span
+        seconds = most["seconds"] + (MILLION - many) * linear + of_pairs * (MILLION**2 - many**2)
         highest = most["most"] + (MILLION - many) * memory_each
         cells = [f"{one['seconds']:.1f} s, {one['most'] / 1e6:,.0f} MB" for one in (less, most)]
         cells.append(f"{time_each * 1e6:,.0f} µs, {memory_each:,.0f} bytes")

@@ -7,9 +7,15 @@ from benchmarks import scale
 
 def test_a_million_is_on_the_line_through_both_measurements():
     few, many = {"seconds": 2.0, "most": 500e6}, {"seconds": 11.0, "most": 590e6}
-    row = scale.table({"check": {10_000: few, 100_000: many}}).splitlines()[-1]
+    row = scale.table({"folds": {10_000: few, 100_000: many}}).splitlines()[-1]
     cells = ["2.0 s, 500 MB", "11.0 s, 590 MB", "100 µs, 1,000 bytes", "101 s, 1.5 GB"]
-    assert row == f"| `podium data check` | {' | '.join(cells)} |"
+    assert row == f"| splitting into folds | {' | '.join(cells)} |"
+
+
+def test_pairs_of_a_million_images_are_a_hundred_times_as_many():
+    few, many = ({"seconds": 1 + scale.SECONDS_PER_PAIR["check"] * rows**2, "most": 1} for rows in (10_000, 100_000))
+    row = scale.table({"check": {10_000: few, 100_000: many}}).splitlines()[-1]
+    assert row.endswith(f" {(1 + 20 * 100) / 60:.0f} min, 0.0 GB |")
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ def test_help_describes_the_command_and_shows_an_example(podium, command):
         ("train", "member.yaml", "--seed", str(2**31)),
         ("train", "member.yaml", "--sed", "1"),
         ("predict", "member.yaml", "--limit-test", "0"),
+        ("report", "runs/a-1a2b3c4d", "--serve"),
     ],
     ids=" ".join,
 )

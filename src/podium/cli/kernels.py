@@ -220,7 +220,10 @@ def push_(
     internet: Internet = False,
     weights: Annotated[
         bool,
-        typer.Option("--weights", help="Push a kernel that only downloads the pretrained weights of these configs."),
+        typer.Option(
+            "--weights",
+            help="Push a kernel that only downloads the pretrained weights of these configs, with internet, no GPU.",
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run all checks of a push without pushing.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Follow the log and download the output.")] = False,

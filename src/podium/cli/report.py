@@ -51,6 +51,8 @@ def report(
     """
     options = make_options(data, runs)
     if serve:
+        if place or explain or out:
+            raise typer.BadParameter("--serve shows the newest run; remove the place, --explain and --out")
         _serve(options, port)
         return
     from podium.workflows.report import write_page

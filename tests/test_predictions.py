@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from podium.data.metadata import Metadata
 from podium.errors import DataError, RunError
 from podium.predictions import Predictions, align, average, concatenate, read_predictions, write_predictions
+from podium.workflows.predict import read_frame
 
 
 def out_of_fold(ids, fold=0, value=0.25):
@@ -57,6 +59,10 @@ def test_metadata_is_written_after_the_predictions_and_read_as_text(tmp_path):
     metadata = pd.DataFrame({"m_age": [0.1, np.nan], "m_site": pd.Categorical(["007", 'NA,"x"'])})
     predictions = Predictions(["a", "b"], ["x"], np.array([[0.5], [0.25]]), metadata=metadata)
     write_predictions(tmp_path / "test.csv", predictions)
+    kinds = SimpleNamespace(metadata={"age": "number", "site": "category"})
+    table = read_frame(tmp_path / "test.csv", kinds)
+    assert table["m_age"].tolist() == pytest.approx([0.1, np.nan], nan_ok=True)
+    assert table["m_site"].tolist() == ["007", 'NA,"x"']
     assert (tmp_path / "test.csv").read_text() == 'id,p_x,m_age,m_site\na,0.5,0.1,007\nb,0.25,nan,"NA,""x"""\n'
     read = read_predictions(tmp_path / "test.csv")
     assert read.metadata.to_numpy().tolist() == [["0.1", "007"], ["nan", 'NA,"x"']]

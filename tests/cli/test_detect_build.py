@@ -305,6 +305,8 @@ def test_missing_images_are_downloaded_and_failures_listed(download, build, made
     assert sorted(mirror.asked) == ["/train/dead1.jpg", "/train/f1.jpg", "/train/f2.jpg"]
     assert len(made().images) == 7
     assert corners_of(made())[-1] == white_in(download.image("f2"))
+    assert build()[0] == 0
+    assert sorted(mirror.asked)[:2] == ["/train/dead1.jpg"] * 2  # failures may have been of the network
 
 
 def test_incomplete_image_is_downloaded_again(download, build, made, mirror):

@@ -284,6 +284,7 @@ VIEW_PROBLEMS = [
     ("[scale]", "tta: the view scale takes a number from 0.3 to 3, such as {scale: 1.5}, got None"),
     ("[{horizontal_flip: 1}]", "tta: the view horizontal_flip takes no value, got 1"),
     ("[identity, identity]", "tta: duplicate view identity"),
+    ("[[{rotate: 8}, {centre_crop: 0.8}]]", "tta: a crop comes before rotate: put centre_crop before it"),
     ("[{scale: 1}, {scale: 1.0}]", "tta: duplicate view {'scale': 1.0}"),
     ("[identity, []]", "tta: empty view: expected one or more names in the list"),
     (

@@ -416,3 +416,10 @@ def test_other_numbers_make_other_folds(tmp_path):
     one, other = (matrix_rows({"t_Category": np.arange(20.0) + more}) for more in (0, 1))
     assert make_folds(settings, one, tmp_path).path != make_folds(settings, other, tmp_path).path
     assert one.digest != other.digest
+
+
+def test_rows_without_a_group_are_groups_of_their_own(tmp_path):
+    of_row = folds_of(tmp_path, rows_with("ab" * 30, ["day1"] * 10 + [""] * 50), kind="grouped", count=5)
+    assert len(set(of_row[:10])) == 1
+    assert set(of_row) == set("01234")
+    assert max(np.unique(of_row, return_counts=True)[1]) < 30

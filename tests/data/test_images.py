@@ -5,7 +5,8 @@ from PIL import Image
 
 from podium.config.reading import Intensity, Reading
 from podium.data.catalogue import unreadable
-from podium.data.images import Scaling, cut_square, read_image, zoomed_scaling
+from podium.data.images import Scaling, check_complete, cut_square, read_image, zoomed_scaling
+from podium.errors import ImageError
 
 RED, BLUE, GREEN, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255), (0, 0, 0)
 
@@ -172,3 +173,14 @@ def test_the_exif_orientation_is_applied(tmp_path, orientation, top_left, bottom
     assert image.shape == ((32, 16, 3) if orientation in (6, 8) else (16, 32, 3))
     assert near(image[2, 2], top_left)
     assert near(image[-3, -3], bottom_right)
+
+
+def test_a_cut_off_photograph_is_incomplete_although_its_thumbnail_ends(tmp_path):
+    """The header of most cameras' images has a complete small image."""
+    whole, small = (cv2.imencode(".jpg", quarters(side))[1].tobytes() for side in (200, 8))
+    thumbnail = b"\xff\xe1" + (len(small) + 2).to_bytes(2) + small
+    photograph = whole[:2] + thumbnail + whole[2:]
+    check_complete("", photograph)
+    check_complete("", photograph + b"a video \xff\xda after it")
+    with pytest.raises(ImageError, match="its end is missing"):
+        check_complete("", photograph[:-500])

@@ -115,6 +115,8 @@ def test_parts_of_a_list_are_applied_in_turn():
     flipped = views_of([{"corner_crops": 0.5}, "horizontal_flip"])
     assert [set(colours(seen(view))) for view in flipped] == [{"red"}, {"blue"}, {"green"}, {"white"}]
     assert flipped[0].name == "top_left 0.5 + horizontal_flip"
+    corners = views_of(["horizontal_flip", {"corner_crops": 0.5}])
+    assert [set(colours(seen(view))) for view in corners] == [{"blue"}, {"red"}, {"white"}, {"green"}]
 
 
 def test_zoomed_corner_crop_stays_in_its_corner():

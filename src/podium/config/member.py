@@ -90,6 +90,8 @@ class TestTimeViews(Settings):
         messages = [message for part in parts if (message := _problem_of_view(part))]
         if [] in self.views:
             messages.append("empty view: expected one or more names in the list")
+        if not messages:
+            messages += [message for view in self.views if (message := _problem_of_order(view))]
         repeated = [view for position, view in enumerate(self.views) if view in self.views[:position]]
         messages += [f"duplicate view {view}" for view in repeated]
         problems = [("", message) for message in messages]
@@ -107,7 +109,16 @@ class TestTimeViews(Settings):
 
 _LIMITS = {"scale": (0.3, 3.0), "centre_crop": (0.3, 1.0), "corner_crops": (0.3, 1.0), "rotate": (-180.0, 180.0),
            "brightness": (-1.0, 1.0)}  # fmt: skip
+_CROPS = ("scale", "centre_crop", "corner_crops")
 _WITHOUT_VALUE = ("identity", "horizontal_flip")
+
+
+def _problem_of_order(view: Any) -> str | None:
+    """A crop is cut out of the image before it is transformed."""
+    names = [view_part(part)[0] for part in (view if isinstance(view, list) else [view])]
+    if "rotate" in names and (late := [name for name in names[names.index("rotate") :] if name in _CROPS]):
+        return f"a crop comes before rotate: put {late[0]} before it"
+    return None
 
 
 def _problem_of_view(part: Any) -> str | None:

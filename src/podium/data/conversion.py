@@ -26,11 +26,13 @@ Content = NDArray[np.uint8]
 
 MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
 """Larger images are not decoded. `podium/__init__.py` sets it."""
+Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS
 DEEP, TRANSPARENT, PAGES = 1, 2, 4
 """Traits of an image, which can be combined."""
 JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG", b"\x93NUMPY"
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The types of JPEG segments that hold the image's size."""
+_START_OF_SCAN = 0xDA
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SAMPLE = 250_000
 """Percentiles are computed from about this many values, which is accurate enough."""
@@ -59,6 +61,17 @@ def jpeg_size(content: Content) -> tuple[int, int] | None:
         # The bytes after the type are the segment's length; 0xFF is a fill byte.
         start += 1 if kind == 0xFF else 2 + 256 * header[start + 2] + header[start + 3]
     return None
+
+
+def pixels_start(content: bytes) -> int:
+    """Where the pixels of a JPEG begin, after its header, which may have a smaller image; 0 if that is not found."""
+    start = len(JPEG)
+    while start + 4 < len(content) and content[start] == 0xFF:
+        kind = content[start + 1]
+        if kind == _START_OF_SCAN:
+            return start
+        start += 1 if kind == 0xFF else 2 + 256 * content[start + 2] + content[start + 3]
+    return 0
 
 
 def check_size(content: Content) -> None:

@@ -125,7 +125,10 @@ def _split(competition: Competition, train: pd.DataFrame) -> NDArray[np.object_]
 
 def _groups_of(train: pd.DataFrame, competition: Competition) -> pd.Categorical:
     """The group of each row: that of train.group, joined with others that have rows of one group of folds.groups."""
-    names = train["group" if competition.train.group else "id"]
+    names = train["id"]
+    if competition.train.group:  # a row without a group is one of its own
+        of_rows = train["group"].astype(str)
+        names = of_rows.where(of_rows != "", "\0" + train["id"])
     together = train["id"].map(competition.folds.groups) if isinstance(competition.folds, GroupedFolds) else None
     if together is None or not together.notna().any():
         return _encode(names)

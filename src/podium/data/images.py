@@ -21,6 +21,7 @@ from podium.data.conversion import (
     convert,
     is_plain,
     jpeg_size,
+    pixels_start,
     to_grey,
 )
 from podium.data.conversion import Image as Image
@@ -169,7 +170,8 @@ def _check_size(path: Path | str, content: Content) -> None:
 
 def check_complete(path: Path | str, content: bytes) -> None:
     """Fail if the end of the file is missing."""
-    if any(content.startswith(start) and end not in content for start, end in _ENDINGS.items()):
+    searched = pixels_start(content) if content.startswith(JPEG) else 0
+    if any(content.startswith(start) and content.find(end, searched) < 0 for start, end in _ENDINGS.items()):
         raise ImageError(path, "its end is missing")
 
 

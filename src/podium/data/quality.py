@@ -170,13 +170,15 @@ def _header_flags(path: str, content: bytes, entry: Any) -> int:
 
 def _measure_pixels(image: NDArray[np.uint8], entry: Any) -> None:
     """Brightness, contrast, blur, hash and thumbnail of the decoded image."""
-    scale = SIDE / max(image.shape[:2])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     colours = np.atleast_3d(image)
     colours = np.ascontiguousarray(
         colours[..., :3] if colours.shape[2] >= 3 else np.repeat(colours[..., :1], 3, axis=2)
     )
+    height, width = colours.shape[:2]
+    scale = SIDE / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(colours, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     entry["thumbnail"], entry["hash"] = thumbnail, _perceptual_hash(grey)

@@ -61,7 +61,7 @@ def read_header(path: Path) -> StoredImage:
                 return StoredImage(*image.size, orientation if orientation in _MIRRORED else UPRIGHT)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         pass  # decoding it reports what is wrong
     height, width = read_image(path).shape[:2]
     return StoredImage(width, height)

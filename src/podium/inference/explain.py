@@ -77,7 +77,12 @@ def _head(parts: ClassifierParts, features: Any) -> Any:
 
 
 def _score(predictions: Any, outputs: Sequence[int]) -> Any:
-    """The logarithm of the probability of each image's output; it does not saturate as the probability does."""
+    """The logarithm of the probability of each image's output; it does not saturate as the probability does.
+
+    With a single output, 0 is its absence.
+    """
+    if predictions.shape[-1] == 1:
+        predictions = keras.ops.concatenate([1 - predictions, predictions], axis=-1)
     chosen = keras.ops.take_along_axis(predictions, keras.ops.convert_to_tensor(outputs)[:, None], axis=1)
     return keras.ops.sum(keras.ops.log(keras.ops.maximum(keras.ops.cast(chosen, "float32"), _SMALLEST)))
 

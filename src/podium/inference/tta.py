@@ -1,7 +1,7 @@
 """Test-time augmentation: views of an image, the mean of their predictions, and the selection of views."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -86,6 +86,8 @@ def _compose(first: View, second: View) -> View:
     """`second` applied to the output of `first`."""
     name = f"{first.name} + {second.name}" if first.name else second.name
     zoom = first.zoom * second.zoom
+    if sum("HorizontalFlip" in transform for transform in first.transforms) % 2:  # crops are cut before transforms
+        second = replace(second, position=(1 - second.position[0], second.position[1]))
     position = (_compose_position(first, second, zoom, 0), _compose_position(first, second, zoom, 1))
     return View(name, zoom, position, (*first.transforms, *second.transforms))
 

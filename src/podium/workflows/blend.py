@@ -92,12 +92,12 @@ class Blend:
     @property
     def oof(self) -> "pd.DataFrame":
         """The out-of-fold predictions, by blends that were not fitted on the row."""
-        return read_frame(self.path / "oof.csv")
+        return read_frame(self.path / "oof.csv", self.competition)
 
     @property
     def test(self) -> "pd.DataFrame":
         """The predictions of the test images: the predicted columns `p_…`, by id."""
-        return read_frame(self.path / "test.csv")
+        return read_frame(self.path / "test.csv", self.competition)
 
     @property
     def scores(self) -> "pd.DataFrame":

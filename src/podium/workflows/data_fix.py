@@ -1,7 +1,7 @@
 """`podium data check --fix`: the files that keep what was found out of training, next to the competition file."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from podium.files import write_table
@@ -14,14 +14,16 @@ _NOT_TRAINED = {
     "labels": "a copy has another label",
 }
 """The kinds whose training images are left out, and the reason in the file."""
+_COPIES = "copies-"
+"""What the groups that a check finds begin with."""
 
 
 def write_fixes(check: Check, file: Path) -> Iterator[str]:
     """Write ignore.csv and groups.csv next to the competition file `file`. Yields what was written, and how to use it.
 
-    Rows that ignore.csv already has are kept.
+    Rows that ignore.csv already has are kept, and so are groups that are not of an earlier check.
     """
-    ignored = _ids_in(file.with_name("ignore.csv"))
+    ignored = _column(file.with_name("ignore.csv"), "reason")
     for id_ in check.ignored:
         ignored.setdefault(id_, "")
     for kind, reason in _NOT_TRAINED.items():
@@ -36,8 +38,8 @@ def write_fixes(check: Check, file: Path) -> Iterator[str]:
         yield "images that cannot be read are an error unless the competition file has on_bad_image: skip"
     if check.groups:
         path = file.with_name("groups.csv")
-        rows = ({"id": id_, "group": f"copies-{group}"} for id_, group in check.groups.items())
-        write_table(path, ("id", "group"), rows)
+        groups = _with_copies(_column(path, "group"), check.groups)
+        write_table(path, ("id", "group"), ({"id": id_, "group": group} for id_, group in groups.items()))
         yield (
             f"{path}: {len(check.groups):,} images that have copies, to be kept in one fold; use it with"
             " folds: {kind: grouped, groups: groups.csv}"
@@ -46,8 +48,23 @@ def write_fixes(check: Check, file: Path) -> Iterator[str]:
         yield "nothing to fix"
 
 
-def _ids_in(path: Path) -> dict[str, str]:
+def _with_copies(before: Mapping[str, str], copies: Mapping[str, int]) -> dict[str, str]:
+    """The groups of a file, joined with those of copies; groups that share an image become one."""
+    groups = {id_: group for id_, group in before.items() if not group.startswith(_COPIES)}
+    members = dict[int, list[str]]()
+    for id_, number in copies.items():
+        members.setdefault(number, []).append(id_)
+    for number, ids in members.items():
+        first, *others = sorted({groups[id_] for id_ in ids if id_ in groups}) or [f"{_COPIES}{number}"]
+        if others:
+            groups |= {id_: first for id_, group in groups.items() if group in others}
+        groups |= dict.fromkeys(ids, first)
+    return groups
+
+
+def _column(path: Path, name: str) -> dict[str, str]:
+    """By id."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return {row["id"]: row.get("reason") or "" for row in csv.DictReader(file)}
+        return {row["id"]: row.get(name) or "" for row in csv.DictReader(file)}

@@ -50,6 +50,8 @@ def build_dataset(
     command: str = "podium detect build",
 ) -> Path:
     """Build the dataset of a detector in RUNS/boxes/<slug>, unless nothing has changed since it was built."""
+    from podium.detection.downloads import FAILED_DOWNLOADS
+
     start, settings = time.monotonic(), detector.settings
     data, folder = _folders(detector, data, runs)
     stop_condition = stop_condition or StopCondition()
@@ -61,7 +63,7 @@ def build_dataset(
     with locked(folder):
         digest = _build_digest(settings, data)
         built = _built_from(folder)
-        if built and built["digest"] == digest:
+        if built and built["digest"] == digest and not (folder / FAILED_DOWNLOADS).exists():
             console.print(f"{folder}: {built['images']:,} images, {built['boxes']:,} boxes; nothing has changed")
             return folder
         if isinstance(settings.source, OpenImagesSource):

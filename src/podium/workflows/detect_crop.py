@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from podium.config.competition import Competition
-from podium.config.folds import TableFolds
+from podium.config.folds import GroupedFolds, TableFolds
 from podium.config.loading import load_competition
 from podium.config.reading import RGB, Reading
 from podium.config.yaml_file import read_yaml, to_yaml
@@ -339,6 +339,8 @@ def _new_competition(
         new["metric_code"] = original.metric_code  # its file is next to the original competition file
     if original.ignore:
         new["ignore"] = original.ignore  # likewise
+    if isinstance(original.folds, GroupedFolds) and original.folds.groups:
+        new["folds"]["groups"] = original.folds.groups
     if original.test.table is not None:
         new["test"]["table"] = _add_table(original.test.table, folder, tables)
     name = original.submission.sample

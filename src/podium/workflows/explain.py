@@ -40,6 +40,8 @@ def explain_mistakes(subject: Subject, images: Images) -> Explained:
     if subject.oof is None or oof is None:
         raise DataError("nothing is predicted yet, so nothing can be explained: run podium predict first")
     member = resolved_member(part.runs[0])
+    if subject.target.kind == "regression":
+        raise DataError("predicted numbers are not explained: --explain needs classes or labels")
     if member.settings.metadata or member.competition.reading.channels != 3:
         raise DataError(f"{part.name} takes more than RGB images; --explain needs a member of images alone")
     import_libraries(to_fork=False)
@@ -49,7 +51,9 @@ def explain_mistakes(subject: Subject, images: Images) -> Explained:
     positions = {name: row for row, name in enumerate(oof.ids)}
     wanted = [name for name in map(str, subject.mistakes["id"].iloc[:MOST_EXPLAINED]) if name in positions]
     random = np.random.default_rng(0)
-    answers = dict(zip(subject.oof.ids, subject.oof.values.argmax(axis=1).tolist(), strict=True))
+    values = subject.oof.values
+    classes = values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] >= 0.5).astype(int)
+    answers = dict(zip(subject.oof.ids, classes.tolist(), strict=True))
     sources, features, rows_of_features = dict[str, str](), list[NDArray[np.float32]](), list[int]()
     of_fold = {int(run.path.name[4:]): run for run in part.runs}
     assert oof.folds is not None

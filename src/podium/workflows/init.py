@@ -150,14 +150,14 @@ def _slug_of(data: Path) -> str:
 
 def _median_side(images: Sequence[Path]) -> float:
     """The median of the shorter sides of some images; the largest usual size if they cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     sides = []
     for path in images[:: max(1, len(images) // _IMAGES_MEASURED)]:
         try:
             with Image.open(path) as image:
                 sides.append(min(image.size))
-        except (OSError, UnidentifiedImageError):  # in a zip, or of a format that Pillow does not read
+        except (OSError, Image.DecompressionBombError):  # in a zip, of a format that Pillow does not read, or huge
             continue
     return statistics.median(sides) if sides else _SIZES[-1]
 

@@ -68,12 +68,12 @@ class FoldPredictions:
     @property
     def oof(self) -> "pd.DataFrame":
         """The out-of-fold predictions by id: the truth, the fold, the predicted columns `p_…`, and metadata `m_…`."""
-        return read_frame(self.path / "oof.csv")
+        return read_frame(self.path / "oof.csv", self.competition)
 
     @property
     def test(self) -> "pd.DataFrame":
         """The predictions of the test images by id: the predicted columns `p_…`, and metadata `m_…`."""
-        return read_frame(self.path / "test.csv")
+        return read_frame(self.path / "test.csv", self.competition)
 
 
 def predict(run: FoldRun, *, limit_test: int | None = None, console: Console | None = None) -> FoldPredictions:
@@ -160,8 +160,13 @@ def all_predictions(fold_runs: Iterable[FoldRun]) -> list[FoldPredictions]:
     return [predictions_of(fold_run) for fold_run in runs]
 
 
-def read_frame(path: Path) -> "pd.DataFrame":
-    """A file of predictions as a DataFrame, with ids and labels as text."""
+def read_frame(path: Path, competition: Competition) -> "pd.DataFrame":
+    """A file of predictions as a DataFrame, with ids, labels and categories as text."""
     import pandas as pd
 
-    return pd.read_csv(path, dtype={"id": str, "label": str}, keep_default_na=False, index_col="id")
+    from podium.data.metadata import PREFIX
+
+    kinds = {PREFIX + name: kind for name, kind in competition.metadata.items()}
+    texts = ["id", "label", *(name for name, kind in kinds.items() if kind != "number")]
+    numbers = {name: ["", "nan"] for name, kind in kinds.items() if kind == "number"}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), na_values=numbers, keep_default_na=False, index_col="id")

@@ -197,24 +197,22 @@ def _training(subject: Subject) -> Section | None:
 def _stages(subject: Subject) -> Section | None:
     rows = []
     for name, run, history in _histories(subject):
-        timings = run.timings
-        monitor = next(
-            (name for name in map(str, history) if name.startswith("val_") and name != "val_loss"), "val_loss"
-        )
-        before = None
+        timings, metric = run.timings, subject.metric
+        monitor = f"val_{metric.name}" if f"val_{metric.name}" in history else "val_loss"
+        is_higher_better, before = metric.higher_is_better and monitor != "val_loss", None
         for stage, epochs in ((str(stage), epochs) for stage, epochs in history.groupby("stage", sort=False)):
             values = epochs[monitor]
-            best = values.min() if monitor in ("val_loss", "val_error") else values.max()
+            best = values.max() if is_higher_better else values.min()
             change = "" if before is None else f"{best - before:+.4f}"
             seconds, waited = timings.get(f"stage {stage}"), timings.get(f"input of stage {stage}")
             share = f"{waited / seconds:.0%}" if seconds and waited is not None else ""
-            rows.append([name, stage, str(len(epochs)), f"{best:.4f}", change, _duration(seconds), share])
+            rows.append([name, stage, str(len(epochs)), monitor, f"{best:.4f}", change, _duration(seconds), share])
             before = best
     if not rows:
         return None
-    columns = ["run", "stage", "epochs", "best validation", "change", "time", "waiting for input"]
+    columns = ["run", "stage", "epochs", "figure", "best", "change", "time", "waiting for input"]
     return Section("stages", "Stages", ["The best validation figure of each stage, without test-time augmentation."],
-                   Table(columns, rows, frozenset(columns[2:])))  # fmt: skip
+                   Table(columns, rows, frozenset({*columns[2:]} - {"figure"})))  # fmt: skip
 
 
 def _classes(subject: Subject) -> Section | None:
@@ -307,7 +305,7 @@ def blend_charts(subject: Subject) -> list[Chart]:
         charts.append(bars(values, "Weights of the members", "weight"))
     known = {part.name: part.oof for part in subject.parts if part.oof is not None}
     shared = sorted(set.intersection(*(set(oof.ids) for oof in known.values())))
-    if len(shared) > 1:
+    if len(known) > 1 and len(shared) > 1:
         aligned = [align(oof, shared) for oof in known.values()]
         rows = [losses(subject.target, subject.target.truth(oof.known_truth), oof.values) for oof in aligned]
         charts.append(correlations(np.nan_to_num(np.corrcoef(np.log1p(np.array(rows)))), list(known)))

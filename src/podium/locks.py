@@ -22,6 +22,10 @@ except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]  # checked before every use
 
 
+class InUseError(RunError):
+    """Another process holds the lock."""
+
+
 ATTEMPTS, SECONDS_BETWEEN = 10, 0.02
 """For taking a lock, which `lock_holder` in another process may hold for a moment."""
 
@@ -43,7 +47,7 @@ def locked(folder: Path) -> Iterator[str]:
         file.seek(0)
         holder = _one_line(file.read())
         if not is_taken:
-            raise RunError(
+            raise InUseError(
                 f"{folder} is in use by {holder or 'another process'}: wait until it ends, or stop it (a training saves"
                 " a checkpoint first)"
             )

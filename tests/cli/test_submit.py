@@ -49,6 +49,7 @@ def here(tmp_path, monkeypatch, standin):
     (tmp_path / "runs" / "blend-1a2b3c4d" / "blend.json").write_text(json.dumps({**facts, "commit": "c0ffee"}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
+    monkeypatch.setattr("podium.workflows.submit.pause", lambda seconds: None)
     standin.add_competition("cars", {"sample-submission.csv": csv_of(7).encode()}, answers=ANSWERS)
     return tmp_path
 
@@ -418,6 +419,17 @@ def test_after_a_kill_after_submitting_it_is_found_and_not_sent_again(podium, he
     assert len(sent(standin)) == 1
     row = rows()[0]
     assert (row["status"], row["ref"], row["cross_validation"]) == ("complete", str(sent(standin)[0].ref), "0.974")
+
+
+def test_after_a_kill_a_submission_that_kaggle_lists_late_is_not_sent_again(podium, here, standin, monkeypatch):
+    run_dying("after", FILE, "-m", "x")
+    late = [sent(standin).pop()]
+    monkeypatch.setattr("podium.workflows.submit.pause", lambda seconds: sent(standin).extend(late[:1]) or late.clear())
+    code, out, _ = podium("submit", FILE, "-m", "x")
+    assert code == 0
+    assert "not sent again" in out
+    assert len(sent(standin)) == 1
+    assert [row["status"] for row in rows()] == ["complete"]
 
 
 def test_after_a_kill_in_a_forced_second_submission_the_first_is_not_confused_with_it(podium, here, standin):

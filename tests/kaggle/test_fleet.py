@@ -10,7 +10,16 @@ from podium.config.kaggle_names import KernelRef
 from podium.errors import CredentialsError, KaggleError, RunError
 from podium.files import digest_of_file
 from podium.kaggle.client import sign_in
-from podium.kaggle.fleet import advance, check_members, check_running, claim_jobs, open_fleet, read_fleet, read_fleets
+from podium.kaggle.fleet import (
+    ConfigChangedError,
+    advance,
+    check_members,
+    check_running,
+    claim_jobs,
+    open_fleet,
+    read_fleet,
+    read_fleets,
+)
 from podium.kaggle.pushing import CHECKS, SESSIONS
 from podium.kernel.building import make_job
 from podium.kernel.metadata import Machine
@@ -438,6 +447,59 @@ def test_jobs_of_unchanged_members_move_to_the_next_fleet(drive, standin, tiny_c
     claim_jobs(changed, drive.runs)
     assert [job.spec.members for job in drive.fleet().jobs] == [("two",), ("two",)]
     assert len(versions(standin)) == 3
+
+
+def test_a_fleet_ends_when_its_configs_change(drive, standin, tiny_competition):
+    drive()
+    finish(standin, drive.fleet().jobs[0])
+    tiny_competition.member("two", label_smoothing=0.1)
+    with pytest.raises(ConfigChangedError, match="has changed since the fleet began: its kernels keep running"):
+        drive()
+    assert states(drive) == ["done", "running", "queued", "queued"]
+    assert len(versions(standin)) == 2
+    tiny_competition.member("two")
+    drive()
+    assert states(drive) == ["done", "running", "running", "queued"]
+
+
+def test_more_folds_and_a_search_keep_the_kernels_of_others(drive, tiny_competition):
+    drive()
+    tiny_competition.member("one", folds=[0], search={"label_smoothing": {"low": 0.0, "high": 0.2}}, cache_gb=1)
+    changed = drive.open()
+    assert [(job.name, job.state) for job in changed.jobs] == [
+        ("one fold 0", "running"),
+        ("two fold 0", "queued"),
+        ("two fold 1", "queued"),
+    ]
+
+
+def test_an_edited_table_of_folds_needs_other_kernels(drive):
+    drive()
+    table = drive.runs / "folds" / "tiny-squares-stratified-12345678.csv"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("id,label,fold\n")
+    assert {job.state for job in drive.open().jobs} == {"queued"}
+
+
+def test_a_run_in_use_here_waits_and_is_not_pushed_again(drive, standin):
+    drive()
+    finish(standin, drive.fleet().jobs[0])
+    with locked(drive.runs / "one-12345678" / "fold0"):
+        for _ in range(LOOKS + 1):
+            drive()
+        job = drive.fleet().jobs[0]
+        assert (job.state, job.failures) == ("running", 0)
+        assert job.message.startswith("complete; waiting, as ")
+    drive()
+    assert states(drive)[0] == "done"
+    assert "ada/podium-tiny-ensemble-one-fold0/2" not in versions(standin)
+
+
+def test_a_damaged_queue_of_the_same_fleet_is_not_replaced(drive):
+    drive()
+    (drive.folder / "queue.json").write_text("{")
+    with pytest.raises(RunError, match="restore a copy of it"):
+        drive.open()
 
 
 def test_jobs_of_a_fleet_in_use_cannot_be_claimed(drive, tiny_competition):

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from podium.config.kaggle_names import slug_of
 from podium.errors import DataError, KaggleError, UnreachableError
-from podium.files import read_json, write_json
+from podium.files import digest_of, read_json, write_json
 from podium.kaggle.dataset_files import Entry, checksums_entry, digest_of_files, pack, read_entries
 from podium.kaggle.datasets import Datasets, State
 from podium.kaggle.transfers import Progress
@@ -66,7 +66,8 @@ def page_of(name: str) -> str:
 
 
 def default_title(folder: Path) -> str:
-    return f"podium-{slug_of(folder.resolve().name)}"[:50].rstrip("-")
+    title = f"podium-{slug_of(folder.resolve().name)}"
+    return title if len(title) <= 50 else f"{title[:41]}-{digest_of(title)}"
 
 
 def push_dataset(kaggle: "Kaggle", folder: Path, title: str, runs: Path, console: Console) -> PushedDataset:

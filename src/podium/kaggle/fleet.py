@@ -39,6 +39,7 @@ from podium.kaggle.outputs import describe_failure, pull
 from podium.kaggle.pushing import (
     CHECKS,
     MIN_HOURS,
+    NO_HOURS,
     SESSIONS,
     find_push,
     hours_left,
@@ -51,13 +52,18 @@ from podium.kaggle.pushing import (
 )
 from podium.kaggle.records import Record, import_runs, read_record
 from podium.kaggle.responses import KernelStatus, page_of
-from podium.kernel.building import KernelBuilder, jobs_of_folds
-from podium.kernel.job import Job, digest_of_job, load_config
+from podium.kernel.building import KernelBuilder, folds_and_labels, jobs_of_folds
+from podium.kernel.job import Job, Model, digest_of_job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT, Report, check_output, read_report
 from podium.kernel.script import READABLE, Packing
-from podium.locks import lock_holder
+from podium.locks import InUseError, lock_holder
 from podium.signals import format_duration
+
+
+class ConfigChangedError(RunError):
+    """The jobs that are left would train with other settings than the first ones."""
+
 
 MAX_FAILURES = 2
 """Of a job in a row. A kernel that runs out of time has not failed as long as each part makes progress."""
@@ -168,11 +174,13 @@ def open_fleet(config: Path, job: Job, machine: Machine, runs: Path, packing: Pa
     """
     loaded = load_config(config, job.overrides, job.seed)
     jobs = [
-        FleetJob(spec=spec, config_digest=digest_of_job(spec, spec.models_of(loaded), None))
+        FleetJob(spec=spec, config_digest=_digest_of(spec, spec.models_of(loaded), runs))
         for spec in jobs_of_folds(config, job)
     ]
     digest = digest_of([loaded.settings.model_dump(mode="json"), [fleet_job.config_digest for fleet_job in jobs]])
     fleet = Fleet(runs / "fleets" / f"{config.stem}-{digest}", config, jobs, machine, packing)
+    if (fleet.folder / "queue.json").exists():
+        read_fleet(fleet.folder)  # an error if it is damaged: without it all kernels would be pushed again
     others, _ = read_fleets(runs)
     known = {fleet_job.config_digest: fleet_job for other in others for fleet_job in other.jobs if fleet_job.kernel}
     known |= {
@@ -185,6 +193,12 @@ def open_fleet(config: Path, job: Job, machine: Machine, runs: Path, packing: Pa
     for fleet_job in fleet.jobs:
         fleet_job.spec = fleet_job.spec.model_copy(update={"time_limit": job.time_limit})
     return fleet
+
+
+def _digest_of(spec: Job, models: tuple[Model, ...], runs: Path) -> str:
+    """As that of its kernel."""
+    folds, labels = folds_and_labels(models, runs)
+    return digest_of_job(spec, models, None, {f"folds/{name}": text for name, text in folds.items()} | labels)
 
 
 def claim_jobs(fleet: Fleet, runs: Path) -> None:
@@ -259,6 +273,8 @@ def advance(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
             raise
         except UnreachableError as error:
             _wait_for_kaggle(job, error)
+        except InUseError as error:
+            job.message = f"complete; waiting, as {error}"
         except (KaggleError, RunError) as error:
             job.look_again(error)
         finally:
@@ -353,11 +369,11 @@ def push_queued(fleet: Fleet, kaggle: Kaggle, runs: Path) -> None:
         try:
             hours = hours_for_next(fleet, kaggle, active)
             if hours is not None and hours < MIN_HOURS:
-                besides = " besides those of running kernels" if active else ""
+                besides = " besides those of running kernels" if active else NO_HOURS * (hours <= 0)
                 job.message = f"waiting for GPU hours: {max(0.0, hours):.1f} left this week{besides}"
                 return
             push_next(job, fleet, kaggle, runs, hours)
-        except CredentialsError:
+        except (CredentialsError, ConfigChangedError):
             raise
         except UnreachableError as error:
             if isinstance(error, RateLimitedError):  # nothing was pushed
@@ -403,6 +419,11 @@ def push_next(job: FleetJob, fleet: Fleet, kaggle: Kaggle, runs: Path, hours: fl
     check_source(job, kaggle, runs)
     spec = job.spec if hours is None else limit_to(hours, job.spec)
     built = fleet.builder(kaggle.user, runs).assemble(spec)
+    if built.bundle.config_digest != job.config_digest:
+        raise ConfigChangedError(
+            f"{fleet.config} or a file that it uses has changed since the fleet began: its kernels keep running; run"
+            " podium fleet up again for the new settings, or after restoring the old ones"
+        )
     if job.ref is None:
         preflight(kaggle, built, Console(quiet=True))
     reason = "" if job.message.startswith(("waiting", "Kaggle")) else job.message

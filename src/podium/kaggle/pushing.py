@@ -193,6 +193,9 @@ def _cells_of(script: str) -> list[str]:
     return [script.strip()]
 
 
+NO_HOURS = " (an account has some once its phone number is verified)"
+
+
 def hours_left(quota: Quota, planned: float) -> float:
     """This week's GPU hours that no session will take. `planned` are those that podium's own sessions may still take:
     Kaggle's figure may not have all of them."""

@@ -86,7 +86,7 @@ class KernelBuilder:
         return BuiltKernel(bundle, metadata, weights, download_problem(models, self.configs, job, owner))
 
     def _bundle(self, job: Job, models: Sequence[Model]) -> Bundle:
-        model, members = models[0], [model for model in models if isinstance(model, Member)]
+        model = models[0]
         if job.kind == "weights":
             return make_bundle(self.configs, job, packing=self.packing)
         if job.kind == "inference":
@@ -95,7 +95,7 @@ class KernelBuilder:
         if isinstance(model, Detector):
             check_data(model)
             return make_bundle(self.configs, job, boxes=pack_boxes(model, self.runs), packing=self.packing)
-        folds, labels = edited_folds(self.runs, model.competition.slug), pack_labels(members, self.runs)
+        folds, labels = folds_and_labels(models, self.runs)
         return make_bundle(self.configs, job, folds, packing=self.packing, labels=labels)
 
     def build(self, job: Job) -> BuiltKernel:
@@ -174,6 +174,12 @@ def pack_boxes(detector: Detector, runs: Path) -> PackedBoxes:
         return PackedBoxes(reason=f"{rotated:,} of its images were rotated, and images are not packed")
     names = (INDEX, IMAGES, BOXES)
     return PackedBoxes({f"boxes/{slug}/{name}": (folder / name).read_text(encoding="utf-8") for name in names})
+
+
+def folds_and_labels(models: Sequence[Model], runs: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What is packed beside the configs: edited tables of folds, and labels by ensembles."""
+    members = [model for model in models if isinstance(model, Member)]
+    return (edited_folds(runs, members[0].competition.slug), pack_labels(members, runs)) if members else ({}, {})
 
 
 def pack_labels(members: Sequence[Member], runs: Path) -> dict[str, str]:

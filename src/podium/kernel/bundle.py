@@ -118,7 +118,9 @@ def _make_bundle(
             files |= _package(module)
     check_for_secrets({**files, "--set": "\n".join(job.overrides)}, user_files)
     commit = git_commit()
-    digest = digest_of_job(job, models, loaded[0].settings if isinstance(loaded[0], Ensemble) else None)
+    blended = loaded[0].settings if isinstance(loaded[0], Ensemble) else None
+    packed = {name: text for name, text in more_files.items() if name != BLEND}
+    digest = digest_of_job(job, models, blended, packed)
     about = {"title": _title_of(job), "podium": metadata.version("podium-kit"), "commit": commit}
     about |= {"config_digest": digest, **_data_of(job, models[0]), **_weights_of(job, models)}
     sizes = {name: len(literal(text)) for name, text in files.items()}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from podium.config.ensemble import EnsembleSettings
 from podium.config.kaggle_names import KaggleKind, slug_of
 from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
-from podium.config.settings import Settings
+from podium.config.settings import Settings, decisive_keys
 from podium.detection.loading import Detector, is_detector, load_detector
 from podium.files import digest_of
 
@@ -129,11 +129,17 @@ class Job(Settings):
         return tuple(member for member in loaded.members if not self.members or member.name in self.members)
 
 
-def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | None) -> str:
-    """Digest of everything that determines the weights and the blend; all versions of a kernel share it."""
-    trained = []
+def digest_of_job(job: Job, models: Iterable[Model], blend: EnsembleSettings | None, packed: Mapping[str, str]) -> str:
+    """Digest of everything that determines the weights and the blend; all versions of a kernel share it.
+
+    `packed` are its edited tables of folds and its labels by ensembles, by name.
+    """
+    trained: list[Any] = [dict(packed)] if packed else []
     for model in models:
-        trained.append([model.name, model.settings.model_dump(mode="json")])
+        keys = None
+        if isinstance(model, Member):
+            keys = decisive_keys(type(model.settings)) | {"tta", "neighbours"}
+        trained.append([model.name, model.settings.model_dump(mode="json", include=keys)])
         if isinstance(model, Member):
             trained[-1].append(model.competition.model_dump(mode="json", exclude={"data_at_kaggle"}))
     options = job.model_dump(

@@ -23,7 +23,7 @@ from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, MachineError, RunError, StoppedError
 from podium.files import digest_of, parse_json
 from podium.jobs.queue import OnRound, Queue, QueuedJob, follow
-from podium.locks import locked
+from podium.locks import locked, wait_for_lock
 from podium.options import RunOptions
 from podium.paths import labels_folder
 from podium.runs import Run, versions
@@ -231,7 +231,15 @@ def _finish(
                 storage.push(run.run.path, name)
         works = {name: work_of(run, name, inputs, storage.url) for name, run in missing.items()}
         tasks = Jobs.start(queue.coordinator)
-        rounds = Rounds(queue, tasks, run_work, works, resources, lambda name: fetch(storage, name, top / name))
+        rounds = Rounds(
+            queue,
+            tasks,
+            run_work,
+            works,
+            resources,
+            on_done=lambda name: fetch(storage, name, top / name),
+            is_here=lambda name: _is_finished(missing[name]),
+        )
         follow_jobs(rounds, list(named), on_round, options.command, detach=cluster.detach)
     return queue.is_done
 
@@ -293,6 +301,8 @@ class Rounds:
     resources: Resources
     on_done: Callable[[str], None] = lambda name: None
     """Called with the name of a finished job, before the queue has it as done."""
+    is_here: Callable[[str], bool] = lambda name: False
+    """Whether another command has fetched what a job makes."""
 
     def __call__(self) -> float:
         states = self.tasks.states()
@@ -300,6 +310,9 @@ class Rounds:
             if job.state in ("done", "failed"):
                 continue
             now = states.get(job.run)
+            if now is None and self.is_here(job.run):
+                job.set("done")
+                continue
             if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
                 self.tasks.submit(job.run, self.task, self.works[job.run], self.resources)
                 now = JobState(message="submitted")
@@ -313,7 +326,7 @@ class Rounds:
 
 def fetch(storage: Storage, name: str, target: Path) -> None:
     """Replace a local run folder by the stored one, which is not needed any more."""
-    with locked(target):
+    with wait_for_lock(target):  # another command may fetch it, too
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as temporary:
             fetched = Path(temporary) / target.name
@@ -325,7 +338,7 @@ def fetch(storage: Storage, name: str, target: Path) -> None:
             if target.exists():
                 target.rename(Path(temporary) / "before")
             fetched.rename(target)
-    storage.remove(name)
+        storage.remove(name)
 
 
 # On a machine of the cluster

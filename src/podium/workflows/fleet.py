@@ -48,6 +48,7 @@ def run_fleet(
     if kaggle:
         _despite_rate_limit(partial(check_members, fleet, kaggle, runs))
     with locked(fleet.folder):
+        fleet = open_fleet(config, job, machine, runs, packing)  # another process may have pushed some meanwhile
         claim_jobs(fleet, runs)
         fleet.start()
         if kaggle:

@@ -9,7 +9,7 @@ from rich.console import Console
 from podium.config.loading import Ensemble
 from podium.data.augmentation import transform_problems
 from podium.detection.loading import Detector
-from podium.errors import StoppedError
+from podium.errors import StoppedError, SubmissionError
 from podium.kernel.job import Job, load_config
 from podium.kernel.report import CODE_SUBMISSION, SAMPLE, run_entry
 from podium.options import RunOptions
@@ -37,9 +37,14 @@ def run(job: Job, configs: Path, options: RunOptions, console: Console) -> dict[
     if isinstance(loaded, Ensemble) and job.blends:
         blend = blend_as(loaded.settings, all_predictions(runs), loaded.name)
         print_blend(blend, console)
-        submission = write_checked_submission(blend, console)
+        report["blend"] = blend.path.as_posix()
+        try:
+            submission = write_checked_submission(blend, console)
+        except SubmissionError as error:  # the runs are worth more
+            console.print(str(error))
+            return report
         shutil.copyfile(submission, CODE_SUBMISSION)
-        report |= {"blend": blend.path.as_posix(), "submission": submission.as_posix()}
+        report["submission"] = submission.as_posix()
     return report
 
 

@@ -15,6 +15,7 @@ from podium.kaggle.client import Kaggle, sign_in
 from podium.kaggle.outputs import failure_of, pull, with_version
 from podium.kaggle.pushing import (
     MIN_HOURS,
+    NO_HOURS,
     SESSIONS,
     earlier_push,
     hours_left,
@@ -218,7 +219,7 @@ def _within_quota(kaggle: Kaggle, job: Job, planned: float, console: Console, co
         return job
     when = f"on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else "within a week"
     if hours < MIN_HOURS:
-        left = f"only {hours:.1f} GPU hours are left" if hours > 0 else "no GPU hours are left"
+        left = f"only {hours:.1f} GPU hours are left" if hours > 0 else f"no GPU hours are left{NO_HOURS}"
         raise KaggleError(f"{left} this week; push again when they are reset {when}, or use --gpu none")
     limited = limit_to(hours, job)
     outcome = (
@@ -318,7 +319,12 @@ def kernel_statuses(ref: KernelRef | None = None, *, runs: Path = Path("runs")) 
 
 def _kernels_not_downloaded(runs: Path) -> list[KernelRef]:
     newest = {record.ref.name: record for record in read_records(runs)}
-    return [record.ref for record in newest.values() if not (record.output / REPORT).is_file()]
+    return [record.ref for record in newest.values() if not _is_downloaded(record)]
+
+
+def _is_downloaded(record: Record) -> bool:
+    """The report is the first file of an output, and the log the last."""
+    return all((record.output / name).is_file() for name in (REPORT, f"{record.ref.slug}.log"))
 
 
 def print_log(ref: KernelRef, console: Console, *, follow: bool = False) -> None:

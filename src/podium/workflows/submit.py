@@ -255,6 +255,12 @@ class _Sender:
         digest = self.upload.digest[:12]
         before = {row["marker"]: row.status for row in self.ledger.rows(self.upload.slug) if row.digest == digest}
         submissions = self.kaggle.submissions(self.upload.slug)
+        interrupted = {marker for marker, status in before.items() if status == "uploading"}
+        for seconds in SEARCH_DELAYS[1:]:  # Kaggle may list a submission that was being sent somewhat later
+            if interrupted <= {marker_in(found.description) for found in submissions}:
+                break
+            pause(seconds)
+            submissions = self.kaggle.submissions(self.upload.slug)
         rows = self.ledger.update(self.upload.slug, submissions, lambda row: row.digest == digest)
         sent = [row for row in rows if row.digest == digest and row.status != "failed"]
         for row in reversed(sent):

@@ -74,7 +74,7 @@ recipes: $(STAMP) ## train with and without each technique of docs/recipes.md; o
 estimates: $(STAMP) ## compare nested estimates with hidden scores on ten drawn competitions
 	$(BIN)/python -m benchmarks.estimates
 
-scale: $(STAMP)   ## measure tables, folds, catalogue, data check and an epoch at 10 and 100 thousand images, for docs/limits.md
+scale: $(STAMP)   ## measure tables, folds, catalogue, data check and an epoch at 10 and 100 thousand images, for docs/limits.md; options: IMAGES=
 	$(BIN)/python -m benchmarks.scale $(if $(IMAGES),--images $(IMAGES))
 
 cluster: $(STAMP) ## measure what a Ray cluster costs and brings, for docs/scale.md; options: ROUNDS=

@@ -1,4 +1,5 @@
 """python -m benchmarks.techniques [--member FILE] [--set KEY=VALUE] [--data DIR] [--only NAME] [--seeds N] [--out FILE]
+    [--work DIR] [--page FILE]
 
 Trains a member with and without each technique of docs/recipes.md, with several seeds, and writes the differences of
 their scores on the validation rows of the first fold to benchmarks/techniques.json and the table of docs/recipes.md.

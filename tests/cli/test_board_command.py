@@ -10,7 +10,6 @@ from standin.faults import Fault
 
 from podium.cli import options
 from podium.cli.main import main
-from podium.kaggle import connection
 from podium.submission.ledger import Ledger, Row
 
 COMPETITION = """\
@@ -48,7 +47,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "configs" / "competitions").mkdir(parents=True)
     (tmp_path / "configs" / "competitions" / "cars.yaml").write_text(COMPETITION)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.5)
     # No server listens there: requests to Kaggle fail.
     monkeypatch.setenv("PODIUM_KAGGLE_ENDPOINT", "http://127.0.0.1:9")
     return tmp_path

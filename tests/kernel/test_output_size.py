@@ -6,6 +6,7 @@ from podium.config.backbones import BACKBONES, MILLIONS_OF_PARAMETERS
 from podium.config.loading import load_member
 from podium.detection.loading import load_detector
 from podium.errors import BundleError
+from podium.kernel import output_size
 from podium.kernel.job import Job
 from podium.kernel.output_size import check_output_size
 
@@ -44,9 +45,13 @@ def test_averaged_weights_are_counted(member_of):
         check_output_size(Job(kind="member", folds=(0,)), [member])
 
 
-def test_detector_is_counted(tmp_path):
+def test_detector_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(output_size, "MAX_GB", 1.5)  # enough for its backbone alone
     path = tmp_path / "boats.yaml"
     path.write_text("slug: boats\nsource: yolo\nbackbone: {preset: resnet_50_imagenet}\n")
+    with pytest.raises(BundleError, match=r"may take 2\.1 GB"):
+        check_output_size(Job(kind="detector"), [load_detector(path)])
+    monkeypatch.setattr(output_size, "MAX_GB", 2.5)
     check_output_size(Job(kind="detector"), [load_detector(path)])
 
 

@@ -104,7 +104,7 @@ class WorkerPool:
             thread.start()
 
     def wait_until_ready(self) -> None:
-        """For benchmarks and tests. Until then, threads do the work."""
+        """For tests. Until then, threads do the work."""
         while self._starting:
             self._starting.pop().join()
 

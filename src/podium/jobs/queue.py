@@ -98,7 +98,7 @@ class Queue(Generic[AnyJob]):
             "folder": str(self.folder),
             "stopped": self.is_stopped,
             "jobs": [
-                {"name": job.name, "state": job.state, "version": job.place or None, "message": job.message}
+                {"name": job.name, "state": job.state, self.place_heading: job.place or None, "message": job.message}
                 for job in self.jobs
             ],
         }

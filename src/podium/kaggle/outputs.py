@@ -21,6 +21,7 @@ from podium.files import digest_of_file, read_json, write_json, write_text
 from podium.kaggle.responses import KernelStatus, OutputFile
 from podium.kaggle.transfers import PARTIAL
 from podium.kernel.report import REPORT, Report, cause_of_failure, read_report
+from podium.kernel.script import ENTRY
 from podium.locks import locked
 from podium.retries import pause
 from podium.signals import raise_if_interrupted
@@ -32,8 +33,6 @@ NOTE = ".podium-pull.json"
 LOOKS = 6
 """How often the output of a finished kernel is listed until it is complete: Kaggle may list it late, or in part."""
 SECONDS_BETWEEN_LOOKS = 20.0
-ENTRY_POINT = "podium.kernel_main"
-"""The module that podium's scripts start."""
 AT_ONCE = 2
 LONGEST_NAME = 500
 """Characters of a file's name in an output, with its folders."""
@@ -133,7 +132,7 @@ def _is_from_podium(kaggle: "Kaggle", ref: KernelRef) -> bool:
     source = None
     with suppress(KaggleError):  # the output of another user may be readable, and the source not
         source = kaggle.kernel_source(ref)
-    return source is not None and ENTRY_POINT in source.text
+    return source is not None and ENTRY in source.text
 
 
 def _check_status(kaggle: "Kaggle", ref: KernelRef, status: KernelStatus, even_failed: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 
-from podium.changes import merge_changes, read_changes
+from podium.changes import merge_changes, read_changes, timestamp
 from podium.config.stage import Stage, TrainingSettings
 from podium.errors import MemoryFullError, StoppedError
 from podium.files import write_table
@@ -105,7 +105,7 @@ class Session:
             changes=len(progress.changes),
             seconds=round(sum(progress.seconds.values()), 3),
             seconds_per_image=progress.seconds_per_image,
-            saved_at=time.strftime("%Y-%m-%dT%H:%M:%S"),
+            saved_at=timestamp(),
             command=self.options.command,
         )
 

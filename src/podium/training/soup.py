@@ -47,7 +47,7 @@ def choose_greedily(count: int, score: Callable[[Chosen], float]) -> Chosen:
     return chosen
 
 
-def make_soup(
+def write_soup(
     task: ClassificationTask,
     files: Sequence[Path],
     stage: Stage,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from podium.reports.page import as_source
 from podium.reports.report_page import Map, Point
 from podium.training.run_training import import_libraries
 from podium.workflows.subject import Images, Subject
-
-if TYPE_CHECKING:
-    pass
 
 MOST_EXPLAINED, MOST_POINTS = 60, 2_000
 """Images with a heat map, and images on the map."""

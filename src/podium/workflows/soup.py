@@ -91,7 +91,7 @@ def make_soup(fold_run: FoldRun, console: Console) -> None:
     import_libraries()
     from podium.data.folds import stratified_halves
     from podium.data.targets import target_of
-    from podium.training.soup import make_soup
+    from podium.training.soup import write_soup
 
     for source in sources:
         source.check_best_weights()
@@ -107,7 +107,7 @@ def make_soup(fold_run: FoldRun, console: Console) -> None:
             task = fold_run.task(Console(quiet=True))
             target = target_of(fold_run.member.competition)
             halves = stratified_halves(target.strata(fold_images(fold_run)[1].truth), settings.seed)
-            soup = make_soup(task, files, stage, size, best.get("precision", "float32"), halves, run.best_weights)
+            soup = write_soup(task, files, stage, size, best.get("precision", "float32"), halves, run.best_weights)
         chosen = [sources[number].path.parent.name for number in soup.chosen]
         write_json(run.path / SOUP, {**asdict(soup), "chosen": chosen})
         of_best = {**best, "stage": "soup", "epoch": 0, "score": soup.score, "file": run.best_weights.name}

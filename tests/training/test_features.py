@@ -326,7 +326,7 @@ def test_full_disk_does_not_end_the_training(here, whole, monkeypatch):
 
     monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     run = here.trained("run")
-    assert "are not cached ([Errno 28] No space left on device)" in here.said
+    assert "are not cached ([Errno 28] No space left on device" in here.said
     assert not [path for entry in entries() for path in entry.iterdir()]
     np.testing.assert_allclose(figures(run), figures(whole[0]), rtol=1e-4)
 

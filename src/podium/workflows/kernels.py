@@ -219,8 +219,10 @@ def _within_quota(kaggle: Kaggle, job: Job, planned: float, console: Console, co
         return job
     when = f"on {quota.refreshes:%Y-%m-%d %H:%M} UTC" if quota.refreshes else "within a week"
     if hours < MIN_HOURS:
-        left = f"only {hours:.1f} GPU hours are left" if hours > 0 else f"no GPU hours are left{NO_HOURS}"
-        raise KaggleError(f"{left} this week; push again when they are reset {when}, or use --gpu none")
+        left, advice = (f"only {hours:.1f}", "") if hours > 0 else ("no", NO_HOURS)
+        raise KaggleError(
+            f"{left} GPU hours are left this week{advice}; push again when they are reset {when}, or use --gpu none"
+        )
     limited = limit_to(hours, job)
     outcome = (
         f"it may take {needed:.1f} GPU hours: with those left it stops after {format_duration(limited.time_limit)} and"

@@ -67,7 +67,7 @@ def page_of(name: str) -> str:
 
 def default_title(folder: Path) -> str:
     title = f"podium-{slug_of(folder.resolve().name)}"
-    return title if len(title) <= 50 else f"{title[:41]}-{digest_of(title)}"
+    return title if len(title) <= 50 else f"{title[:41].rstrip('-')}-{digest_of(title)}"
 
 
 def push_dataset(kaggle: "Kaggle", folder: Path, title: str, runs: Path, console: Console) -> PushedDataset:

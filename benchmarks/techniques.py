@@ -229,7 +229,8 @@ def table(results: Mapping[str, Any]) -> str:
         for row in sorted(rows.values(), key=lambda row: -_difference(row, base)[0]):
             difference, error = _difference(row, base)
             minutes = statistics.mean(row.minutes)
-            lines.append(f"| {row.technique} | {difference:+.1f} ± {error:.1f} | {len(row.scores)} | {minutes:.1f} |")
+            spread = "" if math.isnan(error) else f" ± {error:.1f}"
+            lines.append(f"| {row.technique} | {difference:+.1f}{spread} | {len(row.scores)} | {minutes:.1f} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -72,9 +72,11 @@ def test_differences_are_those_of_the_same_seeds():
         {"technique": name, "scores": scores, "minutes": [1.0, 2.0]}
         for name, scores in (("", [0.5, 0.7]), ("worse", [0.4, 0.6]), ("mixed", [0.6, 0.8]), ("noisy", [0.7, 0.5]))
     ]
+    rows.append({"technique": "once", "scores": [0.7], "minutes": [1.0]})
     text = techniques.table({"member": {"metric": "accuracy", "images": "cars", "rows": rows}})
     assert "`member`, cars: accuracy 0.6000 (standard deviation 0.1414) as it is" in text
-    assert [line for line in text.splitlines() if "±" in line] == [
+    assert [line for line in text.splitlines() if line.endswith(("5 |", "0 |"))] == [
+        "| once | +20.0 | 1 | 1.0 |",
         "| mixed | +10.0 ± 0.0 | 2 | 1.5 |",
         "| noisy | +0.0 ± 20.0 | 2 | 1.5 |",
         "| worse | -10.0 ± 0.0 | 2 | 1.5 |",

@@ -146,6 +146,6 @@ def _gpus() -> str:
     """The GPUs that TensorFlow can use; a driver alone is not enough."""
     if importlib.util.find_spec("tensorflow") is None:
         return "unknown without tensorflow"
-    from podium.models.devices import gpu_names
+    from podium.models.devices import gpu_models
 
-    return ", ".join(gpu_names()) or "none; training runs on the CPU"
+    return ", ".join(gpu_models()) or "none; training runs on the CPU"

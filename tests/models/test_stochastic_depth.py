@@ -1,5 +1,7 @@
 """Stochastic depth of the backbones and presets that have it."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -93,6 +95,16 @@ def test_presets_skip_blocks_with_saved_random_numbers(kind, tmp_path):
     assert (outputs[0] == outputs[1]).all()
     again = preset(folder, 0.5, pretrained=False, file=recipe)
     assert [variable.shape for variable in again.variables] == [variable.shape for variable in model.variables]
+
+
+def test_an_efficientnet_that_was_saved_without_it(tmp_path):
+    folder = save_tiny("EfficientNet", tmp_path / "preset")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "dropout": 0.0}}))
+    assert not rates_in(preset(folder, None))
+    model = preset(folder, 0.5)
+    assert rates_in(model)[-1] == 0.5
+    assert_skips_in_training_only(model, preset(folder, None))
 
 
 def test_other_presets_have_none(tmp_path):

@@ -97,6 +97,8 @@ class Recipe:
         content = json.loads(json.dumps(self.backbone))  # Keras modifies its argument
         for key in {"image_shape", "input_shape"} & content["config"].keys():
             content["config"][key] = [image_size, image_size, channels]
+        if stochastic_depth and content["class_name"] == "EfficientNetBackbone":
+            content["config"]["dropout"] = stochastic_depth  # the Lite models are saved without it
         try:
             model = keras.saving.deserialize_keras_object(content)
         except (TypeError, ValueError, LookupError, AttributeError) as error:

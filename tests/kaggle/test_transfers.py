@@ -115,7 +115,7 @@ def test_an_attempt_that_was_left_behind_does_not_write_any_more():
     with first():
         pass
     second = attempts.begin()
-    with pytest.raises(transfers._AbandonedError), first():
+    with pytest.raises(transfers.AbandonedError), first():
         pass
     with second():
         pass

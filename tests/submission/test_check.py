@@ -182,7 +182,7 @@ def test_long_lists_of_lines_and_long_texts_are_cut(problems):
     rows = "".join(f"{name},{'x' * 60}\n" for name in ("a", "b", "007"))
     assert f"3 rows (lines 2, 3, 4) have an unknown label, '{'x' * 60}'" in problems("Id,Category\n" + rows)[0]
     rows = "".join(f"{name},{'x' * 61}\n" for name in ("a", "b", "007", "y"))
-    cut = f"4 rows (lines 2, 3, 4, …) have an unknown label, '{'x' * 57}…'; expected"
+    cut = f"4 rows (lines 2, 3, 4, …) have an unknown label, '{'x' * 59}…'; expected"
     assert any(problem.startswith(cut) for problem in problems("Id,Category\n" + rows))
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from podium.config.kaggle_names import KernelRef
 from podium.errors import SubmissionError
+from podium.files import sha256_of
 from podium.submission.ledger import (
     COLUMNS,
     Ledger,
     Row,
     Submission,
     description_with,
-    digest_of_content,
     digest_of_output,
     marker_for,
     marker_in,
@@ -208,7 +208,7 @@ def test_two_processes_that_write_at_once_lose_no_row(ledger):
 
 def test_marker_is_the_start_of_the_content_digest(tmp_path):
     (tmp_path / "a.csv").write_text("abc")
-    digest = digest_of_content(tmp_path / "a.csv")
+    digest = sha256_of(tmp_path / "a.csv")
     assert digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     marker = marker_for(digest, [])
     assert marker == "ba7816bf8f01"

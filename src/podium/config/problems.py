@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from podium.errors import ConfigError
+from podium.errors import ConfigError, shortened
 
 
 class KeyProblemsError(ValueError):
@@ -77,7 +77,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[tuple[st
 
 def _message(problem: Any, last_key: list[str], known: list[str]) -> str:
     kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
-    got = f", got {_short(given)}"
+    got = f", got {shortened(repr(given))}"
     if kind == "extra_forbidden":
         return "unknown key" + nearest(last_key[0], known)
     if kind == "missing":
@@ -123,12 +123,7 @@ _EXPECTED = {
 def _not_among(given: Any, listed: str) -> str:
     allowed = [name.strip("'") for name in listed.split(", ")]
     hint = nearest(str(given), allowed)
-    return f"expected one of {', '.join(allowed)}; got {_short(given)}{hint if 'did you mean' in hint else ''}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return f"expected one of {', '.join(allowed)}; got {shortened(repr(given))}{hint if 'did you mean' in hint else ''}"
 
 
 def _keys_at(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:

@@ -36,7 +36,7 @@ _START_OF_SCAN = 0xDA
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SAMPLE = 250_000
 """Percentiles are computed from about this many values, which is accurate enough."""
-_MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 5: (False, False), 6: (True, False),
+MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 5: (False, False), 6: (True, False),
              7: (True, True), 8: (False, True)}  # fmt: skip
 """By EXIF orientation: whether left and right, and top and bottom, are exchanged, after rows and columns if above 4."""
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 258, 262, 277, 284, 338, 339
@@ -415,8 +415,8 @@ def _exif_orientation(content: Content) -> int:
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    if orientation not in _MIRRORED:
+    if orientation not in MIRRORED:
         return pixels
-    mirror_x, mirror_y = _MIRRORED[orientation]
+    mirror_x, mirror_y = MIRRORED[orientation]
     turned = pixels.swapaxes(0, 1) if orientation > 4 else pixels
     return np.ascontiguousarray(turned[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])

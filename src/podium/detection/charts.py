@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from podium.detection.average_precision import RECALLS
 from podium.detection.evaluation import ClassMetrics, PartMetrics, format_metric
+from podium.errors import shortened
 from podium.files import atomic_write
+from podium.reports.charts import drawable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,9 +113,9 @@ def draw_curves(path: Path, *, title: str, part: PartMetrics) -> None:
     with _chart(path, title, size=(8.6, 6.2)) as (figure, axes):
         for number, metrics in enumerate(named):
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS)]
-            label = f"{format_metric(metrics.ap50)}  {_shortened(metrics.name, MAX_NAME)}"
+            label = f"{format_metric(metrics.ap50)}  {shortened(metrics.name, MAX_NAME)}"
             axes.plot(
-                *_curve(metrics), color=colour, linestyle=style, label=_drawable(label),
+                *_curve(metrics), color=colour, linestyle=style, label=drawable(label),
                 linewidth=1.7, zorder=3, clip_on=False,
             )  # fmt: skip
             axes.plot([metrics.counts.recall], [metrics.counts.precision], "o", color=colour, zorder=4, clip_on=False)
@@ -140,7 +142,7 @@ def _chart(path: Path, title: str, size: tuple[float, float] = (8.6, 5.0)) -> "I
     figure = Figure(figsize=size, dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(_drawable(_shortened(title, MAX_TITLE)), loc="left", fontsize=11, parse_math=False)
+    axes.set_title(drawable(shortened(title, MAX_TITLE)), loc="left", fontsize=11, parse_math=False)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -243,15 +245,3 @@ def _curve(metrics: ClassMetrics) -> tuple[list[float], list[float]]:
         return [0.0], [0.0]
     recalls, precisions = zip(*reached, strict=True)
     return [*recalls, recalls[-1]], [*precisions, 0.0]
-
-
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _drawable(text: str) -> str:
-    """Replace characters that the font does not have, such as emoji, for which matplotlib warns."""
-    from matplotlib.font_manager import findfont, get_font
-
-    known = get_font(findfont("DejaVu Sans")).get_charmap()
-    return "".join(letter if ord(letter) in known else "?" for letter in text)

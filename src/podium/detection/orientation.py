@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 
+from podium.data.conversion import MIRRORED
 from podium.data.images import read_image
 from podium.errors import DataError
 from podium.files import atomic_write
@@ -25,9 +26,6 @@ UPRIGHT = 1
 ORIENTATION_OF_ROTATION = {0: UPRIGHT, 90: 8, 180: 3, 270: 6}
 """By degrees counterclockwise."""
 _SWAPS_SIDES = (5, 6, 7, 8)
-_MIRRORED = {1: (False, False), 2: (True, False), 3: (True, True), 4: (False, True),
-             5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}  # fmt: skip
-"""Whether left and right, and top and bottom, are exchanged after rows and columns were."""
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -58,7 +56,7 @@ def read_header(path: Path) -> StoredImage:
                 exif = Image.Exif()
                 exif.load(image.info.get("exif", b""))
                 orientation = exif.get(_ORIENTATION_TAG, UPRIGHT)
-                return StoredImage(*image.size, orientation if orientation in _MIRRORED else UPRIGHT)
+                return StoredImage(*image.size, orientation if orientation in MIRRORED else UPRIGHT)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
@@ -97,7 +95,7 @@ def rotated_boxes(corners: NDArray[np.float64], orientation: int) -> NDArray[np.
     if orientation in _SWAPS_SIDES:
         corners = corners[:, [1, 0, 3, 2]]
     left, top, right, bottom = corners.T
-    mirror_x, mirror_y = _MIRRORED[orientation]
+    mirror_x, mirror_y = MIRRORED.get(orientation, (False, False))
     if mirror_x:
         left, right = 1 - right, 1 - left
     if mirror_y:

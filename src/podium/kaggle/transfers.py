@@ -87,12 +87,12 @@ class _Attempts:
     def _writing(self, number: int) -> Iterator[None]:
         with self._lock:
             if number != self._newest:
-                raise _AbandonedError
+                raise AbandonedError
             yield
 
 
-class _AbandonedError(Exception):
-    pass
+class AbandonedError(Exception):
+    """Ends the thread of an attempt that is not the newest."""
 
 
 def _resume(open_: Open, partial: Path, size: int | None, progress: Progress, writing: Writing) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from podium.errors import NotFoundError, UnreachableError
-from podium.kaggle.transfers import CHUNK, Progress
+from podium.kaggle.transfers import CHUNK, AbandonedError, Progress
 from podium.retries import with_retries
 
 Put = Callable[[Any, dict[str, str]], Any]
@@ -77,7 +77,7 @@ class _Transfer:
 
     def _report(self, attempt: int, done: int) -> None:
         if attempt != self._newest:
-            raise _AbandonedError
+            raise AbandonedError
         self._progress(done)
 
 
@@ -85,10 +85,6 @@ def _arrived(response: Any) -> int:
     """The number of bytes in a Range header such as bytes=0-999; without one, nothing has arrived."""
     found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
     return int(found[1]) + 1 if found else 0
-
-
-class _AbandonedError(Exception):
-    pass
 
 
 class _Rest:

@@ -1,11 +1,10 @@
 """The file with pretrained weights of a backbone, and the digest of a file or of a preset."""
 
-import hashlib
 from pathlib import Path
 
 from podium.config.backbone_settings import AnyBackbone, BackboneSettings, PresetSettings
 from podium.errors import RunError, WeightsError
-from podium.files import digest_of, digest_of_file, read_json
+from podium.files import digest_of, digest_of_file, read_json, sha256_of
 from podium.paths import kaggle_places
 
 
@@ -36,8 +35,7 @@ def weights_digest(name: str, backbone: AnyBackbone) -> str | None:
     path = Path(backbone.weights)
     if not path.is_file():
         raise WeightsError(missing_weights(name, path))
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _at_kaggle(backbone: AnyBackbone) -> str | None:

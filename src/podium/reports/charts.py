@@ -108,6 +108,14 @@ def combined(charts: Sequence[Chart], size: tuple[float, float], heights: Sequen
         return figure
 
 
+def drawable(text: str, font: str = "DejaVu Sans") -> str:
+    """Replace characters that the font does not have, such as emoji, for which matplotlib warns."""
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont(font)).get_charmap()
+    return "".join(letter if ord(letter) in known else "?" for letter in text)
+
+
 def _lighten(figure: "Figure") -> None:
     """Give lines the colour that they have on a white page."""
     from matplotlib.lines import Line2D

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podium.errors import shortened
 from podium.files import atomic_write
+from podium.reports.charts import drawable
 from podium.submission.board import pearson, short_name
 from podium.submission.ledger import Row
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 30
 """Older submissions are points without a number."""
 MAX_LINE = 54
+FONT = "DejaVu Sans Mono"
 POINT, BEST, OLD, LINE = "#2f6db5", "#d9632a", "#b4bac2", "#7a828c"
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in pixels."""
@@ -117,24 +120,12 @@ def _write_key(figure: "Figure", named: Sequence[Row], first: int, best: Row | N
         is_best = best is not None and row.is_same_as(best)
         line = f"{first + number:>3}  {row.time:%m-%d %H:%M}  {row['message'] or short_name(row)}"
         figure.text(
-            0.635, 1 - (0.70 + 0.21 * number) / height, _drawable(_shortened(line)), fontsize=8, va="top",
-            family="DejaVu Sans Mono", color=BEST if is_best else "black", parse_math=False,
+            0.635, 1 - (0.70 + 0.21 * number) / height, drawable(shortened(line, MAX_LINE), FONT), fontsize=8, va="top",
+            family=FONT, color=BEST if is_best else "black", parse_math=False,
         )  # fmt: skip
     if best is not None:
         last = 1 - (0.80 + 0.21 * len(named)) / height
         figure.text(0.635, last, "in orange: ranked first", fontsize=8, color=BEST, va="top")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
-
-
-def _drawable(text: str) -> str:
-    """Replace characters that the font does not have; matplotlib would warn about them."""
-    from matplotlib.font_manager import findfont, get_font
-
-    known = get_font(findfont("DejaVu Sans Mono")).get_charmap()
-    return "".join(letter if ord(letter) in known else "?" for letter in text)
 
 
 def _number_points(figure: "Figure", axes: "Axes", rows: Sequence[Row], first: int) -> None:

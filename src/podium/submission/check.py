@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from podium.errors import SubmissionError
+from podium.errors import SubmissionError, shortened
 from podium.submission.spec import Sample, SubmissionSpec
 
 DRY_RUN = "_dry-run"
@@ -370,4 +370,4 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
 
 def _quoted(text: str) -> str:
     """On one line and of limited length."""
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+    return repr(shortened(text))

@@ -232,11 +232,6 @@ class Ledger:
         )
 
 
-def digest_of_content(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def digest_of_output(kernel: KernelRef, file_name: str) -> str:
     """The digest of a kernel's output, from its name: the content is not downloaded."""
     return hashlib.sha256(f"kernel {kernel} {file_name}".encode()).hexdigest()

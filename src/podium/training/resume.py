@@ -26,7 +26,7 @@ from podium.changes import (
 )
 from podium.config.settings import decisive_keys
 from podium.config.stage import Stage
-from podium.errors import RunError
+from podium.errors import RunError, shortened
 from podium.locks import locked
 from podium.runs import Run, versions
 from podium.yaml_text import read_saved
@@ -273,5 +273,4 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
 
 
 def _short(value: Any) -> str:
-    text = format_value(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shortened(format_value(value))

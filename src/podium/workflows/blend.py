@@ -5,7 +5,6 @@ runs/<name>-<digest>/
   oof.csv test.csv            the blend's predictions; out of fold, by blends that were not fitted on the row
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from podium.config.ensemble import EnsembleSettings
 from podium.config.problems import Problem, raise_problems
 from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
-from podium.files import digest_of, read_json, write_json
+from podium.files import digest_of, read_json, sha256_of, write_json
 from podium.paths import submissions_folder
 from podium.runs import git_commit
 from podium.submission.check import DRY_RUN, find_problems, report_problems
@@ -211,7 +210,7 @@ def _member_results(predictions: Sequence[FoldPredictions], seed: int) -> "list[
 def _digest(settings: EnsembleSettings, predictions: Sequence[FoldPredictions]) -> str:
     first = predictions[0]
     inputs = list(zip(_folders(predictions), (fold.best for fold in predictions), strict=True))
-    competition, sample = first.competition, hashlib.sha256(first.sample.read_bytes()).hexdigest()
+    competition, sample = first.competition, sha256_of(first.sample)
     form = [competition.submission.model_dump(), sample]
     return digest_of([inputs, settings.blending, settings.seed, form, competition.metadata])
 

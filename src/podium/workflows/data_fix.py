@@ -1,10 +1,9 @@
 """`podium data check --fix`: the files that keep what was found out of training, next to the competition file."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from podium.files import write_table
+from podium.files import read_records, write_table
 from podium.workflows.data_check import TRAIN, Check
 
 _NOT_TRAINED = {
@@ -64,7 +63,4 @@ def _with_copies(before: Mapping[str, str], copies: Mapping[str, int]) -> dict[s
 
 def _column(path: Path, name: str) -> dict[str, str]:
     """By id."""
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return {row["id"]: row.get(name) or "" for row in csv.DictReader(file)}
+    return {row["id"]: row.get(name) or "" for row in read_records(path)} if path.is_file() else {}

@@ -6,7 +6,6 @@ data/
 """
 
 import difflib
-import hashlib
 import re
 import shutil
 import zipfile
@@ -22,7 +21,7 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
 from podium.errors import ConfigError, DataError, DiskFullError, MachineError, NotFoundError
-from podium.files import write_text
+from podium.files import sha256_of, write_text
 from podium.locks import locked
 from podium.paths import configs_folder
 from podium.progress import format_size, show_progress
@@ -240,8 +239,7 @@ def _digests(folder: Path, paths: Sequence[Path], slug: str, console: Console) -
     size = sum(path.stat().st_size for path in paths)
     with show_progress(console, f"{slug}: checksums of {len(paths):,} files", size) as progress:
         for path in paths:
-            with path.open("rb") as opened:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = sha256_of(path)
             done += path.stat().st_size
             progress(done)
     return found

@@ -15,7 +15,7 @@ from rich.console import Console
 from podium.config.loss import ArcFace
 from podium.config.resolved import read_resolved, resolved_member
 from podium.config.yaml_file import to_yaml
-from podium.errors import ConfigError, RunError
+from podium.errors import ConfigError, RunError, shortened
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of_file, write_json, write_text
 from podium.locks import locked
@@ -127,14 +127,10 @@ def check_runs_fit(sources: Sequence[Run]) -> None:
     facts = [_facts(source) for source in sources]
     different = {key: [fact[key] for fact in facts] for key in facts[0] if any(f[key] != facts[0][key] for f in facts)}
     if different:
-        parts = "; ".join(f"{key} {' / '.join(map(_short, values))}" for key, values in different.items())
+        texts = {key: " / ".join(shortened(str(value)) for value in values) for key, values in different.items()}
+        parts = "; ".join(f"{key} {text}" for key, text in texts.items())
         names = ", ".join(str(source.path) for source in sources)
         raise RunError(f"these runs cannot be averaged, because they differ: {parts} (of {names})")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _facts(source: Run) -> dict[str, Any]:

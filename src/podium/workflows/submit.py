@@ -17,7 +17,7 @@ from rich.console import Console
 from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
-from podium.files import read_json
+from podium.files import read_json, sha256_of
 from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
@@ -29,7 +29,6 @@ from podium.submission.ledger import (
     Row,
     Submission,
     description_with,
-    digest_of_content,
     digest_of_output,
     marker_for,
     marker_in,
@@ -180,7 +179,7 @@ def submit(
     else:
         report_problems(path, problems, console)
     facts = blend_facts(path.name, competition.slug, runs)
-    upload = CsvFile(competition.slug, path, digest_of_content(path), facts)
+    upload = CsvFile(competition.slug, path, sha256_of(path), facts)
     return _send_once(upload, message, console, force, wait)
 
 

@@ -61,6 +61,15 @@ def growing(member: Member) -> dict[str, Any]:
     return {"stages": stages}
 
 
+def times_the_rates(factor: float) -> "Callable[[Member], dict[str, Any]]":
+    def changes(member: Member) -> dict[str, Any]:
+        stages = enumerate(member.settings.stages)
+        rates = {number: stage.learning_rate for number, stage in stages if not stage.unfreeze.is_none}
+        return {f"stages.{number}.learning_rate": factor * rate for number, rate in rates.items()}
+
+    return changes
+
+
 def twice_the_epochs(member: Member) -> dict[str, Any]:
     stages = enumerate(member.settings.stages)
     return {f"stages.{number}.epochs": 2 * stage.epochs for number, stage in stages if not stage.unfreeze.is_none}
@@ -129,6 +138,8 @@ TECHNIQUES = {
     "mean of larger sizes": Technique(computed=mean_of_larger_sizes),
     "growing images": Technique(computed=growing),
     "twice the epochs": Technique(computed=twice_the_epochs),
+    "half the rates": Technique(computed=times_the_rates(0.5)),
+    "twice the rates": Technique(computed=times_the_rates(2.0)),
     "pseudo-labels": Technique({"extra": [{"pseudo": ITSELF, "weight": 0.5}]}, needs_labels=True),
     "distillation": Technique({"teacher": {"ensemble": ITSELF, "weight": 0.7, "temperature": 2}}, needs_labels=True),
     "hard examples": Technique({"hard": {"ensemble": ITSELF, "times": 2}}, needs_labels=True),
@@ -187,11 +198,8 @@ class Subject:
 
     def soup_of(self, factors: Sequence[float], seed: int, runs: Path) -> list[str]:
         """The run folders of the member as it is, and of others with these multiples of its learning rates."""
-        rates = [stage.learning_rate for stage in self.member().settings.stages]
-        members = [self.member(seed)]
-        for factor in factors:
-            changes = {f"stages.{number}.learning_rate": factor * rate for number, rate in enumerate(rates)}
-            members.append(self.member(seed, changes))
+        changes = [times_the_rates(factor)(self.member()) for factor in factors]
+        members = [self.member(seed), *(self.member(seed, each) for each in changes)]
         return [self.train(member, runs).path.parent.name for member in members]
 
 

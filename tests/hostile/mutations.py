@@ -17,11 +17,15 @@ from hypothesis import strategies as st
 
 from podium.console import message_text
 from podium.errors import PodiumError
+from podium.hardware import peak_memory
 
 SHORT, LONG = 8, 200
 """Examples of a reader in the fast tests and in the slow ones."""
 SECONDS = 20.0
-"""The longest a reader may take."""
+"""The longest a reader may compute; another process may take its cores, so not the time that passes."""
+MEMORY = 2e9
+"""The most bytes that a reader may use."""
+RESET_PEAK = Path("/proc/self/clear_refs")
 _DIGITS, _DEEP, _HUGE, _INFINITE = "@digits@", "@deep@", "@huge@", "@infinite@"
 _RAW = {_DIGITS: "7" * 5_000, _DEEP: "[" * 50_000 + "]" * 50_000, _HUGE: "1" + "0" * 400, _INFINITE: "1e999"}
 """What Python does not write itself, by the text that stands for it until the file is written."""
@@ -69,15 +73,23 @@ def try_variants(reader: Reader, place: Any, examples: int) -> None:
 
 
 def check_read(read: Callable[[], object]) -> None:
-    """Reading succeeds, or fails with an error that has a message, and soon."""
-    start = time.monotonic()
+    """Reading succeeds, or fails with an error that has a message, and soon, in little memory."""
+    start, before = time.process_time(), _start_of_peak()
     try:
         read()
     except PodiumError as error:
         text = message_text(str(error))
         assert text.strip()
         assert text.encode()
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
+    assert peak_memory() - before < MEMORY
+
+
+def _start_of_peak() -> int:
+    """The memory of this process in bytes; Linux measures the peak from here on."""
+    if RESET_PEAK.exists():
+        RESET_PEAK.write_text("5")
+    return peak_memory()
 
 
 def variant(random: Random, form: str, valid: bytes) -> bytes:

@@ -35,10 +35,10 @@ def test_a_zero_byte_in_a_table_is_an_error_and_not_the_end_of_a_field(tmp_path)
 def test_a_table_of_a_million_columns_is_an_error_at_once(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("id" + ",a" * 10**6 + "\n1" + ",1" * 10**6 + "\n")
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(DataError, match=r"1,000,001 columns or more; expected 100,000 at most"):
         read_table(path, ["id"])
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_folds_of_hundreds_of_thousands_of_unknown_rows_are_read_in_seconds(tiny_competition):
@@ -46,9 +46,9 @@ def test_folds_of_hundreds_of_thousands_of_unknown_rows_are_read_in_seconds(tiny
     rows = [f"{row:04}.jpg,{row % 2}\n" for row in range(300_000)]
     path.write_text("id,fold\n" + "".join(rows))
     tiny = tiny_competition.change(folds={"kind": "table", "path": "folds.csv"})
-    start = time.monotonic()
+    start = time.process_time()
     assert make_folds(tiny.competition, read_rows(tiny.competition, tiny.folder), tiny.folder).numbers == [0, 1]
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_the_number_of_a_fold_has_few_digits(tiny_competition):

@@ -62,7 +62,7 @@ bench: $(STAMP)   ## compare podium with its alternatives, write benchmarks/resu
 	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(TORCH),--torch "$(TORCH)") $(foreach name,$(ONLY),--only $(name))
 
-scores: $(STAMP)  ## compare scores with Keras's guide and fastai in the same minutes; options: DATA=, COMPETITION=, WEIGHTS=, PEERS=, ONLY=
+scores: $(STAMP)  ## compare scores with Keras's guide and fastai in the same minutes; options: DATA=, COMPETITION=, WEIGHTS=, PEERS=, ONLY=, MINUTES=
 	$(BIN)/python -m benchmarks.scores $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(COMPETITION),--competition "$(COMPETITION)") $(if $(PEERS),--peers "$(PEERS)") \
 		$(foreach name,$(ONLY),--only $(name)) $(if $(MINUTES),--minutes $(MINUTES))

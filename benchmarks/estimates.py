@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import podium
+from benchmarks.rounds import ROOT
 from podium.cli.demo import hidden_scores
 from podium.demo.competition import draw_competition
 from podium.files import write_text
 
-ROOT = Path(__file__).resolve().parents[1]
 FITTED = "weights"
 """The way to blend whose estimates are listed."""
 BLENDS: dict[str, dict[str, Any]] = {

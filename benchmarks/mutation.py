@@ -37,7 +37,8 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.rounds import ROOT
+
 OUT = ROOT / "build" / "mutation"
 """The survivors of each subject."""
 SUBJECTS = {

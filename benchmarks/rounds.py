@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 900
 """Seconds for one job, more than four times as long as any job takes on two idle cores."""
 Result = dict[str, Any]

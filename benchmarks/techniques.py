@@ -19,6 +19,7 @@ from typing import Any
 
 import podium
 from benchmarks.report import write_between
+from benchmarks.rounds import ROOT
 from podium.config.loading import Member
 from podium.config.problems import raise_problems
 from podium.config.yaml_file import parse_overrides
@@ -30,7 +31,6 @@ from podium.paths import labels_folder
 from podium.workflows.fold_runs import FoldRun
 from podium.workflows.pseudo import make_labels
 
-ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- make recipes -->\n", "<!-- end of make recipes -->"
 
 

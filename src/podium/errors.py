@@ -9,16 +9,20 @@
       WeightsError              pretrained weights that are missing or do not fit
       TrainingDivergedError     the loss became NaN or infinite
       RunError                  a run folder that is incomplete or in use
+        InUseError              another process uses it
+        ConfigChangedError      (kaggle.fleet) the fleet was started with other configs
       SubmissionError           a CSV that must not be submitted
       MachineError              something on this machine is missing or outdated
         DiskFullError           the disk is full; the previous checkpoint is intact
         MemoryFullError         a batch does not fit into memory; the previous checkpoint is intact
-      KaggleError               Kaggle refused a request or does not respond
+      KaggleError               Kaggle refused a request, a kernel failed, or a service does not respond
         CredentialsError        no API key, or an invalid one (401)
         ForbiddenError          not allowed (403): rules not accepted, another user's resource, ...
         NotFoundError           no such resource: it never existed, or was deleted
+          UploadExpiredError    (kaggle.uploads) an upload that has to be started again
         IncompleteOutputError   Kaggle does not list all of a kernel's output, or not yet
-        UnreachableError        no complete response after several attempts; the request may have succeeded
+        UnreachableError        Kaggle or a Ray cluster gave no complete response; the request may have succeeded
+          CoordinatorEndedError (cluster.ray_cluster) the jobs were stopped by another process
           RateLimitedError      status 429 for longer than a command waits; nothing was done
       BundleError               a script that must not be pushed: too large, contains a secret, lacks a file
     StoppedError                not a failure: stopped on request, with everything saved (exit 75)
@@ -86,6 +90,10 @@ class RunError(PodiumError):
     """A run folder lacks what the next step needs, or another process uses it."""
 
 
+class InUseError(RunError):
+    """Another process holds the lock of a folder."""
+
+
 class SubmissionError(PodiumError):
     """A CSV must not be submitted."""
 
@@ -103,7 +111,7 @@ class MemoryFullError(MachineError):
 
 
 class KaggleError(PodiumError):
-    """Kaggle refused a request or does not respond."""
+    """Kaggle refused a request, a kernel or its rehearsal failed, or a service does not respond."""
 
 
 class CredentialsError(KaggleError):
@@ -123,7 +131,7 @@ class IncompleteOutputError(KaggleError):
 
 
 class UnreachableError(KaggleError):
-    """No complete response after several attempts. The request may have succeeded."""
+    """No complete response of Kaggle or of a Ray cluster after several attempts. The request may have succeeded."""
 
 
 class RateLimitedError(UnreachableError):

@@ -75,9 +75,9 @@ def report_full_disk(folder: Path, size: int, what: str) -> Iterator[None]:
         ) from error
 
 
-def check_free_space(folder: Path, size: int, what: str) -> None:
-    """Fail if the disk is full, for writers that do not report it well, such as HDF5."""
-    with report_full_disk(folder, size, what), tempfile.TemporaryFile(dir=folder) as file:
+def check_free_space(folder: Path, size: int) -> None:
+    """Fail if the disk has no room for a weights file: HDF5 does not report a full disk well."""
+    with report_full_disk(folder, size, "a weights file"), tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         elif shutil.disk_usage(folder).free < size:

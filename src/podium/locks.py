@@ -14,16 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from podium.errors import RunError
+from podium.errors import InUseError
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]  # checked before every use
-
-
-class InUseError(RunError):
-    """Another process holds the lock."""
 
 
 ATTEMPTS, SECONDS_BETWEEN = 10, 0.02

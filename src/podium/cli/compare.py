@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from podium.evaluation.comparison import Comparison
     from podium.evaluation.statistics import Interval, Score
 
-PARTS = ("test", "validation")
 COMMIT_DIGITS = 10
 
 RunFolders = Annotated[
@@ -51,6 +50,7 @@ def compare(
 
     podium compare runs/xception-1a2b3c4d runs/effnet_b3-5e6f7a8b
     """
+    from podium.detection.compare_detectors import PARTS
     from podium.workflows import compare as workflow
 
     if len(run) < 2:
@@ -84,15 +84,14 @@ def _print(comparison: "Comparison", console: Console) -> None:
     _print_times(comparison, console)
     console.print()
     for note in comparison.notes:
-        _print_text(f"note: {note}", console)
+        console.print(f"note: {note}")
     if len(comparison.differences) > 1:
-        _print_text(
+        console.print(
             f"{len(comparison.differences)} runs are compared with {comparison.runs[0].letter}: with more"
-            " comparisons a small p is more likely by chance, so p-values are corrected by Holm's method",
-            console,
+            " comparisons a small p is more likely by chance, so p-values are corrected by Holm's method"
         )
     for verdict in comparison.verdicts:
-        _print_text(verdict, console)
+        console.print(verdict)
 
 
 def _print_scores(comparison: "Comparison", console: Console) -> None:
@@ -105,10 +104,9 @@ def _print_scores(comparison: "Comparison", console: Console) -> None:
     for other in comparison.secondary:
         _print_title(other.metric, console)
         _print_metric(comparison, other.scores, other.differences, other.p_values, console)
-    _print_text(
+    console.print(
         f"  intervals from {comparison.resamples:,} bootstrap resamples of the {rows}, the same for every run; they"
-        " reflect the choice of images, not the randomness of training",
-        console,
+        " reflect the choice of images, not the randomness of training"
     )
 
 
@@ -159,11 +157,10 @@ def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
         _add_row(table, letter, *(f"{count:,}" for count in counts), format_p(test.p), kind)
     console.print(table)
     deciding = "this p" if comparison.uses_mcnemar else "the bootstrap p"
-    _print_text(
+    console.print(
         f"  exact (binomial) test if fewer than {MIN_FOR_CHI_SQUARED} are {correct} in only one of the two, else"
         f" chi-squared with continuity correction; a difference is significant if {deciding} is below {SIGNIFICANCE}"
-        " and its interval excludes 0",
-        console,
+        " and its interval excludes 0"
     )
 
 
@@ -221,8 +218,4 @@ def _add_row(table: Table, *cells: str) -> None:
 
 def _print_title(text: str, console: Console) -> None:
     console.print()
-    _print_text(text, console)
-
-
-def _print_text(text: str, console: Console) -> None:
     console.print(text)

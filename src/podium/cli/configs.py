@@ -8,7 +8,7 @@ import typer
 from podium.cli.options import Data, Debug, make_console
 from podium.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Config files: check them and the data that they describe.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

@@ -28,7 +28,7 @@ from podium.workflows.blend import print_blend, write_checked_submission
 from podium.workflows.fleet import run_fleet, stop_fleets
 from podium.workflows.kernels import print_output
 
-app = typer.Typer(no_args_is_help=True, help="Train an ensemble on Kaggle's GPUs: up, status, down.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("up")

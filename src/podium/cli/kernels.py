@@ -18,7 +18,7 @@ from podium.kernel.rehearsal import Layout
 from podium.kernel.script import Packing
 from podium.workflows import kernels
 
-app = typer.Typer(no_args_is_help=True, help="Kaggle kernels: build the script, rehearse, push, follow, download.")
+app = typer.Typer(no_args_is_help=True)
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A member, ensemble or detector file.")]
 

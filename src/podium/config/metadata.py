@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
 
 from podium.config.problems import nearest, raise_key_problems
-from podium.config.settings import Count, Settings
+from podium.config.settings import Count, Settings, check_different
 from podium.config.submission import as_label
 
 Category = Annotated[str, WithJsonSchema({"type": ["string", "integer"]})]
@@ -65,8 +65,7 @@ class MetadataChoice(Settings):
     def _are_different(cls, columns: list[str] | None) -> list[str] | None:
         if columns is not None and not columns:
             raise ValueError("expected 1 or more items: remove metadata to use no column")
-        if columns and (repeated := sorted({name for name in columns if columns.count(name) > 1})):
-            raise ValueError(f"duplicate column: {', '.join(repeated)}")
+        check_different(columns)
         return columns
 
     def chosen(self, declared: Mapping[str, ColumnKind]) -> list[str]:

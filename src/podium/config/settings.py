@@ -54,6 +54,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 FoldNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
+def character(value: Any) -> Any:
+    """The name of a separator that is given as the character itself."""
+    return {" ": "space", ",": "comma", "|": "pipe"}.get(value, value) if value else value
+
+
+def check_different(columns: list[str] | None) -> None:
+    if columns and (repeated := sorted({name for name in columns if columns.count(name) > 1})):
+        raise ValueError(f"duplicate column: {', '.join(repeated)}")
+
+
 def short_form(key: str) -> BeforeValidator:
     """Read `cosine` as `{kind: cosine}`, where `key` is `kind`."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)

@@ -313,6 +313,10 @@ class TrainingSettings(Settings):
     tensorboard: Annotated[bool, NotInDigest] = False
     """Write TensorBoard logs into the run folder."""
 
+    def transforms_of(self, stage: Stage) -> list[Any]:
+        """The augmentation of a stage."""
+        return self.augmentation if stage.augmentation is None else stage.augmentation
+
     def problems_of_stage(self, stage: Stage) -> list[tuple[str, str]]:
         """Problems of a stage with these settings, as (key, message)."""
         return []

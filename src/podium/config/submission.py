@@ -1,10 +1,10 @@
 """The schema of a submission: its sample, its columns, and what they hold."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, field_validator
 
-from podium.config.settings import Count, Settings
+from podium.config.settings import Count, Settings, character
 
 Format = Literal["label", "labels", "probabilities", "indicators", "numbers"]
 FORMATS: dict[str, tuple[Format, ...]] = {
@@ -32,7 +32,7 @@ class Submission(Settings):
     """The column of the answer where there is only one; by default the column train.label."""
     columns: dict[str, str] = {}
     """The column of each class or number that is not named like it."""
-    separator: Literal["space", "comma", "pipe"] | None = None
+    separator: Annotated[Literal["space", "comma", "pipe"] | None, BeforeValidator(character)] = None
     """For the format labels: what is between them; by default the separator of the target, else a space."""
     most: Count | None = None
     """For the format labels: write so many of the most probable labels, instead of those above their thresholds. By
@@ -45,11 +45,6 @@ class Submission(Settings):
     @classmethod
     def _labels_as_text(cls, columns: Any) -> Any:
         return by_class(columns)
-
-    @field_validator("separator", mode="before")
-    @classmethod
-    def _character(cls, separator: Any) -> Any:
-        return {" ": "space", ",": "comma", "|": "pipe"}.get(separator, separator) if separator else separator
 
     def problems(self, format_: Format, target: str, most: int | None) -> list[tuple[str, str]]:
         """Keys that do not fit the target or the format, with the problem of each."""

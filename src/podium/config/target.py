@@ -1,10 +1,10 @@
 """The schema of a target: what a competition asks for each image."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from podium.config.settings import Settings, short_form
+from podium.config.settings import Settings, character, check_different, short_form
 
 SEPARATORS = {"space": None, "comma": ",", "pipe": "|"}
 """How labels in one column are separated, as arguments of `str.split`."""
@@ -26,13 +26,8 @@ class MultiLabel(Settings):
     """Any number of the classes: a column of 0 and 1 for each class, or all labels of an image in `train.label`."""
 
     kind: Literal["multi_label"]
-    separator: Literal["space", "comma", "pipe"] | None = None
+    separator: Annotated[Literal["space", "comma", "pipe"] | None, BeforeValidator(character)] = None
     """What separates the labels in the column `train.label`; without it each class has a column."""
-
-    @field_validator("separator", mode="before")
-    @classmethod
-    def _character(cls, separator: Any) -> Any:
-        return {" ": "space", ",": "comma", "|": "pipe"}.get(separator, separator) if separator else separator
 
 
 class Ordinal(Settings):
@@ -53,8 +48,7 @@ class Regression(Settings):
     @field_validator("columns")
     @classmethod
     def _are_different(cls, columns: list[str] | None) -> list[str] | None:
-        if columns and (repeated := sorted({name for name in columns if columns.count(name) > 1})):
-            raise ValueError(f"duplicate column: {', '.join(repeated)}")
+        check_different(columns)
         return columns
 
     @field_validator("range")

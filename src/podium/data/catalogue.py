@@ -186,9 +186,7 @@ def _results(work: Callable[[Item], Result], items: Sequence[Item], pool: Thread
 def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
     """An entry for each image, and which of them are known. Unreadable files are read again: they may be replaced."""
     entries = np.zeros(len(paths), dtype=_ENTRY)
-    reading = reading_of(paths)
-    files = (file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
-    entries["file"] = np.fromiter(files, dtype="S16", count=len(paths))
+    entries["file"] = file_digests(paths)
     saved, known = _load(name), np.zeros(len(paths), dtype=bool)
     for start in range(0, len(paths) if len(saved) else 0, _CHUNK):
         chunk = entries[start : start + _CHUNK]
@@ -198,6 +196,13 @@ def _look_up(paths: Sequence[Path], name: str) -> tuple[NDArray[np.void], NDArra
         chunk[hit] = saved[position[hit]]
         known[start : start + _CHUNK] = hit
     return entries, known
+
+
+def file_digests(paths: Sequence[Path]) -> NDArray[np.bytes_]:
+    """Of each image."""
+    reading = reading_of(paths)
+    found = (file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
+    return np.fromiter(found, dtype="S16", count=len(paths))
 
 
 def file_digest(paths: Sequence[str]) -> bytes:

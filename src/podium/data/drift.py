@@ -25,20 +25,20 @@ class Drift:
     """For each test image the probability that it is one, by a classifier that has not seen it; NaN if unused."""
 
 
-def measure_drift(train: Measurements, test: Measurements, seed: int = 0) -> Drift | None:
+def measure_drift(train: Measurements, test: Measurements) -> Drift | None:
     """None if there are too few images."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     chosen = [np.sort(random.permutation(len(part))[:_MOST]) for part in (train, test)]
     if min(map(len, chosen)) < LEAST:
         return None
     features = np.concatenate([_features(part[rows]) for part, rows in zip((train, test), chosen, strict=True)])
     is_test = np.repeat([0, 1], [len(rows) for rows in chosen])
-    model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=seed)
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=0)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
     probabilities = cross_val_predict(model, features, is_test, cv=folds, method="predict_proba")[:, 1]
     likely = np.full(len(test), np.nan)
     likely[chosen[1]] = probabilities[is_test == 1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from rich.console import Console
 
-from podium.data.catalogue import file_digest, in_parallel
+from podium.data.catalogue import file_digests, in_parallel
 from podium.data.conversion import DEEP, TRANSPARENT, jpeg_size
 from podium.data.image_paths import ImagePaths, path_text, reading_of
 from podium.data.images import Scaling, check_complete, convert_files, decode, is_quick, read_files
@@ -83,8 +83,7 @@ def measure_files(
     reading = reading_of(paths)
     folder = cache_folder() / "quality" / f"{name}{reading}-{VERSION}"
     measured = np.zeros(len(paths), MEASUREMENT)
-    digests = (file_digest(reading.files_of(path_text(paths, row))) for row in range(len(paths)))
-    measured["file"] = np.fromiter(digests, "S16", len(paths))
+    measured["file"] = file_digests(paths)
     known = _load(folder)
     position = np.searchsorted(known["file"], measured["file"])
     position[position == len(known)] = 0

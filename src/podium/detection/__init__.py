@@ -1,1 +1,1 @@
-"""Finding objects: sets of images with boxes, and their exchange with other formats."""
+"""Finding objects: sets of images with boxes and their formats; detectors, their training and evaluation; crops."""

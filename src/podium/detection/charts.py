@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from podium.detection.average_precision import RECALLS
 from podium.detection.evaluation import ClassMetrics, PartMetrics, format_metric
 from podium.errors import shortened
-from podium.files import atomic_write
-from podium.reports.charts import drawable
+from podium.reports.charts import drawable, save_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,8 +147,7 @@ def _chart(path: Path, title: str, size: tuple[float, float] = (8.6, 5.0)) -> "I
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     yield figure, axes
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)
 
 
 def _draw(axes: "Axes", lines: Sequence[Line], *, clip: bool = True) -> None:

@@ -86,7 +86,7 @@ def read_dataset(folder: Path) -> BoxDataset:
     images, boxes = read_table(folder / IMAGES, IMAGE_TYPES), read_table(folder / BOXES, BOX_TYPES)
     dataset = BoxDataset(index.slug, index.classes, images, boxes, index.source)
     for table, problems, name in ((images, _image_problems, IMAGES), (boxes, _box_problems, BOXES)):
-        if problem := _first_problem(table, problems(dataset)):
+        if problem := first_problem(table, problems(dataset)):
             row, text = problem
             raise DataError(f"{folder / name}, line {row + 2}: {text}")
     return ordered(dataset)
@@ -101,13 +101,13 @@ def checked(dataset: BoxDataset) -> BoxDataset:
     """The dataset sorted and rounded as it is stored. DataError if it is not clean."""
     where = f"cannot write the dataset {dataset.slug}"
     check_names(dataset.classes, f"{where}: classes")
-    problem = _first_problem(dataset.images, _image_problems(dataset))
+    problem = first_problem(dataset.images, _image_problems(dataset))
     table = dataset.images
     if not problem:
         corners = dataset.boxes[list(CORNERS)].astype(np.float64).round(DIGITS) + 0.0  # -0.0 becomes 0.0
         dataset = ordered(replace(dataset, boxes=dataset.boxes.assign(**{name: corners[name] for name in CORNERS})))
         table = dataset.boxes
-        problem = _first_problem(table, _box_problems(dataset))
+        problem = first_problem(table, _box_problems(dataset))
     if problem:
         row, text = problem
         raise DataError(f"{where}: image {short(table['id'].iloc[row])}: {text}")
@@ -192,9 +192,10 @@ def _box_problems(dataset: BoxDataset) -> list[Problem]:
     ]
 
 
-def _first_problem(table: pd.DataFrame, problems: Sequence[Problem]) -> tuple[int, str] | None:
+def first_problem(table: pd.DataFrame, problems: Sequence[Problem]) -> tuple[int, str] | None:
     """A row and its problem."""
-    for rows, columns, expected in problems:
+    for given, columns, expected in problems:
+        rows = np.asarray(given)
         if rows.any():
             row = int(rows.argmax())
             values = ", ".join(short(value) for value in table[list(columns)].iloc[row].tolist())

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.detection.dataset import CORNERS
+from podium.detection.dataset import CORNERS, first_problem
 from podium.detection.parsing import read_table, short
 from podium.errors import DataError
 from podium.files import atomic_write
@@ -56,12 +56,9 @@ def read_detections(path: Path, classes: Collection[str] | None = None) -> pd.Da
     ]
     if classes is not None:
         problems.append((~table["class"].isin(classes), ["class"], f"one of {short(', '.join(classes))}"))
-    for rows, columns, expected in problems:
-        rows = np.asarray(rows)
-        if rows.any():
-            row = int(rows.argmax())
-            values = ", ".join(short(value) for value in table[list(columns)].iloc[row].tolist())
-            raise DataError(f"{path}, line {row + 2}: {', '.join(columns)}: expected {expected}, got {values}")
+    if problem := first_problem(table, problems):
+        row, text = problem
+        raise DataError(f"{path}, line {row + 2}: {text}")
     return table.astype({"id": object, "class": object})
 
 

@@ -33,7 +33,7 @@ _CHUNK = 1 << 13
 _RETRIED_STATUS = {408, 425, 429, *range(500, 600)}
 _PLACEHOLDER = re.compile(r"unavailable[^/]*$")
 """For a removed image Flickr returns a placeholder with status 200."""
-Sleep = Callable[[float], None]
+Sleep = Callable[[float], object]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def download_images(
     When it ends, even by an exception, no thread and no incomplete file remains.
     """
     remaining, stopped = iter(downloads), threading.Event()
-    worker = _Worker(stopped, sleep or (lambda seconds: _sleep(seconds, stopped)))
+    worker = _Worker(stopped, sleep or stopped.wait)
     done = unreachable = 0
     with ThreadPoolExecutor(at_once) as pool:
         running: set[Future[tuple[FailedImage | None, bool]]] = set()
@@ -99,10 +99,6 @@ def download_images(
             stopped.set()
             pool.shutdown(cancel_futures=True)
             worker.close()
-
-
-def _sleep(seconds: float, stopped: threading.Event) -> None:
-    stopped.wait(seconds)
 
 
 class _Worker:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from podium.config.dry_run import MIN_SIZE, SIZE_STEP, IsAtHand, smaller_training
 from podium.config.loading import ExtraCheck, load_settings
-from podium.config.yaml_file import Overrides, read_yaml
+from podium.config.yaml_file import Overrides
 from podium.detection.config import DetectorSettings
 
 DRY_RUN_IMAGES = 8
@@ -25,11 +25,6 @@ def load_detector(
     path: Path, overrides: Overrides = (), seed: int | None = None, check: ExtraCheck | None = None
 ) -> Detector:
     return Detector(path.stem, load_settings(DetectorSettings, path, overrides, seed, check))
-
-
-def is_detector(path: Path) -> bool:
-    """Whether a file is a detector file."""
-    return "source" in read_yaml(path).content
 
 
 def as_dry_run_of_detector(detector: Detector, is_at_hand: IsAtHand = lambda preset: False) -> Detector:

@@ -142,13 +142,10 @@ class DetectionTask:
             image_size=stage.image_size,
             resize=self._settings.resize,
             batch_size=stage.batch_size,
-            augmentation=Augmentation(self._transforms(stage), stage.image_size, takes_boxes=True),
+            augmentation=Augmentation(self._settings.transforms_of(stage), stage.image_size, takes_boxes=True),
             seed=(self._settings.seed, 0, number),
         )
         return StageSetup(model, model, batches)
-
-    def _transforms(self, stage: Stage) -> list[Any]:
-        return self._settings.augmentation if stage.augmentation is None else stage.augmentation
 
     def validate(self, model: Any, stage: Stage) -> dict[str, float]:
         """AP at IoU 0.5 and 0.5:0.95, and F1 and the mean IoU of true positives at the threshold with the best F1."""

@@ -22,6 +22,7 @@ from podium.kaggle.datasets import Datasets
 from podium.kaggle.responses import Allowance, DataFile, KernelSource, KernelStatus, OutputFile, Place, Pushed, Quota
 from podium.kaggle.service import Service, call
 from podium.kaggle.transfers import Progress, download
+from podium.kaggle.uploads import check_uploaded
 from podium.retries import CALL_SECONDS, Deadline, notice, pause, with_retries
 from podium.signals import run_interruptibly
 from podium.submission.ledger import Submission
@@ -305,9 +306,7 @@ class Kaggle:
         deadline = Deadline(CALL_SECONDS + status.st_size / SLOWEST_UPLOAD)
         with file.open("rb") as content:
             response = run_interruptibly(lambda: self._files.put(check_address(url), data=content), deadline.is_over)
-        response.raise_for_status()
-        if response.status_code not in (200, 201):  # 308: the upload is incomplete
-            raise ValueError(f"status {response.status_code} after an upload")
+        check_uploaded(response)
         return token
 
     def submit_code(self, slug: str, kernel: KernelRef, file_name: str, description: str) -> int:

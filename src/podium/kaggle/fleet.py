@@ -25,6 +25,7 @@ from podium.errors import (
     ConfigError,
     CredentialsError,
     ForbiddenError,
+    InUseError,
     KaggleError,
     NotFoundError,
     PodiumError,
@@ -57,7 +58,7 @@ from podium.kernel.job import Job, Model, digest_of_job, load_config
 from podium.kernel.metadata import Machine
 from podium.kernel.report import REPORT, Report, check_output, read_report
 from podium.kernel.script import READABLE, Packing
-from podium.locks import InUseError, lock_holder
+from podium.locks import lock_holder
 from podium.signals import format_duration
 
 

@@ -64,9 +64,7 @@ class _Transfer:
             raise requests.ConnectionError("the file store has not received everything")
         if response.status_code in (404, 410):
             raise UploadExpiredError(f"the upload of {self._path.name} has expired; run the same command again")
-        response.raise_for_status()
-        if response.status_code not in (200, 201):
-            raise ValueError(f"status {response.status_code} after an upload")
+        check_uploaded(response)
         report(self._size)
 
     def _send(self, start: int, report: Progress) -> Any:
@@ -79,6 +77,12 @@ class _Transfer:
         if attempt != self._newest:
             raise AbandonedError
         self._progress(done)
+
+
+def check_uploaded(response: Any) -> None:
+    response.raise_for_status()
+    if response.status_code not in (200, 201):  # 308: the upload is incomplete
+        raise ValueError(f"status {response.status_code} after an upload")
 
 
 def _arrived(response: Any) -> int:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from podium.config.ensemble import EnsembleSettings
 from podium.config.kaggle_names import KaggleKind, slug_of
-from podium.config.loading import Ensemble, ExtraCheck, Member, is_ensemble, load_ensemble, load_member
+from podium.config.loading import Ensemble, ExtraCheck, Member, kind_in, load_ensemble, load_member
 from podium.config.settings import Settings, decisive_keys
-from podium.detection.loading import Detector, is_detector, load_detector
+from podium.config.yaml_file import read_yaml
+from podium.detection.loading import Detector, load_detector
 from podium.files import digest_of
 
 SESSION_HOURS = 12.0
@@ -154,7 +155,8 @@ def data_source(model: Model) -> tuple[KaggleKind, str] | None:
 
 
 def kind_of(path: Path) -> JobKind:
-    return "ensemble" if is_ensemble(path) else "detector" if is_detector(path) else "member"
+    found = kind_in(read_yaml(path))
+    return "ensemble" if found == "ensemble" else "detector" if found == "detector" else "member"
 
 
 def load_config(

@@ -71,6 +71,18 @@ class Chart:
         return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', start, svg, count=1)
 
 
+def save_png(figure: "Figure", path: Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def open_style() -> Any:
+    """Axes with a grid and without a frame, for PNGs of their own."""
+    import matplotlib as mpl
+
+    return mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False})
+
+
 def _style() -> Any:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its search for fonts
     import matplotlib as mpl
@@ -288,7 +300,7 @@ def residuals(truth: Floats, predictions: Floats, name: str) -> Chart:
 # Members and views
 
 
-def bars(values: Sequence[tuple[str, float, float]], title: str, unit: str, *, from_zero: bool = True) -> Chart:
+def bars(values: Sequence[tuple[str, float, float]], title: str, unit: str) -> Chart:
     """A bar for each (name, value, standard error)."""
 
     def draw(figure: "Figure") -> None:
@@ -301,11 +313,6 @@ def bars(values: Sequence[tuple[str, float, float]], title: str, unit: str, *, f
         axes.set_ylim(max(len(values), 2) - 0.5, -0.5)
         axes.set_xlabel(unit)
         axes.grid(visible=False, axis="y")
-        if not from_zero and values:
-            low = min(value - error for _, value, error in values)
-            high = max(value + error for _, value, error in values)
-            margin = 0.15 * (high - low) or abs(high) * 0.05 or 1.0
-            axes.set_xlim(low - margin, high + margin)
 
     words = ", ".join(f"{name} {value:.4g}" for name, value, _ in values)
     return Chart(title, words, draw, (7.0, 1.2 + 0.34 * max(len(values), 2)))

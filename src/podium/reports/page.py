@@ -15,6 +15,7 @@ from podium.data.images import Scaling, read_scaled
 from podium.errors import PodiumError
 
 _QUALITY = 82
+_SIDE = 160
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -28,10 +29,10 @@ def write_page(path: Path, template: str, **content: Any) -> None:
     files.write_text(path, _ENVIRONMENT.get_template(template).render(**content), fsync=False)
 
 
-def thumbnail(paths: ImagePaths, row: int, side: int = 160) -> str | None:
+def thumbnail(paths: ImagePaths, row: int) -> str | None:
     """The image as the source of an `img` element; None if it cannot be read."""
     try:
-        (image,) = read_scaled(paths.text(row), [Scaling(side, "pad")], paths.reading)
+        (image,) = read_scaled(paths.text(row), [Scaling(_SIDE, "pad")], paths.reading)
     except (PodiumError, cv2.error):
         return None
     return as_source(image)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podium.data.image_paths import ImagePaths
 from podium.data.images import Image, Scaling, read_scaled
-from podium.files import atomic_write
+from podium.reports.charts import save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,16 +18,11 @@ COLUMNS, SIZE = 6, 160
 
 def draw_sheet(paths: ImagePaths, rows: Sequence[int], titles: Sequence[str], path: Path) -> None:
     """The images of these rows, each with its title, of one or two lines."""
-    save_sheet(image_figure(images_of(paths, rows), titles), path)
+    save_png(image_figure(images_of(paths, rows), titles), path)
 
 
 def images_of(paths: ImagePaths, rows: Sequence[int]) -> list[Image]:
     return [read_scaled(paths.text(row), [Scaling(SIZE, "pad")], paths.reading)[0] for row in rows]
-
-
-def save_sheet(figure: "Figure", path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def image_figure(images: Sequence[Image], titles: Sequence[str], columns: int = COLUMNS) -> "Figure":

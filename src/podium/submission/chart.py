@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.errors import shortened
-from podium.files import atomic_write
-from podium.reports.charts import drawable
+from podium.reports.charts import drawable, save_png
 from podium.submission.board import pearson, short_name
 from podium.submission.ledger import Row
 
@@ -46,8 +45,7 @@ def draw_board(
     _write_axes(axes, rows, metric, higher_is_better)
     _write_key(figure, named, first=len(rows) - len(named) + 1, best=best)
     _number_points(figure, axes, rows, first=len(rows) - len(named))
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)
 
 
 def _x(row: Row) -> float:

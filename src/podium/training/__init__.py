@@ -1,1 +1,1 @@
-"""The trainer, its callbacks, learning rates and checkpoints, and the classification task with its loss."""
+"""The trainer, its callbacks, learning rates and checkpoints, and the classification task."""

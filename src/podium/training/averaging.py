@@ -1,6 +1,6 @@
 """The mean of the weights after several epochs of a stage: `average: {last: 3}` or `{best: 3}`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,11 +43,7 @@ class EpochWeights:
         return min(self.scores, key=lambda epoch: (sign * self.scores[epoch], -epoch))
 
     def mean(self) -> list[NDArray[Any]]:
-        """Statistics of BatchNormalization included."""
-        return [
-            np.mean(parts, axis=0, dtype=np.float64).astype(parts[0].dtype)
-            for parts in zip(*self.weights.values(), strict=True)
-        ]
+        return mean_weights(self.weights.values())
 
     def capture(self) -> Arrays:
         """For a checkpoint."""
@@ -94,3 +90,8 @@ class AverageEpochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             f" {monitor} {score:.4f}, {result} {best['score']:.4f}",
             highlight=False,
         )
+
+
+def mean_weights(models: Iterable[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Of all variables of these models, statistics of BatchNormalization included."""
+    return [np.mean(parts, axis=0, dtype=np.float64).astype(parts[0].dtype) for parts in zip(*models, strict=True)]

@@ -128,7 +128,7 @@ class Validation(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has n
         # Uncompiled: an optimizer's variables would make the file three times as large.
         model = self._task.uncompiled(self._stage_run.setup.full_model)
         size = 65_536 + sum(4 * math.prod(weight.shape) + 4096 for weight in model.weights)  # including HDF5's metadata
-        check_free_space(weights.parent, size, "a weights file")
+        check_free_space(weights.parent, size)
         model.save_weights(weights, overwrite=True)
         session.progress.best = {
             "stage": stage.name,

@@ -177,7 +177,7 @@ class ClassificationTask:
         rows = len(self._training.paths)
         of_views = [
             FeatureFile(f"view-{view}.npy", f"view {view + 1}", rows, partial(self._view_images, number, stage, view))
-            for view in range(views if self._transforms(stage) else 1)
+            for view in range(views if self._settings.transforms_of(stage) else 1)
         ]
         images = partial(self._validation_images, stage)
         return [*of_views, FeatureFile("validation.npy", "the validation rows", self.validation_count, images)]
@@ -190,7 +190,7 @@ class ClassificationTask:
         return PredictionBatches(self._validation_source, [view], stage.batch_size, metadata)
 
     def _features_digest(self, parts: ClassifierParts, number: int, stage: Stage) -> str:
-        transforms = self._transforms(stage)
+        transforms = self._settings.transforms_of(stage)
         decisive = {
             "backbone": self._architecture(),
             "pooling": parts.pooling and self._settings.head.pooling,
@@ -219,7 +219,7 @@ class ClassificationTask:
             batch_size=stage.batch_size,
             augmentation=self._augmentation(stage),
             seed=self._seed(number),
-            before=self._settings.size_to_augment(stage) if self._transforms(stage) else None,
+            before=self._settings.size_to_augment(stage) if self._settings.transforms_of(stage) else None,
         )
 
     @property
@@ -227,10 +227,7 @@ class ClassificationTask:
         return self._training.encode(self._target)
 
     def _augmentation(self, stage: Stage) -> Augmentation:
-        return Augmentation(self._transforms(stage), stage.image_size)
-
-    def _transforms(self, stage: Stage) -> list[Any]:
-        return self._settings.augmentation if stage.augmentation is None else stage.augmentation
+        return Augmentation(self._settings.transforms_of(stage), stage.image_size)
 
     def _seed(self, number: int) -> tuple[int, int, int]:
         return (self._settings.seed, self._fold, number)

@@ -16,6 +16,7 @@ from podium.config.stage import Stage
 from podium.errors import DataError
 from podium.files import atomic_write
 from podium.models.devices import make_repeatable, precision_scope
+from podium.training.averaging import mean_weights
 from podium.training.classification import ClassificationTask
 
 Rows = NDArray[np.int64]
@@ -101,9 +102,8 @@ class _Predictor:
         self._predictions: dict[Chosen, NDArray[np.float64]] = {}
 
     def mix(self, chosen: Chosen) -> None:
-        """Set the model's weights to their mean, statistics of BatchNormalization included."""
-        parts = zip(*(self.weights[number] for number in chosen), strict=True)
-        self.model.set_weights([np.mean(part, axis=0, dtype=np.float64).astype(part[0].dtype) for part in parts])
+        """Set the model's weights to their mean."""
+        self.model.set_weights(mean_weights(self.weights[number] for number in chosen))
 
     def predict(self, chosen: Chosen) -> NDArray[np.float64]:
         if chosen not in self._predictions:

@@ -43,11 +43,20 @@ def find_competition(name: str | Path | None, file: str | Path | None = None, ru
     )
 
 
+def competition_of(file: Path, given: Competition | str | Path | None, runs: str | Path) -> Competition:
+    """The competition of a CSV, which has to exist, unless it is given."""
+    if not file.is_file():
+        raise SubmissionError(f"there is no file {file}; podium blend and podium run write one to submissions/")
+    return given if isinstance(given, Competition) else find_competition(given, file, runs)
+
+
 def competition_called(slug: str, runs: Path) -> Competition | None:
     """The competition of a file in the configs folder, else as in the resolved config of the newest run of it."""
     known = known_competitions()
-    if slug in known:
-        return known[slug].competition
+    return known[slug].competition if slug in known else _newest_resolved(slug, runs)
+
+
+def _newest_resolved(slug: str, runs: Path) -> Competition | None:
     for path in _configs_of_runs(runs):
         with suppress(RunError):
             if (found := resolved_competition(Run(path.parent))).slug == slug:
@@ -113,10 +122,7 @@ def check_submission(
         All problems, one line each; an empty list if the file is valid.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
-    if not isinstance(competition, Competition):
-        competition = find_competition(competition, path, runs)
+    competition = competition_of(path, competition, runs)
     if sample is None:
         sample = _sample_of(path, competition, Path(data) if data else None, Path(runs))
     if not competition.has_classes:
@@ -126,10 +132,8 @@ def check_submission(
 
 def _with_classes(competition: Competition, data: Path | None, runs: Path) -> Competition:
     """The classes of a finished run of the competition, else those in its data."""
-    for path in _configs_of_runs(runs):
-        with suppress(RunError):
-            if (found := resolved_competition(Run(path.parent))).slug == competition.slug:
-                return competition.model_copy(update={"classes": found.classes})
+    if found := _newest_resolved(competition.slug, runs):
+        return competition.model_copy(update={"classes": found.classes})
     from podium.data.classes import with_classes
 
     return with_classes(competition, data_folder(competition.slug, data))

@@ -6,8 +6,8 @@ on with it; the finished run folder is fetched, and from then on it is like any 
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -352,7 +352,8 @@ def run_work(work: Work, report: Report) -> str:
     data = work.options["data"]
     if not data.is_dir():
         raise DataError(f"{machine()} has no folder {data}: the data has to be at the same place on each machine")
-    with _temporary_runs() as runs:
+    with tempfile.TemporaryDirectory(prefix="podium-runs-", ignore_cleanup_errors=True) as temporary:
+        runs = Path(temporary)
         for name in work.inputs:
             storage.pull(name, runs / name)
         folder = runs / work.run
@@ -400,12 +401,6 @@ def _check_same(run: Run, folder: Path) -> None:
             f"{machine()} would train another run, {run.path.parent.name} instead of {folder.parent.name}: its data or"
             " pretrained weights differ from those of the machine that started it"
         )
-
-
-@contextmanager
-def _temporary_runs() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="podium-runs-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _progress(history: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,6 @@ The folder of the new competition holds
 """
 
 import copy
-import csv
 import os
 import posixpath
 import re
@@ -32,7 +31,7 @@ from podium.detection.box_sources import BoxSource, open_box_source
 from podium.detection.config import CropOptions
 from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, RunError
-from podium.files import digest_of, digest_of_file, read_json, write_json, write_table, write_text
+from podium.files import digest_of, digest_of_file, read_json, read_records, write_json, write_table, write_text
 from podium.locks import locked
 from podium.paths import data_folder, sample_file
 from podium.runs import edited_folds
@@ -263,8 +262,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _written_files(folder: Path) -> list[str]:
     try:
-        with (folder / CROPS).open(encoding="utf-8", newline="") as file:
-            return [row["file"] for row in csv.DictReader(file)]
+        return [row["file"] for row in read_records(folder / CROPS)]
     except (OSError, ValueError, KeyError):
         return []
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from podium.config.loading import Member
 from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError
-from podium.files import atomic_write
 from podium.hardware import free_memory
+from podium.reports.charts import open_style, save_png
 from podium.training.precision import choose_cpu_precision
 from podium.training.step_timing import COMMAND, StepTimer, StepTiming
 
@@ -289,12 +289,11 @@ def choose_precision(member: Member, console: Console, command: Sequence[str] = 
 
 def draw_chart(found: FoundBatch, path: Path) -> None:
     """Images per second and memory by batch size, as PNG."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     timings, stage, gigabyte = found.timings, found.stage, 1e9
     sizes = [timing.batch_size for timing in timings]
-    with mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False}):
+    with open_style():
         figure = Figure(figsize=(7.6, 6.4), dpi=130, layout="constrained")
         speed, memory = figure.subplots(2, 1, sharex=True)
     speed.set_title(
@@ -319,5 +318,4 @@ def draw_chart(found: FoundBatch, path: Path) -> None:
     for axes in (speed, memory):
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.legend(frameon=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from podium.config.stage import Stage
 from podium.errors import StoppedError
-from podium.files import atomic_write, write_table
+from podium.files import write_table
+from podium.reports.charts import open_style, save_png
 from podium.runs import Run
 from podium.training.run_training import import_libraries
 from podium.workflows.fold_runs import FoldRun
@@ -133,10 +134,9 @@ def write_curve(found: FoundRate, path: Path) -> None:
 
 def draw_curve(found: FoundRate, path: Path) -> None:
     """The losses by learning rate, as PNG."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False}):
+    with open_style():
         figure = Figure(figsize=(7.6, 4.4), dpi=130, layout="constrained")
         axes = figure.subplots()
     rates = found.rates[: len(found.losses)]
@@ -151,8 +151,7 @@ def draw_curve(found: FoundRate, path: Path) -> None:
     title = f"{found.member}, stage {found.stage.name}: {found.stage.optimizer.name}"
     axes.set_title(title, loc="left", parse_math=False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)
 
 
 def _limit(axes: "Axes", found: FoundRate) -> None:

@@ -228,8 +228,8 @@ def _seconds_to_augment(settings: MemberSettings, stage: Stage, paths: "ImagePat
     from podium.data.augmentation import Augmentation, TrainingView
 
     before = settings.size_to_augment(stage)
-    transforms = settings.augmentation if stage.augmentation is None else stage.augmentation
-    view = TrainingView(stage.image_size, settings.resize, Augmentation(transforms, before), (0,), before)
+    augmentation = Augmentation(settings.transforms_of(stage), before)
+    view = TrainingView(stage.image_size, settings.resize, augmentation, (0,), before)
     images = [image for (image,) in _read(paths, [view.scaling])]
     for image in images[:1]:
         view(image, 0, 0)  # builds the transforms

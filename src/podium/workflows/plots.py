@@ -10,7 +10,7 @@ from podium.errors import RunError
 from podium.options import RunOptions
 from podium.reports.charts import combined, learning_curves
 from podium.reports.sheet import image_figure, images_of
-from podium.workflows.report import blend_charts
+from podium.workflows.report import blend_charts, titled_mistakes
 from podium.workflows.subject import image_paths, subject_at
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ def plot_mistakes(run: Path, count: int, data: str | Path | None) -> "Figure":
     images = image_paths(subject.competition, RunOptions(data=Path(data) if data is not None else None))
     if images is None:
         raise RunError("the competition's images were not found; give the folder of its data with data=")
-    rows = [row for row in subject.mistakes.head(count).to_dict("records") if str(row["id"]) in images[1]]
-    titles = [f"{str(row['id'])[-24:]}\n{row['true']} → {row['predicted']}" for row in rows]
-    return image_figure(images_of(images[0], [images[1][str(row["id"])] for row in rows]), titles)
+    rows, titles = titled_mistakes(subject.mistakes.head(count), images[1])
+    return image_figure(images_of(images[0], rows), titles)
 
 
 def plot_blend(blend: Path) -> "Figure":

@@ -19,7 +19,8 @@ from podium.config.stage import Stage
 from podium.data.target import Target
 from podium.errors import ConfigError
 from podium.options import RunOptions
-from podium.reports.sheet import image_figure, save_sheet
+from podium.reports.charts import save_png
+from podium.reports.sheet import image_figure
 from podium.workflows.fold_runs import FoldRun, fold_images, fold_runs
 from podium.workflows.prepare import prepare
 
@@ -37,13 +38,13 @@ def preview(member: Member, stage: str | None, options: RunOptions, console: Con
     task = fold_run.task(Console(quiet=True))
     batches = task.training_batches(number, settings)
     images, targets = (_images(part) for part in batches[0][:2])
-    names = [member.competition.classes.get(name, name) for name in _outputs(fold_run)]
+    names = [member.competition.classes.get(name, name) for name in _target(fold_run).outputs]
     titles = [_describe(row, names, fold_run) for row in targets[:MOST_SHOWN]]
     folder = options.runs / "preview" / member.name
     batch, draws, views = (folder / name for name in ("batch.png", "augmentation.png", "views.png"))
-    save_sheet(image_figure(list(images[:MOST_SHOWN]), titles), batch)
+    save_png(image_figure(list(images[:MOST_SHOWN]), titles), batch)
     drawn = [_images(task.batches(number, settings).in_row_order(epoch)[0][0])[0] for epoch in range(DRAWS)]
-    save_sheet(image_figure(drawn, [f"epoch {epoch + 1}" for epoch in range(DRAWS)], columns=5), draws)
+    save_png(image_figure(drawn, [f"epoch {epoch + 1}" for epoch in range(DRAWS)], columns=5), draws)
     _draw_views(fold_run, settings, views)
     return [batch, draws, views]
 
@@ -60,10 +61,6 @@ def _stage_of(member: Member, name: str | None) -> tuple[int, Stage]:
 def _images(inputs: Any) -> NDArray[Any]:
     """The images among the inputs of a model; or the targets."""
     return np.asarray(inputs[0] if isinstance(inputs, tuple) else inputs)
-
-
-def _outputs(fold_run: FoldRun) -> list[str]:
-    return _target(fold_run).outputs
 
 
 def _target(fold_run: FoldRun) -> Target:
@@ -92,4 +89,4 @@ def _draw_views(fold_run: FoldRun, stage: Stage, path: Path) -> None:
     prepared = [view.prepare(stage.image_size, member.resize, member.seed) for view in views]
     _, validation = fold_images(fold_run)
     seen = PredictionBatches(ImageSource(validation.paths[:1]), prepared, len(views))[0][0]
-    save_sheet(image_figure(list(_images(seen)), [view.name for view in views]), path)
+    save_png(image_figure(list(_images(seen)), [view.name for view in views]), path)

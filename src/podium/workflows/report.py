@@ -1,7 +1,7 @@
 """`podium report` and `podium mistakes`: what a run, a member or an ensemble learned, and where it is wrong."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -388,8 +388,13 @@ def write_mistakes(subject: Subject, options: RunOptions) -> tuple[Path, Path | 
     write_text(csv_file, shown.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
     if not images or not len(table):
         return csv_file, None
-    rows = [row for row in table.iloc[:MOST_DRAWN].to_dict("records") if str(row["id"]) in images[1]]
-    titles = [f"{str(row['id'])[-24:]}\n{row['true']} → {row['predicted']}" for row in rows]
     sheet = subject.path / "mistakes.png"
-    draw_sheet(images[0], [images[1][str(row["id"])] for row in rows], titles, sheet)
+    draw_sheet(images[0], *titled_mistakes(table.head(MOST_DRAWN), images[1]), sheet)
     return csv_file, sheet
+
+
+def titled_mistakes(mistakes: pd.DataFrame, position: Mapping[str, int]) -> tuple[list[int], list[str]]:
+    """The positions of the images that are at hand, and a title for each."""
+    rows = [row for row in mistakes.to_dict("records") if str(row["id"]) in position]
+    titles = [f"{str(row['id'])[-24:]}\n{row['true']} → {row['predicted']}" for row in rows]
+    return [position[str(row["id"])] for row in rows], titles

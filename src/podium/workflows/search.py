@@ -1,6 +1,5 @@
 """Search for better settings of a member: a trial is a training with other values, which Optuna chooses."""
 
-import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from podium.config.search import SearchValues
 from podium.config.yaml_file import flow_text, parse_overrides, text_with_values
 from podium.errors import ConfigError, MachineError, MemoryFullError, RunError, TrainingDivergedError
 from podium.evaluation.metrics import metric_of
-from podium.files import digest_of, write_table, write_text
+from podium.files import digest_of, read_records, write_table, write_text
 from podium.locks import lock_holder, wait_for_lock
 from podium.options import RunOptions
 from podium.workflows.configs import load_member
@@ -238,8 +237,7 @@ def suggest(trial: "Trial", key: str, values: SearchValues) -> Any:
 
 
 def history_of(fold_run: FoldRun) -> list[dict[str, str]]:
-    with fold_run.run.history.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_records(fold_run.run.history)
 
 
 def _best_before(trial: "Trial") -> str:

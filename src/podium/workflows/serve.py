@@ -10,7 +10,7 @@ from podium.errors import MachineError, PodiumError
 from podium.options import RunOptions
 from podium.workflows.detector_report import find_detector_run, write_detector_page
 from podium.workflows.report import write_report_page
-from podium.workflows.subject import subject_at
+from podium.workflows.subject import newest_runs, subject_at
 
 SECONDS = 15
 """Between two requests of an open page."""
@@ -50,11 +50,6 @@ def make_server(options: RunOptions, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer(("127.0.0.1", port), Pages)
     except OSError as error:
         raise MachineError(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from None
-
-
-def newest_runs(runs: Path) -> list[Path]:
-    found = runs.glob("*/fold[0-9]*/history.csv")
-    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def _name(run: Path) -> str:

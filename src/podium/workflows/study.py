@@ -20,8 +20,8 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from podium.errors import StoppedError
-from podium.files import atomic_write
 from podium.locks import lock_holder, wait_for_lock
+from podium.reports.charts import open_style, save_png
 from podium.signals import Interrupted, StopCondition
 
 HEARTBEAT_SECONDS = 20
@@ -167,11 +167,10 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 def draw_study(study: optuna.Study, title: str, score: str, path: Path) -> None:
     """The score of every trial with the best so far, and the importance of each key, as PNG."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     shares = importances(study)
-    with mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False}):
+    with open_style():
         figure = Figure(figsize=(9.6, 4.0), dpi=130, layout="constrained")
         history, *others = figure.subplots(1, 2 if shares else 1, squeeze=False)[0]
     trials = sorted(best_first(study), key=lambda trial: trial.number)
@@ -192,5 +191,4 @@ def draw_study(study: optuna.Study, title: str, score: str, path: Path) -> None:
         axes.barh(list(shares)[::-1], list(shares.values())[::-1], height=0.5, color="C0")
         axes.set_title("importance", loc="left")
         axes.set_xlim(0, 1)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save_png(figure, path)

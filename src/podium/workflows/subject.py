@@ -102,11 +102,17 @@ def find_folder(place: Path | None, options: RunOptions) -> Path:
     return find_member(load_member(place), options)[0].path.parent
 
 
+def newest_runs(runs: Path) -> list[Path]:
+    """The folders of all runs that have trained, the newest first."""
+    found = runs.glob("*/fold[0-9]*/history.csv")
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
 def _newest(runs: Path) -> Path:
-    found = sorted(runs.glob("*/fold[0-9]*/history.csv"), key=lambda path: path.stat().st_mtime)
+    found = newest_runs(runs)
     if not found:
         raise RunError(f"there is no run in {runs}; start one with podium train")
-    return found[-1].parent
+    return found[0]
 
 
 def subject_at(path: Path) -> Subject:

@@ -34,7 +34,7 @@ from podium.submission.ledger import (
     marker_in,
     updates_from,
 )
-from podium.workflows.check import blend_that_wrote, check_submission, find_competition
+from podium.workflows.check import blend_that_wrote, check_submission, competition_of, find_competition
 
 if TYPE_CHECKING:
     from podium.kaggle.client import Kaggle
@@ -162,10 +162,7 @@ def submit(
     """
     path, runs = Path(path), Path(runs)
     console = console or Console(quiet=True)
-    if not path.is_file():
-        raise SubmissionError(f"there is no file {path}; podium blend and podium run write one to submissions/")
-    if not isinstance(competition, Competition):
-        competition = find_competition(competition, path, runs)
+    competition = competition_of(path, competition, runs)
     problems = ["the file name marks a dry run; submit a full run"] if DRY_RUN in path.name else []
     try:
         problems += check_submission(path, competition, sample=sample, data=data, runs=runs)

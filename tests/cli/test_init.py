@@ -3,11 +3,14 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from layouts import LAYOUTS, OPTIONS, draw
+from rich.console import Console
 
 from podium.config.loading import load_ensemble, load_member
+from podium.workflows import init
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -21,6 +24,32 @@ def test_the_written_files_are_valid(name, podium, tmp_path, monkeypatch):
     assert (code, err) == (0, "")
     assert f"next: podium run configs/ensembles/{name}.yaml --dry-run" in out
     assert load_ensemble(Path(f"configs/ensembles/{name}.yaml")).competition.slug == name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("Quadratic Weighted Kappa", "quadratic_kappa"),
+        ("Mean Columnwise Root Mean Squared Error", "columnwise_rmse"),
+        ("MCRMSE", "columnwise_rmse"),
+        ("Mean Columnwise Log Loss", "columnwise_log_loss"),
+        ("Mean F-Score Beta 2", None),
+        ("Mean F-Score", "samples_f1"),
+    ],
+)
+def test_the_metric_of_a_page(name, metric, monkeypatch):
+    page = SimpleNamespace(metric_name=lambda slug: name)
+    monkeypatch.setattr(init, "describe_credentials", lambda: "a key")
+    monkeypatch.setattr("podium.kaggle.client.sign_in", lambda: page)
+    assert init.metric_at_kaggle("discs", Console()) == metric
+
+
+@pytest.mark.parametrize(("metric", "written"), [("macro_f1", "macro_f1"), ("rmse", "accuracy")])
+def test_the_metric_of_the_page_has_to_score_the_target(metric, written, tmp_path):
+    draw("text-label", tmp_path / "discs", train=30, test=3)
+    started = init.init(tmp_path / "discs", tmp_path / "configs", Console(quiet=True), metric_of_page=metric)
+    assert load_ensemble(started.ensemble).competition.metric == written
+    assert any(line.startswith(f"metric: {written} (") for line in started.assumptions)
 
 
 def test_existing_files_are_kept(podium, tmp_path, monkeypatch):

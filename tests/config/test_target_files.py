@@ -165,3 +165,13 @@ def test_tta_of_an_ensemble_fits_the_target_too():
     keys = {"tta": {"mean": "geometric"}}
     EnsembleSettings(members=["one"], blend="mean", **keys)
     assert "tta.mean: numbers have no geometric mean" in problem_of(make_ensemble, "both", keys, [member])
+
+
+def test_tta_of_an_ensemble_fits_the_backbones_of_its_members():
+    large = {"stages": [{**STAGE, "image_size": 96}]}
+    members = [
+        make_member(name, {**large, "backbone": {"name": name, "weights": "none"}}, competition("single_label"))
+        for name in ("SmallResNet", "Xception")
+    ]
+    problem = problem_of(make_ensemble, "both", {"tta": {"image_sizes": [48, 96]}}, members)
+    assert "tta.image_sizes: Xception takes images of 71 pixels or more, got 48" in problem

@@ -113,6 +113,17 @@ def test_a_probability_column_for_each_label(tmp_path):
     assert keys["submission"]["columns"] == {str(number): f"c{number}" for number in range(4)}
 
 
+def test_a_probability_column_for_each_grade(tmp_path):
+    train = {"file": [f"{number}.jpg" for number in range(20)], "grade": [0, 1, 2, 3] * 5}
+    sample = {"file": train["file"], **{f"grade_{number}": 0.25 for number in range(4)}}
+    tables = {"train": train, "sample_submission": sample}
+    assert guessed(tmp_path, IMAGES, Hints(target="ordinal"), **tables)["target"] == "ordinal"
+    with pytest.raises(DataError, match=r"a probability for each of 4 classes, .* not regression"):
+        guessed(tmp_path, IMAGES, Hints(target="regression"), **tables)
+    with pytest.raises(DataError, match="no column garde of answers: expected one of grade as --label"):
+        guessed(tmp_path, IMAGES, Hints(label="garde"), **tables)
+
+
 def test_votes_and_several_numbers(tmp_path):
     votes = {"galaxy": range(20), "smooth": [0.6] * 20, "disk": [0.4] * 20}
     assert guessed(tmp_path / "a", IMAGES, train=votes, sample_submission=votes)["target"] == "soft_label"

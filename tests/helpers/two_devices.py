@@ -80,18 +80,30 @@ class Trainings:
         return message(run)
 
 
+class Placed(keras.layers.Layer):
+    """Adds a trained number for each place, as models of patches do."""
+
+    def build(self, shape):
+        self.places = keras.layers.Embedding(shape[1], 1)
+        self.places.build((shape[1],))
+
+    def call(self, signals):
+        return signals + self.places(np.arange(signals.shape[1]))
+
+
 class SharedLine(LineTask):
     """The line on all devices, in batches that two cannot share evenly."""
 
-    def __init__(self, odd=None):
+    def __init__(self, odd=None, placed=False):
         super().__init__()
-        self.odd = odd
+        self.odd, self.placed = odd, placed
 
     def build(self, image_size, *, pretrained):
         together = devices.all_devices()
         with together.scope():
             signals = keras.Input((image_size, 1))
-            answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(signals))
+            placed = Placed()(signals) if self.placed else signals
+            answers = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(placed))
             return together.make_model(signals, answers, name="line")
 
     def compile(self, model, optimizer):
@@ -109,7 +121,7 @@ class Lines:
     def __init__(self, folder):
         self.folder, self.count = folder, 0
 
-    def line(self, names, odd=None, stop_at=None, precision="auto", **changes):
+    def line(self, names, odd=None, stop_at=None, precision="auto", placed=False, **changes):
         """The metrics of an epoch; `odd` is the position of a signal of another magnitude."""
         use(names)
         self.count += 1
@@ -119,8 +131,8 @@ class Lines:
             StringIO(),
         )
         if stop_at:
-            stopped(run, stages, stop_at, SharedLine(odd), precision=precision)
-        fit(run, stages, SharedLine(odd), precision=precision, console=Console(file=log, width=200))
+            stopped(run, stages, stop_at, SharedLine(odd, placed), precision=precision)
+        fit(run, stages, SharedLine(odd, placed), precision=precision, console=Console(file=log, width=200))
         history = pd.read_csv(run.history)
         figures = {name: float(history[name][0]) for name in ("loss", "mae", "val_error")}
         return {**figures, "message": log.getvalue().splitlines()[0].partition(" trainable, ")[2]}
@@ -134,6 +146,7 @@ def lines(folder):
         "whole, stopped": line(TWO, stop_at=7),
         "clipped": [line(names, clip_norm=0.1) for names in ([], TWO)],
         "overflown": line(TWO, odd=4, precision="mixed_float16", learning_rate=1e-3),
+        "placed": [line(names, placed=True) for names in ([], TWO)],
         "together": [line(names, **together) for names in ([], TWO)],
         "together, stopped": line(TWO, stop_at=7, **together),
         "together, half": line(TWO, precision="mixed_float16", **together),

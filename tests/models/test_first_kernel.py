@@ -84,6 +84,19 @@ def test_weights_of_a_family_are_spread(name, tmp_path):
     assert model(scaling_of(BackboneSettings(name=name, weights="none"), 4)(noise(4, 32))).shape[0] == 2
 
 
+def test_a_pretrained_model_scales_as_when_it_is_loaded_again(tmp_path):
+    three, path = build_backbone(BackboneSettings(name="EfficientNetB0", weights="none"), 32), tmp_path / "a.weights.h5"
+    (normalization,) = (layer for layer in three.layers if isinstance(layer, keras.layers.Normalization))
+    normalization.set_weights([np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.3, 0.4]), np.array(0)])
+    three.save_weights(path)
+    model = build_backbone(BackboneSettings(name="EfficientNetB0", weights=str(path)), 32, 4)
+    images = noise(4, 32).astype(np.float32)
+    before = scaled(model, images)
+    model.save_weights(tmp_path / "again.weights.h5")
+    model.load_weights(tmp_path / "again.weights.h5")
+    np.testing.assert_allclose(before, scaled(model, images), rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TINY)
 def test_a_preset_of_every_kind_takes_four_channels(kind, tmp_path):

@@ -21,13 +21,11 @@ def named(name, rate):
     return build_backbone(BackboneSettings(name=name, weights="none", stochastic_depth=rate), SIDE)
 
 
-def rates_in(backbone):
-    layers = backbone._flatten_layers(include_self=False)
-    return [
-        layer.rate
-        for layer in layers
-        if isinstance(layer, StochasticDepth) or (isinstance(layer, keras.layers.Dropout) and layer.noise_shape)
-    ]
+def rates_in(layer):
+    """Of all blocks, from the first on."""
+    if isinstance(layer, keras.layers.Dropout) and (isinstance(layer, StochasticDepth) or layer.noise_shape):
+        return [layer.rate]
+    return [rate for part in layer._layers for rate in rates_in(part)]
 
 
 def assert_skips_in_training_only(backbone, plain):
@@ -65,7 +63,7 @@ def test_other_backbones_have_none():
 
 def preset(folder, rate, pretrained=True, file=None):
     settings = PresetSettings(preset=str(folder), stochastic_depth=rate)
-    return build_preset(settings, SIDE, "avg", pretrained=pretrained, file=file, stages=[SIDE])[1]
+    return build_preset(settings, SIDE, "avg", pretrained=pretrained, file=file, sizes=[SIDE])[1]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,9 @@ def preset(folder, rate, pretrained=True, file=None):
 def test_presets_skip_blocks_with_saved_random_numbers(kind, tmp_path):
     folder, recipe = save_tiny(kind, tmp_path / "preset"), tmp_path / "recipe.json"
     model = preset(folder, 0.5, file=recipe)
-    assert rates_in(model)[-1] == 0.5
+    rates = rates_in(model)
+    assert rates == sorted(rates)
+    assert rates[-1] == 0.5
     assert_skips_in_training_only(model, preset(folder, None))
     seeds = [variable for variable in model.variables if "seed" in variable.path]
     assert len(seeds) >= len(rates_in(model))
@@ -107,7 +107,8 @@ def test_an_efficientnet_that_was_saved_without_it(tmp_path):
     assert_skips_in_training_only(model, preset(folder, None))
 
 
-def test_other_presets_have_none(tmp_path):
-    folder = save_tiny("ResNet", tmp_path / "preset")
-    with pytest.raises(ConfigError, match="the preset is a ResNetBackbone without stochastic depth: remove backbone"):
+@pytest.mark.parametrize("kind", ["ResNet", "HGNetV2"])
+def test_other_presets_have_none(kind, tmp_path):
+    folder = save_tiny(kind, tmp_path / "preset")
+    with pytest.raises(ConfigError, match=f"the preset is a {kind}Backbone without stochastic depth: remove backbone"):
         preset(folder, 0.5)

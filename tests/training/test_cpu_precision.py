@@ -9,11 +9,12 @@ from fake_step_timing import command, read_log
 from rich.console import Console
 
 from podium.config.loading import load_member
-from podium.data.targets import SingleLabelTarget
+from podium.data.targets import SingleLabelTarget, SoftLabelTarget
 from podium.options import RunOptions
 from podium.training import precision
 from podium.training.precision import choose_cpu_precision
 from podium.training.run_training import train_run
+from podium.training.step_timing import StepTimer
 from podium.workflows.fold_runs import fold_runs
 from podium.workflows.prepare import prepare
 
@@ -149,3 +150,11 @@ def test_timed_and_cached_choice_trains_the_same_bits_as_an_explicit_one(tiny_co
     for run in (timed, cached):
         assert arrays_of(run) == arrays_of(explicit)
         assert run.history.read_text() == explicit.history.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [SoftLabelTarget(list("0123")), TARGET])
+def test_steps_are_timed_without_the_weights_of_classes(target, tiny_competition):
+    settings = load_member(tiny_competition.member()).settings.model_copy(update={"class_weights": "balanced"})
+    with StepTimer(settings, target, settings.stages[0]) as timer:
+        assert len(timer.time(4, "float32").seconds) > 1

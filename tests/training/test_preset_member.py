@@ -10,8 +10,10 @@ from line_task import assert_same_weights, stage, started, stopped, weights_in
 from rich.console import Console
 from tiny_presets import VIT_BLOCK, save_tiny
 
-from podium.errors import RunError
+from podium.data.targets import SingleLabelTarget
+from podium.errors import ConfigError, RunError
 from podium.models.backbone import layer_groups
+from podium.models.classifier import build_classifier
 from podium.training.task import StageContext
 
 SMALL = {"batch_size": 4, "epochs": 1, "image_size": 32, "learning_rate": 0.01}
@@ -151,3 +153,10 @@ def test_frozen_stage_prepares_a_head_on_tokens(images, vit, tmp_path):
     task.unfreeze(model, frozen())
     setup = task.prepare_stage(model, 0, frozen(), StageContext(Console(quiet=True), lambda seconds: None))
     assert setup.model.input_shape == (None, 8)
+
+
+def test_sizes_of_predictions_are_checked_before_the_training(tmp_path):
+    folder = save_tiny("DINOV2", tmp_path / "preset")
+    settings = on_preset(folder, stage("all", **SMALL), tta={"image_sizes": [32, 33]})
+    with pytest.raises(ConfigError, match="33"):
+        build_classifier(settings, SingleLabelTarget(list("ab")), 32)

@@ -58,6 +58,9 @@ def test_two_devices_have_the_loss_of_one_and_resume_to_the_same_bits(tmp_path, 
         one, two = lines["clipped"]
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)  # the whole gradient is clipped, not a device's part
         assert lines["overflown"]["val_error"] < 10  # on the second device alone; neither takes that step
+    with subtests.test("an embedding"):
+        one, two = lines["placed"]
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
     with subtests.test("accumulated, clipped gradients, decayed rates and averaged weights"):
         one, two = lines["together"]
         assert two == lines["together, stopped"] == {**two, "message": f"{one['message']}, on 2 GPUs"}

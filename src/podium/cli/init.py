@@ -65,8 +65,7 @@ def init(
             f"neither {data} nor {folder} is a folder; give the folder of the data, or download it with"
             f" podium data download {data if '/' not in data else 'SLUG'}"
         )
-    if metric is None and folder != Path(data):
-        metric = metric_at_kaggle(data, console)
+    of_page = metric_at_kaggle(data, console) if metric is None and folder != Path(data) else None
     started = write_configs(
         folder,
         configs,
@@ -78,6 +77,7 @@ def init(
         sample=sample,
         recipe=recipe,
         replace_files=replace,
+        metric_of_page=of_page,
     )
     for path in (started.competition, started.member, started.ensemble):
         console.print(f"{path}: written", highlight=False, soft_wrap=True)

@@ -96,9 +96,7 @@ def load_ensemble(
         members += [member] if member else []
     settings, more = _validate(EnsembleSettings, file, check, members[0].competition if members else None)
     problems += [*_unused(file, parsed), *more, *of_members, *_members_agree(file, members)]
-    if settings and members:
-        problems += _check_folds(file, settings.folds, members[0].competition)
-        problems += _check_target(file, settings, members[0].competition)
+    problems += _check_ensemble(file, settings, members) if settings and members else []
     raise_problems(problems)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_apply_ensemble(member, settings) for member in members))
@@ -122,9 +120,7 @@ def make_ensemble(name: str, settings: Mapping[str, Any], members: Sequence[Memb
     file = YamlFile(Path(name), {**settings, "members": [member.name for member in members]})
     valid, problems = _validate(EnsembleSettings, file)
     problems += _members_agree(file, members)
-    if valid and members:
-        problems += _check_folds(file, valid.folds, members[0].competition)
-        problems += _check_target(file, valid, members[0].competition)
+    problems += _check_ensemble(file, valid, members) if valid and members else []
     raise_problems(problems)
     assert valid is not None
     return Ensemble(name, valid, tuple(_apply_ensemble(member, valid) for member in members))
@@ -285,6 +281,16 @@ def _check_target(
     file: YamlFile, settings: MemberSettings | EnsembleSettings, competition: Competition
 ) -> list[Problem]:
     return [file.problem(key, message) for key, message in settings.problems_with(competition)]
+
+
+def _check_ensemble(file: YamlFile, settings: EnsembleSettings, members: Sequence[Member]) -> list[Problem]:
+    competition, tta = members[0].competition, settings.tta
+    wrong_sizes = [member.settings.problem_of_sizes(tta) for member in members] if tta else []
+    return [
+        *_check_folds(file, settings.folds, competition),
+        *_check_target(file, settings, competition),
+        *(file.problem("tta.image_sizes", message) for message in wrong_sizes if message),
+    ]
 
 
 def _check_search(file: YamlFile, competition: Competition | None, check: ExtraCheck | None) -> list[Problem]:

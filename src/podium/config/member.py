@@ -211,12 +211,16 @@ class MemberSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        smallest = self.backbone.minimum_size
-        for size in self.tta.image_sizes:
-            if size < smallest:
-                message = f"{self.backbone.label} takes images of {smallest} pixels or more, got {size}"
-                raise_key_problems([("tta.image_sizes", message)])
+        if message := self.problem_of_sizes(self.tta):
+            raise_key_problems([("tta.image_sizes", message)])
         return self
+
+    def problem_of_sizes(self, tta: TestTimeViews) -> str | None:
+        """What is wrong with the image sizes of predictions."""
+        smallest, least = self.backbone.minimum_size, min(tta.image_sizes, default=None)
+        if least is None or least >= smallest:
+            return None
+        return f"{self.backbone.label} takes images of {smallest} pixels or more, got {least}"
 
     @model_validator(mode="after")
     def _pooling_fits(self) -> Self:

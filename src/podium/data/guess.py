@@ -154,7 +154,7 @@ def _classes_from_folders(
         _one_column(guess, values, sample[answers[0]], hints, may_be_regression=False)
         guess.keys["submission"] = {"label": answers[0], **guess.keys.get("submission", {})}
     else:
-        _columns_of_classes(guess, values, answers, inventory)
+        _columns_of_classes(guess, values, answers, inventory, hints)
     _metric(guess, hints)
     _folds(guess, values, None)
 
@@ -167,7 +167,9 @@ def _columns_of_table(
     answers = [column for column in sample.columns if column != sample_id]
     others = [column for column in table.columns if column != id_column]
     train: dict[str, Any] = {"table": name, "id": id_column}
-    if len(answers) > 1 and set(answers) <= set(others):
+    if hints.label and hints.label not in others:
+        raise DataError(f"{name} has no column {hints.label} of answers: expected one of {listed(others)} as --label")
+    if len(answers) > 1 and set(answers) <= set(others) and not hints.label:
         strata = _columns_of_numbers(guess, table[answers], hints)
         label = None
     else:
@@ -177,7 +179,7 @@ def _columns_of_table(
             _one_column(guess, table[label], sample[answers[0]], hints)
             guess.keys["submission"] = {"label": answers[0], **guess.keys.get("submission", {})}
         else:
-            _columns_of_classes(guess, table[label], answers, inventory)
+            _columns_of_classes(guess, table[label], answers, inventory, hints)
         strata = table[label]
         pattern = pattern.replace(f"{{{label}}}", "{label}")
     group = next(
@@ -310,7 +312,9 @@ def _columns_of_numbers(guess: Guess, answers: pd.DataFrame, hints: Hints) -> "p
     return pd.Series(values.argmax(axis=1), dtype=int)
 
 
-def _columns_of_classes(guess: Guess, values: "pd.Series[str]", answers: Sequence[str], inventory: Inventory) -> None:
+def _columns_of_classes(
+    guess: Guess, values: "pd.Series[str]", answers: Sequence[str], inventory: Inventory, hints: Hints
+) -> None:
     """One label per image, and a probability column per class."""
     columns = _matched(values, answers)
     if columns is None:
@@ -318,7 +322,13 @@ def _columns_of_classes(guess: Guess, values: "pd.Series[str]", answers: Sequenc
             f"the answer columns of {inventory.sample} ({listed(answers)}) are not the labels of the training images"
             f" ({listed(sorted(values.unique()))}); write the competition file yourself"
         )
-    guess.set("target", "single_label", f"{len(columns)} classes, a probability for each")
+    target = hints.target or "single_label"
+    if target not in ("single_label", "ordinal"):
+        raise DataError(
+            f"{inventory.sample} has a probability for each of {len(columns)} classes, which fits single_label or"
+            f" ordinal, not {target}"
+        )
+    guess.set("target", target, f"{len(columns)} classes, a probability for each")
     guess.set("classes", list(columns))
     renamed = {label: column for label, column in columns.items() if label != column}
     guess.keys["submission"] = {"format": "probabilities", **({"columns": renamed} if renamed else {})}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from podium.detection.average_precision import RECALLS
 from podium.detection.evaluation import ClassMetrics, PartMetrics, format_metric
 from podium.errors import shortened
-from podium.reports.charts import drawable, save_png
+from podium.reports.png import drawable, save_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -35,7 +35,7 @@ class Explainer:
         parts = split_classifier(self.model)
         heat = self._of_features(parts, images, outputs)
         if heat is None:
-            heat = self._of_pixels(images, outputs)
+            heat = self._of_pixels(parts, images, outputs)
         size = images.shape[2], images.shape[1]
         return np.stack([_scaled(cv2.resize(each, size, interpolation=cv2.INTER_CUBIC)) for each in heat])
 
@@ -54,11 +54,11 @@ class Explainer:
         weights = slopes.mean(axis=(1, 2), keepdims=True)
         return np.asarray(np.maximum((values * weights).sum(axis=-1), 0), np.float32)
 
-    def _of_pixels(self, images: Image, outputs: Sequence[int]) -> Floats32:
+    def _of_pixels(self, parts: ClassifierParts, images: Image, outputs: Sequence[int]) -> Floats32:
         inputs = keras.ops.cast(keras.ops.convert_to_tensor(images), "float32")
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            score = _score(self.model([inputs], training=False), outputs)
+            score = _score(_head(parts, parts.backbone(parts.scaling(inputs), training=False)), outputs)
         gradient = np.abs(keras.ops.convert_to_numpy(tape.gradient(score, inputs))).max(axis=-1)
         sigma = images.shape[1] / 32
         return np.stack([cv2.GaussianBlur(each, (0, 0), sigma) for each in gradient.astype(np.float32)])

@@ -71,6 +71,7 @@ def build_backbone(settings: BackboneSettings, image_size: int, channels: int = 
         is_flipped = BACKBONES[settings.name].scaling == "caffe"
         for weight, value in zip(model.weights, map(keras.ops.convert_to_numpy, trained.weights), strict=True):
             weight.assign(spread_channels(value, weight.shape, settings.channels, is_flipped=is_flipped))
+        use_assigned_statistics(model)
         return model
     row = BACKBONES[settings.name]
     build = getattr(importlib.import_module(row.package), settings.name.rpartition(".")[2])
@@ -116,6 +117,13 @@ def _add_imagenet_rescaling(efficientnet: Any, channels: int) -> Any:
         return rescaling(outputs) if isinstance(layer, keras.layers.Normalization) else outputs
 
     return keras.models.clone_model(efficientnet, call_function=call)
+
+
+def use_assigned_statistics(model: Any) -> None:
+    """A Normalization layer computes with copies of its variables, and does not notice that they were assigned."""
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def load_weights(model: Any, path: Path, name: str) -> None:

@@ -85,9 +85,15 @@ def _scaling_and_backbone(
     if isinstance(backbone, PresetSettings):
         from podium.models.preset_backbone import build_preset  # imports KerasHub, which takes seconds
 
-        sizes, pooling = [stage.image_size for stage in settings.stages], settings.head.pooling
+        sizes = [*(stage.image_size for stage in settings.stages), *settings.tta.image_sizes]
         return build_preset(
-            backbone, image_size, pooling, pretrained=pretrained, file=recipe, stages=sizes, channels=channels
+            backbone,
+            image_size,
+            settings.head.pooling,
+            pretrained=pretrained,
+            file=recipe,
+            sizes=sizes,
+            channels=channels,
         )
     if not pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})

@@ -143,7 +143,9 @@ class DistributedModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         weights = self.trainable_weights
         # The optimizer of each device clips its own gradients and, in half precision, only that of the first device
         # detects an overflow. So each gets the same gradients: an equal share of the sum.
-        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, tape.gradient(scaled_loss, weights))
+        # That of an embedding has only some rows, and cannot be divided.
+        own = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(scaled_loss, weights)]
+        gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
         shares = [gradient / replicas for gradient in gradients]
         self.optimizer.apply_gradients(list(zip(shares, weights, strict=True)))
         self._loss_tracker.update_state(losses + regularization, sample_weight=is_row)

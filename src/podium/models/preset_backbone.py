@@ -25,16 +25,16 @@ def build_preset(
     *,
     pretrained: bool,
     file: Path | None,
-    stages: Iterable[int],
+    sizes: Iterable[int],
     channels: int = RGB,
 ) -> tuple[PresetScaling, Any]:
-    """The scaling and the backbone for images of this size; `stages` are the image sizes of all stages.
+    """The scaling and the backbone for images of this size; `sizes` are those of all stages and predictions.
 
     The recipe in `file` is read, or with `pretrained` written. Without a file, only the preset's description is read.
     """
     preset = open_preset(partial(_read_preset, settings), pretrained, file)
     recipe = preset.recipe
-    recipe.check_image_sizes(settings.preset, sorted({image_size, *stages}))
+    recipe.check_image_sizes(settings.preset, sorted({image_size, *sizes}))
     try:
         model = recipe.build(image_size, channels, settings.stochastic_depth)
     except ValueError as error:

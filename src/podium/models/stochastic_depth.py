@@ -3,6 +3,7 @@
 Later blocks are skipped more often: the probability rises evenly to that of the last one.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -25,16 +26,23 @@ class StochasticDepth(keras.layers.Dropout):  # type: ignore[misc]  # Keras has 
 
 def set_stochastic_depth(backbone: Any, rate: float) -> bool:
     """Set the probability of the last block of an EfficientNet or a model of KerasHub; False if it cannot be set."""
-    layers = list(backbone._flatten_layers(include_self=False))
+    layers = list(_layers_in_order(backbone))
     dropped = [layer for layer in layers if isinstance(layer, keras.layers.Dropout) and layer.noise_shape]
     for layer, own in zip(dropped, _rising(rate, len(dropped)), strict=True):
         layer.rate = own
-    blocks = [layer for layer in layers if hasattr(layer, "drop_path")]
+    blocks = [layer for layer in layers if callable(getattr(layer, "drop_path", None))]
     for block, own in zip(blocks, _rising(rate, len(blocks)), strict=True):
         block._tracker.unlock()  # Keras locks what is built
         block.drop_path = StochasticDepth(own, name="drop_path", dtype=block.dtype_policy)
         block._tracker.lock()
     return bool(dropped or blocks)
+
+
+def _layers_in_order(layer: Any) -> Iterator[Any]:
+    """All layers inside, each before those inside it; `_flatten_layers` has those of a layer from the last on."""
+    for part in layer._layers:
+        yield part
+        yield from _layers_in_order(part)
 
 
 def with_stochastic_depth(convnext: Any, rate: float) -> Any:

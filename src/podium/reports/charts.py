@@ -71,18 +71,6 @@ class Chart:
         return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', start, svg, count=1)
 
 
-def save_png(figure: "Figure", path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def open_style() -> Any:
-    """Axes with a grid and without a frame, for PNGs of their own."""
-    import matplotlib as mpl
-
-    return mpl.rc_context({"axes.grid": True, "grid.alpha": 0.4, "axes.spines.top": False, "axes.spines.right": False})
-
-
 def _style() -> Any:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its search for fonts
     import matplotlib as mpl
@@ -118,14 +106,6 @@ def combined(charts: Sequence[Chart], size: tuple[float, float], heights: Sequen
             place.suptitle(chart.title, x=0.01, ha="left")
         _lighten(figure)
         return figure
-
-
-def drawable(text: str, font: str = "DejaVu Sans") -> str:
-    """Replace characters that the font does not have, such as emoji, for which matplotlib warns."""
-    from matplotlib.font_manager import findfont, get_font
-
-    known = get_font(findfont(font)).get_charmap()
-    return "".join(letter if ord(letter) in known else "?" for letter in text)
 
 
 def _lighten(figure: "Figure") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from podium.data.image_paths import ImagePaths
 from podium.data.images import Image, Scaling, read_scaled
-from podium.reports.charts import save_png
+from podium.reports.png import save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

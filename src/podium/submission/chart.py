@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.errors import shortened
-from podium.reports.charts import drawable, save_png
+from podium.reports.png import drawable, save_png
 from podium.submission.board import pearson, short_name
 from podium.submission.ledger import Row
 

@@ -29,6 +29,7 @@ from podium.config.stage import Stage
 from podium.errors import RunError
 from podium.files import atomic_write, digest_of_file, fsync_folder, report_full_disk
 from podium.models import devices
+from podium.models.backbone import use_assigned_statistics
 from podium.runs import BEST_TYPES, BEST_WEIGHTS, CHECKPOINT_NAME, Run, has_types
 from podium.training.task import StageSetup
 
@@ -171,9 +172,7 @@ def are_finite(arrays: Iterable[NDArray[Any]]) -> bool:
 
 def restore_model(model: Any, checkpoint: Checkpoint) -> None:
     _assign(model.variables, checkpoint.part("model"), checkpoint)
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes with copies of its variables
+    use_assigned_statistics(model)
 
 
 def restore_optimizer(model: Any, checkpoint: Checkpoint) -> None:

@@ -246,8 +246,9 @@ class _StageSteps:
             paths = ImagePaths.of([]).read_as(Reading(channels=self._channels))
             no_images, any_metric = LabelledImages(paths, np.zeros(0, np.int64)), METRICS["accuracy"]
             one_column = Metadata({"": None})  # more make no difference
+            settings = self._settings.model_copy(update={"class_weights": None})  # there are no rows
             task = ClassificationTask(
-                self._settings, self._target, any_metric, no_images, no_images, fold=0, metadata=one_column
+                settings, self._target, any_metric, no_images, no_images, fold=0, metadata=one_column
             )
             make_repeatable(self._settings.seed)  # deterministic operations may be slower
             with precision_scope(resolve_precision(precision)):

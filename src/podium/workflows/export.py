@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,19 +74,25 @@ def _copy(client: "MlflowClient", experiment: str, run: Run, config: Mapping[str
     from mlflow.entities import Metric, Param
 
     name = f"{run.path.parent.name} {run.path.name}"
-    tags = {"mlflow.runName": name, _RUN: str(run.path), _STATE: state}
+    tags = {"mlflow.runName": name, _RUN: str(run.path)}
     tags |= {f"podium.{library}": str(version) for library, version in run.versions.items()}
     created = client.create_run(experiment, tags=tags).info.run_id
     settings = list(_flat(config.get("member") or config.get("detector") or {}))
     for start in range(0, len(settings), 100):  # the most in one call
         part = settings[start : start + 100]
-        client.log_batch(created, params=[Param(key, format_value(value)[:_LONGEST]) for key, value in part])
-    metrics = [Metric(key, value, 0, step) for step, row in _history(run) for key, value in row.items()]
+        client.log_batch(created, params=[Param(_name(key), format_value(value)[:_LONGEST]) for key, value in part])
+    metrics = [Metric(_name(key), value, 0, step) for step, row in _history(run) for key, value in row.items()]
     if best := run.state.get("best"):
         metrics.append(Metric("best", best["score"], 0, 0))
     for start in range(0, len(metrics), 1000):  # likewise
         client.log_batch(created, metrics=metrics[start : start + 1000])
     client.set_terminated(created, "FINISHED" if run.is_trained else "KILLED")
+    client.set_tag(created, _STATE, state)  # last: without it the run is exported again
+
+
+def _name(key: str) -> str:
+    """MLflow allows few characters."""
+    return re.sub(r"[^\w./ -]", "_", key)
 
 
 def _flat(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:

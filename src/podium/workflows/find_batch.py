@@ -12,7 +12,7 @@ from podium.config.loading import Member
 from podium.config.stage import Precision, Stage
 from podium.errors import ConfigError, MachineError
 from podium.hardware import free_memory
-from podium.reports.charts import open_style, save_png
+from podium.reports.png import open_style, save_png
 from podium.training.precision import choose_cpu_precision
 from podium.training.step_timing import COMMAND, StepTimer, StepTiming
 
@@ -273,8 +273,10 @@ def find_stages(member: Member, name: str | None) -> list[int]:
     return [names.index(name)]
 
 
-def choose_precision(member: Member, console: Console, command: Sequence[str] = COMMAND) -> Precision:
-    """The precision that a training of this member uses."""
+def choose_precision(
+    member: Member, console: Console, command: Sequence[str] = COMMAND, rows: int | None = None
+) -> Precision:
+    """The precision that a training of this member on so many rows uses; by default on many."""
     from podium.data.targets import target_of
 
     settings, target, channels = member.settings, target_of(member.competition), member.competition.reading.channels
@@ -284,7 +286,7 @@ def choose_precision(member: Member, console: Console, command: Sequence[str] = 
         timer.start()
         if timer.gpus:
             return timer.auto_precision
-    return choose_cpu_precision(settings, target, None, console, channels=channels, command=command)
+    return choose_cpu_precision(settings, target, rows, console, channels=channels, command=command)
 
 
 def draw_chart(found: FoundBatch, path: Path) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from podium.config.stage import Stage
 from podium.errors import StoppedError
 from podium.files import write_table
-from podium.reports.charts import open_style, save_png
+from podium.reports.png import open_style, save_png
 from podium.runs import Run
 from podium.training.run_training import import_libraries
 from podium.workflows.fold_runs import FoldRun

@@ -25,6 +25,9 @@ _SIZES = (64, 96, 128, 160, 192, 224)
 """Image sizes of the first member; larger ones are slow on a laptop."""
 _IMAGES_MEASURED = 50
 _WORDS_OF_METRICS = (
+    (r"f.?score beta [^1]|f.?beta", None),
+    ("mcrmse|column.?wise root", "columnwise_rmse"),
+    ("column.?wise log", "columnwise_log_loss"),
     ("quadratic", "quadratic_kappa"),
     ("roc|auc|area under", "roc_auc"),
     ("rmsle|squared logarithmic", "rmsle"),
@@ -37,7 +40,8 @@ _WORDS_OF_METRICS = (
     ("macro", "macro_f1"),
     ("mean ?f|sample", "samples_f1"),
 )
-"""podium's metric for a name at Kaggle; the first that fits. Kaggle's names are free text."""
+"""podium's metric for a name at Kaggle, the first that fits; None for one that podium lacks. Kaggle's names are free
+text."""
 _MANY_CLASSES = 40
 """More classes than this are left out of the competition file, and read from the data."""
 
@@ -66,6 +70,7 @@ def init(
     sample: str | None = None,
     recipe: str | None = None,
     replace_files: bool = False,
+    metric_of_page: str | None = None,
 ) -> Started:
     """Write the three files below `configs` for the data in this folder. Nothing is written if a file exists already.
 
@@ -80,6 +85,7 @@ def init(
         sample: The file name of the sample submission.
         recipe: The name of a member file in the folder `recipes` of `configs` to start from.
         replace_files: Replace existing files.
+        metric_of_page: The metric that the competition's page names, for a target that it scores.
     """
     from podium.data.guess import Hints, guess_competition
     from podium.data.inventory import read_inventory
@@ -98,7 +104,12 @@ def init(
         raise DataError(f"{data} is not a folder; expected the folder with the competition's data")
     with console.status(f"looking at {data}"):
         inventory = read_inventory(data)
-        guess = guess_competition(inventory, Hints(target, metric, label, sample))
+        guess = guess_competition(inventory, Hints(target, metric or metric_of_page, label, sample))
+        if metric is None and metric_of_page:
+            if _kind(guess) in METRICS[metric_of_page].targets:
+                guess.reasons["metric"] = "by the name on the competition's page"
+            else:
+                guess = guess_competition(inventory, Hints(target, None, label, sample))
         side = _median_side([data / image for image in inventory.images])
     at = "" if data == Path("data") / slug else f" --data {data}"
     train = f"podium train {paths[1]}{at} --fold 0"

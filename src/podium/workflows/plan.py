@@ -103,7 +103,8 @@ def make_plan(
         console.print(f"timing {member.name}", highlight=False)
         numbers = folds_to_train(member, folds, options)
         counts = _Counts.of(rows, folds, numbers, test, len(competition.ignore))
-        parts += _parts_of(member, counts, rows.paths, choose_precision(member, console, command), command)
+        precision = choose_precision(member, console, command, counts.training)
+        parts += _parts_of(member, counts, rows.paths, precision, command)
     of_train = {scaling for member in members for scaling in scalings_for_training(member.settings)}
     of_test = {scaling for member in members for scaling in scalings_for_test(member.settings)}
     reading = train * _seconds_to_read(rows.paths, of_train | of_test) + test * _seconds_to_read(rows.paths, of_test)

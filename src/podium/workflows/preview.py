@@ -19,7 +19,7 @@ from podium.config.stage import Stage
 from podium.data.target import Target
 from podium.errors import ConfigError
 from podium.options import RunOptions
-from podium.reports.charts import save_png
+from podium.reports.png import save_png
 from podium.reports.sheet import image_figure
 from podium.workflows.fold_runs import FoldRun, fold_images, fold_runs
 from podium.workflows.prepare import prepare

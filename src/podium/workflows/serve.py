@@ -28,15 +28,19 @@ def make_server(options: RunOptions, port: int) -> ThreadingHTTPServer:
             wanted = unquote(self.path).strip("/")
             run = next((path for path in runs if wanted in ("", _name(path))), None)
             if run is None:
-                self.send_error(HTTPStatus.NOT_FOUND, "no such run" if runs else "no run yet")
+                self._answer(HTTPStatus.NOT_FOUND, _message("no such run" if runs else "no run yet"))
                 return
             try:
                 page = _page(run, options)
             except PodiumError as error:  # the run is just being started
-                self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, _message(str(error)))
                 return
-            content = page.replace("<main>", f"<main>{_links(runs, run)}", 1).encode()
-            self.send_response(HTTPStatus.OK)
+            self._answer(HTTPStatus.OK, page.replace("<main>", f"<main>{_links(runs, run)}", 1))
+
+        def _answer(self, status: HTTPStatus, page: str) -> None:
+            """The page is requested again by itself, so that it follows the training."""
+            content = page.encode(errors="replace")
+            self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Refresh", str(SECONDS))
@@ -50,6 +54,10 @@ def make_server(options: RunOptions, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer(("127.0.0.1", port), Pages)
     except OSError as error:
         raise MachineError(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from None
+
+
+def _message(text: str) -> str:
+    return f"<!doctype html><meta charset=utf-8><title>podium</title><p>{html.escape(text)}</p>"
 
 
 def _name(run: Path) -> str:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from podium.errors import StoppedError
 from podium.locks import lock_holder, wait_for_lock
-from podium.reports.charts import open_style, save_png
+from podium.reports.png import open_style, save_png
 from podium.signals import Interrupted, StopCondition
 
 HEARTBEAT_SECONDS = 20

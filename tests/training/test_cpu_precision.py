@@ -157,4 +157,4 @@ def test_timed_and_cached_choice_trains_the_same_bits_as_an_explicit_one(tiny_co
 def test_steps_are_timed_without_the_weights_of_classes(target, tiny_competition):
     settings = load_member(tiny_competition.member()).settings.model_copy(update={"class_weights": "balanced"})
     with StepTimer(settings, target, settings.stages[0]) as timer:
-        assert len(timer.time(4, "float32").seconds) > 1
+        assert timer.time(4, "float32").seconds > 0

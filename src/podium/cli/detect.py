@@ -24,10 +24,10 @@ from podium.cli.options import (
     resume_command,
 )
 from podium.cli.queues import SUBMITTED, CpusPerRun, Detach, GpusPerRun, On, StorageOption, cluster_of, show_queue
-from podium.detection.config import BoxChoice, CropMethod, CropOptions
+from podium.detection.config import SPLITS, BoxChoice, CropMethod, CropOptions
 from podium.detection.loading import load_detector
 from podium.signals import StopCondition
-from podium.workflows.detect import SPLITS, ExportedImages, ExportFormat
+from podium.workflows.detect import ExportedImages, ExportFormat
 
 app = typer.Typer(no_args_is_help=True, help=GROUPS["detect"])
 Data = Annotated[

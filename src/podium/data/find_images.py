@@ -53,6 +53,11 @@ class ClassImages:
     """What else is in these folders, and what may be done about it."""
 
 
+def is_image(name: str) -> bool:
+    """Whether a file in a folder is meant to be an image, by its name."""
+    return has_image_suffix(name) and not is_system_file(name)
+
+
 def image_roots(competition: Competition, folder: Path, pattern: Pattern) -> list[Path]:
     """Where to look for images: the data folder, and if needed the folders its zips are unpacked to."""
     if pattern.folder != Path() and (folder / pattern.folder).is_dir():

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from podium.data.find_images import files_below, has_image_suffix, is_system_file
+from podium.data.find_images import files_below, is_image
 from podium.errors import DataError
 
 _ROWS_TRIED = 200
@@ -59,7 +59,7 @@ class Located:
 
 
 def read_inventory(folder: Path) -> Inventory:
-    images = [file for file in files_below(folder, "") if _is_image(file)]
+    images = [file for file in files_below(folder, "") if is_image(file)]
     zips = []
     for path in sorted(folder.glob("*.zip")):
         if inside := _images_in_zip(path):
@@ -71,17 +71,13 @@ def read_inventory(folder: Path) -> Inventory:
     return Inventory(folder, list(dict.fromkeys(images)), zips, tables, best[0] if best else None)
 
 
-def _is_image(name: str) -> bool:
-    return has_image_suffix(name) and not is_system_file(name)
-
-
 def _images_in_zip(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable zip ({error}); download it again, or remove it") from None
-    return [name for name in names if _is_image(name)]
+    return [name for name in names if is_image(name)]
 
 
 def _read(path: Path) -> pd.DataFrame:

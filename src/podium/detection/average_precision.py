@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.detection.dataset import CORNERS
+from podium.detection.config import CORNERS
 from podium.detection.detections import numbered
 
 RECALLS = np.linspace(0, 1, 101)

@@ -14,8 +14,8 @@ from podium.config.problems import nearest
 from podium.data.catalogue import read_catalogue
 from podium.detection.cleaning import CleaningCounts, clean_boxes
 from podium.detection.coco import read_coco
-from podium.detection.config import DetectorSettings, FolderSource, Keep, SourceSplit
-from podium.detection.dataset import BOX_COLUMNS, SPLITS, BoxDataset
+from podium.detection.config import SPLITS, DetectorSettings, FolderSource, Keep, SourceSplit
+from podium.detection.dataset import BOX_COLUMNS, BoxDataset
 from podium.detection.downloads import FailedImage
 from podium.detection.formats import check_sizes
 from podium.detection.voc import read_voc

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from podium.detection.dataset import CORNERS, rows_of_images
+from podium.detection.config import CORNERS
+from podium.detection.dataset import rows_of_images
 from podium.errors import DataError
 
 MINIMUM_PIXELS = 1.0

@@ -14,6 +14,8 @@ from podium.config.problems import raise_key_problems
 from podium.config.settings import NotInDigest, Positive, Settings, short_form
 from podium.config.stage import Stage, TrainingSettings
 
+SPLITS = ("train", "validation", "test")
+CORNERS = ("left", "top", "right", "bottom")
 OPEN_IMAGES_URLS = ("original", "thumbnail")
 """The columns OriginalURL and Thumbnail300KURL of Open Images' image table."""
 

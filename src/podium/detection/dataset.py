@@ -23,12 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from podium.detection.config import CORNERS, SPLITS
 from podium.detection.parsing import ClassNames, check_names, read_json, read_table, short
 from podium.errors import DataError
 from podium.files import atomic_write, write_json
 
-SPLITS = ("train", "validation", "test")
-CORNERS = ("left", "top", "right", "bottom")
 FLAGS = ("occluded", "truncated", "group", "depiction")
 IMAGE_TYPES: dict[str, type] = {
     "id": str, "file": str, "width": int, "height": int, "rotated": bool, "split": str

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.detection.dataset import CORNERS, first_problem
+from podium.detection.config import CORNERS
+from podium.detection.dataset import first_problem
 from podium.detection.parsing import read_table, short
 from podium.errors import DataError
 from podium.files import atomic_write

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from podium.data.images import Image
-from podium.detection.dataset import CORNERS
+from podium.detection.config import CORNERS
 
 COLOURS = (
     *((230, 85, 0), (0, 140, 225), (0, 170, 120), (245, 175, 0), (215, 105, 175), (235, 225, 60), (90, 195, 245)),

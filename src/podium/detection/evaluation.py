@@ -19,7 +19,8 @@ from podium.detection.average_precision import (
     average_precision,
     mean_of_known,
 )
-from podium.detection.dataset import SPLITS, BoxDataset
+from podium.detection.config import SPLITS
+from podium.detection.dataset import BoxDataset
 from podium.errors import DataError
 
 THRESHOLD_PART = "validation"

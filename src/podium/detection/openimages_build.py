@@ -13,8 +13,7 @@ from rich.console import Console
 
 from podium.data.catalogue import in_parallel, read_catalogue
 from podium.detection.building import BuildResult, count_of_empty, finish, seed_of, select_boxes
-from podium.detection.config import DetectorSettings, OpenImagesSource
-from podium.detection.dataset import CORNERS
+from podium.detection.config import CORNERS, DetectorSettings, OpenImagesSource
 from podium.detection.downloads import Download, FailedImage, download_images
 from podium.detection.openimages import (
     UNKNOWN,

@@ -20,7 +20,7 @@ from podium.config.competition import Competition
 from podium.data.classes import with_classes
 from podium.data.drift import Drift, measure_drift
 from podium.data.duplicates import duplicate_groups
-from podium.data.find_images import files_below, has_image_suffix, is_system_file
+from podium.data.find_images import files_below, is_image
 from podium.data.folds import make_folds
 from podium.data.image_paths import ImagePaths
 from podium.data.metadata import with_categories
@@ -160,7 +160,7 @@ def check_data(
 
 def check_folder(folder: Path, console: Console | None = None, measure: Measure = measure_here) -> Check:
     """Look at every image in a folder and the folders below it."""
-    names = [name for name in files_below(folder, "") if has_image_suffix(name) and not is_system_file(name)]
+    names = [name for name in files_below(folder, "") if is_image(name)]
     if not names:
         raise DataError(f"{folder} has no image; expected files such as .jpg or .png, in it or in folders below it")
     blank = np.full(len(names), "", object)

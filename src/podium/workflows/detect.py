@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from podium.detection.config import DetectorSettings, FolderSource, OpenImagesSource
+from podium.detection.config import SPLITS, DetectorSettings, FolderSource, OpenImagesSource
 from podium.detection.detector_run import DetectorRun, TrainedDetector, detector_run
 from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, RunError, StoppedError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["yolo", "voc", "coco", "transfer"]
 ExportedImages = Literal["copy", "link", "none"]
-SPLITS = ("train", "validation", "test")
 _BUILD_VERSION = 2
 """Increased when podium builds another dataset from the same files and settings."""
 _DATASET_FILES = ("index.json", "images.csv", "boxes.csv")

@@ -28,7 +28,7 @@ from podium.config.loading import load_competition
 from podium.config.reading import RGB, Reading
 from podium.config.yaml_file import read_yaml, to_yaml
 from podium.detection.box_sources import BoxSource, open_box_source
-from podium.detection.config import CropOptions
+from podium.detection.config import CORNERS, CropOptions
 from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, RunError
 from podium.files import digest_of, digest_of_file, read_json, read_records, write_json, write_table, write_text
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 CONFIG_HEADER = "# Written by podium detect crop"
 CROPS, STAMP = "crops.csv", "crops.json"
-CORNERS = ("left", "top", "right", "bottom")
 COLUMNS = ("id", "file", "result", "class", "score", *CORNERS)
 FOUND, NOT_FOUND, UNREADABLE = "found", "not_found", "unreadable"
 """Values of `result`. Without an object the image is kept as it is; an unreadable file is copied."""

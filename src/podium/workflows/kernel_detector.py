@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from podium.data.augmentation import transform_problems
-from podium.detection.config import OpenImagesSource
-from podium.detection.dataset import INDEX, SPLITS
+from podium.detection.config import SPLITS, OpenImagesSource
+from podium.detection.dataset import INDEX
 from podium.detection.detector_run import detector_run
 from podium.detection.loading import Detector
 from podium.errors import StoppedError

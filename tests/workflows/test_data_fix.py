@@ -1,6 +1,11 @@
 """Groups of copies beside those that people have written."""
 
-from podium.workflows.data_fix import _with_copies
+from types import SimpleNamespace
+
+import pytest
+
+from podium.errors import DataError
+from podium.workflows.data_fix import _with_copies, write_fixes
 
 
 def test_groups_of_people_are_kept_and_joined_where_images_are_copies():
@@ -12,3 +17,13 @@ def test_groups_of_people_are_kept_and_joined_where_images_are_copies():
         **dict.fromkeys("xy", "copies-1"),
     }  # those of an earlier check are gone
     assert _with_copies({}, {"x": 5, "y": 5}) == dict.fromkeys("xy", "copies-5")
+
+
+@pytest.mark.parametrize("content", ["id,reason\na\0b,blank\n", "image,reason\na.jpg,blank\n"])
+def test_a_file_that_cannot_be_read_is_kept(content, tmp_path):
+    file = tmp_path / "ignore.csv"
+    file.write_text(content)
+    check = SimpleNamespace(ignored=["b.jpg"], findings={}, groups={})
+    with pytest.raises(DataError, match=r"ignore.csv cannot be read .*: expected the columns id and reason"):
+        list(write_fixes(check, tmp_path / "competition.yaml"))
+    assert file.read_text() == content

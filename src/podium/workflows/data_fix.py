@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from podium.errors import DataError
 from podium.files import read_records, write_table
 from podium.workflows.data_check import TRAIN, Check
 
@@ -63,4 +64,9 @@ def _with_copies(before: Mapping[str, str], copies: Mapping[str, int]) -> dict[s
 
 def _column(path: Path, name: str) -> dict[str, str]:
     """By id."""
-    return {row["id"]: row.get(name) or "" for row in read_records(path)} if path.is_file() else {}
+    try:
+        return {row["id"]: row.get(name) or "" for row in read_records(path)} if path.is_file() else {}
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): expected the columns id and {name}; repair it, or move it away"
+        ) from None

@@ -38,7 +38,7 @@ def make_server(options: RunOptions, port: int) -> ThreadingHTTPServer:
             self._answer(HTTPStatus.OK, page.replace("<main>", f"<main>{_links(runs, run)}", 1))
 
         def _answer(self, status: HTTPStatus, page: str) -> None:
-            """The page is requested again by itself, so that it follows the training."""
+            """The browser requests the page again automatically, so that it follows the training."""
             content = page.encode(errors="replace")
             self.send_response(status)
             self.send_header("Content-Type", "text/html; charset=utf-8")

@@ -5,6 +5,9 @@ from pathlib import Path, PurePosixPath
 
 from podium.errors import DataError, MachineError, listed
 
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What may name a file that is sent to Kaggle."""
+
 
 def kaggle_input() -> Path:
     """The folder where Kaggle mounts inputs; a rehearsal sets another one."""

@@ -199,6 +199,8 @@ def test_an_ensemble_is_made_of_members(member):
     assert [each.settings.folds for each in made.members] == [[1], [1]]
     with pytest.raises(ConfigError, match="both  members: two members are called one"):
         make_ensemble("both", {}, [one, two, one])
+    with pytest.raises(ConfigError, match="both of them  cannot name an ensemble; expected letters"):
+        make_ensemble("both of them", {}, [one, two])
 
 
 def test_overrides_may_be_a_dict(member, ensemble):

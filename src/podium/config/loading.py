@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from podium.config.search import SearchValues
 from podium.config.settings import Settings, decisive_keys
 from podium.config.yaml_file import Override, Overrides, YamlFile, apply_overrides, parse_overrides, read_yaml
 from podium.evaluation.metrics import OWN_METRIC
+from podium.paths import FILE_NAME
 
 Model = TypeVar("Model", bound=Settings)
 ExtraCheck = Callable[[Mapping[str, Any], int], list[tuple[str, str]]]
@@ -97,6 +99,7 @@ def load_ensemble(
     settings, more = _validate(EnsembleSettings, file, check, members[0].competition if members else None)
     problems += [*_unused(file, parsed), *more, *of_members, *_members_agree(file, members)]
     problems += _check_ensemble(file, settings, members) if settings and members else []
+    problems += _check_name(path.stem)
     raise_problems(problems)
     assert settings is not None
     return Ensemble(path.stem, settings, tuple(_apply_ensemble(member, settings) for member in members))
@@ -119,7 +122,7 @@ def make_ensemble(name: str, settings: Mapping[str, Any], members: Sequence[Memb
     """An ensemble without a file: `settings` are the keys of an ensemble file except `members`."""
     file = YamlFile(Path(name), {**settings, "members": [member.name for member in members]})
     valid, problems = _validate(EnsembleSettings, file)
-    problems += _members_agree(file, members)
+    problems += _members_agree(file, members) + _check_name(name)
     problems += _check_ensemble(file, valid, members) if valid and members else []
     raise_problems(problems)
     assert valid is not None
@@ -251,6 +254,13 @@ def _competition_file(file: YamlFile, named: str) -> Path:
         if "competition" in file.overridden and typed.is_file():
             return typed
     return _relative_to(file.path, named)
+
+
+def _check_name(name: str) -> list[Problem]:
+    """Before anything is trained: a submission has the name of its ensemble."""
+    if re.fullmatch(FILE_NAME, name):
+        return []
+    return [Problem(name, "", "cannot name an ensemble; expected letters, digits, dots, hyphens and underscores")]
 
 
 def _members_agree(file: YamlFile, members: Sequence[Member]) -> list[Problem]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.errors import SubmissionError
 from podium.files import atomic_write
+from podium.paths import FILE_NAME
 from podium.submission.spec import Sample, SubmissionSpec
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def write_submission(
     Other ids than the sample's are left out. With `partial`, ids without a prediction are left out too, and the name
     contains "partial". The time is UTC, so that files from several machines sort by time.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(FILE_NAME, name):
         raise SubmissionError(
             f"{name!r} cannot name a submission; expected letters, digits, dots, hyphens and underscores"
         )

@@ -18,7 +18,7 @@ from podium.data import catalogue as catalogue_module
 from podium.data import image_cache, images
 from podium.data.cache import size_of
 from podium.data.catalogue import ImageSource, read_catalogue
-from podium.data.image_cache import RECORD, Cache, ImageReader, ImageStore, open_writer
+from podium.data.image_cache import RECORD, VERSION, Cache, ImageReader, ImageStore, open_writer
 from podium.data.image_paths import ImagePaths
 from podium.data.images import Scaling, read_scaled
 
@@ -219,7 +219,7 @@ def test_images_that_are_read_in_another_way_are_cached_apart(tmp_path):
         contents |= {source.content(), read_catalogue(paths).digest}
     assert len(contents) == 6
     assert {entry.name for entry in ImageStore("cars", SMALL).entry.parent.iterdir() if entry.is_dir()} == {
-        f"cars{name}-squash-24-v3" for name in ("", "-full", "-0-to-4095")
+        f"cars{name}-squash-24-v{VERSION}" for name in ("", "-full", "-0-to-4095")
     }
 
 
@@ -232,10 +232,19 @@ def damage_index(store, field, value):
     store.index.write_bytes(records.tobytes())
 
 
+def change_pixel(store):
+    with store.pixels.open("r+b") as opened:
+        opened.seek(100)
+        value = opened.read(1)[0]
+        opened.seek(100)
+        opened.write(bytes([value ^ 1]))
+
+
 DAMAGES = {
     "files deleted": lambda store: [file.unlink() for file in store.entry.iterdir()],
     "pixels deleted": lambda store: store.pixels.unlink(),
     "pixels cut off": lambda store: os.truncate(store.pixels, 5000),
+    "a changed pixel": change_pixel,
     "pixels of zeros": lambda store: store.pixels.write_bytes(bytes(store.pixels.stat().st_size)),
     "half a record": lambda store: os.truncate(store.index, RECORD.itemsize * 5 - 7),
     "an index of noise": lambda store: store.index.write_bytes(np.random.default_rng(0).bytes(12 * RECORD.itemsize)),

@@ -15,6 +15,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
+from boxed_images import DETECTOR, prepare_squares
 from command_line import run_podium
 from ray.cluster_utils import Cluster
 
@@ -240,3 +242,21 @@ def test_images_are_checked_on_the_cluster_as_here(make_tiny_competition, tmp_pa
     assert there.code == 0, there.err
     assert there.out == here.out
     assert not list((tmp_path / "runs" / "clusters" / "storage").rglob("*.npy"))
+
+
+@pytest.mark.slow
+def test_a_detector_of_a_lost_machine_is_resumed_on_the_other_one(tmp_path, two_machines):
+    weights = []
+    for name, more in (("here", ()), ("there", ("--on", "ray"))):
+        folder, lost = prepare_squares(tmp_path / name), []
+        detector = DETECTOR | {"stages": [{**STAGE, "batch_size": 4, "image_size": 64}]}
+        (folder / "squares.yaml").write_text(yaml.safe_dump(detector))
+        if more:
+            loser = threading.Thread(target=lose_a_machine, args=(*two_machines, folder / "runs", lost), daemon=True)
+            loser.start()
+        done = run_podium(folder, "detect", "train", "squares.yaml", "--data", "data", *more)
+        assert done.code == 0, done.err
+        (best,) = folder.glob("runs/squares-*/**/best.weights.h5")
+        weights.append(best.read_bytes())
+    assert weights[0] == weights[1]
+    assert (folder / "runs" / lost[0] / "resumes.csv").is_file()

@@ -8,6 +8,7 @@ import pytest
 from target_kinds import write_competition
 
 from podium.config.ensemble import EnsembleSettings
+from podium.config.folds import GroupedFolds, StratifiedFolds, TableFolds
 from podium.config.loading import load_competition
 from podium.ensemble.blend import apply_blend
 from podium.ensemble.pseudo import blend_by_fold
@@ -84,3 +85,25 @@ def test_metadata_that_is_not_declared_or_not_predicted_is_one_line(predicted):
     declared = predicted[0].competition.model_copy(update={"metadata": {"sex": ["f", "m"]}})
     with pytest.raises(RunError, match="the predictions have no metadata sex, which the blend takes: predict again"):
         blend([replace(fold, competition=declared) for fold in predicted], STACKING)
+
+
+@pytest.mark.parametrize(
+    ("folds", "is_split"),
+    [
+        (StratifiedFolds(kind="stratified"), True),
+        (GroupedFolds(kind="grouped"), False),
+        (TableFolds(kind="table", path="folds.csv"), False),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_the_estimate_keeps_the_rows_of_a_fold_together_where_folds_hold_groups(folds, is_split, predicted):
+    """Sites say the class within each fold, and another one in the other fold."""
+    competition = predicted[0].competition.model_copy(update={"folds": folds})
+    made = [replace(fold, competition=competition) for fold in predicted]
+    for fold in made:
+        if fold.fold == 1:
+            oof = read_predictions(fold.path / "oof.csv")
+            others = oof.metadata["m_site"].map(dict(zip("abc", "bca", strict=True)))
+            write_predictions(fold.path / "oof.csv", replace(oof, metadata=oof.metadata.assign(m_site=others)))
+    score = blend(made, STACKING | {"metadata": ["site"]}).score
+    assert score > 0.3 if is_split else score < 0.1

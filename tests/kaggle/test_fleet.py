@@ -2,13 +2,21 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 from standin.faults import Fault
 
 from podium.config.kaggle_names import KernelRef
-from podium.errors import CredentialsError, KaggleError, RunError
-from podium.files import digest_of_file
+from podium.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KaggleError,
+    NotFoundError,
+    RateLimitedError,
+    RunError,
+)
+from podium.files import digest_of_file, read_json, write_json
 from podium.kaggle.client import sign_in
 from podium.kaggle.fleet import (
     ConfigChangedError,
@@ -122,16 +130,20 @@ def test_all_jobs_finish(drive, standin):
 
 
 def test_a_failed_job_is_retried_once_and_again_after_a_restart(drive, standin):
-    for again in ("queued", "failed"):
+    for attempt, again in ((1, "queued"), (2, "failed")):
         drive()
+        assert drive.fleet().jobs[0].spec.attempt == attempt
         standin.finish(KernelRef.parse(drive.fleet().jobs[0].ref).name, state="error", log="Traceback\nOops\n")
         fleet = read_fleet(drive.folder)
         check_running(fleet.jobs[0], sign_in(), drive.runs)
         fleet.save()
         assert fleet.jobs[0].state == again
         assert "Oops" in fleet.jobs[0].message
+    assert fleet.jobs[0].spec.attempt == 3
+    fleet.jobs[1].failures = 1
     fleet.start()
     assert states(drive)[0] == "queued"
+    assert [job.failures for job in drive.fleet().jobs[:2]] == [0, 1]
 
 
 PART_1 = "ada/podium-tiny-ensemble-one-fold0"
@@ -154,7 +166,9 @@ def test_a_kernel_out_of_time_continues_in_a_kernel_of_its_own(drive, standin):
     finish(standin, drive.fleet().jobs[0], status="stopped", epoch=3)
     drive()
     job = drive.fleet().jobs[0]
-    assert (job.state, job.ref) == ("running", f"{PART_1}-part2/1")
+    assert (job.state, job.ref, job.place) == ("running", f"{PART_1}-part2/1", f"{PART_1}-part2/1")
+    assert (job.source, job.progress, job.failures) == (f"{PART_1}/1", [0, 0, 3], 0)
+    assert job.spec.attempt == 2
     assert job.message == "out of time at stage all, epoch 4, step 0; continues in part 2; pushed"
     assert job.page.endswith(f"/code/{PART_1}-part2")
     assert job.output(drive.runs) == drive.runs / "kernels" / f"{PART_1}-part2" / "v1" / "output"
@@ -241,10 +255,12 @@ def test_a_damaged_checkpoint_is_not_resumed_from(drive, standin):
     version = standin.version(job.ref)
     (name,) = (name for name in version.files if name.endswith(".npz"))
     version.files[name] = b"epoch 4"
-    for _ in range(LOOKS):
-        drive()
+    for checks in range(1, LOOKS):
+        assert drive()[0][1].endswith("; looking again")
+        assert drive.fleet().jobs[0].checks == checks
+    drive()
     job = drive.fleet().jobs[0]
-    assert (job.ref, job.spec.resume_from, job.failures) == (f"{PART_1}/2", None, 1)
+    assert (job.ref, job.spec.resume_from, job.failures, job.checks) == (f"{PART_1}/2", None, 1, 0)
 
 
 def test_a_kernel_cancelled_on_kaggle_is_pushed_again_only_on_request(drive, standin):
@@ -307,6 +323,44 @@ def test_a_push_without_a_response_is_found_and_not_repeated(fault, drive, stand
     assert len(versions(standin)) == 2
 
 
+@pytest.mark.parametrize(
+    ("state", "error", "ends"),
+    [
+        ("pushing", RunError("no record"), "failed"),
+        ("running", NotFoundError("there is no kernel"), "failed"),
+        ("running", ForbiddenError("not yours"), "failed"),
+        ("running", RunError("no report"), "queued"),
+    ],
+    ids=["a push", "not found", "forbidden", "no output"],
+)
+def test_answers_that_never_make_sense_fail_a_job_or_push_it_again(state, error, ends, drive):
+    drive()
+    job = drive.fleet().jobs[0]
+    job.state = state
+    for _ in range(LOOKS):
+        assert job.state == state
+        job.look_again(error)
+    assert job.state == ends
+
+
+def test_a_rate_limit_ends_a_round_and_fails_no_job(drive, standin):
+    drive()
+    standin.fail("GetKernelSessionStatus", Fault.status(429), times=None)
+    with pytest.raises(RateLimitedError):
+        drive()
+    (job, *_) = drive.fleet().jobs
+    assert (job.state, job.failures, job.checks) == ("running", 0, 0)
+    assert "rate" in job.message
+
+
+def test_a_part_that_never_began_is_a_failure(drive, standin):
+    drive()
+    finish(standin, drive.fleet().jobs[0], status="stopped", epoch=0)
+    drive()
+    job = drive.fleet().jobs[0]
+    assert (job.ref, job.spec.part, job.failures) == (f"{PART_1}/2", 1, 1)
+
+
 def test_a_push_that_never_arrived_is_repeated_after_some_checks(drive, standin):
     standin.fail("SaveKernel", Fault.reset_before(), times=1)
     drive()
@@ -314,6 +368,7 @@ def test_a_push_that_never_arrived_is_repeated_after_some_checks(drive, standin)
         drive()
         assert states(drive)[0] == "pushing"
     drive()
+    assert drive.fleet().jobs[0].message == "the interrupted push never reached Kaggle; pushed"
     assert states(drive)[0] == "running"
     assert len([one for one in versions(standin) if "one-fold0" in one]) == 1
 
@@ -445,8 +500,29 @@ def test_jobs_of_unchanged_members_move_to_the_next_fleet(drive, standin, tiny_c
     assert changed.folder != drive.folder
     assert [job.state for job in changed.jobs] == ["done", "running", "queued", "queued"]
     claim_jobs(changed, drive.runs)
+    assert read_fleet(changed.folder).jobs == changed.jobs
     assert [job.spec.members for job in drive.fleet().jobs] == [("two",), ("two",)]
     assert len(versions(standin)) == 3
+
+
+def test_a_fleet_keeps_its_own_jobs_where_another_one_has_them_too(drive, tiny_competition):
+    """As after a kill between saving the new fleet and the old one."""
+    drive()
+    copy = drive.runs / "fleets" / "zzz-12345678"
+    shutil.copytree(drive.folder, copy)
+    fleet = read_fleet(copy)
+    fleet.jobs[0].message = "of the other one"
+    fleet.save()
+    assert drive.open().jobs[0].message == "pushed"
+
+
+def test_a_fleet_in_use_with_other_jobs_is_left_alone(drive, tiny_competition):
+    tiny_competition.member("one", label_smoothing=0.1)
+    tiny_competition.member("two", label_smoothing=0.1)
+    changed, before = drive.open(), (drive.folder / "queue.json").stat().st_mtime_ns
+    with locked(drive.folder):
+        claim_jobs(changed, drive.runs)
+    assert (drive.folder / "queue.json").stat().st_mtime_ns == before
 
 
 def test_a_fleet_ends_when_its_configs_change(drive, standin, tiny_competition):
@@ -507,6 +583,16 @@ def test_jobs_of_a_fleet_in_use_cannot_be_claimed(drive, tiny_competition):
     changed = drive.open()
     with locked(drive.folder), pytest.raises(RunError, match="is another fleet with the same jobs, and in use"):
         claim_jobs(changed, drive.runs)
+
+
+@pytest.mark.parametrize("state", ["pushing", "running", "done"])
+def test_a_job_whose_kernel_is_not_named_is_a_damaged_queue(state, drive):
+    drive()
+    queue = read_json(drive.folder / "queue.json")
+    queue["jobs"][0] |= {"state": state, "kernel": None, "ref": None}
+    write_json(drive.folder / "queue.json", queue)
+    with pytest.raises(RunError, match="restore a copy of it"):
+        drive.fleet()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": [{}]}', "\x00"])

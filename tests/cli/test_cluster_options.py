@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from podium.cli.options import resume_command
 from podium.cli.queues import show_queue
 from podium.cluster import ray_cluster
 from podium.progress import progress_bar
@@ -25,7 +26,7 @@ def ensemble(tiny_competition):
         (("--detach",), "--detach is for runs on a cluster"),
         (("--on", "ray://127.0.0.1:1"), "--on ray://127.0.0.1:1 needs --storage, which all its machines reach"),
         (("--on", "ray", "--time-limit", "1h"), "--time-limit is for runs in this process: remove it, or --on"),
-        (("--on", "ray", "--storage", "nothing://x"), "--storage nothing://x: Protocol not known: nothing"),
+        (("--on", "ray", "--storage", "nothing://x"), "--storage nothing://x: ValueError: Protocol not known: nothing"),
     ],
 )
 def test_wrong_options_are_one_line(options, message, ensemble, tiny_competition, tmp_path, podium_in):
@@ -120,3 +121,16 @@ def test_a_run_gets_a_machine_or_a_gpu_and_its_share_of_the_cpus(machines, wante
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": machine} for machine in machines])
     found = ray_cluster.resources_per_task(ray_cluster.Resources(*wanted))
     assert (found.cpus, found.gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "resumes"),
+    [
+        (["detect", "train", "boats.yaml"], "detect train boats.yaml --resume"),
+        (["detect", "train", "boats.yaml", "--on", "ray"], "detect train boats.yaml --on ray"),
+        (["detect", "train", "boats.yaml", "--on=ray"], "detect train boats.yaml --on=ray"),
+    ],
+)
+def test_a_command_on_a_cluster_resumes_as_it_was_typed(typed, resumes, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["podium", *typed])
+    assert resume_command() == f"podium {resumes}"

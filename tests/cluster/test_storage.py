@@ -1,11 +1,12 @@
 """What is stored of a run folder, in which order, and what is fetched."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from podium.cluster.storage import Storage
-from podium.errors import ConfigError, RunError
+from podium.errors import MachineError, RunError
 
 NAMES = [f"checkpoint-00000{number}-{number:016x}.npz" for number in (1, 2, 3)]
 
@@ -92,13 +93,38 @@ def test_unchanged_files_are_not_stored_again(storage, run, monkeypatch):
 
 
 def test_an_unknown_kind_of_storage_is_one_line():
-    with pytest.raises(ConfigError, match=r"^--storage nothing://there: Protocol not known: nothing"):
+    with pytest.raises(MachineError, match=r"^--storage nothing://there: ValueError: Protocol not known: nothing"):
         Storage("nothing://there")
 
 
 def test_names_that_leave_the_folder_are_refused(storage, run, tmp_path, monkeypatch):
     storage.push(run, "runs/a")
-    monkeypatch.setattr(storage._files, "find", lambda top, detail: {f"{top}/../../b": {"size": 1}})
+    outside = {"name": f"{storage._root}/runs/a/../../b", "size": 1, "type": "file"}
+    monkeypatch.setattr(storage._files, "ls", lambda folder, detail: [outside])
     with pytest.raises(RunError, match="outside the folder"):
         storage.pull("runs/a", tmp_path / "back")
     monkeypatch.undo()
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(storage, run, tmp_path, monkeypatch):
+    storage.push(run, "runs/a")
+
+    def refused(folder, detail):
+        raise PermissionError("not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage._files, "ls", refused)
+        for use in (storage.last_checkpoint, partial(storage.pull, folder=tmp_path / "back"), storage.remove):
+            with pytest.raises(MachineError, match=r"^--storage .*: PermissionError: not now"):
+                use("runs/a")
+        with pytest.raises(MachineError):
+            storage.push(run / "checkpoints", "runs/a")
+    assert storage.pull("runs/a", tmp_path / "back")
+    assert (tmp_path / "back" / "state.json").is_file()
+
+
+def test_whether_anything_is_stored_is_known(storage, run, tmp_path):
+    assert storage.push(run, "runs/a")
+    (tmp_path / "empty").mkdir()
+    assert not storage.push(tmp_path / "empty", "runs/b")
+    assert not storage.push(tmp_path / "missing", "runs/b")

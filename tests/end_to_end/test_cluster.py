@@ -260,3 +260,16 @@ def test_a_detector_of_a_lost_machine_is_resumed_on_the_other_one(tmp_path, two_
         weights.append(best.read_bytes())
     assert weights[0] == weights[1]
     assert (folder / "runs" / lost[0] / "resumes.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_trained_here_is_only_predicted_on_the_cluster(case, tmp_path, two_machines):
+    (member,) = Path(case.command[1]).parent.glob("member*.yaml")
+    trained = run_podium(tmp_path, "train", str(member), *case.command[2:4], "--fold", "0")
+    assert trained.code == 0, trained.err
+    (run,) = (tmp_path / "runs").glob("member*/fold0")
+    (run / "mine.txt").write_text("kept")
+    done = run_podium(tmp_path, *case.command)
+    assert done.code == 0, done.err
+    case.check(tmp_path)
+    assert (run / "mine.txt").is_file()

@@ -136,5 +136,6 @@ def resume_command() -> str:
     """The command that resumes a stopped run."""
     typed = sys.argv[1:]
     trains = typed[:1] == ["train"] or typed[:2] == ["detect", "train"]
-    more = ["--resume"] if trains and "--resume" not in typed else []
+    is_on_cluster = any(word.partition("=")[0] == "--on" for word in typed)  # resumes without being asked
+    more = ["--resume"] if trains and not is_on_cluster and "--resume" not in typed else []
     return shlex.join(["podium", *typed, *more])

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ STOP_SECONDS = 120
 """How long a stopped task may take to save its checkpoint."""
 ANSWER_SECONDS = 120
 POLL_SECONDS = 0.5
+HEAD = "node:__internal_head__"
+"""A resource of the head only. Tasks end when the machine of their coordinator is lost, and a cluster without its head
+does anyway."""
 Report = Callable[[str, Sequence[Mapping[str, Any]]], None]
 """Takes what a task does now, and the history of its epochs."""
 Task = Callable[[Any, Report], str]
@@ -39,6 +42,14 @@ class Resources:
 
     cpus: float | None = None
     gpus: float | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its process."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For Ray."""
+        environment = {"env_vars": dict(self.variables)}  # podium's source is that of the coordinator
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": environment}
 
 
 @dataclass(frozen=True)
@@ -54,29 +65,28 @@ class JobState:
 
 
 @contextmanager
-def connected(address: str, variables: Mapping[str, str] | None = None, *, may_start: bool = False) -> Iterator[None]:
-    """To `ray://HOST:PORT`, or with `ray` to the cluster that this machine belongs to.
+def connected(address: str, *, may_start: bool = False) -> Iterator[None]:
+    """To `ray://HOST:PORT`, or with `ray` to that of RAY_ADDRESS or the one that this machine belongs to.
 
     If it belongs to none, `may_start` starts one of this machine alone, which ends with the block. podium's own source
-    travels to each machine, and these environment variables.
+    travels to each machine.
     """
     if find_spec("ray") is None:
         raise MachineError("--on ray needs Ray: pip install 'podium-kit[ray]'")
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    environment = {"py_modules": [str(Path(__file__).parents[1])], "env_vars": dict(variables or {})}
+    environment = {"py_modules": [str(Path(__file__).parents[1])]}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray advises: it would warn otherwise
     options: dict[str, Any] = {"namespace": NAMESPACE, "runtime_env": environment, "log_to_driver": False}
     options |= {"logging_level": "ERROR", "configure_logging": False}
+    if address == "ray":
+        options |= {"address": None, "include_dashboard": False} if may_start else {"address": "auto"}
+    else:
+        options |= {"address": address}
     try:
-        try:
-            ray.init("auto" if address == "ray" else address, **options)
-        except ConnectionError:
-            if not may_start:
-                raise
-            ray.init("local", include_dashboard=False, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        ray.init(**options)  # None starts a cluster where there is none
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise UnreachableError(
             f"no Ray cluster answers at {address} ({str(error).strip().splitlines()[0]}); ray start --head starts one"
         ) from None
@@ -107,7 +117,19 @@ def resources_per_task(wanted: Resources) -> Resources:
     )
     if not any(machine["CPU"] >= cpus for machine in able):
         raise MachineError(f"no machine of the Ray cluster has {cpus:g} CPUs: use fewer with --cpus-per-run")
-    return Resources(max(1.0, cpus), gpus)
+    return Resources(max(1.0, cpus), gpus, _variables(max(1.0, cpus), gpus, with_threads=wanted.cpus is not None))
+
+
+def _variables(cpus: float, gpus: float, *, with_threads: bool) -> dict[str, str]:
+    """So that a task uses no more than its share of a machine. Fewer threads have other bits, so they are asked for."""
+    count = str(max(1, round(cpus)))
+    names = ["PODIUM_WORKERS", *["TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"] * with_threads]
+    variables = dict.fromkeys(names, count)
+    if not gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = "-1"  # Ray would leave all of them visible
+    elif gpus < 1:
+        variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # TensorFlow would take all memory of a shared GPU
+    return variables
 
 
 def most_at_once(each: Resources) -> int:
@@ -118,6 +140,18 @@ def most_at_once(each: Resources) -> int:
     by_cpu = [machine.get("CPU", 0) // (each.cpus or 1) for machine in machines]
     by_gpu = [machine.get("GPU", 0) // each.gpus if each.gpus else math.inf for machine in machines]
     return max(1, int(sum(map(min, by_cpu, by_gpu))))
+
+
+def warm_up(work: Callable[[], object], count: int, each: Resources) -> None:
+    """Start the processes of so many tasks, which do this first, while the coordinator's own process starts."""
+    import ray
+
+    for _ in range(count):
+        ray.remote(_warm_up).options(**each.options, max_retries=0).remote(work)
+
+
+def _warm_up(work: Callable[[], object]) -> None:
+    work()
 
 
 class Coordinator:
@@ -137,8 +171,8 @@ class Coordinator:
             if name in self._states and self._states[name].state != "failed":
                 return
             me = ray.get_runtime_context().current_actor
-            options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
-            reference = ray.remote(_run).options(**options).remote(task, work, name, me)
+            options = ray.remote(_run).options(**resources.options, max_retries=RETRIES)
+            reference = options.remote(task, work, name, me)
             self._states[name], self._references[name] = JobState(), reference
             self._cancelled.discard(name)
         threading.Thread(target=self._wait, args=(name, reference), daemon=True).start()
@@ -169,7 +203,7 @@ class Coordinator:
     def cancel(self, names: Iterable[str]) -> None:
         import ray
 
-        for name in names:
+        for name in set(names) - self._cancelled:  # a second interrupt would end it without a checkpoint
             self._cancelled.add(name)
             if reference := self._references.get(name):
                 ray.cancel(reference, force=False)
@@ -229,7 +263,8 @@ class Jobs:
         import ray
 
         options = {"name": coordinator, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1}
-        return cls(ray.remote(Coordinator).options(**options, num_cpus=0, max_concurrency=64).remote())
+        options |= {"num_cpus": 0, "max_concurrency": 64, "resources": {HEAD: 0.001}}
+        return cls(ray.remote(Coordinator).options(**options).remote())
 
     @classmethod
     def find(cls, coordinator: str) -> "Jobs | None":

@@ -6,12 +6,14 @@ that is stored in part resumes from the checkpoint before.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-from podium.errors import ConfigError, MachineError, RunError
+from podium.errors import MachineError, PodiumError, RunError
 from podium.runs import CHECKPOINT_NAME
 
 PARTIAL = ".part-"
@@ -27,22 +29,32 @@ class Storage:
         from fsspec.core import url_to_fs
 
         self.url = url
-        try:
+        with self._named():
             self._files, self._root = url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"--storage {url}: {error}") from None
         self._stored: dict[str, tuple[int, int]] = {}
         """Time and size of the files that this process has stored."""
 
-    def push(self, folder: Path, name: str) -> None:
-        """Make the stored folder `name` the same as this one."""
-        known = self._sizes(name)
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors name the storage. Each file system has its own kinds of them."""
+        try:
+            yield
+        except PodiumError:
+            raise
+        except Exception as error:
+            raise MachineError(f"--storage {self.url}: {type(error).__name__}: {error}") from error
+
+    def push(self, folder: Path, name: str) -> bool:
+        """Make the stored folder `name` the same as this one; False if that is empty."""
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         files = {part: path for part, path in files.items() if not _is_hidden(part)}
-        for part in sorted(files, key=_order):
-            self._push_file(files[part], f"{name}/{part}", known.get(part))
-        for part in known.keys() - files.keys():
-            self._files.rm_file(f"{self._root}/{name}/{part}")
+        with self._named():
+            known = self._sizes(name)
+            for part in sorted(files, key=_order):
+                self._push_file(files[part], f"{name}/{part}", known.get(part))
+            for part in known.keys() - files.keys():
+                self._files.rm_file(f"{self._root}/{name}/{part}")
+        return bool(files)
 
     def _push_file(self, path: Path, name: str, known: int | None) -> None:
         """Checkpoints are named by their content."""
@@ -61,35 +73,49 @@ class Storage:
 
     def pull(self, name: str, folder: Path) -> bool:
         """Replace the folder by the stored one; False if nothing is stored."""
-        names = self._sizes(name)
-        if not names:
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
-        for part in names:
-            target = folder.joinpath(*PurePosixPath(part).parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._files.get_file(f"{self._root}/{name}/{part}", str(target))
+        with self._named():
+            names = self._sizes(name)
+            if not names:
+                return False
+            shutil.rmtree(folder, ignore_errors=True)
+            for part in names:
+                target = folder.joinpath(*PurePosixPath(part).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(f"{self._root}/{name}/{part}", str(target))
         return True
 
     def last_checkpoint(self, name: str) -> int:
         """The number of the newest checkpoint of a stored run; 0 if there is none."""
-        found = (CHECKPOINT_NAME.fullmatch(PurePosixPath(part).name) for part in self._sizes(name))
+        with self._named():
+            found = [CHECKPOINT_NAME.fullmatch(PurePosixPath(part).name) for part in self._sizes(name)]
         return max((int(match[1]) for match in found if match), default=0)
 
     def remove(self, name: str) -> None:
-        if self._files.exists(f"{self._root}/{name}"):
-            self._files.rm(f"{self._root}/{name}", recursive=True)
+        with self._named():
+            if self._sizes(name):
+                self._files.rm(f"{self._root}/{name}", recursive=True)
 
     def _sizes(self, name: str) -> dict[str, int]:
         """The size of each file in a stored folder."""
         top = f"{self._root}/{name}"
         self._files.invalidate_cache()
-        found: dict[str, Any] = self._files.find(top, detail=True)
-        sizes = {path.removeprefix(f"{top}/"): facts["size"] for path, facts in found.items()}
+        sizes = {path.removeprefix(f"{top}/"): size for path, size in self._find(top)}
         for part in sizes:
             if ".." in PurePosixPath(part).parts or PurePosixPath(part).is_absolute():
                 raise RunError(f"{self.url} has {part!r} in {name}, which is outside the folder")
         return {part: size for part, size in sizes.items() if not _is_hidden(part)}
+
+    def _find(self, folder: str) -> Iterator[tuple[str, int]]:
+        """All files below a folder. fsspec's own search takes a folder that cannot be listed for an empty one."""
+        try:
+            entries: list[dict[str, Any]] = self._files.ls(folder, detail=True)
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry["type"] != "directory":
+                yield entry["name"], entry["size"]
+            elif entry["name"].rstrip("/") != folder:
+                yield from self._find(entry["name"].rstrip("/"))
 
 
 def _protocols(files: Any) -> set[str]:

@@ -7,14 +7,24 @@ on with it; the finished run folder is fetched, and from then on it is like any 
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
 
-from podium.cluster.ray_cluster import Jobs, JobState, Report, Resources, Task, connected, resources_per_task
+from podium.cluster.ray_cluster import (
+    Jobs,
+    JobState,
+    Report,
+    Resources,
+    Task,
+    connected,
+    most_at_once,
+    resources_per_task,
+    warm_up,
+)
 from podium.cluster.storage import Storage
 from podium.config.loading import Ensemble, Member
 from podium.console import make_console
@@ -23,11 +33,12 @@ from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError, MachineError, RunError, StoppedError
 from podium.files import digest_of, parse_json
 from podium.jobs.queue import OnRound, Queue, QueuedJob, follow
-from podium.locks import locked, wait_for_lock
+from podium.locks import lock_holder, locked, wait_for_lock
 from podium.options import RunOptions
 from podium.paths import labels_folder
 from podium.runs import Run, versions
 from podium.signals import Interrupted
+from podium.training.run_training import import_libraries
 from podium.workflows.blend import Blend, blend_as
 from podium.workflows.detect import train_detector
 from podium.workflows.fold_runs import FoldRun, fold_runs
@@ -39,6 +50,9 @@ from podium.workflows.train import train_if_needed
 POLL_SECONDS = 1.0
 NOT_COMPARED = ("podium", "commit", "kaggle")
 """Of the versions of a run: podium's own source travels, and a task does not call Kaggle."""
+STOPPED_BY = {"StoppedError", "TaskCancelledError"}
+"""Errors of a task that was stopped, by another command or because its trial was pruned, and is needed here. It is
+started again, as those that a new coordinator does not know."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,7 @@ class Cluster:
         return Storage(url if "://" in url else str(Path(url).absolute()))
 
     def connected(self) -> AbstractContextManager[None]:
-        variables = {} if self.resources.cpus is None else _threads(self.resources.cpus)
-        return connected(self.address, variables, may_start=not self.detach)
+        return connected(self.address, may_start=not self.detach)
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,8 @@ class Work:
     storage: str
     versions: Mapping[str, str]
     predicts: bool = True
+    folder: Path = field(default_factory=Path.cwd)
+    """Paths of weights and presets are relative to it."""
 
 
 class ClusterJob(QueuedJob):
@@ -133,7 +148,9 @@ def read_queue(folder: Path) -> ClusterQueue:
 
 
 def refresh(queue: ClusterQueue) -> None:
-    """Ask the cluster for the states of its unfinished jobs."""
+    """Ask the cluster for the states of its unfinished jobs, unless a command follows them."""
+    if lock_holder(queue.folder):
+        return
     with connected(queue.address):
         tasks = Jobs.find(queue.coordinator)
         states = tasks.states() if tasks else {}
@@ -224,10 +241,12 @@ def _finish(
     queue = ClusterQueue(folder, config, jobs, cluster.address, storage.url)
     with locked(folder), cluster.connected():
         resources = resources_per_task(cluster.resources)
-        for name in inputs:
-            storage.push(top / name, name)
+        if Jobs.find(queue.coordinator) is None:
+            warm_up(import_libraries, min(len(missing), most_at_once(resources)), resources)
+        inputs = tuple(name for name in inputs if storage.push(top / name, name))
         for name, run in missing.items():
-            if run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run):
+            is_newer = run.run.is_resumable and storage.last_checkpoint(name) < _last_checkpoint(run.run)
+            if is_newer or run.run.is_trained:
                 storage.push(run.run.path, name)
         works = {name: work_of(run, name, inputs, storage.url) for name, run in missing.items()}
         tasks = Jobs.start(queue.coordinator)
@@ -271,12 +290,6 @@ def _is_finished(run: Trainable) -> bool:
     return run.run.is_trained and (isinstance(run, DetectorRun) or run.is_predicted)
 
 
-def _threads(cpus: float) -> dict[str, str]:
-    """TensorFlow would use all cores of a machine in each task."""
-    count = str(max(1, round(cpus)))
-    return {"TF_NUM_INTRAOP_THREADS": count, "OMP_NUM_THREADS": count}
-
-
 def _last_checkpoint(run: Run) -> int:
     return max((int(path.name.split("-")[1]) for path in run.checkpoints), default=0)
 
@@ -313,7 +326,8 @@ class Rounds:
             if now is None and self.is_here(job.run):
                 job.set("done")
                 continue
-            if now is None or (now.state == "failed" and job.state == "queued" and not job.message):
+            is_of_before = now is not None and now.state == "failed" and job.state == "queued" and not job.message
+            if now is None or is_of_before or (now.error in STOPPED_BY and not self.queue.is_stopped):
                 self.tasks.submit(job.run, self.task, self.works[job.run], self.resources)
                 now = JobState(message="submitted")
             if now.state == "done":
@@ -347,6 +361,8 @@ def fetch(storage: Storage, name: str, target: Path) -> None:
 def run_work(work: Work, report: Report) -> str:
     """Train, and predict unless it is a trial; returns the score."""
     check_versions(work.versions)
+    with suppress(OSError):  # a machine that has it not needs it only for such paths
+        os.chdir(work.folder)
     console = make_console()
     storage = Storage(work.storage)
     data = work.options["data"]
@@ -355,7 +371,11 @@ def run_work(work: Work, report: Report) -> str:
     with tempfile.TemporaryDirectory(prefix="podium-runs-", ignore_cleanup_errors=True) as temporary:
         runs = Path(temporary)
         for name in work.inputs:
-            storage.pull(name, runs / name)
+            if not storage.pull(name, runs / name):
+                raise MachineError(
+                    f"{machine()} finds no {name} in {work.storage}: --storage has to be a folder or an address that"
+                    " all machines reach"
+                )
         folder = runs / work.run
         storage.pull(work.run, folder)
         options = RunOptions(
@@ -363,13 +383,21 @@ def run_work(work: Work, report: Report) -> str:
             runs=runs,
             resume=Run(folder).is_resumable,
             command="the same command",
-            on_save=lambda: storage.push(folder, work.run),
+            on_save=lambda: _store(storage, folder, work.run, console),
             on_epoch=lambda history: report(_progress(history), history),
         )
-        run = _train(work, options, folder, console, report, lambda: storage.push(folder, work.run))
+        run = _train(work, options, folder, console, report)
         storage.push(folder, work.run)
         best = run.state["best"]
         return f"{best['monitor']} {best['score']:.4f}"
+
+
+def _store(storage: Storage, folder: Path, name: str, console: Console) -> None:
+    """A checkpoint that cannot be stored now is stored with the next one."""
+    try:
+        storage.push(folder, name)
+    except MachineError as error:
+        console.print(f"  {error}", highlight=False)
 
 
 def _train(
@@ -378,7 +406,6 @@ def _train(
     folder: Path,
     console: Console,
     report: Report,
-    save: Callable[[], None],
 ) -> Run:
     if isinstance(work.model, Detector):
         found = detector_run(work.model, options, console)
@@ -389,7 +416,8 @@ def _train(
     _check_same(fold_run.run, folder)
     train_if_needed(fold_run, console, resume=True)
     if work.predicts:
-        save()
+        if options.on_save:
+            options.on_save()
         report("predicting", ())
         predict_if_needed(fold_run, console)
     return fold_run.run

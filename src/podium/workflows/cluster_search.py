@@ -18,6 +18,7 @@ from podium.options import RunOptions
 from podium.signals import Interrupted
 from podium.workflows.cluster import (
     POLL_SECONDS,
+    STOPPED_BY,
     Cluster,
     ClusterJob,
     ClusterQueue,
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 PRUNED_BY = {error.__name__ for error in UNUSABLE}
-STOPPED_BY = {"StoppedError", "TaskCancelledError"}
-"""Errors of a task that was stopped because its trial was pruned, while another trial with its values needs it; it is
-started again, as those that a new coordinator does not know."""
 
 
 def search_on_cluster(
@@ -60,9 +58,7 @@ def _run(config: Path, top: Path, cluster: Cluster, on_round: OnRound, study: "S
     queue = ClusterQueue(top / "clusters" / folder.name, config, [], cluster.address, storage.url)
     with locked(folder / ON_CLUSTER), cluster.connected():
         resources = resources_per_task(cluster.resources)
-        inputs = inputs_of([trials.member], top)
-        for name in inputs:
-            storage.push(top / name, name)
+        inputs = tuple(name for name in inputs_of([trials.member], top) if storage.push(top / name, name))
         rounds = SearchRounds(study, trials, queue, Jobs.start(queue.coordinator), storage, resources, inputs)
         queue.start()
         try:

@@ -2,7 +2,8 @@
 
 What a Ray cluster costs and brings: the ensemble of the demo by `podium run`, on a cluster of one machine with all
 cores, and on clusters of one and of two machines with a core each. All are processes of this machine, bound to their
-cores. Each starts without runs and without a cache. Writes the table of docs/scale.md.
+cores. Each starts without runs and with empty caches: each machine has one, and the command runs on the first. Writes
+the table of docs/scale.md.
 """
 
 import argparse
@@ -33,18 +34,20 @@ ALONE, ONE, ONE_CORE, TWO_CORES = (
 
 @contextmanager
 def cluster_of(*machines: set[int]) -> Iterator[str]:
-    """The address of a cluster whose machines have these cores."""
+    """The address of a cluster whose machines have these cores; in the block, the cache is that of the first."""
     from ray.cluster_utils import Cluster
 
     cores = os.sched_getaffinity(0)
-    with tempfile.TemporaryDirectory() as cache, patched(PODIUM_CACHE=cache), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as caches, patched(PODIUM_CACHE=caches), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         try:
-            for own in machines:
-                os.sched_setaffinity(0, own)  # its processes inherit them
+            for number, own in enumerate(machines):
+                os.environ["PODIUM_CACHE"] = f"{caches}/{number}"
+                os.sched_setaffinity(0, own)  # its processes inherit both
                 cluster.add_node(num_cpus=len(own))
             os.sched_setaffinity(0, cores)
+            os.environ["PODIUM_CACHE"] = f"{caches}/0"
             yield cluster.address
         finally:
             os.sched_setaffinity(0, cores)
@@ -70,8 +73,8 @@ def seconds_of(data: Path, folds: int, address: str | None = None, cores: int | 
     if address:
         words += ["--on", "ray", "--cpus-per-run", str(cores)]
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"PODIUM_CACHE": f"{folder}/cache", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment |= {"RAY_ADDRESS": address} if address else {}
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment |= {"RAY_ADDRESS": address} if address else {"PODIUM_CACHE": f"{folder}/cache"}
         start = time.perf_counter()
         done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start

@@ -1,8 +1,9 @@
 """python -m benchmarks.mutation [SUBJECT ...]: which small mistakes in the code its tests would not notice.
 
-Each subject is a few modules and the fast tests of them. One mistake after another is planted in a function ("mutant"):
-another comparison, operator, number or text, a condition negated, an argument or a statement left out. A mutant is
-killed if a test fails. What survives is printed, to be read: it changes nothing that matters, or a test is missing.
+Each subject is a few modules and the fast tests of them, of the fleet also the slow ones. One mistake after another is
+planted in a function ("mutant"): another comparison, operator, number or text, a condition negated, an argument or a
+statement left out. A mutant is killed if a test fails. What survives is printed, to be read: it changes nothing that
+matters, or a test is missing.
 
 pytest collects the tests once; each mutant is a fork of that process, which replaces the code of one function and runs
 the tests that execute the changed line. So functions with decorators are changed too, and TensorFlow is imported once.
@@ -80,9 +81,11 @@ SUBJECTS = {
             "training/test_resume.py::test_normalization_uses_restored_statistics",
         ],
     ),
-    "fleet": (["kaggle/fleet.py", "jobs/queue.py"], ["kaggle/test_fleet.py"]),
+    "fleet": (["kaggle/fleet.py", "jobs/queue.py"], ["kaggle/test_fleet.py", "jobs/test_queue.py"]),
 }
 """The modules and the tests of each subject."""
+WITH_SLOW_TESTS = ("fleet",)
+"""Each takes a few seconds."""
 FACTOR = 10
 """A mutant is killed with which a test takes so many times its usual CPU time, and three seconds more."""
 KILLED, SURVIVED, INVALID = 0, 1, 2
@@ -413,7 +416,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if len(given.subjects) == 1:
         tests = [f"tests/{name}" for name in SUBJECTS[given.subjects[0]][1]]
-        options = ["-q", "-s", "-p", "no:cacheprovider", "-m", "not slow and not kill and not demo"]
+        marks = "not kill and not demo" + " and not slow" * (given.subjects[0] not in WITH_SLOW_TESTS)
+        options = ["-q", "-s", "-p", "no:cacheprovider", "-m", marks]
         raise SystemExit(pytest.main([*options, *tests], plugins=[Plugin(given.subjects[0], given.again)]))
     for subject in given.subjects or SUBJECTS:  # in a process of its own, which imports no more than it needs
         command = [sys.executable, "-m", "benchmarks.mutation", subject, *["--again"] * given.again]

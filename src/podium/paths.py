@@ -1,12 +1,18 @@
 """Where data, configs and outputs are, on this machine and in a Kaggle kernel."""
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from podium.errors import DataError, MachineError, listed
 
 FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What may name a file that is sent to Kaggle."""
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a name from outside is a plain relative path, also on Windows with its drives and both slashes."""
+    is_plain = not {"", ".", ".."} & set(name.split("/")) and "\\" not in name and "\0" not in name
+    return is_plain and not PureWindowsPath(name).anchor
 
 
 def kaggle_input() -> Path:

@@ -15,11 +15,12 @@ from rich.console import Console
 from podium.config.kaggle_names import KernelRef
 from podium.data.folds import make_folds
 from podium.data.table import read_rows, read_table
-from podium.errors import ConfigError, DataError, KaggleError, RunError
+from podium.errors import BundleError, ConfigError, DataError, KaggleError, RunError
 from podium.files import parse_json
 from podium.kaggle import outputs
 from podium.kaggle.client import sign_in
 from podium.kaggle.outputs import NOTE, check_names, pull
+from podium.kernel.script import read_packed
 from podium.runs import Run
 from podium.submission.ledger import Ledger, Row
 from podium.training.checkpoints import CheckpointStore, Progress
@@ -117,3 +118,13 @@ def test_json_is_printed_in_any_encoding(tmp_path):
         cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
     )  # fmt: skip
     assert b"one-12345678" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/../../b", "/b", "configs//b", "configs/..\\..\\b", "C:/b", "configs/a\0b", "configs/\ud800"]
+)
+def test_the_files_of_a_built_script_stay_in_its_folder(name, tmp_path):
+    script = tmp_path / "kernel.py"
+    script.write_text(f"FILES[{name!a}] = 'text'\n")
+    with pytest.raises(BundleError, match=r"not a script that podium built \((it has a file outside|.*surrogates)"):
+        read_packed(script)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,6 +23,7 @@ from podium.kaggle.transfers import PARTIAL
 from podium.kernel.report import REPORT, Report, cause_of_failure, read_report
 from podium.kernel.script import ENTRY
 from podium.locks import locked
+from podium.paths import stays_inside
 from podium.retries import pause
 from podium.signals import raise_if_interrupted
 
@@ -291,8 +292,7 @@ def _stays_inside(name: str) -> bool:
         return False
     if len(name) > LONGEST_NAME:
         return False
-    parts = name.split("/")
-    return not ({"", ".", ".."} & set(parts) or PureWindowsPath(name).anchor or "\\" in name or "\0" in name)
+    return stays_inside(name)
 
 
 def _read_note(folder: Path, ref: KernelRef) -> dict[str, dict[str, object]]:

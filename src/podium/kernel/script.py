@@ -14,6 +14,7 @@ from typing import Any
 from podium.errors import BundleError
 from podium.files import parse_json
 from podium.kernel.job import Job
+from podium.paths import stays_inside
 
 ENTRY = "podium.kernel_main"
 
@@ -147,8 +148,11 @@ def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
                     job = Job.read(parse_json(text))
                 case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
                     files[name] = text
+        "".join([*files, *files.values()]).encode()  # halves of characters
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # Python's parser raises them
         raise _damaged(script, str(error).split("\n")[0]) from None
+    if outside := [name for name in files if not stays_inside(name)]:
+        raise _damaged(script, f"it has a file outside its folder: {outside[0]!a}")
     return job, {name: text for name, text in files.items() if name.startswith("configs/")}
 
 

@@ -125,6 +125,8 @@ def test_json_is_printed_in_any_encoding(tmp_path):
 )
 def test_the_files_of_a_built_script_stay_in_its_folder(name, tmp_path):
     script = tmp_path / "kernel.py"
-    script.write_text(f"FILES[{name!a}] = 'text'\n")
-    with pytest.raises(BundleError, match=r"not a script that podium built \((it has a file outside|.*surrogates)"):
-        read_packed(script)
+    job = json.dumps({"kind": "inference", "blend": name})
+    for line in (f"FILES[{name!a}] = 'text'", f"JOB = json.loads({job!a})"):
+        script.write_text(f"{line}\n")
+        with pytest.raises(BundleError, match=r"not a script that podium built \((it has a file outside|.*surrogates)"):
+            read_packed(script)

@@ -151,7 +151,8 @@ def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
         "".join([*files, *files.values()]).encode()  # halves of characters
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # Python's parser raises them
         raise _damaged(script, str(error).split("\n")[0]) from None
-    if outside := [name for name in files if not stays_inside(name)]:
+    names = [*files, *filter(None, (job.config, job.competition, job.blend))]
+    if outside := [name for name in names if not stays_inside(name)]:
         raise _damaged(script, f"it has a file outside its folder: {outside[0]!a}")
     return job, {name: text for name, text in files.items() if name.startswith("configs/")}
 

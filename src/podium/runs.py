@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 BEST_WEIGHTS = "best.weights.h5"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{16})\.npz")
 """Its number, and the digest of its bytes."""
+BLEND_FOLDER = re.compile(r"[^/\\\0]+-[0-9a-f]{8}")
+"""The name of an ensemble and a digest. The runs of a member or a detector are in such a folder, too."""
+RUN_FOLDER = re.compile(rf"{BLEND_FOLDER.pattern}/fold[0-9]+")
 _GENERATED_FOLDS = ".generated.json"
 _NUMBER = int | float
 _ABSENT = object()

@@ -95,10 +95,15 @@ def test_a_local_run_in_progress_is_kept_if_kaggles_is_not_trained(record, tmp_p
     assert "in progress here, kept" in line
 
 
-@pytest.mark.parametrize("place", ["/etc/x", "runs/../../x", "elsewhere/fold0", "runs"])
-def test_a_report_with_a_path_outside_of_runs_is_refused(place, record, tmp_path):
+@pytest.mark.parametrize("place",
+    [
+        "/etc/x", "runs/../../x", "elsewhere/fold0", "runs", "runs/folds", "runs/clusters/x", "runs/x-12345678",
+        "runs/kernels/ada/x-12345678/fold0", "runs/x-12345678/../fold0", "runs/..\\x-12345678/fold0",
+    ],
+)  # fmt: skip
+def test_a_report_with_a_run_that_is_no_run_folder_is_refused(place, record, tmp_path):
     report(record, runs=[{"member": "tiny", "fold": 0, "run": place, "predictions": None, "state": {}}])
-    with pytest.raises(RunError, match=r"is not a valid report \(runs\.0\.run: .* is not in runs/\)"):
+    with pytest.raises(RunError, match=r"is not a valid report \(runs\.0\.run: .* is not a run folder, .*\)"):
         import_runs(record, tmp_path / "runs")
 
 
@@ -107,7 +112,12 @@ def test_a_report_with_a_path_outside_of_runs_is_refused(place, record, tmp_path
     [
         {"submission": "../../../secret.csv"},
         {"submission": "submissions/../../secret.csv"},
+        {"submission": "submissions/ledger.csv"},
         {"blend": "/etc"},
+        {"blend": "runs/clusters/x"},
+        {"blend": "runs/clusters"},
+        {"boxes": "runs/folds"},
+        {"boxes": "runs/boxes/../folds"},
         {"weights": ["../x"]},
         {"runs": "abc"},
         {"runs": [{"member": "m"}]},
@@ -131,10 +141,10 @@ def test_an_output_without_a_report_is_an_error(record, tmp_path):
 
 def test_the_submission_of_an_ensemble_is_imported_and_replaces_nothing(record, tmp_path):
     (record.output / "submissions").mkdir()
-    (record.output / "submissions" / "tiny_a.csv").write_text("Kaggle's")
-    report(record, runs=[], submission="submissions/tiny_a.csv")
+    (record.output / "submissions" / "tiny_a__1.csv").write_text("Kaggle's")
+    report(record, runs=[], submission="submissions/tiny_a__1.csv")
     import_runs(record, tmp_path / "runs")
-    assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "Kaggle's"
-    (tmp_path / "submissions" / "tiny_a.csv").write_text("mine")
+    assert (tmp_path / "submissions" / "tiny_a__1.csv").read_text() == "Kaggle's"
+    (tmp_path / "submissions" / "tiny_a__1.csv").write_text("mine")
     assert import_runs(record, tmp_path / "runs") == []
-    assert (tmp_path / "submissions" / "tiny_a.csv").read_text() == "mine"
+    assert (tmp_path / "submissions" / "tiny_a__1.csv").read_text() == "mine"

@@ -181,13 +181,13 @@ def test_worker_processes_end_before_the_script_removes_their_code(member_kernel
 
 @pytest.mark.parametrize("place", ["notebooks/ada/podium-tiny", "podium-tiny"])
 def test_previous_output_is_restored_in_either_layout_though_it_is_read_only(place, kernel):
-    previous = kernel.mounted / place / "runs" / "tiny-1" / "fold0"
+    previous = kernel.mounted / place / "runs" / "tiny-12345678" / "fold0"
     previous.mkdir(parents=True)
     (previous / "state.json").write_text("{}")
     (previous / "state.json").chmod(stat.S_IRUSR)
     kernel.write_report(kernel.mounted / place)
     kernel.restore(RESUMING)
-    copy = Path("runs/tiny-1/fold0/state.json")
+    copy = Path("runs/tiny-12345678/fold0/state.json")
     assert copy.read_text() == "{}"
     assert copy.stat().st_mode & stat.S_IWUSR
 
@@ -211,10 +211,11 @@ def test_output_of_another_version_is_refused(kernel):
 
 
 def test_output_without_its_checkpoint_is_refused(kernel):
-    (kernel.mounted / "podium-tiny" / "runs" / "tiny-1" / "fold0").mkdir(parents=True)
-    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-1/fold0", "checkpoint": f"checkpoint-000001-{'0' * 16}.npz"}
+    (kernel.mounted / "podium-tiny" / "runs" / "tiny-12345678" / "fold0").mkdir(parents=True)
+    checkpoint = f"checkpoint-000001-{'0' * 16}.npz"
+    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-12345678/fold0", "checkpoint": checkpoint}
     kernel.write_report(kernel.mounted / "podium-tiny", runs=[entry])
-    with pytest.raises(RunError, match="lacks runs/tiny-1/fold0/checkpoints/checkpoint-000001-"):
+    with pytest.raises(RunError, match="lacks runs/tiny-12345678/fold0/checkpoints/checkpoint-000001-"):
         kernel.restore(RESUMING)
 
 

@@ -31,7 +31,7 @@ def test_the_cause_of_a_failure_is_the_last_error_of_podium_else_the_last_except
 
 
 def report(checkpoint=None, status="training", boxes=None):
-    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-1/fold0", "state": {"status": status}}
+    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-12345678/fold0", "state": {"status": status}}
     return Report.model_validate({"status": "stopped", "boxes": boxes, "runs": [entry | {"checkpoint": checkpoint}]})
 
 
@@ -48,8 +48,8 @@ def test_progress_increases_with_each_checkpoint_and_when_training_ends():
 
 def test_output_without_its_checkpoint_or_with_a_damaged_one_is_refused(tmp_path):
     whole = report(checkpoint(3))
-    path = tmp_path / "runs" / "tiny-1" / "fold0" / "checkpoints" / checkpoint(3)
-    with pytest.raises(RunError, match=r"lacks runs/tiny-1/fold0/checkpoints/checkpoint-000003-"):
+    path = tmp_path / "runs" / "tiny-12345678" / "fold0" / "checkpoints" / checkpoint(3)
+    with pytest.raises(RunError, match=r"lacks runs/tiny-12345678/fold0/checkpoints/checkpoint-000003-"):
         check_output(tmp_path, whole)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"arrays")
@@ -61,7 +61,7 @@ def test_output_without_its_checkpoint_or_with_a_damaged_one_is_refused(tmp_path
 
 @pytest.mark.parametrize("name", ["../checkpoint-000001-0123456789abcdef.npz", "best.weights.h5", ""])
 def test_a_report_with_an_impossible_checkpoint_is_refused(name, tmp_path):
-    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-1/fold0", "checkpoint": name}
+    entry = {"member": "tiny", "fold": 0, "run": "runs/tiny-12345678/fold0", "checkpoint": name}
     (tmp_path / REPORT).write_text(json.dumps({"status": "stopped", "runs": [entry]}))
     with pytest.raises(RunError, match="is not a valid report"):
         read_report(tmp_path)

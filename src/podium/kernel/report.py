@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from podium import errors
+from podium.config.kaggle_names import SLUG
 from podium.errors import RunError
 from podium.files import digest_of_file, parse_json
-from podium.runs import BEST_TYPES, CHECKPOINT_NAME, Run, has_types
+from podium.paths import FILE_NAME, stays_inside
+from podium.runs import BEST_TYPES, BLEND_FOLDER, CHECKPOINT_NAME, RUN_FOLDER, Run, has_types
 
 REPORT = "podium-report.json"
 """The last file the script writes: the results and their paths."""
@@ -25,26 +27,15 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)(?:: 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
-def _is_plain(text: str) -> bool:
-    return bool(text) and "\\" not in text and "\0" not in text and ".." not in PurePosixPath(text).parts
-
-
-def _below(folder: str) -> AfterValidator:
-    """Validate a path inside this folder of the output."""
+def _named(pattern: str, what: str) -> AfterValidator:
+    """Validate a path in the output, or a name."""
 
     def check(text: str) -> str:
-        parts = PurePosixPath(text).parts
-        if not _is_plain(text) or len(parts) < 2 or parts[0] != folder:
-            raise ValueError(f"{text!r} is not in {folder}/")
+        if not stays_inside(text) or not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not {what}")
         return text
 
     return AfterValidator(check)
-
-
-def _check_name(text: str) -> str:
-    if not _is_plain(text) or PurePosixPath(text).name != text:
-        raise ValueError(f"{text!r} is not a file name")
-    return text
 
 
 def _check_checkpoint(text: str) -> str:
@@ -53,7 +44,8 @@ def _check_checkpoint(text: str) -> str:
     return text
 
 
-InRuns = Annotated[str, _below("runs")]
+_RUN, _BLEND = f"runs/{RUN_FOLDER.pattern}", f"runs/{BLEND_FOLDER.pattern}"
+_SUBMISSION = rf"submissions/{FILE_NAME}__{FILE_NAME}\.csv"
 
 
 class RunEntry(BaseModel):
@@ -63,8 +55,8 @@ class RunEntry(BaseModel):
 
     member: str
     fold: int
-    run: InRuns
-    predictions: InRuns | None = None
+    run: Annotated[str, _named(_RUN, "a run folder, runs/<member>-<digest>/fold<k>")]
+    predictions: Annotated[str, _named(f"{_RUN}/predictions-[^/]+", "a folder of predictions in a run")] | None = None
     state: dict[str, Any] = {}
     checkpoint: Annotated[str, AfterValidator(_check_checkpoint)] | None = None
     """The file name of the newest checkpoint."""
@@ -89,11 +81,11 @@ class Report(BaseModel):
     config: str = ""
     config_digest: str = ""
     runs: list[RunEntry] = []
-    boxes: InRuns | None = None
+    boxes: Annotated[str, _named(f"runs/boxes/{SLUG.pattern}", "a dataset, runs/boxes/<slug>")] | None = None
     """The dataset that a detector was trained on."""
-    blend: InRuns | None = None
-    submission: Annotated[str, _below("submissions")] | None = None
-    weights: list[Annotated[str, AfterValidator(_check_name)]] = []
+    blend: Annotated[str, _named(_BLEND, "a blend, runs/<ensemble>-<digest>")] | None = None
+    submission: Annotated[str, _named(_SUBMISSION, "a submission, submissions/<name>__<time>.csv")] | None = None
+    weights: list[Annotated[str, _named("[^/]+", "a file name")]] = []
     files: dict[str, int] = {}
     """Names and sizes of the files that these results consist of."""
 

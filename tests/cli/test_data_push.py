@@ -268,6 +268,7 @@ def test_a_folder_that_cannot_be_a_dataset_is_one_line(podium, here, standin, mo
     write("zipped/train.zip")
     write("zipped/train/a.txt")
     write("keys/kaggle.json")
+    write("tokens/train.log", b"a\nKGAT_" + b"0123456789abcdef" * 2)
     for number in range(51):
         write(f"many/{number}.txt")
     expected = {
@@ -275,11 +276,13 @@ def test_a_folder_that_cannot_be_a_dataset_is_one_line(podium, here, standin, mo
         "empty": "empty has no files to upload",
         "zipped": "train.zip and train",
         "keys": "the name of a key file",
+        "tokens": "train.log, line 2: a key, token or password",
         "many": "51 files and folders at its top level, and a dataset may have 49",
     }
     for folder, message in expected.items():
         assert message in one_line(podium("data", "push", folder))
     assert "6 to 50 letters" in one_line(podium("data", "push", "weights", "--title", "abc"))
+    assert "the title, line 1: a key" in one_line(podium("data", "push", "weights", "--title", "hf_" + "a1" * 15))
     monkeypatch.setattr(dataset_files, "LARGEST_DATASET", 5_000)
     assert "its largest file is Xception-imagenet.weights.h5 with 10.2 kB" in one_line(
         podium("data", "push", "weights")

@@ -313,6 +313,10 @@ def test_wrong_key_is_an_error_before_anything_is_written(podium, here, standin,
     assert not (here / "submissions" / "ledger.csv").exists()
 
 
+def test_a_message_with_a_key_is_refused(podium, here, standin):
+    assert "the message, line 1: a key" in refused(podium, standin, FILE, "-m", "as in KGAT_" + "0123456789abcdef" * 2)
+
+
 def test_invalid_ledger_is_an_error_and_nothing_is_sent(podium, here, standin):
     (here / "submissions" / "ledger.csv").write_text("time,file\n")
     printed = refused(podium, standin, FILE, "-m", "x")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from podium.credentials import local_secrets
 from podium.errors import DataError
 from podium.files import atomic_write, report_full_disk, write_text
-from podium.kernel.secrets import check_for_secrets
+from podium.kernel.secrets import check_file, check_name
 from podium.progress import format_size, show_progress
 
 LARGEST_DATASET = 200 * 10**9
@@ -26,8 +27,6 @@ CHECKSUMS = "podium-checksums.sha256"
 _METADATA = "dataset-metadata.json"
 """The official client's, which describes the dataset and is not part of it."""
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".7z")
-_TEXTS = ("", ".cfg", ".csv", ".env", ".ini", ".ipynb", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml")
-_LARGEST_TEXT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,8 @@ def read_entries(folder: Path, console: Console) -> list[Entry]:
     files = _list_files(folder)
     _check_sizes(folder, files)
     _check_names(folder, files)
-    check_for_secrets({file.name: _text_of(file) for file in files}, ())
+    for file in files:
+        check_name(file.name)
     files = _with_digests(folder, files, console)
     tops = dict.fromkeys(file.name.partition("/")[0] for file in files)
     entries = []
@@ -157,17 +157,12 @@ def _check_names(folder: Path, files: Sequence[LocalFile]) -> None:
             )
 
 
-def _text_of(file: LocalFile) -> str:
-    """The text of a small text file, to look for keys in; empty for other files."""
-    if file.size > _LARGEST_TEXT or file.path.suffix.lower() not in _TEXTS:
-        return ""
-    return file.path.read_text(encoding="utf-8", errors="replace")
-
-
 def _with_digests(folder: Path, files: Sequence[LocalFile], console: Console) -> list[LocalFile]:
-    found, done = [], 0
+    """The files with their checksums. None of them may have a key in it."""
+    found, done, secrets = [], 0, local_secrets()
     with show_progress(console, f"{folder}: checksums of {len(files):,} files", sum(f.size for f in files)) as progress:
         for file in files:
+            check_file(file.path, file.name, secrets)
             with file.path.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             found.append(LocalFile(file.path, file.name, file.size, file.modified, digest))

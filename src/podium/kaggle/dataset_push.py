@@ -24,6 +24,7 @@ from podium.kaggle.dataset_files import Entry, checksums_entry, digest_of_files,
 from podium.kaggle.datasets import Datasets, State
 from podium.kaggle.transfers import Progress
 from podium.kaggle.uploads import UploadExpiredError
+from podium.kernel.secrets import check_for_secrets
 from podium.locks import locked
 from podium.progress import show_progress
 from podium.retries import pause
@@ -74,6 +75,7 @@ def push_dataset(kaggle: "Kaggle", folder: Path, title: str, runs: Path, console
     """Create a private dataset of this title, or a version of it, unless it has the same files already."""
     if not (6 <= len(title) <= 50 and 6 <= len(slug_of(title)) <= 50):
         raise DataError(f"the title {title!r} must have 6 to 50 letters and digits; choose another with --title")
+    check_for_secrets({"the title": title}, ())
     entries = read_entries(folder, console)
     name = f"{kaggle.user.lower()}/{slug_of(title)}"
     place = runs / "datasets" / name

@@ -18,6 +18,7 @@ from podium.config.competition import Competition
 from podium.config.kaggle_names import KernelRef
 from podium.errors import KaggleError, PodiumError, RunError, SubmissionError, UnreachableError
 from podium.files import read_json, sha256_of
+from podium.kernel.secrets import check_for_secrets
 from podium.progress import SECONDS_BETWEEN_LINES
 from podium.retries import pause
 from podium.signals import format_duration
@@ -223,6 +224,7 @@ def submit_kernel(
 def _send_once(upload: Upload, message: str, console: Console, force: bool, wait: bool) -> Row:
     from podium.kaggle.client import sign_in
 
+    check_for_secrets({"the message": message}, ())
     ledger = Ledger()
     if not force:
         for row in ledger.rows(upload.slug):

@@ -374,6 +374,16 @@ COMPETITION_PROBLEMS = [
     ("test/{id}", "../{id}", "6  test.images: expected a pattern inside the data folder, got '../{id}'"),
     ("test/{id}", "/kaggle/{id}", "6  test.images: expected a pattern inside the data folder, got '/kaggle/{id}'"),
     (
+        "table: train.csv",
+        "table: /train.csv",
+        "3  train.table: expected a file inside the data folder, got '/train.csv'",
+    ),
+    (
+        "test/{id}",
+        "test/{id}\n  table: ../a.csv",
+        "7  test.table: expected a file inside the data folder, got '../a.csv'",
+    ),
+    (
         "test/{id}",
         "test/{id",
         "6  test.images: 'test/{id' is not a pattern such as 'train/{label}/{id}': expected '}' before end of string",

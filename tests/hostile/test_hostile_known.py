@@ -24,6 +24,7 @@ from podium.kernel.script import read_packed
 from podium.runs import Run
 from podium.submission.ledger import Ledger, Row
 from podium.training.checkpoints import CheckpointStore, Progress
+from podium.workflows.hidden_test import make_hidden_test
 
 
 def test_a_zero_byte_in_a_table_is_an_error_and_not_the_end_of_a_field(tmp_path):
@@ -130,3 +131,27 @@ def test_the_files_of_a_built_script_stay_in_its_folder(name, tmp_path):
         script.write_text(f"{line}\n")
         with pytest.raises(BundleError, match=r"not a script that podium built \((it has a file outside|.*surrogates)"):
             read_packed(script)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("Id,Day\na.jpg,../../../outside\n", "lead outside the data folder: 'test/../../../outside/hidden000.jpg'"),
+        ("Id,Day\na.jpg,..\\outside\n", "lead outside the data folder"),
+        ("Id,Day\na.jpg,b\0\n", "lead outside the data folder|bytes that are zero|line contains NUL"),
+        ("Id,Day\n", "expected a column 'Id', and a first row"),
+        ("Id,Day\na.jpg\n", "a first row with as many fields as the header"),
+        ("Name,Day\na.jpg,b\n", "expected a column 'Id'"),
+        ("Id,Name\na.jpg,b\n", "it has no 'Day'"),
+        ("", "expected a column 'Id'"),
+        ('"' + "a" * 200_000, "is not a CSV file"),
+    ],
+)
+def test_a_rehearsal_writes_only_in_the_folder_of_its_test_set(rows, message, tiny_competition, tmp_path):
+    (tiny_competition.folder / "test.csv").write_text(rows)
+    tiny = tiny_competition.change(test={"table": "test.csv", "images": "test/{Day}/{id}"})
+    with pytest.raises(DataError, match=message):
+        make_hidden_test(tiny.competition, tiny.folder, tmp_path / "build" / "hidden-test")
+    assert (tiny.folder / "test.csv").read_text() == rows
+    assert {path.name for path in tmp_path.iterdir()} <= {"tiny", "build"}
+    assert {path.name for path in tmp_path.glob("build/*")} <= {"hidden-test"}

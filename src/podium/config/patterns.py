@@ -5,6 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from podium.paths import stays_inside
 
 ANY_FOLDERS = "**/"
 """In a pattern: any number of folders."""
@@ -82,3 +87,13 @@ def checked_image_pattern(text: str) -> str:
     if "*" in text and (text.count("*") > 2 or "**" not in PurePosixPath(text).parts[:-1]):
         raise ValueError(f"expected * only in **, once and as a folder of its own (train/**/{{id}}.jpg), got {text!r}")
     return text
+
+
+def _check_table(name: str) -> str:
+    if not stays_inside(PurePosixPath(name).as_posix()):
+        raise ValueError(f"expected a file inside the data folder, got {name!r}")
+    return name
+
+
+DataTable = Annotated[str, AfterValidator(_check_table)]
+"""The name of a CSV file in a data folder."""

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import field_validator, model_validator
 
-from podium.config.patterns import Pattern, checked_image_pattern
+from podium.config.patterns import DataTable, Pattern, checked_image_pattern
 from podium.config.problems import raise_key_problems
 from podium.config.settings import Settings
 
@@ -15,7 +15,7 @@ DEFAULT_LABEL = "Category"
 class TrainSource(Settings):
     """Labelled images: the rows of a table or, without a table, the files in one folder per class."""
 
-    table: str | None = None
+    table: DataTable | None = None
     """A CSV file in the data folder."""
     id: str = "Id"
     """The column of image ids."""
@@ -58,7 +58,7 @@ class TestSource(Settings):
 
     images: str
     """The path of a test image, such as `test_upload/{id}`: {id} and any column of the table; `**` as in `train`."""
-    table: str | None = None
+    table: DataTable | None = None
     """A CSV file in the data folder with more columns of the test images."""
     id: str | None = None
     """The column of image ids in the table; by default that of the sample submission."""

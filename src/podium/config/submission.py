@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, field_validator
 
+from podium.config.patterns import DataTable
 from podium.config.settings import Count, Settings, character
 
 Format = Literal["label", "labels", "probabilities", "indicators", "numbers"]
@@ -24,7 +25,7 @@ class Submission(Settings):
     column if the target is binary. numbers: those of a regression. By default label for single_label and ordinal,
     numbers for regression, labels for the metric map@k; else probabilities or, if the metric takes answers, indicators,
     or labels where those of the training rows are in one column."""
-    sample: str = "sample_submission.csv"
+    sample: DataTable = "sample_submission.csv"
     """A CSV file in the data folder; it may also be spelled sample-submission.csv."""
     id: str = "Id"
     """The column of image ids."""

@@ -2,13 +2,13 @@
 
 import csv
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from podium.config.competition import Competition
 from podium.config.patterns import ANY_FOLDERS
 from podium.errors import DataError, KaggleError
 from podium.files import write_table
-from podium.paths import sample_file
+from podium.paths import sample_file, stays_inside
 from podium.workflows.prepare import read_sample
 
 IMAGES = 12
@@ -32,14 +32,19 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
     tables = {sample.relative_to(folder): form.id} | ({Path(test.table): test.id or form.id} if test.table else {})
     first: dict[str, str] = {}
     for table, id_column in tables.items():
-        columns, row = _first_row(folder / table)
+        columns, row = _first_row(folder / table, id_column)
         suffix = Path(row[id_column]).suffix
         new = [{**row, id_column: f"hidden{number:03}{suffix}"} for number in range(len(chosen))]
         write_table(out / table, columns, new)
         first |= row
+    described = folder / (test.table or form.sample)
+    if missing := sorted({*pattern.fields} - {*first, "id"}):
+        raise DataError(f"{described}: expected the columns that test.images names, and it has no {missing[0]!r}")
     for number, image in enumerate(chosen):
         values = {**first, "id": f"hidden{number:03}{suffix}"}
         file = next(pattern.fill([[values[name]] for name in pattern.fields])).replace(ANY_FOLDERS, "")
+        if not stays_inside(PurePosixPath(file).as_posix()):
+            raise DataError(f"{described}: the first row has values that lead outside the data folder: {file!r}")
         place = out / (file + image.suffix * (pattern.ends_with_field and not suffix))
         place.parent.mkdir(parents=True, exist_ok=True)
         reading = competition.reading
@@ -47,11 +52,20 @@ def make_hidden_test(competition: Competition, folder: Path, out: Path) -> None:
             shutil.copyfile(original, copy)
 
 
-def _first_row(table: Path) -> tuple[list[str], dict[str, str]]:
+def _first_row(table: Path, id_column: str) -> tuple[list[str], dict[str, str]]:
     """The columns and the first row."""
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or ()), next(reader)
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = filter(None, csv.reader(file))
+            columns, values = next(rows, []), next(rows, [])
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"{table} is not a CSV file ({error}); download the competition's data again") from None
+    if id_column not in columns or len(values) != len(columns):
+        raise DataError(
+            f"{table}: expected a column {id_column!r}, and a first row with as many fields as the header, got"
+            f" {columns} and {values}; download the competition's data again"
+        )
+    return columns, dict(zip(columns, values, strict=True))
 
 
 def check_ids(submission: Path, folder: Path, competition: Competition) -> int:
@@ -68,4 +82,4 @@ def check_ids(submission: Path, folder: Path, competition: Competition) -> int:
 
 def _ids_in(path: Path, column: str) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [row[column] for row in csv.DictReader(file)]
+        return [row.get(column) or "" for row in csv.DictReader(file)]

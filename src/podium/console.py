@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 1_500
 """Of an error message, in characters; more is left out in the middle."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls that a terminal obeys, those that reorder text, and halves of characters."""
 
 
 def printable(text: str) -> str:
     """The text with controls written out, as in `\\x1b[2J`."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def message_text(text: str) -> str:

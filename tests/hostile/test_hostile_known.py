@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from podium.cli.options import print_json
 from podium.config.kaggle_names import KernelRef
+from podium.console import printable
 from podium.data.folds import make_folds
 from podium.data.table import read_rows, read_table
 from podium.errors import BundleError, ConfigError, DataError, KaggleError, RunError
@@ -155,3 +157,12 @@ def test_a_rehearsal_writes_only_in_the_folder_of_its_test_set(rows, message, ti
     assert (tiny.folder / "test.csv").read_text() == rows
     assert {path.name for path in tmp_path.iterdir()} <= {"tiny", "build"}
     assert {path.name for path in tmp_path.glob("build/*")} <= {"hidden-test"}
+
+
+def test_json_for_a_terminal_has_no_controls_and_is_read_as_the_same(capsys):
+    content = {"title": "a\x1b[2J\x7f\x9b31m\u202egnp.\u2066\n\té€"}
+    print_json(content)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == content
+    assert printable(printed) == printed
+    assert "é€" in printed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.console import UNPRINTABLE
 from podium.console import make_console as make_console
 from podium.signals import StopCondition, parse_duration
 
@@ -110,8 +111,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def print_json(content: Any) -> None:
-    """Print the content as JSON; paths and dates are strings."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    """Print the content as JSON; paths and dates are strings. What a terminal would obey is escaped."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    print(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def make_options(

@@ -330,6 +330,12 @@ COMPETITION_PROBLEMS = [
         "6  test.images: 'test/{id:d}' is not a pattern such as 'train/{label}/{id}': Unknown format code 'd' for"
         " object of type 'str'",
     ),
+    (
+        "test/{id}",
+        '"test/{id:0>9999}"',
+        "6  test.images: 'test/{id:0>9999}' is not a pattern such as 'train/{label}/{id}': expected a width of at most"
+        " two digits, as in {id:0>6}, got '0>9999'",
+    ),
     ("test/{id}", "test/{id}\n  id: Image", "7  test.id: id is a column of a table: add the table, or remove id"),
     (
         "  table: train.csv\n  images: train/{label}/{id}",

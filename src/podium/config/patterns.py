@@ -1,5 +1,6 @@
 """Patterns of image paths, such as `train/**/{patient_id}/{id}.png`."""
 
+import re
 import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from podium.paths import stays_inside
 
 ANY_FOLDERS = "**/"
 """In a pattern: any number of folders."""
+_LONG_NUMBER = re.compile(r"\d{3}")
+"""In the format of a field: `{id:>9999999999}` would be a name of 10 GB."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Pattern:
 
     @classmethod
     def of(cls, text: str) -> "Pattern":
-        """Raises a ValueError if the braces do not match."""
+        """Raises a ValueError if the braces do not match, or a field is too wide."""
         pieces = [(literal, field, form or "") for literal, field, form, _ in string.Formatter().parse(text)]
+        if wide := [form for _, _, form in pieces if _LONG_NUMBER.search(form)]:
+            raise ValueError(f"expected a width of at most two digits, as in {{id:0>6}}, got {wide[0]!r}")
         return cls(text, tuple(pieces))
 
     @cached_property

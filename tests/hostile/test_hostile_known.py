@@ -10,10 +10,14 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import yaml
+from mutations import check_read
 from rich.console import Console
 
+from podium import yaml_text
 from podium.cli.options import print_json
 from podium.config.kaggle_names import KernelRef
+from podium.config.loading import load_competition
 from podium.console import printable
 from podium.data.folds import make_folds
 from podium.data.table import read_rows, read_table
@@ -67,6 +71,27 @@ def test_a_field_of_any_length_in_ignore_csv_is_a_problem_of_the_config(tiny_com
     (tiny_competition.config.parent / "ignore.csv").write_text("id\n" + "x" * 150_000 + "\n")
     with pytest.raises(ConfigError, match=r"ignore.csv is not a CSV file"):
         tiny_competition.change(ignore="ignore.csv")
+
+
+def test_a_config_with_too_many_values_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(yaml_text, "MAX_VALUES", 1_000)
+    with pytest.raises(ValueError, match="it has more than 1,000 values"):
+        yaml_text.parse_yaml("[" + "1," * 1_000 + "{")
+
+
+def test_a_config_of_a_hundred_thousand_values_is_checked_in_seconds(tiny_competition):
+    content = yaml.safe_load(tiny_competition.config.read_text()) | {
+        "classes": [f"c{number}" for number in range(50_000)],
+        "submission": {"format": "probabilities", "columns": {f"d{number}": "a" for number in range(20_000)}},
+        "metric": "log_loss",
+    }
+    tiny_competition.config.write_text(json.dumps(content))
+
+    def read():
+        with pytest.raises(ConfigError, match="'d0' is not one of the classes; there are 50000"):
+            load_competition(tiny_competition.config)
+
+    check_read(read)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '"\\ud800"', "1" + "0" * 400, "7" * 5_000, '{"a": [' * 50_000])

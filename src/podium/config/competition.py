@@ -11,13 +11,13 @@ from podium.config.folds import Folds, StratifiedFolds
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.metadata import MetadataColumns
 from podium.config.patterns import Pattern
-from podium.config.problems import nearest, raise_key_problems
+from podium.config.problems import nearest, raise_key_problems, repeated
 from podium.config.reading import MOST_CHANNELS, RGB, Intensity, Pages, Reading
 from podium.config.settings import Settings
 from podium.config.sources import DEFAULT_LABEL, ExtraSource, TestSource, TrainSource
 from podium.config.submission import FORMATS, Format, Submission, as_label, by_class
 from podium.config.target import SEPARATORS, MultiLabel, Regression, SingleLabel, TargetSettings
-from podium.errors import ConfigError
+from podium.errors import MOST_LISTED, ConfigError
 from podium.evaluation.metrics import METRICS, OWN_METRIC, find_metric, make_metric
 from podium.files import read_records
 
@@ -100,7 +100,7 @@ class Competition(Settings):
         if not isinstance(classes, list):
             return by_class(classes)
         labels = [as_label(name) for name in classes]
-        if duplicates := sorted({label for label in labels if labels.count(label) > 1}):
+        if duplicates := repeated(labels):
             raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {label: label for label in labels}
 
@@ -236,14 +236,15 @@ class Competition(Settings):
         problems = [(f"submission.{key}", message) for key, message in found]
         if not self.has_classes:
             return problems
-        names = "target.columns" if self.target.kind == "regression" else "the classes"
+        names, outputs = "target.columns" if self.target.kind == "regression" else "the classes", self._outputs
+        known = set(outputs)
+        unknown = [name for name in form.columns if name not in known][:MOST_LISTED]
         problems += [
-            (f"submission.columns.{name}", f"{name!r} is not one of {names}{nearest(name, self._outputs)}")
-            for name in form.columns
-            if name not in self._outputs
+            (f"submission.columns.{name}", f"{name!r} is not one of {names}{nearest(name, outputs)}")
+            for name in unknown
         ]
-        columns = [form.columns.get(name, name) for name in self._outputs]
-        for column in sorted({column for column in columns if columns.count(column) > 1}):
+        columns = [form.columns.get(name, name) for name in outputs]
+        for column in repeated(columns):
             problems.append(("submission.columns", f"two of {names} have the same column {column!r}"))
         if format_ == "labels":
             split = [label for label in self.labels if self.label_separator in label]

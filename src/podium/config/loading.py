@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from podium.config.competition import Competition
 from podium.config.ensemble import EnsembleSettings
 from podium.config.member import MemberSettings
-from podium.config.problems import Problem, nearest, problems_of, raise_problems
+from podium.config.problems import Problem, nearest, problems_of, raise_problems, repeated
 from podium.config.reading import RGB
 from podium.config.search import SearchValues
 from podium.config.settings import Settings, decisive_keys
@@ -270,7 +270,7 @@ def _members_agree(file: YamlFile, members: Sequence[Member]) -> list[Problem]:
             pair = " and ".join(f"{each.name} ({each.competition.slug})" for each in (members[0], member))
             problems.append(file.problem("members", f"{pair} have different competition files; expected the same"))
     names = [member.name for member in members]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in repeated(names):
         problems.append(file.problem("members", f"two members are called {name}; a member's name is its file's stem"))
     return problems
 

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
 
-from podium.config.problems import nearest, raise_key_problems
+from podium.config.problems import nearest, raise_key_problems, repeated
 from podium.config.settings import Count, Settings, check_different
 from podium.config.submission import as_label
+from podium.errors import MOST_LISTED
 
 Category = Annotated[str, WithJsonSchema({"type": ["string", "integer"]})]
 """As it is in the table; YAML may have a number."""
@@ -35,8 +36,8 @@ def _checked_kind(kind: Any) -> Any:
     if not isinstance(kind, list) or not kind:
         raise ValueError(f"expected number, category or a list of categories, got {kind!r}")
     categories = [as_label(name) for name in kind]
-    if repeated := sorted({name for name in categories if categories.count(name) > 1}):
-        raise ValueError(f"duplicate category: {', '.join(repeated)}")
+    if duplicates := repeated(categories):
+        raise ValueError(f"duplicate category: {', '.join(duplicates)}")
     return categories
 
 
@@ -78,8 +79,7 @@ class MetadataChoice(Settings):
             return [("metadata", "the competition file declares none: add its columns there, such as {age: number}")]
         return [
             ("metadata.columns", f"{name!r} is not in the competition's metadata{nearest(name, list(declared))}")
-            for name in self.chosen(declared)
-            if name not in declared
+            for name in [name for name in self.chosen(declared) if name not in declared][:MOST_LISTED]
         ]
 
 

@@ -3,6 +3,7 @@
 import difflib
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ def raise_problems(problems: Iterable[Problem]) -> None:
         raise ConfigError(lines[0])
     if lines:
         raise ConfigError("\n".join([f"{len(lines)} problems in the configuration", *(f"  {line}" for line in lines)]))
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, sorted."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def nearest(name: str, known: list[str], compared_by: Callable[[str], str] = str.lower) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from podium.config.problems import Problem, problems_of, raise_problems
+from podium.config.problems import Problem, problems_of, raise_problems, repeated
 
 
 class Settings(BaseModel):
@@ -60,8 +60,8 @@ def character(value: Any) -> Any:
 
 
 def check_different(columns: list[str] | None) -> None:
-    if columns and (repeated := sorted({name for name in columns if columns.count(name) > 1})):
-        raise ValueError(f"duplicate column: {', '.join(repeated)}")
+    if duplicates := repeated(columns or []):
+        raise ValueError(f"duplicate column: {', '.join(duplicates)}")
 
 
 def short_form(key: str) -> BeforeValidator:

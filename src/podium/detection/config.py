@@ -10,7 +10,7 @@ from podium.config.backbone_settings import BackboneChoice, BackboneSettings
 from podium.config.folds import ShareFolds
 from podium.config.kaggle_names import DataAtKaggle, KaggleKind, Slug, source_of
 from podium.config.patterns import checked_pattern
-from podium.config.problems import raise_key_problems
+from podium.config.problems import raise_key_problems, repeated
 from podium.config.settings import NotInDigest, Positive, Settings, short_form
 from podium.config.stage import Stage, TrainingSettings
 
@@ -218,7 +218,7 @@ class DetectorSettings(TrainingSettings):
         names = [name for name in classes if isinstance(name, str)]
         if len(names) < len(classes):
             raise ValueError("expected class names as text, spelled as in the source: put numbers in quotes")
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        if duplicates := repeated(names):
             raise ValueError(f"duplicate class: {', '.join(duplicates)}")
         return {name: [name] for name in names}
 

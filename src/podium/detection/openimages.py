@@ -20,7 +20,7 @@ import pandas as pd
 
 from podium.config.problems import nearest
 from podium.detection.building import random_rank
-from podium.errors import DataError
+from podium.errors import MOST_LISTED, DataError
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read so far."""
@@ -74,7 +74,7 @@ def class_of_codes(classes: Mapping[str, Sequence[str]], codes: Mapping[str, str
     """The class for each code, where `classes` are given by their exact names in Open Images."""
     unknown = [name for sources in classes.values() for name in sources if name not in codes]
     if unknown:
-        problems = "; ".join(f"no class {name!r}{nearest(name, list(codes))}" for name in unknown)
+        problems = "; ".join(f"no class {name!r}{nearest(name, list(codes))}" for name in unknown[:MOST_LISTED])
         raise DataError(f"{path}: {problems} (names must match exactly)")
     return {codes[source]: name for name, sources in classes.items() for source in sources}
 

@@ -5,6 +5,7 @@
       DataError                 the competition's files are missing, malformed or unreadable
         ImageError              a file that cannot be read as an image
         RowsError               rows of a table that cannot be used
+        DamagedArchiveError       a zip that is not complete
         UnsafeArchiveError      a zip that would write outside its folder
       WeightsError              pretrained weights that are missing or do not fit
       TrainingDivergedError     the loss became NaN or infinite
@@ -72,6 +73,10 @@ class RowsError(DataError):
         """`rows` has the position of each row, and what is wrong with it."""
         super().__init__(message)
         self.table, self.reason, self.rows = table, reason, dict(rows)
+
+
+class DamagedArchiveError(DataError):
+    """A zip is not complete."""
 
 
 class UnsafeArchiveError(DataError):

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import zipfile
@@ -5,7 +6,7 @@ import zipfile
 import pytest
 
 from podium.data.archives import unpack
-from podium.errors import DataError, UnsafeArchiveError
+from podium.errors import DamagedArchiveError, DataError, UnsafeArchiveError
 
 
 @pytest.fixture
@@ -89,6 +90,19 @@ def test_a_damaged_zip_is_an_error_and_leaves_nothing(tmp_path, spoil):
     assert everything_in(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_entry_of_any_compression_is_an_error_and_leaves_nothing(tmp_path, method):
+    path = tmp_path / "train.zip"
+    with zipfile.ZipFile(path, "w", method) as opened:
+        opened.writestr("a.bin", NOISE)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+    with pytest.raises(DamagedArchiveError, match=r"train\.zip is not a complete zip .*download it again"):
+        unpack(path, tmp_path / "out" / "unpacked")
+    assert everything_in(tmp_path / "out") == []
+
+
 def test_a_zip_with_a_password_is_an_error(archive, tmp_path):
     path = archive(("a.jpg", b"red"))
     content = bytearray(path.read_bytes())
@@ -117,7 +131,7 @@ def test_an_unpacked_zip_is_not_unpacked_again(archive, tmp_path):
     assert (folder / "a.jpg").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), OSError(errno.EIO, "broken disk")])
 def test_an_interrupted_unpacking_leaves_no_folder(archive, tmp_path, monkeypatch, interruption):
     path = archive(("a.jpg", b"red"), ("b.jpg", b"blue"))
 
@@ -127,7 +141,7 @@ def test_an_interrupted_unpacking_leaves_no_folder(archive, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "extractall", half)
-        with pytest.raises(interruption):
+        with pytest.raises(type(interruption)):
             unpack(path, tmp_path / "out" / "unpacked")
     assert everything_in(tmp_path / "out") == []
     assert everything_in(unpack(path, tmp_path / "out" / "unpacked")) == ["a.jpg", "b.jpg"]

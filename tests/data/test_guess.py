@@ -162,6 +162,18 @@ def test_images_in_linked_folders(tmp_path):
     assert read_inventory(data).images == ["train/1.jpg"]
 
 
+@pytest.mark.parametrize(("at", "value"), [(8, b"\0\x08"), (6, b"\x63")], ids=["no UTF-8", "newer version"])
+def test_a_zip_that_cannot_be_listed_is_an_error(tmp_path, at, value):
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.writestr("a.jpg", b"red")
+    content = bytearray((tmp_path / "train.zip").read_bytes().replace(b"a.jpg", b"\xff.jpg"))
+    entry = content.index(b"PK\x01\x02")
+    content[entry + at : entry + at + len(value)] = value
+    (tmp_path / "train.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"train.zip cannot be unpacked"):
+        read_inventory(tmp_path)
+
+
 def test_columns_that_the_table_of_the_test_images_has_too_are_metadata(tmp_path):
     shared = {
         "id": range(20), "age": [30, "", "NA", 45] * 5, "site": ["a", "b", "c", "d"] * 5,

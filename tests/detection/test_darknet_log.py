@@ -143,11 +143,11 @@ def test_repeated_lines_are_one_iteration(tmp_path):
 
 
 def test_nan_and_infinite_losses_are_kept(tmp_path):
-    given = ["-nan", "nan", "inf", "-1.#IND00", "1.#INF00", "-nan(ind)", "0.250000"]
+    given = ["-nan", "nan", "inf", "-1.#IND00", "1.#INF00", "-nan(ind)", "0.250000", "-1.#INFX"]
     rows = [line(1 + place).replace("1.500000", loss) for place, loss in enumerate(given)]
     losses = read(tmp_path, *rows)["loss"].tolist()
     nan = math.nan
-    assert np.array_equal(losses, [nan, nan, math.inf, nan, math.inf, nan, 0.25], equal_nan=True)
+    assert np.array_equal(losses, [nan, nan, math.inf, nan, math.inf, nan, 0.25, -math.inf], equal_nan=True)
 
 
 def test_utf16_log_of_powershell_is_read(tmp_path):

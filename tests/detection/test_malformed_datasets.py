@@ -178,6 +178,12 @@ def test_yolo_images_with_the_same_name_are_reported(good):
     assert error_of("yolo", good).startswith(message)
 
 
+def test_elements_of_an_annotation_that_are_not_needed_may_be_nested(good):
+    deep = "<part>" * 2_000 + "</part>" * 2_000
+    change(good / "voc" / "Annotations" / "one.xml", "</bndbox>", f"</bndbox>{deep}")
+    assert len(read_voc(good / "voc").boxes) == 2
+
+
 BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><annotation>'
 ONE, LIST = "Annotations/one.xml", "ImageSets/Main/train.txt"
 

@@ -224,6 +224,7 @@ def test_image_table_has_rotations_and_urls(images):
     [
         (image_row("b", rotation="45"), "line 3: Rotation: expected 0, 90, 180, 270 or nan, got '45'"),
         (image_row("b", "https://a/2", "many"), "line 3: expected a size in bytes, got 'many'"),
+        (image_row("b", "https://a/2", "7" * 5_000), "line 3: expected a size in bytes, got '777"),
         (image_row("b", "https://a/2", 7, "short"), "line 3: expected an MD5 checksum in base64, got 'short'"),
         ("b,train", "line 3: expected 12 fields, as in the header, got 2"),
         (image_row("b") + ",more", "line 3: expected 12 fields, as in the header, got 13"),

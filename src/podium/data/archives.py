@@ -1,20 +1,24 @@
 """Unpacking zip archives: no path leaves the target folder, and an interrupted run leaves no incomplete folder."""
 
 import errno
+import lzma
 import shutil
 import stat
 import tempfile
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
-from podium.errors import DataError, UnsafeArchiveError
+from podium.errors import DamagedArchiveError, DataError, UnsafeArchiveError
 
 PREFIX, SECONDS_UNTIL_LEFT = ".unpacking-", 86_400
 """Of a folder while it is filled; an older one was left by a process that was killed."""
 MOST_UNPACKED, MAX_RATIO = 10**9, 100
 """Bytes that a zip may always unpack to, and how many times its own size beyond them."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError)
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -22,30 +26,38 @@ def unpack(archive: Path, folder: Path) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = [_check_path(archive, entry) for entry in opened.infolist()]
-            _check_size(archive, sum(entry.file_size for entry in entries))
-            _check_free_space(archive, sum(entry.file_size for entry in entries), folder.parent)
-            for left in folder.parent.glob(f"{PREFIX}*"):
-                if time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:
-                    shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder.parent) as temporary:
-                content = Path(temporary) / "content"
-                content.mkdir()
-                opened.extractall(content, members=entries)
-                try:
-                    content.rename(folder)
-                except OSError:
-                    if not folder.is_dir():  # if it is, another process was faster with the same archive
-                        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{archive} is not a complete zip ({error}); download it again") from None
-    except (RuntimeError, ValueError, OSError) as error:  # such as a password, or a name that no file can have
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
-            raise
-        raise DataError(f"{archive} cannot be unpacked ({error}); unpack it by hand into the data folder") from None
+    with zip_errors(archive), zipfile.ZipFile(archive) as opened:
+        entries = [_check_path(archive, entry) for entry in opened.infolist()]
+        _check_size(archive, sum(entry.file_size for entry in entries))
+        _check_free_space(archive, sum(entry.file_size for entry in entries), folder.parent)
+        for left in folder.parent.glob(f"{PREFIX}*"):
+            if time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder.parent) as temporary:
+            content = Path(temporary) / "content"
+            content.mkdir()
+            opened.extractall(content, members=entries)
+            try:
+                content.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # if it is, another process was faster with the same archive
+                    raise
     return folder
+
+
+@contextmanager
+def zip_errors(archive: Path) -> Iterator[None]:
+    """Raise a DataError for whatever zipfile raises for the content of a zip."""
+    try:
+        yield
+    except (*_DAMAGED, OSError, RuntimeError, ValueError) as error:
+        code = error.errno if isinstance(error, OSError) else 0
+        if isinstance(error, _DAMAGED) or code is None:  # bz2 raises an OSError without a number
+            raise DamagedArchiveError(f"{archive} is not a complete zip ({error}); download it again") from None
+        if code not in (0, errno.EINVAL, errno.ENAMETOOLONG):
+            raise
+        # such as a password, or a name that no file can have
+        raise DataError(f"{archive} cannot be unpacked ({error}); unpack it by hand into the data folder") from None
 
 
 def _check_path(archive: Path, entry: zipfile.ZipInfo) -> zipfile.ZipInfo:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from podium.data.archives import zip_errors
 from podium.data.find_images import files_below, is_image
 from podium.errors import DataError
 
@@ -72,11 +73,8 @@ def read_inventory(folder: Path) -> Inventory:
 
 
 def _images_in_zip(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a readable zip ({error}); download it again, or remove it") from None
+    with zip_errors(path), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     return [name for name in names if is_image(name)]
 
 

@@ -157,5 +157,5 @@ def _is_truncated(row: _Row, before: _Row, following: _Row | None) -> bool:
 def _number(text: str) -> float:
     """Windows prints nan and infinity as 1.#IND and 1.#INF."""
     if "#INF" in text:
-        return float(text.replace("1.#INF", "inf").rstrip("0"))
+        return float("-inf" if text.startswith("-") else "inf")
     return float("nan") if "nan" in text or "#" in text else float(text)

@@ -38,6 +38,8 @@ _ROTATIONS = {"": UNKNOWN, "nan": UNKNOWN, "0": 0, "90": 90, "180": 180, "270": 
 _PROGRESS_ROWS = 50_000
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Ids become file names, so they must not lead to another folder."""
+_MOST_DIGITS = 18
+"""Of the size of an image in bytes."""
 _DOWNLOAD = "download the file again"
 _UNREADABLE = (ValueError, ArithmeticError)
 """What pandas raises for a line that is not of the table, or has a number that is too large."""
@@ -357,7 +359,7 @@ def _missing(path: Path) -> DataError:
 
 
 def _size(text: str, where: str) -> int | None:
-    if text and not text.isdecimal():
+    if text and not (text.isdecimal() and len(text) <= _MOST_DIGITS):
         raise DataError(f"{where}: expected a size in bytes, got {text!r}; {_DOWNLOAD}")
     return int(text) if text else None
 

@@ -202,9 +202,9 @@ def _read_xml(path: Path) -> dict[str, Any]:
     return {**_as_dict(root), "object": [_as_dict(element) for element in root.findall("object")]}
 
 
-def _as_dict(element: ET.Element) -> dict[str, Any]:
-    """The first child of each name: its text, or its own children."""
+def _as_dict(element: ET.Element, levels: int = 2) -> dict[str, Any]:
+    """The first child of each name: its text, or its own children. Nothing below two levels is needed."""
     found: dict[str, Any] = {}
-    for child in element:
-        found.setdefault(child.tag, _as_dict(child) if len(child) else (child.text or "").strip())
+    for child in element if levels else ():
+        found.setdefault(child.tag, _as_dict(child, levels - 1) if len(child) else (child.text or "").strip())
     return found

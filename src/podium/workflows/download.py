@@ -8,8 +8,6 @@ data/
 import difflib
 import re
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from rich.console import Console
 
 from podium.config.competition import Competition
 from podium.config.loading import load_competition
-from podium.errors import ConfigError, DataError, DiskFullError, MachineError, NotFoundError
+from podium.errors import ConfigError, DamagedArchiveError, DataError, DiskFullError, MachineError, NotFoundError
 from podium.files import sha256_of, write_text
 from podium.locks import locked
 from podium.paths import configs_folder
@@ -123,20 +121,9 @@ def _unpack(archive: Path, folder: Path, slug: str, console: Console) -> None:
     console.print(f"{slug}: unpacking {format_size(archive.stat().st_size)}")
     try:
         unpack(archive, folder)
-    except DataError:
-        if not _is_intact(archive):
-            archive.unlink()  # the same command downloads it again
+    except DamagedArchiveError:
+        archive.unlink()  # the same command downloads it again
         raise
-
-
-def _is_intact(archive: Path) -> bool:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, EOFError):
-        return False
-    except RuntimeError:  # protected by a password: intact, but cannot be unpacked
-        return True
 
 
 def _check_free_space(folder: Path, size: int) -> None:

@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,8 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 MAX_COLUMNS = 100_000
+_ORDINARY = re.compile(r'[^,"\r\n]+')
+"""Text without what separates fields."""
 _BLOCK = 1 << 23
 _LONGEST_NUMBER = 300
 """Digits of a whole number in JSON; one that is longer is no float."""
@@ -114,13 +118,22 @@ _LONGEST_NUMBER = 300
 
 def check_table(table: Path) -> None:
     """A ValueError for a file that pandas would take minutes for, or read as other text than it has."""
+    if (columns := _columns_at_start(table)) > MAX_COLUMNS:
+        raise ValueError(f"it has {columns:,} columns; expected {MAX_COLUMNS:,} at most")
     with table.open("rb") as file:
-        if (columns := file.readline(_BLOCK).count(b",") + 1) > MAX_COLUMNS:
-            raise ValueError(f"it has {columns:,} columns or more; expected {MAX_COLUMNS:,} at most")
-        file.seek(0)
         while block := file.read(_BLOCK):
             if b"\0" in block:  # pandas drops the rest of the field
                 raise ValueError("it has bytes that are zero; save it as text in UTF-8")
+
+
+def _columns_at_start(table: Path) -> int:
+    """Of the header or the first row, whichever has more, as pandas counts them: later rows may not have more."""
+    with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+        lines = (_ORDINARY.sub("-", line) for line in file if line.strip())  # so that no field is too long for csv
+        try:
+            return max((len(row) for row in islice(csv.reader(lines), 2)), default=0)
+        except csv.Error as error:
+            raise ValueError(f"it is not a CSV file ({error})") from None
 
 
 def read_records(table: Path) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from podium.config.kaggle_names import KernelRef
 from podium.config.loading import load_competition
 from podium.console import printable
 from podium.data.folds import make_folds
+from podium.data.inventory import read_inventory
 from podium.data.table import read_rows, read_table
 from podium.errors import BundleError, ConfigError, DataError, KaggleError, RunError
 from podium.files import parse_json
@@ -40,13 +41,42 @@ def test_a_zero_byte_in_a_table_is_an_error_and_not_the_end_of_a_field(tmp_path)
         read_table(path, ["id", "label"])
 
 
-def test_a_table_of_a_million_columns_is_an_error_at_once(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id" + ",a" * 10**6 + "\n1" + ",1" * 10**6 + "\n",
+        "\n \r\nid" + ",a" * 10**6 + "\n",
+        '"i\nd"' + ",a" * 10**6 + "\n",
+        "x" * 200_000 + ',"\n"' * 10**6 + "\n",
+        "id,label\n1" + ",a" * 10**6 + "\n",
+    ],
+    ids=["header", "after empty lines", "after a newline in quotes", "newlines in quotes", "first row"],
+)
+def test_a_table_of_a_million_columns_is_an_error_at_once(tmp_path, text):
     path = tmp_path / "train.csv"
-    path.write_text("id" + ",a" * 10**6 + "\n1" + ",1" * 10**6 + "\n")
+    path.write_text(text, newline="")
     start = time.process_time()
-    with pytest.raises(DataError, match=r"1,000,001 columns or more; expected 100,000 at most"):
+    with pytest.raises(DataError, match=r"1,000,001 columns; expected 100,000 at most"):
         read_table(path, ["id"])
     assert time.process_time() - start < 5
+
+
+def test_a_long_row_below_the_first_is_an_error_at_once(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id,label\n1,a\n2" + ",a" * 10**6 + "\n")
+
+    def read():
+        with pytest.raises(DataError, match="Expected 2 fields in line 3, saw 1000001"):
+            read_table(path, ["id"])
+
+    check_read(read)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("a\0b,1\n", "bytes that are zero"), ("1" + ",a" * 10**5, "columns")])
+def test_tables_of_podium_init_have_the_same_limits(tmp_path, text, problem):
+    (tmp_path / "train.csv").write_text("id,label\n" + text)
+    with pytest.raises(DataError, match=problem):
+        read_inventory(tmp_path)
 
 
 def test_folds_of_hundreds_of_thousands_of_unknown_rows_are_read_in_seconds(tiny_competition):

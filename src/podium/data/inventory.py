@@ -12,6 +12,7 @@ import pandas as pd
 from podium.data.archives import zip_errors
 from podium.data.find_images import files_below, is_image
 from podium.errors import DataError
+from podium.files import check_table
 
 _ROWS_TRIED = 200
 """How many rows decide which column has the ids and where their images are."""
@@ -80,6 +81,7 @@ def _images_in_zip(path: Path) -> list[str]:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
+        check_table(path)
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None

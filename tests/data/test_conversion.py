@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from podium.config.reading import AS_USUAL, Intensity, Reading
+from podium.data import conversion
 from podium.data.catalogue import read_catalogue
 from podium.data.conversion import is_plain, to_bytes
 from podium.data.image_paths import ImagePaths
@@ -225,6 +226,39 @@ def test_three_pages_may_be_the_channels(tmp_path):
     assert "it has 2 pages; expected 3 grey ones of one size" in why_unreadable(path, by_page)
 
 
+def test_pages_are_counted_before_they_are_decoded(tmp_path, monkeypatch):
+    path = pages(tmp_path / "a.tiff", *[np.zeros((8, 8), np.uint8)] * 20)
+    monkeypatch.setattr(cv2, "imdecodemulti", None)
+    assert "it has 20 pages; expected 3 grey ones of one size" in why_unreadable(path, Reading(pages="channels"))
+    monkeypatch.setattr(conversion, "MOST_CONVERTED", 150)
+    path = pages(tmp_path / "b.tiff", *[np.zeros((8, 8), np.uint8)] * 3)
+    assert "it has 8 × 8 pixels, more than 50" in why_unreadable(path, Reading(pages="channels"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.gif", "a.jp2", "b.png", "c.png"])
+def test_images_that_are_converted_have_fewer_pixels(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    depth, channels = np.uint16 if name == "b.png" else np.uint8, 4 if name == "c.png" else 3
+    pixels = np.zeros((10, 10, channels), depth)
+    if name in ("a.gif", "a.jp2"):
+        Image.fromarray(pixels).save(path)
+    else:
+        assert cv2.imwrite(str(path), pixels)
+    read_image(path)
+    monkeypatch.setattr(conversion, "MOST_CONVERTED", 99)
+    if name == "a.png":  # bytes without transparency are not converted
+        read_image(path)
+    else:
+        assert "it has 10 × 10 pixels, more than 99; the limit rises with" in why_unreadable(path)
+
+
+def test_values_are_scaled_in_parts_as_they_are_at_once(monkeypatch):
+    values = np.arange(30 * 20 * 3, dtype=np.uint16).reshape(30, 20, 3)
+    at_once = to_bytes(values, Intensity(rule="auto"))
+    monkeypatch.setattr(conversion, "_BLOCK", 70)
+    assert np.array_equal(to_bytes(values, Intensity(rule="auto")), at_once)
+
+
 def test_four_channels_without_transparency_need_four_channels(tmp_path):
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[338] = 0  # the fourth channel is anything
@@ -349,6 +383,36 @@ def test_an_inverted_dicom_file_is_shown_with_white_bones(tmp_path):
     usual = dicom(tmp_path / "a.dcm", values)
     inverted = dicom(tmp_path / "b.dcm", values, PhotometricInterpretation="MONOCHROME1")
     assert np.array_equal(read_image(inverted), 255 - read_image(usual))
+
+
+def test_a_deflated_dicom_file_is_an_error_before_it_is_decompressed(tmp_path, monkeypatch):
+    pydicom = pytest.importorskip("pydicom")
+    path = dicom(tmp_path / "a.dcm", ramp(np.uint16, 255))
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+    monkeypatch.setattr(pydicom, "dcmread", None)
+    assert why_unreadable(path) == "it is a deflated DICOM file; save it with another transfer syntax"
+
+
+def test_a_dicom_file_has_the_limits_of_other_images(tmp_path, monkeypatch):
+    values = np.stack([np.arange(100, dtype=np.uint16).reshape(10, 10)] * 3)
+    path = dicom(tmp_path / "a.dcm", values, NumberOfFrames=3)
+    monkeypatch.setattr(conversion, "MOST_CONVERTED", 100)
+    assert read_image(path).shape == (10, 10, 3)
+    assert "it has 10 × 10 pixels, more than 33" in why_unreadable(path, Reading(pages="channels"))
+    many = dicom(tmp_path / "b.dcm", values, NumberOfFrames=2_000_000_000)
+    assert "it has 2000000000 pages; expected 3" in why_unreadable(many, Reading(pages="channels"))
+    wide = dicom(tmp_path / "c.dcm", values, Columns=65_535, Rows=65_535)
+    assert "it has 65,535 × 65,535 pixels, more than 100" in why_unreadable(wide)
+
+
+def test_a_window_that_is_no_number_is_an_error(tmp_path):
+    path = dicom(tmp_path / "a.dcm", ramp(np.uint16, 255), WindowCenter=1234.5, WindowWidth=400)
+    content = path.read_bytes()
+    assert content.count(b"1234.5") == 1
+    path.write_bytes(content.replace(b"1234.5", b"abcdef"))
+    assert "it is a DICOM file that pydicom cannot read" in why_unreadable(path)
 
 
 def test_the_first_frame_of_a_dicom_file_is_used(tmp_path):

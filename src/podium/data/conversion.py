@@ -26,9 +26,13 @@ Content = NDArray[np.uint8]
 
 MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
 """Larger images are not decoded. `podium/__init__.py` sets it."""
+MOST_CONVERTED = MAX_PIXELS // 4
+"""Likewise for images that are not plain, whose values take several times as much memory."""
 Pillow.MAX_IMAGE_PIXELS = MAX_PIXELS
 DEEP, TRANSPARENT, PAGES = 1, 2, 4
 """Traits of an image, which can be combined."""
+_RADIANCE = b"#?"
+"""OpenCV needs gigabytes for a small file."""
 JPEG, PNG, NPY = b"\xff\xd8", b"\x89PNG", b"\x93NUMPY"
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The types of JPEG segments that hold the image's size."""
@@ -36,11 +40,14 @@ _START_OF_SCAN = 0xDA
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SAMPLE = 250_000
 """Percentiles are computed from about this many values, which is accurate enough."""
+_BLOCK = 1 << 20
+"""How many values are scaled at a time, which saves memory and time."""
 MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 5: (False, False), 6: (True, False),
              7: (True, True), 8: (False, True)}  # fmt: skip
 """By EXIF orientation: whether left and right, and top and bottom, are exchanged, after rows and columns if above 4."""
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 274, 258, 262, 277, 284, 338, 339
 """TIFF tags."""
+_WIDTH, _HEIGHT = 256, 257
 _WHITE_IS_ZERO, _RGB = 0, 2
 """Values of _PHOTOMETRIC."""
 
@@ -76,20 +83,36 @@ def pixels_start(content: bytes) -> int:
 
 def check_size(content: Content) -> None:
     """Fail for a plain image with more pixels than MAX_PIXELS, by its header: a small file can say it has billions."""
-    size, header = jpeg_size(content), content[:26].tobytes()
-    if header[:4] == PNG:
-        size = int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
-    elif header[:2] == b"BM":
-        size = abs(int.from_bytes(header[22:26], "little", signed=True)), int.from_bytes(header[18:22], "little")
-    if size is not None:
+    if size := _plain_size(content):
         _check_pixels(*size)
 
 
-def _check_pixels(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
+def _plain_size(content: Content) -> tuple[int, int] | None:
+    """Height and width of a JPEG, PNG or BMP."""
+    header = content[:26].tobytes()
+    if header[:4] == PNG:
+        return int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
+    if header[:2] == b"BM":
+        return abs(int.from_bytes(header[22:26], "little", signed=True)), int.from_bytes(header[18:22], "little")
+    return jpeg_size(content)
+
+
+def _size_by_header(content: Content) -> tuple[int, int]:
+    """Height and width; 0 for formats that only OpenCV knows, which has a limit of its own."""
+    if size := _plain_size(content):
+        return size
+    try:
+        with Pillow.open(io.BytesIO(content.data)) as opened:
+            return opened.height, opened.width
+    except Exception:  # Pillow raises many kinds of errors
+        return 0, 0
+
+
+def _check_pixels(height: int, width: int, most: int = MAX_PIXELS) -> None:
+    if height * width > most:
         raise UnreadableError(
-            f"it has {width:,} × {height:,} pixels, more than {MAX_PIXELS:,}; the environment variable"
-            " OPENCV_IO_MAX_IMAGE_PIXELS sets the limit"
+            f"it has {width:,} × {height:,} pixels, more than {most:,}; the limit rises with the environment variable"
+            f" OPENCV_IO_MAX_IMAGE_PIXELS, which is {MAX_PIXELS}"
         )
 
 
@@ -166,8 +189,13 @@ def to_bytes(values: NDArray[Any], intensity: Intensity, window: tuple[float, fl
         raise UnreadableError(f"its values are of the type {values.dtype}; expected numbers")
     low, high = _bounds(values, intensity, window)
     factor = 255.0 / (high - low) if high > low else 0.0
-    scaled = (np.nan_to_num(values.astype(np.float32), nan=low, posinf=high, neginf=low) - low) * factor
-    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    image = np.empty(values.shape, np.uint8)
+    rows = max(1, _BLOCK * len(values) // values.size)
+    for start in range(0, len(values), rows):
+        part = values[start : start + rows].astype(np.float32)
+        scaled = (np.nan_to_num(part, nan=low, posinf=high, neginf=low) - low) * factor
+        image[start : start + rows] = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    return image
 
 
 def _bounds(values: NDArray[Any], intensity: Intensity, window: tuple[float, float] | None) -> tuple[float, float]:
@@ -217,7 +245,8 @@ def _decode(content: Content, reading: Reading, name: str) -> _Decoded:
         return _read_dicom(content, reading)
     if start[:4] in _TIFF:
         return _read_tiff(content, reading)
-    pixels = None if start[:3] == b"GIF" else _imdecode(content)
+    _check_pixels(*_size_by_header(content), MOST_CONVERTED)
+    pixels = None if start.startswith((b"GIF", _RADIANCE)) else _imdecode(content)
     if pixels is None and name.lower().endswith((".dcm", ".dicom")):
         return _read_dicom(content, reading)
     if pixels is None:
@@ -276,15 +305,20 @@ def _with_channels(values: NDArray[Any], expected: int) -> NDArray[Any]:
 
 def _read_tiff(content: Content, reading: Reading) -> _Decoded:
     """Pillow reads bytes right, OpenCV everything deeper."""
-    pages, tags = _tiff_header(content)
+    sizes, tags = _tiff_header(content)
+    pages, by_page = len(sizes), len(sizes) > 1 and reading.pages == "channels"
+    if by_page:
+        _check_page_count(pages, reading)
     bits, samples = max(tags.get(_BITS, (1,))), int(tags.get(_SAMPLES, 1))
+    for height, width in sizes if by_page else sizes[:1]:
+        _check_pixels(height, width, MOST_CONVERTED // ((pages if by_page else 1) * max(1, bits // 32)))
     is_alpha = bool({1, 2} & set(tags.get(_EXTRA_SAMPLES, ())))
     if samples > 4:
         raise UnreadableError(f"it has {samples} channels in one page; expected a page for each, or a .npy file")
     has_fourth = samples == 4 and tags.get(_PHOTOMETRIC) == _RGB and not is_alpha  # which Pillow drops
     if has_fourth and reading.channels != 4:
         raise UnreadableError("it has 4 channels, of which none is transparency; expected 1 or 3, or set channels: 4")
-    if pages > 1 and reading.pages == "channels":
+    if by_page:
         is_complete, every = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)
         if not is_complete:
             raise UnreadableError("its pages cannot be read")
@@ -298,10 +332,10 @@ def _read_tiff(content: Content, reading: Reading) -> _Decoded:
     return replace(decoded, pages=pages, is_inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
-def _tiff_header(content: Content) -> tuple[int, dict[int, Any]]:
-    """The number of pages, and the tags of the first."""
+def _tiff_header(content: Content) -> tuple[list[tuple[int, int]], dict[int, Any]]:
+    """Height and width of each page, and the tags of the first."""
     file = io.BytesIO(content.data)
-    tags, seen = dict[int, Any](), set[int]()
+    tags, seen, sizes = dict[int, Any](), set[int](), []
     try:
         header = file.read(8)
         directory = ImageFileDirectory_v2(header if header[2] != 43 else header + file.read(8))
@@ -310,24 +344,28 @@ def _tiff_header(content: Content) -> tuple[int, dict[int, Any]]:
             file.seek(directory.next)
             directory.load(file)
             tags = tags or dict(directory)
+            sizes.append((int(directory.get(_HEIGHT, 0)), int(directory.get(_WIDTH, 0))))
     except Exception as error:  # Pillow raises many kinds of errors, depending on what is damaged
         raise UnreadableError(f"it is not a complete TIFF ({error})") from None
-    return len(seen), tags
+    return sizes, tags
+
+
+def _check_page_count(count: int, reading: Reading, *, fit: bool = True) -> None:
+    if count != reading.channels or not fit:
+        raise UnreadableError(
+            f"it has {count} pages; expected {reading.channels} grey ones of one size with pages: channels"
+        )
 
 
 def _pages_as_channels(pages: Sequence[NDArray[Any]], reading: Reading) -> NDArray[Any]:
-    shapes = {page.shape for page in pages}
-    if len(pages) != reading.channels or len(shapes) != 1 or pages[0].ndim != 2:
-        raise UnreadableError(
-            f"it has {len(pages)} pages; expected {reading.channels} grey ones of one size with pages: channels"
-        )
+    _check_page_count(len(pages), reading, fit=len({page.shape for page in pages}) == 1 and pages[0].ndim == 2)
     return np.stack(pages, axis=2)
 
 
 def _read_with_pillow(content: Content, reading: Reading) -> _Decoded:
     try:
         with Pillow.open(io.BytesIO(content.data)) as opened:
-            _check_pixels(opened.height, opened.width)
+            _check_pixels(opened.height, opened.width, MOST_CONVERTED)
             pages, image = getattr(opened, "n_frames", 1), ImageOps.exif_transpose(opened)
             if image.mode in ("F", "I", "I;16", "I;16B", "I;16L"):
                 return _Decoded(np.asarray(image), pages=pages)
@@ -357,28 +395,42 @@ def _describe(content: Content, error: Exception) -> str:
 # DICOM
 
 
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""A transfer syntax."""
+
+
 def _read_dicom(content: Content, reading: Reading) -> _Decoded:
     try:
         import pydicom
         from pydicom.pixels import apply_color_lut, apply_modality_lut
     except ImportError:
         raise UnreadableError("it is a DICOM file, which needs pydicom: pip install 'podium-kit[dicom]'") from None
+    whole = content.tobytes()
+    if _DEFLATED in whole:  # pydicom decompresses it while it reads the header, without a limit
+        raise UnreadableError("it is a deflated DICOM file; save it with another transfer syntax")
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content.tobytes()), force=True)
-        values, pages = dataset.pixel_array, int(dataset.get("NumberOfFrames") or 1)
-        if pages > 1:
-            values = _pages_as_channels(list(values), reading) if reading.pages == "channels" else values[0]
+        dataset = pydicom.dcmread(io.BytesIO(whole), force=True)
+        pages = int(dataset.get("NumberOfFrames") or 1)
+        by_page = pages > 1 and reading.pages == "channels"
+        if by_page:
+            _check_page_count(pages, reading)
+        else:
+            dataset.pixel_array_options(index=0)
+        _check_pixels(int(dataset.Rows), int(dataset.Columns), MOST_CONVERTED // (pages if by_page else 1))
+        values = dataset.pixel_array
+        if by_page:
+            values = _pages_as_channels(list(values), reading)
         kind = str(dataset.get("PhotometricInterpretation", ""))
         if kind == "PALETTE COLOR":
             return _Decoded(to_bytes(apply_color_lut(values, dataset), Intensity(rule="full")), pages=pages)
         if not kind.startswith("MONOCHROME"):
             return _Decoded(values, pages=pages)
-        values = apply_modality_lut(values, dataset)
+        values, window = apply_modality_lut(values, dataset), _window(dataset)
     except UnreadableError:
         raise
     except Exception as error:  # pydicom raises many kinds of errors; those of missing plug-ins say what to install
         raise UnreadableError(f"it is a DICOM file that pydicom cannot read ({' '.join(str(error).split())})") from None
-    return _Decoded(values, pages=pages, window=_window(dataset), is_inverted=kind == "MONOCHROME1")
+    return _Decoded(values, pages=pages, window=window, is_inverted=kind == "MONOCHROME1")
 
 
 def _window(dataset: Any) -> tuple[float, float] | None:

@@ -77,6 +77,50 @@ def test_images_are_compared_in_parts(monkeypatch):
     np.testing.assert_array_equal(votes(2), whole)
 
 
+FEATURES = LabelledFeatures(np.ones((3, 2), np.float32), np.eye(3, dtype=np.float32), np.ones(3, np.float32))
+
+
+def test_features_are_read_as_they_were_saved_for_the_same_weights(tmp_path):
+    FEATURES.save(tmp_path / "a.npz", "one")
+    known = LabelledFeatures.load(tmp_path / "a.npz", "one", 2, 3)
+    np.testing.assert_array_equal(known.features, FEATURES.features)
+    assert LabelledFeatures.load(tmp_path / "a.npz", "another", 2, 3) is None
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def compress(path):
+    np.savez_compressed(path, **np.load(path))
+
+
+def drop_votes(path):
+    np.savez(path, **{name: array for name, array in np.load(path).items() if name != "votes"})
+
+
+def add_texts(path):
+    np.savez(path, **{**np.load(path), "votes": np.array(["a", "b", "c"])})
+
+
+@pytest.mark.parametrize(
+    ("damage", "features", "message"),
+    [
+        (cut, 2, "not a complete zip of arrays"),
+        (lambda path: path.write_bytes(b"garbage"), 2, "not a complete zip of arrays"),
+        (compress, 2, "it is compressed"),
+        (drop_votes, 2, "it has no votes"),
+        (add_texts, 2, "expected numbers"),
+        (lambda path: None, 5, "expected 5 features"),
+    ],
+)
+def test_damaged_features_are_an_error(damage, features, message, tmp_path):
+    FEATURES.save(tmp_path / "a.npz", "one")
+    damage(tmp_path / "a.npz")
+    with pytest.raises(RunError, match=rf"a\.npz cannot be read \(.*{message}.*delete it"):
+        LabelledFeatures.load(tmp_path / "a.npz", "one", features, 3)
+
+
 @pytest.mark.slow
 def test_a_member_with_neighbours_takes_the_weights_of_its_twin_and_predicts_its_labels(trained):
     first, near = trained("first"), trained("near", neighbours={"count": 3})
@@ -87,7 +131,9 @@ def test_a_member_with_neighbours_takes_the_weights_of_its_twin_and_predicts_its
     oof = read_predictions(near.predictions / "oof.csv")
     model, size = load_trained_model(near.run, near.member)
     assert size == 32
-    known = LabelledFeatures.load(near.run.neighbours(32), near.run.state["best"]["digest"])
+    known = LabelledFeatures.load(
+        near.run.neighbours(32), near.run.state["best"]["digest"], model.get_layer("probabilities").input.shape[1], 4
+    )
     assert known.labels.sum(axis=0).tolist() == [3.0] * 4  # 12 training rows of 4 classes
     np.testing.assert_allclose(np.linalg.norm(known.features, axis=1), 1, atol=1e-3)
     assert known.features.shape[1] == model.get_layer("probabilities").input.shape[1]

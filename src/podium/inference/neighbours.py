@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.arrays import read_npz
 from podium.config.member import Neighbours
+from podium.errors import RunError
 from podium.files import atomic_write
 from podium.models.heads import LAST
 from podium.models.predictor import Predictor
@@ -41,14 +43,25 @@ class LabelledFeatures:
             np.savez(stream, features=features, labels=self.labels, votes=self.votes, weights=weights)
 
     @classmethod
-    def load(cls, file: Path, weights: str) -> "LabelledFeatures | None":
-        """None if they are missing or by other weights than these."""
+    def load(cls, file: Path, weights: str, features: int, outputs: int) -> "LabelledFeatures | None":
+        """So many features and outputs; None if they are missing or by other weights than these."""
         if not file.is_file():
             return None
-        with np.load(file) as content:
-            if str(content["weights"]) != weights or "votes" not in content:
+        try:
+            content = read_npz(file)
+            if missing := {"weights", "features", "labels", "votes"} - content.keys():
+                raise ValueError(f"it has no {' and '.join(sorted(missing))}")
+            if str(content["weights"]) != weights:
                 return None
-            return cls(content["features"].astype(np.float32), content["labels"], content["votes"])
+            arrays = (content["features"], content["labels"], content["votes"])
+            rows = arrays[-1].size
+            if [array.shape for array in arrays] != [(rows, features), (rows, outputs), (rows,)] or not rows:
+                raise ValueError(f"expected {features} features, {outputs} labels and a vote of each image")
+            if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays):
+                raise ValueError("expected numbers")
+            return cls(*(array.astype(np.float32, copy=False) for array in arrays))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} cannot be read ({error}): delete it, and it is written again") from None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from podium.models.backbone import load_weights
 from podium.models.classifier import build_classifier
 from podium.models.devices import gpu_names, is_out_of_memory, precision_scope
 from podium.models.feed import as_dataset
+from podium.models.heads import LAST
 from podium.models.predictor import Predictor
 from podium.runs import Run
 
@@ -80,14 +81,15 @@ class SizedPredictor:
             return cls(Predictor(model, predictions), member, image_size, prior, console)
         features = cls(feature_predictor(model, predictions), member, image_size, prior, console)
         file, weights = run.neighbours(image_size), str(run.state["best"].get("digest"))
-        known = LabelledFeatures.load(file, weights)
+        widths = model.get_layer(LAST).input.shape[-1], len(target_of(member.competition).outputs)
+        known = LabelledFeatures.load(file, weights, *widths)
         if known is None:
             if training is None:
                 raise RunError(f"{run.path} has no {file.name} yet: run podium predict without --images first")
             labels = as_labels(target_of(member.competition), training)
             votes = np.ones(len(labels), np.float32) if training.weights is None else training.weights
             LabelledFeatures(features.of_training_images(training), labels, votes).save(file, weights)
-            known = LabelledFeatures.load(file, weights)  # rounded as for all later predictions
+            known = LabelledFeatures.load(file, weights, *widths)  # rounded as for all later predictions
             assert known
         return replace(features, predictor=NeighbourPredictor(features.predictor, known, neighbours))
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from rich.console import Console
 
+from podium.arrays import read_npz
 from podium.changes import LEARNING_RATE, Change, Position
 from podium.config.stage import Stage
 from podium.errors import RunError
@@ -249,12 +250,12 @@ class CheckpointStore:
         try:
             if digest_of_file(path) != name[2]:
                 raise UnusableCheckpointError("is damaged (its checksum does not match)")
-            arrays = _read_npz(path)
+            arrays = read_npz(path)
             progress = _PROGRESS_TYPE.validate_json(arrays.pop(_PROGRESS).tobytes())
             _check_best(progress.best)
         except OSError as error:
             raise UnusableCheckpointError(f"cannot be read ({error.strerror or error})") from None
-        except (ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise UnusableCheckpointError(f"was written by another version of podium ({error})") from None
         self._check_best_weights(progress)
         return Checkpoint(path, progress, arrays)
@@ -362,14 +363,6 @@ def _check_best(best: dict[str, Any] | None) -> None:
 def _copy(source: Path, target: Path, what: str) -> None:
     with report_full_disk(target.parent, source.stat().st_size, what), atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed")  # a few bytes could become terabytes
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def _write_npz(path: Path, arrays: Arrays) -> None:

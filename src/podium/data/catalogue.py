@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from podium.arrays import read_npy
 from podium.config.reading import AS_USUAL, Reading
 from podium.data.conversion import DEEP, JPEG, PAGES, TRANSPARENT, is_plain
 from podium.data.image_cache import Cache, CachedImages, CacheWriter, Digests, ImageLocation, open_writer
@@ -226,8 +227,8 @@ def _load(name: str) -> NDArray[np.void]:
     """The saved entries, sorted by file; none if they are damaged."""
     try:
         with _saved_at(name).open("rb") as opened:
-            saved = np.load(opened)
-    except Exception:  # NumPy raises many kinds of errors, depending on what is damaged
+            saved = read_npy(opened)
+    except (OSError, ValueError):
         return np.empty(0, dtype=_ENTRY)
     return saved if saved.dtype == _ENTRY else np.empty(0, dtype=_ENTRY)
 

@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from podium.arrays import read_npy
 from podium.config.reading import DEFAULT_PERCENTILES, RGB, Intensity, Reading
 
 Image = NDArray[np.uint8]
@@ -284,10 +285,9 @@ def _from_opencv(pixels: NDArray[Any], reading: Reading) -> _Decoded:
 
 def _read_npy(content: Content) -> NDArray[Any]:
     try:
-        values: NDArray[Any] = np.load(io.BytesIO(content.tobytes()), allow_pickle=False)
-    except Exception as error:  # NumPy raises many kinds of errors for a damaged header
-        raise UnreadableError(f"it is not a complete array ({error})") from None
-    return values
+        return read_npy(io.BytesIO(content.tobytes()))
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
 
 
 def _with_channels(values: NDArray[Any], expected: int) -> NDArray[Any]:

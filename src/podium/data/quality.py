@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from rich.console import Console
 
+from podium.arrays import read_npy
 from podium.data.catalogue import file_digests, in_parallel
 from podium.data.conversion import DEEP, TRANSPARENT, jpeg_size
 from podium.data.image_paths import ImagePaths, path_text, reading_of
@@ -100,13 +101,20 @@ def measure_files(
     return measured
 
 
+def read_measurements(path: Path) -> Measurements:
+    """A file of measurements. A ValueError says what is wrong with it."""
+    saved = read_npy(path)
+    if saved.dtype != MEASUREMENT or saved.ndim != 1:
+        raise ValueError(f"it has no measurements of this version of podium, but {saved.dtype}")
+    return saved
+
+
 def _load(folder: Path) -> Measurements:
     """All saved measurements, sorted by file."""
     parts = [np.empty(0, MEASUREMENT)]
     for path in sorted(folder.glob("*.npy")):
-        with suppress(Exception):  # NumPy raises many kinds of errors, depending on what is damaged
-            saved = np.load(path)
-            parts += [saved] if saved.dtype == MEASUREMENT else []
+        with suppress(OSError, ValueError):
+            parts.append(read_measurements(path))
     joined = np.concatenate(parts)
     _, first = np.unique(joined["file"], return_index=True)
     return joined[first]

@@ -12,8 +12,8 @@ from podium.cluster.ray_cluster import Jobs, Report, Resources, resources_per_ta
 from podium.cluster.storage import Storage
 from podium.data.catalogue import file_digest
 from podium.data.image_paths import ImagePaths
-from podium.data.quality import VERSION, Measurements, measure_here
-from podium.errors import DataError
+from podium.data.quality import VERSION, Measurements, measure_here, read_measurements
+from podium.errors import DataError, RunError
 from podium.files import digest_of
 from podium.jobs.queue import OnRound
 from podium.locks import locked
@@ -74,10 +74,22 @@ class ClusterMeasure:
             rounds = Rounds(queue, tasks, run_work, dict(zip(names, works, strict=True)), resources)
             follow_jobs(rounds, names, self.on_round, self.command)
         with tempfile.TemporaryDirectory() as temporary:
-            for name in names:
-                storage.pull(name, Path(temporary) / name)
-                yield np.load(Path(temporary) / name / FILE)
-                storage.remove(name)
+            for work in works:
+                yield fetch_measurements(storage, work.name, len(work.paths), Path(temporary) / work.name)
+                storage.remove(work.name)
+
+
+def fetch_measurements(storage: Storage, name: str, images: int, folder: Path) -> Measurements:
+    """The stored measurements of so many images. Damaged ones are removed, so that they are measured again."""
+    storage.pull(name, folder)
+    try:
+        measured = read_measurements(folder / FILE)
+        if len(measured) != images:
+            raise ValueError(f"{len(measured):,} images instead of {images:,}")
+    except (OSError, ValueError) as error:
+        storage.remove(name)
+        raise RunError(f"{storage.url} has damaged measurements ({error}): run the same command again") from None
+    return measured
 
 
 def _work(paths: ImagePaths, url: str) -> Work:

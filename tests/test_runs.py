@@ -109,6 +109,55 @@ def test_commit_is_unknown_without_git(monkeypatch):
     assert git_commit() == "unknown"
 
 
+HISTORY = "epoch,loss,val_loss,stage,changes\n0,2,1.5,1,\n1,1.25,,1,epochs 2 -> 3\n"
+
+
+def test_history_has_numbers_and_texts(tmp_path):
+    run = Run(tmp_path)
+    run.history.write_text(HISTORY)
+    history = run.read_history()
+    assert history["epoch"].tolist() == [0, 1]
+    assert history["epoch"].dtype == "int64"
+    assert history["val_loss"].isna().tolist() == [False, True]
+    assert (history["stage"].tolist(), history["changes"].tolist()) == (["1", "1"], ["", "epochs 2 -> 3"])
+    assert run.read_epochs("val_loss")[0] == {"epoch": 0, "loss": 2, "val_loss": 1.5, "stage": "1", "changes": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("history", HISTORY.replace("loss,", "lost,", 1), "it has no column loss"),
+        ("history", HISTORY.replace("1.25", "good"), "the column loss has text"),
+        ("history", HISTORY + "2,1\n", "its rows differ in length"),
+        ("history", HISTORY + "2,1,1,1,,,\n", "its rows differ in length"),
+        ("history", HISTORY + "2,1,1,1," + "x" * 150_000, "field larger than field limit"),
+        ("resumes", "step,at\n1,2026-01-01\n", "it has no column stage and epoch"),
+        ("resumes", "stage,epoch\nall,\0\n", "bytes that are zero"),
+    ],
+)
+def test_a_damaged_table_of_a_run_is_an_error_with_its_name(name, content, message, tmp_path):
+    run = Run(tmp_path)
+    run.history.write_text(HISTORY)
+    getattr(run, name).write_text(content)
+    with pytest.raises(RunError, match=rf"{name}\.csv cannot be read \(.*{message}.*restore a copy"):
+        run.read_history()
+
+
+def test_there_are_no_curves_before_the_first_epoch(tmp_path):
+    run = Run(tmp_path)
+    run.history.write_text("epoch,loss,stage,changes\n")
+    assert len(run.read_history()) == 0
+    with pytest.raises(RunError, match="before the first epoch"):
+        learning_curves(run.read_history(), "accuracy", "curves")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"status": "trained"}', '{"best": {"monitor": "loss"}}'])
+def test_the_best_epoch_of_a_damaged_run_is_an_error(content, tmp_path):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(RunError, match=r"state\.json is missing or damaged; restore"):
+        Run(tmp_path).check_best_weights()
+
+
 def test_epochs_in_which_a_training_was_resumed_are_marked(tmp_path):
     run = Run(tmp_path)
     run.history.write_text("epoch,loss,stage,changes\n0,2.0,head,\n0,1.5,all,\n1,1.0,all,learning_rate 0.1 -> 0.01\n")

@@ -34,7 +34,7 @@ import yaml
 
 from podium.changes import timestamp
 from podium.errors import RunError
-from podium.files import check_table, digest_of_file, read_json, write_json, write_text
+from podium.files import digest_of_file, read_json, read_records, write_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +108,17 @@ class Run:
         return content if is_valid and (best or content.get("status") != "trained") else {}
 
     @property
+    def best(self) -> dict[str, Any]:
+        """The best epoch of a trained run, in state.json."""
+        best: dict[str, Any] | None = self.state.get("best")
+        if not best:
+            raise RunError(
+                f"{self.path / 'state.json'} is missing or damaged; restore a copy of it, or move {self.path} away to"
+                " train again"
+            )
+        return best
+
+    @property
     def versions(self) -> dict[str, Any]:
         """The versions of podium and its libraries when the run started."""
         return _read_or_empty(self.path / "versions.json")
@@ -138,7 +149,7 @@ class Run:
 
     def check_best_weights(self) -> None:
         """Fail if they are damaged: a flipped bit would change predictions without an error."""
-        digest = self.state["best"].get("digest")
+        digest = self.best.get("digest")
         if digest and digest_of_file(self.best_weights) != digest:
             raise RunError(
                 f"{self.best_weights} is damaged (its checksum does not match); restore a copy of it, or"
@@ -175,18 +186,16 @@ class Run:
         """The content of history.csv: a row for each epoch of every stage, and `resumed` if any of them was."""
         import pandas as pd
 
-        try:
-            check_table(self.history)
-            table = pd.read_csv(self.history)
-            texts = [name for name in table.select_dtypes("object") if name not in ("stage", "changes")]
-            if not {"stage", "epoch"} <= set(table) or texts:
-                raise ValueError(f"the column {texts[0]} has text" if texts else "it has no columns stage and epoch")
-            if self.resumes.is_file():
-                resumed = set(pd.read_csv(self.resumes)[["stage", "epoch"]].itertuples(index=False, name=None))
-                table["resumed"] = [row in resumed for row in zip(table["stage"], table["epoch"], strict=True)]
-            return table
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.history} cannot be read ({str(error).strip()}); restore a copy of it") from None
+        epochs = self.read_epochs()
+        if self.resumes.is_file():
+            resumes = read_run_table(self.resumes, ["stage", "epoch"], texts=["stage", "at"])
+            resumed = {(row["stage"], row["epoch"]) for row in resumes}
+            epochs = [{**row, "resumed": (row["stage"], row["epoch"]) in resumed} for row in epochs]
+        return pd.DataFrame(epochs)
+
+    def read_epochs(self, *more: str) -> list[dict[str, Any]]:
+        """The rows of history.csv, which has these columns, too."""
+        return read_run_table(self.history, ["stage", "epoch", "loss", *more], texts=["stage", "changes"])
 
     def record_seconds(self, parts: Mapping[str, float]) -> None:
         """Add the seconds of these parts to timings.json."""
@@ -208,6 +217,30 @@ def read_predictions_facts(folder: Path) -> dict[str, Any]:
     if facts and not (isinstance(facts.get("settings"), dict) and has_types(facts, _PREDICTIONS_TYPES)):
         raise RunError(f"{folder / 'predictions.json'} is damaged; predict again, or restore a copy of it")
     return facts
+
+
+def read_run_table(path: Path, required: Sequence[str], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a CSV file with these columns and others: numbers, NaN where they are empty, except `texts`."""
+    try:
+        return [_parsed(row, required, texts) for row in read_records(path)]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({str(error).strip()}); restore a copy of it") from None
+
+
+def _parsed(row: Mapping[str, str], required: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    if missing := [name for name in required if name not in row]:
+        raise ValueError(f"it has no column {' and '.join(missing)}")
+    if None in row or None in row.values():
+        raise ValueError("its rows differ in length")
+    return {name: text if name in texts else _number(name, text) for name, text in row.items()}
+
+
+def _number(column: str, text: str) -> float:
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        raise ValueError(f"the column {column} has text") from None
+    return int(number) if abs(number) <= 2**53 and number.is_integer() else number
 
 
 def all_runs(folder: Path) -> list[Run]:

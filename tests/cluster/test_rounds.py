@@ -8,10 +8,19 @@ from rich.console import Console
 
 from podium.cluster.ray_cluster import Coordinator, JobState, Resources, resources_per_task
 from podium.cluster.storage import Storage
-from podium.errors import MachineError
+from podium.errors import MachineError, RunError
 from podium.locks import locked
 from podium.workflows import cluster
-from podium.workflows.cluster import ClusterJob, ClusterQueue, Rounds, Work, compared_versions, refresh, run_work
+from podium.workflows.cluster import (
+    ClusterJob,
+    ClusterQueue,
+    Rounds,
+    Work,
+    compared_versions,
+    fetch,
+    refresh,
+    run_work,
+)
 
 
 class Tasks:
@@ -114,3 +123,15 @@ def test_a_task_is_interrupted_once(monkeypatch):
     for _ in range(2):
         coordinator.cancel(["one"])
     assert interrupted == ["reference"]
+
+
+def test_a_stored_run_with_a_damaged_state_is_not_fetched(tmp_path):
+    made, target, storage = tmp_path / "made", tmp_path / "runs" / "one-1" / "fold0", Storage(str(tmp_path / "storage"))
+    made.mkdir()
+    (made / "state.json").write_text('{"status": "trained"}')
+    (made / "best.weights.h5").write_bytes(b"weights")
+    storage.push(made, "one-1/fold0")
+    with pytest.raises(RunError, match=r"storage has no complete one-1/fold0: delete it there"):
+        fetch(storage, "one-1/fold0", target)
+    assert not target.exists()
+    assert storage.pull("one-1/fold0", tmp_path / "again")

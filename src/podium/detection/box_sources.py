@@ -172,7 +172,7 @@ class DetectedBoxes(BoxSource):
 def _weights_digest(trained: TrainedDetector) -> str:
     from podium.data.images import DECODER_VERSION
 
-    best = trained.run.state["best"]
+    best = trained.run.best
     return digest_of([_VERSION, DECODER_VERSION, trained.run.path.parent.name, best["digest"], best["image_size"]])
 
 

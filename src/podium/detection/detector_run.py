@@ -127,7 +127,7 @@ class DetectorRun:
         for metrics in evaluation.parts:
             write_detections(folder / f"{metrics.part}.csv", detections[metrics.part])
             draw_curves(folder / f"{metrics.part}.png", title=f"{self.name}: {metrics.part}", part=metrics)
-        write_json(folder / METRICS, {**evaluation.to_json(), "weights": self.run.state["best"].get("digest")})
+        write_json(folder / METRICS, {**evaluation.to_json(), "weights": self.run.best.get("digest")})
         return evaluation, folder
 
 
@@ -252,7 +252,7 @@ def detect_in(loaded: "LoadedDetector", images: Mapping[str, Path], console: Con
 def last_evaluation(run: Run) -> tuple[dict[str, Any], bool]:
     """The metrics of the last evaluation, empty if there is none, and whether they are of the current best weights."""
     metrics = read_json(run.path / EVALUATION / METRICS)
-    return metrics, metrics.get("weights") == run.state["best"].get("digest")
+    return metrics, metrics.get("weights") == run.best.get("digest")
 
 
 def find_trained(detector: Detector, runs: Path) -> TrainedDetector:

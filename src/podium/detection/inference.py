@@ -79,7 +79,7 @@ class LoadedDetector:
 
     def __init__(self, run: Run, settings: DetectorSettings, classes: Sequence[str]) -> None:
         run.check_best_weights()
-        best = run.state["best"]
+        best = run.best
         make_repeatable(settings.seed)
         with precision_scope(best.get("precision", "float32")):
             detector = build_detector(

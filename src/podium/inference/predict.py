@@ -43,7 +43,7 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
     selection = ViewSelection(target, metric, mean)
     views, truth = make_views(settings.tta), sets.validation.truth
     assert truth is not None
-    sizes = settings.tta.image_sizes or [int(run.state["best"]["image_size"])]
+    sizes = settings.tta.image_sizes or [int(run.best["image_size"])]
     choose_views = settings.tta.select == "auto"
     rows = sum(len(part.ids) for part in (sets.validation, sets.test, sets.final_test) if part)
     with run.timed("prediction"):
@@ -83,7 +83,7 @@ def predict(run: Run, member: Member, fold: int, sets: PredictionSets, folder: P
         "select": settings.tta.select,
         "image_size": group[0].image_size if len(group) == 1 else None,
         **({"scores_of_sizes": dict(zip(map(str, sizes), of_all_views, strict=True))} if len(sizes) > 1 else {}),
-        "weights": run.state["best"].get("digest"),
+        "weights": run.best.get("digest"),
         "test_rows": len(sets.test.ids),
         "unreadable_test_images": int(sets.test.paths.missing.sum()),
     }

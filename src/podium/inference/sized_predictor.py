@@ -80,7 +80,7 @@ class SizedPredictor:
         if neighbours is None:
             return cls(Predictor(model, predictions), member, image_size, prior, console)
         features = cls(feature_predictor(model, predictions), member, image_size, prior, console)
-        file, weights = run.neighbours(image_size), str(run.state["best"].get("digest"))
+        file, weights = run.neighbours(image_size), str(run.best.get("digest"))
         widths = model.get_layer(LAST).input.shape[-1], len(target_of(member.competition).outputs)
         known = LabelledFeatures.load(file, weights, *widths)
         if known is None:
@@ -136,7 +136,7 @@ def predict_in_sizes(
 def load_trained_model(run: Run, member: Member, image_size: int | None = None) -> tuple[Any, int]:
     """The model with its best weights, by default for the image size of the stage that trained them, and this size."""
     run.check_best_weights()
-    best, settings, competition = run.state["best"], member.settings, member.competition
+    best, settings, competition = run.best, member.settings, member.competition
     trained_size, metadata = int(best["image_size"]), Metadata.of(settings.metadata, competition)
     image_size = image_size or trained_size
 

@@ -45,7 +45,7 @@ class TrainedFold:
             whole = {**settings.model_dump(mode="json", by_alias=True), **facts["settings"]}
             settings = validated(MemberSettings, whole, predictions or run.config)
         tta, views = settings.tta, make_views(settings.tta)
-        sizes = [(int(run.state["best"]["image_size"]), views)]
+        sizes = [(int(run.best["image_size"]), views)]
         if tta.select == "auto" or tta.image_sizes:
             facts = facts or _earlier_predictions(run, settings)
             image_sizes = tta.image_sizes if tta.average_sizes else [facts["image_size"]]
@@ -73,7 +73,7 @@ def _prior(content: dict[str, Any], run: Run) -> NDArray[np.float64]:
 
 def _earlier_predictions(run: Run, settings: MemberSettings) -> dict[str, Any]:
     """With which views and image size the run was predicted."""
-    wanted = {"settings": settings.predicting, "weights": run.state["best"].get("digest")}
+    wanted = {"settings": settings.predicting, "weights": run.best.get("digest")}
     for path in sorted(run.path.glob("predictions-*/predictions.json")):
         facts = read_predictions_facts(path.parent)
         if wanted.items() <= facts.items():

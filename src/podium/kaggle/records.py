@@ -161,7 +161,7 @@ def _import_run(record: Record, entry: RunEntry, runs: Path) -> Iterator[str]:
         raise RunError(f"{record.output} has no {entry.run}, which its report lists; pull it again")
     with locked(target):
         local, remote = Run(target), Run(source)
-        if local.is_trained and remote.is_trained and local.state["best"] == remote.state["best"]:
+        if local.is_trained and remote.is_trained and local.best == remote.best:
             for folder in sorted(source.glob("predictions-*")):
                 if not (target / folder.name).exists():
                     _copy_folder(folder, target / folder.name)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from podium.errors import RunError
 from podium.files import atomic_write
 
 if TYPE_CHECKING:
@@ -126,9 +127,11 @@ def learning_curves(history: pd.DataFrame, metric: str, title: str) -> Chart:
     `history` has the rows of history.csv. A vertical line is the start of a stage, a triangle a change, a
     circle an epoch in which the training was resumed.
     """
+    if not len(history):
+        raise RunError("there are no learning curves before the first epoch is finished")
     steps = np.arange(1, len(history) + 1)
     starts = np.flatnonzero(history["stage"] != history["stage"].shift()).tolist()
-    changed = steps[history["changes"].fillna("").astype(bool)] if "changes" in history else steps[:0]
+    changed = steps[history["changes"].astype(bool)] if "changes" in history else steps[:0]
     resumed = steps[history["resumed"]] if "resumed" in history else steps[:0]
     name = metric if f"val_{metric}" in history else None
     panels: list[tuple[str, list[tuple[str, str, str]]]] = [

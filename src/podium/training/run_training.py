@@ -83,7 +83,7 @@ def _train(trainable: Trainable, console: Console) -> None:
     task = trainable.task(console)
     session = Session.open(trainable.run, task, settings, options, console, lambda: trainable.precision_on_cpu(console))
     train(session, settings.stages)
-    best = trainable.run.state["best"]
+    best = trainable.run.best
     epochs = [epoch + 1 for epoch in best.get("averaged", [best["epoch"]])]
     epoch = f"epoch {epochs[0]}" if len(epochs) == 1 else f"mean of epochs {', '.join(map(str, epochs))}"
     console.print(f"  best: stage {best['stage']}, {epoch}, {best['monitor']} {best['score']:.4f}")

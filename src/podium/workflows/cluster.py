@@ -348,6 +348,8 @@ def fetch(storage: Storage, name: str, target: Path) -> None:
                 if Run(target).is_trained:
                     return  # fetched before this process began
                 raise RunError(f"{storage.url} has no {name}, which is finished: was it deleted?")
+            if not Run(fetched).is_trained:
+                raise RunError(f"{storage.url} has no complete {name}: delete it there, and run the same command again")
             Run(fetched).check_best_weights()
             if target.exists():
                 target.rename(Path(temporary) / "before")
@@ -388,7 +390,7 @@ def run_work(work: Work, report: Report) -> str:
         )
         run = _train(work, options, folder, console, report)
         storage.push(folder, work.run)
-        best = run.state["best"]
+        best = run.best
         return f"{best['monitor']} {best['score']:.4f}"
 
 

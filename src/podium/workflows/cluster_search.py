@@ -29,7 +29,7 @@ from podium.workflows.cluster import (
     work_of,
 )
 from podium.workflows.fold_runs import FoldRun
-from podium.workflows.search import UNUSABLE, Search, SearchResult, Trials, history_of, search_member
+from podium.workflows.search import UNUSABLE, Search, SearchResult, Trials, search_member
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -170,9 +170,11 @@ class SearchRounds:
                 self._prune(trial, "pruned")
 
     def _finish_fold(self, running: RunningTrial) -> None:
-        trial, state = running.trial, running.run.run.state
-        self.trials.report(trial, len(running.scores), history_of(running.run), running.reported)
-        running.scores.append(float(state["best"]["score"]))
+        trial = running.trial
+        self.trials.report(
+            trial, len(running.scores), running.run.run.read_epochs(self.trials.monitor), running.reported
+        )
+        running.scores.append(running.run.score)
         running.job.set("done", f"{self.trials.monitor} {running.scores[-1]:.4f}")
         if len(running.scores) < len(self.trials.options.folds):
             running.run, running.job = self._fold(trial, running.member, len(running.scores))

@@ -255,7 +255,7 @@ def train_detector(detector: Detector, options: RunOptions, console: Console) ->
         train_with_page(run, console)
     else:
         train_run(run, console)
-    best = run.run.state["best"]
+    best = run.run.best
     console.print(f"{run.name}: {best['monitor']} {best['score']:.4f} on the validation part  {run.run.path}")
     return run
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from podium.config.resolved import validated
 from podium.data.images import read_image
 from podium.detection.average_precision import average_precision
 from podium.detection.config import DetectorSettings
@@ -15,6 +16,7 @@ from podium.detection.detector_run import EVALUATION, METRICS
 from podium.detection.drawing import draw_boxes
 from podium.detection.evaluation import PartMetrics, evaluate_part, format_metric
 from podium.errors import PodiumError
+from podium.evaluation.comparison import read_config
 from podium.files import read_json
 from podium.options import RunOptions
 from podium.paths import boxes_folder, data_folder
@@ -22,23 +24,22 @@ from podium.reports.charts import COLOURS, curves, history_chart, learning_curve
 from podium.reports.page import as_source
 from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
 from podium.runs import Run
-from podium.yaml_text import read_saved
 
 MOST_SHOWN, SIDE = 60, 320
 """Images with mistakes, and their long side in pixels."""
 
 
 def is_detector_run(run: Run) -> bool:
-    return "detector" in (read_saved(run.config) or {})
+    return "detector" in read_config(run)
 
 
 def write_detector_page(run: Run, options: RunOptions, out: Path | None = None) -> Path:
     """Write the page of a detector's run, report.html in its folder by default, and return its path."""
-    content = read_saved(run.config)
-    settings = DetectorSettings.model_validate(content["detector"])
-    sections = [_training(run)] if run.history.is_file() else []
+    content = read_config(run)
+    settings = validated(DetectorSettings, content["detector"], run.config)
+    sections = [_training(history)] if run.history.is_file() and len(history := run.read_history()) else []
     mistakes, text, notes = list[Mistake](), "", []
-    headline = f"best {run.state['best']['monitor']} {run.state['best']['score']:.4f}" if run.state.get("best") else ""
+    headline = f"best {run.best['monitor']} {run.best['score']:.4f}" if run.state.get("best") else ""
     part = next((name for name in ("test", "validation") if (run.path / EVALUATION / f"{name}.csv").is_file()), None)
     if part is None:
         notes.append("It is not evaluated yet: podium detect evaluate adds precision, recall and images.")
@@ -55,7 +56,7 @@ def write_detector_page(run: Run, options: RunOptions, out: Path | None = None) 
             notes.append(f"Without images: {error}")
     path = out or run.path / "report.html"
     report = Report(
-        f"{content['name']}: {settings.slug}", headline, sections, versions_table([run]), notes, mistakes, text
+        f"{content.get('name', '')}: {settings.slug}", headline, sections, versions_table([run]), notes, mistakes, text
     )
     write_report(report, path)
     return path
@@ -67,8 +68,7 @@ def _threshold(run: Run) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def _training(run: Run) -> Section:
-    history = run.read_history()
+def _training(history: pd.DataFrame) -> Section:
     known = {"val_iou": "mean IoU of true positives", "val_ap50": "AP@0.5", "val_ap": "AP@0.5:0.95"}
     lines = {text: history[name] for name, text in known.items() if name in history}
     charts = [learning_curves(history, "", "Loss and learning rate")]

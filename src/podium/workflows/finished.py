@@ -40,7 +40,7 @@ class FinishedBlend:
         for predictions, digest in zip(self.predictions, self.facts["digests"], strict=True):
             run = Run(predictions.parent)
             found = read_predictions_facts(predictions).get("weights")
-            if not run.is_trained or not found == digest == run.state["best"].get("digest"):
+            if not run.is_trained or not found == digest == run.best.get("digest"):
                 raise RunError(
                     f"{self.path} was made from {predictions}, which is missing or by other weights than then: predict"
                     " and blend again"

@@ -69,7 +69,7 @@ class FoldRun:
     def score(self) -> float:
         """The validation score of the best weights."""
         self._check_is_trained()
-        return float(self.run.state["best"]["score"])
+        return float(self.run.best["score"])
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -155,7 +155,7 @@ class FoldRun:
             facts = read_predictions_facts(self.predictions)
         except RunError:  # damaged: predicting again replaces it
             return False
-        return bool(facts) and facts.get("weights") == self.run.state["best"].get("digest")
+        return bool(facts) and facts.get("weights") == self.run.best.get("digest")
 
     @property
     def seconds_to_predict(self) -> float:

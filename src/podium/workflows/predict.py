@@ -139,7 +139,7 @@ def predictions_of(fold_run: FoldRun) -> FoldPredictions:
         fold_run.member.name,
         fold_run.fold,
         fold_run.predictions,
-        fold_run.run.state["best"],
+        fold_run.run.best,
         prepared.competition,
         prepared.sample,
         options.runs,

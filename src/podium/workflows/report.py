@@ -198,8 +198,8 @@ def _stages(subject: Subject) -> Section | None:
     rows = []
     for name, run, history in _histories(subject):
         timings, metric = run.timings, subject.metric
-        monitor = f"val_{metric.name}" if f"val_{metric.name}" in history else "val_loss"
-        is_higher_better, before = metric.higher_is_better and monitor != "val_loss", None
+        monitor = next(name for name in (f"val_{metric.name}", "val_loss", "loss") if name in history)
+        is_higher_better, before = metric.higher_is_better and monitor not in ("val_loss", "loss"), None
         for stage, epochs in ((str(stage), epochs) for stage, epochs in history.groupby("stage", sort=False)):
             values = epochs[monitor]
             best = values.max() if is_higher_better else values.min()

@@ -16,7 +16,7 @@ from podium.config.search import SearchValues
 from podium.config.yaml_file import flow_text, parse_overrides, text_with_values
 from podium.errors import ConfigError, MachineError, MemoryFullError, RunError, TrainingDivergedError
 from podium.evaluation.metrics import metric_of
-from podium.files import digest_of, read_records, write_table, write_text
+from podium.files import digest_of, write_table, write_text
 from podium.locks import lock_holder, wait_for_lock
 from podium.options import RunOptions
 from podium.workflows.configs import load_member
@@ -220,8 +220,8 @@ class Trials:
         except TrialPruned:
             shutil.rmtree(fold_run.path / "checkpoints")
             raise
-        self.report(trial, position, history_of(fold_run), reported)
-        return float(fold_run.run.state["best"]["score"])
+        self.report(trial, position, fold_run.run.read_epochs(self.monitor), reported)
+        return fold_run.score
 
 
 def suggest(trial: "Trial", key: str, values: SearchValues) -> Any:
@@ -234,10 +234,6 @@ def suggest(trial: "Trial", key: str, values: SearchValues) -> Any:
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(key, low, high, log=values.log)
     return min(max(float(f"{trial.suggest_float(key, low, high, log=values.log):.4g}"), low), high)
-
-
-def history_of(fold_run: FoldRun) -> list[dict[str, str]]:
-    return read_records(fold_run.run.history)
 
 
 def _best_before(trial: "Trial") -> str:

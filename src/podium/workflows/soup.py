@@ -66,7 +66,7 @@ def _fold(run: Run) -> int:
 
 
 def _best(runs: Sequence[Run]) -> Run:
-    best = {run: run.state["best"] for run in runs}
+    best = {run: run.best for run in runs}
     monitors = {content["monitor"] for content in best.values()}
     if len(monitors) > 1:
         raise RunError(f"the runs were scored differently ({', '.join(sorted(monitors))}); expected one monitor")
@@ -95,7 +95,7 @@ def make_soup(fold_run: FoldRun, console: Console) -> None:
 
     for source in sources:
         source.check_best_weights()
-    best = sources[0].state["best"]
+    best = sources[0].best
     console.print(f"{fold_run.name}: a soup of {len(sources)} runs, in {run.path}", highlight=False)
     with locked(run.path):
         run.start(fold_run.resolved, fold_run.folds_file)
@@ -146,13 +146,13 @@ def _facts(source: Run) -> dict[str, Any]:
         "last layer": loss.model_dump(include={"centres", "scale"}) if isinstance(loss, ArcFace) else None,
         "metadata": [content["member"].get("metadata"), competition.get("metadata")],
         "channels": competition.get("channels"),
-        "image size": source.state["best"]["image_size"],
+        "image size": source.best["image_size"],
         "resize": member.settings.resize,
         "fold": content["fold"],
         "folds": content["inputs"]["folds"],
         "classes": content["inputs"]["labels"],
         "target": member.competition.target.kind,
         "metric": member.competition.metric,
-        "monitor": source.state["best"]["monitor"],
+        "monitor": source.best["monitor"],
         "preset": digest_of_file(source.recipe) if source.recipe.is_file() else None,
     }

@@ -80,7 +80,7 @@ def train_if_needed(fold_run: FoldRun, console: Console, *, resume: bool = False
     `resume` continues a run that was stopped with the same config; without it, only `options.resume` does.
     """
     if fold_run.is_trained:
-        best = fold_run.run.state["best"]
+        best = fold_run.run.best
         score = f"{best['monitor']} {best['score']:.4f}"
         console.print(f"{fold_run.name}: already trained with this config, {score}, skipped ({fold_run.path})")
     elif twin := trained_twin(fold_run):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.errors import DataError, RunError
+from podium.errors import DataError, RunError, listed
 from podium.files import atomic_write, check_table
 
 _PREFIX, _TRUTH_PREFIX, _METADATA_PREFIX = "p_", "t_", "m_"
@@ -96,8 +96,8 @@ def _as_text(truth: pd.DataFrame) -> list[Sequence[str]]:
     return [(row_format % tuple(row)).split(",") for row in truth.to_numpy(dtype=np.float64).tolist()]
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read what `write_predictions` wrote."""
+def read_predictions(path: Path, expected: Sequence[str] | None = None) -> Predictions:
+    """Read what `write_predictions` wrote; `expected` are the outputs that it must have."""
     try:
         check_table(path)
         with path.open(encoding="utf-8", newline="") as file:
@@ -128,6 +128,8 @@ def read_predictions(path: Path) -> Predictions:
                 raise ValueError(f"a fold is above {_LARGEST_FOLD:,}")
             folds = numbers.astype(np.int64)
         outputs = [name.removeprefix(_PREFIX) for name in names]
+        if expected is not None and outputs != list(expected):
+            raise ValueError(f"predictions of {listed(outputs)} instead of {listed(expected)}")
         return Predictions(table["id"].tolist(), outputs, values, truth, folds, table[more] if more else None)
     except OSError as error:
         raise RunError(

@@ -28,10 +28,15 @@ from podium.kaggle import outputs
 from podium.kaggle.client import sign_in
 from podium.kaggle.outputs import NOTE, check_names, pull
 from podium.kernel.script import read_packed
+from podium.options import RunOptions
 from podium.runs import Run
 from podium.submission.ledger import Ledger, Row
 from podium.training.checkpoints import CheckpointStore, Progress
+from podium.workflows.detector_report import find_detector_run
+from podium.workflows.export import export
 from podium.workflows.hidden_test import make_hidden_test
+from podium.workflows.soup import write_soup_member
+from podium.workflows.study import open_study
 
 
 def test_a_zero_byte_in_a_table_is_an_error_and_not_the_end_of_a_field(tmp_path):
@@ -128,6 +133,42 @@ def test_a_config_of_a_hundred_thousand_values_is_checked_in_seconds(tiny_compet
 def test_json_that_python_cannot_use_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"nested too deeply|halves of characters|digits"):
         parse_json(text)
+
+
+def test_python_that_is_nested_too_deeply_is_a_problem_of_the_metric(tiny_competition):
+    (tiny_competition.config.parent / "mine.py").write_text("-" * 50_000 + "1\n")
+    with pytest.raises(ConfigError, match=r"mine\.py, it is nested too deeply for Python"):
+        tiny_competition.change(metric="mine.py:score")
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 1_000, b"", b"SQLite format 3\0" + bytes(84)])
+def test_a_study_that_is_no_database_is_an_error(content, tmp_path):
+    (tmp_path / "study.db").write_bytes(content)
+    if not content:  # SQLite takes it for a new one
+        assert open_study(tmp_path, "maximize", 1, 0).trials == []
+        return
+    with pytest.raises(RunError, match=r"study\.db cannot be read \(.*; restore a copy of it, or move it away"):
+        open_study(tmp_path, "maximize", 1, 0)
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", "competition: x", "member: [1]", "a: ["])
+def test_a_damaged_config_is_not_exported(content, tmp_path):
+    run = Run(tmp_path / "runs" / "one-12345678" / "fold0")
+    run.update_state(status="training")
+    run.config.write_text(content)
+    with pytest.raises(RunError, match=r"config\.yaml is damaged"):
+        export(tmp_path / "runs", f"sqlite:///{tmp_path / 'mlflow.db'}", Console(file=StringIO()))
+    assert find_detector_run(run.path) is None
+
+
+@pytest.mark.parametrize("name", ["fold0x", "best", "fold", "fold²", "fold" + "7" * 50])
+def test_a_soup_is_made_of_folders_of_folds(name, tmp_path):
+    run = Run(tmp_path / "runs" / "one-12345678" / name)
+    best = {"stage": "all", "epoch": 1, "monitor": "val_accuracy", "score": 0.5, "image_size": 32}
+    run.update_state(status="trained", best=best)
+    run.best_weights.write_bytes(b"weights")
+    with pytest.raises(RunError, match="is not the folder of a fold; expected a name such as fold0"):
+        write_soup_member([run.path], None, RunOptions(runs=tmp_path / "runs"))
 
 
 @pytest.mark.parametrize("name", ["a/" * 1_500 + "b", "x" * 501, "../a", "a/../../b", "/a", "a\0b", "\ud800"])

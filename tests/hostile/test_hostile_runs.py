@@ -14,10 +14,14 @@ from rich.console import Console
 
 from podium.changes import read_changes
 from podium.cli.queues import queue_table
+from podium.cluster.storage import Storage
 from podium.config.resolved import resolved_member
 from podium.config.stage import Stage
+from podium.config.yaml_file import flow_text
+from podium.data.quality import MEASUREMENT
 from podium.evaluation.comparison import read_seconds, read_versions
 from podium.files import digest_of_file
+from podium.inference.neighbours import LabelledFeatures
 from podium.inference.trained import TrainedFold
 from podium.models.presets import Recipe
 from podium.options import RunOptions
@@ -25,7 +29,11 @@ from podium.runs import Run
 from podium.training.checkpoints import CheckpointStore, Progress
 from podium.training.resume import read_config
 from podium.workflows.cluster import ClusterJob, ClusterQueue, read_queue
-from podium.workflows.report import _histories, _scores, _stages
+from podium.workflows.cluster_check import FILE, fetch_measurements
+from podium.workflows.export import _config_of, _flat, _history
+from podium.workflows.report import _headline, _histories, _members, _scores, _stages, _training, _views
+from podium.workflows.search import values_of
+from podium.workflows.study import ask, best_first, importances, open_study
 from podium.workflows.subject import find_subject
 
 CHANGES = "stage,epoch,step,key,before,after,by,at,request\n0,1,0,learning_rate,0.1,0.01,set,2026-01-01T00:00:00Z,1\n"
@@ -89,13 +97,19 @@ def _listed(name):
     return prepare
 
 
+def _resumes(place):
+    place.run.record_resume("all", 1, 0)
+    return place.run.resumes, place.run.read_history
+
+
 def _report(path_of):
     def prepare(place):
         def read():
             subject = find_subject(place.member, RunOptions(runs=place.folder / "runs"))
             list(_histories(subject))
-            _stages(subject)
-            _scores(subject)
+            list(_history(place.run))
+            for section in (_training, _stages, _scores, _views):
+                section(subject)
 
         return path_of(place), read
 
@@ -106,6 +120,7 @@ def _config(place):
     def read():
         resolved_member(place.run)
         read_config(place.run)
+        list(_flat(_config_of(place.run)))
         TrainedFold.read(place.run, None, place.predictions)
         find_subject(place.member, RunOptions(runs=place.folder / "runs"))
         _podium(place, "compare", place.member, place.other)
@@ -125,7 +140,8 @@ def _facts(place):
 def _blend(place):
     def read():
         subject = find_subject(place.blend, RunOptions(runs=place.folder / "runs"))
-        _ = subject.metric
+        _headline(subject)
+        _members(subject)
         _podium(place, "compare", place.blend, place.member)
         _podium(place, "runs")
 
@@ -217,7 +233,47 @@ def _cluster_queue(copy):
     return queue.folder / "queue.json", lambda: queue_table(read_queue(queue.folder))
 
 
+def _neighbours(place):
+    path = place.run.neighbours(32)
+    features = LabelledFeatures(np.ones((6, 5), np.float32), np.eye(6, dtype=np.float32), np.ones(6, np.float32))
+    features.save(path, "a" * 16)
+    return path, lambda: LabelledFeatures.load(path, "a" * 16, 5, 6)
+
+
+def _measurements(place):
+    storage, made, name = Storage(str(place.folder / "storage")), place.folder / "made", "check-12345678"
+    made.mkdir()
+    np.save(made / FILE, np.zeros(3, MEASUREMENT))
+
+    def read():
+        storage.push(made, name)
+        fetch_measurements(storage, name, 3, place.folder / "fetched")
+
+    return made / FILE, read
+
+
+def _study(place):
+    folder = place.folder / "search"
+    study = open_study(folder, "maximize", 1, 0)
+    for number in range(5):
+        trial = ask(study, folder, 1)
+        trial.set_user_attr("values", {"x": flow_text(trial.suggest_float("x", 0, 1))})
+        study.tell(trial, number / 5)
+
+    def read():
+        study = open_study(folder, "maximize", 1, 0)
+        [values_of(trial) for trial in best_first(study)]
+        importances(study)
+
+    return folder / "study.db", read
+
+
 READERS = [
+    Reader("neighbours", "bytes", _neighbours),
+    Reader("measurements of a cluster", "bytes", _measurements),
+    Reader("study.db", "bytes", _study),
+    Reader("resumes.csv", "csv", _resumes),
+    Reader("views.csv", "csv", _report(lambda place: place.predictions / "views.csv")),
     Reader("queue of a cluster", "json", _cluster_queue),
     Reader("state.json", "json", _listed("state.json")),
     Reader("timings.json", "json", _listed("timings.json")),
@@ -239,6 +295,57 @@ READERS = [
 @pytest.mark.parametrize("reader", READERS, ids=str)
 def test_broken_run_folders_are_errors(reader, copy):
     try_variants(reader, copy, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("id,t_x,fold,p_0,p_1,p_2,p_3", "the truth has the columns t_x instead of label"),
+        ("id,label,fold,p_0,p_1,p_2,p_x", "predictions of 0, 1, 2, x instead of 0, 1, 2, 3"),
+        ("id,p_0,p_1,p_2,p_3", "have no truth"),
+    ],
+)
+def test_predictions_of_another_competition_are_errors(header, message, copy):
+    for place in (copy.member, copy.other):
+        for path in place.glob("fold*/predictions-*/oof.csv"):
+            path.write_text(f"{header}\nof {path.parts[-3]}" + ",0" * header.count(",") + "\n")
+    for command in (["mistakes", copy.member], ["report", copy.member], ["compare", copy.member, copy.other]):
+        result = run_podium(copy.folder, *command)
+        assert (result.code, message in result.err) == (1, True), (command, result.err)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("standard_error", "x"), ("metric", 1), ("blend.weights", [0.5, 0.5]), ("blend.weights", {"first": "x"}),
+        ("blend.weight_errors", [1]), ("blend.adds_nothing", {"a": 1}), ("blend.adds_nothing", [1]), ("blend", {}),
+    ],
+)  # fmt: skip
+def test_facts_of_a_blend_have_their_types(key, value, copy):
+    path = copy.blend / "blend.json"
+    facts = content = json.loads(path.read_text())
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content[parent]
+    content[last] = value
+    path.write_text(json.dumps(facts))
+    result = run_podium(copy.folder, "report", copy.blend)
+    assert (result.code, "blend.json is damaged" in result.err) == (1, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("view,gain\na,1\nb,1\n", "it has no column standard_error"),
+        ("view,gain,standard_error\na,0,0\nb,good,1\n", "the column gain has text"),
+        ("", ""),
+    ],
+)
+def test_views_of_another_form_are_an_error(content, message, copy):
+    (copy.predictions / "views.csv").write_text(content)
+    result = run_podium(copy.folder, "report", copy.member)
+    assert (result.code, "views.csv cannot be read" in result.err) == ((1, True) if message else (0, False)), result.err
+    assert message in result.err
 
 
 @pytest.mark.slow

@@ -1,18 +1,23 @@
 """Configs and tables of a competition that are broken or hostile."""
 
+import numpy as np
 import pytest
 import yaml
 from boxed_images import DETECTOR, STAGE
 from mutations import LONG, SHORT, TEXTS, Reader, check_read, try_variants
+from rich.console import Console
 
 from podium.config.loading import load_competition, load_ensemble, load_member
 from podium.data.folds import make_folds
 from podium.data.table import read_rows
 from podium.detection.loading import load_detector
-from podium.predictions import read_predictions
+from podium.options import RunOptions
+from podium.predictions import Predictions, read_predictions, write_predictions
 from podium.submission.check import find_problems
 from podium.submission.ledger import COLUMNS, Ledger
 from podium.submission.spec import SubmissionSpec
+from podium.workflows.ensemble_labels import EnsembleLabels
+from podium.workflows.prepare import prepare
 
 OOF = "id,label,fold,p_0,p_1\na,0,0,0.25,0.75\nb,1,1,1,0\n"
 LEDGER = {
@@ -134,7 +139,26 @@ def _predictions(tiny):
     return path, lambda: read_predictions(path)
 
 
+def _labels(tiny):
+    prepared = prepare(tiny.competition, RunOptions(data=tiny.folder, runs=tiny.folder / "runs"), Console(quiet=True))
+    rows, path = prepared.rows.train, tiny.folder / "labels" / "oof.csv"
+    shares, folds = np.full((len(rows), 4), 0.25), prepared.folds.of_row.astype(int)
+    write_predictions(path, Predictions(rows["id"].tolist(), list("0123"), shares, rows[["label"]], folds))
+    return path, EnsembleLabels(path.parent, prepared).check_folds
+
+
+def _metric(tiny):
+    path = tiny.config.parent / "mine.py"
+    path.write_text(
+        "HIGHER_IS_BETTER = True\n\n\ndef score(truth, predictions):\n    return (truth == predictions).mean()\n"
+    )
+    tiny.change(metric="mine.py:score")
+    return path, lambda: load_competition(tiny.config)
+
+
 READERS = [
+    Reader("labels by an ensemble", "csv", _labels),
+    Reader("metric of the competition", "bytes", _metric),
     Reader("competition", "yaml", _competition),
     Reader("member", "yaml", _member),
     Reader("ensemble", "yaml", _ensemble),

@@ -93,6 +93,20 @@ def test_rows_that_the_teacher_has_not_predicted_keep_the_truth(labelled):
     assert is_sure.tolist() == [name >= "0006.jpg" for name in names]
 
 
+def test_labels_of_rows_need_their_folds(labelled):
+    path = labelled.folder / "oof.csv"
+    pd.read_csv(path, dtype=str).drop(columns=["label", "fold"]).to_csv(path, index=False)
+    with pytest.raises(RunError, match=r"oof\.csv has no columns of the truth and fold; run podium pseudo again"):
+        labelled(teacher={"ensemble": "cars"})
+
+
+def test_labels_of_other_classes_are_an_error(labelled):
+    path = labelled.folder / "oof.csv"
+    pd.read_csv(path, dtype=str).drop(columns=["p_3"]).to_csv(path, index=False)
+    with pytest.raises(RunError, match="predictions of 0, 1, 2 instead of 0, 1, 2, 3"):
+        labelled(teacher={"ensemble": "cars"})
+
+
 def test_rows_that_the_ensemble_gets_wrong_occur_several_times(labelled):
     for fold, run in enumerate(labelled(hard={"ensemble": "cars", "times": 3}, extra=[{"pseudo": "cars"}])):
         names = [path.name for path in fold_images(run)[0].paths]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from podium.config.competition import Competition
 from podium.config.sources import TrainSource
+from podium.errors import DataError, listed
 from podium.evaluation.metrics import SMALLEST_PROBABILITY
 from podium.evaluation.reports import Reports
 
@@ -110,9 +111,18 @@ class Target(ABC):
     def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
         """The `columns`, from text as it is in the competition's table. One error names everything that is invalid."""
 
-    @abstractmethod
     def truth(self, table: pd.DataFrame) -> Truth:
         """The truth from the `columns` of a table."""
+        if missing := [name for name in self.columns if name not in table]:
+            raise DataError(
+                f"the truth has the columns {listed([str(name) for name in table])} instead of {listed(missing)};"
+                " expected rows of the same competition"
+            )
+        return self._truth(table)
+
+    @abstractmethod
+    def _truth(self, table: pd.DataFrame) -> Truth:
+        """The truth from a table with the `columns`."""
 
     @abstractmethod
     def table(self, truth: Truth) -> pd.DataFrame:

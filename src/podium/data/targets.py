@@ -42,7 +42,7 @@ class _ClassTarget(Target):
         _check_known(unknown, self.labels, path)
         return pd.DataFrame({LABEL: pd.Categorical(labels, categories=self.labels)})
 
-    def truth(self, table: pd.DataFrame) -> Truth:
+    def _truth(self, table: pd.DataFrame) -> Truth:
         labels = pd.Categorical(table[LABEL], categories=self.labels)
         if (labels.codes < 0).any():
             unknown = sorted(set(table[LABEL]) - set(self.labels))
@@ -147,7 +147,7 @@ class _MatrixTarget(Target):
             raise DataError(f"{path} has {'; '.join(problems)}")
         return self.table(self._from_numbers(numbers))
 
-    def truth(self, table: pd.DataFrame) -> Truth:
+    def _truth(self, table: pd.DataFrame) -> Truth:
         return table[self.columns].to_numpy(dtype=np.float64)
 
     def table(self, truth: Truth) -> pd.DataFrame:
@@ -196,7 +196,7 @@ class MultiLabelTarget(_MatrixTarget):
         _check_known(unknown, self.labels, path)
         return self.table(numbers)
 
-    def truth(self, table: pd.DataFrame) -> Truth:
+    def _truth(self, table: pd.DataFrame) -> Truth:
         """As bytes, an eighth of the memory, unless the table has other numbers than 0 and 1."""
         numbers = table[self.columns].to_numpy()
         return numbers if numbers.dtype == self.dtype else numbers.astype(np.float64)
@@ -230,8 +230,8 @@ class SoftLabelTarget(_MatrixTarget):
     kind = "soft_label"
     head = "softmax"
 
-    def truth(self, table: pd.DataFrame) -> Truth:
-        return _to_sum_one(super().truth(table))
+    def _truth(self, table: pd.DataFrame) -> Truth:
+        return _to_sum_one(super()._truth(table))
 
     def loss(self, truth: Truth, predictions: Floats) -> float:
         """The Kullback-Leibler divergence of the predictions from the truth."""

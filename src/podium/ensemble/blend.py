@@ -83,7 +83,7 @@ class EnsembleResult:
 def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Competition, seed: int) -> MemberResult:
     """`folders` are the folds and their folders of predictions; `seed` is that of the nested cross-validation."""
     metric, target = metric_of(competition), target_of(competition)
-    oof = concatenate([read_predictions(folder / "oof.csv") for _, folder in folders])
+    oof = concatenate([read_predictions(folder / "oof.csv", target.outputs) for _, folder in folders])
     truth = target.truth(oof.known_truth)
     fold_of = stratified_folds(target.strata(truth), min(OUTER_FOLDS, len(truth)), seed)
     answers = cross_fitted_answers(metric, target.kind, truth, oof.values, fold_of)
@@ -94,7 +94,7 @@ def read_member(name: str, folders: Sequence[tuple[int, Path]], competition: Com
         [metric(truth[rows], answers[rows]) for fold, _ in folders for rows in [oof.folds == fold]],
         metric(truth, answers),
         oof,
-        average([read_predictions(folder / "test.csv") for _, folder in folders]),
+        average([read_predictions(folder / "test.csv", target.outputs) for _, folder in folders]),
     )
 
 

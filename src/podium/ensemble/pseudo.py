@@ -56,9 +56,13 @@ def blend_by_fold(
     names, folds = list(folders), sorted(next(iter(folders.values())))
     if any(sorted(of_member) != folds for of_member in folders.values()):
         raise RunError("the members of the ensemble have predictions of different folds; expected the same folds")
-    oof = {fold: [read_predictions(folders[name][fold] / "oof.csv") for name in names] for fold in folds}
-    test = {fold: [read_predictions(folders[name][fold] / "test.csv") for name in names] for fold in folds}
     target, options = target_of(competition), settings.blending if len(folds) > 1 else {"method": "mean"}
+
+    def read(fold: int, file: str) -> list[Predictions]:
+        return [read_predictions(folders[name][fold] / file, target.outputs) for name in names]
+
+    oof = {fold: read(fold, "oof.csv") for fold in folds}
+    test = {fold: read(fold, "test.csv") for fold in folds}
     if options["method"] == "rank_mean":
         options["method"] = "mean"
     columns = metadata_of(options, competition)

@@ -89,13 +89,16 @@ def compare_classifiers(
     metric: Metric,
     target: str,
     read_truth: ReadTruth,
+    outputs: Sequence[str],
     progress: Progress = iter,
 ) -> Comparison:
-    """Compare by the metric of the first run's competition, whose kind of target is `target`."""
-    tables = {
-        f"{run.letter} ({run.path})": concatenate([read_predictions(folder / OUT_OF_FOLD) for folder in run.folders])
-        for run in candidates
-    }
+    """Compare by the metric of the first run's competition, with this kind of target and these outputs."""
+
+    def read(run: ClassifierCandidate) -> Predictions:
+        expected = outputs if run is candidates[0] else None  # the others are compared with it
+        return concatenate([read_predictions(folder / OUT_OF_FOLD, expected) for folder in run.folders])
+
+    tables = {f"{run.letter} ({run.path})": read(run) for run in candidates}
     paired = pair(tables, read_truth)
     _check_same_competition(candidates, paired)
     return Comparison(

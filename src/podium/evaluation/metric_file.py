@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import TARGETS, Metric
+from podium.python_text import parse_python
 
 if TYPE_CHECKING:
     from podium.evaluation.metrics import Floats, Function, Truth
@@ -49,9 +50,9 @@ def read_metric_file(name: str, code: str) -> MetricFile:
     """`name` is FILE:FUNCTION. A ValueError names everything that is wrong with the code."""
     file, _, function = name.partition(":")
     try:
-        body = ast.parse(code).body
-    except SyntaxError as error:
-        raise ValueError(f"{file}, line {error.lineno}: not Python: {error.msg}") from None
+        body = parse_python(code)
+    except ValueError as error:
+        raise ValueError(f"{file}, {error}") from None
     constants = dict(pair for statement in body for pair in _constants(statement))
     functions = {statement.name: statement for statement in body if isinstance(statement, ast.FunctionDef)}
     problems = []

@@ -15,6 +15,7 @@ from podium.errors import BundleError
 from podium.files import parse_json
 from podium.kernel.job import Job
 from podium.paths import stays_inside
+from podium.python_text import parse_python
 
 ENTRY = "podium.kernel_main"
 
@@ -142,14 +143,14 @@ def read_packed(script: Path) -> tuple[Job, dict[str, str]]:
     """The job and the configs in a built script."""
     job, files = Job(kind="member"), dict[str, str]()
     try:
-        for node in ast.parse(_code_in(script)).body:
+        for node in parse_python(_code_in(script)):
             match node:
                 case ast.Assign([ast.Name("JOB")], ast.Call(args=[ast.Constant(str(text))])):
                     job = Job.read(parse_json(text))
                 case ast.Assign([ast.Subscript(slice=ast.Constant(str(name)))], ast.Constant(str(text))):
                     files[name] = text
         "".join([*files, *files.values()]).encode()  # halves of characters
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # Python's parser raises them
+    except (ValueError, TypeError) as error:
         raise _damaged(script, str(error).split("\n")[0]) from None
     names = [*files, *filter(None, (job.config, job.competition, job.blend))]
     if outside := [name for name in names if not stays_inside(name)]:

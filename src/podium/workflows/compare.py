@@ -70,7 +70,7 @@ def _compare_classifiers(candidates: Sequence[ClassifierCandidate], progress: Pr
 
     competition, *_ = [_competition_of(run) for run in candidates]
     target = target_of(competition)
-    return compare_classifiers(candidates, metric_of(competition), target.kind, target.truth, progress)
+    return compare_classifiers(candidates, metric_of(competition), target.kind, target.truth, target.outputs, progress)
 
 
 def _competition_of(run: ClassifierCandidate) -> Competition:

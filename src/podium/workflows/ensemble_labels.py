@@ -54,16 +54,17 @@ class EnsembleLabels:
 
     def oof(self) -> "Predictions":
         """The out-of-fold predictions of the labelled rows."""
-        return self._read(self.folder / "oof.csv")
+        file = self.folder / "oof.csv"
+        labels = self._read(file)
+        if labels.folds is None:
+            raise RunError(f"{file} has no columns of the truth and fold; run podium pseudo again")
+        return labels
 
     def _read(self, file: Path) -> "Predictions":
         from podium.data.targets import target_of
         from podium.predictions import read_predictions
 
-        labels, outputs = read_predictions(file), target_of(self.prepared.competition).outputs
-        if labels.outputs != outputs:
-            raise RunError(f"{file} has labels for {listed(labels.outputs)}; expected {listed(outputs)}")
-        return labels
+        return read_predictions(file, target_of(self.prepared.competition).outputs)
 
     def check_folds(self) -> None:
         """Raise an error if the ensemble was split otherwise: it would have trained on rows that are validated on."""

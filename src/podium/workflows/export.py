@@ -1,7 +1,7 @@
 """`podium export`: copy run folders into an MLflow store, for those who compare experiments there."""
 
-import csv
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,17 +13,20 @@ from rich.console import Console
 
 from podium.changes import format_value
 from podium.errors import MachineError
+from podium.evaluation.comparison import damaged_config, read_config
 from podium.files import digest_of_file
-from podium.runs import Run, all_runs
-from podium.yaml_text import read_saved
+from podium.runs import CONFIG_TYPES, Run, all_runs, has_types
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LONGEST_NAME = 250
+"""MLflow allows no more."""
 _NOT_METRICS = ("epoch", "stage", "changes")
 """Columns of history.csv."""
 _LONGEST = 500
 """Characters of a setting's value that every version of MLflow stores."""
+_CONFIG_TYPES = {**CONFIG_TYPES, "detector": dict}
 _RUN, _STATE = "podium.run", "podium.state"
 """Tags: the run folder, and what it contained when it was exported."""
 
@@ -36,14 +39,15 @@ def export(runs: Path, store: str, console: Console) -> None:
     if not found:
         console.print(f"no runs in {runs}; start one with podium train or podium run")
         return
+    configs = [_config_of(run) for run in found]
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # they describe how they create their tables
         logging.getLogger(name).setLevel(logging.WARNING)
     client, known, added = MlflowClient(tracking_uri=store), dict[str, dict[str, Any]](), 0
-    for run in found:
-        config, state = read_saved(run.config) or {}, _state_of(run)
+    for run, config in zip(found, configs, strict=True):
+        state = _state_of(run)
         experiment = _experiment(client, _experiment_name(config))
         if experiment not in known:
             known[experiment] = {each.data.tags.get(_RUN, ""): each for each in client.search_runs([experiment])}
@@ -55,6 +59,13 @@ def export(runs: Path, store: str, console: Console) -> None:
         _copy(client, experiment, run, config, state)
         added += 1
     console.print(f"{store}: {added} of {len(found)} runs exported, the others were there already")
+
+
+def _config_of(run: Run) -> dict[str, Any]:
+    config = read_config(run)
+    if not config or not has_types(config, _CONFIG_TYPES):
+        raise damaged_config(run, "podium train")
+    return config
 
 
 def _state_of(run: Run) -> str:
@@ -92,7 +103,7 @@ def _copy(client: "MlflowClient", experiment: str, run: Run, config: Mapping[str
 
 def _name(key: str) -> str:
     """MLflow allows few characters."""
-    return re.sub(r"[^\w./ -]", "_", key)
+    return re.sub(r"[^\w./ -]", "_", key)[:_LONGEST_NAME]
 
 
 def _flat(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -112,6 +123,5 @@ def _history(run: Run) -> Iterator[tuple[int, dict[str, float]]]:
     """The number of the epoch in all stages, and its figures."""
     if not run.history.is_file():
         return
-    with run.history.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            yield number, {key: float(value) for key, value in row.items() if key not in _NOT_METRICS and value}
+    for number, row in enumerate(run.read_epochs()):
+        yield number, {key: value for key, value in row.items() if key not in _NOT_METRICS and not math.isnan(value)}

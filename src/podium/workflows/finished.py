@@ -47,10 +47,15 @@ class FinishedBlend:
                 )
 
 
+_NUMBER = int | float
 _BLEND_TYPES = {
     "ensemble": str, "members": dict, "predictions": list, "digests": list, "config": dict, "blend": dict,
-    "score": int | float,
+    "score": _NUMBER, "standard_error": _NUMBER, "metric": str,
 }  # fmt: skip
+_FITTED_TYPES = {
+    "method": str, "weights": dict, "weight_errors": dict, "temperatures": dict, "adds_nothing": list, "left_out": list,
+}  # fmt: skip
+"""Of the values of `blend`."""
 
 
 def read_blend(folder: Path) -> FinishedBlend:
@@ -58,9 +63,22 @@ def read_blend(folder: Path) -> FinishedBlend:
     if not facts:
         raise RunError(f"{folder} has no blend.json; expected the folder of a blend, which podium blend writes")
     is_valid = _BLEND_TYPES.keys() <= facts.keys() and has_types(facts, _BLEND_TYPES)
-    if not is_valid or not all(isinstance(name, str) for name in facts["predictions"]):
+    if not is_valid or not _are_texts(facts["predictions"]) or not _is_fitted(facts["blend"]):
         raise RunError(f"{folder / 'blend.json'} is damaged; expected what podium blend writes: blend again")
     return FinishedBlend(folder, facts, [folder.parent / name for name in facts["predictions"]])
+
+
+def _is_fitted(blend: dict[str, Any]) -> bool:
+    """Whether the description of a fitted blend has the types of _FITTED_TYPES, with numbers and names in them."""
+    if "method" not in blend or not has_types(blend, _FITTED_TYPES):
+        return False
+    numbers = [blend.get(key, {}) for key in ("weights", "weight_errors", "temperatures")]
+    names = [blend.get(key, []) for key in ("adds_nothing", "left_out")]
+    return all(has_types(part, dict.fromkeys(part, _NUMBER)) for part in numbers) and all(map(_are_texts, names))
+
+
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def find_blend(ensemble: Ensemble, runs: Path) -> FinishedBlend:

@@ -80,16 +80,18 @@ class TrainedModel:
         return list(dict.fromkeys([*names, *(columns.columns if columns else ())]))
 
     def predict(self, images: "UnlabelledImages", console: Console) -> "Predictions":
+        from podium.data.targets import target_of
         from podium.ensemble.blend import apply_blend
         from podium.inference.trained import predict_images
         from podium.predictions import concatenate, read_predictions
 
         if self.blend is None:
             return predict_images(self.folds, images, console)
+        outputs = target_of(self.competition).outputs
         before: dict[str, list[Predictions]] = {name: [] for name in self.blend.facts["members"]}
         folds: dict[str, list[TrainedFold]] = {name: [] for name in before}
         for folder, fold in zip(self.blend.predictions, self.folds, strict=True):
-            before[fold.member.name].append(read_predictions(folder / "oof.csv"))
+            before[fold.member.name].append(read_predictions(folder / "oof.csv", outputs))
             folds[fold.member.name].append(fold)
         fitted = self.blend.facts["blend"]
         used = [name for name in before if name not in fitted.get("left_out", [])]

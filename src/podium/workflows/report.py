@@ -28,7 +28,7 @@ from podium.reports.mistakes import losses
 from podium.reports.page import thumbnail
 from podium.reports.report_page import Mistake, Report, Section, Table, versions_table, write_report
 from podium.reports.sheet import draw_sheet
-from podium.runs import Run, read_predictions_facts
+from podium.runs import Run, read_predictions_facts, read_run_table
 from podium.workflows.detector_report import find_detector_run, write_detector_page
 from podium.workflows.explain import Explained, explain_mistakes
 from podium.workflows.subject import Images, Subject, find_folder, image_paths, subject_at
@@ -267,7 +267,7 @@ def _views(subject: Subject) -> Section | None:
     """The gain of each test-time view, in the mean of all folds."""
     charts = []
     for part in subject.parts:
-        tables = [pd.read_csv(folder / "views.csv") for folder in part.predictions if (folder / "views.csv").is_file()]
+        tables = [_read_views(folder / "views.csv") for folder in part.predictions if (folder / "views.csv").is_file()]
         tables = [table for table in tables if len(table) > 1]
         if tables:
             joined = pd.concat(tables).groupby("view", sort=False)
@@ -286,6 +286,10 @@ def _views(subject: Subject) -> Section | None:
         " that were chosen on the other half of the rows."
     )
     return Section("views", "Test-time views", [text], charts=charts) if charts else None
+
+
+def _read_views(path: Path) -> pd.DataFrame:
+    return pd.DataFrame(read_run_table(path, ["view", "gain", "standard_error"], texts=["view", "kept"]))
 
 
 def _members(subject: Subject) -> Section | None:

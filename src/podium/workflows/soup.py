@@ -4,6 +4,7 @@
 weights are made of the runs that its key `soup` names.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -62,7 +63,10 @@ def write_soup_member(folders: Sequence[Path], file: Path | None, options: RunOp
 
 
 def _fold(run: Run) -> int:
-    return int(run.path.name.removeprefix("fold"))
+    name = run.path.resolve().name
+    if not re.fullmatch(r"fold[0-9]{1,6}", name):
+        raise RunError(f"{run.path} is not the folder of a fold; expected a name such as fold0")
+    return int(name.removeprefix("fold"))
 
 
 def _best(runs: Sequence[Run]) -> Run:

@@ -19,7 +19,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from podium.errors import StoppedError
+from podium.errors import RunError, StoppedError
 from podium.locks import lock_holder, wait_for_lock
 from podium.reports.png import open_style, save_png
 from podium.signals import Interrupted, StopCondition
@@ -42,17 +42,36 @@ def open_study(folder: Path, direction: Literal["maximize", "minimize"], startup
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), wait_for_lock(folder):
         warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat
-        storage = RDBStorage(
-            f"sqlite:///{folder / 'study.db'}",
-            engine_kwargs={"connect_args": {"timeout": DATABASE_SECONDS}},
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=MISSED_HEARTBEATS * HEARTBEAT_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
-        )
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
-        return optuna.create_study(
-            storage=storage, pruner=pruner, study_name="search", direction=direction, load_if_exists=True
-        )
+        try:
+            study = _open(folder / "study.db", direction, optuna.pruners.MedianPruner(startup, warmup))
+            _check_trials(study)  # all of the file is read
+        except Exception as error:  # Optuna and SQLAlchemy raise many kinds, depending on what is damaged
+            reason = str(error).partition("\n")[0]
+            raise RunError(
+                f"{folder / 'study.db'} cannot be read ({type(error).__name__}: {reason}); restore a copy of it, or"
+                " move it away to start the search again"
+            ) from error
+    return study
+
+
+def _open(file: Path, direction: Literal["maximize", "minimize"], pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    storage = RDBStorage(
+        f"sqlite:///{file}",
+        engine_kwargs={"connect_args": {"timeout": DATABASE_SECONDS}},
+        heartbeat_interval=HEARTBEAT_SECONDS,
+        grace_period=MISSED_HEARTBEATS * HEARTBEAT_SECONDS,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+    )
+    return optuna.create_study(
+        storage=storage, pruner=pruner, study_name="search", direction=direction, load_if_exists=True
+    )
+
+
+def _check_trials(study: optuna.Study) -> None:
+    """Raise a ValueError unless the trials have what podium wrote."""
+    for trial in study.get_trials(deepcopy=False):
+        if not isinstance(trial.user_attrs.get("values", {}), dict):
+            raise ValueError(f"the values of trial {trial.number} are damaged")
 
 
 def run_trials(

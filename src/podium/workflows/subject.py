@@ -38,10 +38,12 @@ class Part:
     runs: list[Run]
     predictions: list[Path]
     """Folders of predictions, one for each predicted fold."""
+    outputs: list[str]
+    """Of its competition."""
 
     @cached_property
     def oof(self) -> Predictions | None:
-        parts = [read_predictions(folder / OUT_OF_FOLD) for folder in self.predictions]
+        parts = [read_predictions(folder / OUT_OF_FOLD, self.outputs) for folder in self.predictions]
         return concatenate(parts) if parts else None
 
 
@@ -68,7 +70,7 @@ class Subject:
     @cached_property
     def oof(self) -> Predictions | None:
         """The out-of-fold predictions: those of the blend, or of the member."""
-        return read_predictions(self.path / OUT_OF_FOLD) if self.blend else self.parts[0].oof
+        return read_predictions(self.path / OUT_OF_FOLD, self.target.outputs) if self.blend else self.parts[0].oof
 
     @cached_property
     def mistakes(self) -> pd.DataFrame:
@@ -121,7 +123,11 @@ def subject_at(path: Path) -> Subject:
         members: dict[str, list[Path]] = {name: [] for name in blend.facts["members"]}
         for folder in blend.predictions:
             members.setdefault(read_resolved(Run(folder.parent))["name"], []).append(folder)
-        parts = [Part(name, [Run(folder.parent) for folder in folders], folders) for name, folders in members.items()]
+        outputs = target_of(blend.competition).outputs
+        parts = [
+            Part(name, [Run(folder.parent) for folder in folders], folders, outputs)
+            for name, folders in members.items()
+        ]
         return Subject(blend.facts["ensemble"], path, blend.competition, parts, blend.facts)
     runs = [Run(path)] if (path / "config.yaml").is_file() else [Run(fold) for fold in sorted(path.glob("fold[0-9]*"))]
     if not runs or not runs[0].config.is_file():
@@ -132,7 +138,8 @@ def subject_at(path: Path) -> Subject:
         folders = []
     name = read_resolved(runs[0])["name"]
     title = name if len(runs) > 1 or path != runs[0].path else f"{name}, {path.name}"
-    return Subject(title, path, resolved_competition(runs[0]), [Part(name, runs, folders)])
+    competition = resolved_competition(runs[0])
+    return Subject(title, path, competition, [Part(name, runs, folders, target_of(competition).outputs)])
 
 
 def image_paths(competition: Competition, options: RunOptions) -> Images | None:

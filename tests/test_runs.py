@@ -121,6 +121,8 @@ def test_history_has_numbers_and_texts(tmp_path):
     assert history["val_loss"].isna().tolist() == [False, True]
     assert (history["stage"].tolist(), history["changes"].tolist()) == (["1", "1"], ["", "epochs 2 -> 3"])
     assert run.read_epochs("val_loss")[0] == {"epoch": 0, "loss": 2, "val_loss": 1.5, "stage": "1", "changes": ""}
+    with pytest.raises(RunError, match="it has no column val_accuracy"):
+        run.read_epochs("val_accuracy")
 
 
 @pytest.mark.parametrize(

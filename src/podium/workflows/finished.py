@@ -74,7 +74,8 @@ def _is_fitted(blend: dict[str, Any]) -> bool:
         return False
     numbers = [blend.get(key, {}) for key in ("weights", "weight_errors", "temperatures")]
     names = [blend.get(key, []) for key in ("adds_nothing", "left_out")]
-    return all(has_types(part, dict.fromkeys(part, _NUMBER)) for part in numbers) and all(map(_are_texts, names))
+    are_numbers = all(has_types(part, dict.fromkeys(part, _NUMBER)) for part in numbers)
+    return are_numbers and all(map(_are_texts, names)) and all(error >= 0 for error in numbers[1].values())
 
 
 def _are_texts(values: list[Any]) -> bool:

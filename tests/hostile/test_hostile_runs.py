@@ -318,7 +318,8 @@ def test_predictions_of_another_competition_are_errors(header, message, copy):
     ("key", "value"),
     [
         ("standard_error", "x"), ("metric", 1), ("blend.weights", [0.5, 0.5]), ("blend.weights", {"first": "x"}),
-        ("blend.weight_errors", [1]), ("blend.weight_errors", {"first": -1}), ("blend.adds_nothing", {"a": 1}), ("blend.adds_nothing", [1]), ("blend", {}),
+        ("blend.weight_errors", [1]), ("blend.weight_errors", {"first": -1}), ("blend.adds_nothing", {"a": 1}),
+        ("blend.adds_nothing", [1]), ("blend", {}),
     ],
 )  # fmt: skip
 def test_facts_of_a_blend_have_their_types(key, value, copy):

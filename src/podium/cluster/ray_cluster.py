@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -85,10 +86,13 @@ def connected(address: str, *, may_start: bool = False) -> Iterator[None]:
     else:
         options |= {"address": address}
     try:
-        ray.init(**options)  # None starts a cluster where there is none
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a client that nothing answers; the error says it
+            ray.init(**options)  # None starts a cluster where there is none
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise UnreachableError(
-            f"no Ray cluster answers at {address} ({str(error).strip().splitlines()[0]}); ray start --head starts one"
+            f"no Ray cluster answers at {address} ({str(error).strip().splitlines()[0]}); ray start --head starts one,"
+            " and one with a token answers only with RAY_AUTH_MODE=token"
         ) from None
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():  # Ray has set its own

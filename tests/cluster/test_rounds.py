@@ -10,17 +10,14 @@ from podium.cluster.ray_cluster import Coordinator, JobState, Resources, resourc
 from podium.cluster.storage import Storage
 from podium.errors import MachineError, RunError
 from podium.locks import locked
-from podium.workflows import cluster
 from podium.workflows.cluster import (
     ClusterJob,
     ClusterQueue,
     Rounds,
-    Work,
-    compared_versions,
     fetch,
     refresh,
-    run_work,
 )
+from podium.workflows.cluster_task import Work, compared_versions, run_work, store
 
 
 class Tasks:
@@ -87,7 +84,7 @@ def test_a_checkpoint_that_cannot_be_stored_does_not_end_the_training(tmp_path):
     (run / "state.json").write_text("{}")
     (tmp_path / "storage").write_text("a file")
     console = Console(file=StringIO(), width=200)
-    cluster._store(Storage(str(tmp_path / "storage")), run, "one/fold0", console)
+    store(Storage(str(tmp_path / "storage")), run, "one/fold0", console)
     assert console.file.getvalue().startswith("  --storage ")
 
 

@@ -22,11 +22,9 @@ from podium.workflows.cluster import (
     ClusterJob,
     ClusterQueue,
     Rounds,
-    check_versions,
-    compared_versions,
     follow_jobs,
-    machine,
 )
+from podium.workflows.cluster_task import check_versions, compared_versions, machine
 
 PER_TASK = 10_000
 """Images: about a minute on a few cores."""

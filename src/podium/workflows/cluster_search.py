@@ -25,9 +25,9 @@ from podium.workflows.cluster import (
     check_member,
     fetch,
     inputs_of,
-    run_work,
     work_of,
 )
+from podium.workflows.cluster_task import run_work
 from podium.workflows.fold_runs import FoldRun
 from podium.workflows.search import UNUSABLE, Search, SearchResult, Trials, search_member
 

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from podium.config.reading import AS_USUAL, Intensity, Reading
-from podium.data import conversion
+from podium.data import image_headers, intensity, tiff
 from podium.data.catalogue import read_catalogue
-from podium.data.conversion import is_plain, to_bytes
+from podium.data.image_headers import is_plain
 from podium.data.image_paths import ImagePaths
 from podium.data.images import Scaling, read_image, read_scaled, why_unreadable
+from podium.data.intensity import to_bytes
 from podium.errors import DataError
 
 FULL, TWELVE_BITS = Reading(Intensity(rule="full")), Reading(Intensity(low=0, high=4095))
@@ -230,9 +231,12 @@ def test_pages_are_counted_before_they_are_decoded(tmp_path, monkeypatch):
     path = pages(tmp_path / "a.tiff", *[np.zeros((8, 8), np.uint8)] * 20)
     monkeypatch.setattr(cv2, "imdecodemulti", None)
     assert "it has 20 pages; expected 3 grey ones of one size" in why_unreadable(path, Reading(pages="channels"))
-    monkeypatch.setattr(conversion, "MOST_CONVERTED", 150)
+    monkeypatch.setattr(image_headers, "MOST_CONVERTED", 150)
     path = pages(tmp_path / "b.tiff", *[np.zeros((8, 8), np.uint8)] * 3)
     assert "it has 8 × 8 pixels, more than 50" in why_unreadable(path, Reading(pages="channels"))
+    read_image(path)
+    monkeypatch.setattr(tiff, "_MAX_PAGES", 2)
+    assert why_unreadable(path) == "it has more than 2 pages"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.gif", "a.jp2", "b.png", "c.png"])
@@ -245,7 +249,7 @@ def test_images_that_are_converted_have_fewer_pixels(tmp_path, monkeypatch, name
     else:
         assert cv2.imwrite(str(path), pixels)
     read_image(path)
-    monkeypatch.setattr(conversion, "MOST_CONVERTED", 99)
+    monkeypatch.setattr(image_headers, "MOST_CONVERTED", 99)
     if name == "a.png":  # bytes without transparency are not converted
         read_image(path)
     else:
@@ -255,7 +259,7 @@ def test_images_that_are_converted_have_fewer_pixels(tmp_path, monkeypatch, name
 def test_values_are_scaled_in_parts_as_they_are_at_once(monkeypatch):
     values = np.arange(30 * 20 * 3, dtype=np.uint16).reshape(30, 20, 3)
     at_once = to_bytes(values, Intensity(rule="auto"))
-    monkeypatch.setattr(conversion, "_BLOCK", 70)
+    monkeypatch.setattr(intensity, "_BLOCK", 70)
     assert np.array_equal(to_bytes(values, Intensity(rule="auto")), at_once)
 
 
@@ -398,7 +402,7 @@ def test_a_deflated_dicom_file_is_an_error_before_it_is_decompressed(tmp_path, m
 def test_a_dicom_file_has_the_limits_of_other_images(tmp_path, monkeypatch):
     values = np.stack([np.arange(100, dtype=np.uint16).reshape(10, 10)] * 3)
     path = dicom(tmp_path / "a.dcm", values, NumberOfFrames=3)
-    monkeypatch.setattr(conversion, "MOST_CONVERTED", 100)
+    monkeypatch.setattr(image_headers, "MOST_CONVERTED", 100)
     assert read_image(path).shape == (10, 10, 3)
     assert "it has 10 × 10 pixels, more than 33" in why_unreadable(path, Reading(pages="channels"))
     many = dicom(tmp_path / "b.dcm", values, NumberOfFrames=2_000_000_000)

@@ -22,8 +22,9 @@ from rich.progress import track
 
 from podium.arrays import read_npy
 from podium.config.reading import AS_USUAL, Reading
-from podium.data.conversion import DEEP, JPEG, PAGES, TRANSPARENT, is_plain
+from podium.data.conversion import DEEP, PAGES, TRANSPARENT
 from podium.data.image_cache import Cache, CachedImages, CacheWriter, Digests, ImageLocation, open_writer
+from podium.data.image_headers import JPEG, is_plain
 from podium.data.image_paths import path_text, reading_of
 from podium.data.images import Image, Scaling, check_complete, decode_scaled, is_quick, read_files, read_scaled
 from podium.errors import DataError

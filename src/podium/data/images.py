@@ -12,19 +12,18 @@ import cv2
 import numpy as np
 
 from podium.config.reading import AS_USUAL, RGB, Reading
-from podium.data.conversion import (
+from podium.data.conversion import convert, to_grey
+from podium.data.image_headers import (
     JPEG,
     PNG,
     Content,
     UnreadableError,
     check_size,
-    convert,
     is_plain,
     jpeg_size,
     pixels_start,
-    to_grey,
 )
-from podium.data.conversion import Image as Image
+from podium.data.intensity import Image as Image
 from podium.errors import DataError, ImageError
 
 Resize = Literal["squash", "crop", "pad"]

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from podium.arrays import read_npy
 from podium.data.catalogue import file_digests, in_parallel
-from podium.data.conversion import DEEP, TRANSPARENT, jpeg_size
+from podium.data.conversion import DEEP, TRANSPARENT
+from podium.data.image_headers import jpeg_size
 from podium.data.image_paths import ImagePaths, path_text, reading_of
 from podium.data.images import Scaling, check_complete, convert_files, decode, is_quick, read_files
 from podium.errors import DataError, ImageError

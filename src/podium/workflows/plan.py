@@ -25,10 +25,9 @@ from podium.workflows.fold_runs import folds_to_train
 from podium.workflows.prepare import read_tables, scalings_for_test, scalings_for_training
 
 if TYPE_CHECKING:
-    from podium.data.conversion import Image
     from podium.data.folds import Folds
     from podium.data.image_paths import ImagePaths
-    from podium.data.images import Scaling
+    from podium.data.images import Image, Scaling
     from podium.data.table import CompetitionRows
 
 SAMPLE = 64

@@ -170,6 +170,17 @@ def test_other_rows_are_blended_as_the_test_rows_were(predicted, method, select)
     assert (again.ids, again.outputs) == (made.test.ids, made.test.outputs)
 
 
+@pytest.mark.parametrize(("method", "key"), [("mean", "weights"), ("mean", "calibrate"), ("stacking", "C")])
+def test_a_description_of_a_blend_that_lacks_a_key_is_named(predicted, method, key):
+    predictions = predicted("one_hot")
+    competition, member = predictions[0].competition, read(predictions, "wide")
+    settings = EnsembleSettings(members=["wide"], blend=method)
+    described = {**blend_members([member], settings, competition).blend, **settings.blending}
+    del described[key]
+    with pytest.raises(RunError, match=f"has no '{key}', which podium blend writes"):
+        apply_blend(described, competition, {"wide": member.oof}, {"wide": member.test})
+
+
 def test_one_member_alone_scores_the_same_as_its_blend(predicted):
     predictions = predicted("one_hot")
     alone = blend([fold for fold in predictions if fold.member == "wide"], "mean")

@@ -13,8 +13,9 @@ import pytest
 from optuna import TrialPruned
 from optuna.trial import TrialState
 
-from podium.errors import StoppedError
+from podium.errors import RunError, StoppedError
 from podium.signals import Interrupted, StopCondition
+from podium.workflows import study as studies
 from podium.workflows.study import best_first, draw_study, importances, open_study, run_trials
 
 PROCESS = """
@@ -154,3 +155,13 @@ def test_processes_share_the_trials_of_a_study(tmp_path):
 def test_importance_needs_trials_that_differ(tmp_path):
     assert importances(search(tmp_path / "few", total=3)) == {}
     assert importances(search(tmp_path / "equal", lambda trial: math.floor(trial.suggest_float("x", 0, 1)))) == {}
+
+
+def test_a_study_that_another_process_writes_to_is_not_to_be_moved_away(tmp_path, monkeypatch):
+    open_study(tmp_path, "minimize", 5, 0)
+    monkeypatch.setattr(studies, "DATABASE_SECONDS", 0)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RunError, match=r"database is locked.*; another process has written to it") as error:
+            open_study(tmp_path, "minimize", 5, 0)
+    assert "move it away" not in str(error.value)

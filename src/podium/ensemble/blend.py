@@ -173,17 +173,20 @@ def apply_blend(
     `fitted` is the description of that blend, and `oof` are the out-of-fold predictions of its members.
     """
     first, target, columns = next(iter(oof.values())), target_of(competition), metadata_of(fitted, competition)
-    method = make_method(
-        fitted["method"],
-        list(oof),
-        metric_of(competition),
-        target,
-        calibrate=fitted["calibrate"],
-        select=fitted["select"],
-    )
     truth = target.truth(first.known_truth)
     before, new = list(oof.values()), [predictions[name] for name in oof]
-    method.restore(fitted, BlendRows.of(before, columns), truth)
+    try:
+        method = make_method(
+            fitted["method"],
+            list(oof),
+            metric_of(competition),
+            target,
+            calibrate=fitted["calibrate"],
+            select=fitted["select"],
+        )
+        method.restore(fitted, BlendRows.of(before, columns), truth)
+    except KeyError as error:
+        raise RunError(f"the description of the blend has no {error}, which podium blend writes: blend again") from None
     return Predictions(new[0].ids, first.outputs, method.predict(BlendRows.of(new, columns)))
 
 

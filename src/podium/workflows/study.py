@@ -47,9 +47,11 @@ def open_study(folder: Path, direction: Literal["maximize", "minimize"], startup
             _check_trials(study)  # all of the file is read
         except Exception as error:  # Optuna and SQLAlchemy raise many kinds, depending on what is damaged
             reason = str(error).partition("\n")[0]
+            advice = "restore a copy of it, or move it away to start the search again"
+            if reason.endswith("database is locked"):
+                advice = "another process has written to it all the time: wait until it ends"
             raise RunError(
-                f"{folder / 'study.db'} cannot be read ({type(error).__name__}: {reason}); restore a copy of it, or"
-                " move it away to start the search again"
+                f"{folder / 'study.db'} cannot be read ({type(error).__name__}: {reason}); {advice}"
             ) from error
     return study
 

@@ -4,9 +4,9 @@ import pytest
 
 from podium import runs
 from podium.errors import RunError
-from podium.files import read_json
+from podium.files import read_json, write_json
 from podium.reports.charts import learning_curves
-from podium.runs import Run, git_commit, versions
+from podium.runs import Run, git_commit, read_predictions_facts, versions
 
 BEST = {"stage": "all", "epoch": 3, "monitor": "val_accuracy", "score": 0.9, "image_size": 32}
 
@@ -171,3 +171,14 @@ def test_epochs_in_which_a_training_was_resumed_are_marked(tmp_path):
     axes = learning_curves(history, "accuracy", "curves").figure().axes[0]
     circles = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[0] for line in circles] == [2, 3]
+
+
+def test_facts_of_predictions_that_lack_a_key_are_damaged(tmp_path):
+    facts = {"settings": {}, "metric": "accuracy", "score": 0.9, "score_of_first_view": 0.9, "views": ["identity"]}
+    facts["image_size"] = None
+    write_json(tmp_path / "predictions.json", facts)
+    assert read_predictions_facts(tmp_path) == facts
+    for key in facts:
+        write_json(tmp_path / "predictions.json", {name: value for name, value in facts.items() if name != key})
+        with pytest.raises(RunError, match=r"predictions\.json is damaged; predict again"):
+            read_predictions_facts(tmp_path)

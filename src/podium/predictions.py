@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ _PREFIX, _TRUTH_PREFIX, _METADATA_PREFIX = "p_", "t_", "m_"
 _LARGEST_FOLD = 10**6
 _ROWS_AT_ONCE = 5_000
 """Rows formatted at a time, to save memory."""
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+EXACT_FLOATS: Any = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
+"""Options of `pd.read_csv` for the floats that the text stands for, which newer versions read anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,7 @@ def read_predictions(path: Path, expected: Sequence[str] | None = None) -> Predi
             raise ValueError(f"wrong columns (first: {_few(unknown or columns)})")
         table = pd.read_csv(
             path, header=0, names=columns, dtype=dict.fromkeys(["id", "label", *more], str), na_filter=False,
-            skip_blank_lines=False, float_precision="round_trip",
+            skip_blank_lines=False, **EXACT_FLOATS,
         )  # fmt: skip
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("more values than columns")
@@ -143,7 +147,10 @@ def read_predictions(path: Path, expected: Sequence[str] | None = None) -> Predi
 
 
 def _numbers(column: "pd.Series[float]") -> NDArray[np.float64]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    try:
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    except OverflowError:  # pandas 3 raises it for an integer of hundreds of digits
+        raise ValueError(f"a number in column {column.name} is too large") from None
     if len(invalid := np.flatnonzero(~np.isfinite(numbers))):
         raise ValueError(
             f"{str(column.iloc[invalid[0]])!r} in column {column.name}, row {invalid[0] + 1} is not a number"

@@ -59,7 +59,8 @@ CONFIG_TYPES = {
 }  # fmt: skip
 """Of the values in config.yaml."""
 _PREDICTIONS_TYPES = {
-    "settings": dict, "score": _NUMBER, "score_of_first_view": _NUMBER, "views": list, "image_size": int | None,
+    "settings": dict, "metric": str, "score": _NUMBER, "score_of_first_view": _NUMBER, "views": list,
+    "image_size": int | None,
 }  # fmt: skip
 
 
@@ -214,7 +215,7 @@ class Run:
 def read_predictions_facts(folder: Path) -> dict[str, Any]:
     """The content of predictions.json in a folder of predictions; empty if there is none."""
     facts = read_json(folder / "predictions.json")
-    if facts and not (isinstance(facts.get("settings"), dict) and has_types(facts, _PREDICTIONS_TYPES)):
+    if facts and not (_PREDICTIONS_TYPES.keys() <= facts.keys() and has_types(facts, _PREDICTIONS_TYPES)):
         raise RunError(f"{folder / 'predictions.json'} is damaged; predict again, or restore a copy of it")
     return facts
 

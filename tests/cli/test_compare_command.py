@@ -79,7 +79,8 @@ def predict(run, digest, predictions, views=("identity",), weights="aa"):
     folder = run.predictions(digest)
     write_predictions(folder / "oof.csv", predictions)
     tta = {"views": list(views), "mean": "arithmetic", "select": "all", "image_sizes": [], "average_sizes": False}
-    facts = {"settings": {"tta": tta, "neighbours": None}, **tta, "weights": weights}
+    scores = {"metric": "accuracy", "score": 0.9, "score_of_first_view": 0.9}
+    facts = {"settings": {"tta": tta, "neighbours": None}, **tta, **scores, "image_size": 32, "weights": weights}
     write_json(folder / "predictions.json", facts)
     return folder
 

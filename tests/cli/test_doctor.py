@@ -56,7 +56,10 @@ def test_this_environment_has_all_that_podium_needs(podium_in, tmp_path):
     [
         ({"jinja2": None}, "missing: jinja2; run make install, or pip install podium-kit"),
         ({"keras": "3.5.0"}, "keras 3.5.0: expected >=3.13; run make install, or pip install podium-kit"),
-        ({"pandas": "3.0.1"}, "pandas 3.0.1: expected >=2.2,<3; run make install, or pip install podium-kit"),
+        (
+            {"opencv-python-headless": "5.0.1"},
+            "opencv-python-headless 5.0.1: expected >=4.9,<5; run make install, or pip install podium-kit",
+        ),
     ],
 )
 def test_a_library_that_is_missing_or_of_a_wrong_version_is_named(podium_in, tmp_path, installed, versions, message):

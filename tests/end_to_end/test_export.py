@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from podium.predictions import EXACT_FLOATS
+
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, in MLflow
@@ -19,7 +21,7 @@ def test_runs_are_in_the_store_once_with_settings_and_history(finished_ensemble,
     found = {run.data.tags["podium.run"]: run for run in client.search_runs([experiment])}
     folder = next((tmp_path / "runs").glob("first-*/fold0"))
     run = found[str(folder.relative_to(tmp_path))]
-    history = pd.read_csv(folder / "history.csv", float_precision="round_trip")
+    history = pd.read_csv(folder / "history.csv", **EXACT_FLOATS)
     logged = client.get_metric_history(run.info.run_id, "val_loss")
     assert [metric.value for metric in sorted(logged, key=lambda metric: metric.step)] == list(history.val_loss)
     assert client.get_metric_history(run.info.run_id, "val_map_3")  # MLflow allows no @

@@ -22,7 +22,7 @@ PYTHON = ">=3.11,<3.14"
 REQUIRED = (
     "tensorflow>=2.18", "tensorboard>=2.18", "keras>=3.13", "keras-hub>=0.26", "pycocotools>=2.0.8",
     "efficientnet>=1.1.1", "keras-applications>=1.0.8", "albumentations>=2.0.8,<2.1",
-    "opencv-python-headless>=4.9,<5", "pillow>=11", "numpy>=2.0", "pandas>=2.2,<3", "scikit-learn>=1.6",
+    "opencv-python-headless>=4.9,<5", "pillow>=11", "numpy>=2.0", "pandas>=2.2", "scikit-learn>=1.6",
     "scipy>=1.13", "threadpoolctl>=3.1", "kaggle>=2.2.3", "requests>=2.32", "pydantic>=2.10", "PyYAML>=6.0",
     "typer>=0.15", "rich>=13.9", "matplotlib>=3.9", "jinja2>=3.1",
 )  # fmt: skip

@@ -43,14 +43,14 @@ class _ClassTarget(Target):
         return pd.DataFrame({LABEL: pd.Categorical(labels, categories=self.labels)})
 
     def _truth(self, table: pd.DataFrame) -> Truth:
-        labels = pd.Categorical(table[LABEL], categories=self.labels)
-        if (labels.codes < 0).any():
+        numbers = np.asarray(pd.Index(self.labels).get_indexer(table[LABEL]), dtype=np.int64)
+        if (numbers < 0).any():
             unknown = sorted(set(table[LABEL]) - set(self.labels))
             raise DataError(
                 f"labels that are not classes of the competition file: {listed(unknown)}; expected"
                 f" {listed(self.labels)}: predict again with the same competition file"
             )
-        return labels.codes.astype(np.int64)
+        return numbers
 
     def table(self, truth: Truth) -> pd.DataFrame:
         return pd.DataFrame({LABEL: pd.Categorical.from_codes(truth.tolist(), pd.Index(self.labels))})

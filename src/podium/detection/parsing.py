@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationErro
 
 from podium.errors import DataError
 from podium.files import check_table
+from podium.predictions import EXACT_FLOATS
 
 Model = TypeVar("Model", bound=BaseModel)
 short = reprlib.repr
@@ -96,7 +97,7 @@ def _first_problem(error: ValidationError) -> str:
 
 def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
     """A CSV file with exactly these columns, of type str, int, float or bool (0 or 1)."""
-    options: Any = {"na_filter": False, "index_col": False, "float_precision": "round_trip", "encoding": "utf-8-sig"}
+    options: Any = {"na_filter": False, "index_col": False, "encoding": "utf-8-sig", **EXACT_FLOATS}
     dtypes: Any = {name: np.int8 if kind is bool else kind for name, kind in columns.items()}
     try:
         check_table(path)
@@ -106,6 +107,8 @@ def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
             if header != list(columns):
                 raise DataError(f"{path}: expected the columns {','.join(columns)}, got {short(','.join(header))}")
             table: pd.DataFrame = pd.read_csv(path, dtype=dtypes, **options)
+        if not np.isfinite(table[[name for name, kind in columns.items() if kind is float]]).all(axis=None):
+            raise ValueError("expected finite numbers")
         flags = [name for name, kind in columns.items() if kind is bool]
         if not table[flags].isin((0, 1)).all(axis=None):
             raise ValueError("expected 0 or 1")

@@ -142,8 +142,8 @@ def _scores(subject: Subject) -> Section | None:
     for part in subject.parts:
         for run, folder in zip(part.runs, part.predictions, strict=False):
             facts = read_predictions_facts(folder)
-            first = f"{facts['score_of_first_view']:.4f}" if "score_of_first_view" in facts else ""
-            rows.append([part.name, run.path.name, f"{facts['score']:.4f}", first, _duration(run.state.get("seconds"))])
+            scores = [f"{facts[key]:.4f}" for key in ("score", "score_of_first_view")]
+            rows.append([part.name, run.path.name, *scores, _duration(run.state.get("seconds"))])
         if part.oof is not None and len(part.predictions) > 1:
             score, error = _score_and_error(subject, part.oof)
             rows.append([part.name, "all folds", f"{score:.4f} ± {error:.4f}", "", ""])

@@ -122,7 +122,8 @@ def test_fixes_leave_images_out_and_keep_copies_in_one_fold(podium, photographs)
     assert (ended.code, ended.err) == (0, "")
     assert before == {path: path.read_bytes() for path in photographs.folder.rglob("*") if path.is_file()}
     content = yaml.safe_load(photographs.config.read_text())
-    content |= {"ignore": "ignore.csv", "folds": {"kind": "grouped", "count": 2, "groups": "groups.csv"}}
+    ignore, groups = (f"{photographs.config.stem}-{kind}.csv" for kind in ("ignore", "groups"))
+    content |= {"ignore": ignore, "folds": {"kind": "grouped", "count": 2, "groups": groups}}
     photographs.config.write_text(yaml.safe_dump(content))
     competition = load_competition(photographs.config)
     assert competition.ignore == [table["Id"][2]]

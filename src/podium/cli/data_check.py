@@ -26,7 +26,8 @@ def check(
     fix: Annotated[
         bool,
         typer.Option(
-            "--fix", help="Write ignore.csv and groups.csv next to the competition file; no image is changed."
+            "--fix",
+            help="Next to the competition file NAME.yaml, write NAME-ignore.csv and NAME-groups.csv; change no image.",
         ),
     ] = False,
     json_: Json = False,

@@ -19,11 +19,13 @@ _COPIES = "copies-"
 
 
 def write_fixes(check: Check, file: Path) -> Iterator[str]:
-    """Write ignore.csv and groups.csv next to the competition file `file`. Yields what was written, and how to use it.
+    """Write `<name>-ignore.csv` and `<name>-groups.csv` next to the competition file `<name>.yaml`.
 
-    Rows that ignore.csv already has are kept, and so are groups that are not of an earlier check.
+    Yields what was written, and how to use it. Rows that the first already has are kept, and so are groups that are
+    not of an earlier check.
     """
-    ignored = _column(file.with_name("ignore.csv"), "reason")
+    ignore, grouped = (file.with_name(f"{file.stem}-{kind}.csv") for kind in ("ignore", "groups"))
+    ignored = _column(ignore, "reason")
     for id_ in check.ignored:
         ignored.setdefault(id_, "")
     for kind, reason in _NOT_TRAINED.items():
@@ -31,18 +33,16 @@ def write_fixes(check: Check, file: Path) -> Iterator[str]:
             if item.part == TRAIN:
                 ignored.setdefault(item.id, reason)
     if ignored:
-        path = file.with_name("ignore.csv")
-        write_table(path, ("id", "reason"), ({"id": id_, "reason": reason} for id_, reason in ignored.items()))
-        yield f"{path}: {len(ignored):,} images to leave out of training; use it with ignore: ignore.csv"
+        write_table(ignore, ("id", "reason"), ({"id": id_, "reason": reason} for id_, reason in ignored.items()))
+        yield f"{ignore}: {len(ignored):,} images to leave out of training; use it with ignore: {ignore.name}"
     if {"unreadable", "truncated"} & check.findings.keys():
         yield "images that cannot be read are an error unless the competition file has on_bad_image: skip"
     if check.groups:
-        path = file.with_name("groups.csv")
-        groups = _with_copies(_column(path, "group"), check.groups)
-        write_table(path, ("id", "group"), ({"id": id_, "group": group} for id_, group in groups.items()))
+        groups = _with_copies(_column(grouped, "group"), check.groups)
+        write_table(grouped, ("id", "group"), ({"id": id_, "group": group} for id_, group in groups.items()))
         yield (
-            f"{path}: {len(check.groups):,} images that have copies, to be kept in one fold; use it with"
-            " folds: {kind: grouped, groups: groups.csv}"
+            f"{grouped}: {len(check.groups):,} images that have copies, to be kept in one fold; use it with folds:"
+            f" {{kind: grouped, groups: {grouped.name}}}"
         )
     if not ignored and not check.groups:
         yield "nothing to fix"

@@ -330,8 +330,12 @@ def test_a_report_of_problems_is_an_error_and_a_valid_file_is_named():
         report_problems(Path("blend.csv"), ["no rows"], Console(file=io.StringIO()))
     with pytest.raises(SubmissionError, match=r"^blend\.csv must not be submitted:\n  no rows\n  no ids$"):
         report_problems(Path("blend.csv"), ["no rows", "no ids"], Console(file=io.StringIO()))
-    for name, message in (("blend.csv", "valid, ready to submit"), ("blend_dry-run.csv", "do not submit it")):
-        report_problems(Path(name), [], console := Console(file=io.StringIO()))
+    for name, message in (
+        ("blend.csv", "valid, ready to submit\n"),
+        ("blend_dry-run.csv", "do not submit it\n"),
+        ("blend_limit-60.csv", "valid, ready to submit; its models were trained on some of the rows only (--limit)\n"),
+    ):
+        report_problems(Path(name), [], console := Console(file=io.StringIO(), width=200))
         assert message in console.file.getvalue()
 
 

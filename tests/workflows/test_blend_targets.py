@@ -18,6 +18,7 @@ from podium.evaluation.decisions import needs_decision
 from podium.evaluation.metrics import metric_of
 from podium.files import read_json, write_json
 from podium.predictions import Predictions, read_predictions, write_predictions
+from podium.runs import Run
 from podium.workflows.blend import blend, print_blend
 from podium.workflows.check import check_submission
 from podium.workflows.compare import compare
@@ -179,6 +180,12 @@ def test_a_description_of_a_blend_that_lacks_a_key_is_named(predicted, method, k
     del described[key]
     with pytest.raises(RunError, match=f"has no '{key}', which podium blend writes"):
         apply_blend(described, competition, {"wide": member.oof}, {"wide": member.test})
+
+
+def test_a_csv_of_models_that_were_trained_on_some_rows_says_so(predicted):
+    predictions = predicted("one_hot")
+    Run(predictions[0].path.parent).update_state(limit=60)
+    assert "_limit-60__" in blend(predictions, "mean").write_submission().name
 
 
 def test_one_member_alone_scores_the_same_as_its_blend(predicted):

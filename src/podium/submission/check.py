@@ -21,6 +21,8 @@ from podium.submission.spec import Sample, SubmissionSpec
 
 DRY_RUN = "_dry-run"
 """In the name of a submission that a dry run wrote."""
+LIMITED = "_limit-"
+"""In the name of a submission of models that were trained on some of the rows, before their number."""
 _SUM_TOLERANCE = 1e-3
 _EMPTY = {"", "nan", "na", "n/a", "none", "null", "<na>"}
 _MAX_WRONG_LABELS = 5
@@ -64,7 +66,8 @@ def report_problems(path: Path, problems: Sequence[str], console: Console) -> No
     if DRY_RUN in path.name:
         console.print(f"{path}: well-formed, but from a dry run; do not submit it")
     else:
-        console.print(f"{path}: valid, ready to submit")
+        note = "; its models were trained on some of the rows only (--limit)" if LIMITED in path.name else ""
+        console.print(f"{path}: valid, ready to submit{note}")
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

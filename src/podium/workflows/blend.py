@@ -22,8 +22,8 @@ from podium.errors import RunError
 from podium.evaluation.metrics import metric_of
 from podium.files import digest_of, read_json, sha256_of, write_json
 from podium.paths import submissions_folder
-from podium.runs import git_commit
-from podium.submission.check import DRY_RUN, find_problems, report_problems
+from podium.runs import Run, git_commit
+from podium.submission.check import DRY_RUN, LIMITED, find_problems, report_problems
 from podium.submission.spec import SubmissionSpec
 from podium.workflows.predict import FoldPredictions, read_frame
 
@@ -124,6 +124,7 @@ class Blend:
         if self.submission:
             return self.submission
         facts = self.facts
+        limited = f"{LIMITED}{facts['limit']}" if facts.get("limit") else ""
         test = read_predictions(self.path / "test.csv")
         path = write_submission(
             SubmissionSpec.of(self.competition, self.sample),
@@ -131,7 +132,7 @@ class Blend:
             test.values,
             self.decision,
             folder=submissions_folder(),
-            name=f"{self.competition.slug}_{facts['ensemble']}" + DRY_RUN * facts["dry_run"],
+            name=f"{self.competition.slug}_{facts['ensemble']}{DRY_RUN * facts['dry_run']}{limited}",
             partial=self.is_partial,
         )
         write_json(self.path / "blend.json", {**facts, "submission": path.name})
@@ -234,6 +235,7 @@ def _facts(
     name: str, settings: EnsembleSettings, predictions: Sequence[FoldPredictions], result: "EnsembleResult"
 ) -> dict[str, Any]:
     competition = predictions[0].competition
+    limits = [limit for fold in predictions if (limit := Run(fold.path.parent).state.get("limit"))]
     return {
         "ensemble": name,
         "competition": competition.slug,
@@ -248,6 +250,7 @@ def _facts(
         "standard_error": result.estimate.standard_error,
         "optimistic_score": result.estimate.optimistic,
         "dry_run": any(fold.is_dry_run for fold in predictions),
+        "limit": min(limits, default=None),
         "commit": git_commit(),
         "config": competition.model_dump(mode="json", by_alias=True),
     }

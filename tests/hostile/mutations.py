@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -56,7 +57,7 @@ class Reader:
 
 
 def try_variants(reader: Reader, place: Any, examples: int) -> None:
-    """Read broken variants of the reader's file."""
+    """Read broken variants of the reader's file; with many examples also those that only lack a value."""
     path, read = reader.prepare(place)
     valid = path.read_bytes()
     read()
@@ -70,6 +71,9 @@ def try_variants(reader: Reader, place: Any, examples: int) -> None:
         check_read(read)
 
     read_variant()
+    for content in _without_one(reader.form, valid) if examples == LONG else ():
+        path.write_bytes(content)
+        check_read(read)
 
 
 def check_read(read: Callable[[], object]) -> None:
@@ -146,6 +150,18 @@ def _change_tree(random: Random, tree: Any) -> Any:
     else:
         parent[key] = random.choice(VALUES)
     return tree
+
+
+def _without_one(form: str, valid: bytes) -> Iterator[bytes]:
+    """The file without one of its values, each in turn."""
+    if form not in ("json", "yaml"):
+        return
+    tree = yaml.safe_load(valid) if form == "yaml" else json.loads(valid)
+    for number in range(len(list(_places(tree)))):
+        copy = deepcopy(tree)
+        parent, key = next(islice(_places(copy), number, None))
+        del parent[key]
+        yield _as_json(copy)
 
 
 def _places(tree: Any) -> Any:

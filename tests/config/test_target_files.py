@@ -41,6 +41,8 @@ def test_short_forms():
     assert competition("soft_label").target.kind == "soft_label"
     assert competition({"kind": "multi_label", "separator": " "}).target.separator == "space"
     assert competition({"kind": "multi_label", "separator": "|"}).target.separator == "pipe"
+    with pytest.raises(ConfigError, match=r"separator: expected one of space, comma, pipe; got \[1\]"):
+        competition({"kind": "multi_label", "separator": [1]})
     assert competition("regression", classes=None).target.columns is None
 
 

@@ -56,7 +56,7 @@ FoldNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 def character(value: Any) -> Any:
     """The name of a separator that is given as the character itself."""
-    return {" ": "space", ",": "comma", "|": "pipe"}.get(value, value) if value else value
+    return {" ": "space", ",": "comma", "|": "pipe"}.get(value, value) if isinstance(value, str) else value
 
 
 def check_different(columns: list[str] | None) -> None:

@@ -94,7 +94,9 @@ def test_the_packed_part_of_keras_applications_has_what_efficientnet_imports(tmp
 
 OF_KEYS = {"podium.workflows.soup": {"soup": ["a-1a2b3c4d", "b-5e6f7a8b"]},
            "podium.workflows.more_rows": {"extra": [{"table": "more.csv", "images": "more/{id}.jpg"}]},
+           "podium.training.tensorboard": {"tensorboard": True},
            "podium.models.preset_backbone": {"backbone": {"preset": "efficientnet_lite0_ra_imagenet"}}}  # fmt: skip
+STACK_MODELS = "podium.ensemble.stack_models"
 NEVER = {"podium.workflows.live_page", "podium.workflows.plots"}
 """Modules that no kernel has: pages and figures for people."""
 
@@ -107,12 +109,21 @@ def test_modules_of_rare_keys_are_packed_for_members_with_them(module, tiny_comp
     assert [file in files for files in packed] == [True, False]
 
 
+def test_models_of_stacking_are_packed_for_ensembles_that_stack(tiny_competition):
+    members = [tiny_competition.member("one"), tiny_competition.member("two")]
+    for method in ("stacking", "mean"):
+        bundle = make_bundle([tiny_competition.ensemble(members, blend=method)], Job(kind="ensemble"))
+        assert ("podium/ensemble/stack_models.py" in packed_files(bundle)) == (method == "stacking")
+
+
 def test_all_imports_of_packed_modules_are_packed():
     names = {name for name in packed_files(make_bundle([XCEPTION], Job(kind="member"))) if name.startswith("podium/")}
     for name in names:
         for module in bundling._imported((ROOT / "src" / name).read_text()):
             path = (
-                None if module in {*OF_KEYS, *NEVER, "podium.evaluation.metric_file"} else bundling._module_path(module)
+                None
+                if module in {*OF_KEYS, *NEVER, STACK_MODELS, "podium.evaluation.metric_file"}
+                else bundling._module_path(module)
             )
             assert path is None or path.relative_to(ROOT / "src").as_posix() in names
     assert {"podium/kernel_main.py", "podium/workflows/kernel_members.py"} <= names

@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 from podium.config.ensemble import problem_of_method
 from podium.data.target import Floats, Target, Truth
 from podium.ensemble.rows import BlendRows
-from podium.ensemble.stack_models import STACKS, Estimators
 from podium.errors import ConfigError, DataError
 from podium.evaluation.metrics import SMALLEST_PROBABILITY, Metric
 
@@ -253,6 +252,8 @@ class Stacking(BlendMethod):
         return self.fit(oof, truth)
 
     def _fit(self, rows: BlendRows, truth: Truth) -> None:
+        from podium.ensemble.stack_models import STACKS, Estimators
+
         estimators = Estimators(self.model, self.C, rows.sizes)
         # One thread adds up in the same order on every machine, and is no slower for such small matrices.
         # A column of metadata without any number has no mean.

@@ -112,7 +112,7 @@ def _make_bundle(
     files |= more_files
     user_files = [*(name for name in files if not name.startswith(LABELS)), "--set"]
     files |= boxes.files
-    files |= _podium_source([ENTRY, job.workflow], _unused(models))
+    files |= _podium_source([ENTRY, job.workflow], [*_unused(models), *_unused_blends(job, loaded)])
     if _needs_efficientnet(models):
         for module in sorted(PURE_PACKAGES):
             files |= _package(module)
@@ -192,8 +192,14 @@ def _unused(models: Iterable[Model]) -> list[str]:
         unused.append("podium.models.preset_backbone")
     if not any(isinstance(model, Member) and model.competition.metric_code for model in models):
         unused.append("podium.evaluation.metric_file")
+    unused += [] if any(member.tensorboard for member in members) else ["podium.training.tensorboard"]
     unused += [] if any(member.adds_rows for member in members) else ["podium.workflows.more_rows"]
     return unused if any(member.soup for member in members) else [*unused, "podium.workflows.soup"]
+
+
+def _unused_blends(job: Job, configs: Iterable[Model | Ensemble]) -> list[str]:
+    blends = [config.settings.blend.method for config in configs if isinstance(config, Ensemble)]
+    return [] if job.blend or "stacking" in blends else ["podium.ensemble.stack_models"]
 
 
 def _needs_efficientnet(models: Iterable[Model]) -> bool:

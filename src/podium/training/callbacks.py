@@ -17,7 +17,6 @@ from podium.training.checkpoints import Checkpoint, restore_metrics
 from podium.training.learning_rate import LearningRate
 from podium.training.session import StageRun
 from podium.training.task import SupportsCharts
-from podium.training.tensorboard import tensorboard_callbacks
 
 Logs = dict[str, Any] | None
 
@@ -48,6 +47,8 @@ def stage_callbacks(stage_run: StageRun, advance: Advance) -> list[Any]:
     if isinstance(task, SupportsCharts):
         callbacks += [Charts(stage_run, task)]
     if session.settings.tensorboard:
+        from podium.training.tensorboard import tensorboard_callbacks
+
         callbacks += tensorboard_callbacks(stage_run)
     callbacks += [EpochReport(stage_run, advance)]
     if stage_run.epoch_weights:

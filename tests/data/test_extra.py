@@ -96,7 +96,7 @@ def test_extra_image_that_is_also_a_labelled_image_of_the_competition_is_refused
 @pytest.mark.parametrize(
     ("settings", "content", "message"),
     [
-        ({"table": "t.csv"}, "id,answer\n{0},mauve\n", r"labels that are not classes of the competition file: mauve"),
+        ({"table": "t.csv"}, "id,answer\n{0},mauve\n", r"not classes of the competition file: 'mauve' in line 2"),
         ({"table": "t.csv"}, "id,p_red,p_green,p_blue\n{0},1.5,0,0\n", r"p_red: '1.5' in line 2; expected a probab"),
         ({"table": "t.csv"}, "id,p_red,p_green\n{0},1,0\n", "has no column p_blue"),
         ({"table": "t.csv"}, "id,answer\nabsent.png,red\n", r"1 images listed in .*t\.csv do not exist"),

@@ -215,3 +215,41 @@ def test_images_in_zips(tmp_path):
 def test_what_cannot_be_guessed_is_said(tmp_path, images, tables, message):
     with pytest.raises(DataError, match=message):
         guessed(tmp_path, images, **tables)
+
+
+NUMBERS = [str(number / 8) for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["red", "green", "blue", "red"] * 4 + ["", "red", " ", "blue"], r"empty \(line 18\), empty \(line 20\);"),
+        (["0", "1"] * 9 + ["", "1"], r"1 row without a label in column label: empty \(line 20\);"),
+        ([*NUMBERS[:19], ""], r"empty \(line 21\); add the labels or remove these rows"),
+        (["NA", *NUMBERS[1:]], r"train\.csv has 1 row without a label in column label: NA \(line 2\);"),
+        (["red", "green"] * 9 + ["red ", "green"], r"only by spaces around them: 'red ' \(line 20\); remove"),
+    ],
+    ids=["words", "0 and 1", "numbers", "NA among numbers", "a space"],
+)
+def test_labels_that_are_empty_or_padded_are_named(tmp_path, labels, message):
+    tables = {"train": {"id": range(20), "label": labels}, "sample_submission": {"id": range(20), "label": labels[1]}}
+    with pytest.raises(DataError, match=message):
+        guessed(tmp_path, IMAGES, **tables)
+
+
+def test_an_empty_label_is_named_where_each_class_has_a_column_of_the_sample(tmp_path):
+    train = {"id": range(20), "label": ["cat", "dog"] * 9 + ["", "dog "], "camera": ["a", "b"] * 10}
+    sample = {"id": range(20), "cat": 0.5, "dog": 0.5}
+    with pytest.raises(DataError, match=r"1 row without a label in column label: empty \(line 20\)"):
+        guessed(tmp_path, IMAGES, train=train, sample_submission=sample)
+    train = {"id": range(20), "cat": ["1", "0"] * 9 + ["", "1"], "dog": 1}
+    with pytest.raises(DataError, match="column cat has values that are not numbers, such as '' in line 20;"):
+        guessed(tmp_path, IMAGES, train=train, sample_submission=sample)
+
+
+def test_images_without_a_label_and_a_class_called_na_are_allowed(tmp_path):
+    several = {"id": range(20), "label": ["red", "", "red blue", "blue"] * 5}
+    keys = guessed(tmp_path / "a", IMAGES, train=several, sample_submission=several)
+    assert (keys["target"]["kind"], keys["classes"]) == ("multi_label", ["blue", "red"])
+    named = {"id": range(20), "label": ["NA", "EU"] * 10}
+    assert guessed(tmp_path / "b", IMAGES, train=named, sample_submission=named)["classes"] == ["EU", "NA"]

@@ -186,7 +186,10 @@ def test_unknown_labels_are_named_in_one_error(tiny_competition):
     table = tiny_competition.folder / "train.csv"
     line = len(table.read_text().splitlines()) + 2
     add_line(table, "x.jpg,7,d\ny.jpg,,d\nz.jpg,7.0,d")
-    shown = rf"are not classes of the competition file: 7, 7\.0, an empty label in line {line}; expected 0, 1, 2, 3"
+    shown = (
+        rf"are not classes of the competition file: '7' in line {line - 1}, an empty label in line {line},"
+        rf" '7\.0' in line {line + 1}; expected 0, 1, 2, 3"
+    )
     with pytest.raises(DataError, match=shown):
         rows_of(tiny_competition)
 
@@ -212,7 +215,7 @@ def test_missing_images_are_named_in_one_error(tiny_competition):
 
 def test_a_row_without_an_id_is_an_error(tiny_competition):
     add_line(tiny_competition.folder / "train.csv", ",1,day9")
-    with pytest.raises(DataError, match="1 rows without an id"):
+    with pytest.raises(DataError, match="1 row without an id"):
         rows_of(tiny_competition)
 
 

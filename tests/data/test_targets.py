@@ -105,7 +105,8 @@ def test_classes_become_numbers():
         assert parsed(target, "c")["label"].cat.categories.tolist() == ABC
         assert target.table(np.array([2, 0]))["label"].tolist() == ["c", "a"]
     message = problem_of(SingleLabelTarget(ABC), "b", "x", "y")
-    assert message == "train.csv has labels that are not classes of the competition file: x, y; expected a, b, c"
+    shown = "'x' in line 3, 'y' in line 4; expected a, b, c"
+    assert message == f"train.csv has labels that are not classes of the competition file: {shown}"
     with pytest.raises(DataError, match=r"^labels that are not classes of the competition file: x; expected a, b, c: "):
         SingleLabelTarget(ABC).truth(pd.DataFrame({"label": ["x", "a"]}))
 
@@ -117,8 +118,16 @@ def test_labels_in_one_column_are_separated():
         ("pipe", ["a|b", "", "c|c"]),
     ):
         assert truth_of(MultiLabelTarget(ABC, separator), *rows) == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
-    message = problem_of(MultiLabelTarget(ABC, "space"), "a x", "b y z")
-    assert message == "train.csv has labels that are not classes of the competition file: x, y, z; expected a, b, c"
+    message = problem_of(MultiLabelTarget(ABC, "space"), "a x", "b y z", "x")
+    shown = "'x' in line 2, 'y' in line 3, 'z' in line 3; expected a, b, c"
+    assert message == f"train.csv has labels that are not classes of the competition file: {shown}"
+
+
+def test_spaces_of_labels_are_visible_in_errors():
+    message = problem_of(SingleLabelTarget(["a", "b "]), "a", "b", "", "b ", "a ", "b", " ")
+    assert message.endswith(
+        ": 'b' in line 3, an empty label in line 4, 'a ' in line 6, an empty label in line 8; expected a, 'b '"
+    )
 
 
 def test_one_hot_columns_have_only_0_and_1():

@@ -7,7 +7,7 @@ from pathlib import Path
 from podium.config.competition import Competition
 from podium.config.target import SEPARATORS, MultiLabel
 from podium.data.find_images import image_roots, images_of_classes, root_of
-from podium.data.table import other_folders, read_table
+from podium.data.table import check_has_labels, check_spaces, other_folders, read_table
 from podium.errors import ConfigError, DataError
 from podium.files import columns_of
 from podium.paths import sample_file
@@ -43,13 +43,13 @@ def _labels(competition: Competition, folder: Path) -> Iterable[str]:
         if not sample.is_file():
             raise DataError(f"no {sample}, whose columns would be the classes: list them in the competition file")
         return [name for name in columns_of(sample) if name != competition.submission.id]
-    labels = set(read_table(folder / source.table, [source.label])[source.label])
+    labels = read_table(folder / source.table, [source.label])[source.label]
     if isinstance(target, MultiLabel):
         separator = SEPARATORS[target.separator or "space"]
-        return {label.strip() for text in labels for label in text.split(separator) if label.strip()}
-    if "" in labels:
-        raise DataError(f"{folder / source.table} has rows without a label; remove them, or add their labels")
-    return labels
+        return {label.strip() for text in labels.unique() for label in text.split(separator) if label.strip()}
+    check_has_labels(labels, folder / source.table)
+    check_spaces(labels, folder / source.table)
+    return set(labels)
 
 
 def _sorted(labels: Iterable[str]) -> list[str]:

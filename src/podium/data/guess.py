@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from podium.config.patterns import Pattern
 from podium.config.target import SEPARATORS
 from podium.data.guess_metadata import guess_metadata
 from podium.data.inventory import Inventory, class_folders, locate
+from podium.data.metadata import MISSING
+from podium.data.table import check_has_labels, check_spaces
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
 from podium.paths import unpack_advice
@@ -43,6 +46,12 @@ class Guess:
         self.keys[key] = value
         if reason:
             self.reasons[key] = reason
+
+    @property
+    def kind(self) -> str:
+        """The kind of target."""
+        target = self.keys["target"]
+        return str(target if isinstance(target, str) else target["kind"])
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,7 @@ def _columns_of_table(
             guess.keys["submission"] = {"label": answers[0], **guess.keys.get("submission", {})}
         else:
             _columns_of_classes(guess, table[label], answers, inventory, hints)
+        _check_labels(table[label], inventory.folder / name, guess.kind)
         strata = table[label]
         pattern = pattern.replace(f"{{{label}}}", "{label}")
     group = next(
@@ -192,6 +202,16 @@ def _columns_of_table(
     _metric(guess, hints)
     has_classes = guess.keys["target"] in ("single_label", "binary", "ordinal", "soft_label")
     _folds(guess, strata if has_classes else None, group, None if group is None else table[group].nunique())
+
+
+def _check_labels(labels: "pd.Series[str]", table: Path, kind: str) -> None:
+    if kind == "multi_label":  # none of the labels, perhaps
+        return
+    is_missing = labels.str.strip().str.lower().isin(MISSING)
+    are_numbers = _numbers(labels[~is_missing]) is not None
+    check_has_labels(labels, table, MISSING if are_numbers else ("",))
+    if kind != "regression":
+        check_spaces(labels, table)
 
 
 def _label_column(others: Sequence[str], answers: Sequence[str], table: pd.DataFrame, name: str, hints: Hints) -> str:
@@ -291,7 +311,11 @@ def _columns_of_numbers(guess: Guess, answers: pd.DataFrame, hints: Hints) -> "p
     table = pd.DataFrame({column: pd.to_numeric(answers[column], errors="coerce") for column in answers})
     if table.isna().any().any():
         wrong = table.columns[table.isna().any()][0]
-        raise DataError(f"the column {wrong} has values that are not numbers; expected numbers in every answer column")
+        row = int(np.argmax(table[wrong].isna()))
+        raise DataError(
+            f"the column {wrong} has values that are not numbers, such as {answers[wrong].iloc[row]!r} in line"
+            f" {row + 2}; expected numbers in every answer column"
+        )
     values = table.to_numpy(dtype=float)
     is_binary, totals = set(np.unique(values)) <= {0.0, 1.0}, values.sum(axis=1)
     if hints.target:
@@ -336,7 +360,7 @@ def _columns_of_classes(
 
 def _matched(values: "pd.Series[str]", answers: Sequence[str]) -> Mapping[str, str] | None:
     """The answer column of each label: named like it, or with a common prefix."""
-    labels = sorted(values.unique())
+    labels = sorted({label.strip() for label in values.unique()} - {""})
     if len(labels) != len(answers):
         return None
     if set(labels) == set(answers):
@@ -351,8 +375,7 @@ def _matched(values: "pd.Series[str]", answers: Sequence[str]) -> Mapping[str, s
 
 
 def _metric(guess: Guess, hints: Hints) -> None:
-    target = guess.keys["target"]
-    kind = target if isinstance(target, str) else target["kind"]
+    target, kind = guess.keys["target"], guess.kind
     if hints.metric:
         guess.set("metric", hints.metric)
         return

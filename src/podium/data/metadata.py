@@ -16,13 +16,13 @@ from podium.files import with_lines
 
 PREFIX = "m_"
 """Before the name of every column of metadata, in a table of rows."""
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
+MISSING = ("", "na", "n/a", "nan", "null", "none")
 """How a table says that a number is missing, in lower case."""
 
 
 def is_missing(text: str) -> bool:
     """Whether it says that a number is missing."""
-    return text.strip().lower() in _MISSING
+    return text.strip().lower() in MISSING
 
 
 def parse_metadata(table: pd.DataFrame, columns: Mapping[str, ColumnKind], path: Path) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from podium.data.image_paths import ImagePaths
 from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
-from podium.errors import MOST_LISTED, DataError, RowsError, listed
+from podium.errors import MOST_LISTED, DataError, RowsError, counted, listed
 from podium.files import check_table, columns_of, digest_of, with_lines
 from podium.paths import unpack_advice
 
@@ -283,8 +283,33 @@ def check_ids(ids: "pd.Series[str]", table: Path) -> None:
     empty = np.flatnonzero((ids == "").to_numpy())
     if len(empty):
         lines = with_lines(table, dict.fromkeys(empty.tolist(), "empty"))
-        message = f"{table} has {len(empty)} rows without an id: {lines}; add the ids or remove these rows"
+        rows = counted(len(empty), "row")
+        message = f"{table} has {rows} without an id: {lines}; add the ids or remove these rows"
         raise RowsError(message, table, "it has no id", dict.fromkeys(empty.tolist(), ""))
+
+
+def check_has_labels(labels: "pd.Series[str]", table: Path, none: Sequence[str] = ("",)) -> None:
+    """Fail if rows have no label; `none` are the texts, in lower case, that stand for it."""
+    rows = np.flatnonzero(labels.str.strip().str.lower().isin(none)).tolist()
+    if rows:
+        lines = with_lines(table, {row: labels.iloc[row].strip() or "empty" for row in rows})
+        raise RowsError(
+            f"{table} has {counted(len(rows), 'row')} without a label in column {labels.name}: {lines}; add the labels"
+            " or remove these rows",
+            table, "it has no label", dict.fromkeys(rows, ""),
+        )  # fmt: skip
+
+
+def check_spaces(labels: "pd.Series[str]", table: Path) -> None:
+    """Fail if labels differ only by spaces around them: they would be two classes."""
+    distinct = labels.unique()
+    if len({label.strip() for label in distinct}) == len(distinct):
+        return
+    padded = {int(np.argmax(labels == label)): repr(label) for label in distinct if label != label.strip()}
+    raise DataError(
+        f"{table} has labels in column {labels.name} that differ from others only by spaces around them:"
+        f" {with_lines(table, padded)}; remove the spaces"
+    )
 
 
 def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:

@@ -1,7 +1,7 @@
 """The kinds of target, behind the interface `Target`."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,9 +37,7 @@ class _ClassTarget(Target):
     def parse(self, table: pd.DataFrame, source: TrainSource, path: Path) -> pd.DataFrame:
         labels = table[source.label]
         rows = np.flatnonzero(~labels.isin(self.labels))
-        texts = zip(rows.tolist(), labels.iloc[rows], strict=True)
-        unknown = {text if text.strip() else f"an empty label in line {row + 2}" for row, text in texts}
-        _check_known(unknown, self.labels, path)
+        _refuse_unknown(zip(rows.tolist(), labels.iloc[rows], strict=True), self.labels, path)
         return pd.DataFrame({LABEL: pd.Categorical(labels, categories=self.labels)})
 
     def _truth(self, table: pd.DataFrame) -> Truth:
@@ -186,14 +184,14 @@ class MultiLabelTarget(_MatrixTarget):
         separator = SEPARATORS[self.separator]
         number_of = {label: number for number, label in enumerate(self.labels)}
         numbers = np.zeros((len(table), len(self.labels)), self.dtype)
-        unknown: set[str] = set()
+        unknown: dict[str, int] = {}
         for row, text in enumerate(table[source.label]):
             for label in filter(None, (part.strip() for part in text.split(separator))):
                 if label in number_of:
                     numbers[row, number_of[label]] = 1
                 else:
-                    unknown.add(label)
-        _check_known(unknown, self.labels, path)
+                    unknown.setdefault(label, row)
+        _refuse_unknown(((row, label) for label, row in unknown.items()), self.labels, path)
         return self.table(numbers)
 
     def _truth(self, table: pd.DataFrame) -> Truth:
@@ -379,12 +377,19 @@ def _log_loss(truth: Truth, probabilities: Floats) -> float:
     return float(-np.log(right.clip(SMALLEST_PROBABILITY, 1.0)).mean())
 
 
-def _check_known(labels: set[str], classes: Sequence[str], path: Path) -> None:
-    unknown = sorted(labels - set(classes))
-    if unknown:
+def _refuse_unknown(unknown: Iterable[tuple[int, str]], classes: Sequence[str], path: Path) -> None:
+    """Fail if there are rows with labels that are not classes: one error names each label once."""
+    texts: dict[str, str] = {}
+    for row, label in unknown:
+        if label.strip():
+            texts.setdefault(label, f"{label!r} in line {row + 2}")
+        else:
+            texts[f" {row}"] = f"an empty label in line {row + 2}"
+    if texts:
+        expected = [label if label == label.strip() else repr(label) for label in classes]
         raise DataError(
-            f"{path} has labels that are not classes of the competition file: {listed(unknown)}; expected"
-            f" {listed(classes)}"
+            f"{path} has labels that are not classes of the competition file: {listed(list(texts.values()))}; expected"
+            f" {listed(expected)}"
         )
 
 

@@ -106,7 +106,7 @@ def init(
         inventory = read_inventory(data)
         guess = guess_competition(inventory, Hints(target, metric or metric_of_page, label, sample))
         if metric is None and metric_of_page:
-            if _kind(guess) in METRICS[metric_of_page].targets:
+            if guess.kind in METRICS[metric_of_page].targets:
                 guess.reasons["metric"] = "by the name on the competition's page"
             else:
                 guess = guess_competition(inventory, Hints(target, None, label, sample))
@@ -203,8 +203,7 @@ def _text_of_recipe(file: Path, slug: str, guess: "Guess", side: float, command:
     text = text_with_values(file, values)
     text = re.sub(r"\A# yaml-language-server.*\n", "", text)
     text = re.sub(r"^# Use:.*$", f"# Run:   {command}", text, flags=re.MULTILINE)
-    kind = _kind(guess)
-    if LOSSES[kind][0] not in SMOOTHED or kind == "regression":
+    if LOSSES[guess.kind][0] not in SMOOTHED or guess.kind == "regression":
         text = re.sub(r"^label_smoothing:.*\n", "", text, flags=re.MULTILINE)
     return text
 
@@ -212,7 +211,7 @@ def _text_of_recipe(file: Path, slug: str, guess: "Guess", side: float, command:
 def _competition_text(slug: str, data: Path, guess: "Guess", command: str) -> str:
     keys = dict(guess.keys)
     classes = keys.get("classes", [])
-    if len(classes) > _MANY_CLASSES and _kind(guess) == "single_label":
+    if len(classes) > _MANY_CLASSES and guess.kind == "single_label":
         del keys["classes"]
     order = ["train", "test", "zips", "target", "classes", "metadata", "metric", "submission", "folds"]
     lines = [
@@ -264,11 +263,6 @@ members:
   - ../members/{member.name}
 blend: mean
 """
-
-
-def _kind(guess: "Guess") -> str:
-    target = guess.keys["target"]
-    return str(target if isinstance(target, str) else target["kind"])
 
 
 def metric_at_kaggle(slug: str, console: Console) -> str | None:

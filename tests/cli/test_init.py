@@ -1,6 +1,7 @@
 """`podium init`: files that pass the checks as they are, and nothing overwritten."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +51,18 @@ def test_the_metric_of_the_page_has_to_score_the_target(metric, written, tmp_pat
     started = init.init(tmp_path / "discs", tmp_path / "configs", Console(quiet=True), metric_of_page=metric)
     assert load_ensemble(started.ensemble).competition.metric == written
     assert any(line.startswith(f"metric: {written} (") for line in started.assumptions)
+
+
+def test_commands_can_be_pasted_whatever_the_folders_are_called(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw("text-label", Path("data/my data"), train=30, test=3)
+    code, out, _ = podium("init", "data/my data", "--configs", "my configs")
+    assert code == 0
+    assert "next: podium run 'my configs/ensembles/my-data.yaml' --data 'data/my data' --dry-run\n" in out
+    for kind, command in (("members", "podium train"), ("ensembles", "podium run"), ("competitions", "podium run")):
+        (file,) = Path("my configs", kind).glob("*.yaml")
+        (line,) = [line for line in file.read_text().splitlines() if command in line]
+        assert shlex.split(line.partition(command)[2])[1:3] == ["--data", "data/my data"]
 
 
 def test_existing_files_are_kept(podium, tmp_path, monkeypatch):

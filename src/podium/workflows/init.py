@@ -1,6 +1,7 @@
 """Start a competition: look at its data, and write a competition, a member and an ensemble file for it."""
 
 import re
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,16 +112,17 @@ def init(
             else:
                 guess = guess_competition(inventory, Hints(target, None, label, sample))
         side = _median_side([data / image for image in inventory.images])
-    at = "" if data == Path("data") / slug else f" --data {data}"
-    train = f"podium train {paths[1]}{at} --fold 0"
+    at = [] if data == Path("data") / slug else ["--data", str(data)]
+    train = shlex.join(["podium", "train", str(paths[1]), *at, "--fold", "0"])
+    run = shlex.join(["podium", "run", str(paths[2]), *at])
     if recipe_file:
         member = _text_of_recipe(recipe_file, slug, guess, side, train)
     else:
         member = _member_text(slug, guess, max((size for size in _SIZES if size <= side), default=_SIZES[0]), train)
     texts = [
-        _competition_text(slug, data, guess, f"podium run {paths[2]}{at} --dry-run"),
+        _competition_text(slug, data, guess, f"{run} --dry-run"),
         member,
-        _ensemble_text(paths[1], f"podium run {paths[2]}{at}"),
+        _ensemble_text(paths[1], run),
     ]
     before = {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
     for path, text in zip(paths, texts, strict=True):
@@ -140,7 +142,7 @@ def init(
         ) from error
     problems = check_data(competition, data)[1] if target and not inventory.zips else []
     assumptions = [_assumption(guess, key) for key in guess.reasons]
-    return Started(paths[0], paths[1], paths[2], assumptions, problems, f"podium run {paths[2]}{at} --dry-run")
+    return Started(paths[0], paths[1], paths[2], assumptions, problems, f"{run} --dry-run")
 
 
 def _assumption(guess: "Guess", key: str) -> str:

@@ -253,3 +253,22 @@ def test_images_without_a_label_and_a_class_called_na_are_allowed(tmp_path):
     assert (keys["target"]["kind"], keys["classes"]) == ("multi_label", ["blue", "red"])
     named = {"id": range(20), "label": ["NA", "EU"] * 10}
     assert guessed(tmp_path / "b", IMAGES, train=named, sample_submission=named)["classes"] == ["EU", "NA"]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "sample_submission.csv", "ids.csv"])
+@pytest.mark.parametrize(("mark", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_table_with_other_separators_is_named(tmp_path, name, mark, called):
+    rows = "".join(f"{number},{'ab'[number % 2]}\n" for number in range(20))
+    inventory = folder_with(tmp_path, IMAGES)
+    for table in ("train.csv", name if name == "ids.csv" else "sample_submission.csv"):
+        (tmp_path / table).write_text(f"id,label\n{rows}".replace(",", mark if table == name else ","))
+    with pytest.raises(DataError, match=rf"{name} seem to be separated by {called}; expected commas"):
+        guess_competition(read_inventory(inventory.folder), Hints())
+
+
+def test_a_table_of_an_init_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "train.csv").write_text("id,label\n1,a\n2,b,c\n")
+    with pytest.raises(
+        DataError, match=r"train\.csv cannot be read as a CSV: expected 2 fields in line 3, got 3; quote"
+    ):
+        read_inventory(tmp_path)

@@ -142,12 +142,15 @@ def test_images_called_007_and_na_are_found(tiny_competition):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("Id;Category\na;1\n", "has no column Id, Category: it has Id;Category"),
+        ("Id;Category\na;1\n", r"columns of .*table\.csv seem to be separated by semicolons; expected commas"),
+        ("Id\tCategory\na\t1,5\n", "seem to be separated by tabs"),
         ("Id,Label\na,1\n", "has no column Category: it has Id, Label"),
         ("Id,Category\na,1,x\nb,2,y\n", "more fields than its header"),
-        ("Id,Category\na,1\nb,2,y\n", "cannot be read as a CSV: .*saw 3$"),
-        ('Id,Category\n"a,1\n', "cannot be read as a CSV"),
-        ("", "cannot be read as a CSV"),
+        ("Id,Category\na,1\nb,2,y\n", "cannot be read as a CSV: expected 2 fields in line 3, got 3; quote the fields"),
+        ('Id,Category\n"a,1\n', "cannot be read as a CSV: a quotation mark near line 2 is never closed; close"),
+        ("", "cannot be read as a CSV: it is empty; download it again"),
+        ("Id,Category\na,caf\xe9\n".encode("latin-1"), "it is not text in UTF-8; save it as a CSV file in UTF-8$"),
+        ("Id,Category\na,1\n".encode("utf-16"), "it has bytes that are zero; save it as text in UTF-8$"),
         (b"PK\x03\x04\xff\xfe\x00", "cannot be read as a CSV"),
     ],
 )

@@ -278,6 +278,7 @@ def test_invalid_predictions_and_settings_are_errors(write, changes, message):
         ("Id,Category\n", "and 0 rows; expected a column 'Id', at least one row"),
         ("id,Category\nNA,0\n", "expected a column 'Id'"),
         ("Id,Category\nNA\n", "as many values in each row as columns"),
+        ("Id\tCategory\nNA\t0\n", "columns of .* seem to be separated by tabs; expected commas"),
         ("Id,Category\nNA,0\nNA,0\n", "1 ids more than once .first: 'NA'"),
     ],
 )
@@ -290,7 +291,10 @@ def test_missing_sample_is_an_error(tmp_path):
     spec = SubmissionSpec(
         sample=tmp_path / "nowhere.csv", format="label", id_column="Id", answer_columns=["Category"], labels=CLASSES
     )
-    with pytest.raises(DataError, match=r"cannot read the sample submission .*nowhere\.csv .*download"):
+    with pytest.raises(DataError, match=r"cannot read the sample submission .*nowhere\.csv: No such .*download"):
+        spec.read_sample()
+    spec.sample.write_text("Id,Category\nNA,0\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"nowhere\.csv: it is not text in UTF-8; save it as a CSV file in UTF-8;"):
         spec.read_sample()
 
 

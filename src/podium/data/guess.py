@@ -1,7 +1,7 @@
 """A guess at what a competition asks for, from the files in its data folder."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from podium.data.metadata import MISSING
 from podium.data.table import check_has_labels, check_spaces
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
+from podium.files import check_separator
 from podium.paths import unpack_advice
 
 DEFAULT_METRICS = {
@@ -72,6 +73,7 @@ def guess_competition(inventory: Inventory, hints: Hints) -> Guess:
     guess = Guess()
     name = hints.sample or inventory.sample or _sample_by_its_ids(inventory)
     if name not in inventory.tables:
+        _check_separators(inventory, inventory.tables)
         tables = (
             f"whose CSV files are {listed(sorted(inventory.tables))}" if inventory.tables else "which has no CSV files"
         )
@@ -121,10 +123,17 @@ def _test_images(inventory: Inventory, sample: pd.DataFrame) -> tuple[str, str]:
         located = locate(inventory, sample, column, "test") if sample[column].is_unique else None
         if located and located.share > 0.5:
             return str(column), located.pattern
+    assert inventory.sample
+    _check_separators(inventory, [inventory.sample])
     raise DataError(
         f"no column of {inventory.sample} names images of {inventory.folder}: it has {', '.join(sample.columns)}, and"
         f" the images are like {inventory.images[0]}; unpack the test images, or write the competition file yourself"
     )
+
+
+def _check_separators(inventory: Inventory, tables: Iterable[str]) -> None:
+    for name in tables:
+        check_separator(inventory.folder / name, list(inventory.tables[name].columns))
 
 
 def _train_table(inventory: Inventory, sample: pd.DataFrame, id_column: str) -> tuple[str, str, str] | None:
@@ -150,6 +159,7 @@ def _classes_from_folders(
 ) -> None:
     found = class_folders(inventory, test_pattern)
     if found is None:
+        _check_separators(inventory, inventory.tables)
         raise DataError(
             f"{inventory.folder} has neither a table of training images nor a folder for each class; expected a CSV"
             f" with a column of ids besides {inventory.sample}, or folders of images: write the file by hand"

@@ -11,8 +11,7 @@ import pandas as pd
 
 from podium.data.archives import zip_errors
 from podium.data.find_images import files_below, is_image
-from podium.errors import DataError
-from podium.files import check_table
+from podium.data.table import csv_errors
 
 _ROWS_TRIED = 200
 """How many rows decide which column has the ids and where their images are."""
@@ -80,11 +79,8 @@ def _images_in_zip(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        check_table(path)
+    with csv_errors(path):
         return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
 
 
 def locate(inventory: Inventory, table: pd.DataFrame, id_column: str, role: str) -> Located | None:

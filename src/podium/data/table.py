@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -28,7 +29,7 @@ from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
 from podium.errors import MOST_LISTED, DataError, RowsError, counted, listed
-from podium.files import check_table, columns_of, digest_of, with_lines
+from podium.files import check_separator, check_table, columns_of, digest_of, why_no_csv, with_lines
 from podium.paths import unpack_advice
 
 _CHUNK = 5_000
@@ -170,8 +171,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The same in chunks of rows."""
     try:
-        check_table(path)
-        with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
+        with csv_errors(path), pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
             for chunk in chunks:
                 yield _select(chunk, path, columns)
     except FileNotFoundError:
@@ -181,11 +181,22 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
             f"{path} does not exist; {found}: {unpack_advice(path.parent)}correct the file's name in the competition"
             " file, or the data folder"
         ) from None
+
+
+@contextmanager
+def csv_errors(path: Path) -> Iterator[None]:
+    """Check a table that is going to be read with pandas, whose errors become one line."""
+    try:
+        check_table(path)
+        yield
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV: {str(error).strip()}") from None
+        raise DataError(f"{path} cannot be read as a CSV: {why_no_csv(error)}") from None
 
 
 def _select(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    check_separator(path, list(table.columns))
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes an unnamed first field as the row's name
         raise DataError(f"{path} has rows with more fields than its header; quote the fields that contain a comma")
     absent = [column for column in columns if column not in table.columns]

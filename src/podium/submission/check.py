@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from podium.errors import SubmissionError, shortened
+from podium.files import other_separator
 from podium.submission.spec import Sample, SubmissionSpec
 
 DRY_RUN = "_dry-run"
@@ -48,6 +49,8 @@ def find_problems(path: Path, spec: SubmissionSpec) -> list[str]:
         header = next(rows, (0, []))[1]
         if not header:
             raise _NotCsvError("the file is empty; expected a header and a row for each id of the sample")
+        if separator := other_separator(header):
+            raise _NotCsvError(f"the columns seem to be separated by {separator}; expected commas")
         scan = _Scan(header, sample, spec, is_dry_run=DRY_RUN in path.name)
         scan.read(rows)
     except _NotCsvError as problem:

@@ -11,6 +11,7 @@ from podium.config.submission import Format
 from podium.config.target import Regression
 from podium.errors import DataError, SubmissionError
 from podium.evaluation.metrics import metric_of
+from podium.files import check_separator, why_no_csv
 
 _SUM_TO_ONE = ("single_label", "ordinal", "soft_label")
 
@@ -79,6 +80,7 @@ class SubmissionSpec:
     def read_sample(self) -> Sample:
         """Read the sample and check that it fits the competition file. Ids are text, so "007" stays as it is."""
         columns, ids, is_complete = self._read_ids()
+        check_separator(self.sample, columns)
         if self.id_column not in columns or not is_complete or not ids:
             raise DataError(
                 f"the sample submission {self.sample} has the columns {', '.join(columns)} and {len(ids)} rows;"
@@ -112,6 +114,7 @@ class SubmissionSpec:
                     ids.append(row[position] if is_complete else "")
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(
-                f"cannot read the sample submission {self.sample} ({error}); download the competition's data again"
+                f"cannot read the sample submission {self.sample}: {why_no_csv(error)}; correct its path, or download"
+                " the competition's data again"
             ) from error
         return columns, ids, is_complete

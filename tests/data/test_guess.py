@@ -207,6 +207,21 @@ def test_images_in_zips(tmp_path):
         (["test/1.jpg"], {"sample_submission": {"id": [1], "label": [2]}}, "neither a table of training images nor"),
         (
             IMAGES,
+            {"sample_submission": {"label": [0, 0, 0, 0], "id": [1, 2, 3, 2]}},
+            r"sample_submission\.csv has duplicate ids: 2 \(line 5\); expected one row per image",
+        ),
+        (
+            ["test/1.jpg"],
+            {"train": {"id": [8, 9], "label": [2, 3]}, "sample_submission": {"id": [1], "label": [2]}},
+            r"lacks the images to train on: no column of train\.csv names its images, such as test/1\.jpg; download",
+        ),
+        (
+            IMAGES,
+            {"train": {"id": [], "label": []}, "sample_submission": {"id": [1], "label": [2]}},
+            r"no rows in .*train\.csv, only a header; download it again",
+        ),
+        (
+            IMAGES,
             {"train": {"id": [1, 2], "a": [2, 3], "b": [1, 1]}, "sample_submission": {"id": [1], "c": [2]}},
             "--label",
         ),

@@ -15,7 +15,7 @@ from podium.config.target import SEPARATORS
 from podium.data.guess_metadata import guess_metadata
 from podium.data.inventory import Inventory, class_folders, locate
 from podium.data.metadata import MISSING
-from podium.data.table import check_has_labels, check_spaces
+from podium.data.table import check_has_labels, check_ids, check_spaces
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
 from podium.files import check_separator
@@ -119,16 +119,22 @@ def _sample_by_its_ids(inventory: Inventory) -> str | None:
 
 
 def _test_images(inventory: Inventory, sample: pd.DataFrame) -> tuple[str, str]:
-    for column in sample.columns:
-        located = locate(inventory, sample, column, "test") if sample[column].is_unique else None
-        if located and located.share > 0.5:
-            return str(column), located.pattern
     assert inventory.sample
+    for column in sorted(sample.columns, key=lambda name: not sample[name].is_unique):
+        located = locate(inventory, sample, column, "test") if _are_ids(sample[column]) else None
+        if located and located.share > 0.5:
+            check_ids(sample[column], inventory.folder / inventory.sample)
+            return str(column), located.pattern
     _check_separators(inventory, [inventory.sample])
     raise DataError(
         f"no column of {inventory.sample} names images of {inventory.folder}: it has {', '.join(sample.columns)}, and"
         f" the images are like {inventory.images[0]}; unpack the test images, or write the competition file yourself"
     )
+
+
+def _are_ids(values: "pd.Series[str]") -> bool:
+    """Whether they seldom repeat; answers often do."""
+    return bool(values.nunique() > len(values) / 2)
 
 
 def _check_separators(inventory: Inventory, tables: Iterable[str]) -> None:
@@ -159,11 +165,7 @@ def _classes_from_folders(
 ) -> None:
     found = class_folders(inventory, test_pattern)
     if found is None:
-        _check_separators(inventory, inventory.tables)
-        raise DataError(
-            f"{inventory.folder} has neither a table of training images nor a folder for each class; expected a CSV"
-            f" with a column of ids besides {inventory.sample}, or folders of images: write the file by hand"
-        )
+        raise _no_training_images(inventory)
     above, classes, is_nested = found
     place = f"{above}/" if above else ""
     guess.set("train", {"images": f"{place}{{label}}/{'**/' * is_nested}{{id}}"}, "no table: a folder for each class")
@@ -176,6 +178,23 @@ def _classes_from_folders(
         _columns_of_classes(guess, values, answers, inventory, hints)
     _metric(guess, hints)
     _folds(guess, values, None)
+
+
+def _no_training_images(inventory: Inventory) -> DataError:
+    """What is wrong with the tables besides the sample, if there are any."""
+    _check_separators(inventory, inventory.tables)
+    others = [name for name in sorted(inventory.tables) if name != inventory.sample]
+    if empty := [name for name in others if inventory.tables[name].empty]:
+        return DataError(f"no rows in {inventory.folder / empty[0]}, only a header; download it again")
+    if others:
+        return DataError(
+            f"{inventory.folder} lacks the images to train on: no column of {listed(others)} names its images, such as"
+            f" {inventory.images[0]}; {unpack_advice(inventory.folder)}download them"
+        )
+    return DataError(
+        f"{inventory.folder} has neither a table of training images nor a folder for each class; expected a CSV with a"
+        f" column of ids besides {inventory.sample}, or folders of images: write the file by hand"
+    )
 
 
 def _columns_of_table(

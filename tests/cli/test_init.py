@@ -65,6 +65,31 @@ def test_commands_can_be_pasted_whatever_the_folders_are_called(podium, tmp_path
         assert shlex.split(line.partition(command)[2])[1:3] == ["--data", "data/my data"]
 
 
+def test_data_that_a_run_would_refuse_is_an_error(podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw("text-label", Path("data/discs"), train=30, test=3)
+    Path("data/discs/train_images/train0007.jpg").unlink()
+    code, out, err = podium("init", "discs")
+    assert (code, "next:" in out) == (1, False)
+    assert "listed in data/discs/train.csv do not exist in data/discs: train_images/train0007.jpg (line 9)" in err
+    assert "; then: podium run configs/ensembles/discs.yaml --dry-run\n" in err
+    assert podium("init", "discs", "--replace", "--label", "colour")[0] == 1
+    table = Path("data/discs/train.csv")
+    table.write_text(table.read_text().replace("train0007", "train0008"))
+    code, _, err = podium("init", "discs", "--replace")
+    assert (code, "has duplicate ids: train0008 (line 10)" in err) == (1, True)
+
+
+@pytest.mark.parametrize("slug", ["My Competition", "a_b", "-", "a" * 300])
+def test_a_slug_that_is_none_is_named_before_anything_is_written(slug, podium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw("text-label", Path("data/discs"), train=30, test=3)
+    code, _, err = podium("init", "discs", f"--slug={slug}")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith(f"podium: --slug: '{slug[:9]}")
+    assert not Path("configs").exists()
+
+
 def test_existing_files_are_kept(podium, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw("text-label", Path("data/discs"), train=30, test=3)
@@ -160,3 +185,10 @@ def test_an_unknown_recipe_names_the_others(podium, tmp_path, monkeypatch):
     code, _, err = podium("init", "discs", "--recipe", "stron")
     assert (code, err.count("strong")) == (1, 1)
     assert not Path("configs/members").exists()
+    code, _, err = podium("init", "discs", "--recipe", "xyz")
+    assert (code, "xyz' is not a recipe in configs/recipes; expected one of last-day, quick, strong" in err) == (
+        1,
+        True,
+    )
+    code, _, err = podium("init", "discs", "--recipe", "quick", "--configs", "other")
+    assert (code, "in other/recipes, which has none; copy" in err) == (1, True)

@@ -41,7 +41,7 @@ def init(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Start from configs/recipes/NAME.yaml, such as quick, strong or last-day.",
+            help="Start from recipes/NAME.yaml of --configs, such as quick, strong or last-day.",
             show_default="EfficientNetB0 in two stages",
         ),
     ] = None,
@@ -85,5 +85,6 @@ def init(
     for assumption in started.assumptions:
         console.print(f"  {assumption}", highlight=False, soft_wrap=True)
     if started.problems:
-        raise DataError("\n".join([*started.problems, f"correct {started.competition}, or give another --target"]))
+        advice = f"correct the data or {started.competition}, or give another --target; then: {started.next}"
+        raise DataError("\n".join([*started.problems, advice]))
     console.print(f"next: {started.next}", highlight=False, soft_wrap=True)

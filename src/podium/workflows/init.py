@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from podium.config.kaggle_names import SLUG
+from podium.config.kaggle_names import SLUG, slug_of
 from podium.config.problems import nearest
 from podium.credentials import describe_credentials
-from podium.errors import ConfigError, DataError, KaggleError
+from podium.errors import ConfigError, DataError, KaggleError, shortened
 from podium.evaluation.metrics import METRICS, find_metric
 from podium.files import write_text
 from podium.workflows.config_check import check_data
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SIZES = (64, 96, 128, 160, 192, 224)
 """Image sizes of the first member; larger ones are slow on a laptop."""
 _IMAGES_MEASURED = 50
+_LONGEST_SLUG = 100
 _WORDS_OF_METRICS = (
     (r"f.?score beta [^1]|f.?beta", None),
     ("mcrmse|column.?wise root", "columnwise_rmse"),
@@ -54,7 +55,7 @@ class Started:
     ensemble: Path
     assumptions: Sequence[str]
     problems: Sequence[str]
-    """Where the data does not fit the target that was asked for."""
+    """What is wrong with the data, or does not fit the target that was asked for; not checked in zips."""
     next: str
     """The command to try."""
 
@@ -91,7 +92,7 @@ def init(
     from podium.data.guess import Hints, guess_competition
     from podium.data.inventory import read_inventory
 
-    slug = slug or _slug_of(data)
+    slug = _checked(slug) if slug else _slug_of(data)
     _check_names(target, metric, configs / "competitions")
     recipe_file = _recipe_file(recipe, configs / "recipes") if recipe else None
     paths = [
@@ -140,7 +141,7 @@ def init(
             f" {str(error).splitlines()[-1].split('  ')[-1]}; unpack all of its data, name the column of the answers"
             " with --label, or write the files as docs/configuration.md describes"
         ) from error
-    problems = check_data(competition, data)[1] if target and not inventory.zips else []
+    problems = [] if inventory.zips else check_data(competition, data)[1]
     assumptions = [_assumption(guess, key) for key in guess.reasons]
     return Started(paths[0], paths[1], paths[2], assumptions, problems, f"{run} --dry-run")
 
@@ -152,9 +153,18 @@ def _assumption(guess: "Guess", key: str) -> str:
     return f"{key}: {value} ({reason})" if isinstance(value, str) else f"{key}: {reason}"
 
 
+def _checked(slug: str) -> str:
+    if not SLUG.fullmatch(slug) or len(slug) > _LONGEST_SLUG:
+        raise ConfigError(
+            f"--slug: {shortened(slug)!r} is not the last part of a competition's URL; expected lower-case letters,"
+            f" digits and hyphens, {_LONGEST_SLUG} at most, such as digit-recognizer"
+        )
+    return slug
+
+
 def _slug_of(data: Path) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-")
-    if not SLUG.fullmatch(name):
+    name = slug_of(data.resolve().name)
+    if not SLUG.fullmatch(name) or len(name) > _LONGEST_SLUG:
         raise ConfigError(
             f"{data.name!r} does not make a competition's name; give one with --slug, such as digit-recognizer"
         )
@@ -178,7 +188,8 @@ def _median_side(images: Sequence[Path]) -> float:
 def _recipe_file(name: str, folder: Path) -> Path:
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"{name!r} is not a recipe in {folder}{nearest(name, known)}")
+        advice = nearest(name, known) or ", which has none; copy the recipes of podium's repository there"
+        raise ConfigError(f"{name!r} is not a recipe in {folder}{advice}")
     return folder / f"{name}.yaml"
 
 

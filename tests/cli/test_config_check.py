@@ -53,6 +53,21 @@ def test_problems_of_all_files_and_of_the_data_are_reported_at_once(check, tiny_
         assert problem in ended.err
 
 
+def test_a_class_without_rows_is_a_problem_unless_extra_rows_have_it(check, tiny_competition):
+    tiny_competition.change(classes=["0", "1", "2", "3", "yellow", "white"])
+    ended = check(tiny_competition.config, "--data", tiny_competition.folder)
+    assert ended.code == 1
+    assert ended.err == (
+        "podium: classes without a training row: yellow, white; remove them from the classes of the competition file,"
+        " or add images of them\n"
+    )
+    more = [
+        {"label": label, "images": f"test_upload/002{number}.jpg"} for number, label in ((4, "yellow"), (5, "white"))
+    ]
+    ended = check(tiny_competition.member(extra=more), "--data", tiny_competition.folder)
+    assert (ended.code, ended.err) == (0, "")
+
+
 def test_missing_images_of_train_and_test_are_reported_together(check, tiny_competition):
     (tiny_competition.folder / "train/0/0000.jpg").unlink()
     shutil.rmtree(tiny_competition.folder / "test_upload")

@@ -85,14 +85,21 @@ def check_data(competition: Competition, data: Path | None, extra: Sequence[Extr
     rows = _attempt(lambda: read_rows(competition, folder), problems)
     sample = _attempt(lambda: read_sample(competition, folder), problems)
     test = _attempt(lambda: find_test_set(competition, folder), problems) if sample else None
-    for source in extra:
-        _attempt(partial(read_extra, source, competition, folder), problems)
+    target = target_of(competition)
+    more = [_attempt(partial(read_extra, source, competition, folder), problems) for source in extra]
+    if rows and None not in more:
+        truths = [
+            target.truth(rows.train),
+            target.truth(rows.extra),
+            *(images.truth for images in more if images is not None),
+        ]
+        _attempt(partial(target.check_every_class, *truths), problems)
     parts = [f"{len(rows.train):,} images to train on"] if rows else []
     parts += [f"{len(test.ids):,} to predict"] if test else []
     notes = [] if sample or problems else [_without_sample(competition, folder)]
     notes += [] if are_listed else [f"classes read from the data: {listed(competition.labels)}"]
     notes += [*(rows.notes if rows else ()), *(test.notes if test else ())]
-    summary = f"{folder}: {', '.join([*parts, target_of(competition).description])}"
+    summary = f"{folder}: {', '.join([*parts, target.description])}"
     return ([] if problems else [summary, *(f"  {note}" for note in notes)]), problems
 
 

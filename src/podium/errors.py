@@ -166,10 +166,5 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_LISTED]) + more
 
 
-def counted(number: int, name: str) -> str:
-    """For a message: `1 row`, `2 rows`."""
-    return f"{number:,} {name}{'s' * (number != 1)}"
-
-
 def shortened(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -149,38 +149,16 @@ def read_records(table: Path) -> list[dict[str, str]]:
 def columns_of(table: Path) -> list[str]:
     """The header of a CSV file."""
     with table.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        columns = next(csv.reader(file), [])
-    check_separator(table, columns)
-    return columns
-
-
-def other_separator(columns: Sequence[str]) -> str | None:
-    """What seems to separate the columns of a header without commas."""
-    marks = {";": "semicolons", "\t": "tabs"}
-    return next((name for mark, name in marks.items() if mark in columns[0]), None) if len(columns) == 1 else None
+        return next(csv.reader(file), [])
 
 
 def check_separator(table: Path, columns: Sequence[str]) -> None:
-    if separator := other_separator(columns):
+    """Fail if a header has other separators than commas."""
+    marks = {";": "semicolons", "\t": "tabs"}
+    if found := [name for mark, name in marks.items() if len(columns) == 1 and mark in columns[0]]:
         raise DataError(
-            f"the columns of {table} seem to be separated by {separator}; expected commas: save it with them"
+            f"the columns of {table} seem to be separated by {found[0]}; expected commas: save it with them"
         )
-
-
-def why_no_csv(error: Exception) -> str:
-    """For a message: why a CSV file cannot be read, by an error of pandas or the system, and what to do."""
-    text = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not text in UTF-8; save it as a CSV file in UTF-8"
-    if isinstance(error, OSError):
-        return error.strerror or text
-    if text.startswith("No columns to parse"):
-        return "it is empty; download it again"
-    if found := re.match(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
-        return f"expected {found[1]} fields in line {found[2]}, got {found[3]}; quote the fields that contain a comma"
-    if found := re.match(r"EOF inside string starting at row (\d+)", text):
-        return f"a quotation mark near line {int(found[1]) + 1} is never closed; close or remove it"
-    return text
 
 
 def with_lines(table: Path, texts: Mapping[int, str]) -> str:

@@ -78,14 +78,7 @@ def test_labels_that_do_not_fit_the_target_are_an_error(tiny_competition):
 def test_a_row_without_a_label_is_an_error(tiny_competition):
     table = tiny_competition.folder / "train.csv"
     table.write_text(table.read_text().replace("0005.jpg,1", "0005.jpg,"))
-    with pytest.raises(DataError, match=r"has 1 row without a label in column Category: empty \(line 7\);"):
-        labels_of(unlisted(tiny_competition))
-
-
-def test_labels_that_differ_only_by_spaces_are_an_error(tiny_competition):
-    table = tiny_competition.folder / "train.csv"
-    table.write_text(table.read_text().replace("0005.jpg,1", "0005.jpg,1 "))
-    with pytest.raises(DataError, match=r"only by spaces around them: '1 ' \(line 7\); remove the spaces"):
+    with pytest.raises(DataError, match=r"train\.csv has rows without a label in column Category: empty \(line 7\);"):
         labels_of(unlisted(tiny_competition))
 
 

@@ -125,7 +125,7 @@ def test_a_repeated_and_an_empty_id_have_their_lines(tiny_competition):
     table.write_text(f"{text}0003.jpg,3,day\n")
     assert "has duplicate ids: 0003.jpg (line 26); expected" in problem_of(tiny_competition)
     table.write_text(f"{text},3,day\n")
-    assert "has 1 rows without an id: empty (line 26); add" in problem_of(tiny_competition)
+    assert "has rows without an id: empty (line 26); add" in problem_of(tiny_competition)
 
 
 # Folders

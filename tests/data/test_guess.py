@@ -239,10 +239,10 @@ NUMBERS = [str(number / 8) for number in range(20)]
     ("labels", "message"),
     [
         (["red", "green", "blue", "red"] * 4 + ["", "red", " ", "blue"], r"empty \(line 18\), empty \(line 20\);"),
-        (["0", "1"] * 9 + ["", "1"], r"1 row without a label in column label: empty \(line 20\);"),
-        ([*NUMBERS[:19], ""], r"empty \(line 21\); add the labels or remove these rows"),
-        (["NA", *NUMBERS[1:]], r"train\.csv has 1 row without a label in column label: NA \(line 2\);"),
-        (["red", "green"] * 9 + ["red ", "green"], r"only by spaces around them: 'red ' \(line 20\); remove"),
+        (["0", "1"] * 9 + ["", "1"], r"has rows without a label in column label: empty \(line 20\);"),
+        ([*NUMBERS[:19], ""], r"empty \(line 21\); add it or remove these rows"),
+        (["NA", *NUMBERS[1:]], r"train\.csv has rows without a label in column label: NA \(line 2\);"),
+        (["red", "green"] * 9 + ["red ", "green"], r"only by spaces around them, .*: 'red ' \(line 20\); remove"),
     ],
     ids=["words", "0 and 1", "numbers", "NA among numbers", "a space"],
 )
@@ -255,7 +255,7 @@ def test_labels_that_are_empty_or_padded_are_named(tmp_path, labels, message):
 def test_an_empty_label_is_named_where_each_class_has_a_column_of_the_sample(tmp_path):
     train = {"id": range(20), "label": ["cat", "dog"] * 9 + ["", "dog "], "camera": ["a", "b"] * 10}
     sample = {"id": range(20), "cat": 0.5, "dog": 0.5}
-    with pytest.raises(DataError, match=r"1 row without a label in column label: empty \(line 20\)"):
+    with pytest.raises(DataError, match=r"has rows without a label in column label: empty \(line 20\)"):
         guessed(tmp_path, IMAGES, train=train, sample_submission=sample)
     train = {"id": range(20), "cat": ["1", "0"] * 9 + ["", "1"], "dog": 1}
     with pytest.raises(DataError, match="column cat has values that are not numbers, such as '' in line 20;"):
@@ -284,6 +284,12 @@ def test_a_table_with_other_separators_is_named(tmp_path, name, mark, called):
 def test_a_table_of_an_init_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "train.csv").write_text("id,label\n1,a\n2,b,c\n")
     with pytest.raises(
-        DataError, match=r"train\.csv cannot be read as a CSV: expected 2 fields in line 3, got 3; quote"
+        DataError, match=r"train\.csv cannot be read as a CSV: .*Expected 2 fields in line 3, saw 3; expected text"
     ):
         read_inventory(tmp_path)
+
+
+def test_the_size_of_the_smallest_class_is_given_as_a_reason(tmp_path):
+    table = {"id": range(20), "label": ["a"] * 10 + ["b"] * 9 + ["c"]}
+    guess = guess_competition(folder_with(tmp_path, IMAGES, train=table, sample_submission=table), Hints())
+    assert guess.reasons["folds"] == "the smallest class has 1 image"

@@ -146,11 +146,17 @@ def test_images_called_007_and_na_are_found(tiny_competition):
         ("Id\tCategory\na\t1,5\n", "seem to be separated by tabs"),
         ("Id,Label\na,1\n", "has no column Category: it has Id, Label"),
         ("Id,Category\na,1,x\nb,2,y\n", "more fields than its header"),
-        ("Id,Category\na,1\nb,2,y\n", "cannot be read as a CSV: expected 2 fields in line 3, got 3; quote the fields"),
-        ('Id,Category\n"a,1\n', "cannot be read as a CSV: a quotation mark near line 2 is never closed; close"),
-        ("", "cannot be read as a CSV: it is empty; download it again"),
-        ("Id,Category\na,caf\xe9\n".encode("latin-1"), "it is not text in UTF-8; save it as a CSV file in UTF-8$"),
-        ("Id,Category\na,1\n".encode("utf-16"), "it has bytes that are zero; save it as text in UTF-8$"),
+        (
+            "Id,Category\na,1\nb,2,y\n",
+            "cannot be read as a CSV: .*Expected 2 fields in line 3, saw 3; .* quotes around",
+        ),
+        ('Id,Category\n"a,1\n', "cannot be read as a CSV: .*EOF inside string .* quotes around"),
+        ("", "cannot be read as a CSV: No columns .*; expected text in UTF-8, .* download it again"),
+        (
+            "Id,Category\na,caf\xe9\n".encode("latin-1"),
+            "cannot be read as a CSV: .utf-8. codec .*; expected text in UTF-8, with",
+        ),
+        ("Id,Category\na,1\n".encode("utf-16"), "it has bytes that are zero; save it as text in UTF-8;"),
         (b"PK\x03\x04\xff\xfe\x00", "cannot be read as a CSV"),
     ],
 )
@@ -218,7 +224,7 @@ def test_missing_images_are_named_in_one_error(tiny_competition):
 
 def test_a_row_without_an_id_is_an_error(tiny_competition):
     add_line(tiny_competition.folder / "train.csv", ",1,day9")
-    with pytest.raises(DataError, match="1 row without an id"):
+    with pytest.raises(DataError, match="has rows without an id"):
         rows_of(tiny_competition)
 
 

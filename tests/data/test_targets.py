@@ -126,7 +126,7 @@ def test_labels_in_one_column_are_separated():
 def test_spaces_of_labels_are_visible_in_errors():
     message = problem_of(SingleLabelTarget(["a", "b "]), "a", "b", "", "b ", "a ", "b", " ")
     assert message.endswith(
-        ": 'b' in line 3, an empty label in line 4, 'a ' in line 6, an empty label in line 8; expected a, 'b '"
+        ": 'b' in line 3, an empty label in line 4, 'a ' in line 6, an empty label in line 8; expected a, b "
     )
 
 

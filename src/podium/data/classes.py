@@ -7,7 +7,7 @@ from pathlib import Path
 from podium.config.competition import Competition
 from podium.config.target import SEPARATORS, MultiLabel
 from podium.data.find_images import image_roots, images_of_classes, root_of
-from podium.data.table import check_has_labels, check_spaces, other_folders, read_table
+from podium.data.table import check_filled, other_folders, read_table
 from podium.errors import ConfigError, DataError
 from podium.files import columns_of
 from podium.paths import sample_file
@@ -47,8 +47,7 @@ def _labels(competition: Competition, folder: Path) -> Iterable[str]:
     if isinstance(target, MultiLabel):
         separator = SEPARATORS[target.separator or "space"]
         return {label.strip() for text in labels.unique() for label in text.split(separator) if label.strip()}
-    check_has_labels(labels, folder / source.table)
-    check_spaces(labels, folder / source.table)
+    check_filled(labels, f"a label in column {source.label}", folder / source.table)
     return set(labels)
 
 

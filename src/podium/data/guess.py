@@ -15,10 +15,10 @@ from podium.config.target import SEPARATORS
 from podium.data.guess_metadata import guess_metadata
 from podium.data.inventory import Inventory, class_folders, locate
 from podium.data.metadata import MISSING
-from podium.data.table import check_has_labels, check_ids, check_spaces
+from podium.data.table import check_filled, check_ids
 from podium.errors import DataError, listed
 from podium.evaluation.metrics import Metric, find_metric
-from podium.files import check_separator
+from podium.files import check_separator, with_lines
 from podium.paths import unpack_advice
 
 DEFAULT_METRICS = {
@@ -234,13 +234,20 @@ def _columns_of_table(
 
 
 def _check_labels(labels: "pd.Series[str]", table: Path, kind: str) -> None:
+    """Fail if rows have no label, or labels differ only by spaces around them."""
     if kind == "multi_label":  # none of the labels, perhaps
         return
     is_missing = labels.str.strip().str.lower().isin(MISSING)
     are_numbers = _numbers(labels[~is_missing]) is not None
-    check_has_labels(labels, table, MISSING if are_numbers else ("",))
-    if kind != "regression":
-        check_spaces(labels, table)
+    check_filled(labels, f"a label in column {labels.name}", table, MISSING if are_numbers else ("",))
+    distinct = labels.unique()
+    if kind == "regression" or len({label.strip() for label in distinct}) == len(distinct):
+        return
+    padded = {int(np.argmax(labels == label)): repr(label) for label in distinct if label != label.strip()}
+    raise DataError(
+        f"{table} has labels in column {labels.name} that differ from others only by spaces around them, which would"
+        f" be two classes: {with_lines(table, padded)}; remove the spaces"
+    )
 
 
 def _label_column(others: Sequence[str], answers: Sequence[str], table: pd.DataFrame, name: str, hints: Hints) -> str:
@@ -433,7 +440,7 @@ def _folds(guess: Guess, values: "pd.Series[Any] | None", group: str | None, gro
             "folds", {"kind": "grouped", "count": count}, f"{group} looks like a group: its images stay in one fold"
         )
     else:
-        reason = f"the smallest class has {smallest} images" if count < 5 else ""
+        reason = f"the smallest class has {smallest} image{'s' * (smallest > 1)}" if count < 5 else ""
         guess.set("folds", {"kind": "stratified", "count": count}, reason)
 
 

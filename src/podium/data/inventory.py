@@ -11,7 +11,8 @@ import pandas as pd
 
 from podium.data.archives import zip_errors
 from podium.data.find_images import files_below, is_image
-from podium.data.table import csv_errors
+from podium.data.table import no_csv
+from podium.files import check_table
 
 _ROWS_TRIED = 200
 """How many rows decide which column has the ids and where their images are."""
@@ -79,8 +80,11 @@ def _images_in_zip(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    with csv_errors(path):
+    try:
+        check_table(path)
         return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise no_csv(path, error) from None
 
 
 def locate(inventory: Inventory, table: pd.DataFrame, id_column: str, role: str) -> Located | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -28,8 +27,8 @@ from podium.data.image_paths import ImagePaths
 from podium.data.metadata import PREFIX, parse_metadata
 from podium.data.target import LABEL
 from podium.data.targets import target_of
-from podium.errors import MOST_LISTED, DataError, RowsError, counted, listed
-from podium.files import check_separator, check_table, columns_of, digest_of, why_no_csv, with_lines
+from podium.errors import MOST_LISTED, DataError, RowsError, listed
+from podium.files import check_separator, check_table, columns_of, digest_of, with_lines
 from podium.paths import unpack_advice
 
 _CHUNK = 5_000
@@ -171,7 +170,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
     """The same in chunks of rows."""
     try:
-        with csv_errors(path), pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
+        check_table(path)
+        with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_CHUNK) as chunks:
             for chunk in chunks:
                 yield _select(chunk, path, columns)
     except FileNotFoundError:
@@ -181,18 +181,15 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
             f"{path} does not exist; {found}: {unpack_advice(path.parent)}correct the file's name in the competition"
             " file, or the data folder"
         ) from None
-
-
-@contextmanager
-def csv_errors(path: Path) -> Iterator[None]:
-    """Check a table that is going to be read with pandas, whose errors become one line."""
-    try:
-        check_table(path)
-        yield
-    except FileNotFoundError:
-        raise
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a CSV: {why_no_csv(error)}") from None
+        raise no_csv(path, error) from None
+
+
+def no_csv(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be read as a CSV: {str(error).strip()}; expected text in UTF-8, with a comma between fields and"
+        " quotes around one that contains a comma: correct it or download it again"
+    )
 
 
 def _select(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -291,36 +288,16 @@ def check_ids(ids: "pd.Series[str]", table: Path) -> None:
         later = dict(zip(repeated.tolist(), ids.to_numpy()[repeated], strict=True))
         message = f"{table} has duplicate ids: {lines}; expected one row per image"
         raise RowsError(message, table, "its id is that of an earlier row", later)
-    empty = np.flatnonzero((ids == "").to_numpy())
-    if len(empty):
-        lines = with_lines(table, dict.fromkeys(empty.tolist(), "empty"))
-        rows = counted(len(empty), "row")
-        message = f"{table} has {rows} without an id: {lines}; add the ids or remove these rows"
-        raise RowsError(message, table, "it has no id", dict.fromkeys(empty.tolist(), ""))
+    check_filled(ids, "an id", table)
 
 
-def check_has_labels(labels: "pd.Series[str]", table: Path, none: Sequence[str] = ("",)) -> None:
-    """Fail if rows have no label; `none` are the texts, in lower case, that stand for it."""
-    rows = np.flatnonzero(labels.str.strip().str.lower().isin(none)).tolist()
+def check_filled(values: "pd.Series[str]", what: str, table: Path, empty: Sequence[str] = ("",)) -> None:
+    """Fail if values are one of the texts `empty`, in any case."""
+    rows = np.flatnonzero(values.str.strip().str.lower().isin(empty)).tolist()
     if rows:
-        lines = with_lines(table, {row: labels.iloc[row].strip() or "empty" for row in rows})
-        raise RowsError(
-            f"{table} has {counted(len(rows), 'row')} without a label in column {labels.name}: {lines}; add the labels"
-            " or remove these rows",
-            table, "it has no label", dict.fromkeys(rows, ""),
-        )  # fmt: skip
-
-
-def check_spaces(labels: "pd.Series[str]", table: Path) -> None:
-    """Fail if labels differ only by spaces around them: they would be two classes."""
-    distinct = labels.unique()
-    if len({label.strip() for label in distinct}) == len(distinct):
-        return
-    padded = {int(np.argmax(labels == label)): repr(label) for label in distinct if label != label.strip()}
-    raise DataError(
-        f"{table} has labels in column {labels.name} that differ from others only by spaces around them:"
-        f" {with_lines(table, padded)}; remove the spaces"
-    )
+        lines = with_lines(table, {row: values.iloc[row].strip() or "empty" for row in rows})
+        message = f"{table} has rows without {what}: {lines}; add it or remove these rows"
+        raise RowsError(message, table, f"it is without {what}", dict.fromkeys(rows, ""))
 
 
 def _check_inside(values: "pd.Series[str]", column: str, table: Path) -> None:

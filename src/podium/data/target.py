@@ -161,15 +161,6 @@ class Target(ABC):
         """The classes that cannot be learned since they have no row."""
         return []
 
-    def check_every_class(self, *truths: Truth) -> None:
-        """Fail if a class has no row in any of these tables."""
-        absent = [self.classes_without_rows(truth) for truth in truths]
-        if nowhere := [label for label in absent[0] if all(label in more for more in absent)]:
-            raise DataError(
-                f"classes without a training row: {listed(nowhere)}; remove them from the classes of the competition"
-                " file, or add images of them"
-            )
-
     # Predictions
 
     @abstractmethod

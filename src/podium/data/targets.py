@@ -386,10 +386,9 @@ def _refuse_unknown(unknown: Iterable[tuple[int, str]], classes: Sequence[str], 
         else:
             texts[f" {row}"] = f"an empty label in line {row + 2}"
     if texts:
-        expected = [label if label == label.strip() else repr(label) for label in classes]
         raise DataError(
             f"{path} has labels that are not classes of the competition file: {listed(list(texts.values()))}; expected"
-            f" {listed(expected)}"
+            f" {listed(classes)}"
         )
 
 

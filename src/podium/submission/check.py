@@ -16,8 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from podium.errors import SubmissionError, shortened
-from podium.files import other_separator
+from podium.errors import DataError, SubmissionError, shortened
+from podium.files import check_separator
 from podium.submission.spec import Sample, SubmissionSpec
 
 DRY_RUN = "_dry-run"
@@ -49,11 +49,10 @@ def find_problems(path: Path, spec: SubmissionSpec) -> list[str]:
         header = next(rows, (0, []))[1]
         if not header:
             raise _NotCsvError("the file is empty; expected a header and a row for each id of the sample")
-        if separator := other_separator(header):
-            raise _NotCsvError(f"the columns seem to be separated by {separator}; expected commas")
+        check_separator(path, header)
         scan = _Scan(header, sample, spec, is_dry_run=DRY_RUN in path.name)
         scan.read(rows)
-    except _NotCsvError as problem:
+    except (_NotCsvError, DataError) as problem:
         return [*problems, str(problem)]
     problems += [*_column_problems(header, sample.columns), *scan.problems()]
     if scan.can_compare and (repeated := scan.find_repeat(path)):

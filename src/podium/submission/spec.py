@@ -11,7 +11,7 @@ from podium.config.submission import Format
 from podium.config.target import Regression
 from podium.errors import DataError, SubmissionError
 from podium.evaluation.metrics import metric_of
-from podium.files import check_separator, why_no_csv
+from podium.files import check_separator
 
 _SUM_TO_ONE = ("single_label", "ordinal", "soft_label")
 
@@ -114,7 +114,7 @@ class SubmissionSpec:
                     ids.append(row[position] if is_complete else "")
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(
-                f"cannot read the sample submission {self.sample}: {why_no_csv(error)}; correct its path, or download"
-                " the competition's data again"
+                f"cannot read the sample submission {self.sample} ({error}); expected a CSV in UTF-8: correct its path,"
+                " or download the competition's data again"
             ) from error
         return columns, ids, is_complete

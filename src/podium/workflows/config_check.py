@@ -93,7 +93,12 @@ def check_data(competition: Competition, data: Path | None, extra: Sequence[Extr
             target.truth(rows.extra),
             *(images.truth for images in more if images is not None),
         ]
-        _attempt(partial(target.check_every_class, *truths), problems)
+        absent = [target.classes_without_rows(truth) for truth in truths]
+        if nowhere := [label for label in absent[0] if all(label in others for others in absent)]:
+            problems.append(
+                f"classes without a training row: {listed(nowhere)}; remove them from the classes of the competition"
+                " file, or add images of them"
+            )
     parts = [f"{len(rows.train):,} images to train on"] if rows else []
     parts += [f"{len(test.ids):,} to predict"] if test else []
     notes = [] if sample or problems else [_without_sample(competition, folder)]

@@ -274,10 +274,9 @@ def fold_images(fold_run: FoldRun) -> "tuple[LabelledImages, LabelledImages]":
     if (chosen := _limited(training.truth, target, _training_limit(fold_run))) is not None:
         training = training.take(chosen)
     if absent := target.classes_without_rows(training.truth):
-        target.check_every_class(target.truth(rows.train[~ignored]), training.truth)
         raise ConfigError(
-            f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; fix"
-            f" {fold_run.prepared.folds.path}"
+            f"fold {fold_run.fold} has no training image of the class {', '.join(absent)}; if no row has"
+            f" it, remove it from the classes of the competition file, else fix {fold_run.prepared.folds.path}"
         )
     return training, labelled(validation_rows(fold_run))
 

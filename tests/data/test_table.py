@@ -142,8 +142,8 @@ def test_images_called_007_and_na_are_found(tiny_competition):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("Id;Category\na;1\n", r"columns of .*table\.csv seem to be separated by semicolons; expected commas"),
-        ("Id\tCategory\na\t1,5\n", "seem to be separated by tabs"),
+        ("Id;Category\na;1\n", r"columns of .*table\.csv seem to be separated by ';'; expected commas"),
+        ("Id\tCategory\na\t1,5\n", r"seem to be separated by '\\t'"),
         ("Id,Label\na,1\n", "has no column Category: it has Id, Label"),
         ("Id,Category\na,1,x\nb,2,y\n", "more fields than its header"),
         (

@@ -278,7 +278,7 @@ def test_invalid_predictions_and_settings_are_errors(write, changes, message):
         ("Id,Category\n", "and 0 rows; expected a column 'Id', at least one row"),
         ("id,Category\nNA,0\n", "expected a column 'Id'"),
         ("Id,Category\nNA\n", "as many values in each row as columns"),
-        ("Id\tCategory\nNA\t0\n", "columns of .* seem to be separated by tabs; expected commas"),
+        ("Id\tCategory\nNA\t0\n", r"columns of .* seem to be separated by '\\t'; expected commas"),
         ("Id,Category\nNA,0\nNA,0\n", "1 ids more than once .first: 'NA'"),
     ],
 )

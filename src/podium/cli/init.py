@@ -53,7 +53,7 @@ def init(
 
     podium init data/my-competition
 
-    It prints what it assumed. The files pass `podium run ENSEMBLE.yaml --dry-run` as they are; then edit them.
+    It prints what it assumed and checks unpacked data. The files pass `podium run ENSEMBLE.yaml --dry-run` as they are.
     """
     from podium.workflows.init import init as write_configs
     from podium.workflows.init import metric_at_kaggle

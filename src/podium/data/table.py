@@ -187,8 +187,8 @@ def read_chunks(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 def no_csv(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} cannot be read as a CSV: {str(error).strip()}; expected text in UTF-8, with a comma between fields and"
-        " quotes around one that contains a comma: correct it or download it again"
+        f"{path} cannot be read as a CSV: {str(error).strip()}; expected text in UTF-8, with quotes around fields that"
+        " contain a comma: correct it or download it again"
     )
 
 

@@ -10,7 +10,7 @@ VENV ?= .venv
 LATEST := .venv-latest
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help install demo sheet images test test-latest test-all test-kill test-demo bench scores recipes estimates scale cluster mutate check licences audit sbom format lock clean
 

@@ -28,3 +28,11 @@ def test_another_python_is_refused_before_anything_is_written(target, tmp_path):
         " PYTHON=/path/to/python"
     )
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_log_level_of_tensorflow_is_that_of_the_command_line(tmp_path):
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "TF_"))}
+    print_it = "--eval=shown: ; @echo $$TF_CPP_MIN_LOG_LEVEL"
+    command = ["make", "--file", str(MAKEFILE), print_it, "shown"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"

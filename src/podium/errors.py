@@ -14,8 +14,8 @@
         ConfigChangedError      (kaggle.fleet) the fleet was started with other configs
       SubmissionError           a CSV that must not be submitted
       MachineError              something on this machine is missing or outdated
-        DiskFullError           the disk is full; the previous checkpoint is intact
-        MemoryFullError         a batch does not fit into memory; the previous checkpoint is intact
+        DiskFullError           the disk is full; saved checkpoints are intact
+        MemoryFullError         a batch does not fit into memory; saved checkpoints are intact
       KaggleError               Kaggle refused a request, a kernel failed, or a service does not respond
         CredentialsError        no API key, or an invalid one (401)
         ForbiddenError          not allowed (403): rules not accepted, another user's resource, ...
@@ -108,11 +108,11 @@ class MachineError(PodiumError):
 
 
 class DiskFullError(MachineError):
-    """The disk is full. The previous checkpoint is intact."""
+    """The disk is full. Saved checkpoints are intact."""
 
 
 class MemoryFullError(MachineError):
-    """A batch does not fit into the memory of the GPU or the machine. The previous checkpoint is intact."""
+    """A batch does not fit into the memory of the GPU or the machine. Saved checkpoints are intact."""
 
 
 class KaggleError(PodiumError):

@@ -33,20 +33,28 @@ def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        if fsync:
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        if fsync:
-            fsync_folder(path.parent)
-    except OSError as error:
-        if error.filename is None:  # for a message; writing to an open file does not say which
-            error.filename = str(path)
-        raise
+        with named_in_errors(path):
+            yield temporary
+            if fsync:
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+            if fsync:
+                fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Within this block an OSError without a path has this one: writing to an open file does not say which."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def fsync_folder(folder: Path) -> None:
@@ -72,8 +80,8 @@ def report_full_disk(folder: Path, size: int, what: str) -> Iterator[None]:
         free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
         missing = size - free if size > free else size
         raise DiskFullError(
-            f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than are free; the previous"
-            " checkpoint is intact: free some space, and run the same command again (podium train with --resume)"
+            f"the disk is full: {what} in {folder} needs {size:,} bytes, {missing:,} more than are free; saved"
+            " checkpoints are intact: free some space, and run the same command again (podium train with --resume)"
         ) from error
 
 

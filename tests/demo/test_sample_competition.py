@@ -151,6 +151,16 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_an_error_with_the_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        draw_competition(tmp_path / "cars", train=20, test=10)
+    assert raised.value.filename == str(tmp_path / "cars")
+
+
 @pytest.mark.slow
 def test_a_linear_model_on_pixels_does_not_solve_it(tmp_path):
     from sklearn.linear_model import RidgeClassifier

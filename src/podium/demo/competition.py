@@ -30,7 +30,7 @@ from podium.demo.car import BODIES
 from podium.demo.scene import draw_car
 from podium.demo.street import draw_street
 from podium.errors import DataError
-from podium.files import parse_json
+from podium.files import named_in_errors, parse_json
 
 CLASSES: tuple[str, ...] = tuple(body.name for body in BODIES)
 CAR_LABEL = "/m/0k4j"
@@ -103,7 +103,7 @@ def draw_competition(
     if _exists(folder, stamp):
         return sample
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder.parent) as temporary:
+    with named_in_errors(folder), tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder.parent) as temporary:
         content = Path(temporary) / "content"
         content.mkdir()
         _write(content, *_make_rows(stamp), stamp)

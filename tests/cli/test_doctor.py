@@ -67,6 +67,24 @@ def test_a_library_that_is_missing_or_of_a_wrong_version_is_named(podium_in, tmp
     assert podium_in(tmp_path, "doctor")[::2] == (1, f"podium: {message}\n")
 
 
+def test_all_that_is_missing_is_named_though_a_fact_needs_a_missing_library(
+    podium_in, tmp_path, installed, monkeypatch
+):
+    def import_keras():
+        raise ModuleNotFoundError("No module named 'keras'", name="keras")
+
+    def import_requests():
+        raise ModuleNotFoundError("No module named 'requests'", name="requests")
+
+    installed.update({"keras": None, "requests": None})
+    monkeypatch.setattr(doctor, "_gpus", import_keras)
+    monkeypatch.setattr(doctor, "describe_credentials", import_requests)
+    code, out, err = podium_in(tmp_path, "doctor")
+    assert (code, err) == (1, "podium: missing: keras, requests; run make install, or pip install podium-kit\n")
+    assert re.search(r"^GPUs +unknown without keras *$", out, re.MULTILINE)
+    assert re.search(r"^kaggle key +unknown without requests *$", out, re.MULTILINE)
+
+
 def test_an_extra_that_is_missing_is_no_problem(podium_in, tmp_path, installed):
     installed.update({"optuna": None, "alembic": None})
     done = podium_in(tmp_path, "doctor")

@@ -169,6 +169,33 @@ def test_an_error_of_the_operating_system_is_one_line(podium, monkeypatch, submi
     )
 
 
+@pytest.mark.parametrize(
+    ("module", "distribution"),
+    [
+        ("tensorflow.python", "tensorflow"),
+        ("keras_hub", "keras-hub"),
+        ("kagglesdk", "kaggle"),
+        ("cv2", "opencv-python-headless"),
+    ],
+)
+def test_a_required_library_that_is_missing_is_one_line(podium, submission, monkeypatch, module, distribution):
+    def import_it(*_):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("podium.workflows.check.find_problems", import_it)
+    message = f"podium: {distribution} is not installed; podium doctor names what is missing and how to get it\n"
+    assert podium("check", submission()) == (1, "", message)
+
+
+def test_a_missing_module_of_podium_itself_has_a_traceback(podium, submission, monkeypatch):
+    def import_it(*_):
+        raise ModuleNotFoundError("No module named 'podium.none'", name="podium.none")
+
+    monkeypatch.setattr("podium.workflows.check.find_problems", import_it)
+    with pytest.raises(ModuleNotFoundError):
+        podium("check", submission())
+
+
 # podium check
 
 
@@ -273,20 +300,40 @@ def test_doctor_lists_libraries_and_hardware(podium, here, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_prints_the_command_that_resumes_and_exits_with_75(number, monkeypatch, capsys):
-    def interrupted(*_):
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (f"check {__file__}", f"resume with: podium check {__file__}"),
+        ("train a.yaml", "saved checkpoints are intact; resume with: podium train a.yaml --resume"),
+        ("detect train a.yaml", "saved checkpoints are intact; resume with: podium detect train a.yaml --resume"),
+        ("run a.yaml", "saved checkpoints are intact; resume with: podium run a.yaml"),
+        ("data sample a", "resume with: podium data sample a"),
+    ],
+)
+def test_an_interrupt_prints_the_command_that_resumes_and_exits_with_75(number, command, advice, monkeypatch, capsys):
+    def interrupted(*_, **__):
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr("podium.workflows.check.find_competition", interrupted)
-    monkeypatch.setattr("sys.argv", ["podium", "check", __file__])
+    for function in (
+        "workflows.check.find_competition", "cli.members.load_member", "cli.detect.load_detector",
+        "workflows.configs.load_ensemble", "demo.competition.draw_competition",
+    ):  # fmt: skip
+        monkeypatch.setattr(f"podium.{function}", interrupted)
+    monkeypatch.setattr("sys.argv", ["podium", *command.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 75
-    assert capsys.readouterr().err == (
-        f"podium: {number.name}: stopped; the last checkpoint is intact; resume with: podium check {__file__}\n"
-    )
+    assert capsys.readouterr().err == f"podium: {number.name}: stopped; {advice}\n"
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_served_report_without_an_error(podium, here, number, monkeypatch):
+    monkeypatch.setattr("http.server.HTTPServer.serve_forever", lambda _: os.kill(os.getpid(), number))
+    code, out, err = podium("report", "--serve", "--port", "0")
+    assert (code, err) == (0, "")
+    assert out.startswith("http://127.0.0.1:")
 
 
 EARLY = """

@@ -93,6 +93,12 @@ def test_file_is_not_run_before_its_metric_is_computed():
         metric(np.ones((1, 1)), np.ones((1, 1)))
 
 
+def test_a_module_that_the_file_needs_and_that_is_missing_is_named_with_the_line():
+    code = "HIGHER_IS_BETTER = True\nimport seaborn_none\ndef score(truth, predictions): ...\n"
+    with pytest.raises(DataError, match=r"mine.py, line 2: ModuleNotFoundError: No module named 'seaborn_none'"):
+        make_metric("mine.py:score", code=code, target="regression")(np.ones((1, 1)), np.ones((1, 1)))
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -1,12 +1,11 @@
 """`podium doctor`: check the environment of this machine."""
 
-import importlib.util
 import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +26,10 @@ REQUIRED = (
     "typer>=0.15", "rich>=13.9", "matplotlib>=3.9", "jinja2>=3.1",
 )  # fmt: skip
 """As in pyproject.toml, which is not there once podium is installed."""
+_MODULES = {
+    "cv2": "opencv-python-headless", "kagglesdk": "kaggle", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"
+}  # fmt: skip
+"""The distributions whose modules have other names."""
 EXTRAS = {
     "dicom": (("pydicom",), "DICOM images"),
     "hf": (("huggingface_hub",), "presets such as hf://timm/resnet50.a1_in1k"),
@@ -57,7 +60,8 @@ def doctor(debug: Debug = False) -> None:
         absent = [name for name in names if not _version(name)]
         advice = f"not installed, only for {purpose}: pip install 'podium-kit[{extra}]'"
         table.add_row(names[0], advice if absent else _version(names[0]))
-    for name, fact in {**_machine(), "GPUs": _gpus(), "kaggle key": describe_credentials() or NO_KEY}.items():
+    needing_libraries = {"GPUs": _unless_missing(_gpus), "kaggle key": _unless_missing(describe_credentials) or NO_KEY}
+    for name, fact in {**_machine(), **needing_libraries}.items():
         table.add_row(name, fact)
     make_console().print(table)
     problems = [*_wrong_versions(), *_lacking_room(), *_closed_folders()]
@@ -77,6 +81,13 @@ def _wrong_versions() -> Iterator[str]:
     for name, bounds in requirements.items():
         if (found := _version(name)) and not _fits(found, bounds):
             yield f"{name} {found}: expected {bounds}; {advice}"
+
+
+def distribution_of(module: str) -> str | None:
+    """The required distribution that a module belongs to; None if podium does not require it."""
+    package = module.partition(".")[0]
+    name = _MODULES.get(package, package.replace("_", "-"))
+    return name if name in dict(map(_parts, REQUIRED)) else None
 
 
 def _parts(requirement: str) -> tuple[str, str]:
@@ -142,10 +153,16 @@ def _folders() -> dict[Path, str]:
     return {existing: "set PODIUM_CACHE to another folder", Path.cwd(): "work in another folder"}
 
 
+def _unless_missing(fact: Callable[[], str | None]) -> str | None:
+    try:
+        return fact()
+    except ModuleNotFoundError as error:
+        module = error.name or ""
+        return f"unknown without {distribution_of(module) or module}"
+
+
 def _gpus() -> str:
     """The GPUs that TensorFlow can use; a driver alone is not enough."""
-    if importlib.util.find_spec("tensorflow") is None:
-        return "unknown without tensorflow"
     from podium.models.devices import gpu_models
 
     return ", ".join(gpu_models()) or "none; training runs on the CPU"

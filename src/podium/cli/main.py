@@ -29,8 +29,8 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 HELP = (
     "Keras ensembles for image competitions: from a folder of images to a leaderboard score.\n\nExit codes: 0 done,"
-    " 1 an expected failure (a message in one line), 2 wrong usage, 75 stopped early with a checkpoint saved (the"
-    " message has the command that resumes)."
+    " 1 an expected failure (a message in one line), 2 wrong usage, 75 stopped early by a signal or a time limit (the"
+    " message has the command that continues)."
 )
 _COMPLETION_VARIABLE = "_PODIUM_COMPLETE"
 """Set by the shell when it asks for completions."""
@@ -123,12 +123,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names and texts may have characters that it cannot encode
             stream.reconfigure(errors="backslashreplace")
-    app = command_line(_typed_words()[:1])
     try:
+        app = command_line(_typed_words()[:1])
         with interruptible():
             app(prog_name="podium")
     except Interrupted as interrupted:
-        _stopped(f"{interrupted}: stopped; the last checkpoint is intact; resume with: {options.resume_command()}")
+        _stopped(f"{interrupted}: stopped; {options.how_to_continue()}")
     except StoppedError as stopped:
         _stopped(str(stopped))
     except PodiumError as error:
@@ -136,6 +136,13 @@ def main() -> None:
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
         _fail(f"{path}{error.strerror or error}; fix that and run the same command again", error)
+    except ModuleNotFoundError as error:
+        from podium.cli.doctor import distribution_of
+
+        distribution = distribution_of(error.name or "")
+        if distribution is None:
+            raise
+        _fail(f"{distribution} is not installed; podium doctor names what is missing and how to get it", error)
 
 
 def _typed_words() -> list[str]:

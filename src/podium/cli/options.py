@@ -134,6 +134,16 @@ def make_options(
     )
 
 
+_TRAINING = (["demo"], ["detect", "train"], ["run"], ["search"], ["train"])
+"""The commands that save checkpoints."""
+
+
+def how_to_continue() -> str:
+    """What to do after a signal that has ended the command."""
+    trains = any(sys.argv[1 : 1 + len(words)] == words for words in _TRAINING)
+    return f"{'saved checkpoints are intact; ' * trains}resume with: {resume_command()}"
+
+
 def resume_command() -> str:
     """The command that resumes a stopped run."""
     typed = sys.argv[1:]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podium.cli.options import Data, Debug, Runs, make_console, make_options
+from podium.signals import Interrupted
 
 if TYPE_CHECKING:
     from podium.options import RunOptions
@@ -65,7 +66,7 @@ def _serve(options: "RunOptions", port: int) -> None:
 
     with make_server(options, port) as server:
         make_console().print(f"http://127.0.0.1:{server.server_port}", highlight=False)
-        with suppress(KeyboardInterrupt):
+        with suppress(Interrupted):
             server.serve_forever()
 
 

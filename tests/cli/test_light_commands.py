@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
 import yaml
+from rich.text import Text
 
 from podium.cli.main import app, main
 
@@ -84,6 +86,22 @@ def test_help_describes_the_command_and_shows_an_example(podium, command):
     assert (code, err) == (0, "")
     assert out.count(f"podium {' '.join(command)}") >= 2 or command == ["demo"]
     assert "--debug" in out
+    assert "<bool>" not in out
+
+
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
+def test_no_part_of_a_help_is_taken_for_markup(command):
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]
+    for text in [found.help, *(parameter.help for parameter in found.params)]:
+        assert Text.from_markup(text or "").plain == (text or "").replace("\\[", "[")
+
+
+@pytest.mark.parametrize("command", ["predict", "blend", "pseudo", "data errors", "detect evaluate"])
+def test_limit_chooses_trained_runs_where_nothing_is_trained(podium, command):
+    text = " ".join(podium(*command.split(), "--help").out.replace("│", " ").split())
+    assert "Use the runs that were trained with this --limit." in text
 
 
 @pytest.mark.parametrize(

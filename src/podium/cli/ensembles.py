@@ -15,6 +15,7 @@ from podium.cli.options import (
     Seed,
     Set,
     TimeLimit,
+    TrainedLimit,
     make_console,
     make_options,
 )
@@ -72,7 +73,7 @@ def blend(
     data: Data = None,
     runs: Runs = Path("runs"),
     fold: Fold = None,
-    limit: Limit = None,
+    limit: TrainedLimit = None,
     limit_test: LimitTest = None,
     dry_run: DryRun = False,
     set_: Set = None,

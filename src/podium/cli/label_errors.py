@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, Runs, Seed, Set, make_console, make_options
+from podium.cli.options import (
+    Data,
+    Debug,
+    EnsembleFile,
+    Fold,
+    Runs,
+    Seed,
+    Set,
+    TrainedLimit,
+    make_console,
+    make_options,
+)
 
 
 def errors(
@@ -10,7 +21,7 @@ def errors(
     data: Data = None,
     runs: Runs = Path("runs"),
     fold: Fold = None,
-    limit: Limit = None,
+    limit: TrainedLimit = None,
     set_: Set = None,
     seed: Seed = None,
     debug: Debug = False,

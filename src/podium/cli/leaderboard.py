@@ -68,7 +68,9 @@ CompetitionName = Annotated[
 Sync = Annotated[
     bool, typer.Option("--sync", help="Update from Kaggle first: scores, places, submissions made elsewhere.")
 ]
-Out = Annotated[Path | None, typer.Option(metavar="FILE.png", help="The chart's file. [submissions/board.png]")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="The chart's file.", show_default="submissions/board.png")
+]
 Last = Annotated[int, typer.Option(metavar="N", min=1, help="Rank this many of the newest submissions.")]
 
 

@@ -39,6 +39,10 @@ _COMPLETION_VARIABLE = "_PODIUM_COMPLETE"
 class _Overview(TyperGroup):
     """A group with its help in plain text: importing rich takes longer than everything else."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        _hide_types_of_flags(self)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print it directly, as typer does with rich, so that it is also shown without a command."""
         plain = ctx.make_formatter()
@@ -143,6 +147,15 @@ def main() -> None:
         if distribution is None:
             raise
         _fail(f"{distribution} is not installed; podium doctor names what is missing and how to get it", error)
+
+
+def _hide_types_of_flags(command: Any) -> None:
+    """Typer would show `--resume <bool>` in a help, though a flag takes no value."""
+    for option in command.get_params(command.context_class(command)):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for subcommand in getattr(command, "commands", {}).values():
+        _hide_types_of_flags(subcommand)
 
 
 def _typed_words() -> list[str]:

@@ -51,6 +51,12 @@ Limit = Annotated[
         metavar="N", min=1, help="Train on at most N rows per fold, with all classes represented.", show_default=False
     ),
 ]
+TrainedLimit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help="Use the runs that were trained with this --limit.", show_default=False
+    ),
+]
 LimitTest = Annotated[
     int | None,
     typer.Option(

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.options import Data, Debug, EnsembleFile, Fold, Limit, Runs, Seed, Set, make_console, make_options
+from podium.cli.options import (
+    Data,
+    Debug,
+    EnsembleFile,
+    Fold,
+    Runs,
+    Seed,
+    Set,
+    TrainedLimit,
+    make_console,
+    make_options,
+)
 
 
 def pseudo(
@@ -39,7 +50,7 @@ def pseudo(
     data: Data = None,
     runs: Runs = Path("runs"),
     fold: Fold = None,
-    limit: Limit = None,
+    limit: TrainedLimit = None,
     set_: Set = None,
     seed: Seed = None,
     debug: Debug = False,

@@ -19,7 +19,7 @@ On = Annotated[
     str | None,
     typer.Option(
         metavar="ray[://HOST:PORT]",
-        help="Train on a Ray cluster: the one that this machine belongs to, else a cluster of this machine alone.",
+        help="Run on a Ray cluster: the one that this machine belongs to, else a cluster of this machine alone.",
         show_default="this process",
     ),
 ]
@@ -28,7 +28,7 @@ StorageOption = Annotated[
     typer.Option(
         "--storage",
         metavar="DIR|URL",
-        help="With --on: where checkpoints are kept, for all machines: a shared folder, s3://…, gs://…",
+        help="With --on: where results and checkpoints are kept, for all machines: a shared folder, s3://…, gs://…",
         show_default="a folder of this machine",
     ),
 ]

@@ -69,7 +69,7 @@ def search(
     A trial is a training on one fold. After each epoch it is compared with the other trials, and ends early if its
     score is worse than their median. Ctrl-C saves a checkpoint; the same command resumes, also after a crash. It may
     run several times at once: the processes share the trials. With --on, the trials are tasks of a Ray cluster. Needs
-    `pip install 'podium-kit[search]'`.
+    `pip install 'podium-kit\\[search]'`.
 
     podium search configs/members/demo_wide.yaml --trials 30 --write configs/members/demo_wide_best.yaml
     """

@@ -43,6 +43,14 @@ def test_a_login_without_a_token_is_reported_with_the_command_that_renews_it(hom
     assert describe_credentials() == f"{path} has no username or refresh_token; run kaggle auth login --force"
 
 
+def test_a_damaged_key_file_is_reported_with_the_fix(home):
+    path = home("kaggle.json", {})
+    path.write_text("{username: ada}")
+    found = describe_credentials()
+    assert found.startswith(f"cannot read {path}: Expecting property name")
+    assert found.endswith("; create a new one on Kaggle's settings page")
+
+
 def test_a_key_file_is_used_before_a_login(home):
     home("credentials.json", LOGIN)
     path = home("kaggle.json", {"username": "grace", "key": "a-made-up-key"})

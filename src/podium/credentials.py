@@ -5,23 +5,36 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from podium.files import parse_json
 
 _LOGIN = Path("~/.kaggle/credentials.json")
 
 
+class Credentials(NamedTuple):
+    description: str
+    """Where they are, and what is wrong with them."""
+    are_usable: bool = True
+
+
 def describe_credentials() -> str | None:
     """Where the official client finds its key, for messages; None if there is none."""
+    found = find_credentials()
+    return None if found is None else found.description
+
+
+def find_credentials() -> Credentials | None:
+    """The key that the official client uses."""
     if importlib.util.find_spec("kagglesdk") is None:
-        return "unknown without the kaggle package"
+        return Credentials("unknown without the kaggle package")
     from kagglesdk.kaggle_env import get_access_token_from_env
 
     token, source = get_access_token_from_env()
     if token:
-        return f"access token, from {source}"
+        return Credentials(f"access token, from {source}")
     if os.environ.get("KAGGLE_USERNAME") and os.environ.get("KAGGLE_KEY"):
-        return "KAGGLE_USERNAME and KAGGLE_KEY"
+        return Credentials("KAGGLE_USERNAME and KAGGLE_KEY")
     for folder in _folders():
         if (folder / "kaggle.json").is_file():
             return _describe_file(folder / "kaggle.json", "key", "create a new one on Kaggle's settings page")
@@ -30,17 +43,17 @@ def describe_credentials() -> str | None:
     return None
 
 
-def _describe_file(path: Path, secret: str, advice: str) -> str:
+def _describe_file(path: Path, secret: str, advice: str) -> Credentials:
     """A key file, or the file that `kaggle auth login` writes."""
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        return f"cannot read {path}: {error}"
+        return Credentials(f"cannot read {path}: {error}; {advice}", are_usable=False)
     if not isinstance(content, dict) or not content.get("username") or not content.get(secret):
-        return f"{path} has no username or {secret}; {advice}"
+        return Credentials(f"{path} has no username or {secret}; {advice}", are_usable=False)
     origin = ", from kaggle auth login" if path.name == _LOGIN.name else ""
     is_open = os.name == "posix" and path.stat().st_mode & 0o077
-    return f"{path}{origin}" + (", readable by other users: run chmod 600 on it" if is_open else "")
+    return Credentials(f"{path}{origin}" + (", readable by other users: run chmod 600 on it" if is_open else ""))
 
 
 def local_username() -> str | None:

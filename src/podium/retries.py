@@ -130,7 +130,10 @@ def translate(what: str, error: Exception) -> PodiumError:
     if status is not None and status >= 400:
         return _status_error(what, status, _first_line(error))
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError | ConnectionError | TimeoutError):
-        return UnreachableError(f"{what}: no complete response from Kaggle ({type(error).__name__}); try again later")
+        return UnreachableError(
+            f"{what}: no complete response from Kaggle ({type(error).__name__}); check the connection, or try again"
+            " later"
+        )
     if isinstance(error, _MALFORMED):
         return UnreachableError(f"{what}: unexpected response from Kaggle ({type(error).__name__}); try again later")
     raise error

@@ -4,9 +4,11 @@ All calls share one function, so all faults are tried on one call and one fault 
 """
 
 import io
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kaggle_calls import CALLS, DATASET, ONCE, PUSH, REF, REPEATABLE
@@ -180,6 +182,20 @@ def test_a_missing_key_is_one_line(standin, monkeypatch, one_line):
         sign_in()
     one_line(error)
     assert not sys.stdin.closed
+
+
+def test_a_damaged_key_file_is_not_reported_as_rejected(standin, monkeypatch, one_line):
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    path = Path(os.environ["KAGGLE_CONFIG_DIR"]) / "kaggle.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{username: ada}")
+    path.chmod(0o600)
+    with pytest.raises(
+        CredentialsError, match=r"no usable Kaggle API key: cannot read .*kaggle\.json: Expect"
+    ) as error:
+        sign_in()
+    one_line(error)
 
 
 def test_the_client_that_exits_without_a_key_leaves_stdin_open():

@@ -12,7 +12,7 @@ from io import StringIO
 from operator import attrgetter
 from typing import Any
 
-from podium.credentials import describe_credentials
+from podium.credentials import find_credentials
 from podium.errors import CredentialsError, KaggleError
 from podium.retries import CALL_SECONDS, ENDPOINT_VARIABLE, Deadline, status_of, with_retries
 from podium.signals import run_interruptibly
@@ -81,15 +81,17 @@ def _signed_in_api(rejected: str = "") -> Any:
                 _renew_login(api, rejected)
             api.authenticate()
     except SystemExit:
-        found = describe_credentials()
+        found = find_credentials()
         if found is None:
             raise CredentialsError(
                 "no Kaggle API key found; create a token on kaggle.com (Settings, API) and save it as"
                 " ~/.kaggle/access_token, or run kaggle auth login"
             ) from None
+        if not found.are_usable:
+            raise CredentialsError(f"no usable Kaggle API key: {found.description}") from None
         raise CredentialsError(
-            f"Kaggle rejected the API key ({found}); create a new token on kaggle.com (Settings, API) and save it"
-            " there, or run kaggle auth login --force"
+            f"Kaggle rejected the API key ({found.description}); create a new token on kaggle.com (Settings, API)"
+            " and save it there, or run kaggle auth login --force"
         ) from None
     return api
 

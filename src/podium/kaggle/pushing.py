@@ -156,7 +156,7 @@ def _send(kaggle: "Kaggle", built: BuiltKernel, runs: Path, version_before: int)
             if found := _find_pending(kaggle, ref, runs):
                 return found
         raise UnreachableError(
-            f"{str(error).removesuffix('; try again later')}; the kernel may be running all the same: run the same"
+            f"{str(error).rpartition('; ')[0]}; the kernel may be running all the same: run the same"
             " command again, which looks for it first"
         ) from error
     except KaggleError:

@@ -214,6 +214,21 @@ def test_a_missing_module_of_podium_itself_has_a_traceback(podium, submission, m
         podium("check", submission())
 
 
+def test_a_detector_has_no_list_of_mistakes(podium, here):
+    run = here / "runs" / "boats-1a2b3c4d"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("name: boats\ndetector: {classes: [boat]}\n")
+    assert podium("mistakes", "runs/boats-1a2b3c4d") == (
+        1,
+        "",
+        "podium: runs/boats-1a2b3c4d is the run of a detector; expected that of a member or a blend: the page of podium"
+        " report shows the worst images of a detector\n",
+    )
+    assert "the file of a member or an ensemble; by" in " ".join(
+        podium("mistakes", "--help").out.replace("│", " ").split()
+    )
+
+
 # podium check
 
 

@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     "report": Command(
         "report.report",
-        "Write a page about a run, a member or an ensemble: curves, scores, confusion, mistakes with their images.",
+        "Write a page about a run, a member, an ensemble or a detector: curves, scores, mistakes with their images.",
     ),
     "mistakes": Command(
         "report.mistakes",

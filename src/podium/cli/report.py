@@ -20,6 +20,14 @@ Place = Annotated[
         show_default=False,
     ),
 ]
+PlaceOfClassifier = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN|CONFIG.yaml",
+        help="A folder in runs, or the file of a member or an ensemble; by default the newest run.",
+        show_default=False,
+    ),
+]
 
 
 def report(
@@ -42,7 +50,7 @@ def report(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of --serve.")] = 8765,
     debug: Debug = False,
 ) -> None:
-    """Write a page about a run, a member or an ensemble: curves, scores, confusion, mistakes with their images.
+    """Write a page about a run, a member, an ensemble or a detector: curves, scores, mistakes with their images.
 
     The page is one file that needs no internet.
 
@@ -70,7 +78,9 @@ def _serve(options: "RunOptions", port: int) -> None:
             server.serve_forever()
 
 
-def mistakes(place: Place = None, data: Data = None, runs: Runs = Path("runs"), debug: Debug = False) -> None:
+def mistakes(
+    place: PlaceOfClassifier = None, data: Data = None, runs: Runs = Path("runs"), debug: Debug = False
+) -> None:
     """List the images that a run, a member or an ensemble predicts wrong: a CSV file and a sheet, the worst first.
 
     podium mistakes configs/ensembles/demo.yaml

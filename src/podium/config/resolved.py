@@ -26,6 +26,11 @@ def read_resolved(run: Run) -> dict[str, Any]:
         and has_types(content, CONFIG_TYPES)
     ):
         return content
+    if isinstance(content, dict) and "detector" in content:
+        raise RunError(
+            f"{run.path} is the run of a detector; expected that of a member or a blend: the page of podium report"
+            " shows the worst images of a detector"
+        )
     raise RunError(f"{run.config} is missing or damaged; expected the resolved config of a run: restore a copy of it")
 
 

@@ -94,7 +94,8 @@ def find_folder(place: Path | None, options: RunOptions) -> Path:
         return place
     if not place.is_file():
         raise RunError(
-            f"{place} does not exist; expected a folder in {options.runs}, a member file or an ensemble file"
+            f"{place} does not exist; expected a folder in {options.runs}, or the file of a member, an ensemble or a"
+            " detector"
         )
     kind = kind_in(read_yaml(place))
     if kind == "detector":

@@ -1,3 +1,4 @@
+import re
 import urllib.error
 
 import keras
@@ -207,6 +208,12 @@ def test_missing_weights_file(tmp_path):
     ) as error:
         backbone(weights=str(tmp_path / "absent.h5"))
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_as_weights_is_an_error_with_the_key_of_a_preset(tmp_path):
+    message = f"SmallResNet: the weights {tmp_path} are a folder; expected a file, or for a KerasHub preset"
+    with pytest.raises(WeightsError, match=re.escape(f"{message} --set 'backbone={{preset: {tmp_path}}}'")):
+        backbone(weights=str(tmp_path))
 
 
 def weights_of_another_backbone(folder):

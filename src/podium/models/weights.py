@@ -62,6 +62,11 @@ def _preset_digest(name: str, backbone: PresetSettings) -> str:
 
 
 def missing_weights(name: str, path: Path) -> str:
+    if path.is_dir():
+        return (
+            f"{name}: the weights {path} are a folder; expected a file, or for a KerasHub preset"
+            f" --set 'backbone={{preset: {path.absolute()}}}'"
+        )
     return (
         f"{name}: no weights at {path}; expected an existing file, or backbone.weights: imagenet (needs internet) or"
         " none"

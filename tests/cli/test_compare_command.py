@@ -199,7 +199,14 @@ def test_differences_of_configs_versions_and_views_are_listed(podium, make_run, 
 
 
 def test_equal_configs_have_no_differences(podium, make_run):
-    assert "no differences in configs and versions" in podium("compare", make_run("wide"), make_run("narrow"))[1]
+    assert "no differences in configs and versions\n" in podium("compare", make_run("wide"), make_run("narrow"))[1]
+
+
+def test_the_config_of_a_blend_is_not_said_to_be_that_of_a_member(podium, make_run, here):
+    assert (
+        "no differences in configs and versions among runs of one kind: a blend has no keys in common with a member\n"
+        in podium("compare", make_run("wide"), make_blend(here))[1]
+    )
 
 
 def test_time_is_that_of_all_folds(podium, make_run):

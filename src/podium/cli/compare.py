@@ -167,7 +167,9 @@ def _print_mcnemar(comparison: "Comparison", console: Console) -> None:
 def _print_differences(comparison: "Comparison", console: Console) -> None:
     differences = {**comparison.config_differences, **comparison.version_differences}
     if not differences:
-        _print_title("no differences in configs and versions", console)
+        are_mixed = len({run.kind for run in comparison.runs}) > 1
+        among = " among runs of one kind: a blend has no keys in common with a member" * are_mixed
+        _print_title(f"no differences in configs and versions{among}", console)
         return
     _print_title("differences in configs and versions", console)
     table = _table("", *(run.letter for run in comparison.runs))

@@ -1,8 +1,9 @@
 """Progress of long work: a bar on a terminal or in a notebook, a line every minute in a log."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from podium.console import is_notebook
 
 SECONDS_BETWEEN_LINES = 60.0
 """In a log."""
+Item = TypeVar("Item")
 Advance = Callable[[int, str | None], None]
 """Called with the amount done since the last call, and a new description or None."""
 
@@ -59,6 +61,15 @@ def show_progress(
                 console.print(f"{description}: {format_count(done)} of about {format_count(total)}")
 
         yield update
+
+
+def tracked(items: Iterable[Item], description: str, total: int, console: Console) -> Iterable[Item]:
+    """The items, with a bar on a terminal; in a log, rich would print a blank line."""
+    if not console.is_terminal:
+        return items
+    from rich.progress import track
+
+    return track(items, f"  {description}", total=total, console=console, transient=True)
 
 
 def format_size(size: int) -> str:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from podium.console import make_console
 from podium.data import catalogue as catalogue_module
 from podium.data.catalogue import unreadable
 from podium.data.images import read_image
@@ -93,3 +94,9 @@ def test_a_changed_file_is_read_again(tmp_path):
     path.write_bytes(bytes(len(whole)))  # as long as before
     os.utime(path, ns=(0, 10**18))
     assert unreadable([path]) == [path]
+
+
+def test_work_on_many_files_prints_no_blank_line_in_a_log(monkeypatch, capsys):
+    monkeypatch.setattr(catalogue_module, "_MANY", 2)
+    assert list(catalogue_module.in_parallel(str, range(5), "reading images", make_console())) == list("01234")
+    assert capsys.readouterr().out == ""

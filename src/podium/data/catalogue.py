@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from podium.arrays import read_npy
 from podium.config.reading import AS_USUAL, Reading
@@ -31,6 +30,7 @@ from podium.errors import DataError
 from podium.files import atomic_write
 from podium.hardware import worker_count
 from podium.paths import cache_folder
+from podium.progress import tracked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -172,7 +172,7 @@ def in_parallel(
     with ThreadPoolExecutor(worker_count()) as pool:
         results = _results(work, items, pool)
         if console is not None and len(items) >= _MANY:
-            results = track(results, f"  {description}", total=len(items), console=console, transient=True)
+            results = tracked(results, description, len(items), console)
         yield from results
 
 

@@ -15,6 +15,7 @@ from podium.detection.loading import Detector
 from podium.errors import ConfigError, DataError
 from podium.files import digest_of, digest_of_file, parse_json, write_text
 from podium.paths import cache_folder
+from podium.progress import progress_bar
 
 if TYPE_CHECKING:
     from podium.detection.cropping import Box
@@ -144,8 +145,6 @@ class DetectedBoxes(BoxSource):
 
     def _detect(self, images: Mapping[str, Path], console: Console) -> Boxes:
         """All boxes in these images, by the digest of the image."""
-        from rich.progress import Progress
-
         from podium.detection.cropping import Box
 
         cache = cache_folder() / "detections" / f"{self.name}-{self.digest}"
@@ -154,8 +153,7 @@ class DetectedBoxes(BoxSource):
         if new:
             cached = f" ({len(found):,} are cached)" if found else ""
             console.print(f"{self.name}: detecting objects in {len(new):,} images{cached}")
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-                shown = progress.add_task("  detecting objects", total=len(new))
+            with progress_bar(console, "detecting objects", len(new)) as advance:
                 loaded = self.trained.load()
                 for start in range(0, len(new), IMAGES_AT_A_TIME):
                     part = new[start : start + IMAGES_AT_A_TIME]
@@ -165,7 +163,7 @@ class DetectedBoxes(BoxSource):
                         boxes[digest].append(box)
                     write_text(cache / f"{digest_of(part)}.json", json.dumps(boxes), fsync=False)
                     found |= boxes
-                    progress.advance(shown, len(part))
+                    advance(len(part), None)
         return {digest: [Box(*box) for box in boxes] for digest, boxes in found.items()}
 
 

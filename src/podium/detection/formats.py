@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from podium.detection.dataset import (
     BOX_COLUMNS,
@@ -33,6 +32,7 @@ from podium.detection.dataset import (
 from podium.detection.orientation import upright_size
 from podium.detection.parsing import short
 from podium.errors import DataError
+from podium.progress import tracked
 
 SHORT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Split names as the formats use them."""
@@ -103,7 +103,7 @@ def file_names(dataset: BoxDataset) -> tuple[list[str], list[str]]:
 def export_images(dataset: BoxDataset, targets: Sequence[Path], files: ImageFiles) -> None:
     pairs: Any = list(zip(image_paths(dataset.images, files.data_folder, files.dataset_folder), targets, strict=True))
     if files.console is not None and len(pairs) >= _SHOW_PROGRESS_FROM:
-        pairs = track(pairs, "  exporting images", total=len(pairs), console=files.console, transient=True)
+        pairs = tracked(pairs, "exporting images", len(pairs), files.console)
     for source, target in pairs:
         if not source.is_file():
             raise DataError(f"{source} is missing; restore it, or export with --images none")

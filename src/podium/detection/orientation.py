@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import track
 
 from podium.data.conversion import MIRRORED
 from podium.data.images import read_image
 from podium.errors import DataError
 from podium.files import atomic_write
+from podium.progress import tracked
 
 UPRIGHT = 1
 ORIENTATION_OF_ROTATION = {0: UPRIGHT, 90: 8, 180: 3, 270: 6}
@@ -74,7 +74,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 def upright_sizes(paths: Sequence[Path], console: Console | None = None) -> list[tuple[int, int]]:
     if console is None or len(paths) < _SHOW_PROGRESS_FROM:
         return [upright_size(path) for path in paths]
-    shown = track(paths, "  reading image sizes", total=len(paths), console=console, transient=True)
+    shown = tracked(paths, "reading image sizes", len(paths), console)
     return [upright_size(path) for path in shown]
 
 

@@ -138,6 +138,14 @@ def test_a_missing_file_is_reported_with_the_nearest_name(path, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["one", "one.yaml", "elsewhere/one"])
+def test_a_name_without_its_folder_is_reported_with_the_path(name):
+    Path("configs").mkdir()
+    Path("members").rename("configs/members")
+    with pytest.raises(ConfigError, match=rf"^{name}  no such file; did you mean configs/members/one\.yaml\?$"):
+        load_member(Path(name))
+
+
 def test_a_bom_and_windows_line_ends_are_accepted():
     Path("members/windows.yaml").write_bytes(b"\xef\xbb\xbf" + MEMBER.replace("\n", "\r\n").encode())
     assert load_member(Path("members/windows.yaml")).settings == load_member(Path("members/one.yaml")).settings

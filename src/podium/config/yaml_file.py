@@ -126,7 +126,14 @@ def _record_lines(node: yaml.Node, key: str, file: YamlFile) -> None:
             _record_lines(item, f"{key}.{index}", file)
 
 
+_TRAINED_KINDS = ("members", "ensembles", "detectors")
+"""The folders of their files in the configs folder."""
+
+
 def _nearest_file(path: Path) -> str:
+    usual = [Path("configs", kind, f"{path.name.removesuffix('.yaml')}.yaml") for kind in _TRAINED_KINDS]
+    if found := [str(file) for file in usual if file.is_file()]:
+        return f"; did you mean {' or '.join(found)}?"
     siblings = sorted(path.parent.glob("[!.]*.y*ml")) if path.parent.is_dir() else []
     if not siblings:
         return f"; is {path.parent} the right folder?"

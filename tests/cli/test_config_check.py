@@ -26,6 +26,18 @@ def test_valid_files_and_data_are_described(check, tiny_competition):
     ]
 
 
+def test_a_data_folder_that_is_a_file_is_a_problem(check, tiny_competition, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny-squares").touch()
+    ended = check(tiny_competition.config)
+    assert (ended.code, ended.out) == (1, f"{tiny_competition.config}: valid\n")
+    assert ended.err.startswith("podium: no data for tiny-squares in data/tiny-squares, ")
+    monkeypatch.setenv("PODIUM_DATA", "elsewhere")
+    ended = check(tiny_competition.config)
+    assert (ended.code, ended.out) == (1, f"{tiny_competition.config}: valid\n")
+    assert ended.err.startswith("podium: PODIUM_DATA: elsewhere is not a folder; ")
+
+
 @pytest.mark.parametrize("kind", ["competitions", "members", "ensembles", "detectors"])
 def test_configs_of_the_project_are_valid_without_their_data(kind, check):
     files = sorted((CONFIGS / kind).glob("*.yaml"))

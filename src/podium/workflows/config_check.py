@@ -1,5 +1,6 @@
 """Check config files, and the data that their competition file describes, before anything trains."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,8 @@ def check_data(competition: Competition, data: Path | None, extra: Sequence[Extr
     try:
         folder = data_folder(competition.slug, data, competition.kaggle_source)
     except DataError as error:
-        return ([f"data not checked: {error}"], []) if data is None else ([], [str(error)])
+        is_named = data is not None or os.environ.get("PODIUM_DATA") or (Path("data") / competition.slug).exists()
+        return ([], [str(error)]) if is_named else ([f"data not checked: {error}"], [])
     problems: list[str] = []
     are_listed, resolved = competition.has_classes, _attempt(lambda: with_classes(competition, folder), problems)
     if resolved is None:

@@ -274,6 +274,14 @@ def test_missing_file_is_one_line(podium, here):
     assert err == "podium: there is no file none.csv; podium blend and podium run write one to submissions/\n"
 
 
+def test_a_folder_is_no_submission(podium, here):
+    assert podium("check", "data") == (
+        1,
+        "",
+        "podium: data is a folder; expected a CSV file, such as podium blend writes to submissions/\n",
+    )
+
+
 def test_competition_is_found_by_the_file_name_or_given(podium, submission):
     path = submission(name="blend.csv")
     code, _, err = podium("check", path)

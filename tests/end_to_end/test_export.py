@@ -16,6 +16,7 @@ def test_runs_are_in_the_store_once_with_settings_and_history(finished_ensemble,
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first = podium_in(tmp_path, "export", "--store", store)
     assert (first.code, "4 of 4 runs exported" in first.out) == (0, True), first.err
+    assert "others" not in first.out
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name("tiny-squares").experiment_id
     found = {run.data.tags["podium.run"]: run for run in client.search_runs([experiment])}

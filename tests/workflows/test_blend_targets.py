@@ -19,7 +19,7 @@ from podium.evaluation.metrics import metric_of
 from podium.files import read_json, write_json
 from podium.predictions import Predictions, read_predictions, write_predictions
 from podium.runs import Run
-from podium.workflows.blend import blend, print_blend
+from podium.workflows.blend import blend, describe_members, print_blend
 from podium.workflows.check import check_submission
 from podium.workflows.compare import compare
 from podium.workflows.predict import FoldPredictions
@@ -155,6 +155,10 @@ def test_members_that_add_nothing_are_named_unless_they_are_left_out(predicted, 
     made = blend_members([wide, replace(wide, name="again")], settings, predictions[0].competition)
     assert made.blend["adds_nothing"] == adds_nothing
     assert made.blend.get("left_out") == left_out
+    line = (
+        "the blend scores as well without any one of wide, again; select: auto leaves out such members, one at a time"
+    )
+    assert (line in describe_members(made.blend)) == (select == "all")
 
 
 @pytest.mark.parametrize("select", ["all", "auto"])

@@ -266,13 +266,13 @@ def print_blend(blend: Blend, console: Console, scores: "pd.DataFrame | None" = 
         f" nested cross-validation ({direction} is better);"
         f" {facts['optimistic_score']:.4f} on the rows it was fitted on"
     )
-    for line in _describe_members(facts["blend"]):
+    for line in describe_members(facts["blend"]):
         console.print(line, highlight=False)
     if text := _describe_decision(blend):
         console.print(text)
 
 
-def _describe_members(facts: dict[str, Any]) -> Iterator[str]:
+def describe_members(facts: dict[str, Any]) -> Iterator[str]:
     """Weights, temperatures, and members that were or can be left out."""
     if weights := facts.get("weights"):
         errors = facts["weight_errors"]
@@ -285,8 +285,11 @@ def _describe_members(facts: dict[str, Any]) -> Iterator[str]:
     if left_out := facts.get("left_out"):
         yield f"left out, since the blend scores as well without: {', '.join(left_out)}"
     if useless := facts["adds_nothing"]:
-        advice = "" if len(useless) == 1 else ", each alone"
-        yield f"the blend scores as well without {', '.join(useless)}{advice}; select: auto leaves such members out"
+        one = "" if len(useless) == 1 else "any one of "
+        yield (
+            f"the blend scores as well without {one}{', '.join(useless)}; select: auto leaves out such members,"
+            " one at a time"
+        )
 
 
 def _describe_decision(blend: Blend) -> str:

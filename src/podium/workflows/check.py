@@ -45,6 +45,8 @@ def find_competition(name: str | Path | None, file: str | Path | None = None, ru
 
 def competition_of(file: Path, given: Competition | str | Path | None, runs: str | Path) -> Competition:
     """The competition of a CSV, which has to exist, unless it is given."""
+    if file.is_dir():
+        raise SubmissionError(f"{file} is a folder; expected a CSV file, such as podium blend writes to submissions/")
     if not file.is_file():
         raise SubmissionError(f"there is no file {file}; podium blend and podium run write one to submissions/")
     return given if isinstance(given, Competition) else find_competition(given, file, runs)

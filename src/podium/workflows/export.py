@@ -58,7 +58,8 @@ def export(runs: Path, store: str, console: Console) -> None:
             client.delete_run(before.info.run_id)
         _copy(client, experiment, run, config, state)
         added += 1
-    console.print(f"{store}: {added} of {len(found)} runs exported, the others were there already")
+    others = ", the others were there already" if added < len(found) else ""
+    console.print(f"{store}: {added} of {len(found)} runs exported{others}")
 
 
 def _config_of(run: Run) -> dict[str, Any]:

@@ -296,7 +296,7 @@ def _members(subject: Subject) -> Section | None:
     if not subject.blend or len(subject.parts) < 2:
         return None
     useless = subject.blend["blend"].get("adds_nothing")
-    notes = [f"Members that add nothing: {', '.join(useless)}."] if useless else []
+    notes = [f"The blend scores as well without any one of these members: {', '.join(useless)}."] if useless else []
     return Section("members", "Members", notes, charts=blend_charts(subject))
 
 

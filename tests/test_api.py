@@ -47,6 +47,25 @@ def test_an_unknown_name_is_an_attribute_error():
         podium.trane  # noqa: B018
 
 
+def test_files_are_accepted_in_place_of_loaded_configs(finished):
+    data = finished.competition.folder
+    run = podium.train(str(finished.members[0]), data=data, console=QUIET)
+    assert run.path == podium.train(podium.load_member(finished.members[0]), data=data, console=QUIET).path
+    assert podium.build_model(finished.members[0]).count_params() == run.load_model().count_params()
+    blend = podium.run(finished.ensemble, data=data, console=QUIET)
+    assert blend.score == podium.run(podium.load_ensemble(finished.ensemble), data=data, console=QUIET).score
+
+
+def test_a_file_that_does_not_exist_or_a_folder_in_place_of_a_run_is_one_line():
+    for call in (podium.train, podium.run, podium.build_model):
+        with pytest.raises(podium.PodiumError, match=r"^none\.yaml  no such file"):
+            call("none.yaml")
+    with pytest.raises(
+        podium.PodiumError, match=r"^expected a run from podium\.train, got 'runs/a'; podium\.predict_im"
+    ):
+        podium.predict("runs/a")
+
+
 def test_finished_steps_are_returned_and_lead_to_a_checked_submission(finished):
     data = finished.competition.folder
     predictions = []

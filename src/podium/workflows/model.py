@@ -1,12 +1,14 @@
 """The Keras model of a member, for use without podium's training."""
 
+from pathlib import Path
 from typing import Any
 
 from podium.config.loading import Member
 from podium.training.run_training import import_libraries
+from podium.workflows.configs import load_member
 
 
-def build_model(member: Member, *, image_size: int | None = None, pretrained: bool = True) -> Any:
+def build_model(member: Member | str | Path, *, image_size: int | None = None, pretrained: bool = True) -> Any:
     """Build the Keras model of a member.
 
     It takes uint8 or float images of 0 to 255 with shape (batch, height, width, channels), scales them as its backbone
@@ -15,7 +17,7 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
     and of positions of categories in their lists, NaN for what is missing or unknown.
 
     Args:
-        member: From `load_member` or `make_member`.
+        member: From `load_member` or `make_member`, or a member file.
         image_size: Height and width of the images. By default those of the last stage.
         pretrained: Load the weights that the config names; otherwise they are random.
     """
@@ -24,7 +26,8 @@ def build_model(member: Member, *, image_size: int | None = None, pretrained: bo
     from podium.data.targets import target_of
     from podium.models.classifier import build_classifier
 
-    settings, competition = member.settings, member.competition
+    loaded = member if isinstance(member, Member) else load_member(member)
+    settings, competition = loaded.settings, loaded.competition
     return build_classifier(
         settings,
         target_of(competition),

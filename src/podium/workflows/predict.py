@@ -89,6 +89,10 @@ def predict(run: FoldRun, *, limit_test: int | None = None, console: Console | N
     Returns:
         The predictions, with `oof`, `test` and `score`.
     """
+    if not isinstance(run, FoldRun):
+        raise RunError(
+            f"expected a run from podium.train, got {run!r}; podium.predict_images predicts with the folder of a run"
+        )
     if limit_test is not None:
         run = replace(run, options=replace(run.options, limit_test=limit_test))
     return predict_if_needed(run, console or make_console())

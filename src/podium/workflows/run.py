@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import podium
 from podium.config.loading import Ensemble
 from podium.console import make_console
 from podium.options import RunOptions
@@ -17,7 +18,7 @@ from podium.workflows.train import seconds_of, train_if_needed
 
 
 def run(
-    ensemble: Ensemble,
+    ensemble: Ensemble | str | Path,
     *,
     folds: Sequence[int] = (),
     data: str | Path | None = None,
@@ -32,7 +33,7 @@ def run(
     """Train, predict and blend all members of an ensemble. Steps that are finished are skipped.
 
     Args:
-        ensemble: From `load_ensemble`.
+        ensemble: From `load_ensemble` or `make_ensemble`, or an ensemble file.
         folds: Only these folds. By default those of the config, else all.
         data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
         runs: Where run folders are created.
@@ -62,7 +63,8 @@ def run(
         command="the same podium.run(…) call",
         live_page=True,
     )
-    return run_ensemble(ensemble, options, console or make_console())
+    loaded = ensemble if isinstance(ensemble, Ensemble) else podium.load_ensemble(ensemble)
+    return run_ensemble(loaded, options, console or make_console())
 
 
 def run_ensemble(ensemble: Ensemble, options: RunOptions, console: Console) -> Blend:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import podium
 from podium.config.loading import Member
 from podium.console import make_console
 from podium.errors import ConfigError
@@ -18,7 +19,7 @@ from podium.workflows.prepare import prepare
 
 
 def train(
-    member: Member,
+    member: Member | str | Path,
     fold: int = 0,
     *,
     data: str | Path | None = None,
@@ -35,7 +36,7 @@ def train(
     continues from the last checkpoint.
 
     Args:
-        member: From `load_member` or `make_member`.
+        member: From `load_member` or `make_member`, or a member file.
         fold: The number of the fold to validate on.
         data: The folder of the competition's data. By default PODIUM_DATA, else `data/<slug>`.
         runs: Where run folders are created.
@@ -63,7 +64,8 @@ def train(
         command="the same podium.train(…) call",
         live_page=True,
     )
-    return train_member(member, options, console or make_console(), resume=True)[0]
+    loaded = member if isinstance(member, Member) else podium.load_member(member)
+    return train_member(loaded, options, console or make_console(), resume=True)[0]
 
 
 def train_member(member: Member, options: RunOptions, console: Console, *, resume: bool = False) -> list[FoldRun]:

@@ -111,7 +111,7 @@ def test_second_signal_ends_the_process(first, second):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + getattr(signal, second)
     assert done.stdout == ""
-    assert f"podium: {second} again: stopped; the last checkpoint is intact" in done.stderr
+    assert f"podium: {second} again: stopped; saved checkpoints are intact" in done.stderr
 
 
 @pytest.fixture

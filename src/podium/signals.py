@@ -144,7 +144,7 @@ class StopCondition:
         elif time.monotonic() - self._requested_at > SAME_SIGNAL_SECONDS:
             if self._sigint_handler is signal.default_int_handler:  # in a notebook or a script, which should not end
                 raise KeyboardInterrupt
-            print_error(f"\npodium: {name} again: stopped; the last checkpoint is intact")
+            print_error(f"\npodium: {name} again: stopped; saved checkpoints are intact")
             os._exit(128 + number)
 
 

@@ -256,6 +256,16 @@ def test_images_that_are_converted_have_fewer_pixels(tmp_path, monkeypatch, name
         assert "it has 10 × 10 pixels, more than 99; the limit rises with" in why_unreadable(path)
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_chunk_of_gigabytes_is_not_read(tmp_path, depth):
+    path = write(tmp_path / "a.png", ramp(depth, 255))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = (2_000_000_000).to_bytes(4)
+    path.write_bytes(content)
+    assert why_unreadable(path) == "it is damaged (a chunk of 2,000,000,000 bytes)"
+
+
 def test_values_are_scaled_in_parts_as_they_are_at_once(monkeypatch):
     values = np.arange(30 * 20 * 3, dtype=np.uint16).reshape(30, 20, 3)
     at_once = to_bytes(values, Intensity(rule="auto"))

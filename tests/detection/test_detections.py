@@ -68,7 +68,7 @@ def test_coco_results_number_images_and_classes_from_1(tmp_path):
         (HEAD + "a,Boat,high,0,0,1,1\n", "line 2: score: expected a finite number, got 'high'"),
         (HEAD + "a,Boat,1.5,0,0,1,1\n", "line 2: score: expected a score from 0 to 1, got 1.5"),
         (HEAD + "a,Boat,nan,0,0,1,1\n", "line 2: score: expected a finite number, got 'nan'"),
-        (HEAD + "a,Boat,0.5,0,0,inf,1\n", "expected finite numbers, got 0.5, 0.0, 0.0, inf, 1.0"),
+        (HEAD + "a,Boat,0.5,0,0,inf,1\n", "right: expected a finite number, got 'inf'"),
         (HEAD + "a,Boat,0.5,5,0,1,1\n", "expected left <= right and top <= bottom, got 5.0, 0.0, 1.0, 1.0"),
         (HEAD + 'a,"Boat,0.5,0,0,1,1\n', "EOF inside string"),
         (HEAD + "a,Boat,0.5,0,0,1,1\na,B\xff,0.5,0,0,1,1\n", "line 3: not UTF-8"),

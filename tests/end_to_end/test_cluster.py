@@ -95,8 +95,9 @@ def lose_a_machine(cluster, machines, runs, lost):
     """Kill all processes of a machine as soon as the run that it trains has a stored checkpoint."""
     while not lost:
         for machine in machines:
-            run = trained_by(machine)
+            process, run = trained_by(machine)
             if run and has_checkpoint(runs, run):
+                os.kill(process, signal.SIGSTOP)  # it could finish before its machine is lost
                 cluster.remove_node(machine, allow_graceful=False)
                 lost.append(run)
                 return
@@ -104,7 +105,7 @@ def lose_a_machine(cluster, machines, runs, lost):
 
 
 def trained_by(machine):
-    """The run that a process of this machine has locked."""
+    """The process of this machine that has locked a run, and the run."""
     (raylet,) = machine.all_processes["raylet"]
     with suppress(OSError):  # a process has just ended
         children = Path(f"/proc/{raylet.process.pid}/task/{raylet.process.pid}/children").read_text()
@@ -112,8 +113,8 @@ def trained_by(machine):
             for file in Path(f"/proc/{child}/fd").iterdir():
                 path = file.readlink()
                 if path.suffix == ".lock" and path.parts[-3].startswith("podium-runs-"):
-                    return Path(path.parent.name, path.stem.removeprefix("."))
-    return None
+                    return int(child), Path(path.parent.name, path.stem.removeprefix("."))
+    return 0, None
 
 
 def run_until_a_checkpoint(command, folder, number, run="*/*"):

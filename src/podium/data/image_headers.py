@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0")
 _SIZE_SEGMENTS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """The types of JPEG segments that hold the image's size."""
 _START_OF_SCAN = 0xDA
+_LARGEST_CHUNK = 1 << 26
+"""In a file that has fewer bytes: one that is cut off."""
 _ORIENTATION = 274
 """An EXIF tag."""
 
@@ -60,9 +63,12 @@ def check_size(content: Content) -> None:
 
 
 def plain_size(content: Content) -> tuple[int, int] | None:
-    """Height and width of a JPEG, PNG or BMP."""
+    """Height and width of a JPEG, PNG or BMP. Fails for a PNG with a chunk that OpenCV needs too much memory for."""
     header = content[:26].tobytes()
     if header[:4] == PNG:
+        most = max(len(content), _LARGEST_CHUNK)
+        if longest := next((length for _, length in _chunks(content) if length > most), 0):
+            raise UnreadableError(f"it is damaged (a chunk of {longest:,} bytes)")
         return int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
     if header[:2] == b"BM":
         return abs(int.from_bytes(header[22:26], "little", signed=True)), int.from_bytes(header[18:22], "little")
@@ -109,15 +115,16 @@ def is_plain(content: Content) -> bool:
 
 def has_chunk(content: Content, name: bytes) -> bool:
     """Whether a PNG has this chunk before its pixels."""
+    return next((kind for kind, _ in _chunks(content) if kind in (name, b"IDAT", b"IEND")), b"") == name
+
+
+def _chunks(content: Content) -> Iterator[tuple[bytes, int]]:
+    """The type of each chunk of a PNG, and the length that it claims to have."""
     view, at = content.data, 8
     while at + 8 <= len(view):
-        kind = bytes(view[at + 4 : at + 8])
-        if kind in (b"IDAT", b"IEND"):
-            return False
-        if kind == name:
-            return True
-        at += 12 + int.from_bytes(view[at : at + 4], "big")
-    return False
+        length = int.from_bytes(view[at : at + 4])
+        yield bytes(view[at + 4 : at + 8]), length
+        at += 12 + length
 
 
 def exif_orientation(content: Content) -> int:

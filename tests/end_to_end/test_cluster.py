@@ -99,6 +99,8 @@ def lose_a_machine(cluster, machines, runs, lost):
             if run and has_checkpoint(runs, run):
                 os.kill(process, signal.SIGSTOP)  # it could finish before its machine is lost
                 cluster.remove_node(machine, allow_graceful=False)
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
                 lost.append(run)
                 return
         time.sleep(0.005)

@@ -82,7 +82,7 @@ def size_by_header(content: Content) -> tuple[int, int]:
     try:
         with Pillow.open(io.BytesIO(content.data)) as opened:
             return opened.height, opened.width
-    except Exception:  # Pillow raises many kinds of errors
+    except Exception:  # Pillow raises many kinds of errors; what it cannot open, OpenCV checks or refuses
         return 0, 0
 
 
